@@ -1,0 +1,27 @@
+/* alloc.h: the host's one way to memory, so that tests can make any allocation fail.
+ *
+ * Threads: any. A NULL return is an ordinary failure that every caller handles. */
+#ifndef BERTH_HOST_BASE_ALLOC_H
+#define BERTH_HOST_BASE_ALLOC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+void *alloc_zeroed(size_t size);               /* free with alloc_free */
+void *alloc_array(size_t count, size_t size);  /* zeroed; NULL on overflow */
+void *alloc_resize(void *memory, size_t size); /* as realloc; the old block lives on failure */
+char *alloc_string(const char *text);          /* a copy */
+void alloc_free(void *memory);                 /* NULL is legal */
+
+/* For tests: lets `countdown` more allocations pass, then fails one, or all that follow.
+ * A negative countdown switches it off, which is how the host runs. */
+void alloc_fail_after(long countdown, bool all_that_follow);
+
+/* For other allocators of the host (whole pages, in os/): whether a test wants this one to fail. */
+bool alloc_fails_now(void);
+
+/* For tests: blocks now allocated and not yet freed, and all ever allocated. */
+long alloc_live(void);
+long alloc_total(void);
+
+#endif

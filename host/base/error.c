@@ -1,0 +1,39 @@
+#include "base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool error_set(struct error *error, const char *format, ...) {
+    if (!error) {
+        return false;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(error->message, sizeof(error->message), format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+bool error_prefix(struct error *error, const char *format, ...) {
+    if (!error) {
+        return false;
+    }
+    char tail[ERROR_MESSAGE_MAX];
+    memcpy(tail, error->message, sizeof(tail));
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(error->message, sizeof(error->message), format, arguments);
+    va_end(arguments);
+    if (length < 0 || (size_t)length >= sizeof(error->message)) {
+        return false; /* the prefix alone fills it */
+    }
+    size_t room = sizeof(error->message) - (size_t)length - 1;
+    size_t size = strlen(tail);
+    if (size > room) {
+        size = room;
+    }
+    memcpy(error->message + length, tail, size);
+    error->message[(size_t)length + size] = '\0';
+    return false;
+}

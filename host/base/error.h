@@ -1,0 +1,29 @@
+/* error.h: why a piece of set-up code failed, in words for the person who runs the host.
+ *
+ * Set-up code returns bool and takes a `struct error *error` as its last argument. On failure it
+ * fills the message once, where the reason is known; callers add the context in front of it with
+ * error_prefix() and the verb at the top prints it. Run-time code returns codes instead.
+ *
+ * Owner: the caller, usually on its stack. Threads: none of its own; do not share one. */
+#ifndef BERTH_HOST_BASE_ERROR_H
+#define BERTH_HOST_BASE_ERROR_H
+
+#include <stdbool.h>
+
+#include "base/macros.h"
+
+#define ERROR_MESSAGE_MAX 1024
+
+struct error {
+    char message[ERROR_MESSAGE_MAX]; /* always terminated; cut, never overrun */
+};
+
+/* Sets the message. Returns false, so that `return error_set(error, …)` reads well.
+ * A NULL error is allowed: the caller does not want the words. */
+bool error_set(struct error *error, const char *format, ...) BERTH_PRINTF(2, 3);
+
+/* Puts text in front of the message there is: `listener "echo": ` + `bind: address in use`.
+ * Returns false. */
+bool error_prefix(struct error *error, const char *format, ...) BERTH_PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,227 @@
+/* engine.h: the one completion interface, over I/O completion ports on Windows and io_uring on Linux.
+ *
+ * A *port* (an IOCP, a ring) belongs to one thread, which creates it, runs it with engine_port_run()
+ * and destroys it. All functions that take a port, or something that lives on one, are called on its
+ * thread; only engine_port_post() may be called from any. Completions run from engine_port_run() and
+ * from nowhere else, so that no call into the engine ever calls back before it returns.
+ *
+ * An *operation* is embedded in its owner, who sets `complete` and leaves the opaque part alone. Once
+ * started it is the engine's until its (last) completion begins; only then may it be started again
+ * or its memory be freed. Every started operation completes, also when it is cancelled.
+ *
+ * Results are bytes (>= 0) or one of the negative ENGINE_E_*; the engines translate the codes of
+ * their system in one place. The conformance suite in tests/engine/ is the exact form of this text
+ * and runs unchanged on every engine. */
+#ifndef BERTH_HOST_ENGINE_ENGINE_H
+#define BERTH_HOST_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "berth/address.h"
+
+struct error;
+struct engine;          /* the process's: what was probed, the Winsock table */
+struct engine_port;     /* a completion port and its thread's share of the engine */
+struct engine_listener; /* one address, bound; its listening sockets */
+struct engine_acceptor; /* one listening socket of a listener at work on one port */
+
+#define ENGINE_PENDING INT64_C(-1)        /* engine_send: the completion will tell */
+#define ENGINE_E_CANCELLED INT64_C(-2)    /* by engine_cancel and its kin */
+#define ENGINE_E_RESET INT64_C(-3)        /* the peer or the network ended the connection */
+#define ENGINE_E_TIMED_OUT INT64_C(-4)    /* the system gave up (keep-alive, retransmission) */
+#define ENGINE_E_REFUSED INT64_C(-5)      /* connect: nobody listens there */
+#define ENGINE_E_UNREACHABLE INT64_C(-6)  /* no route */
+#define ENGINE_E_NO_RESOURCES INT64_C(-7) /* descriptors, socket buffers, memory: try later */
+#define ENGINE_E_OTHER INT64_C(-8)        /* logged by the engine with the system's code */
+
+/* "reset by peer", …: for logs. */
+const char *engine_error_text(int64_t result);
+
+/* -- the engine ------------------------------------------------------------------------------- */
+
+struct engine_traits {
+    const char *name; /* "iocp", "io_uring" */
+    /* True: every worker's port accepts for itself, on a listening socket of its own. False: one
+     * acceptor thread accepts on a port of its own and hands the sockets to the workers. */
+    bool accept_on_workers;
+};
+
+struct engine *engine_create(struct error *error); /* [control] */
+void engine_destroy(struct engine *engine);        /* [control]; NULL is legal */
+const struct engine_traits *engine_traits(const struct engine *engine);
+
+/* -- buffers: lent by the layer above ---------------------------------------------------------- */
+
+struct engine_buffer {
+    void *owner; /* the layer above's handle of the buffer */
+    uint8_t *bytes;
+    uint32_t size; /* capacity when taken; bytes received when delivered */
+};
+
+/* Where a port gets the memory it receives into. Both run on the port's thread. All buffers of a
+ * source have the same capacity. take() may fail: the receives that wait for memory are served, in
+ * the order they came, when there is some again. */
+struct engine_buffer_source {
+    void *context;
+    uint32_t capacity;
+    bool (*take)(void *context, struct engine_buffer *buffer);
+    void (*give)(void *context, void *owner);
+};
+
+/* -- ports ------------------------------------------------------------------------------------- */
+
+struct engine_port_options {
+    struct engine_buffer_source buffers;
+    uint32_t receive_buffers;     /* posted for all connections together at first (io_uring: 64) */
+    uint32_t receive_buffers_max; /* what that may grow to when they run out; a power of two */
+};
+
+/* An operation's part in the engine. Embedded; see the top of this file. */
+struct engine_op {
+    void (*complete)(struct engine_op *op, int64_t result);
+    uint64_t opaque[6];
+};
+
+/* On the thread that will run it. NULL with the error set on failure. */
+struct engine_port *engine_port_create(struct engine *engine,
+                                       const struct engine_port_options *options,
+                                       struct error *error);
+
+/* Every operation has completed and every acceptor is destroyed: asserted. NULL is legal. */
+void engine_port_destroy(struct engine_port *port);
+
+/* Waits until something completes, at most timeout_ms (0: not at all; negative: without end), then
+ * runs a bounded batch of completions. Returns how many ran. */
+unsigned engine_port_run(struct engine_port *port, int timeout_ms);
+
+/* Completes op with result 0 on the port's thread, in the order of the posts of one thread. [any] */
+void engine_port_post(struct engine_port *port, struct engine_op *op);
+
+/* Operations started and not yet completed, posts included. */
+unsigned engine_port_pending(const struct engine_port *port);
+
+/* -- sockets ----------------------------------------------------------------------------------- */
+
+/* A connected socket. Copy it freely; exactly one owner closes it. */
+struct engine_socket {
+    intptr_t handle;
+};
+#define ENGINE_NO_SOCKET ((struct engine_socket){-1})
+
+/* Binds the socket to the port it will complete on, once, before its first operation there. */
+bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error);
+
+/* Sends a FIN after what was sent. 0 or ENGINE_E_*. */
+int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket);
+
+/* No operation may be in flight. `reset`: with linger 0. Any port's thread, or [control]. */
+void engine_close(struct engine *engine, struct engine_socket socket, bool reset);
+
+/* Gives a socket back whose both directions have ended (our FIN sent, the peer's received): the
+ * engine keeps it for a later accept where the system lets it be used again, else closes it. */
+void engine_recycle(struct engine_port *port, struct engine_socket socket);
+
+/* -- listening and accepting ------------------------------------------------------------------- */
+
+struct engine_listen_options {
+    struct berth_address address; /* port 0: the system chooses one */
+    unsigned backlog;
+    unsigned acceptors; /* how many acceptors there will be: 1, or one a worker */
+    bool v6_only;       /* "[::]" without IPv4 clients */
+    bool no_delay;      /* TCP_NODELAY on what is accepted */
+};
+
+/* Binds (SO_EXCLUSIVEADDRUSE on Windows; never shared with another process on Linux either). The
+ * error names the reason only: "address in use". [control] */
+struct engine_listener *engine_listener_open(struct engine *engine,
+                                             const struct engine_listen_options *options,
+                                             struct error *error);
+/* The address with the actual port. */
+struct berth_address engine_listener_address(const struct engine_listener *listener);
+/* Connections queue from now on. [control] */
+bool engine_listener_start(struct engine_listener *listener, struct error *error);
+/* All its acceptors are destroyed. NULL is legal. [control] */
+void engine_listener_close(struct engine_listener *listener);
+
+/* Called when clients queue and no accept is posted: FD_ACCEPT. At most once until another accept is
+ * posted. Runs from engine_port_run(). */
+typedef void engine_starved_fn(struct engine_acceptor *acceptor, void *context);
+
+struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
+                                               struct engine_listener *listener, unsigned index,
+                                               engine_starved_fn *starved, void *context,
+                                               struct error *error);
+/* No accept is posted any more: asserted. NULL is legal. */
+void engine_acceptor_destroy(struct engine_acceptor *acceptor);
+
+/* One accept to come: posted, it takes one connection, in the order of the posts. */
+struct engine_accept {
+    struct engine_op op; /* completes with the size of the first data, 0 without, or ENGINE_E_* */
+    bool with_data;      /* in: complete only when the first bytes (or the FIN) are there */
+
+    /* Out, when the result is >= 0. The receiver owns the socket, attached to no port yet where
+     * accept_on_workers is false, and the buffer when data.owner is not NULL. A result of 0 with
+     * with_data: the peer sent a FIN and no byte. */
+    struct engine_socket socket;
+    struct berth_address local;
+    struct berth_address remote;
+    struct engine_buffer data;
+
+    uint64_t opaque[8];
+};
+
+/* Posts an accept. A failure also comes as its completion. */
+void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept);
+
+/* How long the client of a posted accept has been connected without sending, in milliseconds;
+ * negative when none is connected (SO_CONNECT_TIME). */
+int64_t engine_accept_connected_ms(const struct engine_accept *accept);
+
+/* Ends a posted accept; the client it has, if any, is reset. Completes with ENGINE_E_CANCELLED,
+ * unless a connection came first. */
+void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept);
+
+/* -- receiving --------------------------------------------------------------------------------- */
+
+enum engine_receive_mode {
+    ENGINE_RECEIVE_ZERO_BYTE, /* no memory is held while nothing comes */
+    ENGINE_RECEIVE_BUFFERED,  /* one buffer posted ahead, where the system takes one a socket */
+};
+
+/* Armed once, it completes for every arrival: result > 0 with `data` (the receiver owns the buffer)
+ * and stays armed; result 0 (the peer's FIN) or ENGINE_E_* is the last completion. */
+struct engine_receive {
+    struct engine_op op;
+    struct engine_buffer data;
+};
+
+void engine_receive_start(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive, enum engine_receive_mode mode);
+
+/* Asks for the last completion, ENGINE_E_CANCELLED or what came first; data may still come before
+ * it. Legal at any time while armed, also from within its completion, and more than once. */
+void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
+                         struct engine_receive *receive);
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+#define ENGINE_PIECES_MAX 16
+
+struct engine_piece {
+    const uint8_t *bytes;
+    uint32_t size;
+};
+
+/* Sends pieces in order. Returns the bytes sent when it is done at once (no completion follows), an
+ * ENGINE_E_*, or ENGINE_PENDING: then the completion tells the bytes sent, which may be fewer than
+ * asked for, or 0: just try again. The array is free after the call, the bytes only after the
+ * completion. One send in flight per socket. */
+int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *pieces, unsigned count);
+
+/* Asks a pending send to complete soon. */
+void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
+                        struct engine_op *op);
+
+#endif

@@ -1,0 +1,115 @@
+/* manifest.h: the checked form of berth.json. Reading it is the only place that knows cJSON.
+ *
+ * manifest_load() parses and checks everything, and reports all errors in one go; `berth check`,
+ * `berth run` and reload use the same code. A manifest that was returned has every default filled
+ * in and no impossible combination. config/berth.schema.json describes the same language.
+ *
+ * Owner: the caller; manifest_destroy(). Read-only after loading. */
+#ifndef BERTH_HOST_MANIFEST_MANIFEST_H
+#define BERTH_HOST_MANIFEST_MANIFEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "berth/address.h"
+
+#define MANIFEST_BYTES_MAX (1024 * 1024)
+#define MANIFEST_DEPTH_MAX 64
+
+enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
+enum manifest_receive { MANIFEST_RECEIVE_ZERO_BYTE, MANIFEST_RECEIVE_BUFFERED };
+
+/* "/listeners/<name>" */
+struct manifest_listener {
+    char *name;
+    char *plugin;                    /* an id: a name without path parts */
+    struct berth_address *addresses; /* at least one */
+    size_t address_count;
+    bool v6_only;
+    struct {
+        enum manifest_accept_when when;
+        struct {
+            uint32_t initial;
+            uint32_t low;
+            uint32_t high;
+        } pool;
+        uint32_t backlog;
+        uint32_t first_data_timeout_ms;
+        bool reuse_sockets;
+    } accept;
+    struct {
+        uint32_t connections;
+        uint32_t per_client;       /* 0: no limit */
+        uint32_t message_bytes;    /* unconsumed bytes a plugin may leave */
+        uint32_t send_queue_bytes; /* reading pauses at it; four times it closes */
+    } limits;
+    uint32_t close_timeout_ms; /* how long close() waits for the peer's FIN */
+    bool no_delay;
+    enum manifest_receive receive;
+    char *config_json; /* "config" as compact JSON; "{}" by default */
+    size_t line;       /* where the listener begins in the file, for later messages */
+};
+
+struct manifest {
+    char *path;
+    struct {
+        char *name;
+        unsigned workers; /* 0: "auto", one a core */
+        char *plugins;    /* a folder; absolute, or relative to the host's folder */
+        uint32_t drain_timeout_ms;
+        struct {
+            uint32_t connections;
+            uint32_t posts; /* messages waiting for one worker */
+        } limits;
+        struct {
+            uint32_t bytes; /* of one buffer */
+            uint32_t retained_max; /* free buffers kept by each worker */
+        } buffers;
+        struct {
+            enum log_level level;
+            enum log_format format;
+        } log;
+    } host;
+    struct manifest_listener *listeners;
+    size_t listener_count;
+};
+
+/* One thing that is wrong. Line and column are of the offending key or value, from 1. */
+struct manifest_error {
+    size_t line;
+    size_t column;
+    char *pointer; /* "/listeners/echo/accept/when"; "" is the whole file (RFC 6901) */
+    char *message;
+};
+
+struct manifest_errors {
+    struct manifest_error *items;
+    size_t count;
+};
+
+/* Reads and checks the file. NULL when anything is wrong: then `errors` tells it all, sorted by
+ * place. Free both results. */
+struct manifest *manifest_load(const char *path, struct manifest_errors *errors);
+
+/* The same for text in memory; `path` is only for messages. */
+struct manifest *manifest_parse(const char *path, const char *text, size_t size,
+                                struct manifest_errors *errors);
+
+void manifest_destroy(struct manifest *manifest); /* NULL is legal */
+void manifest_errors_fini(struct manifest_errors *errors);
+
+/* "file:line:column: /json/pointer: message" into text; returns as snprintf. */
+int manifest_error_format(const struct manifest_error *error, const char *path, char *text,
+                          size_t size);
+
+/* Adds an error found later (a plugin that is not there) at a place given by its JSON pointer. The
+ * place is looked up again in the file's text. */
+bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
+                            const char *format, ...) BERTH_PRINTF(4, 5);
+
+/* The candidate nearest in spelling, or NULL when none is near: for "did you mean". */
+const char *manifest_nearest(const char *word, const char *const *candidates, size_t count);
+
+#endif

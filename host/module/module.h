@@ -1,0 +1,60 @@
+/* module.h: one generation of a plugin: found, copied aside, loaded, verified, and unloaded again.
+ *
+ * The file in the plugins folder is copied to a private, unique name and the copy is loaded, so that
+ * the original can be replaced while the host runs (Windows locks a loaded DLL; on Linux a file that
+ * is overwritten under a mapping is a SIGBUS). Libraries are looked for in the plugins folder alone,
+ * by an id without path parts.
+ *
+ * Owner: whoever loaded it. Threads: all functions [control]; the descriptor and the table are
+ * read-only after loading and read by every worker. */
+#ifndef BERTH_HOST_MODULE_MODULE_H
+#define BERTH_HOST_MODULE_MODULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "berth/plugin.h"
+
+#define MODULE_ID_MAX 63 /* [a-z0-9-]{1,63} */
+
+struct os_library;
+
+struct module {
+    struct berth_host host;     /* this plugin's own table of services; its address leads back here */
+    struct berth_plugin plugin; /* the descriptor: a copy, zero-filled where the plugin is older */
+    struct log_subject subject; /* .plugin is the id */
+    void *state;                /* what `load` set */
+    bool loaded;                /* `load` has succeeded: `unload` is owed */
+    char id[MODULE_ID_MAX + 1];
+    char *file; /* the file in the plugins folder */
+    char *copy; /* the private copy that is mapped */
+    struct os_library *library;
+};
+
+/* Whether text can be a plugin's id. */
+bool module_id_valid(const char *id);
+
+/* Finds, copies, maps and verifies the plugin, and calls nothing in it but its pure entry function.
+ * `services` is the table that the plugin's own is copied from. The message names the file, what was
+ * found and what is needed. */
+struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
+                           struct error *error);
+
+/* Calls the plugin's `load`. */
+bool module_load(struct module *module, struct error *error);
+
+/* Calls `unload` if it is owed, unmaps the library, verifies that it is gone, and removes the copy.
+ * A library that stays mapped is logged. NULL is legal. */
+void module_close(struct module *module);
+
+/* Every file in the folder that looks like a plugin, by the order of the names. */
+struct module_list {
+    char (*ids)[MODULE_ID_MAX + 1];
+    size_t count;
+};
+bool module_list_init(struct module_list *list, const char *folder, struct error *error);
+void module_list_fini(struct module_list *list);
+
+#endif

@@ -1,0 +1,130 @@
+/* os.h: all that the host needs from an operating system besides sockets; those are the engine's.
+ *
+ * os_linux.c and os_windows.c implement every function here, and nothing else in the host includes
+ * a system header (the engines apart). Paths and texts are UTF-8 on every system. Set-up functions
+ * fill the error with the reason in the system's words; callers add what they tried. */
+#ifndef BERTH_HOST_OS_OS_H
+#define BERTH_HOST_OS_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+
+#define OS_PATH_MAX 4096
+
+/* -- the process ----------------------------------------------------------------------------- */
+
+/* Called first in main(): makes argv UTF-8 where it is not, the console too, ignores SIGPIPE, and
+ * blocks the signals that os_signals_wait() reports in all threads to come. */
+bool os_start(int *argc, char ***argv, struct error *error);
+
+uint64_t os_process_id(void);
+unsigned os_cpu_count(void);    /* usable by this process, at least 1 */
+const char *os_name(void);      /* "linux", "windows" */
+
+/* The folder of the running executable, absolute. */
+bool os_executable_folder(char *path, size_t size, struct error *error);
+
+/* -- clock and memory ------------------------------------------------------------------------ */
+
+uint64_t os_now_ms(void); /* monotonic; counts while the machine runs */
+uint64_t os_now_us(void); /* the same clock, in microseconds */
+
+/* Whole pages, page-aligned, contents undefined; NULL when there are none. [any] */
+void *os_pages_alloc(size_t size);
+void os_pages_free(void *pages, size_t size);
+size_t os_page_bytes(void);
+
+/* -- threads --------------------------------------------------------------------------------- */
+
+struct os_thread {
+    uintptr_t handle;
+};
+
+/* `name` is seen in debuggers and tools, at most 15 characters. */
+bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
+                     void *argument, struct error *error);
+void os_thread_join(struct os_thread *thread);
+
+/* A number that no other running thread has. Cheap: asked at every buffer's release. */
+uintptr_t os_thread_id(void);
+
+/* A lock, and a condition to wait for under it. Embedded; the room fits every system. */
+struct os_mutex {
+    uint64_t room[8];
+};
+struct os_condition {
+    uint64_t room[8];
+};
+void os_mutex_init(struct os_mutex *mutex);
+void os_mutex_fini(struct os_mutex *mutex);
+void os_mutex_lock(struct os_mutex *mutex);
+void os_mutex_unlock(struct os_mutex *mutex);
+void os_condition_init(struct os_condition *condition);
+void os_condition_fini(struct os_condition *condition);
+void os_condition_signal_all(struct os_condition *condition);
+/* Waits with the mutex held; false when the time-out passed (negative: none). May wake for nothing:
+ * test the condition again. */
+bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, int timeout_ms);
+
+/* -- what asks the host to stop -------------------------------------------------------------- */
+
+enum os_signal {
+    OS_SIGNAL_NONE, /* the time-out passed, or os_signals_wake() was called */
+    OS_SIGNAL_STOP, /* Ctrl-C, SIGTERM, the console closes, the system shuts down */
+};
+
+/* Waits on the control thread. Linux: SIGINT and SIGTERM. Windows: console control events; the
+ * handler of a close or shutdown event holds the system off until os_signals_finished(). */
+bool os_signals_start(struct error *error);
+enum os_signal os_signals_wait(int timeout_ms); /* negative: no time-out */
+void os_signals_wake(void);                     /* [any] */
+void os_signals_finished(void);                 /* the host has stopped in good order */
+
+/* -- files ----------------------------------------------------------------------------------- */
+
+/* Reads a whole regular file; more than max_bytes is an error. The text is terminated (also when it
+ * holds NULs) and freed with alloc_free(). */
+bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
+                  struct error *error);
+
+/* Writes beside the file and renames over it: readers see the old file or the new one, whole. */
+bool os_file_write_atomic(const char *path, const char *text, size_t size, struct error *error);
+
+bool os_file_copy(const char *from, const char *to, struct error *error); /* `to` must not exist */
+bool os_file_exists(const char *path);                                    /* a regular file */
+bool os_file_remove(const char *path);
+
+/* Calls visit for every entry but "." and "..", in the order of the names' bytes; stops when visit
+ * returns false. False only when the folder cannot be read. */
+bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *name),
+                     void *context, struct error *error);
+
+/* A new empty folder that only this user can enter, in the system's place for temporary files. */
+bool os_folder_create_private(char *path, size_t size, struct error *error);
+bool os_folder_remove(const char *path); /* must be empty */
+
+bool os_path_is_absolute(const char *path);
+/* folder + separator + name, or name alone when it is absolute. False when it does not fit. */
+bool os_path_join(char *path, size_t size, const char *folder, const char *name);
+/* The folder part of a path ("." when there is none). */
+bool os_path_folder(char *folder, size_t size, const char *path);
+
+/* -- libraries ------------------------------------------------------------------------------- */
+
+struct os_library; /* a loaded library */
+
+const char *os_library_suffix(void); /* ".so", ".dll" */
+
+/* Loads the file at an absolute path and binds all of its symbols now (RTLD_NOW|RTLD_LOCAL;
+ * LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR|LOAD_LIBRARY_SEARCH_SYSTEM32: the libraries it needs come from
+ * its own folder or from the system, never from the current folder or PATH). */
+struct os_library *os_library_open(const char *path, struct error *error);
+void *os_library_symbol(struct os_library *library, const char *name); /* NULL: not exported */
+
+/* Unloads it. True when it is really gone from the process, verified by asking the system. */
+bool os_library_close(struct os_library *library);
+
+#endif

@@ -1,0 +1,33 @@
+/* buffer.h: the host's reference-counted buffers, and slices of them.
+ *
+ * All bytes that go to or come from the network lie in buffers of the host, so that the kernel never
+ * sees memory of a plugin and a plugin can be unloaded at any time. A buffer has a count of
+ * references; at zero it goes back to its pool. A slice is a run of bytes inside a buffer.
+ *
+ * Ownership: a slice passed to a callback is borrowed until the callback returns. To keep it,
+ * buffer_acquire() its buffer; give the reference back with buffer_release(), or hand it to a send
+ * function, which consumes it even when it fails. Splitting a slice is arithmetic on `bytes` and
+ * `size` plus one reference for every part. The bytes of a received slice may be changed as long
+ * as nobody else holds a reference.
+ *
+ * The functions themselves are members of struct berth_host (host.h). */
+#ifndef BERTH_BUFFER_H
+#define BERTH_BUFFER_H
+
+#include "abi.h"
+
+BERTH_BEGIN_DECLS
+
+struct berth_buffer; /* the host's */
+
+/* Never changes its shape. */
+struct berth_slice {
+    struct berth_buffer *buffer; /* what `bytes` lies in */
+    uint8_t *bytes;
+    uint32_t size;     /* bytes */
+    uint32_t reserved; /* 0 */
+};
+
+BERTH_END_DECLS
+
+#endif

@@ -1,0 +1,63 @@
+/* connection.h: what a plugin sees of a listener and of a connection.
+ *
+ * Both structs are owned and written by the host; plugins read them and may write only what `state`
+ * points at. A connection is valid from `opened` until `closed` returns, and only on its worker;
+ * from elsewhere use its id with berth_host.post(). */
+#ifndef BERTH_CONNECTION_H
+#define BERTH_CONNECTION_H
+
+#include "address.h"
+#include "buffer.h"
+
+BERTH_BEGIN_DECLS
+
+struct berth_host;
+
+/* A listener as the plugin that serves it sees it: one name in the manifest. */
+struct berth_listener {
+    uint32_t struct_size;
+    uint32_t reserved;
+    const struct berth_host *host;
+    const char *name;        /* its key in the manifest; lives as long as the listener */
+    const char *config_json; /* its "config" object as JSON text, "{}" when there is none */
+    void *plugin_state;      /* what the plugin's `load` set */
+    void *state;             /* what the plugin's `listener_open` set */
+};
+
+/* One accepted (later also: outbound) connection. */
+struct berth_conn {
+    uint32_t struct_size;
+    uint32_t flags;                        /* BERTH_CONN_* */
+    const struct berth_host *host;         /* the services; here so that every callback has them */
+    const struct berth_listener *listener; /* whose connection it is */
+    void *state; /* the plugin's conn_state_size bytes, zeroed before `opened`; NULL if 0 */
+    uint64_t id; /* never 0, never used again while the host runs: for post() */
+};
+
+#define BERTH_CONN_FIRST_DATA UINT32_C(1) /* the accept brought bytes: `received` follows `opened` */
+#define BERTH_CONN_OUTBOUND UINT32_C(2)   /* made by connect (connect.h), not by a listener */
+
+/* Asked for with berth_host.conn_info(). The caller sets struct_size; the host fills what fits. */
+struct berth_conn_info {
+    uint32_t struct_size;
+    uint32_t reserved;
+    struct berth_address local;
+    struct berth_address remote;
+    uint64_t bytes_received;
+    uint64_t bytes_sent;    /* accepted by the system, not necessarily by the peer */
+    uint64_t bytes_queued;  /* given to send, not yet accepted by the system */
+    uint64_t opened_ago_ms; /* since `opened` */
+};
+
+/* Why a connection ended; passed to `closed`. */
+#define BERTH_CLOSED_BY_PLUGIN UINT32_C(1)    /* close() or abort() of the plugin */
+#define BERTH_CLOSED_BY_PEER UINT32_C(2)      /* the peer finished, and so did we */
+#define BERTH_CLOSED_RESET UINT32_C(3)        /* the peer reset it, or the network lost it */
+#define BERTH_CLOSED_TIMEOUT UINT32_C(4)      /* a deadline passed (the peer's FIN after close(), …) */
+#define BERTH_CLOSED_LIMIT UINT32_C(5)        /* a limit of the manifest was exceeded */
+#define BERTH_CLOSED_STOPPING UINT32_C(6)     /* cut because the host or the listener stops */
+#define BERTH_CLOSED_OUT_OF_MEMORY UINT32_C(7) /* a resource of the system ran out */
+
+BERTH_END_DECLS
+
+#endif

@@ -1,0 +1,38 @@
+/* datagram.h: the extension "berth.datagram/1": UDP. */
+#ifndef BERTH_DATAGRAM_H
+#define BERTH_DATAGRAM_H
+
+#include "address.h"
+#include "buffer.h"
+#include "connection.h"
+
+BERTH_BEGIN_DECLS
+
+#define BERTH_DATAGRAM_ID "berth.datagram/1"
+
+#define BERTH_DATAGRAM_TRUNCATED UINT32_C(1) /* it was longer than the buffer; the rest is lost */
+
+/* One received datagram, borrowed until `datagram` returns. Source: recvmsg/WSARecvMsg with
+ * IP_PKTINFO and IPV6_PKTINFO (RFC 3542), which tell the local address it was sent to. */
+struct berth_datagram {
+    uint32_t struct_size;
+    uint32_t flags; /* BERTH_DATAGRAM_* */
+    struct berth_slice data;
+    struct berth_address local;  /* where it was sent to: a reply goes out from here */
+    struct berth_address remote; /* who sent it */
+};
+
+struct berth_datagram_host {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Sends one datagram from `local` to `remote`; consumes the reference of the slice. A datagram
+     * may be dropped, as by any network. BERTH_E_LIMIT, BERTH_E_INVALID, BERTH_E_NO_MEMORY. [any] */
+    int32_t(BERTH_CALL *send)(const struct berth_listener *listener,
+                              const struct berth_address *local, const struct berth_address *remote,
+                              const struct berth_slice *data);
+};
+
+BERTH_END_DECLS
+
+#endif

@@ -1,0 +1,54 @@
+/* file.h: the extension "berth.file/1": sending files, and packets mixed of memory and files.
+ *
+ * Source: TransmitFile and TransmitPackets of Winsock; splice(2) and sendfile(2). */
+#ifndef BERTH_FILE_H
+#define BERTH_FILE_H
+
+#include "buffer.h"
+#include "connection.h"
+#include "status.h"
+
+BERTH_BEGIN_DECLS
+
+#define BERTH_FILE_ID "berth.file/1"
+
+struct berth_file; /* an open file of the host's, reference-counted */
+
+/* Opened by open(). The caller of stat() sets struct_size. */
+struct berth_file_info {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t size;
+    int64_t modified_unix_ms;
+};
+
+/* A piece of a packet: memory when `file` is NULL, else a run of the file. Never changes shape. */
+struct berth_piece {
+    struct berth_slice memory;
+    struct berth_file *file;
+    uint64_t offset;
+    uint64_t size; /* bytes of the file; UINT64_MAX: to its end as it is when the send begins */
+};
+
+struct berth_file_host {
+    uint32_t struct_size;
+    uint32_t reserved;
+
+    /* Opens a regular file for reading, with one reference. May block: call it in [control] or in
+     * work (work.h). The path is UTF-8. */
+    int32_t(BERTH_CALL *open)(const struct berth_host *host, const char *path,
+                              struct berth_file **file, struct berth_error *error);
+    int32_t(BERTH_CALL *stat)(struct berth_file *file, struct berth_file_info *info);
+    void(BERTH_CALL *acquire)(struct berth_file *file);
+    void(BERTH_CALL *release)(struct berth_file *file);
+
+    /* Queues the pieces in order, behind all that was queued before; consumes one reference of
+     * every buffer and file, also when it fails. A file that turns out shorter than asked for closes
+     * the connection, and the log says so. Errors as berth_host.send(). [conn] */
+    int32_t(BERTH_CALL *send_pieces)(struct berth_conn *conn, const struct berth_piece *pieces,
+                                     uint32_t count);
+};
+
+BERTH_END_DECLS
+
+#endif

@@ -1,0 +1,114 @@
+/* host.h: the services of the host, one table of functions.
+ *
+ * The table is owned by the host and valid from `load` until `unload` returns; every plugin gets its
+ * own. What is in the table is served by every host of this ABI. Everything else is an extension,
+ * asked for by name with query(), which answers NULL where it is not served. */
+#ifndef BERTH_HOST_H
+#define BERTH_HOST_H
+
+#include "address.h"
+#include "buffer.h"
+#include "connection.h"
+#include "status.h"
+
+BERTH_BEGIN_DECLS
+
+#define BERTH_LOG_ERROR UINT32_C(0) /* something is lost or refused, an operator should act */
+#define BERTH_LOG_WARN UINT32_C(1)  /* unexpected, and survived */
+#define BERTH_LOG_INFO UINT32_C(2)  /* a life event; a few a minute at the most */
+#define BERTH_LOG_DEBUG UINT32_C(3) /* for the developer */
+
+/* A message that post() delivers. `conn` is NULL and `status` BERTH_E_GONE when the connection had
+ * ended, or BERTH_E_CANCELLED when the host stops before it could be delivered. [conn]
+ * Runs exactly once for every post() that returned BERTH_OK. */
+typedef void(BERTH_CALL *berth_post_fn)(struct berth_conn *conn, int32_t status, void *argument);
+
+struct berth_host {
+    uint32_t struct_size;
+    uint16_t abi_major;
+    uint16_t abi_minor;  /* of the host: members up to this minor are there */
+    const char *name;    /* the instance, "host.name" of the manifest */
+    const char *version; /* of the host program */
+
+    /* The extension with that id ("berth.timer/1"), or NULL. The pointer is to a const struct with
+     * a size of its own and lives as long as this table. [any] */
+    const void *(BERTH_CALL *query)(const struct berth_host *host, const char *id);
+
+    /* Writes one line of the log, marked with the plugin. Text need not be terminated. [any] */
+    void(BERTH_CALL *log)(const struct berth_host *host, uint32_t level, const char *text,
+                          uint32_t size);
+
+    /* Milliseconds on a clock that never goes back; its zero means nothing. [any] */
+    uint64_t(BERTH_CALL *now_ms)(const struct berth_host *host);
+
+    /* Writes an address as text ("127.0.0.1:80", "[::1]:80"), at most `capacity` bytes with the
+     * terminator; BERTH_ADDRESS_TEXT_MAX is always enough. Returns the length. [any] */
+    uint32_t(BERTH_CALL *address_format)(const struct berth_host *host,
+                                         const struct berth_address *address, char *text,
+                                         uint32_t capacity);
+
+    /* -- buffers ----------------------------------------------------------------------------- */
+
+    /* A new buffer with room for at least `size` bytes (at most "limits.message_bytes"), with one
+     * reference that is the caller's. slice->size is the whole room there is: set it to what you
+     * fill. BERTH_E_NO_MEMORY, BERTH_E_LIMIT; the slice is then all zero. [any] */
+    int32_t(BERTH_CALL *buffer_create)(const struct berth_host *host, uint32_t size,
+                                       struct berth_slice *slice);
+
+    /* One reference more, one less. NULL is legal for release. [any] */
+    void(BERTH_CALL *buffer_acquire)(struct berth_buffer *buffer);
+    void(BERTH_CALL *buffer_release)(struct berth_buffer *buffer);
+
+    /* -- connections: all of these [conn] ---------------------------------------------------- */
+
+    /* Queues a copy of the bytes; they go out after all that was queued before. Bytes go to the
+     * system when the callback returns, gathered in as few calls as possible.
+     * BERTH_E_LIMIT: the queue is past its hard cap and the connection is being closed;
+     * BERTH_E_STATE after close() or shutdown_send(); BERTH_E_NO_MEMORY; BERTH_E_GONE. */
+    int32_t(BERTH_CALL *send)(struct berth_conn *conn, const void *bytes, uint32_t size);
+
+    /* Queues slices without copying them. Consumes one reference of every slice's buffer, also when
+     * it fails (for a borrowed slice, buffer_acquire() first). The bytes must not change until they
+     * are sent. Errors as send(). */
+    int32_t(BERTH_CALL *send_slices)(struct berth_conn *conn, const struct berth_slice *slices,
+                                     uint32_t count);
+
+    /* Sends a FIN after what is queued; receiving goes on. For protocols that carry half-close. */
+    int32_t(BERTH_CALL *shutdown_send)(struct berth_conn *conn);
+
+    /* Closes in good order: what is queued is sent, then a FIN; what still arrives is thrown away
+     * until the peer's FIN or "close_timeout_ms". No `received` follows; `closed` comes last. */
+    void(BERTH_CALL *close)(struct berth_conn *conn);
+
+    /* Ends it now with a reset (linger 0); what is queued is lost. `closed` follows, never from
+     * within this call. */
+    void(BERTH_CALL *abort)(struct berth_conn *conn);
+
+    /* Stops and restarts the delivery of received bytes. While paused the host buffers no more than
+     * has already arrived in it; the peer is held by TCP's window. Pausing twice is pausing once. */
+    void(BERTH_CALL *receive_pause)(struct berth_conn *conn);
+    void(BERTH_CALL *receive_resume)(struct berth_conn *conn);
+
+    /* `received` is not called again with fewer than `size` bytes (1 when it is 0), unless the peer
+     * has closed its side. BERTH_E_LIMIT above "limits.message_bytes". */
+    int32_t(BERTH_CALL *want_at_least)(struct berth_conn *conn, uint32_t size);
+
+    /* Fills *info as far as info->struct_size reaches. */
+    void(BERTH_CALL *conn_info)(struct berth_conn *conn, struct berth_conn_info *info);
+
+    /* As log(), marked with listener and peer too. */
+    void(BERTH_CALL *conn_log)(struct berth_conn *conn, uint32_t level, const char *text,
+                               uint32_t size);
+
+    /* -- from other threads ------------------------------------------------------------------ */
+
+    /* Runs function(conn, BERTH_OK, argument) on the worker of the connection with that id, never
+     * from within this call. BERTH_E_GONE, BERTH_E_LIMIT (too many posts are waiting, see
+     * "host.limits.posts"), BERTH_E_NO_MEMORY: then it does not run. [any] */
+    int32_t(BERTH_CALL *post)(const struct berth_host *host, uint64_t conn_id,
+                              berth_post_fn function, void *argument);
+};
+
+BERTH_END_DECLS
+
+#endif
