@@ -1,0 +1,180 @@
+#include "net/buffer.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "os/os.h"
+
+struct buffer_pool {
+    atomic_uintptr_t owner; /* the thread; 0 once the pool is closed. Written by the owner alone */
+    uint32_t buffer_bytes;
+    uint32_t retained_max;
+    uint32_t free_count;
+    struct berth_buffer *free; /* owner's thread only */
+
+    /* Buffers on the way home: pushed by any thread, taken all at once by the owner, so that the
+     * stack has no ABA problem. `closed_mark` once nobody will come for them. */
+    _Atomic(struct berth_buffer *) returned;
+
+    atomic_uint holders; /* buffers that exist, and the owner itself: the last one frees the pool */
+};
+
+static struct berth_buffer closed_mark;
+
+static bool pool_is_mine(const struct buffer_pool *pool) {
+    return atomic_load_explicit(&pool->owner, memory_order_relaxed) == os_thread_id();
+}
+
+static void pool_drop_holder(struct buffer_pool *pool) {
+    if (atomic_fetch_sub_explicit(&pool->holders, 1, memory_order_acq_rel) == 1) {
+        alloc_free(pool);
+    }
+}
+
+static void buffer_free(struct berth_buffer *buffer) {
+    struct buffer_pool *pool = buffer->pool;
+    os_pages_free(buffer->bytes, buffer->capacity);
+    alloc_free(buffer);
+    if (pool) {
+        pool_drop_holder(pool);
+    }
+}
+
+struct buffer_pool *buffer_pool_create(uint32_t buffer_bytes, uint32_t retained_max) {
+    struct buffer_pool *pool = alloc_zeroed(sizeof(*pool));
+    if (pool) {
+        atomic_init(&pool->owner, os_thread_id());
+        pool->buffer_bytes = buffer_bytes;
+        pool->retained_max = retained_max;
+        atomic_init(&pool->returned, NULL);
+        atomic_init(&pool->holders, 1);
+    }
+    return pool;
+}
+
+static void free_list(struct berth_buffer *list) {
+    while (list) {
+        struct berth_buffer *next = list->next;
+        buffer_free(list);
+        list = next;
+    }
+}
+
+void buffer_pool_close(struct buffer_pool *pool) {
+    if (!pool) {
+        return;
+    }
+    ASSERT(pool_is_mine(pool));
+    struct berth_buffer *home =
+        atomic_exchange_explicit(&pool->returned, &closed_mark, memory_order_acq_rel);
+    struct berth_buffer *kept = pool->free;
+    atomic_store_explicit(&pool->owner, 0, memory_order_relaxed);
+    pool->free = NULL;
+    pool->free_count = 0;
+    free_list(home);
+    free_list(kept);
+    pool_drop_holder(pool);
+}
+
+static void pool_keep(struct buffer_pool *pool, struct berth_buffer *buffer) {
+    if (pool->free_count >= pool->retained_max) {
+        buffer_free(buffer);
+        return;
+    }
+    buffer->next = pool->free;
+    pool->free = buffer;
+    pool->free_count++;
+}
+
+static void pool_collect_returned(struct buffer_pool *pool) {
+    struct berth_buffer *list =
+        atomic_exchange_explicit(&pool->returned, NULL, memory_order_acquire);
+    while (list) {
+        struct berth_buffer *next = list->next;
+        pool_keep(pool, list);
+        list = next;
+    }
+}
+
+struct berth_buffer *buffer_create(uint32_t capacity) {
+    struct berth_buffer *buffer = alloc_zeroed(sizeof(*buffer));
+    if (!buffer) {
+        return NULL;
+    }
+    buffer->bytes = os_pages_alloc(capacity);
+    if (!buffer->bytes) {
+        alloc_free(buffer);
+        return NULL;
+    }
+    buffer->capacity = capacity;
+    atomic_init(&buffer->references, 1);
+    return buffer;
+}
+
+struct berth_buffer *buffer_take(struct buffer_pool *pool) {
+    if (!pool->free && atomic_load_explicit(&pool->returned, memory_order_relaxed)) {
+        pool_collect_returned(pool);
+    }
+    struct berth_buffer *buffer = pool->free;
+    if (buffer) {
+        pool->free = buffer->next;
+        pool->free_count--;
+        buffer->next = NULL;
+        atomic_store_explicit(&buffer->references, 1, memory_order_relaxed);
+        return buffer;
+    }
+    buffer = buffer_create(pool->buffer_bytes);
+    if (buffer) {
+        buffer->pool = pool;
+        atomic_fetch_add_explicit(&pool->holders, 1, memory_order_relaxed);
+    }
+    return buffer;
+}
+
+/* The last reference is gone. */
+static void buffer_go_home(struct berth_buffer *buffer) {
+    struct buffer_pool *pool = buffer->pool;
+    if (!pool) {
+        buffer_free(buffer);
+        return;
+    }
+    if (pool_is_mine(pool)) {
+        pool_keep(pool, buffer);
+        return;
+    }
+    struct berth_buffer *top = atomic_load_explicit(&pool->returned, memory_order_relaxed);
+    do {
+        if (top == &closed_mark) {
+            buffer_free(buffer);
+            return;
+        }
+        buffer->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&pool->returned, &top, buffer,
+                                                    memory_order_release, memory_order_relaxed));
+}
+
+void buffer_acquire(struct berth_buffer *buffer) {
+    atomic_fetch_add_explicit(&buffer->references, 1, memory_order_relaxed);
+}
+
+void buffer_release(struct berth_buffer *buffer) {
+    if (!buffer) {
+        return;
+    }
+    /* A sole holder needs no locked instruction: nobody else can add a reference. */
+    if (atomic_load_explicit(&buffer->references, memory_order_acquire) == 1 ||
+        atomic_fetch_sub_explicit(&buffer->references, 1, memory_order_acq_rel) == 1) {
+        buffer_go_home(buffer);
+    }
+}
+
+bool buffer_is_exclusive(const struct berth_buffer *buffer) {
+    return atomic_load_explicit(&buffer->references, memory_order_acquire) == 1;
+}
+
+uint32_t buffer_pool_live(const struct buffer_pool *pool) {
+    return atomic_load_explicit(&pool->holders, memory_order_relaxed) - 1;
+}
+
+uint32_t buffer_pool_free(const struct buffer_pool *pool) {
+    return pool->free_count;
+}

@@ -1,0 +1,49 @@
+/* buffer.h: reference-counted buffers, in whole pages, pooled per worker.
+ *
+ * A buffer that is released on its worker goes back to the top of the pool's free list, so that the
+ * next receive finds it hot in the cache; one released elsewhere goes home over a stack that its
+ * owner empties when it runs dry. Neither path takes a lock.
+ *
+ * Owner: whoever holds a reference. Threads: a pool belongs to the thread that created it; acquire
+ * and release may be called from any. A pool that is closed lives on until its last buffer is back. */
+#ifndef BERTH_HOST_NET_BUFFER_H
+#define BERTH_HOST_NET_BUFFER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "berth/buffer.h"
+
+struct buffer_pool;
+
+/* The host's side of the ABI's opaque type. */
+struct berth_buffer {
+    atomic_uint references;
+    uint32_t capacity;
+    uint8_t *bytes;            /* page-aligned */
+    struct buffer_pool *pool;  /* its home; NULL: made to measure, freed at the last release */
+    struct berth_buffer *next; /* in the free list or on the way home */
+};
+
+/* buffer_bytes: a multiple of the page. At most retained_max free buffers are kept. [worker] */
+struct buffer_pool *buffer_pool_create(uint32_t buffer_bytes, uint32_t retained_max);
+void buffer_pool_close(struct buffer_pool *pool); /* [worker]; NULL is legal */
+
+/* A buffer with one reference, or NULL. [worker] */
+struct berth_buffer *buffer_take(struct buffer_pool *pool);
+
+/* A buffer of its own size with one reference, or NULL. [any] */
+struct berth_buffer *buffer_create(uint32_t capacity);
+
+void buffer_acquire(struct berth_buffer *buffer); /* [any] */
+void buffer_release(struct berth_buffer *buffer); /* [any]; NULL is legal */
+
+/* True when the caller holds the only reference, and so may write. */
+bool buffer_is_exclusive(const struct berth_buffer *buffer);
+
+/* Buffers of the pool that exist, free ones included; of those, the free ones. [worker] */
+uint32_t buffer_pool_live(const struct buffer_pool *pool);
+uint32_t buffer_pool_free(const struct buffer_pool *pool);
+
+#endif

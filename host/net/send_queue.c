@@ -1,0 +1,153 @@
+#include "net/send_queue.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "net/buffer.h"
+
+struct send_node {
+    struct send_node *next;
+    struct berth_slice slice;
+    bool ours; /* a copy of ours: nobody else writes or keeps it, so it may be appended to */
+};
+
+static struct send_node *node_take(struct send_nodes *nodes) {
+    struct send_node *node = nodes->free;
+    if (node) {
+        nodes->free = node->next;
+        nodes->free_count--;
+        *node = (struct send_node){0};
+        return node;
+    }
+    return alloc_zeroed(sizeof(*node));
+}
+
+static void node_give(struct send_nodes *nodes, struct send_node *node) {
+    buffer_release(node->slice.buffer);
+    if (nodes->free_count >= nodes->free_max) {
+        alloc_free(node);
+        return;
+    }
+    node->next = nodes->free;
+    nodes->free = node;
+    nodes->free_count++;
+}
+
+void send_nodes_fini(struct send_nodes *nodes) {
+    while (nodes->free) {
+        struct send_node *next = nodes->free->next;
+        alloc_free(nodes->free);
+        nodes->free = next;
+    }
+    nodes->free_count = 0;
+}
+
+static void append(struct send_queue *queue, struct send_node *node) {
+    node->next = NULL;
+    if (queue->last) {
+        queue->last->next = node;
+    } else {
+        queue->first = node;
+    }
+    queue->last = node;
+    queue->bytes += node->slice.size;
+}
+
+bool send_queue_add(struct send_queue *queue, struct send_nodes *nodes,
+                    const struct berth_slice *slice) {
+    if (slice->size == 0) {
+        buffer_release(slice->buffer);
+        return true;
+    }
+    struct send_node *node = node_take(nodes);
+    if (!node) {
+        buffer_release(slice->buffer);
+        return false;
+    }
+    node->slice = *slice;
+    append(queue, node);
+    return true;
+}
+
+/* The room behind the last slice, if that is a copy of ours. The part that may be in flight is not
+ * touched: only bytes behind it are written. */
+static uint32_t room_in_last(const struct send_queue *queue) {
+    const struct send_node *last = queue->last;
+    if (!last || !last->ours) {
+        return 0;
+    }
+    const struct berth_slice *slice = &last->slice;
+    return (uint32_t)(slice->buffer->bytes + slice->buffer->capacity -
+                      (slice->bytes + slice->size));
+}
+
+bool send_queue_add_copy(struct send_queue *queue, struct send_nodes *nodes,
+                         struct buffer_pool *pool, const void *bytes, uint32_t size) {
+    const uint8_t *from = bytes;
+    uint32_t in_last = room_in_last(queue);
+    in_last = in_last < size ? in_last : size;
+    uint32_t rest = size - in_last;
+
+    struct send_node *node = NULL;
+    struct berth_buffer *buffer = NULL;
+    if (rest > 0) { /* all that can fail comes before anything is appended */
+        node = node_take(nodes);
+        buffer = node ? buffer_take(pool) : NULL;
+        if (buffer && buffer->capacity < rest) {
+            buffer_release(buffer);
+            buffer = buffer_create(rest);
+        }
+        if (!buffer) {
+            if (node) {
+                node_give(nodes, node);
+            }
+            return false;
+        }
+    }
+    if (in_last > 0) {
+        struct berth_slice *slice = &queue->last->slice;
+        memcpy(slice->bytes + slice->size, from, in_last);
+        slice->size += in_last;
+        queue->bytes += in_last;
+    }
+    if (node) {
+        memcpy(buffer->bytes, from + in_last, rest);
+        node->slice = (struct berth_slice){buffer, buffer->bytes, rest, 0};
+        node->ours = true;
+        append(queue, node);
+    }
+    return true;
+}
+
+unsigned send_queue_gather(const struct send_queue *queue, struct engine_piece *pieces) {
+    unsigned count = 0;
+    for (const struct send_node *node = queue->first; node && count < ENGINE_PIECES_MAX;
+         node = node->next) {
+        pieces[count++] = (struct engine_piece){node->slice.bytes, node->slice.size};
+    }
+    return count;
+}
+
+void send_queue_consume(struct send_queue *queue, struct send_nodes *nodes, uint64_t bytes) {
+    ASSERT(bytes <= queue->bytes);
+    queue->bytes -= bytes;
+    while (bytes > 0) {
+        struct send_node *node = queue->first;
+        if (bytes < node->slice.size) {
+            node->slice.bytes += bytes;
+            node->slice.size -= (uint32_t)bytes;
+            return;
+        }
+        bytes -= node->slice.size;
+        queue->first = node->next;
+        if (!queue->first) {
+            queue->last = NULL;
+        }
+        node_give(nodes, node);
+    }
+}
+
+void send_queue_clear(struct send_queue *queue, struct send_nodes *nodes) {
+    send_queue_consume(queue, nodes, queue->bytes);
+}
