@@ -1,0 +1,422 @@
+/* os_windows.c: the process, its clock, memory, threads, signals and libraries. Files are in
+ * os_windows_files.c.
+ *
+ * Two habits run through both. All text is converted to UTF-16 and only W functions are called: the
+ * A functions use the code page of the machine. And nothing here pulls in user32 or shell32: a
+ * console process that has loaded user32 is no longer told of logoff and shutdown, which is why the
+ * command line is taken apart here and not by CommandLineToArgvW. */
+#include <windows.h>
+
+#include <process.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_windows.h"
+
+/* -- text ------------------------------------------------------------------------------------ */
+
+bool windows_text(const wchar_t *wide, char *text, size_t size) {
+    return size > 0 && size <= INT_MAX &&
+           WideCharToMultiByte(CP_UTF8, 0, wide, -1, text, (int)size, NULL, NULL) > 0;
+}
+
+static DWORD message_lookup(DWORD code, DWORD language, wchar_t *wide, DWORD capacity) {
+    return FormatMessageW(FORMAT_MESSAGE_FROM_SYSTEM | FORMAT_MESSAGE_IGNORE_INSERTS, NULL, code,
+                          language, wide, capacity, NULL);
+}
+
+void windows_error_text(unsigned long code, char *text, size_t size) {
+    wchar_t wide[512];
+    /* English first: the rest of the line is English, and so is every answer on the web. Systems
+     * without it have the words of their own language. */
+    DWORD length =
+        message_lookup(code, MAKELANGID(LANG_ENGLISH, SUBLANG_ENGLISH_US), wide, ARRAY_COUNT(wide));
+    if (length == 0) {
+        length = message_lookup(code, 0, wide, ARRAY_COUNT(wide));
+    }
+    while (length > 0 && (wide[length - 1] <= L' ' || wide[length - 1] == L'.')) {
+        length--;
+    }
+    wide[length < ARRAY_COUNT(wide) ? length : ARRAY_COUNT(wide) - 1] = L'\0';
+    for (wchar_t *at = wide; *at; at++) {
+        if (*at == L'\r' || *at == L'\n') {
+            *at = L' '; /* some messages are folded */
+        }
+    }
+    char words[1024];
+    if (length == 0 || !windows_text(wide, words, sizeof(words))) {
+        snprintf(text, size, "Windows error %lu", code);
+        return;
+    }
+    snprintf(text, size, "%s (Windows error %lu)", words, code);
+}
+
+bool windows_error_set(struct error *error, unsigned long code) {
+    char text[1100];
+    windows_error_text(code, text, sizeof(text));
+    return error_set(error, "%s", text);
+}
+
+/* -- the process ------------------------------------------------------------------------------ */
+
+/* Takes one argument off the command line, by the rules that Microsoft's C run-time documents:
+ * blanks divide, quotes group, 2n backslashes before a quote are n and the quote counts, 2n+1 are n
+ * and a literal quote, and a doubled quote inside quotes is one. The program's own name, the first,
+ * knows no backslash rule. Writes at most as many characters as it reads. */
+static const wchar_t *argument_take(const wchar_t *at, bool first, wchar_t *argument) {
+    bool quoted = false;
+    while (*at && (quoted || (*at != L' ' && *at != L'\t'))) {
+        size_t slashes = 0;
+        while (!first && at[slashes] == L'\\') {
+            slashes++;
+        }
+        if (slashes > 0) {
+            bool before_quote = at[slashes] == L'"';
+            at += slashes;
+            for (size_t i = 0; i < (before_quote ? slashes / 2 : slashes); i++) {
+                *argument++ = L'\\';
+            }
+            if (before_quote && slashes % 2 == 1) {
+                *argument++ = *at++;
+            }
+        } else if (*at == L'"') {
+            at++;
+            if (quoted && !first && *at == L'"') {
+                *argument++ = *at++;
+            } else {
+                quoted = !quoted;
+            }
+        } else {
+            *argument++ = *at++;
+        }
+    }
+    *argument = L'\0';
+    while (*at == L' ' || *at == L'\t') {
+        at++;
+    }
+    return at;
+}
+
+/* The command line as UTF-8 arguments, in one block that lives as long as the process. */
+static bool arguments_convert(int *argc, char ***argv, struct error *error) {
+    const wchar_t *line = GetCommandLineW();
+    size_t length = wcslen(line);
+    /* An argument needs a divider, so there are at most half as many as characters, and the name;
+     * a UTF-16 unit takes at most three bytes of UTF-8. */
+    size_t pointers = length / 2 + 3;
+    size_t bytes = length * 3 + pointers;
+    char **vector = HeapAlloc(GetProcessHeap(), 0, pointers * sizeof(char *) + bytes);
+    wchar_t *argument = alloc_array(length + 1, sizeof(wchar_t));
+    if (!vector || !argument) {
+        HeapFree(GetProcessHeap(), 0, vector);
+        alloc_free(argument);
+        return error_set(error, "out of memory");
+    }
+    char *text = (char *)(vector + pointers);
+    char *end = text + bytes;
+    int count = 0;
+    const wchar_t *at = line;
+    do {
+        at = argument_take(at, count == 0, argument);
+        bool fits = windows_text(argument, text, (size_t)(end - text));
+        ASSERT(fits);
+        vector[count++] = text;
+        text += strlen(text) + 1;
+    } while (*at);
+    vector[count] = NULL;
+    alloc_free(argument);
+    *argc = count;
+    *argv = vector;
+    return true;
+}
+
+/* The console belongs to the shell we were started from, which wants its code page back. */
+static UINT console_code_page_before;
+
+static void console_restore(void) { SetConsoleOutputCP(console_code_page_before); }
+
+bool os_start(int *argc, char ***argv, struct error *error) {
+    /* No dialog "insert a disk" or "the library is missing" may hold up a server. */
+    SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX);
+    console_code_page_before = GetConsoleOutputCP();
+    if (console_code_page_before != 0 && console_code_page_before != CP_UTF8 &&
+        SetConsoleOutputCP(CP_UTF8)) {
+        atexit(console_restore);
+    }
+    return arguments_convert(argc, argv, error);
+}
+
+uint64_t os_process_id(void) { return GetCurrentProcessId(); }
+
+unsigned os_cpu_count(void) {
+    DWORD_PTR mask = 0;
+    DWORD_PTR of_system = 0;
+    unsigned count = 0;
+    if (GetProcessAffinityMask(GetCurrentProcess(), &mask, &of_system)) {
+        for (; mask; mask &= mask - 1) {
+            count++;
+        }
+    }
+    if (count == 0) { /* the mask is empty where the process runs in several processor groups */
+        count = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
+    }
+    return count > 0 ? count : 1;
+}
+
+const char *os_name(void) { return "windows"; }
+
+bool os_executable_folder(char *path, size_t size, struct error *error) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    DWORD length = GetModuleFileNameW(NULL, wide, ARRAY_COUNT(wide));
+    if (length == 0) {
+        return windows_error_set(error, GetLastError());
+    }
+    char file[OS_PATH_MAX];
+    if (length >= ARRAY_COUNT(wide) || !windows_text(wide, file, sizeof(file)) ||
+        !os_path_folder(path, size, file)) {
+        return error_set(error, "the path of the executable is too long");
+    }
+    return true;
+}
+
+/* -- clock and memory -------------------------------------------------------------------------- */
+
+uint64_t os_now_us(void) {
+    static atomic_llong frequency; /* fixed at boot, so every thread stores the same */
+    LARGE_INTEGER value;
+    long long per_second = atomic_load_explicit(&frequency, memory_order_relaxed);
+    if (per_second == 0) {
+        QueryPerformanceFrequency(&value); /* neither call fails on any Windows since XP */
+        per_second = value.QuadPart;
+        atomic_store_explicit(&frequency, per_second, memory_order_relaxed);
+    }
+    QueryPerformanceCounter(&value);
+    /* In two parts: the product would overflow after some days at 10 MHz. */
+    uint64_t seconds = (uint64_t)(value.QuadPart / per_second);
+    uint64_t rest = (uint64_t)(value.QuadPart % per_second);
+    return seconds * 1000000 + rest * 1000000 / (uint64_t)per_second;
+}
+
+uint64_t os_now_ms(void) { return os_now_us() / 1000; }
+
+void *os_pages_alloc(size_t size) {
+    if (alloc_fails_now()) {
+        return NULL;
+    }
+    return VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+}
+
+void os_pages_free(void *pages, size_t size) {
+    (void)size; /* the whole reservation goes */
+    if (pages) {
+        BOOL freed = VirtualFree(pages, 0, MEM_RELEASE);
+        ASSERT(freed);
+    }
+}
+
+size_t os_page_bytes(void) {
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return info.dwPageSize;
+}
+
+/* -- threads ----------------------------------------------------------------------------------- */
+
+struct thread_start {
+    void (*function)(void *argument);
+    void *argument;
+    wchar_t name[16];
+};
+
+typedef HRESULT(WINAPI *set_description_fn)(HANDLE thread, PCWSTR description);
+
+/* Naming a thread is a help to debuggers, no more: where it cannot be done nothing is lost. Windows
+ * 10 1607 and Server 2016 have the function in KernelBase only, so it is looked up and not linked.
+ */
+static void thread_name(const wchar_t *name) {
+    HMODULE kernel = GetModuleHandleW(L"KernelBase.dll");
+    FARPROC found = kernel ? GetProcAddress(kernel, "SetThreadDescription") : NULL;
+    if (found) {
+        set_description_fn set_description;
+        memcpy(&set_description, &found, sizeof(set_description));
+        set_description(GetCurrentThread(), name);
+    }
+}
+
+static unsigned __stdcall thread_main(void *argument) {
+    struct thread_start start = *(struct thread_start *)argument;
+    alloc_free(argument);
+    thread_name(start.name);
+    start.function(start.argument);
+    return 0;
+}
+
+bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
+                     void *argument, struct error *error) {
+    struct thread_start *start = alloc_zeroed(sizeof(*start));
+    if (!start) {
+        return error_set(error, "out of memory");
+    }
+    start->function = function;
+    start->argument = argument;
+    /* A name that is too long stays unnamed, as an unnamed thread is no harm. */
+    if (MultiByteToWideChar(CP_UTF8, 0, name, -1, start->name, ARRAY_COUNT(start->name)) == 0) {
+        start->name[0] = L'\0';
+    }
+    thread->handle = _beginthreadex(NULL, 0, thread_main, start, 0, NULL);
+    if (thread->handle == 0) {
+        unsigned long code = _doserrno;
+        alloc_free(start);
+        return windows_error_set(error, code);
+    }
+    return true;
+}
+
+void os_thread_join(struct os_thread *thread) {
+    HANDLE handle = (HANDLE)thread->handle;
+    DWORD waited = WaitForSingleObject(handle, INFINITE);
+    ASSERT(waited == WAIT_OBJECT_0);
+    CloseHandle(handle);
+    thread->handle = 0;
+}
+
+uintptr_t os_thread_id(void) { return GetCurrentThreadId(); }
+
+_Static_assert(sizeof(SRWLOCK) <= sizeof(struct os_mutex), "os_mutex is too small");
+_Static_assert(sizeof(CONDITION_VARIABLE) <= sizeof(struct os_condition),
+               "os_condition is too small");
+
+void os_mutex_init(struct os_mutex *mutex) { InitializeSRWLock((SRWLOCK *)mutex->room); }
+
+void os_mutex_fini(struct os_mutex *mutex) { (void)mutex; /* a slim lock owns nothing */ }
+
+void os_mutex_lock(struct os_mutex *mutex) { AcquireSRWLockExclusive((SRWLOCK *)mutex->room); }
+
+void os_mutex_unlock(struct os_mutex *mutex) { ReleaseSRWLockExclusive((SRWLOCK *)mutex->room); }
+
+void os_condition_init(struct os_condition *condition) {
+    InitializeConditionVariable((CONDITION_VARIABLE *)condition->room);
+}
+
+void os_condition_fini(struct os_condition *condition) {
+    (void)condition; /* owns nothing either */
+}
+
+void os_condition_signal_all(struct os_condition *condition) {
+    WakeAllConditionVariable((CONDITION_VARIABLE *)condition->room);
+}
+
+bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, int timeout_ms) {
+    return SleepConditionVariableSRW((CONDITION_VARIABLE *)condition->room, (SRWLOCK *)mutex->room,
+                                     timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, 0);
+}
+
+/* -- what asks the host to stop ---------------------------------------------------------------- */
+
+/* The system calls the console handler on a thread of its own, whenever it likes and until the
+ * process ends: so these live as long as the process and are never closed. */
+static HANDLE signals_changed;  /* auto-reset: a request, or a wake */
+static HANDLE signals_finished; /* manual-reset: the host has stopped */
+static atomic_uint stop_requests;
+
+static BOOL WINAPI console_event(DWORD event) {
+    atomic_fetch_add(&stop_requests, 1);
+    SetEvent(signals_changed);
+    if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) {
+        /* Close, logoff, shutdown: the process is ended as soon as this returns, and after some
+         * seconds in any case. */
+        WaitForSingleObject(signals_finished, INFINITE);
+    }
+    return TRUE;
+}
+
+bool os_signals_start(struct error *error) {
+    if (!signals_changed) {
+        signals_changed = CreateEventW(NULL, FALSE, FALSE, NULL);
+    }
+    if (!signals_finished) {
+        signals_finished = CreateEventW(NULL, TRUE, FALSE, NULL);
+    }
+    if (!signals_changed || !signals_finished || !SetConsoleCtrlHandler(console_event, TRUE)) {
+        return windows_error_set(error, GetLastError());
+    }
+    return true;
+}
+
+enum os_signal os_signals_wait(int timeout_ms) {
+    if (atomic_load(&stop_requests) == 0) {
+        WaitForSingleObject(signals_changed, timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms);
+    }
+    /* Only this thread takes requests away, so the count cannot fall between the two lines. */
+    if (atomic_load(&stop_requests) == 0) {
+        return OS_SIGNAL_NONE;
+    }
+    atomic_fetch_sub(&stop_requests, 1);
+    return OS_SIGNAL_STOP;
+}
+
+void os_signals_wake(void) {
+    if (signals_changed) {
+        SetEvent(signals_changed);
+    }
+}
+
+void os_signals_finished(void) {
+    if (signals_finished) {
+        SetEvent(signals_finished);
+    }
+}
+
+/* -- libraries --------------------------------------------------------------------------------- */
+
+/* The opaque os_library is the module itself: Windows counts its references. */
+
+const char *os_library_suffix(void) { return ".dll"; }
+
+struct os_library *os_library_open(const char *path, struct error *error) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    if (!os_path_is_absolute(path)) {
+        error_set(error, "the path is not absolute");
+        return NULL;
+    }
+    if (!windows_path(path, wide, ARRAY_COUNT(wide), error)) {
+        return NULL;
+    }
+    DWORD mode = 0;
+    SetThreadErrorMode(SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX, &mode);
+    HMODULE module =
+        LoadLibraryExW(wide, NULL, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_SYSTEM32);
+    DWORD code = GetLastError();
+    SetThreadErrorMode(mode, NULL);
+    if (!module) {
+        windows_error_set(error, code);
+        return NULL;
+    }
+    return (struct os_library *)module;
+}
+
+void *os_library_symbol(struct os_library *library, const char *name) {
+    FARPROC found = GetProcAddress((HMODULE)library, name);
+    void *symbol;
+    _Static_assert(sizeof(symbol) == sizeof(found), "code and data pointers differ in size");
+    memcpy(&symbol, &found, sizeof(symbol)); /* C has no cast between the two kinds */
+    return symbol;
+}
+
+bool os_library_close(struct os_library *library) {
+    HMODULE module = (HMODULE)library;
+    if (!FreeLibrary(module)) {
+        return false;
+    }
+    /* A module handle is the address it is mapped at: is there still a module? */
+    HMODULE found;
+    return !GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                                   GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+                               (const wchar_t *)module, &found);
+}

@@ -1,0 +1,30 @@
+/* os_windows.h: what the Windows side of os/ and engine/ share with each other, and nobody else.
+ *
+ * Threads: any. Nothing here holds state. */
+#ifndef BERTH_HOST_OS_OS_WINDOWS_H
+#define BERTH_HOST_OS_OS_WINDOWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <wchar.h>
+
+struct error;
+
+/* Room for every wide path that windows_path() makes: a path of OS_PATH_MAX and a prefix. */
+#define WINDOWS_PATH_MAX 4112
+
+/* Sets the error to the system's words for a Win32 or Winsock code, in English where the system has
+ * them, with the code: "Access is denied (Windows error 5)". Returns false. */
+bool windows_error_set(struct error *error, unsigned long code);
+
+/* The words alone, terminated and cut to fit. */
+void windows_error_text(unsigned long code, char *text, size_t size);
+
+/* A UTF-8 path as the W functions take it, terminated: absolute, with backslashes, and with the
+ * prefix that lifts the limit of 260 characters where it is needed. */
+bool windows_path(const char *path, wchar_t *wide, size_t capacity, struct error *error);
+
+/* UTF-16 to UTF-8, terminated; half a surrogate pair becomes U+FFFD. False when it does not fit. */
+bool windows_text(const wchar_t *wide, char *text, size_t size);
+
+#endif

@@ -1,0 +1,419 @@
+/* os_windows_files.c: files, folders and paths.
+ *
+ * Paths go to the system absolute and, where they are long, with the prefix \\?\ : it lifts the
+ * limit of 260 characters on every Windows, without the registry key and the manifest entry that
+ * the newer way asks for. The prefix also switches off the cleaning of paths, so GetFullPathNameW
+ * cleans them first. */
+#include <windows.h>
+
+#include <sddl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_windows.h"
+
+enum {
+    SHORT_PATH_MAX = 247, /* the limit for folders: 260 less a name of 8.3 and the terminator */
+    REPLACE_TRIES = 50,   /* a scanner or a reader holds the old file open for a moment */
+    REPLACE_WAIT_MS = 10,
+    PRIVATE_FOLDER_TRIES = 100,
+    READ_BLOCK_BYTES = 1 << 20,
+};
+
+static bool is_separator(char c) { return c == '\\' || c == '/'; }
+
+/* -- paths ------------------------------------------------------------------------------------- */
+
+bool windows_path(const char *path, wchar_t *wide, size_t capacity, struct error *error) {
+    wchar_t given[WINDOWS_PATH_MAX];
+    wchar_t full[WINDOWS_PATH_MAX];
+    if (MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, given, ARRAY_COUNT(given)) ==
+        0) {
+        return error_set(error, GetLastError() == ERROR_INSUFFICIENT_BUFFER
+                                    ? "the path is too long"
+                                    : "the path is not valid UTF-8");
+    }
+    DWORD length = GetFullPathNameW(given, ARRAY_COUNT(full), full, NULL);
+    if (length == 0) {
+        return windows_error_set(error, GetLastError());
+    }
+    const wchar_t *prefix = L"";
+    const wchar_t *rest = full;
+    if (length < ARRAY_COUNT(full) && length > SHORT_PATH_MAX) {
+        if (full[0] != L'\\') {
+            prefix = L"\\\\?\\";
+        } else if (full[1] == L'\\' && full[2] != L'?' && full[2] != L'.') {
+            prefix = L"\\\\?\\UNC\\";
+            rest = full + 2;
+        }
+    }
+    if (length >= ARRAY_COUNT(full) || wcslen(prefix) + wcslen(rest) >= capacity) {
+        return error_set(error, "the path is too long");
+    }
+    wcscpy(wide, prefix);
+    wcscat(wide, rest);
+    return true;
+}
+
+bool os_path_is_absolute(const char *path) {
+    /* A path from the root of the current drive counts too: it cannot be joined to a folder. */
+    if (is_separator(path[0])) {
+        return true;
+    }
+    bool drive = (path[0] >= 'A' && path[0] <= 'Z') || (path[0] >= 'a' && path[0] <= 'z');
+    return drive && path[1] == ':' && is_separator(path[2]);
+}
+
+bool os_path_join(char *path, size_t size, const char *folder, const char *name) {
+    size_t length = strlen(folder);
+    int written;
+    if (os_path_is_absolute(name) || length == 0) {
+        written = snprintf(path, size, "%s", name);
+    } else {
+        const char *separator = is_separator(folder[length - 1]) ? "" : "\\";
+        written = snprintf(path, size, "%s%s%s", folder, separator, name);
+    }
+    return written >= 0 && (size_t)written < size;
+}
+
+bool os_path_folder(char *folder, size_t size, const char *path) {
+    size_t root = 0; /* what stays, however short the rest gets: "\", "C:\" or "C:" */
+    if (path[0] && path[1] == ':') {
+        root = is_separator(path[2]) ? 3 : 2;
+    } else if (is_separator(path[0])) {
+        root = 1;
+    }
+    size_t length = strlen(path);
+    while (length > root && !is_separator(path[length - 1])) {
+        length--;
+    }
+    while (length > root && is_separator(path[length - 1])) {
+        length--;
+    }
+    /* "C:name" is in the current folder of drive C, which is written "C:." */
+    const char *dot = length == 0 || (length == 2 && root == 2) ? "." : "";
+    int written = snprintf(folder, size, "%.*s%s", (int)length, path, dot);
+    return written >= 0 && (size_t)written < size;
+}
+
+/* -- reading and writing ----------------------------------------------------------------------- */
+
+static bool is_folder(const wchar_t *wide) {
+    DWORD attributes = GetFileAttributesW(wide);
+    return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY);
+}
+
+/* The file open for reading and its size checked, or INVALID_HANDLE_VALUE. */
+static HANDLE file_open_checked(const char *path, size_t max_bytes, size_t *size,
+                                struct error *error) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    if (!windows_path(path, wide, ARRAY_COUNT(wide), error)) {
+        return INVALID_HANDLE_VALUE;
+    }
+    /* Others may go on writing, renaming and deleting it: we are no reason to stop an editor. */
+    HANDLE file =
+        CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                    NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) {
+        DWORD code = GetLastError();
+        if (is_folder(wide)) { /* the system says "access denied" */
+            error_set(error, "it is a folder, not a file");
+        } else {
+            windows_error_set(error, code);
+        }
+        return INVALID_HANDLE_VALUE;
+    }
+    LARGE_INTEGER length;
+    if (GetFileType(file) != FILE_TYPE_DISK) {
+        error_set(error, "it is not a regular file");
+    } else if (!GetFileSizeEx(file, &length)) {
+        windows_error_set(error, GetLastError());
+    } else if ((uint64_t)length.QuadPart > max_bytes) {
+        error_set(error, "larger than %llu bytes", (unsigned long long)max_bytes);
+    } else {
+        *size = (size_t)length.QuadPart;
+        return file;
+    }
+    CloseHandle(file);
+    return INVALID_HANDLE_VALUE;
+}
+
+bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
+                  struct error *error) {
+    size_t expected = 0;
+    HANDLE file = file_open_checked(path, max_bytes, &expected, error);
+    if (file == INVALID_HANDLE_VALUE) {
+        return false;
+    }
+    char *bytes = expected < SIZE_MAX ? alloc_zeroed(expected + 1) : NULL;
+    if (!bytes) {
+        CloseHandle(file);
+        return error_set(error, "out of memory");
+    }
+    /* A file that shrinks meanwhile ends early; one that grows is taken at the size it had. */
+    size_t got = 0;
+    DWORD block = 1;
+    bool ok = true;
+    while (got < expected && block > 0 && ok) {
+        size_t left = expected - got;
+        ok = ReadFile(file, bytes + got, left < READ_BLOCK_BYTES ? (DWORD)left : READ_BLOCK_BYTES,
+                      &block, NULL);
+        got += ok ? block : 0;
+    }
+    if (!ok) {
+        windows_error_set(error, GetLastError());
+        CloseHandle(file);
+        alloc_free(bytes);
+        return false;
+    }
+    CloseHandle(file);
+    *text = bytes;
+    *size = got;
+    return true;
+}
+
+static bool file_write_new(const wchar_t *wide, const char *text, size_t size,
+                           struct error *error) {
+    HANDLE file =
+        CreateFileW(wide, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
+    if (file == INVALID_HANDLE_VALUE) {
+        return windows_error_set(error, GetLastError());
+    }
+    size_t done = 0;
+    bool ok = true;
+    while (done < size && ok) {
+        size_t left = size - done;
+        DWORD written = 0;
+        ok = WriteFile(file, text + done, left < READ_BLOCK_BYTES ? (DWORD)left : READ_BLOCK_BYTES,
+                       &written, NULL);
+        done += written;
+    }
+    ok = ok && FlushFileBuffers(file);
+    if (!ok) {
+        windows_error_set(error, GetLastError());
+    }
+    CloseHandle(file);
+    return ok;
+}
+
+/* MoveFileEx and not ReplaceFile: the latter needs the old file to be there, and it may leave
+ * neither under the name when it fails half way. */
+static bool file_rename_over(const wchar_t *from, const wchar_t *to, struct error *error) {
+    for (int attempt = 1;; attempt++) {
+        if (MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) {
+            return true;
+        }
+        DWORD code = GetLastError();
+        bool held = code == ERROR_SHARING_VIOLATION || code == ERROR_ACCESS_DENIED;
+        if (!held || attempt == REPLACE_TRIES || is_folder(to)) {
+            return windows_error_set(error, code);
+        }
+        Sleep(REPLACE_WAIT_MS);
+    }
+}
+
+bool os_file_write_atomic(const char *path, const char *text, size_t size, struct error *error) {
+    static atomic_uint counter;
+    wchar_t wide[WINDOWS_PATH_MAX];
+    char beside[OS_PATH_MAX + 64];
+    wchar_t wide_beside[WINDOWS_PATH_MAX];
+    snprintf(beside, sizeof(beside), "%s.%lu-%u.tmp", path, GetCurrentProcessId(),
+             atomic_fetch_add(&counter, 1));
+    if (!windows_path(path, wide, ARRAY_COUNT(wide), error) ||
+        !windows_path(beside, wide_beside, ARRAY_COUNT(wide_beside), error)) {
+        return false;
+    }
+    if (!file_write_new(wide_beside, text, size, error) ||
+        !file_rename_over(wide_beside, wide, error)) {
+        DeleteFileW(wide_beside);
+        return false;
+    }
+    return true;
+}
+
+bool os_file_copy(const char *from, const char *to, struct error *error) {
+    wchar_t wide_from[WINDOWS_PATH_MAX];
+    wchar_t wide_to[WINDOWS_PATH_MAX];
+    if (!windows_path(from, wide_from, ARRAY_COUNT(wide_from), error) ||
+        !windows_path(to, wide_to, ARRAY_COUNT(wide_to), error)) {
+        return false;
+    }
+    if (!CopyFileW(wide_from, wide_to, TRUE)) {
+        return windows_error_set(error, GetLastError());
+    }
+    /* CopyFile takes "read-only" along, which would keep us from removing our own copy. */
+    SetFileAttributesW(wide_to, FILE_ATTRIBUTE_NORMAL);
+    return true;
+}
+
+bool os_file_exists(const char *path) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    if (!windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
+        return false;
+    }
+    DWORD attributes = GetFileAttributesW(wide);
+    return attributes != INVALID_FILE_ATTRIBUTES &&
+           !(attributes & (FILE_ATTRIBUTE_DIRECTORY | FILE_ATTRIBUTE_DEVICE));
+}
+
+bool os_file_remove(const char *path) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    return windows_path(path, wide, ARRAY_COUNT(wide), NULL) && DeleteFileW(wide);
+}
+
+/* -- folders ----------------------------------------------------------------------------------- */
+
+struct names {
+    char **items;
+    size_t count;
+    size_t capacity;
+};
+
+static void names_free(struct names *names) {
+    for (size_t i = 0; i < names->count; i++) {
+        alloc_free(names->items[i]);
+    }
+    alloc_free(names->items);
+}
+
+static bool names_add(struct names *names, const wchar_t *wide) {
+    char name[4 * MAX_PATH];
+    if (!windows_text(wide, name, sizeof(name))) {
+        return false;
+    }
+    if (names->count == names->capacity) {
+        size_t capacity = names->capacity ? names->capacity * 2 : 16;
+        char **items = alloc_resize(names->items, capacity * sizeof(*items));
+        if (!items) {
+            return false;
+        }
+        names->items = items;
+        names->capacity = capacity;
+    }
+    names->items[names->count] = alloc_string(name);
+    return names->items[names->count] && ++names->count;
+}
+
+static int names_compare(const void *left, const void *right) {
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* Takes all names before any visit, so that a visitor may change the folder. */
+static bool names_read(struct names *names, const char *path, struct error *error) {
+    char pattern[OS_PATH_MAX];
+    wchar_t wide[WINDOWS_PATH_MAX];
+    if (!os_path_join(pattern, sizeof(pattern), path, "*")) {
+        return error_set(error, "the path is too long");
+    }
+    if (!windows_path(pattern, wide, ARRAY_COUNT(wide), error)) {
+        return false;
+    }
+    WIN32_FIND_DATAW data;
+    HANDLE find = FindFirstFileExW(wide, FindExInfoBasic, &data, FindExSearchNameMatch, NULL, 0);
+    if (find == INVALID_HANDLE_VALUE) {
+        DWORD code = GetLastError();
+        /* The root of an empty drive has not even "." in it. */
+        return code == ERROR_FILE_NOT_FOUND ? true : windows_error_set(error, code);
+    }
+    bool ok = true;
+    do {
+        bool dots = wcscmp(data.cFileName, L".") == 0 || wcscmp(data.cFileName, L"..") == 0;
+        if (!dots && !names_add(names, data.cFileName)) {
+            ok = error_set(error, "out of memory");
+        }
+    } while (ok && FindNextFileW(find, &data));
+    DWORD code = GetLastError();
+    FindClose(find);
+    if (ok && code != ERROR_NO_MORE_FILES) {
+        ok = windows_error_set(error, code);
+    }
+    return ok;
+}
+
+bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *name),
+                     void *context, struct error *error) {
+    struct names names = {0};
+    if (!names_read(&names, path, error)) {
+        names_free(&names);
+        return false;
+    }
+    if (names.count > 0) {
+        qsort(names.items, names.count, sizeof(*names.items), names_compare);
+    }
+    for (size_t i = 0; i < names.count && visit(context, names.items[i]); i++) {
+    }
+    names_free(&names);
+    return true;
+}
+
+/* A security descriptor that lets in this process's user and nobody else, inherited by all that is
+ * made inside. Free it with LocalFree(). Naming the user and not "the owner" matters for
+ * administrators: what they make is owned by their whole group. */
+static PSECURITY_DESCRIPTOR descriptor_for_user(struct error *error) {
+    PSECURITY_DESCRIPTOR descriptor = NULL;
+    HANDLE token = NULL;
+    wchar_t *sid = NULL;
+    union {
+        TOKEN_USER user;
+        uint8_t room[sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE];
+    } information;
+    DWORD size = 0;
+    if (OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token) &&
+        GetTokenInformation(token, TokenUser, &information, sizeof(information), &size) &&
+        ConvertSidToStringSidW(information.user.User.Sid, &sid)) {
+        wchar_t text[512];
+        _snwprintf(text, ARRAY_COUNT(text), L"O:%lsD:P(A;OICI;FA;;;%ls)", sid, sid);
+        text[ARRAY_COUNT(text) - 1] = L'\0';
+        ConvertStringSecurityDescriptorToSecurityDescriptorW(text, SDDL_REVISION_1, &descriptor,
+                                                             NULL);
+    }
+    if (!descriptor) {
+        windows_error_set(error, GetLastError());
+    }
+    LocalFree(sid);
+    if (token) {
+        CloseHandle(token);
+    }
+    return descriptor;
+}
+
+bool os_folder_create_private(char *path, size_t size, struct error *error) {
+    wchar_t base[MAX_PATH + 1];
+    DWORD length = GetTempPathW(ARRAY_COUNT(base), base);
+    if (length == 0 || length >= ARRAY_COUNT(base)) {
+        return error_set(error, "there is no place for temporary files");
+    }
+    PSECURITY_DESCRIPTOR descriptor = descriptor_for_user(error);
+    if (!descriptor) {
+        return false;
+    }
+    SECURITY_ATTRIBUTES attributes = {sizeof(attributes), descriptor, FALSE};
+    DWORD code = ERROR_ALREADY_EXISTS;
+    wchar_t wide[MAX_PATH + 64];
+    for (int i = 0; i < PRIVATE_FOLDER_TRIES && code == ERROR_ALREADY_EXISTS; i++) {
+        /* The name need not be secret, only new: the folder is made with its lock on the door. */
+        _snwprintf(wide, ARRAY_COUNT(wide), L"%lsberth-%lu-%08lx", base, GetCurrentProcessId(),
+                   (unsigned long)os_now_us() + (unsigned long)i);
+        wide[ARRAY_COUNT(wide) - 1] = L'\0';
+        code = CreateDirectoryW(wide, &attributes) ? ERROR_SUCCESS : GetLastError();
+    }
+    LocalFree(descriptor);
+    if (code != ERROR_SUCCESS) {
+        return windows_error_set(error, code);
+    }
+    if (!windows_text(wide, path, size)) {
+        RemoveDirectoryW(wide);
+        return error_set(error, "the path is too long");
+    }
+    return true;
+}
+
+bool os_folder_remove(const char *path) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    return windows_path(path, wide, ARRAY_COUNT(wide), NULL) && RemoveDirectoryW(wide);
+}
