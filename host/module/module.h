@@ -20,11 +20,13 @@
 #define MODULE_ID_MAX 63 /* [a-z0-9-]{1,63} */
 
 struct os_library;
+struct server;
 
 struct module {
     struct berth_host host;     /* this plugin's own table of services; its address leads back here */
     struct berth_plugin plugin; /* the descriptor: a copy, zero-filled where the plugin is older */
     struct log_subject subject; /* .plugin is the id */
+    struct server *server;      /* whom its services reach; set before module_load() */
     void *state;                /* what `load` set */
     bool loaded;                /* `load` has succeeded: `unload` is owed */
     char id[MODULE_ID_MAX + 1];

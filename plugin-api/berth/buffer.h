@@ -20,6 +20,8 @@ BERTH_BEGIN_DECLS
 
 struct berth_buffer; /* the host's */
 
+#define BERTH_BUFFER_BYTES_MAX UINT32_C(16777216) /* the most that buffer_create() gives */
+
 /* Never changes its shape. */
 struct berth_slice {
     struct berth_buffer *buffer; /* what `bytes` lies in */

@@ -49,7 +49,7 @@ struct berth_host {
 
     /* -- buffers ----------------------------------------------------------------------------- */
 
-    /* A new buffer with room for at least `size` bytes (at most "limits.message_bytes"), with one
+    /* A new buffer with room for at least `size` bytes (at most BERTH_BUFFER_BYTES_MAX), with one
      * reference that is the caller's. slice->size is the whole room there is: set it to what you
      * fill. BERTH_E_NO_MEMORY, BERTH_E_LIMIT; the slice is then all zero. [any] */
     int32_t(BERTH_CALL *buffer_create)(const struct berth_host *host, uint32_t size,

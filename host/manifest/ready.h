@@ -1,0 +1,32 @@
+/* ready.h: the ready file: what the host serves, as JSON that mirrors the manifest.
+ *
+ * Written once every listener accepts, so that whoever starts the host knows where it listens.
+ * Owner and threads: [control]. */
+#ifndef BERTH_HOST_MANIFEST_READY_H
+#define BERTH_HOST_MANIFEST_READY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct ready_listener {
+    const char *name;
+    const char *plugin;
+    const char *version; /* of the plugin */
+    const char *accept;  /* "connect", "data" */
+    char **addresses;    /* with the actual ports */
+    size_t address_count;
+};
+
+struct ready {
+    uint64_t pid;
+    const char *name;    /* of the instance */
+    const char *version; /* of the host */
+    const char *engine;
+    const struct ready_listener *listeners;
+    size_t listener_count;
+};
+
+/* The text, to be freed with alloc_free(); NULL: no memory. */
+char *ready_format(const struct ready *ready);
+
+#endif

@@ -1,0 +1,171 @@
+#include "module/services.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/address.h"
+#include "base/log.h"
+#include "module/module.h"
+#include "net/buffer.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/worker.h"
+#include "os/os.h"
+
+enum { LOG_TEXT_MAX = 1024 };
+
+/* Every module has a table of its own, and the table's address leads back to the module. */
+static const struct module *module_of(const struct berth_host *host) {
+    return CONTAINER_OF(host, const struct module, host);
+}
+
+/* No extension is served yet. */
+static const void *BERTH_CALL query(const struct berth_host *host, const char *id) {
+    (void)host;
+    (void)id;
+    return NULL;
+}
+
+static enum log_level level_of(uint32_t level) {
+    return level <= LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG;
+}
+
+static int text_length(uint32_t size) {
+    return size < LOG_TEXT_MAX ? (int)size : LOG_TEXT_MAX;
+}
+
+static void BERTH_CALL service_log(const struct berth_host *host, uint32_t level, const char *text,
+                                   uint32_t size) {
+    log_write(level_of(level), &module_of(host)->subject, "%.*s", text_length(size), text);
+}
+
+static void BERTH_CALL conn_log(struct berth_conn *conn, uint32_t level, const char *text,
+                                uint32_t size) {
+    const struct connection *connection = connection_of(conn);
+    if (!log_enabled(level_of(level))) {
+        return;
+    }
+    char remote[BERTH_ADDRESS_TEXT_MAX];
+    address_format(&connection->remote, remote, sizeof(remote));
+    log_write(level_of(level), &connection->listener->subject, "%s: %.*s", remote,
+              text_length(size), text);
+}
+
+static uint64_t BERTH_CALL now_ms(const struct berth_host *host) {
+    (void)host;
+    return os_now_ms();
+}
+
+static uint32_t BERTH_CALL service_address_format(const struct berth_host *host,
+                                                  const struct berth_address *address, char *text,
+                                                  uint32_t capacity) {
+    char full[BERTH_ADDRESS_TEXT_MAX];
+    (void)host;
+    if (capacity == 0) {
+        return 0;
+    }
+    address_format(address, full, sizeof(full));
+    int length = snprintf(text, capacity, "%s", full);
+    return length < 0 ? 0 : (uint32_t)length < capacity ? (uint32_t)length : capacity - 1;
+}
+
+/* -- buffers ------------------------------------------------------------------------------------- */
+
+static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, uint32_t size,
+                                                struct berth_slice *slice) {
+    (void)host;
+    *slice = (struct berth_slice){0};
+    if (size > BERTH_BUFFER_BYTES_MAX) {
+        return BERTH_E_LIMIT;
+    }
+    struct worker *worker = worker_current();
+    bool pooled = worker && size <= worker->server->options.buffer_bytes;
+    struct berth_buffer *buffer =
+        pooled ? buffer_take(worker->buffers) : buffer_create(size > 0 ? size : 1);
+    if (!buffer) {
+        return BERTH_E_NO_MEMORY;
+    }
+    *slice = (struct berth_slice){buffer, buffer->bytes, buffer->capacity, 0};
+    return BERTH_OK;
+}
+
+static void BERTH_CALL service_buffer_acquire(struct berth_buffer *buffer) {
+    buffer_acquire(buffer);
+}
+
+static void BERTH_CALL service_buffer_release(struct berth_buffer *buffer) {
+    buffer_release(buffer);
+}
+
+/* -- connections ---------------------------------------------------------------------------------- */
+
+static int32_t BERTH_CALL service_send(struct berth_conn *conn, const void *bytes, uint32_t size) {
+    return connection_send(connection_of(conn), bytes, size);
+}
+
+static int32_t BERTH_CALL service_send_slices(struct berth_conn *conn,
+                                              const struct berth_slice *slices, uint32_t count) {
+    return connection_send_slices(connection_of(conn), slices, count);
+}
+
+static int32_t BERTH_CALL service_shutdown_send(struct berth_conn *conn) {
+    return connection_shutdown_send(connection_of(conn));
+}
+
+static void BERTH_CALL service_close(struct berth_conn *conn) {
+    connection_close(connection_of(conn));
+}
+
+static void BERTH_CALL service_abort(struct berth_conn *conn) {
+    connection_end(connection_of(conn), BERTH_CLOSED_BY_PLUGIN, true);
+}
+
+static void BERTH_CALL receive_pause(struct berth_conn *conn) {
+    connection_pause(connection_of(conn));
+}
+
+static void BERTH_CALL receive_resume(struct berth_conn *conn) {
+    connection_resume(connection_of(conn));
+}
+
+static int32_t BERTH_CALL want_at_least(struct berth_conn *conn, uint32_t size) {
+    return connection_want_at_least(connection_of(conn), size);
+}
+
+static void BERTH_CALL conn_info(struct berth_conn *conn, struct berth_conn_info *info) {
+    connection_info(connection_of(conn), info);
+}
+
+static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t conn_id,
+                                       berth_post_fn function, void *argument) {
+    return server_post(module_of(host)->server, conn_id, function, argument);
+}
+
+struct berth_host services_table(const char *name, const char *version) {
+    return (struct berth_host){
+        .struct_size = sizeof(struct berth_host),
+        .abi_major = BERTH_ABI_MAJOR,
+        .abi_minor = BERTH_ABI_MINOR,
+        .name = name,
+        .version = version,
+        .query = query,
+        .log = service_log,
+        .now_ms = now_ms,
+        .address_format = service_address_format,
+        .buffer_create = service_buffer_create,
+        .buffer_acquire = service_buffer_acquire,
+        .buffer_release = service_buffer_release,
+        .send = service_send,
+        .send_slices = service_send_slices,
+        .shutdown_send = service_shutdown_send,
+        .close = service_close,
+        .abort = service_abort,
+        .receive_pause = receive_pause,
+        .receive_resume = receive_resume,
+        .want_at_least = want_at_least,
+        .conn_info = conn_info,
+        .conn_log = conn_log,
+        .post = service_post,
+    };
+}

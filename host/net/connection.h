@@ -1,0 +1,108 @@
+/* connection.h: one connection, from the accept to `closed`.
+ *
+ * connection.c moves it through its states, connection_receive.c brings bytes to the plugin,
+ * connection_send.c takes bytes from it. The functions that plugins call by way of the services only
+ * note what is wanted; connection_settle() carries it out (see worker.h).
+ *
+ * Owner: itself; it ends with its last operation. Threads: its worker's only. */
+#ifndef BERTH_HOST_NET_CONNECTION_H
+#define BERTH_HOST_NET_CONNECTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "berth/connection.h"
+#include "engine/engine.h"
+#include "net/connection_state.h"
+#include "net/send_queue.h"
+#include "net/timers.h"
+
+struct listener;
+struct worker;
+
+/* Why nothing is received at present; any one holds it. */
+#define CONNECTION_HELD_BY_PLUGIN 1u
+#define CONNECTION_HELD_BY_QUEUE 2u /* too much is waiting to be sent */
+
+struct connection {
+    struct berth_conn public; /* what the plugin sees; first, so that one is the other */
+    struct worker *worker;
+    struct listener *listener;
+    struct connection *prev; /* in worker->connections */
+    struct connection *next;
+    struct connection *next_unsettled;
+    struct engine_socket socket;
+    struct engine_receive receive;
+    struct engine_op send;
+    struct send_queue queue;
+    struct berth_slice pending; /* received and not consumed; buffer NULL when there is none */
+    struct timer deadline;
+    struct berth_address local;
+    struct berth_address remote;
+    uint64_t bytes_received;
+    uint64_t bytes_sent;
+    uint64_t opened_ms;
+    uint32_t want; /* the plugin asks for no fewer bytes */
+    uint8_t state; /* enum connection_state */
+    uint8_t reason;
+    uint8_t held;
+    bool unsettled : 1;
+    bool told_opened : 1;
+    bool receive_armed : 1;
+    bool receive_stopping : 1;
+    bool send_pending : 1;
+    bool send_cancelling : 1;
+    bool redeliver : 1;       /* what is pending may go to the plugin again */
+    bool peer_finished : 1;   /* its FIN, or a reset, has come */
+    bool told_peer_closed : 1;
+    bool fin_wanted : 1; /* shutdown_send(): a FIN after the queue */
+    bool fin_sent : 1;
+    bool reset : 1; /* end with a reset and not with a FIN */
+};
+
+/* Takes over an accepted socket and its first data on this worker, tells the plugin and starts to
+ * receive. The listener has admitted it. What goes wrong is counted, logged, and closes the socket. */
+void connection_adopt(struct worker *worker, struct listener *listener,
+                      struct engine_accept *accept, uint32_t first_data_size);
+
+/* Carries out what is wanted. May end the connection and free it. */
+void connection_settle(struct connection *connection);
+
+/* Begins the end. `reset`: with a reset, what is queued is lost. The first reason counts. */
+void connection_end(struct connection *connection, uint32_t reason, bool reset);
+
+static inline struct connection *connection_of(struct berth_conn *conn) {
+    return (struct connection *)conn;
+}
+
+static inline bool connection_is_ending(const struct connection *connection) {
+    return connection->state >= CONNECTION_CANCELLING;
+}
+
+/* -- what the services do; statuses and ownership as in berth/host.h --------------------------- */
+
+int32_t connection_send(struct connection *connection, const void *bytes, uint32_t size);
+int32_t connection_send_slices(struct connection *connection, const struct berth_slice *slices,
+                               uint32_t count);
+int32_t connection_shutdown_send(struct connection *connection);
+void connection_close(struct connection *connection);
+void connection_pause(struct connection *connection);
+void connection_resume(struct connection *connection);
+int32_t connection_want_at_least(struct connection *connection, uint32_t size);
+void connection_info(const struct connection *connection, struct berth_conn_info *info);
+
+/* -- between the three files -------------------------------------------------------------------- */
+
+/* connection_receive.c */
+void connection_received(struct engine_op *op, int64_t result);
+void connection_deliver(struct connection *connection, struct berth_slice *arrived);
+void connection_redeliver(struct connection *connection);
+void connection_tell_peer_closed(struct connection *connection);
+void connection_update_receive(struct connection *connection);
+
+/* connection_send.c */
+void connection_sent(struct engine_op *op, int64_t result);
+void connection_flush(struct connection *connection);
+void connection_update_queue_hold(struct connection *connection);
+
+#endif

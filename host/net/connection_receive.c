@@ -1,0 +1,216 @@
+/* Bytes on their way to the plugin.
+ *
+ * A plugin sees what arrived and says how much of it is consumed. In the good case that is all of
+ * it, and the buffer that the kernel wrote into is what the plugin saw: no byte is copied. A rest is
+ * kept as `pending` and comes again in front of the next arrival, in one piece, which costs a copy:
+ * of the arrival into the room behind the rest where it fits, else of both into a larger buffer.
+ *
+ * While a connection is held, bytes that were already under way are kept in the same place. */
+#include <stddef.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "net/buffer.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/worker.h"
+
+static void pending_drop(struct connection *connection) {
+    buffer_release(connection->pending.buffer);
+    connection->pending = (struct berth_slice){0};
+}
+
+/* The rest and `more` bytes in a buffer of the rest's own with room for both. */
+static bool pending_make_room(struct connection *connection, uint32_t more) {
+    struct berth_slice *pending = &connection->pending;
+    struct berth_buffer *buffer = pending->buffer;
+    const uint8_t *end = buffer->bytes + buffer->capacity;
+    if (buffer_is_exclusive(buffer)) {
+        if ((size_t)(end - (pending->bytes + pending->size)) >= more) {
+            return true;
+        }
+        if (buffer->capacity - pending->size >= more) {
+            memmove(buffer->bytes, pending->bytes, pending->size);
+            pending->bytes = buffer->bytes;
+            return true;
+        }
+    }
+    uint64_t needed = (uint64_t)pending->size + more;
+    uint64_t doubled = (uint64_t)buffer->capacity * 2; /* so that growing costs O(1) a byte */
+    uint64_t capacity = needed > doubled ? needed : doubled;
+    struct berth_buffer *larger = capacity <= UINT32_MAX ? buffer_create((uint32_t)capacity) : NULL;
+    if (!larger) {
+        return false;
+    }
+    memcpy(larger->bytes, pending->bytes, pending->size);
+    buffer_release(buffer);
+    pending->buffer = larger;
+    pending->bytes = larger->bytes;
+    return true;
+}
+
+/* Puts what arrived behind what is pending. Takes over the reference. */
+static bool pending_append(struct connection *connection, const struct berth_slice *arrived) {
+    struct berth_slice *pending = &connection->pending;
+    if (!pending->buffer) {
+        *pending = *arrived;
+        return true;
+    }
+    bool room = pending_make_room(connection, arrived->size);
+    if (room) {
+        memcpy(pending->bytes + pending->size, arrived->bytes, arrived->size);
+        pending->size += arrived->size;
+    }
+    buffer_release(arrived->buffer);
+    return room;
+}
+
+/* Shows the plugin `data`, whose reference is the connection's, and keeps what is not consumed. */
+static void show(struct connection *connection, struct berth_slice data) {
+    struct listener *listener = connection->listener;
+    uint32_t consumed = listener->plugin->received(&connection->public, &data);
+    if (connection->state != CONNECTION_OPEN) {
+        buffer_release(data.buffer); /* the plugin closed or aborted it meanwhile */
+        return;
+    }
+    if (consumed > data.size) {
+        atomic_fetch_add_explicit(&listener->counters.plugin_faults, 1, memory_order_relaxed);
+        log_error(&listener->subject,
+                  "fault of the plugin: received() consumed %u of %u bytes; connection %llu is cut",
+                  consumed, data.size, (unsigned long long)connection->public.id);
+        buffer_release(data.buffer);
+        connection_end(connection, BERTH_CLOSED_LIMIT, true);
+        return;
+    }
+    data.bytes += consumed;
+    data.size -= consumed;
+    if (data.size == 0) {
+        buffer_release(data.buffer);
+        return;
+    }
+    connection->pending = data;
+    if (connection->held == 0 && data.size > listener->options.message_bytes) {
+        log_info(&listener->subject,
+                 "connection %llu cut: a message is longer than %u bytes (limits.message_bytes)",
+                 (unsigned long long)connection->public.id, listener->options.message_bytes);
+        connection_end(connection, BERTH_CLOSED_LIMIT, true);
+    }
+}
+
+/* Shows what is pending, if it is enough for the plugin or all that will ever come. */
+static void show_pending(struct connection *connection) {
+    const struct berth_slice *pending = &connection->pending;
+    bool enough = pending->size >= connection->want || connection->peer_finished;
+    if (connection->held != 0 || pending->size == 0 || !enough) {
+        return;
+    }
+    struct berth_slice data = *pending;
+    connection->pending = (struct berth_slice){0};
+    show(connection, data);
+}
+
+void connection_deliver(struct connection *connection, struct berth_slice *arrived) {
+    connection->bytes_received += arrived->size;
+    if (connection->state != CONNECTION_OPEN) {
+        buffer_release(arrived->buffer);
+        return;
+    }
+    if (!connection->pending.buffer && connection->held == 0 && arrived->size >= connection->want) {
+        show(connection, *arrived);
+        return;
+    }
+    if (!pending_append(connection, arrived)) {
+        connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
+        return;
+    }
+    connection->redeliver = connection->held != 0;
+    show_pending(connection);
+}
+
+void connection_redeliver(struct connection *connection) {
+    if (connection->redeliver && connection->held == 0) {
+        connection->redeliver = false;
+        show_pending(connection);
+    }
+}
+
+void connection_tell_peer_closed(struct connection *connection) {
+    if (!connection->peer_finished || connection->told_peer_closed || connection->held != 0) {
+        return;
+    }
+    connection->told_peer_closed = true;
+    pending_drop(connection);
+    if (connection->listener->plugin->peer_closed) {
+        connection->listener->plugin->peer_closed(&connection->public);
+    } else {
+        connection_close(connection);
+    }
+    worker_unsettle(connection->worker, connection);
+}
+
+void connection_received(struct engine_op *op, int64_t result) {
+    struct connection *connection = CONTAINER_OF(op, struct connection, receive.op);
+    struct worker *worker = connection->worker;
+    if (result > 0) {
+        const struct engine_buffer *data = &connection->receive.data;
+        struct berth_slice arrived = {data->owner, data->bytes, (uint32_t)result, 0};
+        connection_deliver(connection, &arrived);
+    } else {
+        connection->receive_armed = false;
+        connection->receive_stopping = false;
+        if (result == 0) {
+            connection->peer_finished = true;
+            if (connection->pending.size < connection->want) {
+                connection->redeliver = true; /* a last look at a rest shorter than it wants */
+            }
+        } else if (result != ENGINE_E_CANCELLED) {
+            uint32_t reason = result == ENGINE_E_TIMED_OUT      ? BERTH_CLOSED_TIMEOUT
+                              : result == ENGINE_E_NO_RESOURCES ? BERTH_CLOSED_OUT_OF_MEMORY
+                                                                : BERTH_CLOSED_RESET;
+            connection_end(connection, reason, false);
+        }
+    }
+    worker_unsettle(worker, connection);
+    worker_settle(worker);
+}
+
+/* Starts or stops the engine's receive, as state and holds want it. While draining, what comes is
+ * read and thrown away, so that closing does not turn into a reset. */
+void connection_update_receive(struct connection *connection) {
+    bool wanted = !connection->peer_finished &&
+                  (connection->state == CONNECTION_DRAINING || connection->held == 0);
+    struct engine_port *port = connection->worker->port;
+    if (wanted && !connection->receive_armed) {
+        connection->receive_armed = true;
+        engine_receive_start(port, connection->socket, &connection->receive,
+                             connection->listener->options.receive_mode);
+    } else if (!wanted && connection->receive_armed && !connection->receive_stopping) {
+        connection->receive_stopping = true;
+        engine_receive_stop(port, connection->socket, &connection->receive);
+    }
+}
+
+void connection_pause(struct connection *connection) {
+    connection->held |= CONNECTION_HELD_BY_PLUGIN;
+    worker_unsettle(connection->worker, connection);
+}
+
+void connection_resume(struct connection *connection) {
+    if ((connection->held & CONNECTION_HELD_BY_PLUGIN) != 0) {
+        connection->held &= (uint8_t)~CONNECTION_HELD_BY_PLUGIN;
+        connection->redeliver = true; /* what it left unconsumed, and what came meanwhile */
+        worker_unsettle(connection->worker, connection);
+    }
+}
+
+int32_t connection_want_at_least(struct connection *connection, uint32_t size) {
+    if (connection_is_ending(connection)) {
+        return BERTH_E_GONE;
+    }
+    if (size > connection->listener->options.message_bytes) {
+        return BERTH_E_LIMIT;
+    }
+    connection->want = size > 0 ? size : 1;
+    return BERTH_OK;
+}

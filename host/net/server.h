@@ -1,0 +1,58 @@
+/* server.h: the engine and its workers, shared by all listeners and plugins.
+ *
+ * Owner: the verb that runs the host. Threads: [control], unless a function says otherwise. */
+#ifndef BERTH_HOST_NET_SERVER_H
+#define BERTH_HOST_NET_SERVER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "berth/host.h"
+
+struct accept_pool;
+struct engine;
+struct error;
+struct listener;
+struct worker;
+
+struct server_options {
+    unsigned workers; /* at least 1 */
+    uint32_t buffer_bytes;
+    uint32_t buffers_retained_max; /* a worker */
+    uint32_t connections_max;
+    uint32_t posts_max; /* a worker */
+
+    /* Runs when the last connection of a listener is gone. [worker] */
+    void (*idle)(void);
+};
+
+struct server {
+    struct server_options options;
+    struct engine *engine;
+    struct worker *workers; /* options.workers of them, and the acceptor behind them if any */
+    struct worker *acceptor; /* NULL when the workers accept for themselves */
+    unsigned started;        /* threads that run */
+    atomic_uint connections; /* of all listeners, accepted and not yet closed */
+    atomic_uint waiting;     /* accepted, held until a limit leaves room */
+};
+
+struct server *server_create(const struct server_options *options, struct error *error);
+void server_destroy(struct server *server); /* no listener is left; NULL is legal */
+
+const char *server_engine_name(const struct server *server);
+
+/* How many accept pools a listening address has, and the worker that runs pool `index`. */
+unsigned server_acceptor_count(const struct server *server);
+struct worker *server_acceptor(struct server *server, unsigned index);
+
+/* The worker with the fewest connections. [any] */
+struct worker *server_least_loaded(struct server *server);
+
+/* A connection is gone or a limit has changed: accepts that wait may go on. [any] */
+void server_room_made(struct server *server);
+
+/* berth_host.post() [any] */
+int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument);
+
+#endif

@@ -1,0 +1,333 @@
+#include "net/worker.h"
+
+#include <stdio.h>
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "net/accept_pool.h"
+#include "net/buffer.h"
+#include "net/connection.h"
+#include "net/latch.h"
+#include "net/listener.h"
+#include "net/server.h"
+
+enum {
+    SEND_NODES_FREE_MAX = 4096,  /* nodes of send queues kept for the next sends */
+    RECEIVE_BUFFERS = 64,        /* stays hot in the cache: about a mebibyte */
+    RECEIVE_BUFFERS_MAX = 1024,  /* what it may grow to under load */
+    SETTLE_ROUNDS_MAX = 16,      /* callbacks that keep each other busy leave room for others */
+    SLOT_BITS = 24,              /* connections of a worker, as a power of two */
+    GENERATION_BITS = 32,
+};
+
+/* An id, from the top: the worker, the generation (never 0), the slot. */
+#define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
+
+static _Thread_local struct worker *current;
+
+struct worker *worker_current(void) {
+    return current;
+}
+
+unsigned worker_of_id(uint64_t id) {
+    return (unsigned)(id >> (SLOT_BITS + GENERATION_BITS));
+}
+
+/* -- the table of connections -------------------------------------------------------------------- */
+
+static bool table_grow(struct worker *worker) {
+    uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
+    if (count > SLOT_MASK) {
+        return false;
+    }
+    struct worker_slot *slots = alloc_resize(worker->slots, count * sizeof(*slots));
+    if (!slots) {
+        return false;
+    }
+    for (uint32_t i = worker->slot_count; i < count; i++) {
+        slots[i] = (struct worker_slot){.generation = 1, .next_free = i + 1};
+    }
+    worker->slots = slots;
+    worker->slot_count = count; /* the last free slot points here: none */
+    return true;
+}
+
+bool worker_register(struct worker *worker, struct connection *connection) {
+    if (worker->slot_free == worker->slot_count && !table_grow(worker)) {
+        return false;
+    }
+    uint32_t index = worker->slot_free;
+    struct worker_slot *slot = &worker->slots[index];
+    worker->slot_free = slot->next_free;
+    slot->connection = connection;
+    connection->public.id = (uint64_t)worker->index << (SLOT_BITS + GENERATION_BITS) |
+                            (uint64_t)slot->generation << SLOT_BITS | index;
+    return true;
+}
+
+void worker_unregister(struct worker *worker, struct connection *connection) {
+    uint32_t index = (uint32_t)(connection->public.id & SLOT_MASK);
+    struct worker_slot *slot = &worker->slots[index];
+    ASSERT(slot->connection == connection);
+    slot->connection = NULL;
+    slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
+    slot->next_free = worker->slot_free;
+    worker->slot_free = index;
+}
+
+static struct connection *find(const struct worker *worker, uint64_t id) {
+    uint32_t index = (uint32_t)(id & SLOT_MASK);
+    struct connection *connection =
+        index < worker->slot_count ? worker->slots[index].connection : NULL;
+    return connection && connection->public.id == id ? connection : NULL;
+}
+
+/* -- settling ----------------------------------------------------------------------------------- */
+
+void worker_unsettle(struct worker *worker, struct connection *connection) {
+    if (connection->unsettled) {
+        return;
+    }
+    connection->unsettled = true;
+    connection->next_unsettled = NULL;
+    if (worker->unsettled_last) {
+        worker->unsettled_last->next_unsettled = connection;
+    } else {
+        worker->unsettled_first = connection;
+    }
+    worker->unsettled_last = connection;
+}
+
+void worker_settle(struct worker *worker) {
+    for (int round = 0; worker->unsettled_first && round < SETTLE_ROUNDS_MAX; round++) {
+        struct connection *connection = worker->unsettled_first;
+        worker->unsettled_first = NULL;
+        worker->unsettled_last = NULL;
+        while (connection) {
+            struct connection *next = connection->next_unsettled;
+            connection->unsettled = false;
+            connection_settle(connection);
+            connection = next;
+        }
+    }
+}
+
+/* -- the thread ---------------------------------------------------------------------------------- */
+
+static bool take_buffer(void *context, struct engine_buffer *taken) {
+    struct berth_buffer *buffer = buffer_take(context);
+    if (!buffer) {
+        return false;
+    }
+    *taken = (struct engine_buffer){buffer, buffer->bytes, buffer->capacity};
+    return true;
+}
+
+static void give_buffer(void *context, void *owner) {
+    (void)context;
+    buffer_release(owner);
+}
+
+static void on_kick(struct engine_op *op, int64_t result) {
+    struct worker *worker = CONTAINER_OF(op, struct worker, kick_op);
+    (void)result;
+    atomic_store(&worker->kicked, false);
+    accept_pools_room_made(worker);
+    worker_settle(worker);
+}
+
+static void on_stop(struct engine_op *op, int64_t result) {
+    (void)result;
+    CONTAINER_OF(op, struct worker, stop_op)->stopping = true;
+}
+
+static bool worker_init(struct worker *worker, struct error *error) {
+    const struct server_options *options = &worker->server->options;
+    worker->buffers = buffer_pool_create(options->buffer_bytes, options->buffers_retained_max);
+    if (!worker->buffers) {
+        return error_set(error, "out of memory");
+    }
+    struct engine_port_options port = {
+        .buffers = {worker->buffers, options->buffer_bytes, take_buffer, give_buffer},
+        .receive_buffers = RECEIVE_BUFFERS,
+        .receive_buffers_max = RECEIVE_BUFFERS_MAX,
+    };
+    worker->port = engine_port_create(worker->server->engine, &port, error);
+    if (!worker->port) {
+        buffer_pool_close(worker->buffers);
+        return false;
+    }
+    worker->nodes.free_max = SEND_NODES_FREE_MAX;
+    worker->kick_op.complete = on_kick;
+    worker->stop_op.complete = on_stop;
+    timers_init(&worker->timers, os_now_ms());
+    return true;
+}
+
+static void worker_fini(struct worker *worker) {
+    ASSERT(!worker->connections);
+    ASSERT(!worker->pools);
+    engine_port_destroy(worker->port);
+    send_nodes_fini(&worker->nodes);
+    buffer_pool_close(worker->buffers);
+    alloc_free(worker->slots);
+}
+
+static void worker_run(struct worker *worker) {
+    while (!worker->stopping || engine_port_pending(worker->port) > 0) {
+        int timeout_ms =
+            worker->unsettled_first ? 0 : timers_next_ms(&worker->timers, os_now_ms());
+        engine_port_run(worker->port, timeout_ms);
+        timers_run(&worker->timers, os_now_ms());
+        worker_settle(worker);
+    }
+}
+
+struct start {
+    struct worker *worker;
+    struct error *error;
+    struct latch done;
+    bool started;
+};
+
+static void worker_main(void *argument) {
+    struct start *start = argument;
+    struct worker *worker = start->worker;
+    current = worker;
+    bool started = worker_init(worker, start->error);
+    start->started = started;
+    latch_down(&start->done);
+    if (started) {
+        worker_run(worker);
+        worker_fini(worker);
+    }
+}
+
+bool worker_start(struct worker *worker, struct server *server, unsigned index,
+                  struct error *error) {
+    worker->server = server;
+    worker->index = index;
+    char name[16];
+    snprintf(name, sizeof(name), "%s-%u", worker == server->acceptor ? "acceptor" : "worker",
+             index % 1000);
+    struct start start = {.worker = worker, .error = error};
+    latch_init(&start.done, 1);
+    if (!os_thread_start(&worker->thread, name, worker_main, &start, error)) {
+        latch_down(&start.done);
+        latch_wait(&start.done);
+        return error_prefix(error, "thread %s: ", name);
+    }
+    latch_wait(&start.done);
+    if (!start.started) {
+        os_thread_join(&worker->thread);
+        return error_prefix(error, "thread %s: ", name);
+    }
+    return true;
+}
+
+void worker_stop(struct worker *worker) {
+    engine_port_post(worker->port, &worker->stop_op);
+    os_thread_join(&worker->thread);
+}
+
+/* -- messages from elsewhere --------------------------------------------------------------------- */
+
+struct call {
+    struct engine_op op;
+    struct worker *worker;
+    void (*function)(struct worker *worker, void *argument);
+    void *argument;
+    struct latch done;
+};
+
+static void on_call(struct engine_op *op, int64_t result) {
+    struct call *call = CONTAINER_OF(op, struct call, op);
+    struct worker *worker = call->worker;
+    (void)result;
+    call->function(worker, call->argument);
+    worker_settle(worker);
+    latch_down(&call->done);
+}
+
+void worker_call(struct worker *worker, void (*function)(struct worker *worker, void *argument),
+                 void *argument) {
+    struct call call = {.worker = worker, .function = function, .argument = argument};
+    call.op.complete = on_call;
+    latch_init(&call.done, 1);
+    engine_port_post(worker->port, &call.op);
+    latch_wait(&call.done);
+}
+
+void worker_kick(struct worker *worker) {
+    if (!atomic_exchange(&worker->kicked, true)) {
+        engine_port_post(worker->port, &worker->kick_op);
+    }
+}
+
+struct cut {
+    const struct listener *listener;
+    uint32_t count;
+};
+
+static void cut_here(struct worker *worker, void *argument) {
+    struct cut *cut = argument;
+    struct connection *connection;
+    struct connection *next;
+    DL_FOREACH_SAFE(worker->connections, connection, next) {
+        if (!cut->listener || connection->listener == cut->listener) {
+            /* A reset only where something is lost: an idle client sees an ordinary end. */
+            connection_end(connection, BERTH_CLOSED_STOPPING, connection->queue.bytes > 0);
+            cut->count++;
+        }
+    }
+}
+
+uint32_t worker_cut(struct worker *worker, const struct listener *listener) {
+    struct cut cut = {.listener = listener};
+    worker_call(worker, cut_here, &cut);
+    return cut.count;
+}
+
+struct post {
+    struct engine_op op;
+    struct worker *worker;
+    uint64_t id;
+    berth_post_fn function;
+    void *argument;
+};
+
+static void on_post(struct engine_op *op, int64_t result) {
+    struct post *post = CONTAINER_OF(op, struct post, op);
+    struct worker *worker = post->worker;
+    struct connection *connection = find(worker, post->id);
+    (void)result;
+    atomic_fetch_sub(&worker->posts, 1);
+    if (connection && connection_is_ending(connection)) {
+        connection = NULL;
+    }
+    post->function(connection ? &connection->public : NULL, connection ? BERTH_OK : BERTH_E_GONE,
+                   post->argument);
+    alloc_free(post);
+    worker_settle(worker);
+}
+
+int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument) {
+    if (atomic_fetch_add(&worker->posts, 1) >= worker->server->options.posts_max) {
+        atomic_fetch_sub(&worker->posts, 1);
+        return BERTH_E_LIMIT;
+    }
+    struct post *post = alloc_zeroed(sizeof(*post));
+    if (!post) {
+        atomic_fetch_sub(&worker->posts, 1);
+        return BERTH_E_NO_MEMORY;
+    }
+    post->op.complete = on_post;
+    post->worker = worker;
+    post->id = id;
+    post->function = function;
+    post->argument = argument;
+    engine_port_post(worker->port, &post->op);
+    return BERTH_OK;
+}

@@ -1,0 +1,96 @@
+/* worker.h: an I/O thread: its completion port, its buffers, its timers, its connections.
+ *
+ * A connection lives its whole life on one worker, so its callbacks never overlap and its state needs
+ * no lock. The acceptor thread, where the engine wants one, is a worker too: one that owns accept
+ * pools and no connections.
+ *
+ * What a callback does to connections (send, close, pause, …) only marks them; worker_settle() then
+ * carries it out, after the callback's frame is gone and still in the same turn. So nothing of the
+ * host runs beneath a plugin's feet, and all that one callback sends leaves in one system call.
+ *
+ * Owner: the server. Threads: the worker's own, unless a function says [any] or [control]. */
+#ifndef BERTH_HOST_NET_WORKER_H
+#define BERTH_HOST_NET_WORKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "berth/host.h"
+#include "engine/engine.h"
+#include "net/send_queue.h"
+#include "net/timers.h"
+#include "os/os.h"
+
+struct accept_pool;
+struct buffer_pool;
+struct connection;
+struct error;
+struct listener;
+struct server;
+
+struct worker_slot {
+    struct connection *connection; /* NULL: free */
+    uint32_t generation;           /* of the connection that is in it, or will be */
+    uint32_t next_free;
+};
+
+struct worker {
+    struct server *server;
+    unsigned index; /* among the workers; the acceptor's is the count of them */
+    struct engine_port *port;
+    struct buffer_pool *buffers;
+    struct send_nodes nodes;
+    struct timers timers;
+    struct accept_pool *pools;      /* utlist */
+    struct connection *connections; /* utlist */
+    struct worker_slot *slots;      /* ids to connections */
+    uint32_t slot_count;
+    uint32_t slot_free; /* the first free one, or slot_count */
+    struct connection *unsettled_first;
+    struct connection *unsettled_last;
+
+    atomic_uint load;  /* connections, those on their way here included */
+    atomic_uint posts; /* messages of plugins on their way here */
+    atomic_bool kicked;
+    struct engine_op kick_op; /* looks again at accepts that wait for room */
+    struct engine_op stop_op;
+    bool stopping;
+    struct os_thread thread;
+};
+
+/* Starts the thread and waits until its port stands. [control] */
+bool worker_start(struct worker *worker, struct server *server, unsigned index,
+                  struct error *error);
+
+/* Ends the thread; it has no connections and no pools any more. [control] */
+void worker_stop(struct worker *worker);
+
+/* Runs function(worker, argument) on the worker's thread and waits for it. [control] */
+void worker_call(struct worker *worker, void (*function)(struct worker *worker, void *argument),
+                 void *argument);
+
+/* The worker whose thread this is, or NULL. [any] */
+struct worker *worker_current(void);
+
+/* Notes that the connection needs settling, and settles all that do. */
+void worker_unsettle(struct worker *worker, struct connection *connection);
+void worker_settle(struct worker *worker);
+
+/* Gives the connection an id and a place in the table. False: no memory. */
+bool worker_register(struct worker *worker, struct connection *connection);
+void worker_unregister(struct worker *worker, struct connection *connection);
+
+/* Accepts that wait for room under a limit are looked at again. [any] */
+void worker_kick(struct worker *worker);
+
+/* Resets or closes every connection of the listener (all, when it is NULL); returns how many. */
+uint32_t worker_cut(struct worker *worker, const struct listener *listener);
+
+/* berth_host.post(): see there. [any] */
+int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument);
+
+/* The number of the worker that an id belongs to. */
+unsigned worker_of_id(uint64_t id);
+
+#endif
