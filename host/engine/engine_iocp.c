@@ -1,0 +1,406 @@
+/* engine_iocp.c: the engine on Windows' I/O completion ports. This file has the engine, its ports
+ * and the loop; engine_iocp_accept.c and engine_iocp_transfer.c have the operations.
+ *
+ * How it works. A port is an IOCP that only its own thread waits on, so a completion is handled on
+ * the thread that posted the operation and nothing here needs a lock but the queue of posts.
+ * Whatever must not run now, because the caller would be called back before his call returns or
+ * because others deserve their turn, goes to the port's `ready` queue and runs in the next pass.
+ *
+ * Synchronous success. Where the provider is an IFS one (all of Microsoft's), sockets are set to
+ * leave no packet in the port when an operation succeeds at once; the result is then used where the
+ * call was made, at most IOCP_INLINE_MAX times in a row. That is decided once for the engine and
+ * not for each socket, since a socket of this interface is a bare handle with nowhere to note it.
+ * The listening socket is left in the ordinary mode: an accept could not complete inline anyway.
+ *
+ * Receiving. An idle connection waits with a WSARecv of no bytes, which pins no memory; when it
+ * completes there is something to read, or the end, and a non-blocking recv says which. Sockets are
+ * therefore non-blocking, which overlapped calls do not care about.
+ *
+ * Lifetimes. Every field of an operation is written before the system call that starts it: once it
+ * is made, the completion may come before the call returns. Nothing is closed with an operation in
+ * flight: who wants to close cancels (CancelIoEx), waits for the completion, then closes.
+ *
+ * What only a real Windows can show, because Wine 8 does it differently or not at all:
+ *  - Synchronous success under load: Wine completes most operations asynchronously. The fault table
+ *    of the tests forces both, in either mode.
+ *  - FD_ACCEPT beside AcceptEx: that it is raised when connections queue, that it is not raised
+ *    while a posted AcceptEx takes them, and that calling WSAEventSelect again raises it anew while
+ *    they still queue (documented as persistence of network events; acceptor_rearm relies on it).
+ *  - Cancelling an AcceptEx whose client is connected and silent: that the client sees a reset and
+ *    not a FIN. Either way the connection ends.
+ *  - That a dual-stack AcceptEx needs IPV6_V6ONLY off on the accepting socket as well: it is
+ *    switched off there to be safe.
+ *  - Which of 64, 1236 and 10054 a reset gives in each state; all are ENGINE_E_RESET.
+ *  - WSAENOBUFS when the non-paged pool runs out; every figure of speed; layered providers that are
+ *    not IFS (the mode is then off, and the tests run that way too). */
+#include "engine/engine_iocp.h"
+
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "os/os_windows.h"
+
+enum {
+    KEY_WAKE = 0,   /* a packet that only makes the port look around */
+    KEY_SOCKET = 1, /* a packet of an operation */
+
+    BATCH_MAX = 64,
+    /* The longest one wait: should the packet that announces a post, or a starved acceptor, not be
+     * queued for want of memory, the port finds them at this tick. */
+    WAIT_MAX_MS = 1000,
+    /* How soon receives that found no memory try again; nothing tells when there is some. */
+    STARVING_WAIT_MS = 10,
+
+    /* Not in mingw-w64's winerror.h. */
+    HANDLES_CLOSED = 676, /* ERROR_HANDLES_CLOSED: the handle went with the operation on it */
+};
+
+/* -- codes ------------------------------------------------------------------------------------- */
+
+int64_t iocp_error(unsigned long code) {
+    switch (code) {
+    case ERROR_OPERATION_ABORTED: /* 995, also WSA_OPERATION_ABORTED */
+    case WSAECANCELLED:
+    case HANDLES_CLOSED:
+        return ENGINE_E_CANCELLED;
+    case ERROR_NETNAME_DELETED:    /* 64: what AcceptEx and WSARecv report for a reset */
+    case ERROR_UNEXP_NET_ERR:      /* 59: Wine, for a client that was reset in the backlog */
+    case ERROR_BROKEN_PIPE:        /* 109 */
+    case ERROR_CONNECTION_ABORTED: /* 1236: ended by this machine */
+    case ERROR_GRACEFUL_DISCONNECT:
+    case ERROR_CONNECTION_INVALID:
+    case WSAECONNRESET:
+    case WSAECONNABORTED:
+    case WSAENOTCONN: /* what calls on a connection that was reset say */
+    case WSAEDISCON:
+        return ENGINE_E_RESET;
+    case ERROR_SEM_TIMEOUT: /* 121 */
+    case WSAETIMEDOUT:
+    case WSAENETRESET: /* keep-alive found it dead */
+    case ERROR_TIMEOUT:
+        return ENGINE_E_TIMED_OUT;
+    case ERROR_CONNECTION_REFUSED:
+    case WSAECONNREFUSED:
+    case ERROR_PORT_UNREACHABLE:
+        return ENGINE_E_REFUSED;
+    case ERROR_NETWORK_UNREACHABLE:
+    case ERROR_HOST_UNREACHABLE:
+    case ERROR_PROTOCOL_UNREACHABLE:
+    case ERROR_BAD_NETPATH:
+    case WSAENETUNREACH:
+    case WSAEHOSTUNREACH:
+    case WSAENETDOWN:
+    case WSAEHOSTDOWN:
+        return ENGINE_E_UNREACHABLE;
+    case WSAENOBUFS:
+    case WSAEMFILE:
+    case ERROR_TOO_MANY_OPEN_FILES:
+    case ERROR_NOT_ENOUGH_MEMORY: /* also WSA_NOT_ENOUGH_MEMORY */
+    case ERROR_OUTOFMEMORY:
+    case ERROR_NO_SYSTEM_RESOURCES:
+    case ERROR_WORKING_SET_QUOTA:
+    case ERROR_COMMITMENT_LIMIT:
+    case ERROR_NONPAGED_SYSTEM_RESOURCES:
+    case ERROR_PAGED_SYSTEM_RESOURCES:
+    case ERROR_NOT_ENOUGH_QUOTA:
+        return ENGINE_E_NO_RESOURCES;
+    default: {
+        char text[512];
+        windows_error_text(code, text, sizeof(text));
+        log_warn(NULL, "network: %s", text);
+        return ENGINE_E_OTHER;
+    }
+    }
+}
+
+unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op) {
+    if (op->overlapped.Internal == 0) {
+        return 0; /* STATUS_SUCCESS: the common case costs no call */
+    }
+    const struct winsock_table *winsock = port->engine->winsock;
+    DWORD bytes = 0;
+    DWORD flags = 0;
+    if (winsock->overlapped_result(op->socket, &op->overlapped, &bytes, FALSE, &flags)) {
+        return 0;
+    }
+    return (unsigned long)winsock->last_error();
+}
+
+/* -- the engine -------------------------------------------------------------------------------- */
+
+/* Whether sockets of the family can be told to skip packets. An LSP that is not an IFS provider
+ * hands out handles of its own, for which packets come whatever one asks: hence both questions. */
+static bool skip_success_works(const struct winsock_table *winsock, int family) {
+    SOCKET probe = winsock->socket(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
+                                   WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    if (probe == INVALID_SOCKET) {
+        return winsock->last_error() == WSAEAFNOSUPPORT; /* no IPv6 here: it has no say */
+    }
+    WSAPROTOCOL_INFOW protocol = {0};
+    int size = sizeof(protocol);
+    bool works =
+        winsock->getsockopt(probe, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&protocol, &size) == 0 &&
+        (protocol.dwServiceFlags1 & XP1_IFS_HANDLES) &&
+        winsock->set_modes((HANDLE)probe,
+                           FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE);
+    winsock->close(probe);
+    return works;
+}
+
+struct engine *engine_iocp_create(const struct winsock_table *winsock, struct error *error) {
+    struct engine *engine = alloc_zeroed(sizeof(*engine));
+    if (!engine) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    WSADATA data;
+    int code = winsock->startup(MAKEWORD(2, 2), &data);
+    if (code != 0) {
+        windows_error_set(error, (unsigned long)code);
+        error_prefix(error, "Winsock does not start: ");
+        alloc_free(engine);
+        return NULL;
+    }
+    engine->winsock = winsock;
+    engine->traits = (struct engine_traits){.name = "iocp", .accept_on_workers = false};
+    engine->skip_success =
+        skip_success_works(winsock, AF_INET) && skip_success_works(winsock, AF_INET6);
+    return engine;
+}
+
+struct engine *engine_create(struct error *error) {
+    return engine_iocp_create(&winsock_system, error);
+}
+
+void engine_destroy(struct engine *engine) {
+    if (engine) {
+        engine->winsock->cleanup();
+        alloc_free(engine);
+    }
+}
+
+const struct engine_traits *engine_traits(const struct engine *engine) { return &engine->traits; }
+
+/* -- operations -------------------------------------------------------------------------------- */
+
+void iocp_start(struct engine_port *port, struct iocp_op *op, enum iocp_kind kind, SOCKET socket) {
+    *op = (struct iocp_op){.socket = socket, .kind = (uint8_t)kind};
+    atomic_fetch_add_explicit(&port->pending, 1, memory_order_relaxed);
+}
+
+void iocp_unstart(struct engine_port *port, struct iocp_op *op) {
+    op->kind = IOCP_IDLE;
+    atomic_fetch_sub_explicit(&port->pending, 1, memory_order_relaxed);
+}
+
+void iocp_finish(struct engine_port *port, struct iocp_op *op, int64_t result) {
+    struct engine_op *owner = CONTAINER_OF(op, struct engine_op, opaque);
+    iocp_unstart(port, op);
+    port->ran++;
+    owner->complete(owner, result);
+}
+
+void iocp_defer(struct engine_port *port, struct iocp_op *op, int64_t result) {
+    op->queued.result = result;
+    DL_APPEND2(port->ready, op, queued.prev, queued.next);
+}
+
+/* -- ports ------------------------------------------------------------------------------------- */
+
+struct engine_port *engine_port_create(struct engine *engine,
+                                       const struct engine_port_options *options,
+                                       struct error *error) {
+    if (options->buffers.capacity <= IOCP_ADDRESSES_ROOM) {
+        error_set(error, "buffers of %u bytes are too small for an accept: more than %u are needed",
+                  (unsigned)options->buffers.capacity, (unsigned)IOCP_ADDRESSES_ROOM);
+        return NULL;
+    }
+    struct engine_port *port = alloc_zeroed(sizeof(*port));
+    if (!port) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    port->engine = engine;
+    port->buffers = options->buffers;
+    port->iocp = engine->winsock->port_create(INVALID_HANDLE_VALUE, NULL, 0, 1);
+    if (!port->iocp) {
+        windows_error_set(error, GetLastError());
+        error_prefix(error, "creating a completion port: ");
+        alloc_free(port);
+        return NULL;
+    }
+    os_mutex_init(&port->posts_lock);
+    return port;
+}
+
+void engine_port_destroy(struct engine_port *port) {
+    if (!port) {
+        return;
+    }
+    ASSERT(engine_port_pending(port) == 0);
+    ASSERT(port->acceptors == NULL);
+    os_mutex_fini(&port->posts_lock);
+    CloseHandle(port->iocp);
+    alloc_free(port);
+}
+
+unsigned engine_port_pending(const struct engine_port *port) {
+    return atomic_load_explicit(&port->pending, memory_order_relaxed);
+}
+
+/* Posts have a queue of their own instead of a packet each: queuing a packet may fail, a post may
+ * not. One packet announces any number of them. */
+void engine_port_post(struct engine_port *port, struct engine_op *op) {
+    struct iocp_op *post = iocp_op_of(op);
+    iocp_start(port, post, IOCP_POST, INVALID_SOCKET);
+    os_mutex_lock(&port->posts_lock);
+    DL_APPEND2(port->posts, post, queued.prev, queued.next);
+    if (!port->posts_waking) {
+        /* Under the lock: once it is free the port may run the post, and whoever waits for that may
+         * destroy the port. */
+        port->posts_waking = port->engine->winsock->port_post(port->iocp, 0, KEY_WAKE, NULL);
+    }
+    os_mutex_unlock(&port->posts_lock);
+}
+
+static void posts_run(struct engine_port *port) {
+    os_mutex_lock(&port->posts_lock);
+    struct iocp_op *posts = port->posts;
+    port->posts = NULL;
+    port->posts_waking = false;
+    os_mutex_unlock(&port->posts_lock);
+    while (posts) {
+        struct iocp_op *post = posts;
+        DL_DELETE2(posts, post, queued.prev, queued.next);
+        iocp_finish(port, post, 0);
+    }
+}
+
+/* Runs what is ready now; what becomes ready meanwhile waits for the next pass. */
+static void ready_run(struct engine_port *port) {
+    struct iocp_op *ready = port->ready;
+    port->ready = NULL;
+    while (ready) {
+        struct iocp_op *op = ready;
+        DL_DELETE2(ready, op, queued.prev, queued.next);
+        int64_t result = op->queued.result;
+        if (op->kind == IOCP_ACCEPT) {
+            iocp_accept_failed(port, op, result);
+        } else {
+            iocp_receive_resume(port, op, result);
+        }
+    }
+}
+
+static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
+    if (entry->lpCompletionKey == KEY_WAKE) {
+        return; /* the pass looks at everything in any case */
+    }
+    struct iocp_op *op = CONTAINER_OF(entry->lpOverlapped, struct iocp_op, overlapped);
+    DWORD bytes = entry->dwNumberOfBytesTransferred;
+    switch (op->kind) {
+    case IOCP_ACCEPT:
+        iocp_accept_completed(port, op, bytes);
+        break;
+    case IOCP_RECEIVE:
+        iocp_receive_completed(port, op, bytes);
+        break;
+    default: {
+        ASSERT(op->kind == IOCP_SEND);
+        unsigned long code = iocp_op_error(port, op);
+        iocp_finish(port, op, code ? iocp_error(code) : (int64_t)bytes);
+    }
+    }
+}
+
+static void pass(struct engine_port *port, DWORD wait_ms) {
+    OVERLAPPED_ENTRY entries[BATCH_MAX];
+    ULONG count = 0;
+    iocp_receives_feed(port);
+    if (port->ready || port->ran > 0) {
+        wait_ms = 0;
+    } else if (port->starving && wait_ms > STARVING_WAIT_MS) {
+        wait_ms = STARVING_WAIT_MS;
+    }
+    /* The count means nothing when the call fails: Wine reports 1 on a time-out. */
+    if (!port->engine->winsock->port_wait(port->iocp, entries, BATCH_MAX, &count, wait_ms, FALSE)) {
+        DWORD code = GetLastError();
+        ASSERT(code == WAIT_TIMEOUT);
+        count = 0;
+    }
+    for (ULONG i = 0; i < count; i++) {
+        entry_run(port, &entries[i]);
+    }
+    ready_run(port);
+    posts_run(port);
+    iocp_acceptors_check(port);
+}
+
+unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
+    uint64_t deadline = timeout_ms > 0 ? os_now_ms() + (uint64_t)timeout_ms : 0;
+    port->ran = 0;
+    for (;;) {
+        DWORD wait_ms = WAIT_MAX_MS;
+        bool last = timeout_ms == 0;
+        if (timeout_ms == 0) {
+            wait_ms = 0;
+        } else if (timeout_ms > 0) {
+            uint64_t now = os_now_ms();
+            uint64_t left = now < deadline ? deadline - now : 0;
+            wait_ms = left < WAIT_MAX_MS ? (DWORD)left : WAIT_MAX_MS;
+            last = left == 0;
+        }
+        pass(port, wait_ms);
+        if (port->ran > 0 || last) {
+            return port->ran;
+        }
+    }
+}
+
+/* -- sockets ----------------------------------------------------------------------------------- */
+
+bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
+    const struct winsock_table *winsock = port->engine->winsock;
+    HANDLE handle = (HANDLE)socket.handle;
+    u_long non_blocking = 1;
+    if (winsock->ioctlsocket((SOCKET)socket.handle, (long)FIONBIO, &non_blocking) != 0 ||
+        winsock->port_create(handle, port->iocp, KEY_SOCKET, 0) != port->iocp) {
+        return windows_error_set(error, GetLastError());
+    }
+    if (port->engine->skip_success &&
+        !winsock->set_modes(handle,
+                            FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE)) {
+        return windows_error_set(error, GetLastError());
+    }
+    return true;
+}
+
+int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {
+    const struct winsock_table *winsock = port->engine->winsock;
+    if (winsock->shutdown((SOCKET)socket.handle, SD_SEND) == 0) {
+        return 0;
+    }
+    return iocp_error((unsigned long)winsock->last_error());
+}
+
+void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset) {
+    if (reset) {
+        struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        engine->winsock->setsockopt(socket, SOL_SOCKET, SO_LINGER, (const char *)&linger,
+                                    sizeof(linger));
+    }
+    engine->winsock->close(socket);
+}
+
+void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
+    iocp_socket_close(engine, (SOCKET)socket.handle, reset);
+}
+
+/* Both directions have ended, so closing is all that is left to do. A later piece keeps the socket
+ * instead (DisconnectEx with TF_REUSE_SOCKET) and has engine_accept() take it from there. */
+void engine_recycle(struct engine_port *port, struct engine_socket socket) {
+    engine_close(port->engine, socket, false);
+}

@@ -1,0 +1,286 @@
+/* engine_iocp_transfer.c: receiving and sending.
+ *
+ * An armed receive is a small machine. Its steps, whatever made them possible (a packet of the
+ * port, a synchronous success, memory that came back), run in receive_advance():
+ *
+ *     POST     WSARecv, of no bytes or into a buffer; pending, it waits for its packet
+ *     READ     recv into a buffer, without blocking
+ *     DELIVER  the bytes to the owner
+ *     END      the last completion
+ *
+ * A step that needs a buffer and gets none puts the receive into the port's queue of starving ones,
+ * and so does a system that is out of memory; the queue is served in order at every pass. */
+#include "engine/engine_iocp.h"
+
+#include <utlist.h>
+
+#include "base/assert.h"
+
+static struct engine_receive *receive_of(struct iocp_op *op) {
+    return CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct engine_receive, op);
+}
+
+/* -- memory ------------------------------------------------------------------------------------ */
+
+static bool buffer_have(struct engine_port *port, struct iocp_op *op) {
+    struct engine_receive *receive = receive_of(op);
+    if (receive->data.owner) {
+        return true;
+    }
+    if (!port->buffers.take(port->buffers.context, &receive->data)) {
+        receive->data = (struct engine_buffer){0};
+        return false;
+    }
+    return true;
+}
+
+static void buffer_give(struct engine_port *port, struct iocp_op *op) {
+    struct engine_receive *receive = receive_of(op);
+    if (receive->data.owner) {
+        port->buffers.give(port->buffers.context, receive->data.owner);
+        receive->data = (struct engine_buffer){0};
+    }
+}
+
+static enum iocp_step starve(struct engine_port *port, struct iocp_op *op, enum iocp_step step) {
+    op->where = IOCP_STARVING;
+    op->step = (uint8_t)step;
+    DL_APPEND2(port->starving, op, queued.prev, queued.next);
+    port->starving_count++;
+    return IOCP_STEP_NONE;
+}
+
+static void unstarve(struct engine_port *port, struct iocp_op *op) {
+    DL_DELETE2(port->starving, op, queued.prev, queued.next);
+    port->starving_count--;
+}
+
+/* -- the steps of a receive -------------------------------------------------------------------- */
+
+static void receive_defer(struct engine_port *port, struct iocp_op *op, enum iocp_step step,
+                          int64_t result) {
+    op->where = IOCP_READY;
+    op->step = (uint8_t)step;
+    iocp_defer(port, op, result);
+}
+
+/* The system has no memory for a receive. With a buffer posted it would have to pin it, so that one
+ * tries again without; without any, there is only waiting. */
+static enum iocp_step receive_without_memory(struct engine_port *port, struct iocp_op *op) {
+    buffer_give(port, op);
+    if (op->zero_now) {
+        return starve(port, op, IOCP_STEP_POST);
+    }
+    op->zero_now = true;
+    return IOCP_STEP_POST;
+}
+
+static enum iocp_step receive_post(struct engine_port *port, struct iocp_op *op, int64_t *result) {
+    const struct winsock_table *winsock = port->engine->winsock;
+    struct engine_receive *receive = receive_of(op);
+    if (!op->zero_now && !buffer_have(port, op)) {
+        return starve(port, op, IOCP_STEP_POST);
+    }
+    WSABUF buffer = {0, NULL};
+    if (!op->zero_now) {
+        buffer = (WSABUF){port->buffers.capacity, (char *)receive->data.bytes};
+    }
+    op->where = IOCP_POSTED;
+    op->overlapped = (OVERLAPPED){0};
+    DWORD received = 0;
+    DWORD flags = 0;
+    if (winsock->wsa_recv(op->socket, &buffer, 1, &received, &flags, &op->overlapped, NULL) == 0) {
+        if (!port->engine->skip_success) {
+            return IOCP_STEP_NONE; /* its packet tells */
+        }
+        op->where = IOCP_RUNNING;
+        *result = received;
+        if (op->zero_now) {
+            return IOCP_STEP_READ;
+        }
+        return received > 0 ? IOCP_STEP_DELIVER : IOCP_STEP_END;
+    }
+    unsigned long code = (unsigned long)winsock->last_error();
+    if (code == WSA_IO_PENDING) {
+        return IOCP_STEP_NONE;
+    }
+    op->where = IOCP_RUNNING;
+    *result = iocp_error(code);
+    return *result == ENGINE_E_NO_RESOURCES ? receive_without_memory(port, op) : IOCP_STEP_END;
+}
+
+static enum iocp_step receive_read(struct engine_port *port, struct iocp_op *op, int64_t *result) {
+    const struct winsock_table *winsock = port->engine->winsock;
+    struct engine_receive *receive = receive_of(op);
+    if (!buffer_have(port, op)) {
+        return starve(port, op, IOCP_STEP_READ);
+    }
+    op->zero_now = op->zero_mode;
+    int size = (int)port->buffers.capacity;
+    int received = winsock->recv(op->socket, (char *)receive->data.bytes, size, 0);
+    if (received > 0) {
+        /* A buffer that was filled says that there is more; one that was not spares the call that
+         * would only find that out. */
+        op->more = received == size;
+        *result = received;
+        return IOCP_STEP_DELIVER;
+    }
+    *result = 0;
+    if (received == 0) {
+        return IOCP_STEP_END;
+    }
+    unsigned long code = (unsigned long)winsock->last_error();
+    buffer_give(port, op);
+    if (code == WSAEWOULDBLOCK) {
+        return IOCP_STEP_POST;
+    }
+    *result = iocp_error(code);
+    return *result == ENGINE_E_NO_RESOURCES ? starve(port, op, IOCP_STEP_READ) : IOCP_STEP_END;
+}
+
+static enum iocp_step receive_deliver(struct engine_port *port, struct iocp_op *op,
+                                      int64_t result) {
+    struct engine_receive *receive = receive_of(op);
+    receive->data.size = (uint32_t)result;
+    port->ran++;
+    receive->op.complete(&receive->op, result);
+    receive->data = (struct engine_buffer){0}; /* the owner has it */
+    bool more = op->more;
+    op->more = false;
+    return more ? IOCP_STEP_READ : IOCP_STEP_POST;
+}
+
+static void receive_advance(struct engine_port *port, struct iocp_op *op, enum iocp_step step,
+                            int64_t result) {
+    op->where = IOCP_RUNNING;
+    unsigned turns = 0;
+    while (step != IOCP_STEP_NONE) {
+        if (op->stopping && (step == IOCP_STEP_POST || step == IOCP_STEP_READ)) {
+            step = IOCP_STEP_END;
+            result = ENGINE_E_CANCELLED;
+        }
+        if (step == IOCP_STEP_END) {
+            buffer_give(port, op);
+            iocp_finish(port, op, result);
+            return;
+        }
+        if (step == IOCP_STEP_DELIVER) {
+            step = receive_deliver(port, op, result);
+            continue;
+        }
+        /* Every turn begins with a POST or a READ. */
+        if (turns++ == IOCP_INLINE_MAX) {
+            receive_defer(port, op, step, result);
+            return;
+        }
+        step = step == IOCP_STEP_POST ? receive_post(port, op, &result)
+                                      : receive_read(port, op, &result);
+    }
+}
+
+void iocp_receive_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes) {
+    enum iocp_step step = IOCP_STEP_END;
+    int64_t result = bytes;
+    unsigned long code = iocp_op_error(port, op);
+    op->where = IOCP_RUNNING;
+    if (code != 0) {
+        result = iocp_error(code);
+        if (result == ENGINE_E_NO_RESOURCES && !op->stopping) {
+            step = receive_without_memory(port, op);
+        }
+    } else if (op->zero_now) {
+        step = IOCP_STEP_READ;
+    } else if (bytes > 0) {
+        step = IOCP_STEP_DELIVER;
+    }
+    if (step != IOCP_STEP_NONE) {
+        receive_advance(port, op, step, result);
+    }
+}
+
+void iocp_receive_resume(struct engine_port *port, struct iocp_op *op, int64_t result) {
+    receive_advance(port, op, (enum iocp_step)op->step, result);
+}
+
+void iocp_receives_feed(struct engine_port *port) {
+    /* Those that starve again meanwhile are at the end and wait for the next pass. */
+    for (unsigned left = port->starving_count; left > 0 && port->starving; left--) {
+        struct iocp_op *op = port->starving;
+        bool needs_buffer = op->step == IOCP_STEP_READ || !op->zero_now;
+        if (needs_buffer && !buffer_have(port, op)) {
+            return; /* its turn comes first also next time */
+        }
+        unstarve(port, op);
+        receive_advance(port, op, (enum iocp_step)op->step, 0);
+    }
+}
+
+void engine_receive_start(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive, enum engine_receive_mode mode) {
+    struct iocp_op *op = iocp_op_of(&receive->op);
+    receive->data = (struct engine_buffer){0};
+    iocp_start(port, op, IOCP_RECEIVE, (SOCKET)socket.handle);
+    op->zero_mode = mode == ENGINE_RECEIVE_ZERO_BYTE;
+    op->zero_now = op->zero_mode;
+    op->where = IOCP_RUNNING;
+    int64_t result = 0;
+    enum iocp_step step = receive_post(port, op, &result);
+    if (step != IOCP_STEP_NONE) {
+        receive_defer(port, op, step, result); /* the caller is not called back from here */
+    }
+}
+
+void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
+                         struct engine_receive *receive) {
+    struct iocp_op *op = iocp_op_of(&receive->op);
+    if (op->kind != IOCP_RECEIVE || op->stopping) {
+        return;
+    }
+    op->stopping = true;
+    if (op->where == IOCP_POSTED) {
+        /* Finding nothing to cancel means that the packet is in the port already. */
+        port->engine->winsock->cancel((HANDLE)socket.handle, &op->overlapped);
+    } else if (op->where == IOCP_STARVING) {
+        unstarve(port, op);
+        receive_defer(port, op, IOCP_STEP_END, ENGINE_E_CANCELLED);
+    }
+    /* Ready or running, it comes by receive_advance() soon and sees the flag there. */
+}
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *pieces, unsigned count) {
+    ASSERT(count > 0 && count <= ENGINE_PIECES_MAX);
+    WSABUF buffers[ENGINE_PIECES_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        /* WSABUF serves both directions; a send only reads. */
+        buffers[i] = (WSABUF){pieces[i].size, (char *)(uintptr_t)pieces[i].bytes};
+    }
+    struct iocp_op *send = iocp_op_of(op);
+    const struct winsock_table *winsock = port->engine->winsock;
+    iocp_start(port, send, IOCP_SEND, (SOCKET)socket.handle);
+    DWORD sent = 0;
+    if (winsock->wsa_send((SOCKET)socket.handle, buffers, count, &sent, 0, &send->overlapped,
+                          NULL) == 0) {
+        if (!port->engine->skip_success) {
+            return ENGINE_PENDING; /* its packet comes all the same */
+        }
+        iocp_unstart(port, send);
+        return sent;
+    }
+    unsigned long code = (unsigned long)winsock->last_error();
+    if (code == WSA_IO_PENDING) {
+        return ENGINE_PENDING;
+    }
+    iocp_unstart(port, send);
+    return iocp_error(code);
+}
+
+void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
+                        struct engine_op *op) {
+    struct iocp_op *send = iocp_op_of(op);
+    if (send->kind == IOCP_SEND) {
+        port->engine->winsock->cancel((HANDLE)socket.handle, &send->overlapped);
+    }
+}

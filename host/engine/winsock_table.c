@@ -1,0 +1,47 @@
+#include "engine/winsock_table.h"
+
+const struct winsock_table winsock_system = {
+    .startup = WSAStartup,
+    .cleanup = WSACleanup,
+    .last_error = WSAGetLastError,
+    .socket = WSASocketW,
+    .close = closesocket,
+    .bind = bind,
+    .listen = listen,
+    .shutdown = shutdown,
+    .getsockname = getsockname,
+    .getsockopt = getsockopt,
+    .setsockopt = setsockopt,
+    .ioctl = WSAIoctl,
+    .ioctlsocket = ioctlsocket,
+    .recv = recv,
+    .wsa_recv = WSARecv,
+    .wsa_send = WSASend,
+    .overlapped_result = WSAGetOverlappedResult,
+    .event_select = WSAEventSelect,
+    .enum_events = WSAEnumNetworkEvents,
+    .port_create = CreateIoCompletionPort,
+    .port_wait = GetQueuedCompletionStatusEx,
+    .port_post = PostQueuedCompletionStatus,
+    .set_modes = SetFileCompletionNotificationModes,
+    .cancel = CancelIoEx,
+    .wait_register = RegisterWaitForSingleObject,
+    .wait_unregister = UnregisterWaitEx,
+};
+
+static bool load(const struct winsock_table *winsock, SOCKET socket, GUID guid, void *function,
+                 DWORD size) {
+    DWORD returned = 0;
+    return winsock->ioctl(socket, SIO_GET_EXTENSION_FUNCTION_POINTER, &guid, sizeof(guid), function,
+                          size, &returned, NULL, NULL) == 0;
+}
+
+bool winsock_extensions_load(const struct winsock_table *winsock, SOCKET socket,
+                             struct winsock_extensions *extensions) {
+    static const GUID accept_ex = WSAID_ACCEPTEX;
+    static const GUID accept_addresses = WSAID_GETACCEPTEXSOCKADDRS;
+    return load(winsock, socket, accept_ex, &extensions->accept_ex,
+                sizeof(extensions->accept_ex)) &&
+           load(winsock, socket, accept_addresses, &extensions->accept_addresses,
+                sizeof(extensions->accept_addresses));
+}
