@@ -1,0 +1,270 @@
+#include "os/os.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <poll.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+
+/* -- the process --------------------------------------------------------------------------------- */
+
+static void stop_signals(sigset_t *set) {
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+}
+
+bool os_start(int *argc, char ***argv, struct error *error) {
+    sigset_t set;
+    (void)argc;
+    (void)argv; /* they are UTF-8, or whatever the user's file names are */
+    stop_signals(&set);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
+        return error_set(error, "blocking signals: %s", strerror(errno));
+    }
+    signal(SIGPIPE, SIG_IGN);
+    return true;
+}
+
+uint64_t os_process_id(void) {
+    return (uint64_t)getpid();
+}
+
+unsigned os_cpu_count(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) {
+        return 1; /* more than CPU_SETSIZE processors */
+    }
+    int count = CPU_COUNT(&set);
+    return count > 0 ? (unsigned)count : 1;
+}
+
+const char *os_name(void) {
+    return "linux";
+}
+
+bool os_executable_folder(char *path, size_t size, struct error *error) {
+    char file[OS_PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", file, sizeof(file) - 1);
+    if (length < 0) {
+        return error_set(error, "/proc/self/exe: %s", strerror(errno));
+    }
+    file[length] = '\0';
+    if (!os_path_folder(path, size, file)) {
+        return error_set(error, "the path is too long: %s", file);
+    }
+    return true;
+}
+
+/* -- clock and memory ---------------------------------------------------------------------------- */
+
+static uint64_t now(uint64_t units_a_second) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * units_a_second +
+           (uint64_t)time.tv_nsec / (UINT64_C(1000000000) / units_a_second);
+}
+
+uint64_t os_now_ms(void) {
+    return now(1000);
+}
+
+uint64_t os_now_us(void) {
+    return now(1000000);
+}
+
+size_t os_page_bytes(void) {
+    static size_t bytes; /* every thread would store the same value */
+    size_t known = __atomic_load_n(&bytes, __ATOMIC_RELAXED);
+    if (known == 0) {
+        known = (size_t)sysconf(_SC_PAGESIZE);
+        __atomic_store_n(&bytes, known, __ATOMIC_RELAXED);
+    }
+    return known;
+}
+
+static size_t whole_pages(size_t size) {
+    size_t page = os_page_bytes();
+    return (size + page - 1) / page * page;
+}
+
+void *os_pages_alloc(size_t size) {
+    if (alloc_fails_now()) {
+        return NULL;
+    }
+    void *pages = mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void os_pages_free(void *pages, size_t size) {
+    if (pages) {
+        munmap(pages, whole_pages(size));
+    }
+}
+
+/* -- threads ------------------------------------------------------------------------------------- */
+
+_Static_assert(sizeof(pthread_t) <= sizeof(uintptr_t), "struct os_thread holds a pthread_t");
+_Static_assert(sizeof(pthread_mutex_t) <= sizeof(struct os_mutex), "the room fits");
+_Static_assert(sizeof(pthread_cond_t) <= sizeof(struct os_condition), "the room fits");
+
+struct thread_start {
+    void (*function)(void *argument);
+    void *argument;
+    char name[16];
+};
+
+static void *thread_main(void *pointer) {
+    struct thread_start start = *(struct thread_start *)pointer;
+    alloc_free(pointer);
+    pthread_setname_np(pthread_self(), start.name);
+    start.function(start.argument);
+    return NULL;
+}
+
+bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
+                     void *argument, struct error *error) {
+    struct thread_start *start = alloc_zeroed(sizeof(*start));
+    if (!start) {
+        return error_set(error, "out of memory");
+    }
+    start->function = function;
+    start->argument = argument;
+    snprintf(start->name, sizeof(start->name), "%s", name);
+    pthread_t handle;
+    int code = pthread_create(&handle, NULL, thread_main, start);
+    if (code != 0) {
+        alloc_free(start);
+        return error_set(error, "starting a thread: %s", strerror(code));
+    }
+    thread->handle = (uintptr_t)handle;
+    return true;
+}
+
+void os_thread_join(struct os_thread *thread) {
+    pthread_join((pthread_t)thread->handle, NULL);
+}
+
+uintptr_t os_thread_id(void) {
+    return (uintptr_t)pthread_self();
+}
+
+static pthread_mutex_t *mutex_of(struct os_mutex *mutex) {
+    return (pthread_mutex_t *)(void *)mutex->room;
+}
+
+static pthread_cond_t *condition_of(struct os_condition *condition) {
+    return (pthread_cond_t *)(void *)condition->room;
+}
+
+void os_mutex_init(struct os_mutex *mutex) {
+    int code = pthread_mutex_init(mutex_of(mutex), NULL);
+    ASSERT(code == 0);
+}
+
+void os_mutex_fini(struct os_mutex *mutex) {
+    pthread_mutex_destroy(mutex_of(mutex));
+}
+
+void os_mutex_lock(struct os_mutex *mutex) {
+    int code = pthread_mutex_lock(mutex_of(mutex));
+    ASSERT(code == 0);
+}
+
+void os_mutex_unlock(struct os_mutex *mutex) {
+    int code = pthread_mutex_unlock(mutex_of(mutex));
+    ASSERT(code == 0);
+}
+
+void os_condition_init(struct os_condition *condition) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    int code = pthread_cond_init(condition_of(condition), &attributes);
+    ASSERT(code == 0);
+    pthread_condattr_destroy(&attributes);
+}
+
+void os_condition_fini(struct os_condition *condition) {
+    pthread_cond_destroy(condition_of(condition));
+}
+
+void os_condition_signal_all(struct os_condition *condition) {
+    pthread_cond_broadcast(condition_of(condition));
+}
+
+bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, int timeout_ms) {
+    if (timeout_ms < 0) {
+        pthread_cond_wait(condition_of(condition), mutex_of(mutex));
+        return true;
+    }
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    return pthread_cond_timedwait(condition_of(condition), mutex_of(mutex), &until) != ETIMEDOUT;
+}
+
+/* -- what asks the host to stop ------------------------------------------------------------------ */
+
+static int signal_fd = -1;
+static int wake_fd = -1;
+
+bool os_signals_start(struct error *error) {
+    sigset_t set;
+    stop_signals(&set);
+    signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (signal_fd < 0) {
+        return error_set(error, "signalfd: %s", strerror(errno));
+    }
+    wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (wake_fd < 0) {
+        error_set(error, "eventfd: %s", strerror(errno));
+        close(signal_fd);
+        signal_fd = -1;
+        return false;
+    }
+    return true;
+}
+
+enum os_signal os_signals_wait(int timeout_ms) {
+    struct pollfd waits[] = {{.fd = signal_fd, .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
+    if (poll(waits, 2, timeout_ms) <= 0) {
+        return OS_SIGNAL_NONE; /* EINTR too: the caller looks at its conditions and comes again */
+    }
+    struct signalfd_siginfo info;
+    if (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        return OS_SIGNAL_STOP;
+    }
+    uint64_t count;
+    ssize_t ignored = read(wake_fd, &count, sizeof(count));
+    (void)ignored; /* it only empties the counter */
+    return OS_SIGNAL_NONE;
+}
+
+void os_signals_wake(void) {
+    uint64_t one = 1;
+    ssize_t ignored = write(wake_fd, &one, sizeof(one));
+    (void)ignored; /* a full counter wakes just as well */
+}
+
+/* The system waits for the process's end itself. */
+void os_signals_finished(void) {
+}

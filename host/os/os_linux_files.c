@@ -1,0 +1,275 @@
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+
+/* -- reading and writing ------------------------------------------------------------------------- */
+
+static bool read_all(int fd, char *text, size_t size, size_t *length, struct error *error) {
+    size_t filled = 0;
+    while (filled < size) {
+        ssize_t count = read(fd, text + filled, size - filled);
+        if (count < 0 && errno != EINTR) {
+            return error_set(error, "%s", strerror(errno));
+        }
+        if (count == 0) {
+            break;
+        }
+        filled += count > 0 ? (size_t)count : 0;
+    }
+    *length = filled;
+    return true;
+}
+
+static bool write_all(int fd, const char *text, size_t size, struct error *error) {
+    while (size > 0) {
+        ssize_t count = write(fd, text, size);
+        if (count < 0 && errno != EINTR) {
+            return error_set(error, "%s", strerror(errno));
+        }
+        if (count > 0) {
+            text += count;
+            size -= (size_t)count;
+        }
+    }
+    return true;
+}
+
+/* O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing to a regular file. */
+static int open_regular(const char *path, struct stat *status, struct error *error) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, status) != 0) {
+        error_set(error, "%s", strerror(errno));
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
+    }
+    if (!S_ISREG(status->st_mode)) {
+        error_set(error, S_ISDIR(status->st_mode) ? "is a folder" : "is not a regular file");
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
+                  struct error *error) {
+    struct stat status;
+    int fd = open_regular(path, &status, error);
+    if (fd < 0) {
+        return false;
+    }
+    /* One byte more than allowed tells a file that grows meanwhile. */
+    char *buffer = NULL;
+    bool fits = (uint64_t)status.st_size <= max_bytes;
+    if (!fits) {
+        error_set(error, "has %lld bytes; at most %zu are read", (long long)status.st_size,
+                  max_bytes);
+    } else if (!(buffer = alloc_zeroed(max_bytes + 2))) {
+        error_set(error, "out of memory");
+    }
+    bool done = buffer && read_all(fd, buffer, max_bytes + 1, size, error);
+    close(fd);
+    if (done && *size > max_bytes) {
+        done = error_set(error, "has more than %zu bytes", max_bytes);
+    }
+    if (!done) {
+        alloc_free(buffer);
+        return false;
+    }
+    buffer[*size] = '\0';
+    *text = buffer;
+    return true;
+}
+
+bool os_file_write_atomic(const char *path, const char *text, size_t size, struct error *error) {
+    char temporary[OS_PATH_MAX];
+    int length = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
+    if (length < 0 || (size_t)length >= sizeof(temporary)) {
+        return error_set(error, "the path is too long");
+    }
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) {
+        return error_set(error, "%s", strerror(errno));
+    }
+    bool written = write_all(fd, text, size, error);
+    if (written && (fchmod(fd, 0644) != 0 || fsync(fd) != 0)) {
+        written = error_set(error, "%s", strerror(errno));
+    }
+    if (close(fd) != 0 && written) {
+        written = error_set(error, "%s", strerror(errno));
+    }
+    if (written && rename(temporary, path) != 0) {
+        written = error_set(error, "%s", strerror(errno));
+    }
+    if (!written) {
+        unlink(temporary);
+    }
+    return written;
+}
+
+bool os_file_copy(const char *from, const char *to, struct error *error) {
+    enum { CHUNK = 65536 };
+    struct stat status;
+    int in = open_regular(from, &status, error);
+    if (in < 0) {
+        return false;
+    }
+    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+    if (out < 0) {
+        error_set(error, "%s: %s", to, strerror(errno));
+        close(in);
+        return false;
+    }
+    static _Thread_local char chunk[CHUNK];
+    size_t count = 1;
+    bool copied = true;
+    while (copied && count > 0) {
+        copied = read_all(in, chunk, sizeof(chunk), &count, error) &&
+                 write_all(out, chunk, count, error);
+    }
+    close(in);
+    if (close(out) != 0 && copied) {
+        copied = error_set(error, "%s: %s", to, strerror(errno));
+    }
+    if (!copied) {
+        unlink(to);
+    }
+    return copied;
+}
+
+bool os_file_exists(const char *path) {
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+bool os_file_remove(const char *path) {
+    return unlink(path) == 0;
+}
+
+/* -- folders ------------------------------------------------------------------------------------- */
+
+static int no_dots(const struct dirent *entry) {
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+/* By bytes and not by the locale, unlike alphasort(). */
+static int by_bytes(const struct dirent **left, const struct dirent **right) {
+    return strcmp((*left)->d_name, (*right)->d_name);
+}
+
+bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *name),
+                     void *context, struct error *error) {
+    struct dirent **entries;
+    int count = scandir(path, &entries, no_dots, by_bytes);
+    if (count < 0) {
+        return error_set(error, "%s", strerror(errno));
+    }
+    bool go_on = true;
+    for (int i = 0; i < count; i++) {
+        go_on = go_on && visit(context, entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+    return true;
+}
+
+bool os_folder_create_private(char *path, size_t size, struct error *error) {
+    const char *root = getenv("TMPDIR");
+    root = root && root[0] == '/' ? root : "/tmp";
+    int length = snprintf(path, size, "%s/berth-XXXXXX", root);
+    if (length < 0 || (size_t)length >= size) {
+        return error_set(error, "%s: the path is too long", root);
+    }
+    if (!mkdtemp(path)) { /* mode 0700 */
+        return error_set(error, "%s: %s", path, strerror(errno));
+    }
+    return true;
+}
+
+bool os_folder_remove(const char *path) {
+    return rmdir(path) == 0;
+}
+
+/* -- paths --------------------------------------------------------------------------------------- */
+
+bool os_path_is_absolute(const char *path) {
+    return path[0] == '/';
+}
+
+bool os_path_join(char *path, size_t size, const char *folder, const char *name) {
+    bool alone = os_path_is_absolute(name) || folder[0] == '\0';
+    bool slash = !alone && folder[strlen(folder) - 1] != '/';
+    int length =
+        snprintf(path, size, "%s%s%s", alone ? "" : folder, slash ? "/" : "", name);
+    return length >= 0 && (size_t)length < size;
+}
+
+bool os_path_folder(char *folder, size_t size, const char *path) {
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) : 1;
+    const char *from = slash ? path : ".";
+    if (slash == path) {
+        length = 1; /* "/name": the root */
+    }
+    if (length >= size) {
+        return false;
+    }
+    memcpy(folder, from, length);
+    folder[length] = '\0';
+    return true;
+}
+
+/* -- libraries ----------------------------------------------------------------------------------- */
+
+struct os_library {
+    void *handle;
+    char path[];
+};
+
+const char *os_library_suffix(void) {
+    return ".so";
+}
+
+struct os_library *os_library_open(const char *path, struct error *error) {
+    size_t size = strlen(path) + 1;
+    struct os_library *library = alloc_zeroed(sizeof(*library) + size);
+    if (!library) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    memcpy(library->path, path, size);
+    library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library->handle) {
+        error_set(error, "%s", dlerror());
+        alloc_free(library);
+        return NULL;
+    }
+    return library;
+}
+
+void *os_library_symbol(struct os_library *library, const char *name) {
+    return dlsym(library->handle, name);
+}
+
+/* dlclose() may leave a library mapped (STB_GNU_UNIQUE symbols, a destructor of a thread_local that
+ * is still to run): the loader is asked again. */
+bool os_library_close(struct os_library *library) {
+    dlclose(library->handle);
+    void *still = dlopen(library->path, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
+    if (still) {
+        dlclose(still);
+    }
+    alloc_free(library);
+    return still == NULL;
+}

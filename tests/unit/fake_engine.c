@@ -1,0 +1,319 @@
+#include "fake_engine.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "os/os.h"
+
+struct engine {
+    int unused;
+};
+
+/* Each port is a queue of posts under a lock. */
+struct engine_port {
+    struct engine_port_options options;
+    struct os_mutex mutex;
+    struct os_condition condition;
+    struct engine_op *first; /* linked through the opaque part */
+    struct engine_op *last;
+    unsigned pending;
+};
+
+static struct engine the_engine;
+static struct fake_socket sockets[FAKE_SOCKETS_MAX];
+
+struct fake_socket *fake_socket(int number) {
+    return &sockets[number];
+}
+
+void fake_reset(void) {
+    memset(sockets, 0, sizeof(sockets));
+    for (int i = 0; i < FAKE_SOCKETS_MAX; i++) {
+        sockets[i].open = true;
+        sockets[i].send_room = UINT32_MAX;
+    }
+}
+
+const char *engine_error_text(int64_t result) {
+    (void)result;
+    return "a made-up error";
+}
+
+struct engine *engine_create(struct error *error) {
+    (void)error;
+    return &the_engine;
+}
+
+void engine_destroy(struct engine *engine) {
+    (void)engine;
+}
+
+const struct engine_traits *engine_traits(const struct engine *engine) {
+    static const struct engine_traits traits = {"fake", true};
+    (void)engine;
+    return &traits;
+}
+
+/* -- ports --------------------------------------------------------------------------------------- */
+
+struct engine_port *engine_port_create(struct engine *engine,
+                                       const struct engine_port_options *options,
+                                       struct error *error) {
+    (void)engine;
+    struct engine_port *port = alloc_zeroed(sizeof(*port));
+    if (!port) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    port->options = *options;
+    os_mutex_init(&port->mutex);
+    os_condition_init(&port->condition);
+    return port;
+}
+
+void engine_port_destroy(struct engine_port *port) {
+    ASSERT(port->pending == 0);
+    os_condition_fini(&port->condition);
+    os_mutex_fini(&port->mutex);
+    alloc_free(port);
+}
+
+static struct engine_op *next_of(struct engine_op *op) {
+    struct engine_op *next;
+    memcpy(&next, op->opaque, sizeof(next));
+    return next;
+}
+
+unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
+    os_mutex_lock(&port->mutex);
+    if (!port->first && timeout_ms != 0) {
+        os_condition_wait(&port->condition, &port->mutex, timeout_ms);
+    }
+    struct engine_op *op = port->first;
+    port->first = NULL;
+    port->last = NULL;
+    os_mutex_unlock(&port->mutex);
+    unsigned count = 0;
+    while (op) {
+        struct engine_op *next = next_of(op);
+        os_mutex_lock(&port->mutex);
+        port->pending--;
+        os_mutex_unlock(&port->mutex);
+        op->complete(op, 0);
+        op = next;
+        count++;
+    }
+    return count;
+}
+
+void engine_port_post(struct engine_port *port, struct engine_op *op) {
+    struct engine_op *none = NULL;
+    memcpy(op->opaque, &none, sizeof(none));
+    os_mutex_lock(&port->mutex);
+    if (port->last) {
+        memcpy(port->last->opaque, &op, sizeof(struct engine_op *));
+    } else {
+        port->first = op;
+    }
+    port->last = op;
+    port->pending++;
+    os_condition_signal_all(&port->condition);
+    os_mutex_unlock(&port->mutex);
+}
+
+unsigned engine_port_pending(const struct engine_port *port) {
+    return port->pending;
+}
+
+/* -- sockets ------------------------------------------------------------------------------------- */
+
+bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
+    (void)port;
+    return sockets[socket.handle].attach_error == 0 || error_set(error, "no attaching today");
+}
+
+int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {
+    (void)port;
+    sockets[socket.handle].fin_sent = true;
+    return 0;
+}
+
+static void close_socket(struct engine_socket socket, bool reset) {
+    struct fake_socket *fake = &sockets[socket.handle];
+    ASSERT(fake->open);
+    ASSERT(!fake->receive); /* the contract: nothing is in flight */
+    ASSERT(!fake->send);
+    fake->open = false;
+    fake->reset = reset;
+}
+
+void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
+    (void)engine;
+    close_socket(socket, reset);
+}
+
+void engine_recycle(struct engine_port *port, struct engine_socket socket) {
+    (void)port;
+    close_socket(socket, false);
+    sockets[socket.handle].recycled = true;
+}
+
+/* -- receiving ----------------------------------------------------------------------------------- */
+
+void engine_receive_start(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive, enum engine_receive_mode mode) {
+    (void)port;
+    (void)mode;
+    ASSERT(!sockets[socket.handle].receive);
+    sockets[socket.handle].receive = receive;
+    sockets[socket.handle].receive_stopping = false;
+}
+
+void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
+                         struct engine_receive *receive) {
+    (void)port;
+    ASSERT(sockets[socket.handle].receive == receive);
+    sockets[socket.handle].receive_stopping = true;
+}
+
+void fake_arrive(struct engine_port *port, int number, const void *bytes, uint32_t size) {
+    struct engine_receive *receive = sockets[number].receive;
+    ASSERT(receive);
+    const struct engine_buffer_source *source = &port->options.buffers;
+    ASSERT(size <= source->capacity);
+    ASSERT(source->take(source->context, &receive->data));
+    memcpy(receive->data.bytes, bytes, size);
+    receive->data.size = size;
+    receive->op.complete(&receive->op, size);
+}
+
+void fake_end(int number, int64_t result) {
+    struct engine_receive *receive = sockets[number].receive;
+    ASSERT(receive);
+    sockets[number].receive = NULL;
+    receive->op.complete(&receive->op, result);
+}
+
+/* -- sending ------------------------------------------------------------------------------------- */
+
+int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *pieces, unsigned count) {
+    struct fake_socket *fake = &sockets[socket.handle];
+    int64_t sent = 0;
+    (void)port;
+    ASSERT(!fake->send);
+    if (fake->send_error != 0) {
+        return fake->send_error;
+    }
+    for (unsigned i = 0; i < count && fake->send_room > 0; i++) {
+        uint32_t size = pieces[i].size < fake->send_room ? pieces[i].size : fake->send_room;
+        ASSERT(fake->sent_size + size <= FAKE_OUTPUT_MAX);
+        memcpy(fake->sent + fake->sent_size, pieces[i].bytes, size);
+        fake->sent_size += size;
+        fake->send_room -= fake->send_room == UINT32_MAX ? 0 : size;
+        sent += size;
+    }
+    if (sent == 0) {
+        fake->send = op;
+        return ENGINE_PENDING;
+    }
+    return sent;
+}
+
+void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
+                        struct engine_op *op) {
+    (void)port;
+    ASSERT(sockets[socket.handle].send == op);
+    sockets[socket.handle].send_error = ENGINE_E_CANCELLED;
+}
+
+static void complete_send(struct fake_socket *fake, int64_t result) {
+    struct engine_op *op = fake->send;
+    fake->send = NULL;
+    op->complete(op, result);
+}
+
+void fake_sendable(int number, uint32_t room) {
+    sockets[number].send_room = room;
+    if (sockets[number].send) {
+        complete_send(&sockets[number], 0);
+    }
+}
+
+void fake_run_stopped(void) {
+    for (int i = 0; i < FAKE_SOCKETS_MAX; i++) {
+        if (sockets[i].receive && sockets[i].receive_stopping) {
+            fake_end(i, ENGINE_E_CANCELLED);
+        }
+        if (sockets[i].send && sockets[i].send_error == ENGINE_E_CANCELLED) {
+            complete_send(&sockets[i], ENGINE_E_CANCELLED);
+        }
+    }
+}
+
+/* -- listening: connections are adopted by the tests themselves ------------------------------------ */
+
+struct engine_listener {
+    struct berth_address address;
+};
+
+struct engine_listener *engine_listener_open(struct engine *engine,
+                                             const struct engine_listen_options *options,
+                                             struct error *error) {
+    (void)engine;
+    struct engine_listener *listener = alloc_zeroed(sizeof(*listener));
+    if (!listener) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    listener->address = options->address;
+    return listener;
+}
+
+struct berth_address engine_listener_address(const struct engine_listener *listener) {
+    return listener->address;
+}
+
+bool engine_listener_start(struct engine_listener *listener, struct error *error) {
+    (void)listener;
+    (void)error;
+    return true;
+}
+
+void engine_listener_close(struct engine_listener *listener) {
+    alloc_free(listener);
+}
+
+struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
+                                               struct engine_listener *listener, unsigned index,
+                                               engine_starved_fn *starved, void *context,
+                                               struct error *error) {
+    (void)port;
+    (void)listener;
+    (void)index;
+    (void)starved;
+    (void)context;
+    error_set(error, "the fake engine accepts nothing");
+    return NULL;
+}
+
+void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
+    (void)acceptor;
+}
+
+void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    (void)acceptor;
+    (void)accept;
+}
+
+int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
+    (void)accept;
+    return -1;
+}
+
+void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    (void)acceptor;
+    (void)accept;
+}

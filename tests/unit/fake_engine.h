@@ -1,0 +1,37 @@
+/* fake_engine.h: an engine without a system: tests decide what arrives, and what a send does.
+ *
+ * Linked in place of a real engine. Ports run their posts on real threads; sockets are numbers, and
+ * everything that happens on one happens because the test says so, on the worker's thread. */
+#ifndef BERTH_TESTS_UNIT_FAKE_ENGINE_H
+#define BERTH_TESTS_UNIT_FAKE_ENGINE_H
+
+#include "engine/engine.h"
+
+#define FAKE_SOCKETS_MAX 64
+#define FAKE_OUTPUT_MAX (1024 * 1024)
+
+struct fake_socket {
+    bool open;
+    bool reset; /* how it was closed */
+    bool recycled;
+    bool fin_sent;
+    struct engine_receive *receive; /* armed */
+    bool receive_stopping;
+    struct engine_op *send; /* pending */
+    uint32_t send_room;     /* bytes that engine_send() takes at once; then it is pending */
+    int64_t send_error;     /* what engine_send() returns instead, when not 0 */
+    int64_t attach_error;
+    uint32_t sent_size;
+    uint8_t sent[FAKE_OUTPUT_MAX];
+};
+
+struct fake_socket *fake_socket(int number);
+void fake_reset(void); /* all sockets are open, with endless room */
+
+/* On the worker's thread: */
+void fake_arrive(struct engine_port *port, int number, const void *bytes, uint32_t size);
+void fake_end(int number, int64_t result);   /* the receive's last completion */
+void fake_sendable(int number, uint32_t room); /* a pending send may be tried again */
+void fake_run_stopped(void); /* completes what was asked to stop; the engine does it in its loop */
+
+#endif
