@@ -164,6 +164,7 @@ static void finish(struct connection *connection) {
     struct worker *worker = connection->worker;
     struct listener *listener = connection->listener;
     move(connection, CONNECTION_CLOSED);
+    connection->unsettled = true; /* no service that `closed` calls may list it any more */
     bool both_finished = connection->peer_finished && connection->queue.bytes == 0;
     if (!connection->reset && both_finished) {
         engine_recycle(worker->port, connection->socket);
@@ -238,7 +239,8 @@ void connection_settle(struct connection *connection) {
         return;
     }
     cancel_operations(connection);
-    if (!connection->receive_armed && !connection->send_pending) {
+    /* One that listed itself again meanwhile ends when its turn comes. */
+    if (!connection->receive_armed && !connection->send_pending && !connection->unsettled) {
         finish(connection);
     }
 }
