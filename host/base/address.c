@@ -1,0 +1,254 @@
+#include "base/address.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { GROUPS = 8 };
+
+/* Text under the reader's eye. */
+struct reader {
+    const char *at;
+    const char *end;
+};
+
+static bool take(struct reader *reader, char c) {
+    if (reader->at < reader->end && *reader->at == c) {
+        reader->at++;
+        return true;
+    }
+    return false;
+}
+
+/* A decimal number without sign and leading zeros, at most `max`. */
+static bool take_number(struct reader *reader, uint32_t max, uint32_t *number) {
+    const char *start = reader->at;
+    uint64_t value = 0;
+    while (reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9') {
+        value = value * 10 + (uint64_t)(*reader->at++ - '0');
+        if (value > max) {
+            return false;
+        }
+    }
+    size_t digits = (size_t)(reader->at - start);
+    *number = (uint32_t)value;
+    return digits > 0 && (digits == 1 || *start != '0');
+}
+
+static bool take_ipv4(struct reader *reader, uint8_t *bytes) {
+    for (int i = 0; i < 4; i++) {
+        uint32_t number;
+        if ((i > 0 && !take(reader, '.')) || !take_number(reader, 255, &number)) {
+            return false;
+        }
+        bytes[i] = (uint8_t)number;
+    }
+    return true;
+}
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* One to four hexadecimal digits. */
+static bool take_group(struct reader *reader, uint16_t *group) {
+    unsigned value = 0;
+    int digits = 0;
+    while (reader->at < reader->end && digits < 4 && hex_digit(*reader->at) >= 0) {
+        value = value << 4 | (unsigned)hex_digit(*reader->at++);
+        digits++;
+    }
+    *group = (uint16_t)value;
+    return digits > 0;
+}
+
+/* The groups on both sides of "::", as they are read. */
+struct groups {
+    uint16_t values[GROUPS];
+    int count;
+    int gap; /* groups in front of "::"; -1: there is none */
+};
+
+/* The last 32 bits may be written as an IPv4 address. */
+static bool take_embedded_ipv4(struct reader *reader, struct groups *groups) {
+    struct reader ahead = *reader;
+    uint8_t bytes[4];
+    if (groups->count > GROUPS - 2 || !take_ipv4(&ahead, bytes)) {
+        return false;
+    }
+    groups->values[groups->count++] = (uint16_t)(bytes[0] << 8 | bytes[1]);
+    groups->values[groups->count++] = (uint16_t)(bytes[2] << 8 | bytes[3]);
+    *reader = ahead;
+    return true;
+}
+
+static bool take_groups(struct reader *reader, struct groups *groups) {
+    *groups = (struct groups){.gap = -1};
+    if (take(reader, ':')) {
+        if (!take(reader, ':')) {
+            return false;
+        }
+        groups->gap = 0;
+    }
+    while (groups->count < GROUPS) {
+        if (take_embedded_ipv4(reader, groups)) {
+            break;
+        }
+        struct reader before = *reader;
+        if (!take_group(reader, &groups->values[groups->count])) {
+            *reader = before;
+            return groups->gap == groups->count; /* nothing behind "::" */
+        }
+        groups->count++;
+        if (!take(reader, ':')) {
+            break;
+        }
+        if (take(reader, ':')) {
+            if (groups->gap >= 0) {
+                return false; /* a second "::" */
+            }
+            groups->gap = groups->count;
+        } else if (groups->count == GROUPS) {
+            return false; /* ends in a colon */
+        }
+    }
+    return groups->gap >= 0 ? groups->count < GROUPS : groups->count == GROUPS;
+}
+
+static bool take_ipv6(struct reader *reader, struct berth_address *address) {
+    struct groups groups;
+    if (!take_groups(reader, &groups)) {
+        return false;
+    }
+    int missing = GROUPS - groups.count;
+    for (int i = 0; i < groups.count; i++) {
+        int place = groups.gap >= 0 && i >= groups.gap ? i + missing : i;
+        address->bytes[2 * place] = (uint8_t)(groups.values[i] >> 8);
+        address->bytes[2 * place + 1] = (uint8_t)groups.values[i];
+    }
+    return !take(reader, '%') || take_number(reader, UINT32_MAX, &address->scope_id);
+}
+
+static bool parse(struct berth_address *address, struct reader *reader, struct error *error) {
+    uint32_t port;
+    if (take(reader, '[')) {
+        address->family = BERTH_FAMILY_IPV6;
+        if (!take_ipv6(reader, address)) {
+            return error_set(error, "not an IPv6 address in brackets");
+        }
+        if (!take(reader, ']')) {
+            return error_set(error, "not an IPv6 address: \"]\" is missing behind it");
+        }
+    } else {
+        address->family = BERTH_FAMILY_IPV4;
+        if (!take_ipv4(reader, address->bytes)) {
+            return error_set(error, "not an IPv4 address (four numbers from 0 to 255), nor an IPv6 "
+                                    "address in brackets; names are not looked up");
+        }
+    }
+    if (!take(reader, ':')) {
+        return error_set(error, "the port is missing");
+    }
+    if (!take_number(reader, UINT16_MAX, &port)) {
+        return error_set(error, "the port is not a number from 0 to 65535");
+    }
+    if (reader->at != reader->end) {
+        return error_set(error, "something follows the port");
+    }
+    address->port = (uint16_t)port;
+    return true;
+}
+
+bool address_parse(struct berth_address *address, const char *text, struct error *error) {
+    struct reader reader = {text, text + strlen(text)};
+    *address = (struct berth_address){0};
+    if (parse(address, &reader, error)) {
+        return true;
+    }
+    *address = (struct berth_address){0};
+    return false;
+}
+
+/* The longest run of at least two zero groups is written "::", the first of equals (RFC 5952). */
+static void find_zeros(const uint16_t *values, int *start, int *length) {
+    *start = -1;
+    *length = 1;
+    for (int i = 0; i < GROUPS; i++) {
+        int run = 0;
+        while (i + run < GROUPS && values[i + run] == 0) {
+            run++;
+        }
+        if (run > *length) {
+            *start = i;
+            *length = run;
+        }
+    }
+}
+
+static void format_ipv6(const struct berth_address *address, char *text, size_t size) {
+    uint16_t values[GROUPS];
+    int start;
+    int zeros;
+    size_t used = 0;
+    for (int i = 0; i < GROUPS; i++) {
+        values[i] = (uint16_t)(address->bytes[2 * i] << 8 | address->bytes[2 * i + 1]);
+    }
+    find_zeros(values, &start, &zeros);
+    for (int i = 0; i < GROUPS; i++) {
+        if (i == start) {
+            used += (size_t)snprintf(text + used, size - used, "::");
+            i += zeros - 1;
+        } else {
+            bool colon = i > 0 && i != start + zeros;
+            colon = start < 0 ? i > 0 : colon;
+            used += (size_t)snprintf(text + used, size - used, "%s%x", colon ? ":" : "", values[i]);
+        }
+    }
+    if (address->scope_id != 0) {
+        snprintf(text + used, size - used, "%%%u", (unsigned)address->scope_id);
+    }
+}
+
+int address_format(const struct berth_address *address, char *text, size_t size) {
+    const uint8_t *bytes = address->bytes;
+    if (address->family == BERTH_FAMILY_IPV4) {
+        return snprintf(text, size, "%u.%u.%u.%u:%u", bytes[0], bytes[1], bytes[2], bytes[3],
+                        address->port);
+    }
+    if (address->family == BERTH_FAMILY_IPV6) {
+        char inner[BERTH_ADDRESS_TEXT_MAX];
+        format_ipv6(address, inner, sizeof(inner));
+        return snprintf(text, size, "[%s]:%u", inner, address->port);
+    }
+    return snprintf(text, size, "unknown");
+}
+
+bool address_equal(const struct berth_address *left, const struct berth_address *right) {
+    return left->family == right->family && left->port == right->port &&
+           left->scope_id == right->scope_id &&
+           memcmp(left->bytes, right->bytes, sizeof(left->bytes)) == 0;
+}
+
+bool address_is_any(const struct berth_address *address) {
+    static const uint8_t zeros[sizeof(address->bytes)];
+    return memcmp(address->bytes, zeros, sizeof(zeros)) == 0;
+}
+
+void address_unmap(struct berth_address *address) {
+    static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
+    if (address->family == BERTH_FAMILY_IPV6 &&
+        memcmp(address->bytes, prefix, sizeof(prefix)) == 0) {
+        memmove(address->bytes, address->bytes + sizeof(prefix), 4);
+        memset(address->bytes + 4, 0, sizeof(address->bytes) - 4);
+        address->family = BERTH_FAMILY_IPV4;
+        address->scope_id = 0;
+    }
+}
