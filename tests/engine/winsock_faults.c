@@ -1,0 +1,418 @@
+#include "winsock_faults.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/macros.h"
+
+enum {
+    HANDLES_MAX = 512,
+    OPERATIONS_MAX = 512,
+    HELD_MAX = 64,
+    AT_ONCE_WAIT_MS = 10000,
+};
+
+/* What was asked of one call. */
+struct plan {
+    unsigned calls;
+    unsigned injected;
+    unsigned pass; /* then fail `fail` calls */
+    unsigned fail;
+    int fail_code;
+    unsigned complete; /* completions to spoil */
+    int complete_code;
+    unsigned at_once;
+    unsigned later;
+};
+
+/* A handle that was bound to a port. */
+struct bound {
+    HANDLE handle;
+    HANDLE port;
+    ULONG_PTR key;
+    bool skips; /* no packet when an operation succeeds at once */
+};
+
+/* An OVERLAPPED that was seen, by its address; operations are started again with the same one. */
+struct operation {
+    OVERLAPPED *overlapped;
+    enum fault_call call;
+    unsigned swallow; /* packets that the caller must not see: it was told of success at once */
+    int code;         /* what overlapped_result() is to say, 0: the truth */
+};
+
+static SRWLOCK lock = SRWLOCK_INIT; /* guards the plans: posts come from the thread pool too */
+static struct plan plans[FAULT_CALLS];
+
+static struct bound handles[HANDLES_MAX];
+static struct operation operations[OPERATIONS_MAX];
+static OVERLAPPED_ENTRY held[HELD_MAX];
+static unsigned held_count;
+static bool holding;
+
+static LPFN_ACCEPTEX real_accept_ex;
+
+void faults_reset(void) {
+    AcquireSRWLockExclusive(&lock);
+    memset(plans, 0, sizeof(plans));
+    ReleaseSRWLockExclusive(&lock);
+    memset(handles, 0, sizeof(handles));
+    memset(operations, 0, sizeof(operations));
+    held_count = 0;
+    holding = false;
+}
+
+void faults_fail(enum fault_call call, unsigned pass, unsigned count, int code) {
+    AcquireSRWLockExclusive(&lock);
+    plans[call].pass = pass;
+    plans[call].fail = count;
+    plans[call].fail_code = code;
+    ReleaseSRWLockExclusive(&lock);
+}
+
+void faults_complete(enum fault_call call, unsigned count, int code) {
+    plans[call].complete = count;
+    plans[call].complete_code = code;
+}
+
+void faults_at_once(enum fault_call call, unsigned count) { plans[call].at_once = count; }
+
+void faults_later(enum fault_call call, unsigned count) { plans[call].later = count; }
+
+void faults_hold(void) { holding = true; }
+
+void faults_release_reversed(void) {
+    holding = false;
+    for (unsigned i = 0; i < held_count / 2; i++) {
+        OVERLAPPED_ENTRY entry = held[i];
+        held[i] = held[held_count - 1 - i];
+        held[held_count - 1 - i] = entry;
+    }
+}
+
+unsigned faults_held(void) { return held_count; }
+
+unsigned faults_calls(enum fault_call call) { return plans[call].calls; }
+
+unsigned faults_injected(enum fault_call call) { return plans[call].injected; }
+
+/* Counts the call; true when it is to fail, with the code set. */
+static bool fails(enum fault_call call) {
+    AcquireSRWLockExclusive(&lock);
+    struct plan *plan = &plans[call];
+    plan->calls++;
+    bool fail = plan->pass == 0 && plan->fail > 0;
+    if (fail) {
+        plan->fail--;
+        plan->injected++;
+    } else if (plan->pass > 0) {
+        plan->pass--;
+    }
+    int code = plan->fail_code;
+    ReleaseSRWLockExclusive(&lock);
+    if (fail) {
+        WSASetLastError(code); /* which is SetLastError() */
+    }
+    return fail;
+}
+
+/* -- handles and operations -------------------------------------------------------------------- */
+
+static struct bound *bound_find(HANDLE handle) {
+    for (unsigned i = 0; i < HANDLES_MAX; i++) {
+        if (handles[i].handle == handle) {
+            return &handles[i];
+        }
+    }
+    return NULL;
+}
+
+static struct operation *operation_find(OVERLAPPED *overlapped) {
+    for (unsigned i = 0; i < OPERATIONS_MAX; i++) {
+        if (operations[i].overlapped == overlapped) {
+            return &operations[i];
+        }
+    }
+    return NULL;
+}
+
+static struct operation *operation_note(OVERLAPPED *overlapped, enum fault_call call) {
+    struct operation *operation = operation_find(overlapped);
+    if (!operation) {
+        operation = operation_find(NULL);
+        ASSERT(operation != NULL);
+        *operation = (struct operation){.overlapped = overlapped};
+    }
+    operation->call = call;
+    return operation;
+}
+
+/* Waits in the system, not in the C library: Wine finishes operations in the thread that started
+ * them, and only while it is in such a wait. */
+static bool completes_soon(OVERLAPPED *overlapped) {
+    HANDLE never = CreateEventW(NULL, TRUE, FALSE, NULL);
+    for (int ms = 0; ms < AT_ONCE_WAIT_MS && !HasOverlappedIoCompleted(overlapped); ms++) {
+        WaitForSingleObject(never, 1);
+    }
+    CloseHandle(never);
+    return HasOverlappedIoCompleted(overlapped);
+}
+
+/* Turns the outcome of a call round where that was asked for. `done`: it succeeded at once. */
+static bool outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
+                    DWORD *bytes) {
+    struct plan *plan = &plans[call];
+    struct bound *bound = bound_find(handle);
+    bool skips = bound && bound->skips;
+    if (!done && WSAGetLastError() == WSA_IO_PENDING && plan->at_once > 0) {
+        plan->at_once--;
+        if (completes_soon(overlapped) && overlapped->Internal == 0) {
+            plan->injected++;
+            *bytes = (DWORD)overlapped->InternalHigh;
+            operation_note(overlapped, call)->swallow += skips ? 1 : 0;
+            return true;
+        }
+        WSASetLastError(WSA_IO_PENDING);
+    } else if (done && plan->at_once > 0) {
+        plan->at_once--; /* it needed no help */
+        plan->injected++;
+    } else if (done && plan->later > 0) {
+        plan->later--;
+        plan->injected++;
+        if (skips) {
+            overlapped->Internal = 0;
+            PostQueuedCompletionStatus(bound->port, *bytes, bound->key, overlapped);
+        }
+        WSASetLastError(WSA_IO_PENDING);
+        return false;
+    }
+    return done;
+}
+
+/* -- calls that may only fail ------------------------------------------------------------------ */
+
+static int WSAAPI startup_call(WORD version, WSADATA *data) {
+    return fails(FAULT_STARTUP) ? WSAGetLastError() : WSAStartup(version, data);
+}
+
+static SOCKET WSAAPI socket_call(int family, int type, int protocol, WSAPROTOCOL_INFOW *information,
+                                 GROUP group, DWORD flags) {
+    return fails(FAULT_SOCKET) ? INVALID_SOCKET
+                               : WSASocketW(family, type, protocol, information, group, flags);
+}
+
+static int WSAAPI close_call(SOCKET socket) {
+    struct bound *bound = bound_find((HANDLE)socket);
+    if (bound) {
+        *bound = (struct bound){0};
+    }
+    return closesocket(socket);
+}
+
+static int WSAAPI bind_call(SOCKET socket, const struct sockaddr *address, int size) {
+    return fails(FAULT_BIND) ? SOCKET_ERROR : bind(socket, address, size);
+}
+
+static int WSAAPI listen_call(SOCKET socket, int backlog) {
+    return fails(FAULT_LISTEN) ? SOCKET_ERROR : listen(socket, backlog);
+}
+
+static int WSAAPI shutdown_call(SOCKET socket, int how) {
+    return fails(FAULT_SHUTDOWN) ? SOCKET_ERROR : shutdown(socket, how);
+}
+
+static int WSAAPI setsockopt_call(SOCKET socket, int level, int name, const char *value, int size) {
+    return fails(FAULT_SETSOCKOPT) ? SOCKET_ERROR : setsockopt(socket, level, name, value, size);
+}
+
+static int WSAAPI recv_call(SOCKET socket, char *bytes, int size, int flags) {
+    return fails(FAULT_READ) ? SOCKET_ERROR : recv(socket, bytes, size, flags);
+}
+
+static int WSAAPI event_select_call(SOCKET socket, HANDLE event, long events) {
+    return fails(FAULT_EVENT_SELECT) ? SOCKET_ERROR : WSAEventSelect(socket, event, events);
+}
+
+static BOOL WINAPI wait_register_call(HANDLE *wait, HANDLE object, WAITORTIMERCALLBACK callback,
+                                      void *context, ULONG ms, ULONG flags) {
+    return fails(FAULT_WAIT_REGISTER)
+               ? FALSE
+               : RegisterWaitForSingleObject(wait, object, callback, context, ms, flags);
+}
+
+static BOOL WINAPI port_post_call(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAPPED *overlapped) {
+    return fails(FAULT_PORT_POST) ? FALSE
+                                  : PostQueuedCompletionStatus(port, bytes, key, overlapped);
+}
+
+/* -- operations -------------------------------------------------------------------------------- */
+
+static BOOL PASCAL accept_ex_call(SOCKET listening, SOCKET socket, void *memory, DWORD data_room,
+                                  DWORD local_room, DWORD remote_room, DWORD *received,
+                                  OVERLAPPED *overlapped) {
+    if (fails(FAULT_ACCEPT)) {
+        return FALSE;
+    }
+    operation_note(overlapped, FAULT_ACCEPT);
+    bool done = real_accept_ex(listening, socket, memory, data_room, local_room, remote_room,
+                               received, overlapped);
+    return outcome((HANDLE)listening, FAULT_ACCEPT, overlapped, done, received);
+}
+
+static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out,
+                             DWORD out_size, DWORD *returned, OVERLAPPED *overlapped,
+                             LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
+    if (fails(FAULT_IOCTL)) {
+        return SOCKET_ERROR;
+    }
+    int result = WSAIoctl(socket, code, in, in_size, out, out_size, returned, overlapped, routine);
+    static const GUID accept_ex = WSAID_ACCEPTEX;
+    if (result == 0 && code == SIO_GET_EXTENSION_FUNCTION_POINTER &&
+        memcmp(in, &accept_ex, sizeof(accept_ex)) == 0) {
+        LPFN_ACCEPTEX wrapped = accept_ex_call;
+        memcpy(&real_accept_ex, out, sizeof(real_accept_ex));
+        memcpy(out, &wrapped, sizeof(wrapped));
+    }
+    return result;
+}
+
+static int WSAAPI wsa_recv_call(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *received,
+                                DWORD *flags, OVERLAPPED *overlapped,
+                                LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
+    if (fails(FAULT_RECEIVE)) {
+        return SOCKET_ERROR;
+    }
+    operation_note(overlapped, FAULT_RECEIVE);
+    bool done = WSARecv(socket, buffers, count, received, flags, overlapped, routine) == 0;
+    return outcome((HANDLE)socket, FAULT_RECEIVE, overlapped, done, received) ? 0 : SOCKET_ERROR;
+}
+
+static int WSAAPI wsa_send_call(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *sent,
+                                DWORD flags, OVERLAPPED *overlapped,
+                                LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
+    if (fails(FAULT_SEND)) {
+        return SOCKET_ERROR;
+    }
+    operation_note(overlapped, FAULT_SEND);
+    bool done = WSASend(socket, buffers, count, sent, flags, overlapped, routine) == 0;
+    return outcome((HANDLE)socket, FAULT_SEND, overlapped, done, sent) ? 0 : SOCKET_ERROR;
+}
+
+static BOOL WSAAPI overlapped_result_call(SOCKET socket, OVERLAPPED *overlapped, DWORD *bytes,
+                                          BOOL wait, DWORD *flags) {
+    struct operation *operation = operation_find(overlapped);
+    if (operation && operation->code != 0) {
+        WSASetLastError(operation->code);
+        operation->code = 0;
+        return FALSE;
+    }
+    return WSAGetOverlappedResult(socket, overlapped, bytes, wait, flags);
+}
+
+/* -- ports ------------------------------------------------------------------------------------- */
+
+static HANDLE WINAPI port_create_call(HANDLE handle, HANDLE port, ULONG_PTR key,
+                                      DWORD concurrency) {
+    if (fails(FAULT_PORT_CREATE)) {
+        return NULL;
+    }
+    HANDLE created = CreateIoCompletionPort(handle, port, key, concurrency);
+    if (created && handle != INVALID_HANDLE_VALUE) {
+        struct bound *bound = bound_find(NULL);
+        ASSERT(bound != NULL);
+        *bound = (struct bound){.handle = handle, .port = created, .key = key};
+    }
+    return created;
+}
+
+static BOOL WINAPI set_modes_call(HANDLE handle, UCHAR modes) {
+    if (fails(FAULT_SET_MODES) || !SetFileCompletionNotificationModes(handle, modes)) {
+        return FALSE;
+    }
+    struct bound *bound = bound_find(handle);
+    if (bound) {
+        bound->skips = (modes & FILE_SKIP_COMPLETION_PORT_ON_SUCCESS) != 0;
+    }
+    return TRUE;
+}
+
+/* Whether the caller is to see the packet now; spoils it where that was asked for. */
+static bool packet_passes(const OVERLAPPED_ENTRY *entry) {
+    struct operation *operation = entry->lpOverlapped ? operation_find(entry->lpOverlapped) : NULL;
+    if (!operation) {
+        return true;
+    }
+    if (operation->swallow > 0) {
+        operation->swallow--;
+        return false;
+    }
+    struct plan *plan = &plans[operation->call];
+    if (plan->complete > 0) {
+        plan->complete--;
+        plan->injected++;
+        operation->code = plan->complete_code;
+        entry->lpOverlapped->Internal = (ULONG_PTR)0xC0000001; /* STATUS_UNSUCCESSFUL */
+    }
+    if (holding) {
+        ASSERT(held_count < HELD_MAX);
+        held[held_count++] = *entry;
+        return false;
+    }
+    return true;
+}
+
+static BOOL WINAPI port_wait_call(HANDLE port, OVERLAPPED_ENTRY *entries, ULONG max, ULONG *count,
+                                  DWORD ms, BOOL alertable) {
+    if (!holding && held_count > 0) {
+        ASSERT(held_count <= max);
+        memcpy(entries, held, held_count * sizeof(held[0]));
+        *count = held_count;
+        held_count = 0;
+        return TRUE;
+    }
+    ULONG got = 0;
+    if (!GetQueuedCompletionStatusEx(port, entries, max, &got, ms, alertable)) {
+        return FALSE;
+    }
+    *count = 0;
+    for (ULONG i = 0; i < got; i++) {
+        if (packet_passes(&entries[i])) {
+            entries[(*count)++] = entries[i];
+        }
+    }
+    if (*count == 0) {
+        SetLastError(WAIT_TIMEOUT);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+const struct winsock_table winsock_faults = {
+    .startup = startup_call,
+    .cleanup = WSACleanup,
+    .last_error = WSAGetLastError,
+    .socket = socket_call,
+    .close = close_call,
+    .bind = bind_call,
+    .listen = listen_call,
+    .shutdown = shutdown_call,
+    .getsockname = getsockname,
+    .getsockopt = getsockopt,
+    .setsockopt = setsockopt_call,
+    .ioctl = ioctl_call,
+    .ioctlsocket = ioctlsocket,
+    .recv = recv_call,
+    .wsa_recv = wsa_recv_call,
+    .wsa_send = wsa_send_call,
+    .overlapped_result = overlapped_result_call,
+    .event_select = event_select_call,
+    .enum_events = WSAEnumNetworkEvents,
+    .port_create = port_create_call,
+    .port_wait = port_wait_call,
+    .port_post = port_post_call,
+    .set_modes = set_modes_call,
+    .cancel = CancelIoEx,
+    .wait_register = wait_register_call,
+    .wait_unregister = UnregisterWaitEx,
+};

@@ -1,0 +1,62 @@
+/* winsock_faults.h: a Winsock for tests that does what a healthy machine seldom does, and Wine
+ * never.
+ *
+ * It is the system's, over real sockets, until it is told otherwise: to let calls fail, to report
+ * failure for operations that went well, to complete at once what would have been pending and the
+ * reverse, and to hold completions back and let them go in another order.
+ *
+ * Threads: the test's, which runs the port; but for the posts to a port, which may come from any.
+ */
+#ifndef BERTH_TESTS_ENGINE_WINSOCK_FAULTS_H
+#define BERTH_TESTS_ENGINE_WINSOCK_FAULTS_H
+
+#include <stdbool.h>
+
+#include "engine/winsock_table.h"
+
+enum fault_call {
+    FAULT_STARTUP,
+    FAULT_SOCKET,
+    FAULT_BIND,
+    FAULT_LISTEN,
+    FAULT_SHUTDOWN,
+    FAULT_SETSOCKOPT,
+    FAULT_IOCTL,
+    FAULT_ACCEPT,  /* AcceptEx */
+    FAULT_RECEIVE, /* WSARecv */
+    FAULT_READ,    /* recv */
+    FAULT_SEND,    /* WSASend */
+    FAULT_EVENT_SELECT,
+    FAULT_PORT_CREATE, /* also when a handle is bound to a port */
+    FAULT_PORT_POST,
+    FAULT_SET_MODES,
+    FAULT_WAIT_REGISTER,
+    FAULT_CALLS
+};
+
+extern const struct winsock_table winsock_faults;
+
+/* Back to the system's behaviour, counts at zero. */
+void faults_reset(void);
+
+/* Lets `pass` more calls go by, then fails `count` of them with the code. */
+void faults_fail(enum fault_call call, unsigned pass, unsigned count, int code);
+
+/* The next `count` completions of accepts, receives or sends report the code. */
+void faults_complete(enum fault_call call, unsigned count, int code);
+
+/* The next `count` accepts, receives or sends succeed before the call returns (it waits for that),
+ * or say that they are pending although they did. */
+void faults_at_once(enum fault_call call, unsigned count);
+void faults_later(enum fault_call call, unsigned count);
+
+/* Holds back the completions of operations from now on; releases them, the last one first. */
+void faults_hold(void);
+void faults_release_reversed(void);
+unsigned faults_held(void);
+
+/* How many calls were made, and how many of the things asked for above have come to pass. */
+unsigned faults_calls(enum fault_call call);
+unsigned faults_injected(enum fault_call call);
+
+#endif
