@@ -320,6 +320,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     OVERLAPPED_ENTRY entries[BATCH_MAX];
     ULONG count = 0;
     iocp_receives_feed(port);
+    ready_run(port);
     if (port->ready || port->ran > 0) {
         wait_ms = 0;
     } else if (port->starving && wait_ms > STARVING_WAIT_MS) {
@@ -334,7 +335,6 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     for (ULONG i = 0; i < count; i++) {
         entry_run(port, &entries[i]);
     }
-    ready_run(port);
     posts_run(port);
     iocp_acceptors_check(port);
 }
