@@ -1,0 +1,50 @@
+"""Clients that do not read: they get what is theirs, and cost the host and the others little."""
+
+import pytest
+from support import clients, manifests
+
+MIB = 1024 * 1024
+
+
+@pytest.mark.threads
+def test_flow_client_that_does_not_read_is_paused_and_loses_nothing(run_host):
+    host = run_host(manifests.one(limits={"send_queue_bytes": 65536}))
+    data = clients.random_bytes(64 * MIB, seed=21)
+    with clients.connect(host.address("echo")) as slow:
+        count = clients.fill(slow, data)
+        assert count < len(data), "the host reads without end from a client that does not"
+        assert clients.is_served(host.address("echo")), "beside the slow one"
+        slow.settimeout(clients.WAIT_S)
+        assert clients.receive_exactly(slow, count) == data[:count]
+        assert clients.echo(slow, b"and on it goes") == b"and on it goes"
+
+
+@pytest.mark.threads
+def test_flow_many_floods_without_reading_leave_memory_bounded(run_host, system):
+    """Each of them may cost its send queue and what was under way; never what it can send."""
+    floods = 20
+    host = run_host(manifests.one(when="connect", limits={"send_queue_bytes": 65536}))
+    data = clients.random_bytes(64 * MIB, seed=22)
+    assert clients.is_served(host.address("echo"))
+    before = host.memory_bytes()
+    socks = [clients.connect(host.address("echo")) for _ in range(floods)]
+    counts = clients.in_threads([lambda s=sock: clients.fill(s, data) for sock in socks])
+    assert max(counts) < len(data), "the host reads without end from a client that does not"
+    assert clients.is_served(host.address("echo")), "beside the floods"
+    if system.measures_memory:
+        assert host.memory_bytes() - before < 64 * MIB
+    for sock in socks:
+        clients.reset(sock)
+    assert clients.is_served(host.address("echo")), "after the floods"
+
+
+def test_flow_client_that_reads_a_byte_at_a_time_gets_everything(run_host):
+    host = run_host(manifests.one(limits={"send_queue_bytes": 4096}))
+    data = clients.random_bytes(20000, seed=23)
+    with clients.connect(host.address("echo")) as sock, clients.Writer(sock, [data]):
+        received = bytearray()
+        while len(received) < len(data):
+            byte = sock.recv(1)
+            assert byte, f"the end after {len(received)} bytes"
+            received += byte
+        assert received == data

@@ -1,0 +1,177 @@
+"""A host as a process: started on a manifest, watched, stopped, and examined when it has ended."""
+
+import contextlib
+import json
+import pathlib
+import re
+import signal
+import subprocess
+
+from support import clients
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_MANIFEST = 78
+
+_TROUBLE = re.compile(
+    r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error:"
+    r"|defect in the host|Unhandled (exception|page fault)|fault of the plugin"
+)
+"""What no log may ever say, whatever the test is about."""
+
+
+def parse_address(text):
+    """"127.0.0.1:80" or "[::1]:80" as (host, port)."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class Host:
+    """`berth run`. Made by the fixture `run_host`, which also ends and examines it."""
+
+    def __init__(self, system, folder, manifest, arguments=(), dist=None, plugins=None):
+        self._system = system
+        self._folder = pathlib.Path(folder)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._expected_trouble = False
+        self.ready_file = self._folder / "ready.json"
+        command = ["run", "--ready-file", system.path(self.ready_file)]
+        if manifest is not None:
+            self.manifest_file = self._folder / "berth.json"
+            text = manifest if isinstance(manifest, str) else json.dumps(manifest, indent=2)
+            self.manifest_file.write_text(text, encoding="utf-8")
+            command += ["--manifest", system.path(self.manifest_file)]
+        if plugins:
+            command += ["--plugins", system.path(plugins)]
+        self._stdout = open(self._folder / "stdout", "w+b")
+        self._stderr = open(self._folder / "stderr", "w+b")
+        system.hold()
+        # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
+        self.process = subprocess.Popen(
+            system.command([*command, *arguments], dist),
+            env=system.environment(), cwd=self._folder, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
+        )
+
+    # -- what it says ------------------------------------------------------------------------------
+
+    def log(self):
+        return self._text("stderr")
+
+    def output(self):
+        return self._text("stdout")
+
+    def _text(self, name):
+        return (self._folder / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+    def wait_for_log(self, text):
+        """Waits until the log has the text, which the host must live to write."""
+
+        def there():
+            ended = self.process.poll() is not None
+            return text in self.log() or (ended and "ended")
+
+        found = clients.wait_until(there, f"{text!r} in the log:\n{self.log()}")
+        assert found != "ended", f"the host ended without saying {text!r}:\n{self.log()}"
+
+    def wait_ready(self):
+        """Waits for the ready file. A host that ends instead fails the test with its log."""
+
+        def there():
+            return self.ready_file.exists() or self.process.poll() is not None
+
+        clients.wait_until(there, "the ready file, or the end", clients.START_S)
+        if not self.ready_file.exists():
+            raise AssertionError(f"no start, exit code {self.process.returncode}:\n{self.log()}")
+        # The lines on stdout follow the ready file: a test that reads them must find them.
+        count = len(self.ready["listeners"])
+        clients.wait_until(
+            lambda: self.output().count("listening on") >= count, "the lines of the listeners"
+        )
+        return self
+
+    @property
+    def ready(self):
+        return json.loads(self.ready_file.read_text(encoding="utf-8"))
+
+    def addresses(self, listener):
+        return [parse_address(text) for text in self.ready["listeners"][listener]["addresses"]]
+
+    def address(self, listener):
+        return self.addresses(listener)[0]
+
+    def memory_bytes(self):
+        """What is resident. Linux only."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    # -- how it ends -------------------------------------------------------------------------------
+
+    def send_signal(self, number):
+        self.process.send_signal(number)
+
+    def interrupt(self):
+        """Ctrl-C, on both systems: Wine turns the signal into the console's event."""
+        self.send_signal(signal.SIGINT)
+
+    def wait(self):
+        """Waits for the end; the exit code."""
+        try:
+            return self.process.wait(clients.WAIT_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the host does not end:\n{self.log()}") from None
+
+    def stop(self):
+        """Stops it as an operator would and expects the exit code of a good end."""
+        if self.process.poll() is None:
+            self.interrupt()
+        assert self.wait() == 0, self.log()
+
+    def kill(self):
+        """What is left when a test has failed."""
+        if self.process.poll() is None:
+            self.process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(clients.WAIT_S)
+        self._stdout.close()
+        self._stderr.close()
+
+    def expect_plugin_fault(self):
+        """For the tests that let a plugin misbehave: the line about it is then what they want."""
+        self._expected_trouble = True
+
+    def examine(self):
+        """Nothing in the log may hint at a defect."""
+        found = _TROUBLE.search(self.log())
+        if found and not (self._expected_trouble and found[0] == "fault of the plugin"):
+            raise AssertionError(f"{found[0]} in the log:\n{self.log()}")
+
+
+class Result:
+    """What a command that ends by itself said."""
+
+    def __init__(self, code, output, errors):
+        self.code = code
+        self.output = output
+        self.errors = errors
+
+    @property
+    def error_lines(self):
+        return self.errors.splitlines()
+
+    def __repr__(self):
+        return f"exit code {self.code}\n-- stdout\n{self.output}\n-- stderr\n{self.errors}"
+
+
+def run_berth(system, arguments, folder, dist=None):
+    """Runs a command to its end."""
+    system.hold()
+    done = subprocess.run(
+        system.command(arguments, dist), env=system.environment(), cwd=folder, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=clients.START_S,
+    )
+    decoded = [text.decode("utf-8").replace("\r\n", "\n") for text in (done.stdout, done.stderr)]
+    result = Result(done.returncode, *decoded)
+    found = _TROUBLE.search(result.errors)
+    assert not found, f"{found and found[0]}: {result}"
+    return result

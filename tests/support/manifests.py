@@ -1,0 +1,24 @@
+"""Manifests, as the tests write them: short to say, complete when written."""
+
+LOOPBACK = "127.0.0.1:0"
+
+
+def listener(plugin="echo", when="data", address=LOOPBACK, config=None, limits=None, **more):
+    """One listener. `when` and `accept` (pool, timeouts, …) end up in the same object."""
+    accept = {"when": when, **more.pop("accept", {})}
+    built = {"address": address, "plugin": plugin, "accept": accept, **more}
+    if config is not None:
+        built["config"] = config
+    if limits is not None:
+        built["limits"] = limits
+    return built
+
+
+def manifest(listeners, **host):
+    """A manifest of the given listeners; `host` are members of its "host" object."""
+    return {"manifest": 1, "host": host, "listeners": listeners}
+
+
+def one(plugin="echo", when="data", host=None, **more):
+    """A manifest with one listener, which has its plugin's name."""
+    return manifest({plugin: listener(plugin, when, **more)}, **(host or {}))

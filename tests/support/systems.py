@@ -1,0 +1,111 @@
+"""The builds under test: where each one lies and how a program of it is started here.
+
+A system is a build of the host for an operating system, or an instrumented one: `linux`, `windows`
+(under Wine), `linux-asan`, `linux-tsan`.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+SANITIZER_EXIT = 99
+"""So that a report is never taken for an exit code of the host's own."""
+
+_SANITIZER_ENVIRONMENT = {
+    "ASAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:abort_on_error=0:detect_leaks=1",
+    "UBSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:second_deadlock_stack=1",
+}
+
+
+class System:
+    """One build: `dist` is its self-contained folder, `fixtures` has the test plugins."""
+
+    def __init__(self, name, dist, fixtures, wine=None):
+        self.name = name
+        self.dist = pathlib.Path(dist)
+        self.fixtures = pathlib.Path(fixtures)
+        self._wine = wine
+
+    def __repr__(self):
+        return self.name
+
+    @property
+    def is_windows(self):
+        return self.name == "windows"
+
+    @property
+    def is_sanitized(self):
+        return self.name not in ("linux", "windows")
+
+    @property
+    def measures_memory(self):
+        """Whether a process's size says something about the host: a sanitizer keeps freed memory,
+        and under Wine much of it is Wine's."""
+        return self.name == "linux"
+
+    @property
+    def engine(self):
+        return "iocp" if self.is_windows else "io_uring"
+
+    @property
+    def library_suffix(self):
+        return ".dll" if self.is_windows else ".so"
+
+    def executable(self, dist=None):
+        return (dist or self.dist) / ("berth.exe" if self.is_windows else "berth")
+
+    def path(self, path):
+        """A path of this machine in the words of the system under test."""
+        return "Z:" + str(path).replace("/", "\\") if self.is_windows else str(path)
+
+    def command(self, arguments, dist=None):
+        runner = [self._wine.program] if self.is_windows else []
+        return [*runner, str(self.executable(dist)), *map(str, arguments)]
+
+    def environment(self):
+        environment = dict(os.environ, **_SANITIZER_ENVIRONMENT)
+        if self.is_windows:
+            environment.update(self._wine.environment())
+        return environment
+
+    def hold(self):
+        """Gets ready to start programs; called before each."""
+        if self.is_windows:
+            self._wine.start()
+
+
+class Wine:
+    """A Wine of our own: nothing is shared with the user's, nor with a test that runs beside."""
+
+    def __init__(self, prefix):
+        self._prefix = pathlib.Path(prefix)
+        self._started = False
+        self.program = shutil.which("wine64") or shutil.which("wine")
+
+    def environment(self):
+        return {
+            "WINEPREFIX": str(self._prefix),
+            "WINEDEBUG": "-all",
+            "WINEARCH": "win64",
+            "WINEDLLOVERRIDES": "mscoree,mshtml=",  # else the first start asks to install them
+            "DISPLAY": "",
+        }
+
+    def _run(self, *command):
+        environment = dict(os.environ, **self.environment())
+        subprocess.run(command, env=environment, timeout=300, check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def start(self):
+        if not self._started:
+            self._run(self.program, "wineboot", "--init")
+            self._started = True
+
+    def stop(self):
+        """Ends every process of this prefix, and only those."""
+        if self._started:
+            subprocess.run(["wineserver", "-k"], env=dict(os.environ, **self.environment()),
+                           timeout=60, check=False)
+            self._started = False
