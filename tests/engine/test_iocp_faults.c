@@ -432,6 +432,49 @@ static void test_accept_cancelled_ends_its_silent_client(void **state) {
     expect_accepting(world);
 }
 
+/* Windows drops such a client or completes the accept with 64, Wine completes it with 59. */
+static void test_accept_of_a_client_reset_in_the_backlog_goes_on(void **state) {
+    struct world *world = *state;
+    SOCKET client = client_connect(world);
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(client, SOL_SOCKET, SO_LINGER, (const char *)&linger, sizeof(linger));
+    closesocket(client);
+    struct accepted accepted;
+    accept_start(world, &accepted, true);
+    run_some(world);
+    if (!accepted.done) {
+        engine_accept_cancel(world->acceptor, &accepted.accept);
+        assert_true(run_until(world, &accepted.done));
+    }
+    assert_true(accepted.result == ENGINE_E_RESET || accepted.result == ENGINE_E_CANCELLED);
+    assert_null(accepted.accept.data.owner);
+    expect_accepting(world);
+}
+
+static void test_accept_on_a_dual_stack_listener_shows_ipv4_clients_as_such(void **state) {
+    struct world *world = *state;
+    struct error error = {{0}};
+    struct engine_listen_options options = {
+        .address = {.family = BERTH_FAMILY_IPV6}, .backlog = 5, .acceptors = 1};
+    struct engine_listener *ipv4 = world->listener;
+    struct engine_acceptor *ipv4_acceptor = world->acceptor;
+    world->listener = engine_listener_open(world->engine, &options, &error);
+    if (!world->listener && strcmp(error.message, "address family not supported") == 0) {
+        world->listener = ipv4;
+        skip(); /* no IPv6 on this machine */
+    }
+    assert_non_null(world->listener);
+    assert_true(engine_listener_start(world->listener, &error));
+    world->acceptor =
+        engine_acceptor_create(world->port, world->listener, 0, starved, world, &error);
+    assert_non_null(world->acceptor);
+    expect_accepting(world);
+    engine_acceptor_destroy(world->acceptor);
+    engine_listener_close(world->listener);
+    world->listener = ipv4;
+    world->acceptor = ipv4_acceptor;
+}
+
 static void test_acceptor_without_accepts_is_starved_once_for_each_post(void **state) {
     struct world *world = *state;
     SOCKET clients[3];
@@ -945,6 +988,8 @@ int main(void) {
         ONE_WAY(test_accept_failing_to_open_the_socket_completes_with_an_error),
         ONE_WAY(test_accept_with_a_fin_and_no_data_completes_with_zero),
         ONE_WAY(test_accept_cancelled_ends_its_silent_client),
+        ONE_WAY(test_accept_of_a_client_reset_in_the_backlog_goes_on),
+        ONE_WAY(test_accept_on_a_dual_stack_listener_shows_ipv4_clients_as_such),
         ONE_WAY(test_acceptor_without_accepts_is_starved_once_for_each_post),
         ONE_WAY(test_acceptor_with_silent_clients_only_is_starved),
         ONE_WAY(test_starved_is_told_although_the_wake_up_failed),
