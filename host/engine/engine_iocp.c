@@ -26,6 +26,7 @@
  *  - FD_ACCEPT beside AcceptEx: that it is raised when connections queue, that it is not raised
  *    while a posted AcceptEx takes them, and that calling WSAEventSelect again raises it anew while
  *    they still queue (documented as persistence of network events; acceptor_rearm relies on it).
+ *    Wine raises it anew at the next accept only.
  *  - That an accepted socket which inherits the listening one's event selection is not disturbed by
  *    it: FD_ACCEPT alone never happens on a connection.
  *  - Cancelling an AcceptEx whose client is connected and silent: that the client sees a reset and

@@ -122,7 +122,7 @@ static HANDLE file_open_checked(const char *path, size_t max_bytes, size_t *size
     if (file == INVALID_HANDLE_VALUE) {
         DWORD code = GetLastError();
         if (is_folder(wide)) { /* the system says "access denied" */
-            error_set(error, "it is a folder, not a file");
+            error_set(error, "is a folder");
         } else {
             windows_error_set(error, code);
         }
@@ -130,11 +130,12 @@ static HANDLE file_open_checked(const char *path, size_t max_bytes, size_t *size
     }
     LARGE_INTEGER length;
     if (GetFileType(file) != FILE_TYPE_DISK) {
-        error_set(error, "it is not a regular file");
+        error_set(error, "is not a regular file");
     } else if (!GetFileSizeEx(file, &length)) {
         windows_error_set(error, GetLastError());
     } else if ((uint64_t)length.QuadPart > max_bytes) {
-        error_set(error, "larger than %llu bytes", (unsigned long long)max_bytes);
+        error_set(error, "has %lld bytes; at most %llu are read", (long long)length.QuadPart,
+                  (unsigned long long)max_bytes);
     } else {
         *size = (size_t)length.QuadPart;
         return file;
