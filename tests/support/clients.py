@@ -225,3 +225,27 @@ def in_threads(functions):
     """Runs them all at the same time; their results in order, or the first exception."""
     with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
         return list(pool.map(lambda function: function(), functions))
+
+
+# -- clients that may be turned away ---------------------------------------------------------------
+
+
+def connect_from(ip, address):
+    """A client with an address of its own (all of 127.0.0.0/8 is this machine)."""
+    sock = socket.create_connection(address, timeout=WAIT_S, source_address=(ip, 0))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def send_quietly(sock, data):
+    """Sends to a peer that may have reset the connection already."""
+    with contextlib.suppress(ConnectionError):
+        sock.sendall(data)
+
+
+def may_be_served(address):
+    """As is_served(), but a host that resets the client says no."""
+    try:
+        return is_served(address)
+    except ConnectionError:
+        return False

@@ -29,12 +29,15 @@ def parse_address(text):
 class Host:
     """`berth run`. Made by the fixture `run_host`, which also ends and examines it."""
 
-    def __init__(self, system, folder, manifest, arguments=(), dist=None, plugins=None):
+    def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
+                 old_ready_text=None):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._expected_trouble = False
-        self.ready_file = self._folder / "ready.json"
+        self.ready_file = ready_file or self._folder / "ready.json"
+        if old_ready_text is not None:
+            self.ready_file.write_text(old_ready_text, encoding="utf-8")
         command = ["run", "--ready-file", system.path(self.ready_file)]
         if manifest is not None:
             self.manifest_file = self._folder / "berth.json"
@@ -48,7 +51,7 @@ class Host:
         system.hold()
         # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
         self.process = subprocess.Popen(
-            system.command([*command, *arguments], dist),
+            system.command(command, dist),
             env=system.environment(), cwd=self._folder, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
         )
@@ -120,6 +123,12 @@ class Host:
             return self.process.wait(clients.WAIT_S)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the host does not end:\n{self.log()}") from None
+
+    def result(self):
+        """Waits for a host that ends by itself."""
+        code = self.process.wait(clients.START_S)
+        self.examine()
+        return Result(code, self.output(), self.log())
 
     def stop(self):
         """Stops it as an operator would and expects the exit code of a good end."""

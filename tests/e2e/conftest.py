@@ -1,0 +1,66 @@
+"""Hosts for the black-box tests. Every one that a test starts is ended and examined: it must end
+with a good exit code, and its log may say nothing of a defect or a sanitizer's finding."""
+
+import itertools
+
+import pytest
+from support.host import Host, run_berth
+
+
+@pytest.fixture
+def start_host(system, tmp_path):
+    """start_host(manifest, …) starts a host and does not wait until it is ready."""
+    hosts = []
+    counter = itertools.count()
+
+    def start(manifest, **options):
+        host = Host(system, tmp_path / f"host-{next(counter)}", manifest, **options)
+        hosts.append(host)
+        return host
+
+    yield start
+    try:
+        for host in hosts:
+            host.stop()
+            host.examine()
+    finally:
+        for host in hosts:
+            host.kill()
+
+
+@pytest.fixture
+def run_host(start_host):
+    """run_host(manifest, …) starts a host and waits until it serves."""
+
+    def run(manifest, **options):
+        return start_host(manifest, **options).wait_ready()
+
+    return run
+
+
+@pytest.fixture
+def fail_to_start(system, tmp_path):
+    """fail_to_start(manifest, …) runs a host that cannot start, to its end. Nothing of it may have
+    been half started: there is no ready file, and no line of a listener."""
+
+    def fail(manifest, ready_file=None, **options):
+        host = Host(system, tmp_path / "failing", manifest, ready_file=ready_file, **options)
+        try:
+            result = host.result()
+        finally:
+            host.kill()
+        assert not host.ready_file.exists(), result
+        assert result.output == "", result
+        return result
+
+    return fail
+
+
+@pytest.fixture
+def berth(system, tmp_path):
+    """berth("check", path, …) runs a command to its end."""
+
+    def run(*arguments, **options):
+        return run_berth(system, arguments, tmp_path, **options)
+
+    return run

@@ -1,0 +1,138 @@
+"""Where a host listens: both families, dual-stack, several addresses, listeners and plugins."""
+
+import socket
+
+import pytest
+from support import clients, manifests
+
+MIB = 1024 * 1024
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+
+both_policies = pytest.mark.parametrize("when", ["data", "connect"])
+
+
+def test_address_ipv4_loopback_is_served_there_only(run_host):
+    host = run_host(manifests.one())
+    ip, port = host.address("echo")
+    assert ip == "127.0.0.1" and port > 0
+    assert clients.is_served((ip, port))
+    if has_ipv6():
+        assert clients.is_refused(("::1", port))
+
+
+@needs_ipv6
+@both_policies
+def test_address_ipv6_loopback_is_served(run_host, when):
+    host = run_host(manifests.one(when=when, address="[::1]:0"))
+    ip, port = host.address("echo")
+    assert ip == "::1" and port > 0
+    assert clients.is_served((ip, port))
+    assert clients.is_refused(("127.0.0.1", port))
+
+
+@needs_ipv6
+@both_policies
+def test_address_dual_stack_is_reached_by_both_families(run_host, when):
+    host = run_host(manifests.one(when=when, address="[::]:0"))
+    ip, port = host.address("echo")
+    assert ip == "::"
+    assert clients.is_served(("::1", port))
+    assert clients.is_served(("127.0.0.1", port))
+
+
+@needs_ipv6
+def test_address_v6_only_is_not_reached_by_ipv4(run_host):
+    host = run_host(manifests.one(address="[::]:0", v6_only=True))
+    _, port = host.address("echo")
+    assert clients.is_served(("::1", port))
+    assert clients.is_refused(("127.0.0.1", port))
+
+
+@needs_ipv6
+def test_address_of_each_family_on_one_port_is_served_by_its_own_listener(run_host):
+    """v6_only is what lets a wildcard of each family share a port number."""
+    first = run_host(manifests.one(address="0.0.0.0:0"))
+    _, port = first.address("echo")
+    second = run_host(manifests.one("packet-echo", address=f"[::]:{port}", v6_only=True))
+    assert clients.is_served(("127.0.0.1", port))
+    with clients.connect(("::1", second.address("packet-echo")[1])) as sock:
+        assert clients.echo(sock, b"\x03hi") == b"\x03hi"
+
+
+def test_address_list_is_served_on_every_address(run_host):
+    addresses = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"]
+    if has_ipv6():
+        addresses.append("[::1]:0")
+    host = run_host(manifests.one(address=addresses))
+    actual = host.addresses("echo")
+    assert len(set(actual)) == len(addresses)
+    for address in actual:
+        assert clients.is_served(address)
+
+
+def test_address_with_a_fixed_port_is_that_port(run_host):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    host = run_host(manifests.one(address=f"127.0.0.1:{port}"))
+    assert host.address("echo") == ("127.0.0.1", port)
+    assert clients.is_served(("127.0.0.1", port))
+
+
+@pytest.mark.threads
+def test_listeners_that_share_a_plugin_are_served_side_by_side(run_host):
+    host = run_host(
+        manifests.manifest(
+            {
+                "on-data": manifests.listener(when="data"),
+                "on-connect": manifests.listener(when="connect"),
+                "buffered": manifests.listener(receive="buffered"),
+            }
+        )
+    )
+    names = list(host.ready["listeners"])
+    assert sorted(names) == ["buffered", "on-connect", "on-data"]
+    results = clients.in_threads(
+        [lambda n=name: clients.echo_stream(host.address(n), 2 * MIB, 51) for name in names]
+    )
+    assert all(sent == received for sent, received in results)
+
+
+@pytest.mark.threads
+def test_plugins_share_the_same_threads_and_do_not_mix(run_host):
+    host = run_host(
+        manifests.manifest(
+            {"plain": manifests.listener(), "packets": manifests.listener("packet-echo")},
+            workers=1,
+        )
+    )
+    incomplete = b"\x05ab"
+    with (
+        clients.connect(host.address("plain")) as plain,
+        clients.connect(host.address("packets")) as packets,
+    ):
+        for _ in range(50):
+            assert clients.echo(plain, incomplete) == incomplete
+            packets.sendall(incomplete)
+            packets.sendall(b"cd")
+            assert clients.receive_exactly(packets, 5) == b"\x05abcd"
+
+
+def test_workers_of_any_number_serve(run_host):
+    for workers in (1, 3):
+        host = run_host(manifests.one(when="connect", host={"workers": workers}))
+        socks = [clients.connect(host.address("echo")) for _ in range(12)]
+        for index, sock in enumerate(socks):
+            assert clients.echo(sock, b"%d" % index) == b"%d" % index
+            sock.close()
+        host.stop()

@@ -1,0 +1,108 @@
+"""Limits of the manifest: who comes too many waits or is refused, and everybody gets a turn."""
+
+import pytest
+from support import clients, manifests
+
+both_policies = pytest.mark.parametrize("when", ["data", "connect"])
+
+
+def hold(address, count):
+    """`count` clients that are being served."""
+    socks = [clients.connect(address) for _ in range(count)]
+    for sock in socks:
+        assert clients.echo(sock, b"served") == b"served"
+    return socks
+
+
+def queue(address, count):
+    """`count` clients that have come and spoken, and wait for their answer."""
+    socks = [clients.connect(address) for _ in range(count)]
+    for index, sock in enumerate(socks):
+        sock.sendall(b"client %3d" % index)
+    return socks
+
+
+def is_waiting(sock):
+    sock.settimeout(0.3)
+    try:
+        sock.recv(1)
+    except TimeoutError:
+        sock.settimeout(clients.WAIT_S)
+        return True
+    return False
+
+
+@pytest.mark.threads
+@both_policies
+def test_limit_of_a_listener_the_rest_wait_and_are_served_as_room_is_made(run_host, when):
+    host = run_host(manifests.one(when=when, limits={"connections": 3}))
+    served = hold(host.address("echo"), 3)
+    waiting = queue(host.address("echo"), 6)
+    assert all(is_waiting(sock) for sock in waiting)
+    for sock in served:
+        assert clients.echo(sock, b"as before") == b"as before"
+        sock.close()
+    answers = 0
+    for index, sock in enumerate(waiting):
+        assert clients.receive_exactly(sock, 10) == b"client %3d" % index
+        sock.close()
+        answers += 1
+    assert answers == 6
+    assert clients.is_served(host.address("echo")), "afterwards"
+
+
+@both_policies
+def test_limit_of_the_host_counts_all_listeners_together(run_host, when):
+    host = run_host(
+        manifests.manifest(
+            {"a": manifests.listener(when=when), "b": manifests.listener(when=when)},
+            limits={"connections": 2},
+        )
+    )
+    served = hold(host.address("a"), 2)
+    (waiting,) = queue(host.address("b"), 1)
+    assert is_waiting(waiting)
+    served[0].close()
+    assert clients.receive_exactly(waiting, 10) == b"client   0"
+    waiting.close()
+    served[1].close()
+
+
+@both_policies
+def test_limit_of_a_client_refuses_its_surplus_and_no_other(run_host, when):
+    host = run_host(manifests.one(when=when, address="0.0.0.0:0", limits={"per_client": 2}))
+    _, port = host.address("echo")
+    served = hold(("127.0.0.1", port), 2)
+    with clients.connect(("127.0.0.1", port)) as surplus:
+        clients.send_quietly(surplus, b"me too")
+        assert clients.was_reset(surplus)
+    with clients.connect_from("127.0.0.9", ("127.0.0.1", port)) as other:
+        assert clients.echo(other, b"another client") == b"another client"
+    for sock in served:
+        assert clients.echo(sock, b"as before") == b"as before"
+        sock.close()
+    clients.wait_until(
+        lambda: clients.may_be_served(("127.0.0.1", port)), "a place for the client again"
+    )
+
+
+def test_limit_a_client_that_left_while_waiting_costs_nothing(run_host):
+    host = run_host(manifests.one(limits={"connections": 1}))
+    (served,) = hold(host.address("echo"), 1)
+    for sock in queue(host.address("echo"), 5):
+        clients.reset(sock)
+    served.close()
+    assert clients.is_served(host.address("echo"))
+
+
+@pytest.mark.threads
+def test_limit_under_a_crowd_everybody_is_served_in_the_end(run_host, system):
+    count = 40 if system.is_windows else 200
+    host = run_host(manifests.one(limits={"connections": 5}))
+    results = clients.in_threads(
+        [
+            lambda index=index: clients.is_served(host.address("echo"), b"client %d" % index)
+            for index in range(count)
+        ]
+    )
+    assert all(results)
