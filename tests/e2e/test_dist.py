@@ -1,0 +1,108 @@
+"""The folder that is shipped: complete, and at home wherever it is copied to."""
+
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+import time
+
+import pytest
+from support import clients, manifests
+
+SHIPPED_PORTS = (5001, 5002)
+
+
+def free(port):
+    with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
+
+
+@pytest.fixture
+def shipped_ports():
+    """The ports of the shipped manifest, once nobody else has them."""
+    deadline = time.monotonic() + clients.WAIT_S
+    while not all(map(free, SHIPPED_PORTS)):
+        if time.monotonic() > deadline:
+            pytest.skip(f"somebody else on this machine uses the ports {SHIPPED_PORTS}")
+        time.sleep(0.5)
+
+
+@pytest.fixture
+def elsewhere(system, tmp_path):
+    """A copy of the folder where nobody expects it: spaces, and letters beyond ASCII."""
+    return shutil.copytree(system.dist, tmp_path / "über uns – kopiert" / "berth copy")
+
+
+def test_dist_has_everything(system):
+    names = [
+        system.executable().name,
+        f"plugins/echo{system.library_suffix}",
+        f"plugins/packet-echo{system.library_suffix}",
+        "config/berth.json",
+        "config/berth.schema.json",
+        "plugin-api/berth/plugin.h",
+    ]
+    assert [name for name in names if not (system.dist / name).is_file()] == []
+
+
+def test_dist_needs_no_library_that_the_system_lacks(system):
+    programs = [system.executable(), *(system.dist / "plugins").glob(f"*{system.library_suffix}")]
+    for program in programs:
+        if system.is_windows:
+            tool = ["x86_64-w64-mingw32-objdump", "-p", program]
+            listing = subprocess.run(tool, capture_output=True, text=True, check=True).stdout
+            needed = {name.lower() for name in re.findall(r"DLL Name: (\S+)", listing)}
+            extra = {name for name in needed if not _is_windows_own(name)}
+            assert not extra, f"{program.name} needs {extra}"
+        else:
+            listing = subprocess.run(
+                ["ldd", program], capture_output=True, text=True, check=True
+            ).stdout
+            assert "not found" not in listing, f"{program.name}: {listing}"
+
+
+def _is_windows_own(name):
+    return name in ("kernel32.dll", "msvcrt.dll", "ws2_32.dll", "ntdll.dll", "advapi32.dll") or (
+        name.startswith(("api-ms-win-", "ucrtbase"))
+    )
+
+
+@pytest.mark.xdist_group("shipped ports")
+def test_dist_copied_anywhere_serves_its_own_manifest(run_host, elsewhere, shipped_ports):
+    host = run_host(None, dist=elsewhere)
+    listeners = host.ready["listeners"].values()
+    found = {(l["addresses"][0], l["plugin"], l["accept"]) for l in listeners}
+    assert found == {
+        ("127.0.0.1:5001", "echo", "data"),
+        ("127.0.0.1:5002", "echo", "connect"),
+    }
+    for port in SHIPPED_PORTS:
+        assert clients.is_served(("127.0.0.1", port))
+    host.stop()
+
+
+def test_dist_copied_anywhere_finds_what_its_own_manifest_names(run_host, elsewhere):
+    """Its manifest is found beside the executable, and the plugins by the manifest's words."""
+    (elsewhere / "plugins").rename(elsewhere / "módulos")
+    manifest = manifests.one(host={"plugins": "módulos"})
+    (elsewhere / "config" / "berth.json").write_text(json.dumps(manifest), encoding="utf-8")
+    host = run_host(None, dist=elsewhere)
+    assert clients.is_served(host.address("echo"))
+
+
+def test_dist_copied_anywhere_runs_while_its_plugins_are_replaced(run_host, elsewhere, system):
+    """A plugin's file is not held while it runs: dropping in a new one is an ordinary copy."""
+    host = run_host(manifests.one(), dist=elsewhere)
+    plugin = elsewhere / "plugins" / f"echo{system.library_suffix}"
+    original = plugin.read_bytes()
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"before") == b"before"
+        plugin.write_bytes(b"not a plugin any more")
+        assert clients.echo(sock, b"after") == b"after"
+        assert clients.is_served(host.address("echo"))
+        plugin.unlink()
+        assert clients.is_served(host.address("echo"))
+    plugin.write_bytes(original)
