@@ -91,8 +91,7 @@ static inline struct iocp_op *iocp_op_of(struct engine_op *op) {
     return (struct iocp_op *)op->opaque;
 }
 
-/* -- for all the engine's files ------------------------------------------------------------------
- */
+/* -- for all the engine's files --------------------------------------------------------------- */
 
 /* The one switch that translates codes of Win32 and Winsock to ENGINE_E_*. */
 int64_t iocp_error(unsigned long code);
@@ -110,15 +109,13 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op);
 
 void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset);
 
-/* -- engine_iocp_accept.c ------------------------------------------------------------------------
- */
+/* -- engine_iocp_accept.c --------------------------------------------------------------------- */
 
 void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result);
 void iocp_acceptors_check(struct engine_port *port); /* tells those starved of it */
 
-/* -- engine_iocp_transfer.c ----------------------------------------------------------------------
- */
+/* -- engine_iocp_transfer.c ------------------------------------------------------------------- */
 
 void iocp_receive_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
 void iocp_receive_resume(struct engine_port *port, struct iocp_op *op, int64_t result);

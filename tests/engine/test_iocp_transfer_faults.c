@@ -4,8 +4,7 @@
 
 enum { FLOOD_BUFFERS = 60 };
 
-/* -- receiving -----------------------------------------------------------------------------------
- */
+/* -- receiving -------------------------------------------------------------------------------- */
 
 static void receive_in_both_modes(struct world *world, void (*inject)(void)) {
     static const enum engine_receive_mode modes[] = {ENGINE_RECEIVE_ZERO_BYTE,
@@ -201,8 +200,7 @@ static void test_receives_without_buffers_are_served_in_order(void **state) {
     }
 }
 
-/* -- sending -------------------------------------------------------------------------------------
- */
+/* -- sending ---------------------------------------------------------------------------------- */
 
 static int64_t send_hello(struct connection *connection) {
     static const struct engine_piece pieces[] = {{(const uint8_t *)"hel", 3},
