@@ -9,6 +9,8 @@ import pathlib
 import shutil
 import subprocess
 
+SYSTEMS = ("linux", "windows", "linux-asan", "linux-tsan")
+
 SANITIZER_EXIT = 99
 """So that a report is never taken for an exit code of the host's own."""
 

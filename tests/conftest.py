@@ -1,0 +1,65 @@
+"""What all tests in Python share: which builds are under test.
+
+    pytest tests --system linux=DIST:FIXTURES --system windows=DIST:FIXTURES …
+
+DIST is the self-contained folder of a build, FIXTURES the folder of its test plugins. Every test
+that takes the fixture `system` runs once for each of them; on the ThreadSanitizer's build only those
+that let several threads work (marked `threads`), and only `quick` ones with `-m quick`.
+"""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from support.systems import SYSTEMS, System, Wine  # noqa: E402  (the path must be set first)
+
+
+def _system_argument(text):
+    name, _, folders = text.partition("=")
+    dist, _, fixtures = folders.partition(":")
+    if name not in SYSTEMS or not dist or not fixtures:
+        raise pytest.UsageError(f"--system {text}: expected NAME=DIST:FIXTURES, NAME one of {SYSTEMS}")
+    return name, pathlib.Path(dist).resolve(), pathlib.Path(fixtures).resolve()
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--system", action="append", default=[], metavar="NAME=DIST:FIXTURES",
+        help="a build to test; may be given several times",
+    )
+
+
+def pytest_configure(config):
+    for marker in (
+        "quick: one of the few that a fast run consists of",
+        "threads: several threads of the host are at work; runs under ThreadSanitizer too",
+    ):
+        config.addinivalue_line("markers", marker)
+
+
+def pytest_generate_tests(metafunc):
+    if "system" not in metafunc.fixturenames:
+        return
+    threads = metafunc.definition.get_closest_marker("threads") is not None
+    builds = [_system_argument(text) for text in metafunc.config.getoption("system")]
+    chosen = [build for build in builds if build[0] != "linux-tsan" or threads]
+    metafunc.parametrize("system", chosen, ids=[name for name, _, _ in chosen], indirect=True,
+                         scope="session")
+
+
+@pytest.fixture(scope="session")
+def wine(tmp_path_factory):
+    """A Wine for this process of pytest; started by the first test that needs it."""
+    own = Wine(tmp_path_factory.mktemp("wine") / "prefix")
+    yield own
+    own.stop()
+
+
+@pytest.fixture(scope="session")
+def system(request, wine):
+    """The build under test."""
+    name, dist, fixtures = request.param
+    return System(name, dist, fixtures, wine)
