@@ -69,6 +69,19 @@ def test_broken_plugins_are_listed_with_their_reasons(berth, system, tmp_path):
             assert part in line, result
 
 
+def test_plugin_that_crashes_at_load_takes_only_its_own_process_down(
+    berth, run_host, system, tmp_path
+):
+    """No host can survive that: what is shown is that it is seen, and that a host beside lives."""
+    host = run_host(manifests.one())
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    shutil.copy(system.fixtures / f"crash-at-load{system.library_suffix}", folder)
+    result = berth("plugins", "--plugins", system.path(folder), may_crash=True)
+    assert result.code not in (0, 2, 78), result
+    assert clients.is_served(host.address("echo"))
+
+
 def test_library_that_is_no_library_is_told(fail_to_start, system, tmp_path):
     folder = tmp_path / "plugins"
     folder.mkdir()

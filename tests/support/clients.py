@@ -35,14 +35,15 @@ def connect(address, timeout=WAIT_S):
 
 
 def wait_until(condition, what, timeout=WAIT_S):
-    """Returns the first true value of condition()."""
+    """Returns the first true value of condition(). `what` may be a function that tells it."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout:.0f} s: {what}")
+            told = what() if callable(what) else what
+            raise AssertionError(f"not within {timeout:.0f} s: {told}")
         time.sleep(0.02)
 
 

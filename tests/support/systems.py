@@ -91,7 +91,8 @@ class Wine:
             "WINEPREFIX": str(self._prefix),
             "WINEDEBUG": "-all",
             "WINEARCH": "win64",
-            "WINEDLLOVERRIDES": "mscoree,mshtml=",  # else the first start asks to install them
+            # Else the first start asks to install the two, and a crash starts a debugger.
+            "WINEDLLOVERRIDES": "mscoree,mshtml,winedbg.exe=",
             "DISPLAY": "",
         }
 
@@ -102,8 +103,11 @@ class Wine:
 
     def start(self):
         if not self._started:
-            self._run(self.program, "wineboot", "--init")
+            self._prefix.mkdir(parents=True)
+            # Else the server ends soon after the last program, and one that starts just then fails.
+            self._run("wineserver", "--persistent")
             self._started = True
+            self._run(self.program, "wineboot", "--init")
 
     def stop(self):
         """Ends every process of this prefix, and only those."""
