@@ -3,8 +3,8 @@
     pytest tests --system linux=DIST:FIXTURES --system windows=DIST:FIXTURES …
 
 DIST is the self-contained folder of a build, FIXTURES the folder of its test plugins. Every test
-that takes the fixture `system` runs once for each of them; on the ThreadSanitizer's build only those
-that let several threads work (marked `threads`), and only `quick` ones with `-m quick`.
+that takes the fixture `system` runs once for each of them; on the ThreadSanitizer's build only
+those that let several threads work (marked `threads`).
 """
 
 import pathlib
@@ -21,8 +21,12 @@ def _system_argument(text):
     name, _, folders = text.partition("=")
     dist, _, fixtures = folders.partition(":")
     if name not in SYSTEMS or not dist or not fixtures:
-        raise pytest.UsageError(f"--system {text}: expected NAME=DIST:FIXTURES, NAME one of {SYSTEMS}")
-    return name, pathlib.Path(dist).resolve(), pathlib.Path(fixtures).resolve()
+        names = ", ".join(SYSTEMS)
+        raise pytest.UsageError(f"--system {text}: expected NAME=DIST:FIXTURES with {names}")
+    build = (name, pathlib.Path(dist).resolve(), pathlib.Path(fixtures).resolve())
+    if not System(*build).executable().is_file():
+        raise pytest.UsageError(f"--system {text}: no {System(*build).executable()}")
+    return build
 
 
 def pytest_addoption(parser):

@@ -22,7 +22,7 @@ def run_probe(run_host, system):
     return run
 
 
-# -- accept on data ----------------------------------------------------------------------------------
+# -- accept on data --------------------------------------------------------------------------------
 
 
 def test_accept_on_data_hears_of_nothing_before_data_arrives(run_probe):
@@ -115,7 +115,7 @@ def test_accept_on_data_serves_the_next_when_silent_ones_hold_every_accept(run_h
         sock.close()
 
 
-# -- accept on connect -------------------------------------------------------------------------------
+# -- accept on connect -----------------------------------------------------------------------------
 
 
 def test_accept_on_connect_is_told_before_data_arrives(run_probe):
@@ -139,7 +139,7 @@ def test_accept_on_connect_does_not_cut_silent_clients(run_host):
         assert clients.echo(silent, b"at last") == b"at last"
 
 
-# -- the end of a connection, as the plugin hears it ---------------------------------------------------
+# -- the end of a connection, as the plugin hears it -----------------------------------------------
 
 
 @pytest.mark.parametrize("when", ["data", "connect"])

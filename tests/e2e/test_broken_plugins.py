@@ -1,4 +1,4 @@
-"""Plugins that are broken on purpose: each is refused with a message of its own, and harms nobody."""
+"""Plugins broken on purpose: each is refused with a message of its own, and harms nobody."""
 
 import re
 import shutil

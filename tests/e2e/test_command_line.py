@@ -1,4 +1,4 @@
-"""The command line: what is asked for goes to stdout, what is wrong to stderr with its exit code."""
+"""The command line: what is asked for goes to stdout, what is wrong to stderr."""
 
 import json
 import re

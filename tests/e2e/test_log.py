@@ -21,7 +21,8 @@ def test_log_as_text_has_time_level_and_message(run_host):
 
 
 def test_log_as_json_is_an_object_a_line(run_host):
-    lines = [json.loads(line) for line in stopped_host(run_host, log_format="json").log().splitlines()]
+    host = stopped_host(run_host, log_format="json")
+    lines = [json.loads(line) for line in host.log().splitlines()]
     assert lines
     for line in lines:
         assert set(line) <= {"time", "level", "plugin", "listener", "message"}

@@ -80,8 +80,8 @@ def echo(sock, data):
 
 
 def fill(sock, data, quiet_s=1.0):
-    """Sends from `data` without reading until nothing has been taken for a while: then all queues on
-    the way are full. Returns how much was taken."""
+    """Sends from `data` without reading until nothing has been taken for a while: then all queues
+    on the way are full. Returns how much was taken."""
     view = memoryview(data)
     count = 0
     sock.settimeout(quiet_s)
