@@ -21,8 +21,9 @@ def start_host(system, tmp_path):
     yield start
     try:
         for host in hosts:
-            host.stop()
-            host.examine()
+            if not host.failed_to_start:  # told already
+                host.stop()
+                host.examine()
     finally:
         for host in hosts:
             host.kill()

@@ -35,6 +35,7 @@ class Host:
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._expected_trouble = False
+        self.failed_to_start = False
         self.ready_file = ready_file or self._folder / "ready.json"
         if old_ready_text is not None:
             self.ready_file.write_text(old_ready_text, encoding="utf-8")
@@ -85,6 +86,7 @@ class Host:
 
         clients.wait_until(there, "the ready file, or the end", clients.START_S)
         if not self.ready_file.exists():
+            self.failed_to_start = True
             raise AssertionError(f"no start, exit code {self.process.returncode}:\n{self.log()}")
         # The lines on stdout follow the ready file: a test that reads them must find them.
         count = len(self.ready["listeners"])
