@@ -8,6 +8,7 @@ those that let several threads work (marked `threads`).
 """
 
 import pathlib
+import resource
 import sys
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from support.systems import SYSTEMS, System, Wine  # noqa: E402  (the path must be set first)
+
+DESCRIPTORS = 20000
 
 
 def _system_argument(text):
@@ -36,7 +39,16 @@ def pytest_addoption(parser):
     )
 
 
+def _raise_descriptor_limit():
+    """Thousands of clients need as many descriptors; the usual limit of a shell is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def pytest_configure(config):
+    _raise_descriptor_limit()
     for marker in (
         "quick: one of the few that a fast run consists of",
         "threads: several threads of the host are at work; runs under ThreadSanitizer too",
