@@ -106,3 +106,34 @@ def test_limit_under_a_crowd_everybody_is_served_in_the_end(run_host, system):
         ]
     )
     assert all(results)
+
+
+# -- descriptors -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def limits_descriptors(system):
+    if system.is_windows:
+        pytest.skip("Windows sets no limit of descriptors for a process")
+
+
+def test_limit_of_descriptors_is_raised_as_far_as_the_system_allows(run_host, limits_descriptors):
+    """A shell's usual soft limit is no reason to serve fewer than the manifest says."""
+    host = run_host(manifests.one(when="connect"), descriptors="128:4096")
+    for sock in hold(host.address("echo"), 300):
+        sock.close()
+
+
+@both_policies
+def test_limit_of_descriptors_slows_accepting_and_cuts_nobody(run_host, limits_descriptors, when):
+    """Clients wait in the backlog while there are none left, and are served when there are."""
+    host = run_host(manifests.one(when=when, host={"workers": 1}), descriptors="64:64")
+    address = host.address("echo")
+    crowd = queue(address, 100)
+    host.wait_for_log("accepting slows down")
+    for index, sock in enumerate(crowd):
+        assert clients.receive_exactly(sock, 10) == b"client %3d" % index
+        sock.close()
+    assert clients.is_served(address)
+    host.wait_for_log("accepting goes on")
+    assert host.log().count("accepting slows down") < 20, "said once, not at every try"

@@ -30,7 +30,7 @@ class Host:
     """`berth run`. Made by the fixture `run_host`, which also ends and examines it."""
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
-                 old_ready_text=None):
+                 old_ready_text=None, descriptors=None):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -50,9 +50,11 @@ class Host:
         self._stdout = open(self._folder / "stdout", "w+b")
         self._stderr = open(self._folder / "stderr", "w+b")
         system.hold()
+        # A soft and a hard limit of descriptors for this process alone; Linux only.
+        runner = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
         # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
         self.process = subprocess.Popen(
-            system.command(command, dist),
+            [*runner, *system.command(command, dist)],
             env=system.environment(), cwd=self._folder, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
         )
