@@ -136,4 +136,4 @@ def test_limit_of_descriptors_slows_accepting_and_cuts_nobody(run_host, limits_d
         sock.close()
     assert clients.is_served(address)
     host.wait_for_log("accepting goes on")
-    assert host.log().count("accepting slows down") < 20, "said once, not at every try"
+    assert host.log().count("accepting slows down") <= len(crowd), "not at every try"
