@@ -1,0 +1,121 @@
+/* engine_uring.h: what the files of the io_uring engine share; private to them.
+ *
+ * engine_uring.c          the ring, its loop, posts, sending
+ * engine_uring_accept.c   listening and accepting
+ * engine_uring_receive.c  receiving, and the ring of provided buffers */
+#ifndef BERTH_HOST_ENGINE_ENGINE_URING_H
+#define BERTH_HOST_ENGINE_ENGINE_URING_H
+
+#include <liburing.h>
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+
+struct engine {
+    struct engine_traits traits;
+    unsigned setup_flags; /* those that this kernel takes */
+};
+
+/* What a completion is about, in the low bits of its user_data; the rest is a pointer. */
+enum tag {
+    TAG_IGNORED = 0,
+    TAG_WAKE = 1,       /* the port's eventfd */
+    TAG_RECEIVE = 2,    /* struct engine_receive */
+    TAG_SEND = 3,       /* struct engine_op: the socket can be written */
+    TAG_ACCEPT = 4,     /* struct engine_acceptor: a connection */
+    TAG_STARVED = 5,    /* struct engine_acceptor: clients queue */
+    TAG_FIRST_DATA = 6, /* struct engine_accept: the first data can be read */
+    TAG_MASK = 7,
+};
+
+/* The opaque part of an operation. */
+struct op_part {
+    struct engine_op *next; /* among the posts, the deferred or the hungry */
+    int64_t result;         /* of a deferred completion */
+    int fd;
+    bool armed;    /* the kernel has it */
+    bool stopping; /* the owner asked for the last completion */
+    bool hungry;   /* waits for a buffer */
+    bool deferred; /* completes in the next run */
+};
+_Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque), "it fits");
+
+static inline struct op_part *part_of(struct engine_op *op) {
+    return (struct op_part *)(void *)op->opaque;
+}
+
+struct op_list {
+    struct engine_op *first;
+    struct engine_op *last;
+};
+
+struct engine_port {
+    struct io_uring ring;
+    struct engine *engine;
+    struct engine_buffer_source source;
+    unsigned pending; /* operations, and what the engine itself has in the kernel */
+
+    /* Completions that need no kernel: run at the next turn, so that nothing completes inline. */
+    struct op_list deferred;
+
+    /* Posts: a stack that any thread pushes to and the port takes as a whole. */
+    _Atomic(struct engine_op *) posts;
+    atomic_uint post_count;
+    int wake_fd;
+    uint64_t wake_value; /* what the read of wake_fd goes to */
+
+    /* Provided buffers: slot i of the ring is `slots[i]`, or empty when its owner is NULL. */
+    struct io_uring_buf_ring *buffer_ring;
+    unsigned buffer_entries; /* of the ring; the most there can be */
+    unsigned buffer_target;  /* how many should be in it now */
+    unsigned buffer_count;   /* how many are */
+    bool buffers_grown;      /* in this turn: all that find it empty at once count as one */
+    struct engine_buffer *slots;
+    uint16_t *empty_slots; /* a stack of those without a buffer */
+    unsigned empty_count;
+    struct op_list hungry; /* receives that found no buffer, first come first served */
+
+    struct engine_acceptor *unchecked; /* acceptors that something happened to in this turn */
+};
+
+/* -- engine_uring.c ------------------------------------------------------------------------------- */
+
+/* A submission entry, marked with a tagged pointer. Never NULL: a full queue is submitted first. */
+struct io_uring_sqe *uring_sqe(struct engine_port *port);
+void uring_mark(struct io_uring_sqe *sqe, void *pointer, enum tag tag);
+
+/* Asks the kernel to end what was submitted with that mark; its own completion says so. */
+void uring_cancel(struct engine_port *port, void *pointer, enum tag tag);
+
+/* Completes op with result at the next turn. */
+void uring_defer(struct engine_port *port, struct engine_op *op, int64_t result);
+
+/* ENGINE_E_* for an errno. */
+int64_t uring_translate(int code);
+
+void list_append(struct op_list *list, struct engine_op *op);
+struct engine_op *list_take(struct op_list *list);
+void list_remove(struct op_list *list, struct engine_op *op);
+
+/* -- engine_uring_accept.c -------------------------------------------------------------------------- */
+
+void uring_accept_completed(struct engine_acceptor *acceptor, int32_t result, uint32_t flags);
+void uring_starved_completed(struct engine_acceptor *acceptor);
+void uring_first_data_completed(struct engine_accept *accept, int32_t result);
+
+/* Arms, disarms and reports what the acceptors of this turn need. */
+void uring_accept_check(struct engine_port *port);
+
+/* -- engine_uring_receive.c ------------------------------------------------------------------------- */
+
+bool uring_buffers_init(struct engine_port *port, const struct engine_port_options *options,
+                        struct error *error);
+void uring_buffers_fini(struct engine_port *port);
+void uring_buffers_refill(struct engine_port *port);
+void uring_receive_completed(struct engine_port *port, struct engine_receive *receive,
+                             int32_t result, uint32_t flags);
+
+/* Lets the receives that wait for buffers go on, as far as there are some. */
+void uring_feed_hungry(struct engine_port *port);
+
+#endif
