@@ -44,7 +44,7 @@ static void suggest(char *text, size_t size, const char *folder, const char *id)
     const char **ids = alloc_array(list.count + 1, sizeof(*ids));
     if (ids) {
         for (size_t i = 0; i < list.count; i++) {
-            ids[i] = list.ids[i];
+            ids[i] = list.items[i].id;
         }
         const char *nearest = manifest_nearest(id, ids, list.count);
         if (nearest && strcmp(nearest, id) != 0) {
@@ -222,11 +222,15 @@ void instance_destroy(struct instance *instance) {
         listener_destroy(instance->listeners[i]);
     }
     alloc_free(instance->listeners);
-    /* `unload` runs while the workers do, so that a plugin may post until it returns. */
+    /* A plugin may post until `unload` returns, and what it has posted runs before the workers end:
+     * only then is its code unmapped. */
+    for (size_t i = instance->module_count; i-- > 0;) {
+        module_unload(instance->modules[i]);
+    }
+    server_destroy(instance->server);
     for (size_t i = instance->module_count; i-- > 0;) {
         module_close(instance->modules[i]);
     }
     alloc_free(instance->modules);
-    server_destroy(instance->server);
     *instance = (struct instance){0};
 }

@@ -47,14 +47,22 @@ struct module *module_open(const char *folder, const char *id, const struct bert
 /* Calls the plugin's `load`. */
 bool module_load(struct module *module, struct error *error);
 
-/* Calls `unload` if it is owed, unmaps the library, verifies that it is gone, and removes the copy.
- * A library that stays mapped is logged. NULL is legal. */
+/* Calls `unload` if it is owed. What the plugin has posted may still run afterwards, so the library
+ * stays mapped until module_close(). */
+void module_unload(struct module *module);
+
+/* module_unload(), unmaps the library, verifies that it is gone, and removes the copy. A library that
+ * stays mapped is logged. NULL is legal. */
 void module_close(struct module *module);
 
-/* Every file in the folder that looks like a plugin, by the order of the names. */
+/* Every file in the folder that looks like a plugin, in the order of the names. */
+struct module_listed {
+    char id[MODULE_ID_MAX + 64]; /* the name without the suffix, valid as an id or not */
+};
 struct module_list {
-    char (*ids)[MODULE_ID_MAX + 1];
+    struct module_listed *items;
     size_t count;
+    bool failed; /* while it is being made: no memory */
 };
 bool module_list_init(struct module_list *list, const char *folder, struct error *error);
 void module_list_fini(struct module_list *list);

@@ -1,0 +1,46 @@
+/* The verb `plugins`: what is in the plugins folder. */
+#include <stdio.h>
+
+#include "base/error.h"
+#include "control/control.h"
+#include "control/paths.h"
+#include "module/module.h"
+#include "module/services.h"
+#include "os/os.h"
+
+/* One line, written before and after the library is touched, so that a plugin which takes the process
+ * down with it is the last one named. */
+static void describe(const char *folder, const char *id) {
+    struct error error = {0};
+    struct berth_host services = services_table("berth", BERTH_VERSION);
+    printf("%-24s ", id);
+    fflush(stdout);
+    struct module *module = module_open(folder, id, &services, &error);
+    if (!module) {
+        printf("not loadable: %s\n", error.message);
+        return;
+    }
+    const struct berth_plugin *plugin = &module->plugin;
+    printf("%-10s ABI %u.%u, requires %u.%u  loadable%s\n", plugin->version, plugin->abi_major,
+           plugin->abi_minor_built, plugin->abi_major, plugin->abi_minor_required,
+           (plugin->flags & BERTH_PLUGIN_SPEAKS_FIRST) != 0 ? ", speaks first" : "");
+    fflush(stdout);
+    module_close(module);
+}
+
+int control_plugins(const struct control_options *options) {
+    char folder[OS_PATH_MAX];
+    struct error error = {0};
+    struct module_list list;
+    if (!paths_plugins(folder, sizeof(folder), options->plugins, "plugins", &error) ||
+        !module_list_init(&list, folder, &error)) {
+        fprintf(stderr, "berth: %s\n", error.message);
+        return EXIT_FAILED;
+    }
+    printf("%zu plugins in %s\n", list.count, folder);
+    for (size_t i = 0; i < list.count; i++) {
+        describe(folder, list.items[i].id);
+    }
+    module_list_fini(&list);
+    return EXIT_FINE;
+}

@@ -1,0 +1,86 @@
+#include "module/descriptor.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/error.h"
+
+enum { KNOWN_FLAGS = BERTH_PLUGIN_SPEAKS_FIRST | BERTH_PLUGIN_NO_UNLOAD };
+
+static bool check_prefix(const struct berth_plugin *found, struct error *error) {
+    if (found->magic != BERTH_PLUGIN_MAGIC) {
+        return error_set(error,
+                         "its descriptor begins with 0x%08x and not with the magic 0x%08x: not a "
+                         "Berth plugin",
+                         (unsigned)found->magic, (unsigned)BERTH_PLUGIN_MAGIC);
+    }
+    if (found->abi_major != BERTH_ABI_MAJOR) {
+        return error_set(error,
+                         "it was built for ABI %u.%u and this host serves ABI %d.%d: build it "
+                         "against this host's plugin-api",
+                         found->abi_major, found->abi_minor_built, BERTH_ABI_MAJOR,
+                         BERTH_ABI_MINOR);
+    }
+    if (found->abi_minor_required > BERTH_ABI_MINOR) {
+        return error_set(error,
+                         "it requires ABI %u.%u and this host serves ABI %d.%d: use a newer host",
+                         found->abi_major, found->abi_minor_required, BERTH_ABI_MAJOR,
+                         BERTH_ABI_MINOR);
+    }
+    if (found->abi_minor_required > found->abi_minor_built) {
+        return error_set(error,
+                         "its descriptor contradicts itself: built for minor %u, requires minor %u",
+                         found->abi_minor_built, found->abi_minor_required);
+    }
+    if (found->struct_size < sizeof(struct berth_plugin)) {
+        return error_set(error,
+                         "its descriptor is truncated: struct_size is %u, ABI %d.0 has %zu bytes",
+                         (unsigned)found->struct_size, BERTH_ABI_MAJOR,
+                         sizeof(struct berth_plugin));
+    }
+    return true;
+}
+
+static bool check_text(const char *text, const char *member, struct error *error) {
+    return (text && text[0] != '\0') ||
+           error_set(error, "its descriptor has no %s, which is required", member);
+}
+
+static bool check_members(const struct berth_plugin *copy, const char *id, struct error *error) {
+    if (!check_text(copy->id, "id", error) || !check_text(copy->name, "name", error) ||
+        !check_text(copy->version, "version", error)) {
+        return false;
+    }
+    if (strcmp(copy->id, id) != 0) {
+        return error_set(error,
+                         "its descriptor's id is \"%.63s\", but the file's name says \"%s\": they "
+                         "must be the same",
+                         copy->id, id);
+    }
+    if ((copy->flags & ~(uint32_t)KNOWN_FLAGS) != 0) {
+        return error_set(error, "its flags 0x%x have bits that this host does not know",
+                         (unsigned)copy->flags);
+    }
+    if (copy->conn_state_size > DESCRIPTOR_STATE_BYTES_MAX) {
+        return error_set(error, "its conn_state_size is %u; at most %u bytes are allowed",
+                         (unsigned)copy->conn_state_size, DESCRIPTOR_STATE_BYTES_MAX);
+    }
+    if (!copy->received) {
+        return error_set(error, "its operation `received` is NULL, which is required");
+    }
+    return true;
+}
+
+bool descriptor_read(const struct berth_plugin *found, const char *id, struct berth_plugin *copy,
+                     struct error *error) {
+    if (!found) {
+        return error_set(error, "its " BERTH_PLUGIN_ENTRY_NAME "() returned NULL");
+    }
+    if (!check_prefix(found, error)) {
+        return false;
+    }
+    size_t size = found->struct_size < sizeof(*copy) ? found->struct_size : sizeof(*copy);
+    memset(copy, 0, sizeof(*copy));
+    memcpy(copy, found, size);
+    return check_members(copy, id, error);
+}

@@ -1,0 +1,188 @@
+#include "module/module.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "module/descriptor.h"
+#include "os/os.h"
+
+bool module_id_valid(const char *id) {
+    size_t length = strlen(id);
+    return length >= 1 && length <= MODULE_ID_MAX &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
+}
+
+/* -- the file and its private copy ----------------------------------------------------------------- */
+
+static char *join(const char *folder, const char *name) {
+    char path[OS_PATH_MAX];
+    return os_path_join(path, sizeof(path), folder, name) ? alloc_string(path) : NULL;
+}
+
+static bool find_file(struct module *module, const char *folder, struct error *error) {
+    char name[MODULE_ID_MAX + 16];
+    snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());
+    module->file = join(folder, name);
+    if (!module->file) {
+        return error_set(error, "plugin \"%s\": the path %s is too long, or memory is short",
+                         module->id, folder);
+    }
+    if (!os_file_exists(module->file)) {
+        return error_set(error, "no plugin \"%s\": there is no %s in %s", module->id, name, folder);
+    }
+    return true;
+}
+
+/* Every generation has a folder of its own, so that its name is unique however often it is loaded. */
+static bool copy_file(struct module *module, struct error *error) {
+    static atomic_uint generations;
+    char folder[OS_PATH_MAX];
+    char name[MODULE_ID_MAX + 32];
+    if (!os_folder_create_private(folder, sizeof(folder), error)) {
+        return error_prefix(error, "making a private folder: ");
+    }
+    snprintf(name, sizeof(name), "%s.%u%s", module->id, atomic_fetch_add(&generations, 1) + 1,
+             os_library_suffix());
+    module->copy = join(folder, name);
+    if (!module->copy || !os_file_copy(module->file, module->copy, error)) {
+        os_folder_remove(folder);
+        alloc_free(module->copy);
+        module->copy = NULL;
+        return error_prefix(error, "copying it: ");
+    }
+    return true;
+}
+
+static void remove_copy(struct module *module) {
+    char folder[OS_PATH_MAX];
+    if (module->copy) {
+        os_file_remove(module->copy);
+        if (os_path_folder(folder, sizeof(folder), module->copy)) {
+            os_folder_remove(folder);
+        }
+    }
+}
+
+/* -- opening ------------------------------------------------------------------------------------- */
+
+static bool read_plugin(struct module *module, struct error *error) {
+    module->library = os_library_open(module->copy, error);
+    if (!module->library) {
+        return error_prefix(error, "the system cannot load it: ");
+    }
+    void *symbol = os_library_symbol(module->library, BERTH_PLUGIN_ENTRY_NAME);
+    if (!symbol) {
+        return error_set(error, "it exports no " BERTH_PLUGIN_ENTRY_NAME "(): not a Berth plugin");
+    }
+    berth_plugin_entry_fn entry;
+    _Static_assert(sizeof(entry) == sizeof(symbol), "a symbol's address is a function's");
+    memcpy(&entry, &symbol, sizeof(entry));
+    return descriptor_read(entry(), module->id, &module->plugin, error);
+}
+
+struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
+                           struct error *error) {
+    if (!module_id_valid(id)) {
+        error_set(error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", id,
+                  MODULE_ID_MAX);
+        return NULL;
+    }
+    struct module *module = alloc_zeroed(sizeof(*module));
+    if (!module) {
+        error_set(error, "plugin \"%s\": out of memory", id);
+        return NULL;
+    }
+    snprintf(module->id, sizeof(module->id), "%s", id);
+    module->subject.plugin = module->id;
+    module->host = *services;
+    if (!find_file(module, folder, error)) {
+        goto fail;
+    }
+    if (!copy_file(module, error) || !read_plugin(module, error)) {
+        error_prefix(error, "plugin \"%s\" (%s): ", id, module->file);
+        goto fail;
+    }
+    return module;
+
+fail:
+    module_close(module);
+    return NULL;
+}
+
+bool module_load(struct module *module, struct error *error) {
+    if (module->plugin.load) {
+        char message[ERROR_MESSAGE_MAX / 2] = "";
+        struct berth_error why = {sizeof(why), sizeof(message), message};
+        int32_t status = module->plugin.load(&module->host, &module->state, &why);
+        if (status != BERTH_OK) {
+            message[sizeof(message) - 1] = '\0';
+            return error_set(error, "plugin \"%s\" refused to load: %s (status %d)", module->id,
+                             message[0] ? message : "it gave no reason", (int)status);
+        }
+    }
+    module->loaded = true;
+    return true;
+}
+
+void module_unload(struct module *module) {
+    if (module->loaded && module->plugin.unload) {
+        module->plugin.unload(module->state);
+    }
+    module->loaded = false;
+}
+
+void module_close(struct module *module) {
+    if (!module) {
+        return;
+    }
+    module_unload(module);
+    bool keep = (module->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) != 0;
+    if (module->library && !keep && !os_library_close(module->library)) {
+        log_warn(&module->subject, "the library stays mapped after it was unloaded (%s)",
+                 module->copy);
+    }
+    remove_copy(module);
+    alloc_free(module->file);
+    alloc_free(module->copy);
+    alloc_free(module);
+}
+
+/* -- listing ------------------------------------------------------------------------------------- */
+
+static bool add_name(void *context, const char *name) {
+    struct module_list *list = context;
+    size_t length = strlen(name);
+    size_t suffix = strlen(os_library_suffix());
+    if (length <= suffix || strcmp(name + length - suffix, os_library_suffix()) != 0) {
+        return true; /* something else that lies there */
+    }
+    struct module_listed *grown =
+        alloc_resize(list->items, (list->count + 1) * sizeof(*list->items));
+    if (!grown) {
+        list->failed = true;
+        return false;
+    }
+    list->items = grown;
+    snprintf(grown[list->count++].id, sizeof(grown->id), "%.*s", (int)(length - suffix), name);
+    return true;
+}
+
+bool module_list_init(struct module_list *list, const char *folder, struct error *error) {
+    *list = (struct module_list){0};
+    if (!os_folder_visit(folder, add_name, list, error)) {
+        return error_prefix(error, "plugins folder %s: ", folder);
+    }
+    if (list->failed) {
+        module_list_fini(list);
+        return error_set(error, "plugins folder %s: out of memory", folder);
+    }
+    return true;
+}
+
+void module_list_fini(struct module_list *list) {
+    alloc_free(list->items);
+    *list = (struct module_list){0};
+}
