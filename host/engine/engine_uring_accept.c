@@ -1,16 +1,16 @@
-/* engine_uring_accept.c: posted accepts, as AcceptEx has them, over one multishot accept.
+/* engine_uring_accept.c: listening sockets, and accepts that are served in the order of their posts.
  *
- * The kernel's multishot accept brings connections for as long as accepts are posted; each takes the
- * oldest post. When the posts run out it is cancelled; what it still brings is held, as if it were
- * still in the backlog, and goes to the next posts before anything else.
+ * The ring tells when clients come (a multishot poll of the listening socket); accept4() takes them,
+ * one for each posted accept and not one more. A multishot accept was the other choice. It costs the
+ * same (its connections come without their address, which is one more call), but it takes every
+ * client there is: those without a posted accept would have to queue here, and a listener that is
+ * slow to post would hold descriptors where the kernel's backlog holds nothing.
  *
- * An accept with data tries to receive at once: a client that connects and speaks in one go costs no
- * second wake-up. Only where nothing is there yet is the socket polled.
+ * The poll tells of arrivals, not of a state. `ready` remembers that clients may queue until
+ * accept4() finds none, and what is left over at the end of a turn is gone on with in the next.
  *
- * An address has a listening socket for every worker (SO_REUSEPORT), between which the kernel spreads
- * the clients. The first is bound without that option, so that a foreign socket on the port is an
- * error and not a partner, and gets it afterwards so that its siblings may join; a stranger's bind
- * finds the same wall, unless it is a process of the same user that asks for SO_REUSEPORT too. */
+ * An accept with data looks for it at once, as most clients speak first, and only then arms a
+ * receive. A client that is gone before it spoke gives its accept back to the next one. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -19,217 +19,217 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/address.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "engine/engine_uring.h"
+#include "os/os.h"
 
 enum {
-    BIND_TRIES = 20,        /* a killed process's ring holds its ports for some 15 ms */
-    BIND_RETRY_MS = 10,
-    HELD_MAX = 4096,        /* connections the kernel brings after the posts have run out */
+    ACCEPTS_MAX = 64,   /* clients taken a turn, so that new ones do not starve those there are */
+    BIND_TRIES = 11,    /* a killed process's ring holds its ports for some 15 ms */
+    BIND_PAUSE_MS = 10, /* between two tries */
 };
 
 struct engine_listener {
     struct berth_address address;
-    unsigned backlog;
+    bool any_address; /* clients may have come to different ones */
+    int backlog;
     unsigned count;
-    int fds[];
-};
-
-struct held {
-    int fd;
-    int64_t since_ms;
+    int sockets[]; /* one an acceptor */
 };
 
 struct engine_acceptor {
+    struct engine_acceptor *prev; /* in port->acceptors */
+    struct engine_acceptor *next;
     struct engine_port *port;
-    const struct engine_listener *listener;
+    struct engine_listener *listener;
     engine_starved_fn *starved;
     void *context;
-    struct engine_acceptor *next_unchecked;
-    int fd;
-    struct op_list posted;
-    struct held *held; /* a ring of held_capacity */
-    unsigned held_first;
-    unsigned held_count;
-    unsigned held_capacity;
-    bool unchecked;
-    bool accept_armed;
-    bool accept_cancelling;
-    bool poll_armed;
-    bool clients_queue;    /* the poll found some */
-    bool starved_reported; /* until another accept is posted */
-    bool exhausted;        /* out of descriptors or memory: quiet until another accept is posted */
+    struct op_list posted; /* accepts without a client */
+    unsigned started;      /* accepts not yet completed */
+    int fd;                /* the listener's */
+    bool polling;          /* the kernel has the poll */
+    bool ready;            /* clients may queue */
+    bool due;              /* to be looked at in this turn or the next */
+    bool told;             /* starved() was called since the last accept was posted */
     bool destroyed;        /* freed when the kernel has let go of it */
 };
 
-/* What engine_accept.opaque holds. */
-struct accept_part {
+enum accept_state {
+    ACCEPT_POSTED,  /* without a client */
+    ACCEPT_WAITING, /* the kernel waits for the client's first data */
+    ACCEPT_HUNGRY,  /* there was no buffer for it */
+    ACCEPT_ENDING,  /* its completion is certain */
+};
+
+/* The engine's part of an accept, in engine_accept.opaque. */
+struct __attribute__((__may_alias__)) accept_part {
     struct engine_acceptor *acceptor;
-    int64_t since_ms; /* when its client connected */
-    int fd;           /* its client, or -1 */
-    bool queued;      /* in acceptor->posted */
-    bool waiting;     /* for the first data, in the kernel */
+    uint64_t connected_at_ms;
+    enum accept_state state;
     bool cancelled;
 };
-_Static_assert(sizeof(struct accept_part) <= sizeof(((struct engine_accept *)0)->opaque), "it fits");
+_Static_assert(sizeof(struct accept_part) <= sizeof(((struct engine_accept *)0)->opaque),
+               "engine_accept.opaque is too small");
 
-static struct accept_part *accept_part(const struct engine_accept *accept) {
-    return (struct accept_part *)(void *)(uintptr_t)accept->opaque;
+static struct accept_part *accept_part_of(const struct engine_accept *accept) {
+    return (struct accept_part *)(uintptr_t)accept->opaque;
 }
 
-static struct engine_accept *accept_of(struct engine_op *op) {
-    return CONTAINER_OF(op, struct engine_accept, op);
-}
+/* -- addresses ------------------------------------------------------------------------------------ */
 
-static int64_t now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* -- addresses ----------------------------------------------------------------------------------- */
-
-union socket_address {
+union system_address {
     struct sockaddr any;
-    struct sockaddr_in four;
-    struct sockaddr_in6 six;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
 };
 
-static socklen_t to_system(const struct berth_address *address, union socket_address *system) {
-    memset(system, 0, sizeof(*system));
-    if (address->family == BERTH_FAMILY_IPV4) {
-        system->four.sin_family = AF_INET;
-        system->four.sin_port = htons(address->port);
-        memcpy(&system->four.sin_addr, address->bytes, 4);
-        return sizeof(system->four);
-    }
-    system->six.sin6_family = AF_INET6;
-    system->six.sin6_port = htons(address->port);
-    system->six.sin6_scope_id = address->scope_id;
-    memcpy(&system->six.sin6_addr, address->bytes, 16);
-    return sizeof(system->six);
-}
-
-static struct berth_address from_system(const union socket_address *system) {
+static struct berth_address address_from_system(const union system_address *from) {
     struct berth_address address = {0};
-    if (system->any.sa_family == AF_INET) {
+    if (from->any.sa_family == AF_INET) {
         address.family = BERTH_FAMILY_IPV4;
-        address.port = ntohs(system->four.sin_port);
-        memcpy(address.bytes, &system->four.sin_addr, 4);
-    } else if (system->any.sa_family == AF_INET6) {
+        address.port = ntohs(from->v4.sin_port);
+        memcpy(address.bytes, &from->v4.sin_addr, 4);
+    } else if (from->any.sa_family == AF_INET6) {
         address.family = BERTH_FAMILY_IPV6;
-        address.port = ntohs(system->six.sin6_port);
-        address.scope_id = system->six.sin6_scope_id;
-        memcpy(address.bytes, &system->six.sin6_addr, 16);
+        address.port = ntohs(from->v6.sin6_port);
+        address.scope_id = from->v6.sin6_scope_id;
+        memcpy(address.bytes, &from->v6.sin6_addr, 16);
         address_unmap(&address);
     }
     return address;
 }
 
-static struct berth_address local_address(int fd) {
-    union socket_address system = {0};
-    socklen_t size = sizeof(system);
-    getsockname(fd, &system.any, &size); /* a failure leaves it unknown */
-    return from_system(&system);
-}
-
-static struct berth_address remote_address(int fd) {
-    union socket_address system = {0};
-    socklen_t size = sizeof(system);
-    getpeername(fd, &system.any, &size); /* fails for one that has gone already: unknown */
-    return from_system(&system);
-}
-
-/* -- listeners ----------------------------------------------------------------------------------- */
-
-static bool set_option(int fd, int level, int name, int value, const char *what,
-                       struct error *error) {
-    if (setsockopt(fd, level, name, &value, sizeof(value)) != 0) {
-        return error_set(error, "%s: %s", what, strerror(errno));
+static socklen_t address_to_system(const struct berth_address *from, union system_address *to) {
+    memset(to, 0, sizeof(*to));
+    if (from->family == BERTH_FAMILY_IPV6) {
+        to->v6.sin6_family = AF_INET6;
+        to->v6.sin6_port = htons(from->port);
+        to->v6.sin6_scope_id = from->scope_id;
+        memcpy(&to->v6.sin6_addr, from->bytes, 16);
+        return sizeof(to->v6);
     }
-    return true;
+    to->v4.sin_family = AF_INET;
+    to->v4.sin_port = htons(from->port);
+    memcpy(&to->v4.sin_addr, from->bytes, 4);
+    return sizeof(to->v4);
 }
 
-static const char *bind_reason(int code) {
+static struct berth_address local_address(int fd) {
+    union system_address address = {0};
+    socklen_t size = sizeof(address);
+    if (getsockname(fd, &address.any, &size) != 0) {
+        return (struct berth_address){0};
+    }
+    return address_from_system(&address);
+}
+
+/* -- listeners ------------------------------------------------------------------------------------ */
+
+/* The reasons an operator meets, in the words that every system's engine uses. */
+static bool listen_error(struct error *error, int code) {
     switch (code) {
     case EADDRINUSE:
-        return "address in use";
-    case EADDRNOTAVAIL:
-        return "address not available on this machine";
+        return error_set(error, "address in use");
     case EACCES:
-        return "access denied (ports below 1024 need the capability CAP_NET_BIND_SERVICE)";
+        return error_set(error, "access denied");
+    case EADDRNOTAVAIL:
+        return error_set(error, "address not available");
     case EAFNOSUPPORT:
-        return "address family not supported by this machine";
+        return error_set(error, "address family not supported");
     default:
-        return strerror(code);
+        return error_set(error, "%s", strerror(code));
     }
 }
 
-static bool bind_patiently(int fd, const struct berth_address *address, struct error *error) {
-    union socket_address system;
-    socklen_t size = to_system(address, &system);
-    for (int i = 1; bind(fd, &system.any, size) != 0; i++) {
-        if (errno != EADDRINUSE || i == BIND_TRIES) {
-            return error_set(error, "%s", bind_reason(errno));
-        }
-        struct timespec pause = {.tv_nsec = BIND_RETRY_MS * 1000000L};
-        nanosleep(&pause, NULL);
-    }
-    return true;
+static bool switch_on(int fd, int level, int name) {
+    int one = 1;
+    return setsockopt(fd, level, name, &one, sizeof(one)) == 0;
 }
 
-static int open_socket(const struct engine_listen_options *options,
-                       const struct berth_address *address, bool first, struct error *error) {
-    bool six = address->family == BERTH_FAMILY_IPV6;
-    int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+/* A socket that is ready to be bound, or -1. What it sets is inherited by what it accepts. */
+static int open_socket(const struct engine_listen_options *options) {
+    bool v6 = options->address.family == BERTH_FAMILY_IPV6;
+    int v6_only = options->v6_only;
+    int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
-        error_set(error, "%s", bind_reason(errno));
         return -1;
     }
-    bool shared = options->acceptors > 1;
-    if (!set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR", error) ||
-        (six && !set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, options->v6_only, "IPV6_V6ONLY",
-                            error)) ||
-        (shared && !first && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT", error)) ||
-        /* Accepted sockets inherit it. */
-        (options->no_delay && !set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY", error)) ||
-        !bind_patiently(fd, address, error) ||
-        (shared && first && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT", error))) {
+    /* SO_REUSEADDR lets a restarted host bind although connections of the last one are still in
+     * TIME_WAIT; on Linux it does not let two sockets listen. */
+    if (!switch_on(fd, SOL_SOCKET, SO_REUSEADDR) ||
+        (options->no_delay && !switch_on(fd, IPPROTO_TCP, TCP_NODELAY)) ||
+        (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) != 0)) {
+        int code = errno;
         close(fd);
+        errno = code;
         return -1;
     }
     return fd;
+}
+
+static bool bind_patiently(int fd, const struct berth_address *address) {
+    union system_address to;
+    socklen_t size = address_to_system(address, &to);
+    for (int tries = 1; bind(fd, &to.any, size) != 0; tries++) {
+        if (errno != EADDRINUSE || tries == BIND_TRIES) {
+            return false;
+        }
+        struct timespec pause = {.tv_nsec = BIND_PAUSE_MS * 1000000L};
+        nanosleep(&pause, NULL);
+        errno = EADDRINUSE;
+    }
+    return true;
+}
+
+/* The first socket is bound without SO_REUSEPORT: it fails when anybody has the port, even another
+ * host of the same user that would share it. Only then do the others join it. */
+static bool bind_all(struct engine_listener *listener, const struct engine_listen_options *options) {
+    struct berth_address address = options->address;
+    for (unsigned i = 0; i < options->acceptors; i++) {
+        int fd = open_socket(options);
+        if (fd < 0) {
+            return false;
+        }
+        listener->sockets[listener->count++] = fd;
+        if (i > 0 && !switch_on(fd, SOL_SOCKET, SO_REUSEPORT)) {
+            return false;
+        }
+        if (!bind_patiently(fd, &address)) {
+            return false;
+        }
+        if (i == 0) {
+            address = local_address(fd); /* with the port that the system chose */
+            if (options->acceptors > 1 && !switch_on(fd, SOL_SOCKET, SO_REUSEPORT)) {
+                return false;
+            }
+        }
+    }
+    listener->address = address;
+    listener->any_address = address_is_any(&address);
+    return true;
 }
 
 struct engine_listener *engine_listener_open(struct engine *engine,
                                              const struct engine_listen_options *options,
                                              struct error *error) {
     (void)engine;
+    ASSERT(options->acceptors > 0);
     struct engine_listener *listener =
-        alloc_zeroed(sizeof(*listener) + options->acceptors * sizeof(listener->fds[0]));
+        alloc_zeroed(sizeof(*listener) + options->acceptors * sizeof(listener->sockets[0]));
     if (!listener) {
         error_set(error, "out of memory");
         return NULL;
     }
-    listener->address = options->address;
-    listener->backlog = options->backlog;
-    for (; listener->count < options->acceptors; listener->count++) {
-        bool first = listener->count == 0;
-        int fd = open_socket(options, &listener->address, first, error);
-        if (fd < 0) {
-            engine_listener_close(listener);
-            return NULL;
-        }
-        listener->fds[listener->count] = fd;
-        if (first) { /* the others go to the port it got */
-            struct berth_address actual = local_address(fd);
-            listener->address.port = actual.port;
-        }
+    listener->backlog = (int)options->backlog;
+    if (!bind_all(listener, options)) {
+        listen_error(error, errno);
+        engine_listener_close(listener);
+        return NULL;
     }
     return listener;
 }
@@ -240,8 +240,8 @@ struct berth_address engine_listener_address(const struct engine_listener *liste
 
 bool engine_listener_start(struct engine_listener *listener, struct error *error) {
     for (unsigned i = 0; i < listener->count; i++) {
-        if (listen(listener->fds[i], (int)listener->backlog) != 0) {
-            return error_set(error, "%s", bind_reason(errno));
+        if (listen(listener->sockets[i], listener->backlog) != 0) {
+            return listen_error(error, errno);
         }
     }
     return true;
@@ -252,23 +252,23 @@ void engine_listener_close(struct engine_listener *listener) {
         return;
     }
     for (unsigned i = 0; i < listener->count; i++) {
-        /* A ring that is just letting go of it holds the file a moment longer: this ends the
-         * listening now. */
-        shutdown(listener->fds[i], SHUT_RDWR);
-        close(listener->fds[i]);
+        close(listener->sockets[i]);
     }
     alloc_free(listener);
 }
 
-/* -- acceptors ----------------------------------------------------------------------------------- */
+/* -- acceptors ------------------------------------------------------------------------------------ */
 
-/* To be looked at when the turn is over: a callback may post again what a completion took. */
-static void uncheck(struct engine_acceptor *acceptor) {
-    if (!acceptor->unchecked) {
-        acceptor->unchecked = true;
-        acceptor->next_unchecked = acceptor->port->unchecked;
-        acceptor->port->unchecked = acceptor;
-    }
+static void make_due(struct engine_acceptor *acceptor) {
+    acceptor->due = true;
+    acceptor->port->acceptors_due = true;
+}
+
+static void arm_poll(struct engine_acceptor *acceptor) {
+    struct io_uring_sqe *sqe = uring_sqe(acceptor->port);
+    io_uring_prep_poll_multishot(sqe, acceptor->fd, POLLIN);
+    uring_mark(sqe, acceptor, TAG_ACCEPT);
+    acceptor->polling = true;
 }
 
 struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
@@ -285,319 +285,309 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
     acceptor->listener = listener;
     acceptor->starved = starved;
     acceptor->context = context;
-    acceptor->fd = listener->fds[index];
-    uncheck(acceptor); /* clients may queue before the first accept is posted */
+    acceptor->fd = listener->sockets[index];
+    DL_APPEND(port->acceptors, acceptor);
+    arm_poll(acceptor);
     return acceptor;
 }
 
-static struct held held_take(struct engine_acceptor *acceptor) {
-    struct held held = acceptor->held[acceptor->held_first];
-    acceptor->held_first = (acceptor->held_first + 1) % acceptor->held_capacity;
-    acceptor->held_count--;
-    return held;
-}
-
-static bool held_grow(struct engine_acceptor *acceptor) {
-    unsigned capacity = acceptor->held_capacity ? acceptor->held_capacity * 2 : 64;
-    struct held *grown =
-        capacity <= HELD_MAX ? alloc_array(capacity, sizeof(*acceptor->held)) : NULL;
-    if (!grown) {
-        return false;
-    }
-    unsigned count = acceptor->held_count;
-    for (unsigned i = 0; i < count; i++) {
-        grown[i] = held_take(acceptor);
-    }
-    alloc_free(acceptor->held);
-    acceptor->held = grown;
-    acceptor->held_first = 0;
-    acceptor->held_count = count;
-    acceptor->held_capacity = capacity;
-    return true;
-}
-
-static void hold(struct engine_acceptor *acceptor, int fd) {
-    if (acceptor->held_count == acceptor->held_capacity && !held_grow(acceptor)) {
-        log_warn(NULL, "io_uring: a connection was accepted and there is no room to hold it: reset");
-        engine_close(acceptor->port->engine, (struct engine_socket){fd}, true);
-        return;
-    }
-    unsigned place = (acceptor->held_first + acceptor->held_count) % acceptor->held_capacity;
-    acceptor->held[place] = (struct held){fd, now_ms()};
-    acceptor->held_count++;
-}
-
-static void free_acceptor(struct engine_acceptor *acceptor) {
-    if (!acceptor->accept_armed && !acceptor->poll_armed && !acceptor->unchecked) {
-        alloc_free(acceptor->held);
-        alloc_free(acceptor);
-    }
-}
-
-static void disarm(struct engine_acceptor *acceptor) {
-    if (acceptor->accept_armed && !acceptor->accept_cancelling) {
-        acceptor->accept_cancelling = true;
-        uring_cancel(acceptor->port, acceptor, TAG_ACCEPT);
-    }
-}
-
+/* While the poll is armed the kernel keeps the listening socket, whoever closes it: the cancel is
+ * submitted here and now, so that the port is free once the listener is closed. */
 void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
     if (!acceptor) {
         return;
     }
-    ASSERT(!acceptor->posted.first);
-    while (acceptor->held_count > 0) {
-        engine_close(acceptor->port->engine, (struct engine_socket){held_take(acceptor).fd}, true);
-    }
+    ASSERT(acceptor->started == 0);
     acceptor->destroyed = true;
-    disarm(acceptor);
-    if (acceptor->poll_armed) {
-        uring_cancel(acceptor->port, acceptor, TAG_STARVED);
-    }
-    free_acceptor(acceptor);
-}
-
-/* -- one accept ---------------------------------------------------------------------------------- */
-
-/* Its way through the engine ends: at once in a turn of the loop, else in the next one. */
-static void complete(struct engine_accept *accept, int64_t result, bool in_turn) {
-    struct engine_port *port = accept_part(accept)->acceptor->port;
-    if (in_turn) {
-        port->pending--;
-        accept->op.complete(&accept->op, result);
-    } else {
-        uring_defer(port, &accept->op, result);
+    make_due(acceptor);
+    if (acceptor->polling) {
+        uring_cancel(acceptor->port, acceptor, TAG_ACCEPT);
+        io_uring_submit_and_get_events(&acceptor->port->ring);
     }
 }
 
-static void complete_failed(struct engine_accept *accept, int64_t result, bool in_turn) {
-    struct accept_part *part = accept_part(accept);
-    if (part->fd >= 0) {
-        engine_close(part->acceptor->port->engine, (struct engine_socket){part->fd}, true);
-        part->fd = -1;
-    }
-    accept->socket = ENGINE_NO_SOCKET;
-    complete(accept, result, in_turn);
+static void acceptor_free(struct engine_acceptor *acceptor) {
+    DL_DELETE(acceptor->port->acceptors, acceptor);
+    alloc_free(acceptor);
 }
 
-static void complete_connected(struct engine_accept *accept, int64_t result, bool in_turn) {
-    struct accept_part *part = accept_part(accept);
-    accept->socket = (struct engine_socket){part->fd};
-    accept->remote = remote_address(part->fd);
-    /* A listener on one address knows what its connections have; one on all must ask. */
-    accept->local = part->acceptor->listener->address;
-    if (address_is_any(&accept->local)) {
-        accept->local = local_address(part->fd);
-    }
-    part->fd = -1;
-    complete(accept, result, in_turn);
-}
-
-static void wait_for_data(struct engine_accept *accept) {
-    struct accept_part *part = accept_part(accept);
-    struct io_uring_sqe *sqe = uring_sqe(part->acceptor->port);
-    io_uring_prep_poll_add(sqe, part->fd, POLLIN | POLLRDHUP);
-    uring_mark(sqe, accept, TAG_FIRST_DATA);
-    part->waiting = true;
-}
-
-static void try_first_data(struct engine_accept *accept, bool in_turn) {
-    struct accept_part *part = accept_part(accept);
-    struct engine_buffer_source *source = &part->acceptor->port->source;
-    struct engine_buffer buffer;
-    ssize_t size;
-    if (!source->take(source->context, &buffer)) {
-        complete_failed(accept, ENGINE_E_NO_RESOURCES, in_turn);
-        return;
-    }
-    do {
-        size = recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
-    } while (size < 0 && errno == EINTR);
-    int code = errno;
-    if (size > 0) {
-        buffer.size = (uint32_t)size;
-        accept->data = buffer;
-        complete_connected(accept, size, in_turn);
-        return;
-    }
-    source->give(source->context, buffer.owner);
-    if (size == 0) {
-        complete_connected(accept, 0, in_turn);
-    } else if (code == EAGAIN) {
-        wait_for_data(accept);
-    } else {
-        complete_failed(accept, uring_translate(code), in_turn);
+void uring_acceptors_fini(struct engine_port *port) {
+    struct engine_acceptor *acceptor;
+    struct engine_acceptor *next;
+    DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
+        ASSERT(acceptor->destroyed);
+        acceptor_free(acceptor);
     }
 }
 
-/* The accept gets its client. */
-static void begin(struct engine_accept *accept, struct held client, bool in_turn) {
-    struct accept_part *part = accept_part(accept);
-    part->fd = client.fd;
-    part->since_ms = client.since_ms;
-    accept->data = (struct engine_buffer){0};
-    if (accept->with_data) {
-        try_first_data(accept, in_turn);
-    } else {
-        complete_connected(accept, 0, in_turn);
-    }
-}
-
-static struct engine_accept *take_posted(struct engine_acceptor *acceptor) {
-    struct engine_op *op = list_take(&acceptor->posted);
-    if (!op) {
-        return NULL;
-    }
-    accept_part(accept_of(op))->queued = false;
-    return accept_of(op);
-}
-
-void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept) {
-    *part_of(&accept->op) = (struct op_part){0};
-    *accept_part(accept) = (struct accept_part){.acceptor = acceptor, .fd = -1};
-    acceptor->port->pending++;
-    acceptor->starved_reported = false;
-    acceptor->exhausted = false;
-    if (acceptor->held_count > 0 && !acceptor->posted.first) {
-        begin(accept, held_take(acceptor), false);
-        return;
-    }
-    accept_part(accept)->queued = true;
-    list_append(&acceptor->posted, &accept->op);
-    uncheck(acceptor);
-}
-
-int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
-    const struct accept_part *part = accept_part(accept);
-    return part->fd >= 0 ? now_ms() - part->since_ms : -1;
-}
-
-void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
-    struct accept_part *part = accept_part(accept);
-    if (part->queued) {
-        list_remove(&acceptor->posted, &accept->op);
-        part->queued = false;
-        uncheck(acceptor);
-        complete_failed(accept, ENGINE_E_CANCELLED, false);
-    } else if (part->waiting && !part->cancelled) {
-        part->cancelled = true;
-        uring_cancel(acceptor->port, accept, TAG_FIRST_DATA);
-    }
-}
-
-void uring_first_data_completed(struct engine_accept *accept, int32_t result) {
-    struct accept_part *part = accept_part(accept);
-    part->waiting = false;
-    if (part->cancelled) {
-        complete_failed(accept, ENGINE_E_CANCELLED, true);
-    } else if (result < 0) {
-        complete_failed(accept, uring_translate(-result), true);
-    } else {
-        try_first_data(accept, true);
-    }
-}
-
-/* -- the multishot accept -------------------------------------------------------------------------- */
-
-/* Out of something: one accept says so, and the rest stays quiet until another one is posted. */
-static void run_out(struct engine_acceptor *acceptor, int code) {
-    struct engine_accept *accept = take_posted(acceptor);
-    acceptor->exhausted = true;
-    if (accept) {
-        complete_failed(accept, uring_translate(code), true);
-    }
-}
-
-void uring_accept_completed(struct engine_acceptor *acceptor, int32_t result, uint32_t flags) {
-    if ((flags & IORING_CQE_F_MORE) == 0) {
-        acceptor->accept_armed = false;
-        acceptor->accept_cancelling = false;
-        acceptor->port->pending--;
-    }
-    uncheck(acceptor);
-    if (result >= 0 && acceptor->destroyed) {
-        engine_close(acceptor->port->engine, (struct engine_socket){result}, true);
-    } else if (result >= 0) {
-        /* Those that are held came first. */
-        struct engine_accept *accept = acceptor->held_count > 0 ? NULL : take_posted(acceptor);
-        if (accept) {
-            begin(accept, (struct held){result, now_ms()}, true);
-        } else {
-            hold(acceptor, result);
-        }
-    } else if (uring_translate(-result) == ENGINE_E_NO_RESOURCES) {
-        run_out(acceptor, -result);
-    }
-    /* Any other error belongs to a client that is gone (accept(2)), or is our own cancelling. */
-}
-
-void uring_starved_completed(struct engine_acceptor *acceptor) {
-    acceptor->poll_armed = false;
-    acceptor->clients_queue = true;
-    acceptor->port->pending--;
-    uncheck(acceptor);
-}
-
-static void arm_accept(struct engine_acceptor *acceptor) {
-    struct io_uring_sqe *sqe = uring_sqe(acceptor->port);
-    io_uring_prep_multishot_accept(sqe, acceptor->fd, NULL, NULL, SOCK_CLOEXEC);
-    uring_mark(sqe, acceptor, TAG_ACCEPT);
-    acceptor->accept_armed = true;
-    acceptor->port->pending++;
-}
-
-static void arm_poll(struct engine_acceptor *acceptor) {
-    struct io_uring_sqe *sqe = uring_sqe(acceptor->port);
-    io_uring_prep_poll_add(sqe, acceptor->fd, POLLIN);
-    uring_mark(sqe, acceptor, TAG_STARVED);
-    acceptor->poll_armed = true;
-    acceptor->port->pending++;
-}
-
-/* Posts that came while clients were held take those. */
-static void serve_held(struct engine_acceptor *acceptor) {
-    while (acceptor->held_count > 0 && acceptor->posted.first) {
-        struct held client = held_take(acceptor);
-        begin(take_posted(acceptor), client, true);
-    }
-}
-
-static void report_starved(struct engine_acceptor *acceptor) {
-    bool queue = acceptor->held_count > 0 || acceptor->clients_queue;
-    acceptor->clients_queue = false;
-    if (queue && !acceptor->starved_reported) {
-        acceptor->starved_reported = true;
-        acceptor->starved(acceptor, acceptor->context);
-    }
-}
-
-static void check(struct engine_acceptor *acceptor) {
+void uring_accept_ready(struct engine_acceptor *acceptor, uint32_t flags) {
+    acceptor->polling = (flags & IORING_CQE_F_MORE) != 0;
+    make_due(acceptor);
     if (acceptor->destroyed) {
-        free_acceptor(acceptor);
         return;
     }
-    serve_held(acceptor);
-    if (acceptor->posted.first) {
-        acceptor->clients_queue = false;
-        if (!acceptor->accept_armed && !acceptor->exhausted) {
-            arm_accept(acceptor);
-        }
-        return;
-    }
-    disarm(acceptor);
-    /* May post, which brings the acceptor here again, or destroy it: nothing follows. */
-    if (acceptor->held_count > 0 || acceptor->clients_queue) {
-        report_starved(acceptor);
-    } else if (!acceptor->accept_armed && !acceptor->poll_armed && !acceptor->starved_reported) {
+    acceptor->ready = true;
+    if (!acceptor->polling) {
         arm_poll(acceptor);
     }
 }
 
-void uring_accept_check(struct engine_port *port) {
-    while (port->unchecked) {
-        struct engine_acceptor *acceptor = port->unchecked;
-        port->unchecked = acceptor->next_unchecked;
-        acceptor->unchecked = false;
-        check(acceptor);
+/* -- completing an accept ------------------------------------------------------------------------- */
+
+/* From here on the acceptor is not touched for this accept, and may be destroyed. */
+static void leave(struct engine_accept *accept) {
+    struct accept_part *part = accept_part_of(accept);
+    part->state = ACCEPT_ENDING;
+    part->acceptor->started--;
+}
+
+static void complete(struct engine_accept *accept, int64_t result) {
+    leave(accept);
+    accept_part_of(accept)->acceptor->port->pending--;
+    accept->op.complete(&accept->op, result);
+}
+
+static void complete_cancelled(struct engine_accept *accept) {
+    struct engine_port *port = accept_part_of(accept)->acceptor->port;
+    engine_close(port->engine, accept->socket, true);
+    accept->socket = ENGINE_NO_SOCKET;
+    complete(accept, ENGINE_E_CANCELLED);
+}
+
+/* The client is gone and left nothing: the accept is again the first in line. */
+static void lose_client(struct engine_accept *accept) {
+    struct accept_part *part = accept_part_of(accept);
+    engine_close(part->acceptor->port->engine, accept->socket, false);
+    accept->socket = ENGINE_NO_SOCKET;
+    if (part->cancelled) {
+        complete(accept, ENGINE_E_CANCELLED);
+        return;
+    }
+    part->state = ACCEPT_POSTED;
+    list_prepend(&part->acceptor->posted, &accept->op);
+    make_due(part->acceptor);
+}
+
+/* -- the first data ------------------------------------------------------------------------------- */
+
+void uring_first_data_arm(struct engine_accept *accept) {
+    struct accept_part *part = accept_part_of(accept);
+    struct io_uring_sqe *sqe = uring_sqe(part->acceptor->port);
+    io_uring_prep_recv(sqe, (int)accept->socket.handle, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_BUFFER_GROUP;
+    uring_mark(sqe, accept, TAG_FIRST_DATA);
+    part->state = ACCEPT_WAITING;
+}
+
+static void wait_for_buffer(struct engine_accept *accept) {
+    struct accept_part *part = accept_part_of(accept);
+    part->state = ACCEPT_HUNGRY;
+    uring_starve(part->acceptor->port, &accept->op);
+}
+
+static void try_first_data(struct engine_accept *accept) {
+    const struct engine_buffer_source *source = &accept_part_of(accept)->acceptor->port->source;
+    struct engine_buffer buffer;
+    if (!source->take(source->context, &buffer)) {
+        wait_for_buffer(accept);
+        return;
+    }
+    ssize_t size = recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    if (size > 0) {
+        buffer.size = (uint32_t)size;
+        accept->data = buffer;
+        complete(accept, size);
+        return;
+    }
+    int code = size < 0 ? errno : 0;
+    source->give(source->context, buffer.owner);
+    if (code == 0) {
+        complete(accept, 0);
+    } else if (code == EAGAIN || code == EINTR) {
+        uring_first_data_arm(accept);
+    } else {
+        lose_client(accept);
+    }
+}
+
+void uring_first_data_completed(struct engine_accept *accept, int32_t result, uint32_t flags) {
+    struct accept_part *part = accept_part_of(accept);
+    struct engine_port *port = part->acceptor->port;
+    if (result > 0) {
+        accept->data = uring_buffer_taken(port, flags);
+        accept->data.size = (uint32_t)result;
+        complete(accept, result);
+        uring_buffers_refill(port);
+        return;
+    }
+    uring_buffer_unused(port, flags);
+    if (result == 0) {
+        complete(accept, 0);
+    } else if (part->cancelled) {
+        complete_cancelled(accept);
+    } else if (result == -ENOBUFS) {
+        wait_for_buffer(accept);
+    } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) {
+        uring_first_data_arm(accept);
+    } else {
+        lose_client(accept);
+    }
+}
+
+/* -- accepting ------------------------------------------------------------------------------------ */
+
+static void take_client(struct engine_acceptor *acceptor, int fd,
+                        const union system_address *remote) {
+    struct engine_accept *accept =
+        CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op);
+    accept->socket.handle = fd;
+    accept->remote = address_from_system(remote);
+    accept->local =
+        acceptor->listener->any_address ? local_address(fd) : acceptor->listener->address;
+    if (accept->with_data) {
+        accept_part_of(accept)->connected_at_ms = os_now_ms();
+        try_first_data(accept);
+    } else {
+        complete(accept, 0);
+    }
+}
+
+static void fail_one(struct engine_acceptor *acceptor, int code) {
+    complete(CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op),
+             uring_translate(code));
+}
+
+static void accept_one(struct engine_acceptor *acceptor) {
+    union system_address remote = {0};
+    socklen_t size = sizeof(remote);
+    /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
+    int fd = accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        take_client(acceptor, fd, &remote);
+        return;
+    }
+    switch (errno) {
+    case EAGAIN:
+        acceptor->ready = false;
+        break;
+    case EINTR:
+    case ECONNABORTED: /* this one and what follows: the fate of one client, see accept(2) */
+    case EPERM:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case EOPNOTSUPP:
+    case ETIMEDOUT:
+        break;
+    default: /* a shortage: every posted accept tells of it, and then there is none to spin */
+        fail_one(acceptor, errno);
+        break;
+    }
+}
+
+/* `ready` may be stale when nothing was left to accept with: the kernel is asked. */
+static bool clients_queue(struct engine_acceptor *acceptor) {
+    struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
+    acceptor->ready = poll(&listening, 1, 0) == 1 && (listening.revents & POLLIN) != 0;
+    return acceptor->ready;
+}
+
+/* Serves the acceptor. Returns how many callbacks ran beside the accepts' completions. */
+static unsigned serve(struct engine_acceptor *acceptor) {
+    for (int i = 0; i < ACCEPTS_MAX && acceptor->ready && acceptor->posted.first; i++) {
+        accept_one(acceptor);
+    }
+    if (!acceptor->ready || acceptor->destroyed) {
+        return 0;
+    }
+    if (acceptor->posted.first) {
+        make_due(acceptor);
+        return 0;
+    }
+    if (acceptor->told || !clients_queue(acceptor)) {
+        return 0;
+    }
+    acceptor->told = true;
+    acceptor->starved(acceptor, acceptor->context);
+    return 1;
+}
+
+/* Callbacks may create and destroy acceptors: those are appended, these stay until the next turn at
+ * the earliest. */
+unsigned uring_accept_check(struct engine_port *port) {
+    if (!port->acceptors_due) {
+        return 0;
+    }
+    port->acceptors_due = false;
+    unsigned pending = port->pending;
+    unsigned count = 0;
+    struct engine_acceptor *acceptor;
+    struct engine_acceptor *next;
+    DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
+        if (acceptor->destroyed && !acceptor->polling) {
+            acceptor_free(acceptor);
+        } else if (acceptor->due) {
+            acceptor->due = false;
+            count += serve(acceptor);
+        }
+    }
+    return count + (pending > port->pending ? pending - port->pending : 0);
+}
+
+void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    ASSERT(!acceptor->destroyed);
+    accept->socket = ENGINE_NO_SOCKET;
+    accept->data = (struct engine_buffer){0};
+    *part_of(&accept->op) = (struct op_part){.is_accept = true};
+    *accept_part_of(accept) = (struct accept_part){.acceptor = acceptor, .state = ACCEPT_POSTED};
+    list_append(&acceptor->posted, &accept->op);
+    acceptor->started++;
+    acceptor->port->pending++;
+    acceptor->told = false;
+    if (acceptor->ready) {
+        make_due(acceptor);
+    }
+}
+
+int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
+    const struct accept_part *part = accept_part_of(accept);
+    if (part->state != ACCEPT_WAITING && part->state != ACCEPT_HUNGRY) {
+        return -1;
+    }
+    return (int64_t)(os_now_ms() - part->connected_at_ms);
+}
+
+static void cancel_later(struct engine_port *port, struct engine_accept *accept) {
+    leave(accept);
+    uring_defer(port, &accept->op, ENGINE_E_CANCELLED);
+}
+
+void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    struct accept_part *part = accept_part_of(accept);
+    struct engine_port *port = acceptor->port;
+    switch (part->state) {
+    case ACCEPT_POSTED:
+        list_remove(&acceptor->posted, &accept->op);
+        cancel_later(port, accept);
+        break;
+    case ACCEPT_WAITING:
+        if (!part->cancelled) {
+            part->cancelled = true;
+            uring_cancel(port, accept, TAG_FIRST_DATA);
+        }
+        break;
+    case ACCEPT_HUNGRY:
+        list_remove(&port->hungry, &accept->op);
+        engine_close(port->engine, accept->socket, true);
+        accept->socket = ENGINE_NO_SOCKET;
+        cancel_later(port, accept);
+        break;
+    case ACCEPT_ENDING:
+        break;
     }
 }

@@ -31,6 +31,7 @@ struct reader {
     size_t depth_max;
     size_t pointer_length;
     char pointer[POINTER_MAX];
+    bool muted; /* inside the value of a duplicate key: its places are the first one's */
     places_report *report;
     void *context;
 };
@@ -257,6 +258,9 @@ static struct places_entry *find(const struct places *places, const char *pointe
 static bool add_entry(struct reader *reader, struct place key) {
     struct places *places = reader->places;
     size_t length = reader->pointer_length;
+    if (reader->muted) {
+        return true;
+    }
     struct places_entry *entry = alloc_zeroed(sizeof(*entry) + length + 1);
     if (entry) {
         memcpy(entry->pointer, reader->pointer, length + 1);
@@ -362,7 +366,8 @@ static bool read_member(struct reader *reader) {
         return false;
     }
     size_t before = push(reader, text.bytes, text.size);
-    bool twice = find(reader->places, reader->pointer, reader->pointer_length) != NULL;
+    bool muted = reader->muted;
+    bool twice = !muted && find(reader->places, reader->pointer, reader->pointer_length) != NULL;
     skip_space(reader);
     if (peek(reader) != ':') {
         return unexpected(reader, "':' behind the key");
@@ -371,10 +376,12 @@ static bool read_member(struct reader *reader) {
     skip_space(reader);
     if (twice) {
         wrong(reader, key, "this key is here a second time: keep one of them");
+        reader->muted = true;
     } else if (!add_entry(reader, key)) {
         return false;
     }
     bool read = read_value(reader);
+    reader->muted = muted;
     if (read) {
         pop(reader, before);
     }
