@@ -35,6 +35,9 @@ int report_load(const char *given, struct manifest **manifest) {
     struct manifest_errors errors = {0};
     *manifest = manifest_load(path, &errors);
     print_errors(&errors, path);
+    if (!*manifest && errors.count == 0) {
+        fprintf(stderr, "%s: out of memory\n", path);
+    }
     manifest_errors_fini(&errors);
     return *manifest ? EXIT_FINE : EXIT_MANIFEST;
 }

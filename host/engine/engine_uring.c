@@ -28,6 +28,7 @@ enum {
     SUBMISSIONS = 512,   /* entries; a full queue is submitted and goes on */
     COMPLETIONS = 8192,  /* entries; the kernel keeps what does not fit */
     BATCH_MAX = 256,     /* completions a turn: timers and posts get theirs in between */
+    HUNGRY_MS = 10,      /* between two looks for memory to receive into */
     HUNGRY_WAIT_MS = 10, /* until memory for receives is asked for again */
 };
 
@@ -76,6 +77,14 @@ void list_append(struct op_list *list, struct engine_op *op) {
     list->last = op;
 }
 
+void list_prepend(struct op_list *list, struct engine_op *op) {
+    part_of(op)->next = list->first;
+    list->first = op;
+    if (!list->last) {
+        list->last = op;
+    }
+}
+
 struct engine_op *list_take(struct op_list *list) {
     struct engine_op *op = list->first;
     if (op) {
@@ -109,7 +118,8 @@ void list_remove(struct op_list *list, struct engine_op *op) {
 struct io_uring_sqe *uring_sqe(struct engine_port *port) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&port->ring);
     while (!sqe) {
-        io_uring_submit(&port->ring);
+        int code = io_uring_submit(&port->ring);
+        ASSERT(code >= 0 || code == -EAGAIN || code == -EBUSY || code == -EINTR);
         sqe = io_uring_get_sqe(&port->ring);
     }
     return sqe;
@@ -125,9 +135,14 @@ void uring_cancel(struct engine_port *port, void *pointer, enum tag tag) {
     uring_mark(sqe, NULL, TAG_IGNORED);
 }
 
+void uring_complete(struct engine_port *port, struct engine_op *op, int64_t result) {
+    port->pending--;
+    port->ran++;
+    op->complete(op, result);
+}
+
 void uring_defer(struct engine_port *port, struct engine_op *op, int64_t result) {
     part_of(op)->result = result;
-    part_of(op)->deferred = true;
     list_append(&port->deferred, op);
 }
 
@@ -217,7 +232,7 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     }
 }
 
-static unsigned run_posts(struct engine_port *port) {
+static void run_posts(struct engine_port *port) {
     struct engine_op *top = atomic_exchange_explicit(&port->posts, NULL, memory_order_acquire);
     struct engine_op *oldest = NULL;
     while (top) { /* the stack has the newest on top */
@@ -226,15 +241,13 @@ static unsigned run_posts(struct engine_port *port) {
         oldest = top;
         top = below;
     }
-    unsigned count = 0;
     while (oldest) {
         struct engine_op *op = oldest;
         oldest = part_of(op)->next;
         atomic_fetch_sub_explicit(&port->post_count, 1, memory_order_relaxed);
+        port->ran++;
         op->complete(op, 0);
-        count++;
     }
-    return count;
 }
 
 /* -- ports: life ---------------------------------------------------------------------------------- */
@@ -288,6 +301,7 @@ void engine_port_destroy(struct engine_port *port) {
     ASSERT(engine_port_pending(port) == 0);
     /* The read of wake_value is the last thing in the kernel; the ring's end waits for it. */
     uring_buffers_fini(port);
+    uring_acceptors_fini(port);
     io_uring_queue_exit(&port->ring);
     close(port->wake_fd);
     alloc_free(port);
@@ -299,52 +313,43 @@ unsigned engine_port_pending(const struct engine_port *port) {
 
 /* -- ports: the loop ------------------------------------------------------------------------------ */
 
-static unsigned run_deferred(struct engine_port *port) {
+static void run_deferred(struct engine_port *port) {
     struct op_list list = port->deferred;
     port->deferred = (struct op_list){0};
-    unsigned count = 0;
     for (struct engine_op *op = list_take(&list); op; op = list_take(&list)) {
-        part_of(op)->deferred = false;
-        port->pending--;
-        op->complete(op, part_of(op)->result);
-        count++;
+        uring_complete(port, op, part_of(op)->result);
     }
-    return count;
 }
 
 static void send_completed(struct engine_port *port, struct engine_op *op, int32_t result) {
     part_of(op)->armed = false;
-    port->pending--;
     /* Whatever the poll found, also an error of the socket, the next send tells. */
-    op->complete(op, result >= 0 ? 0 : uring_translate(-result));
+    uring_complete(port, op, result >= 0 ? 0 : uring_translate(-result));
 }
 
-static unsigned handle(struct engine_port *port, uint64_t data, int32_t result, uint32_t flags) {
+static void handle(struct engine_port *port, uint64_t data, int32_t result, uint32_t flags) {
     void *pointer = (void *)(uintptr_t)(data & ~(uint64_t)TAG_MASK);
     switch ((enum tag)(data & TAG_MASK)) {
     case TAG_WAKE:
         arm_wake(port);
-        return run_posts(port);
+        run_posts(port);
+        break;
     case TAG_RECEIVE:
         uring_receive_completed(port, pointer, result, flags);
-        return 1;
+        break;
     case TAG_SEND:
         send_completed(port, pointer, result);
-        return 1;
+        break;
     case TAG_ACCEPT:
-        uring_accept_completed(pointer, result, flags);
-        return 1;
-    case TAG_STARVED:
-        uring_starved_completed(pointer);
-        return 1;
+        uring_accept_ready(pointer, flags);
+        break;
     case TAG_FIRST_DATA:
-        uring_first_data_completed(pointer, result);
-        return 1;
+        uring_first_data_completed(pointer, result, flags);
+        break;
     case TAG_IGNORED:
     case TAG_MASK:
         break;
     }
-    return 0;
 }
 
 /* Submits what there is and waits for the first completion. Errors (EINTR, EAGAIN, EBUSY) only mean
@@ -362,23 +367,34 @@ static void submit_and_wait(struct engine_port *port, int timeout_ms) {
     }
 }
 
-unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
-    if (port->hungry.first && (timeout_ms < 0 || timeout_ms > HUNGRY_WAIT_MS)) {
-        timeout_ms = HUNGRY_WAIT_MS;
+/* How long the port may sleep: not at all while there is work that needs no kernel, and not long
+ * while it lacks buffers, which nobody tells it of when another thread gives them back. */
+static int patience(const struct engine_port *port, int timeout_ms) {
+    if (port->deferred.first || port->acceptors_due) {
+        return 0;
     }
-    submit_and_wait(port, port->deferred.first ? 0 : timeout_ms);
-    unsigned count = run_deferred(port);
+    if (port->hungry.first && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
+        return HUNGRY_MS;
+    }
+    return timeout_ms;
+}
+
+unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
+    submit_and_wait(port, patience(port, timeout_ms));
+    port->ran = 0;
+    port->grown = false;
+    run_deferred(port);
     struct io_uring_cqe *cqe;
     for (unsigned i = 0; i < BATCH_MAX && io_uring_peek_cqe(&port->ring, &cqe) == 0; i++) {
         uint64_t data = cqe->user_data;
         int32_t result = cqe->res;
         uint32_t flags = cqe->flags;
         io_uring_cqe_seen(&port->ring, cqe); /* before the callback, which may submit and wait */
-        count += handle(port, data, result, flags);
+        handle(port, data, result, flags);
     }
     uring_accept_check(port);
     uring_feed_hungry(port);
-    return count;
+    return port->ran;
 }
 
 /* -- sockets ------------------------------------------------------------------------------------- */

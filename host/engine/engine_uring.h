@@ -22,26 +22,28 @@ enum tag {
     TAG_WAKE = 1,       /* the port's eventfd */
     TAG_RECEIVE = 2,    /* struct engine_receive */
     TAG_SEND = 3,       /* struct engine_op: the socket can be written */
-    TAG_ACCEPT = 4,     /* struct engine_acceptor: a connection */
-    TAG_STARVED = 5,    /* struct engine_acceptor: clients queue */
-    TAG_FIRST_DATA = 6, /* struct engine_accept: the first data can be read */
+    TAG_ACCEPT = 4,     /* struct engine_acceptor: clients have come */
+    TAG_FIRST_DATA = 5, /* struct engine_accept: the client's first data */
     TAG_MASK = 7,
 };
 
+enum { URING_BUFFER_GROUP = 0 }; /* the one of the port's ring of buffers */
+
 /* The opaque part of an operation. */
-struct op_part {
-    struct engine_op *next; /* among the posts, the deferred or the hungry */
+struct __attribute__((__may_alias__)) op_part {
+    struct engine_op *next; /* in the one list it is in */
     int64_t result;         /* of a deferred completion */
     int fd;
-    bool armed;    /* the kernel has it */
-    bool stopping; /* the owner asked for the last completion */
-    bool hungry;   /* waits for a buffer */
-    bool deferred; /* completes in the next run */
+    bool is_accept; /* it is a struct engine_accept's */
+    bool armed;     /* the kernel has it */
+    bool stopping;  /* the owner asked for the last completion */
+    bool hungry;    /* a receive that waits for a buffer */
 };
-_Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque), "it fits");
+_Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
+               "engine_op.opaque is too small");
 
 static inline struct op_part *part_of(struct engine_op *op) {
-    return (struct op_part *)(void *)op->opaque;
+    return (struct op_part *)op->opaque;
 }
 
 struct op_list {
@@ -53,7 +55,8 @@ struct engine_port {
     struct io_uring ring;
     struct engine *engine;
     struct engine_buffer_source source;
-    unsigned pending; /* operations, and what the engine itself has in the kernel */
+    unsigned pending; /* operations started and not completed, without the posts */
+    unsigned ran;     /* callbacks of this turn */
 
     /* Completions that need no kernel: run at the next turn, so that nothing completes inline. */
     struct op_list deferred;
@@ -73,9 +76,11 @@ struct engine_port {
     struct engine_buffer *slots;
     uint16_t *empty_slots; /* a stack of those without a buffer */
     unsigned empty_count;
-    struct op_list hungry; /* receives that found no buffer, first come first served */
+    struct op_list hungry; /* what found no buffer to receive into, first come first served */
+    bool grown;            /* in this turn */
 
-    struct engine_acceptor *unchecked; /* acceptors that something happened to in this turn */
+    struct engine_acceptor *acceptors;
+    bool acceptors_due; /* something happened to one of them */
 };
 
 /* -- engine_uring.c ------------------------------------------------------------------------------- */
@@ -87,35 +92,49 @@ void uring_mark(struct io_uring_sqe *sqe, void *pointer, enum tag tag);
 /* Asks the kernel to end what was submitted with that mark; its own completion says so. */
 void uring_cancel(struct engine_port *port, void *pointer, enum tag tag);
 
-/* Completes op with result at the next turn. */
+/* Completes op now, from within engine_port_run(); and at the next turn. */
+void uring_complete(struct engine_port *port, struct engine_op *op, int64_t result);
 void uring_defer(struct engine_port *port, struct engine_op *op, int64_t result);
 
 /* ENGINE_E_* for an errno. */
 int64_t uring_translate(int code);
 
 void list_append(struct op_list *list, struct engine_op *op);
+void list_prepend(struct op_list *list, struct engine_op *op);
 struct engine_op *list_take(struct op_list *list);
 void list_remove(struct op_list *list, struct engine_op *op);
 
-/* -- engine_uring_accept.c -------------------------------------------------------------------------- */
+/* -- engine_uring_accept.c ------------------------------------------------------------------------- */
 
-void uring_accept_completed(struct engine_acceptor *acceptor, int32_t result, uint32_t flags);
-void uring_starved_completed(struct engine_acceptor *acceptor);
-void uring_first_data_completed(struct engine_accept *accept, int32_t result);
+void uring_accept_ready(struct engine_acceptor *acceptor, uint32_t flags);
+void uring_first_data_completed(struct engine_accept *accept, int32_t result, uint32_t flags);
+void uring_first_data_arm(struct engine_accept *accept);
 
-/* Arms, disarms and reports what the acceptors of this turn need. */
+/* Takes the clients that have come, and tells the acceptors that have too few accepts. */
 void uring_accept_check(struct engine_port *port);
 
-/* -- engine_uring_receive.c ------------------------------------------------------------------------- */
+/* Frees the acceptors that the kernel has not let go of. All are destroyed: asserted. */
+void uring_acceptors_fini(struct engine_port *port);
+
+/* -- engine_uring_receive.c ------------------------------------------------------------------------ */
 
 bool uring_buffers_init(struct engine_port *port, const struct engine_port_options *options,
                         struct error *error);
 void uring_buffers_fini(struct engine_port *port);
 void uring_buffers_refill(struct engine_port *port);
+
+/* The buffer that a completion with these flags has filled; the caller owns it. */
+struct engine_buffer uring_buffer_taken(struct engine_port *port, uint32_t flags);
+
+/* Gives back the buffer, if any, that came with a completion without data. */
+void uring_buffer_unused(struct engine_port *port, uint32_t flags);
+
+/* Lets op, a receive or an accept, wait for a buffer; and lets those that wait go on, as far as
+ * there are some. */
+void uring_starve(struct engine_port *port, struct engine_op *op);
+void uring_feed_hungry(struct engine_port *port);
+
 void uring_receive_completed(struct engine_port *port, struct engine_receive *receive,
                              int32_t result, uint32_t flags);
-
-/* Lets the receives that wait for buffers go on, as far as there are some. */
-void uring_feed_hungry(struct engine_port *port);
 
 #endif

@@ -300,10 +300,8 @@ void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
     ASSERT(acceptor->started == 0);
     acceptor->destroyed = true;
     make_due(acceptor);
-    if (acceptor->polling) {
-        uring_cancel(acceptor->port, acceptor, TAG_ACCEPT);
-        io_uring_submit_and_get_events(&acceptor->port->ring);
-    }
+    uring_cancel(acceptor->port, acceptor, TAG_ACCEPT);
+    io_uring_submit_and_get_events(&acceptor->port->ring);
 }
 
 static void acceptor_free(struct engine_acceptor *acceptor) {
@@ -342,9 +340,9 @@ static void leave(struct engine_accept *accept) {
 }
 
 static void complete(struct engine_accept *accept, int64_t result) {
+    struct engine_port *port = accept_part_of(accept)->acceptor->port;
     leave(accept);
-    accept_part_of(accept)->acceptor->port->pending--;
-    accept->op.complete(&accept->op, result);
+    uring_complete(port, &accept->op, result);
 }
 
 static void complete_cancelled(struct engine_accept *accept) {
@@ -497,35 +495,29 @@ static bool clients_queue(struct engine_acceptor *acceptor) {
     return acceptor->ready;
 }
 
-/* Serves the acceptor. Returns how many callbacks ran beside the accepts' completions. */
-static unsigned serve(struct engine_acceptor *acceptor) {
+static void serve(struct engine_acceptor *acceptor) {
     for (int i = 0; i < ACCEPTS_MAX && acceptor->ready && acceptor->posted.first; i++) {
         accept_one(acceptor);
     }
     if (!acceptor->ready || acceptor->destroyed) {
-        return 0;
+        return;
     }
     if (acceptor->posted.first) {
         make_due(acceptor);
-        return 0;
+    } else if (!acceptor->told && clients_queue(acceptor)) {
+        acceptor->told = true;
+        acceptor->port->ran++;
+        acceptor->starved(acceptor, acceptor->context);
     }
-    if (acceptor->told || !clients_queue(acceptor)) {
-        return 0;
-    }
-    acceptor->told = true;
-    acceptor->starved(acceptor, acceptor->context);
-    return 1;
 }
 
-/* Callbacks may create and destroy acceptors: those are appended, these stay until the next turn at
- * the earliest. */
-unsigned uring_accept_check(struct engine_port *port) {
+/* Callbacks may create acceptors, which are appended, and destroy them, which does not free them
+ * before the kernel has let go of them. */
+void uring_accept_check(struct engine_port *port) {
     if (!port->acceptors_due) {
-        return 0;
+        return;
     }
     port->acceptors_due = false;
-    unsigned pending = port->pending;
-    unsigned count = 0;
     struct engine_acceptor *acceptor;
     struct engine_acceptor *next;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
@@ -533,10 +525,9 @@ unsigned uring_accept_check(struct engine_port *port) {
             acceptor_free(acceptor);
         } else if (acceptor->due) {
             acceptor->due = false;
-            count += serve(acceptor);
+            serve(acceptor);
         }
     }
-    return count + (pending > port->pending ? pending - port->pending : 0);
 }
 
 void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept) {

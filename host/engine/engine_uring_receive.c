@@ -15,8 +15,6 @@
 #include "base/error.h"
 #include "engine/engine_uring.h"
 
-enum { BUFFER_GROUP = 0 };
-
 /* -- the ring of buffers -------------------------------------------------------------------------- */
 
 static size_t ring_bytes(const struct engine_port *port) {
@@ -32,7 +30,7 @@ static bool register_ring(struct engine_port *port, struct error *error) {
     struct io_uring_buf_reg registration = {
         .ring_addr = (uint64_t)(uintptr_t)memory,
         .ring_entries = port->buffer_entries,
-        .bgid = BUFFER_GROUP,
+        .bgid = URING_BUFFER_GROUP,
     };
     int code = io_uring_register_buf_ring(&port->ring, &registration, 0);
     if (code != 0) {
@@ -73,7 +71,7 @@ fail:
 }
 
 void uring_buffers_fini(struct engine_port *port) {
-    io_uring_unregister_buf_ring(&port->ring, BUFFER_GROUP);
+    io_uring_unregister_buf_ring(&port->ring, URING_BUFFER_GROUP);
     munmap(port->buffer_ring, ring_bytes(port));
     for (unsigned i = 0; i < port->buffer_entries; i++) {
         if (port->slots[i].owner) {
@@ -103,8 +101,8 @@ void uring_buffers_refill(struct engine_port *port) {
     }
 }
 
-/* The kernel took the buffer out of the ring: it is the caller's now. */
-static struct engine_buffer take_slot(struct engine_port *port, uint32_t flags) {
+struct engine_buffer uring_buffer_taken(struct engine_port *port, uint32_t flags) {
+    ASSERT((flags & IORING_CQE_F_BUFFER) != 0);
     uint16_t slot = (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
     struct engine_buffer buffer = port->slots[slot];
     ASSERT(buffer.owner);
@@ -114,6 +112,12 @@ static struct engine_buffer take_slot(struct engine_port *port, uint32_t flags) 
     return buffer;
 }
 
+void uring_buffer_unused(struct engine_port *port, uint32_t flags) {
+    if ((flags & IORING_CQE_F_BUFFER) != 0) {
+        port->source.give(port->source.context, uring_buffer_taken(port, flags).owner);
+    }
+}
+
 /* -- receives ------------------------------------------------------------------------------------- */
 
 static void arm(struct engine_port *port, struct engine_receive *receive) {
@@ -121,7 +125,7 @@ static void arm(struct engine_port *port, struct engine_receive *receive) {
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_recv_multishot(sqe, part->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = BUFFER_GROUP;
+    sqe->buf_group = URING_BUFFER_GROUP;
     uring_mark(sqe, receive, TAG_RECEIVE);
     part->armed = true;
 }
@@ -152,11 +156,6 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
     /* Else it is being delivered, and its end follows the delivery. */
 }
 
-static void finish(struct engine_port *port, struct engine_receive *receive, int64_t result) {
-    port->pending--;
-    receive->op.complete(&receive->op, result);
-}
-
 /* The receive is in nobody's hands: the kernel gets it again, or its owner for the last time. */
 static void go_on(struct engine_port *port, struct engine_receive *receive) {
     if (part_of(&receive->op)->stopping) {
@@ -168,30 +167,17 @@ static void go_on(struct engine_port *port, struct engine_receive *receive) {
 
 static void deliver(struct engine_port *port, struct engine_receive *receive, int32_t result,
                     uint32_t flags) {
-    struct engine_buffer buffer = take_slot(port, flags);
+    struct engine_buffer buffer = uring_buffer_taken(port, flags);
     bool more = (flags & IORING_CQE_F_MORE) != 0;
     buffer.size = (uint32_t)result;
     receive->data = buffer;
     part_of(&receive->op)->armed = more;
-    receive->op.complete(&receive->op, result);
+    port->ran++;
+    receive->op.complete(&receive->op, result); /* not its last: it stays ours */
     if (!more) {
-        go_on(port, receive); /* still ours: this was not its last completion */
+        go_on(port, receive);
     }
     uring_buffers_refill(port);
-}
-
-static void starve(struct engine_port *port, struct engine_receive *receive) {
-    struct op_part *part = part_of(&receive->op);
-    if (part->stopping) {
-        uring_defer(port, &receive->op, ENGINE_E_CANCELLED);
-        return;
-    }
-    part->hungry = true;
-    list_append(&port->hungry, &receive->op);
-    if (port->buffer_target < port->buffer_entries && !port->buffers_grown) {
-        port->buffer_target *= 2;
-        port->buffers_grown = true;
-    }
 }
 
 void uring_receive_completed(struct engine_port *port, struct engine_receive *receive,
@@ -201,30 +187,54 @@ void uring_receive_completed(struct engine_port *port, struct engine_receive *re
         deliver(port, receive, result, flags);
         return;
     }
-    if ((flags & IORING_CQE_F_BUFFER) != 0) { /* taken and not used */
-        struct engine_buffer unused = take_slot(port, flags);
-        port->source.give(port->source.context, unused.owner);
-    }
+    uring_buffer_unused(port, flags);
     part->armed = (flags & IORING_CQE_F_MORE) != 0;
     if (part->armed) {
         return;
     }
-    if (result == -ENOBUFS) {
-        starve(port, receive);
-    } else if (result == -EINTR || result == -EAGAIN ||
-               (result == -ECANCELED && !part->stopping)) {
+    switch (-result) {
+    case ENOBUFS:
+        if (part->stopping) {
+            uring_defer(port, &receive->op, ENGINE_E_CANCELLED);
+        } else {
+            part->hungry = true;
+            uring_starve(port, &receive->op);
+        }
+        break;
+    case EINTR:
+    case EAGAIN:
         go_on(port, receive);
-    } else {
-        finish(port, receive, result == 0 ? 0 : uring_translate(-result));
+        break;
+    default: /* 0 is the peer's FIN */
+        uring_complete(port, &receive->op, uring_translate(-result));
+        break;
+    }
+}
+
+/* -- what waits for a buffer ----------------------------------------------------------------------- */
+
+void uring_starve(struct engine_port *port, struct engine_op *op) {
+    list_append(&port->hungry, op);
+    if (!port->grown && port->buffer_target < port->buffer_entries) {
+        port->grown = true; /* once a turn: many find the same ring empty */
+        port->buffer_target *= 2;
+        if (port->buffer_target > port->buffer_entries) {
+            port->buffer_target = port->buffer_entries;
+        }
     }
 }
 
 void uring_feed_hungry(struct engine_port *port) {
-    port->buffers_grown = false;
-    uring_buffers_refill(port);
+    if (port->buffer_count < port->buffer_target) {
+        uring_buffers_refill(port);
+    }
     for (unsigned i = 0; i < port->buffer_count && port->hungry.first; i++) {
         struct engine_op *op = list_take(&port->hungry);
-        part_of(op)->hungry = false;
-        arm(port, CONTAINER_OF(op, struct engine_receive, op));
+        if (part_of(op)->is_accept) {
+            uring_first_data_arm(CONTAINER_OF(op, struct engine_accept, op));
+        } else {
+            part_of(op)->hungry = false;
+            arm(port, CONTAINER_OF(op, struct engine_receive, op));
+        }
     }
 }

@@ -231,7 +231,8 @@ static void maintain(struct accept_pool *pool) {
     const struct listener_options *options = &pool->listener->options;
     if (pool->posted_count < options->pool_low && may_post(pool)) {
         atomic_fetch_add_explicit(&pool->listener->counters.pool_low, 1, memory_order_relaxed);
-        post_up_to(pool, options->pool_initial);
+        post_up_to(pool, options->pool_initial > options->pool_low ? options->pool_initial
+                                                                   : options->pool_low);
     }
 }
 

@@ -1,0 +1,405 @@
+#include "manifest/fields.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/address.h"
+#include "base/alloc.h"
+#include "base/error.h"
+
+enum { WORKERS_MAX = 64, ADDRESSES_MAX = 16, NAME_MAX_BYTES = 63, POOL_DEFAULT = 16 };
+
+#define FIELDS(array) .fields = (array), .field_count = ARRAY_COUNT(array)
+#define CHOICES(array) .choices = (array), .choice_count = ARRAY_COUNT(array)
+#define IN_MANIFEST(member) .offset = offsetof(struct manifest, member)
+#define IN_LISTENER(member) .offset = offsetof(struct manifest_listener, member)
+
+static const char *const log_levels[] = {"error", "warn", "info", "debug"};
+static const char *const log_formats[] = {"text", "json"};
+static const char *const accept_whens[] = {"connect", "data"};
+static const char *const receives[] = {"zero-byte", "buffered"};
+
+/* -- names --------------------------------------------------------------------------------------- */
+
+static const char letters_digits[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+/* A letter or digit, then up to 62 of those and . _ - : safe in files, pipes and pointers. */
+static bool is_name(const char *text) {
+    size_t length = strlen(text);
+    return length >= 1 && length <= NAME_MAX_BYTES && strchr(letters_digits, text[0]) != NULL &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+               length;
+}
+
+static const char name_rule[] = "a letter or digit, then up to 62 letters, digits and . _ -";
+
+static void read_name(struct checker *checker, struct checked value, void *target) {
+    struct manifest *manifest = target;
+    if (!cJSON_IsString(value.item) || !is_name(value.item->valuestring)) {
+        check_error(checker, value.pointer, "expected a name (%s), found %s", name_rule,
+                    cJSON_IsString(value.item) ? "something else" : check_found(value.item));
+        return;
+    }
+    alloc_free(manifest->host.name);
+    manifest->host.name = check_copy(checker, value.item->valuestring);
+}
+
+static void read_plugin(struct checker *checker, struct checked value, void *target) {
+    struct manifest_listener *listener = target;
+    const char *id = cJSON_IsString(value.item) ? value.item->valuestring : "";
+    size_t length = strlen(id);
+    if (length < 1 || length > NAME_MAX_BYTES ||
+        strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") != length) {
+        check_error(checker, value.pointer,
+                    "expected a plugin's id (1 to 63 of a-z, 0-9 and -; no path, no suffix), found "
+                    "%s",
+                    cJSON_IsString(value.item) ? "something else" : check_found(value.item));
+        return;
+    }
+    alloc_free(listener->plugin);
+    listener->plugin = check_copy(checker, id);
+}
+
+/* -- host ---------------------------------------------------------------------------------------- */
+
+static void read_workers(struct checker *checker, struct checked value, void *target) {
+    struct manifest *manifest = target;
+    const cJSON *item = value.item;
+    if (cJSON_IsString(item) && strcmp(item->valuestring, "auto") == 0) {
+        manifest->host.workers = 0;
+    } else if (cJSON_IsNumber(item) && item->valuedouble == floor(item->valuedouble) &&
+               item->valuedouble >= 1 && item->valuedouble <= WORKERS_MAX) {
+        manifest->host.workers = (unsigned)item->valuedouble;
+    } else if (cJSON_IsNumber(item)) {
+        check_error(checker, value.pointer,
+                    "expected \"auto\" or a whole number from 1 to %d, found %.17g", WORKERS_MAX,
+                    item->valuedouble);
+    } else {
+        check_error(checker, value.pointer,
+                    "expected \"auto\" or a whole number from 1 to %d, found %s", WORKERS_MAX,
+                    cJSON_IsString(item) ? "another string" : check_found(item));
+    }
+}
+
+static const struct field host_limits[] = {
+    {.key = "connections", .min = 1, .max = 10000000, IN_MANIFEST(host.limits.connections)},
+    {.key = "posts", .min = 1, .max = 10000000, IN_MANIFEST(host.limits.posts)},
+};
+
+static const struct field host_buffers[] = {
+    {.key = "bytes",
+     .min = 4096,
+     .max = 1048576,
+     .multiple = 4096,
+     IN_MANIFEST(host.buffers.bytes)},
+    {.key = "retained_max", .min = 0, .max = 1000000, IN_MANIFEST(host.buffers.retained_max)},
+};
+
+static const struct field host_log[] = {
+    {.key = "level", .kind = FIELD_CHOICE, CHOICES(log_levels), IN_MANIFEST(host.log.level)},
+    {.key = "format", .kind = FIELD_CHOICE, CHOICES(log_formats), IN_MANIFEST(host.log.format)},
+};
+
+static const struct field host[] = {
+    {.key = "name", .kind = FIELD_OTHER, .read = read_name},
+    {.key = "workers", .kind = FIELD_OTHER, .read = read_workers},
+    {.key = "plugins", .kind = FIELD_TEXT, IN_MANIFEST(host.plugins)},
+    {.key = "drain_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.drain_timeout_ms)},
+    {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
+    {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
+    {.key = "log", .kind = FIELD_OBJECT, FIELDS(host_log)},
+};
+
+bool fields_set_defaults(struct manifest *manifest) {
+    manifest->host.name = alloc_string("berth");
+    manifest->host.plugins = alloc_string("plugins");
+    manifest->host.drain_timeout_ms = 10000;
+    manifest->host.limits.connections = 50000;
+    manifest->host.limits.posts = 65536;
+    manifest->host.buffers.bytes = 16384;
+    manifest->host.buffers.retained_max = 1024;
+    manifest->host.log.level = LOG_LEVEL_INFO;
+    manifest->host.log.format = LOG_FORMAT_TEXT;
+    return manifest->host.name && manifest->host.plugins;
+}
+
+/* -- listeners ----------------------------------------------------------------------------------- */
+
+static void read_one_address(struct checker *checker, struct checked value,
+                             struct manifest_listener *listener) {
+    struct error error;
+    struct berth_address address;
+    if (!cJSON_IsString(value.item)) {
+        check_error(checker, value.pointer,
+                    "expected an address like \"127.0.0.1:5001\" or \"[::1]:5001\", found %s",
+                    check_found(value.item));
+    } else if (!address_parse(&address, value.item->valuestring, &error)) {
+        check_error(checker, value.pointer,
+                    "\"%.64s\": %s; expected one like \"127.0.0.1:5001\" or \"[::1]:5001\"",
+                    value.item->valuestring, error.message);
+    } else {
+        listener->addresses[listener->address_count++] = address;
+    }
+}
+
+static void read_address(struct checker *checker, struct checked value, void *target) {
+    struct manifest_listener *listener = target;
+    char pointer[CHECK_POINTER_MAX];
+    int count = cJSON_IsArray(value.item) ? cJSON_GetArraySize(value.item) : 1;
+    if (count < 1 || count > ADDRESSES_MAX) {
+        check_error(checker, value.pointer, "expected 1 to %d addresses, found %d", ADDRESSES_MAX,
+                    count);
+        return;
+    }
+    listener->addresses = alloc_array((size_t)count, sizeof(*listener->addresses));
+    if (!listener->addresses) {
+        checker->failed = true;
+        return;
+    }
+    if (!cJSON_IsArray(value.item)) {
+        read_one_address(checker, value, listener);
+        return;
+    }
+    for (int i = 0; i < count; i++) {
+        char index[16];
+        snprintf(index, sizeof(index), "%d", i);
+        check_pointer(pointer, value.pointer, index);
+        read_one_address(checker, (struct checked){cJSON_GetArrayItem(value.item, i), pointer},
+                         listener);
+    }
+}
+
+static void read_config(struct checker *checker, struct checked value, void *target) {
+    struct manifest_listener *listener = target;
+    if (!cJSON_IsObject(value.item)) {
+        check_error(checker, value.pointer, "expected an object, found %s",
+                    check_found(value.item));
+        return;
+    }
+    char *text = cJSON_PrintUnformatted(value.item);
+    alloc_free(listener->config_json);
+    listener->config_json = text ? check_copy(checker, text) : NULL;
+    checker->failed |= !text;
+    cJSON_free(text);
+}
+
+static const struct field accept_pool[] = {
+    {.key = "initial", .min = 1, .max = 10000, IN_LISTENER(accept.pool.initial)},
+    {.key = "low", .min = 1, .max = 10000, IN_LISTENER(accept.pool.low)},
+    {.key = "high", .min = 1, .max = 10000, IN_LISTENER(accept.pool.high)},
+};
+
+static const struct field accept[] = {
+    {.key = "when", .kind = FIELD_CHOICE, CHOICES(accept_whens), IN_LISTENER(accept.when)},
+    {.key = "pool", .kind = FIELD_OBJECT, FIELDS(accept_pool)},
+    {.key = "backlog", .min = 1, .max = 65535, IN_LISTENER(accept.backlog)},
+    {.key = "first_data_timeout_ms",
+     .min = 100,
+     .max = 3600000,
+     IN_LISTENER(accept.first_data_timeout_ms)},
+    {.key = "reuse_sockets", .kind = FIELD_BOOL, IN_LISTENER(accept.reuse_sockets)},
+};
+
+static const struct field listener_limits[] = {
+    {.key = "connections", .min = 1, .max = 10000000, IN_LISTENER(limits.connections)},
+    {.key = "per_client", .min = 1, .max = 10000000, IN_LISTENER(limits.per_client)},
+    {.key = "message_bytes", .min = 256, .max = 16777216, IN_LISTENER(limits.message_bytes)},
+    {.key = "send_queue_bytes",
+     .min = 4096,
+     .max = 1073741824,
+     IN_LISTENER(limits.send_queue_bytes)},
+};
+
+static const struct field listener[] = {
+    {.key = "address", .kind = FIELD_OTHER, .required = true, .read = read_address},
+    {.key = "plugin", .kind = FIELD_OTHER, .required = true, .read = read_plugin},
+    {.key = "v6_only", .kind = FIELD_BOOL, IN_LISTENER(v6_only)},
+    {.key = "accept", .kind = FIELD_OBJECT, FIELDS(accept)},
+    {.key = "limits", .kind = FIELD_OBJECT, FIELDS(listener_limits)},
+    {.key = "close_timeout_ms", .min = 0, .max = 3600000, IN_LISTENER(close_timeout_ms)},
+    {.key = "no_delay", .kind = FIELD_BOOL, IN_LISTENER(no_delay)},
+    {.key = "receive", .kind = FIELD_CHOICE, CHOICES(receives), IN_LISTENER(receive)},
+    {.key = "config", .kind = FIELD_OTHER, .read = read_config},
+};
+
+/* Watermarks that are not given follow those that are. */
+static void fill_pool(struct manifest_listener *one) {
+    uint32_t *initial = &one->accept.pool.initial;
+    uint32_t *low = &one->accept.pool.low;
+    uint32_t *high = &one->accept.pool.high;
+    if (*high == 0) {
+        *high = 128;
+        *high = *high > *initial ? *high : *initial;
+        *high = *high > *low ? *high : *low;
+    }
+    if (*initial == 0) {
+        *initial = *high < POOL_DEFAULT ? *high : POOL_DEFAULT;
+    }
+    if (*low == 0) {
+        *low = *initial < POOL_DEFAULT ? *initial : POOL_DEFAULT;
+    }
+}
+
+static void read_listener(struct checker *checker, struct checked value,
+                          struct manifest_listener *one) {
+    const char *name = value.item->string;
+    *one = (struct manifest_listener){
+        .accept = {.backlog = 200, .first_data_timeout_ms = 5000, .reuse_sockets = true},
+        .limits = {.connections = 10000, .message_bytes = 65536, .send_queue_bytes = 1048576},
+        .close_timeout_ms = 5000,
+        .no_delay = true,
+        .receive = MANIFEST_RECEIVE_ZERO_BYTE,
+    };
+    one->name = check_copy(checker, name);
+    one->config_json = check_copy(checker, "{}");
+    one->line = places_key(checker->places, value.pointer).line;
+    if (!is_name(name)) {
+        check_key_error(checker, value.pointer, "not a listener's name (%s)", name_rule);
+    }
+    check_object(checker, value, listener, ARRAY_COUNT(listener), one);
+    fill_pool(one);
+}
+
+static void read_listeners(struct checker *checker, struct checked value, void *target) {
+    struct manifest *manifest = target;
+    char pointer[CHECK_POINTER_MAX];
+    if (!cJSON_IsObject(value.item)) {
+        check_error(checker, value.pointer, "expected an object, found %s",
+                    check_found(value.item));
+        return;
+    }
+    int count = cJSON_GetArraySize(value.item);
+    if (count < 1) {
+        check_error(checker, value.pointer, "expected at least one listener");
+        return;
+    }
+    manifest->listeners = alloc_array((size_t)count, sizeof(*manifest->listeners));
+    if (!manifest->listeners) {
+        checker->failed = true;
+        return;
+    }
+    for (const cJSON *item = value.item->child; item; item = item->next) {
+        check_pointer(pointer, value.pointer, item->string);
+        read_listener(checker, (struct checked){item, pointer},
+                      &manifest->listeners[manifest->listener_count++]);
+    }
+}
+
+void fields_free_listener(struct manifest_listener *one) {
+    alloc_free(one->name);
+    alloc_free(one->plugin);
+    alloc_free(one->addresses);
+    alloc_free(one->config_json);
+}
+
+/* -- the document --------------------------------------------------------------------------------- */
+
+static void read_version(struct checker *checker, struct checked value, void *target) {
+    (void)target;
+    if (!cJSON_IsNumber(value.item) || value.item->valuedouble != 1) {
+        check_error(checker, value.pointer,
+                    "expected 1, the version of the manifest that this host reads");
+    }
+}
+
+static void read_schema(struct checker *checker, struct checked value, void *target) {
+    (void)target; /* for editors */
+    if (!cJSON_IsString(value.item)) {
+        check_error(checker, value.pointer, "expected a string, found %s",
+                    check_found(value.item));
+    }
+}
+
+const struct field fields_document[] = {
+    {.key = "$schema", .kind = FIELD_OTHER, .read = read_schema},
+    {.key = "manifest", .kind = FIELD_OTHER, .required = true, .read = read_version},
+    {.key = "host", .kind = FIELD_OBJECT, FIELDS(host)},
+    {.key = "listeners", .kind = FIELD_OTHER, .required = true, .read = read_listeners},
+};
+const size_t fields_document_count = ARRAY_COUNT(fields_document);
+
+/* -- what no single value shows -------------------------------------------------------------------- */
+
+static void check_pool(struct checker *checker, const struct manifest_listener *one) {
+    char pointer[CHECK_POINTER_MAX];
+    static const char *const names[] = {"initial", "low"};
+    const uint32_t values[] = {one->accept.pool.initial, one->accept.pool.low};
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        if (values[i] > one->accept.pool.high) {
+            snprintf(pointer, sizeof(pointer), "/listeners/%s/accept/pool/%s", one->name, names[i]);
+            check_error(checker, pointer, "%u is above the pool's \"high\", which is %u",
+                        (unsigned)values[i], (unsigned)one->accept.pool.high);
+        }
+    }
+}
+
+static void check_v6_only(struct checker *checker, const struct manifest_listener *one) {
+    char pointer[CHECK_POINTER_MAX];
+    if (!one->v6_only || one->address_count == 0) {
+        return;
+    }
+    for (size_t i = 0; i < one->address_count; i++) {
+        if (one->addresses[i].family == BERTH_FAMILY_IPV6) {
+            return;
+        }
+    }
+    snprintf(pointer, sizeof(pointer), "/listeners/%s/v6_only", one->name);
+    check_error(checker, pointer, "true, but the listener has no IPv6 address");
+}
+
+/* Whether the two cannot be bound at the same time. */
+static bool clash(const struct berth_address *left, bool left_v6_only,
+                  const struct berth_address *right, bool right_v6_only) {
+    if (left->port != right->port || left->port == 0) {
+        return false;
+    }
+    if (left->family == right->family) {
+        return address_equal(left, right) || address_is_any(left) || address_is_any(right);
+    }
+    const struct berth_address *six = left->family == BERTH_FAMILY_IPV6 ? left : right;
+    bool v6_only = six == left ? left_v6_only : right_v6_only;
+    return address_is_any(six) && !v6_only; /* dual-stack takes the IPv4 port too */
+}
+
+static void report_clash(struct checker *checker, const struct manifest_listener *one, size_t index,
+                         const struct manifest_listener *other, const struct berth_address *taken) {
+    char pointer[CHECK_POINTER_MAX];
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    address_format(taken, text, sizeof(text));
+    snprintf(pointer, sizeof(pointer), "/listeners/%s/address/%zu", one->name, index);
+    check_error(checker, pointer, "the same address and port are taken by listener \"%s\" (%s)",
+                other->name, text);
+}
+
+static void check_clashes(struct checker *checker, size_t listener_index) {
+    const struct manifest *manifest = checker->manifest;
+    const struct manifest_listener *one = &manifest->listeners[listener_index];
+    for (size_t a = 0; a < one->address_count; a++) {
+        for (size_t l = 0; l <= listener_index; l++) {
+            const struct manifest_listener *other = &manifest->listeners[l];
+            size_t end = l == listener_index ? a : other->address_count;
+            for (size_t b = 0; b < end; b++) {
+                if (clash(&one->addresses[a], one->v6_only, &other->addresses[b],
+                          other->v6_only)) {
+                    report_clash(checker, one, a, other, &other->addresses[b]);
+                    l = listener_index; /* one line an address is enough */
+                    break;
+                }
+            }
+        }
+    }
+}
+
+void fields_check_together(struct checker *checker) {
+    for (size_t i = 0; i < checker->manifest->listener_count; i++) {
+        const struct manifest_listener *one = &checker->manifest->listeners[i];
+        if (!one->name) {
+            return; /* no memory; said elsewhere */
+        }
+        check_pool(checker, one);
+        check_v6_only(checker, one);
+        check_clashes(checker, i);
+    }
+}

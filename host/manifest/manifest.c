@@ -1,0 +1,159 @@
+#include "manifest/manifest.h"
+
+#include <cjson/cJSON.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "manifest/errors.h"
+#include "manifest/fields.h"
+#include "manifest/places.h"
+#include "os/os.h"
+
+static const struct place beginning = {1, 1};
+
+/* A byte-order mark is no part of the text. */
+static void skip_mark(const char **text, size_t *size) {
+    if (*size >= 3 && memcmp(*text, "\xef\xbb\xbf", 3) == 0) {
+        *text += 3;
+        *size -= 3;
+    }
+}
+
+static void on_syntax(void *context, struct place place, const char *pointer,
+                      const char *message) {
+    errors_addf(context, place, pointer, "%s", message);
+}
+
+/* Without memory for the error either, the list stays empty: callers take NULL as enough. */
+static void out_of_memory(struct manifest_errors *errors) {
+    manifest_errors_fini(errors);
+    errors_addf(errors, beginning, "", "out of memory");
+}
+
+/* cJSON's memory is the host's, so that tests can make it fail. */
+static cJSON *build_tree(const char *text, size_t size) {
+    cJSON_Hooks hooks = {alloc_zeroed, alloc_free};
+    cJSON_InitHooks(&hooks);
+    return cJSON_ParseWithLength(text, size);
+}
+
+static struct manifest *check_tree(const cJSON *root, const struct places *places,
+                                   const char *path, struct manifest_errors *errors) {
+    struct manifest *manifest = alloc_zeroed(sizeof(*manifest));
+    struct checker checker = {.places = places, .errors = errors, .manifest = manifest};
+    if (!manifest) {
+        out_of_memory(errors);
+        return NULL;
+    }
+    manifest->path = alloc_string(path);
+    checker.failed = !manifest->path || !fields_set_defaults(manifest);
+    check_object(&checker, (struct checked){root, ""}, fields_document, fields_document_count,
+                 manifest);
+    fields_check_together(&checker);
+    if (checker.failed) {
+        out_of_memory(errors);
+    }
+    if (checker.failed || errors->count > 0) {
+        manifest_destroy(manifest);
+        return NULL;
+    }
+    return manifest;
+}
+
+static bool check_size(size_t size, struct manifest_errors *errors) {
+    if (size > MANIFEST_BYTES_MAX) {
+        errors_addf(errors, beginning, "", "the file has more than %d bytes", MANIFEST_BYTES_MAX);
+        return false;
+    }
+    return true;
+}
+
+struct manifest *manifest_parse(const char *path, const char *text, size_t size,
+                                struct manifest_errors *errors) {
+    struct places places = {0};
+    struct manifest *manifest = NULL;
+    *errors = (struct manifest_errors){0};
+    if (!check_size(size, errors)) {
+        return NULL;
+    }
+    skip_mark(&text, &size);
+    if (places_init(&places, text, size, MANIFEST_DEPTH_MAX, on_syntax, errors)) {
+        cJSON *root = build_tree(text, size);
+        if (root) {
+            manifest = check_tree(root, &places, path, errors);
+            cJSON_Delete(root);
+        } else {
+            out_of_memory(errors); /* the syntax is right: nothing else is left */
+        }
+    } else if (places.failed) {
+        out_of_memory(errors);
+    }
+    places_fini(&places);
+    errors_sort(errors);
+    return manifest;
+}
+
+struct manifest *manifest_load(const char *path, struct manifest_errors *errors) {
+    struct error error = {0};
+    char *text;
+    size_t size;
+    *errors = (struct manifest_errors){0};
+    if (!os_file_read(path, MANIFEST_BYTES_MAX, &text, &size, &error)) {
+        errors_addf(errors, beginning, "", "the file cannot be read: %s", error.message);
+        return NULL;
+    }
+    struct manifest *manifest = manifest_parse(path, text, size, errors);
+    alloc_free(text);
+    return manifest;
+}
+
+void manifest_destroy(struct manifest *manifest) {
+    if (!manifest) {
+        return;
+    }
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        fields_free_listener(&manifest->listeners[i]);
+    }
+    alloc_free(manifest->listeners);
+    alloc_free(manifest->host.name);
+    alloc_free(manifest->host.plugins);
+    alloc_free(manifest->path);
+    alloc_free(manifest);
+}
+
+static void ignore_syntax(void *context, struct place place, const char *pointer,
+                          const char *message) {
+    (void)context;
+    (void)place;
+    (void)pointer;
+    (void)message;
+}
+
+/* The place of a pointer in the file as it is now. */
+static struct place look_up(const char *path, const char *pointer) {
+    struct places places = {0};
+    struct place place = beginning;
+    char *text;
+    size_t size;
+    if (!os_file_read(path, MANIFEST_BYTES_MAX, &text, &size, NULL)) {
+        return place;
+    }
+    const char *from = text;
+    skip_mark(&from, &size);
+    if (places_init(&places, from, size, MANIFEST_DEPTH_MAX, ignore_syntax, NULL)) {
+        place = places_value(&places, pointer);
+    }
+    places_fini(&places);
+    alloc_free(text);
+    return place;
+}
+
+bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
+                            const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    bool added = errors_add(errors, look_up(path, pointer), pointer, format, arguments);
+    va_end(arguments);
+    return added;
+}
