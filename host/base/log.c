@@ -96,7 +96,7 @@ void log_write(enum log_level level, const struct log_subject *subject, const ch
     vsnprintf(message, sizeof(message), format, arguments);
     va_end(arguments);
 
-    char now[40];
+    char now[80];
     time_text(now, sizeof(now));
     const char *plugin = subject ? subject->plugin : NULL;
     const char *listener = subject ? subject->listener : NULL;

@@ -1,0 +1,46 @@
+"""The tests in C: every executable that a build has installed in its folder `tests`, one item each.
+
+cmocka names the test that failed; a crash or a sanitizer's report fails the executable.
+"""
+
+import pathlib
+import subprocess
+
+import pytest
+
+TIME_LIMIT_S = 300
+
+
+def _executables(fixtures):
+    return sorted(path for path in (pathlib.Path(fixtures).parent / "tests").iterdir())
+
+
+def pytest_generate_tests(metafunc):
+    """One item for each build and executable of it."""
+    builds = []
+    for text in metafunc.config.getoption("system"):
+        fixtures = text.partition("=")[2].partition(":")[2]
+        name = text.partition("=")[0]
+        for path in _executables(fixtures):
+            mark = [pytest.mark.quick] if name == "linux" else []
+            builds.append(pytest.param(text, path, id=f"{name}-{path.stem}", marks=mark))
+    if "c_build" in metafunc.fixturenames:
+        metafunc.parametrize("c_build, executable", builds)
+
+
+def test_c(c_build, executable, tmp_path, wine):
+    from conftest import _system_argument
+    from support.systems import System
+
+    system = System(*_system_argument(c_build), wine)
+    system.hold()
+    command = [str(executable)]
+    if system.is_windows:
+        command = [wine.program, str(executable)]
+    result = subprocess.run(
+        command, cwd=tmp_path, env=system.environment(), capture_output=True, text=True,
+        timeout=TIME_LIMIT_S, errors="replace", stdin=subprocess.DEVNULL, check=False,
+    )
+    report = result.stdout[-6000:] + result.stderr[-6000:]
+    assert result.returncode == 0, f"{executable.name} ended with {result.returncode}:\n{report}"
+    assert "PASSED" in result.stdout + result.stderr, report
