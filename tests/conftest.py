@@ -15,21 +15,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from support.systems import SYSTEMS, System, Wine  # noqa: E402  (the path must be set first)
+from support.systems import System, Wine, build_of  # noqa: E402  (the path must be set first)
 
 DESCRIPTORS = 20000
-
-
-def _system_argument(text):
-    name, _, folders = text.partition("=")
-    dist, _, fixtures = folders.partition(":")
-    if name not in SYSTEMS or not dist or not fixtures:
-        names = ", ".join(SYSTEMS)
-        raise pytest.UsageError(f"--system {text}: expected NAME=DIST:FIXTURES with {names}")
-    build = (name, pathlib.Path(dist).resolve(), pathlib.Path(fixtures).resolve())
-    if not System(*build).executable().is_file():
-        raise pytest.UsageError(f"--system {text}: no {System(*build).executable()}")
-    return build
 
 
 def pytest_addoption(parser):
@@ -60,7 +48,7 @@ def pytest_generate_tests(metafunc):
     if "system" not in metafunc.fixturenames:
         return
     threads = metafunc.definition.get_closest_marker("threads") is not None
-    builds = [_system_argument(text) for text in metafunc.config.getoption("system")]
+    builds = [build_of(text) for text in metafunc.config.getoption("system")]
     chosen = [build for build in builds if build[0] != "linux-tsan" or threads]
     metafunc.parametrize("system", chosen, ids=[name for name, _, _ in chosen], indirect=True,
                          scope="session")

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 
 import pytest
+from support.systems import System, build_of
 
 TIME_LIMIT_S = 300
 
@@ -29,10 +30,7 @@ def pytest_generate_tests(metafunc):
 
 
 def test_c(c_build, executable, tmp_path, wine):
-    from conftest import _system_argument
-    from support.systems import System
-
-    system = System(*_system_argument(c_build), wine)
+    system = System(*build_of(c_build), wine)
     system.hold()
     command = [str(executable)]
     if system.is_windows:

@@ -152,6 +152,9 @@ static bool serve(struct instance *instance, const struct control_options *optio
     while (os_signals_wait(-1) != OS_SIGNAL_STOP) {
     }
     drain(instance);
+    if (options->ready_file) {
+        os_file_remove(options->ready_file); /* it would say that something is served */
+    }
     return true;
 }
 

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -219,6 +220,7 @@ static void arm_wake(struct engine_port *port) {
 }
 
 void engine_port_post(struct engine_port *port, struct engine_op *op) {
+    atomic_fetch_add_explicit(&port->posting, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&port->post_count, 1, memory_order_relaxed);
     struct engine_op *top = atomic_load_explicit(&port->posts, memory_order_relaxed);
     do {
@@ -230,6 +232,7 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
         ssize_t written = write(port->wake_fd, &one, sizeof(one));
         ASSERT(written == (ssize_t)sizeof(one));
     }
+    atomic_fetch_sub_explicit(&port->posting, 1, memory_order_release); /* the last touch */
 }
 
 static void run_posts(struct engine_port *port) {
@@ -299,6 +302,10 @@ void engine_port_destroy(struct engine_port *port) {
         return;
     }
     ASSERT(engine_port_pending(port) == 0);
+    /* A post may have run before its poster is through: it still has to wake nobody. */
+    while (atomic_load_explicit(&port->posting, memory_order_acquire) > 0) {
+        sched_yield();
+    }
     /* The read of wake_value is the last thing in the kernel; the ring's end waits for it. */
     uring_buffers_fini(port);
     uring_acceptors_fini(port);

@@ -64,6 +64,7 @@ struct engine_port {
     /* Posts: a stack that any thread pushes to and the port takes as a whole. */
     _Atomic(struct engine_op *) posts;
     atomic_uint post_count;
+    atomic_uint posting; /* threads that are in engine_port_post() now */
     int wake_fd;
     uint64_t wake_value; /* what the read of wake_fd goes to */
 

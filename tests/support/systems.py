@@ -9,6 +9,8 @@ import pathlib
 import shutil
 import subprocess
 
+import pytest
+
 SYSTEMS = ("linux", "windows", "linux-asan", "linux-tsan")
 
 SANITIZER_EXIT = 99
@@ -115,3 +117,16 @@ class Wine:
             subprocess.run(["wineserver", "-k"], env=dict(os.environ, **self.environment()),
                            timeout=60, check=False)
             self._started = False
+
+
+def build_of(text):
+    """The build that a --system argument names: its name and its two folders."""
+    name, _, folders = text.partition("=")
+    dist, _, fixtures = folders.partition(":")
+    if name not in SYSTEMS or not dist or not fixtures:
+        names = ", ".join(SYSTEMS)
+        raise pytest.UsageError(f"--system {text}: expected NAME=DIST:FIXTURES with {names}")
+    build = (name, pathlib.Path(dist).resolve(), pathlib.Path(fixtures).resolve())
+    if not System(*build).executable().is_file():
+        raise pytest.UsageError(f"--system {text}: no {System(*build).executable()}")
+    return build
