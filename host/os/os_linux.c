@@ -9,7 +9,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +19,8 @@
 #include "base/assert.h"
 #include "base/error.h"
 
-/* -- the process --------------------------------------------------------------------------------- */
+/* -- the process ---------------------------------------------------------------------------------
+ */
 
 static void stop_signals(sigset_t *set) {
     sigemptyset(set);
@@ -28,22 +28,13 @@ static void stop_signals(sigset_t *set) {
     sigaddset(set, SIGTERM);
 }
 
-/* As far as the system allows: a shell's usual 1024 are few for a server. The manifest's limits keep
- * the host below it; a failure only means that it serves fewer. */
+/* As far as the system allows: a shell's usual 1024 are few for a server. The manifest's limits
+ * keep the host below it; a failure only means that it serves fewer. */
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-/* Shells start programs with a soft limit of 1024 for the sake of select(2), which is not used here. */
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit); /* a refusal leaves what there was */
     }
 }
 
@@ -90,7 +81,8 @@ bool os_executable_folder(char *path, size_t size, struct error *error) {
     return true;
 }
 
-/* -- clock and memory ---------------------------------------------------------------------------- */
+/* -- clock and memory ----------------------------------------------------------------------------
+ */
 
 static uint64_t now(uint64_t units_a_second) {
     struct timespec time;
@@ -126,8 +118,8 @@ void *os_pages_alloc(size_t size) {
     if (alloc_fails_now()) {
         return NULL;
     }
-    void *pages = mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *pages =
+        mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return pages == MAP_FAILED ? NULL : pages;
 }
 
@@ -137,7 +129,8 @@ void os_pages_free(void *pages, size_t size) {
     }
 }
 
-/* -- threads ------------------------------------------------------------------------------------- */
+/* -- threads -------------------------------------------------------------------------------------
+ */
 
 _Static_assert(sizeof(pthread_t) <= sizeof(uintptr_t), "struct os_thread holds a pthread_t");
 _Static_assert(sizeof(pthread_mutex_t) <= sizeof(struct os_mutex), "the room fits");
@@ -244,7 +237,8 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
     return pthread_cond_timedwait(condition_of(condition), mutex_of(mutex), &until) != ETIMEDOUT;
 }
 
-/* -- what asks the host to stop ------------------------------------------------------------------ */
+/* -- what asks the host to stop ------------------------------------------------------------------
+ */
 
 static int signal_fd = -1;
 static int wake_fd = -1;
@@ -267,7 +261,8 @@ bool os_signals_start(struct error *error) {
 }
 
 enum os_signal os_signals_wait(int timeout_ms) {
-    struct pollfd waits[] = {{.fd = signal_fd, .events = POLLIN}, {.fd = wake_fd, .events = POLLIN}};
+    struct pollfd waits[] = {{.fd = signal_fd, .events = POLLIN},
+                             {.fd = wake_fd, .events = POLLIN}};
     if (poll(waits, 2, timeout_ms) <= 0) {
         return OS_SIGNAL_NONE; /* EINTR too: the caller looks at its conditions and comes again */
     }
@@ -288,5 +283,4 @@ void os_signals_wake(void) {
 }
 
 /* The system waits for the process's end itself. */
-void os_signals_finished(void) {
-}
+void os_signals_finished(void) {}
