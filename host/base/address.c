@@ -130,7 +130,7 @@ static bool take_ipv6(struct reader *reader, struct berth_address *address) {
     }
     int missing = GROUPS - groups.count;
     for (int i = 0; i < groups.count; i++) {
-        int place = groups.gap >= 0 && i >= groups.gap ? i + missing : i;
+        size_t place = (size_t)(groups.gap >= 0 && i >= groups.gap ? i + missing : i);
         address->bytes[2 * place] = (uint8_t)(groups.values[i] >> 8);
         address->bytes[2 * place + 1] = (uint8_t)groups.values[i];
     }
@@ -198,7 +198,7 @@ static void format_ipv6(const struct berth_address *address, char *text, size_t 
     int start;
     int zeros;
     size_t used = 0;
-    for (int i = 0; i < GROUPS; i++) {
+    for (size_t i = 0; i < GROUPS; i++) {
         values[i] = (uint16_t)(address->bytes[2 * i] << 8 | address->bytes[2 * i + 1]);
     }
     find_zeros(values, &start, &zeros);

@@ -17,8 +17,8 @@ struct error;
 /* The whole text must be an address with a port. The error says what is wrong and what is right. */
 bool address_parse(struct berth_address *address, const char *text, struct error *error);
 
-/* Writes at most `size` bytes with the terminator (BERTH_ADDRESS_TEXT_MAX is always enough). Returns
- * the length the whole text has. */
+/* Writes at most `size` bytes with the terminator (BERTH_ADDRESS_TEXT_MAX is always enough).
+ * Returns the length the whole text has. */
 int address_format(const struct berth_address *address, char *text, size_t size);
 
 /* Same family, bytes, zone and port. */

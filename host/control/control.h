@@ -1,6 +1,7 @@
 /* control.h: the verbs of the command line; main.c picks one.
  *
- * Each returns the exit code of the program. Threads: the main thread, which is the control thread. */
+ * Each returns the exit code of the program. Threads: the main thread, which is the control thread.
+ */
 #ifndef BERTH_HOST_CONTROL_CONTROL_H
 #define BERTH_HOST_CONTROL_CONTROL_H
 

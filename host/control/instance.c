@@ -26,7 +26,8 @@ static struct module *find_module(const struct instance *instance, const char *i
     return NULL;
 }
 
-/* -- plugins ------------------------------------------------------------------------------------- */
+/* -- plugins -------------------------------------------------------------------------------------
+ */
 
 /* JSON pointer of a member of a listener. */
 static void pointer_to(char *pointer, size_t size, const struct manifest_listener *listener,
@@ -55,8 +56,8 @@ static void suggest(char *text, size_t size, const char *folder, const char *id)
     module_list_fini(&list);
 }
 
-/* Opens the plugin of a listener unless another listener has it already. Every listener that needs a
- * plugin which cannot be had gets its own line. */
+/* Opens the plugin of a listener unless another listener has it already. Every listener that needs
+ * a plugin which cannot be had gets its own line. */
 static bool open_plugin(struct instance *instance, const struct manifest_listener *listener,
                         const char *folder, struct manifest_errors *errors) {
     if (find_module(instance, listener->plugin)) {
@@ -86,10 +87,11 @@ static void check_speaks_first(const struct instance *instance,
         (module->plugin.flags & BERTH_PLUGIN_SPEAKS_FIRST) != 0) {
         char pointer[256];
         pointer_to(pointer, sizeof(pointer), listener, "accept/when");
-        manifest_errors_add_at(errors, instance->manifest->path, pointer,
-                               "listener \"%s\" accepts on first data, but its plugin \"%s\" speaks "
-                               "first: both sides would wait; use \"connect\"",
-                               listener->name, listener->plugin);
+        manifest_errors_add_at(
+            errors, instance->manifest->path, pointer,
+            "listener \"%s\" accepts on first data, but its plugin \"%s\" speaks "
+            "first: both sides would wait; use \"connect\"",
+            listener->name, listener->plugin);
     }
 }
 
@@ -121,7 +123,8 @@ static bool load_plugins(struct instance *instance, struct error *error) {
     return true;
 }
 
-/* -- listeners ----------------------------------------------------------------------------------- */
+/* -- listeners -----------------------------------------------------------------------------------
+ */
 
 static struct listener_options listener_options(const struct manifest_listener *listener,
                                                 const struct module *module) {

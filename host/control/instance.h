@@ -1,7 +1,7 @@
 /* instance.h: what runs: the manifest with its plugins loaded, the server and the listeners.
  *
- * instance_create() does everything up to bound sockets and instance_start() the rest; either all of
- * it works or nothing is left running, and every problem that can be found is reported, one line
+ * instance_create() does everything up to bound sockets and instance_start() the rest; either all
+ * of it works or nothing is left running, and every problem that can be found is reported, one line
  * each. Owner: the verb. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_INSTANCE_H
 #define BERTH_HOST_CONTROL_INSTANCE_H
@@ -27,7 +27,8 @@ struct instance {
     struct listener **listeners; /* as manifest->listeners */
 };
 
-/* What is wrong with the manifest only in the light of its plugins, and what is wrong with those. */
+/* What is wrong with the manifest only in the light of its plugins, and what is wrong with those.
+ */
 struct instance_problems {
     struct manifest_errors manifest; /* exit code 78 */
     struct manifest_errors plugins;  /* exit code 1 */

@@ -8,8 +8,8 @@
 #include "module/services.h"
 #include "os/os.h"
 
-/* One line, written before and after the library is touched, so that a plugin which takes the process
- * down with it is the last one named. */
+/* One line, written before and after the library is touched, so that a plugin which takes the
+ * process down with it is the last one named. */
 static void describe(const char *folder, const char *id) {
     struct error error = {0};
     struct berth_host services = services_table("berth", BERTH_VERSION);

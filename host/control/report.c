@@ -45,7 +45,7 @@ int report_load(const char *given, struct manifest **manifest) {
 int report_problems(const struct instance_problems *problems, const char *path) {
     print_errors(&problems->plugins, path);
     print_errors(&problems->manifest, path);
-    return problems->manifest.count > 0 ? EXIT_MANIFEST
+    return problems->manifest.count > 0  ? EXIT_MANIFEST
            : problems->plugins.count > 0 ? EXIT_FAILED
                                          : EXIT_FINE;
 }

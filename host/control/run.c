@@ -16,7 +16,8 @@
 #include "net/server.h"
 #include "os/os.h"
 
-/* -- saying what is served ------------------------------------------------------------------------ */
+/* -- saying what is served ------------------------------------------------------------------------
+ */
 
 static const char *accept_name(const struct listener *listener) {
     return listener->options.accept_on_data ? "data" : "connect";
@@ -33,7 +34,8 @@ static void print_listeners(const struct instance *instance) {
             printf("%s%s", a > 0 ? ", " : "", text);
         }
         printf(" with %s %s, accepts on %s, engine %s\n", listener->plugin->id,
-               listener->plugin->version, listener->options.accept_on_data ? "first data" : "connect",
+               listener->plugin->version,
+               listener->options.accept_on_data ? "first data" : "connect",
                server_engine_name(instance->server));
     }
     fflush(stdout);
@@ -103,7 +105,8 @@ static bool write_ready_file(const struct instance *instance, const char *path,
     return written || error_prefix(error, "ready file %s: ", path);
 }
 
-/* -- stopping ------------------------------------------------------------------------------------- */
+/* -- stopping -------------------------------------------------------------------------------------
+ */
 
 /* Waits until no connection is left, the time is over, or somebody asks a second time. */
 static void wait_for_connections(const struct instance *instance, uint32_t timeout_ms) {
@@ -138,7 +141,8 @@ static void drain(struct instance *instance) {
     }
 }
 
-/* -- the verb ------------------------------------------------------------------------------------- */
+/* -- the verb -------------------------------------------------------------------------------------
+ */
 
 static bool serve(struct instance *instance, const struct control_options *options,
                   struct error *error) {

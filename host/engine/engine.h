@@ -1,13 +1,15 @@
-/* engine.h: the one completion interface, over I/O completion ports on Windows and io_uring on Linux.
+/* engine.h: the one completion interface, over I/O completion ports on Windows and io_uring on
+ * Linux.
  *
- * A *port* (an IOCP, a ring) belongs to one thread, which creates it, runs it with engine_port_run()
- * and destroys it. All functions that take a port, or something that lives on one, are called on its
- * thread; only engine_port_post() may be called from any. Completions run from engine_port_run() and
- * from nowhere else, so that no call into the engine ever calls back before it returns.
+ * A *port* (an IOCP, a ring) belongs to one thread, which creates it, runs it with
+ * engine_port_run() and destroys it. All functions that take a port, or something that lives on
+ * one, are called on its thread; only engine_port_post() may be called from any. Completions run
+ * from engine_port_run() and from nowhere else, so that no call into the engine ever calls back
+ * before it returns.
  *
- * An *operation* is embedded in its owner, who sets `complete` and leaves the opaque part alone. Once
- * started it is the engine's until its (last) completion begins; only then may it be started again
- * or its memory be freed. Every started operation completes, also when it is cancelled.
+ * An *operation* is embedded in its owner, who sets `complete` and leaves the opaque part alone.
+ * Once started it is the engine's until its (last) completion begins; only then may it be started
+ * again or its memory be freed. Every started operation completes, also when it is cancelled.
  *
  * Results are bytes (>= 0) or one of the negative ENGINE_E_*; the engines translate the codes of
  * their system in one place. The conformance suite in tests/engine/ is the exact form of this text
@@ -95,7 +97,8 @@ void engine_port_destroy(struct engine_port *port);
  * runs a bounded batch of completions. Returns how many ran. */
 unsigned engine_port_run(struct engine_port *port, int timeout_ms);
 
-/* Completes op with result 0 on the port's thread, in the order of the posts of one thread. [any] */
+/* Completes op with result 0 on the port's thread, in the order of the posts of one thread. [any]
+ */
 void engine_port_post(struct engine_port *port, struct engine_op *op);
 
 /* Operations started and not yet completed, posts included. */
@@ -144,8 +147,8 @@ bool engine_listener_start(struct engine_listener *listener, struct error *error
 /* All its acceptors are destroyed. NULL is legal. [control] */
 void engine_listener_close(struct engine_listener *listener);
 
-/* Called when clients queue and no accept is posted: FD_ACCEPT. At most once until another accept is
- * posted. Runs from engine_port_run(). */
+/* Called when clients queue and no accept is posted: FD_ACCEPT. At most once until another accept
+ * is posted. Runs from engine_port_run(). */
 typedef void engine_starved_fn(struct engine_acceptor *acceptor, void *context);
 
 struct engine_acceptor *engine_acceptor_create(struct engine_port *port,

@@ -185,7 +185,9 @@ void engine_destroy(struct engine *engine) {
     }
 }
 
-const struct engine_traits *engine_traits(const struct engine *engine) { return &engine->traits; }
+const struct engine_traits *engine_traits(const struct engine *engine) {
+    return &engine->traits;
+}
 
 /* -- operations -------------------------------------------------------------------------------- */
 

@@ -84,7 +84,8 @@ struct engine_port {
     bool acceptors_due; /* something happened to one of them */
 };
 
-/* -- engine_uring.c ------------------------------------------------------------------------------- */
+/* -- engine_uring.c -------------------------------------------------------------------------------
+ */
 
 /* A submission entry, marked with a tagged pointer. Never NULL: a full queue is submitted first. */
 struct io_uring_sqe *uring_sqe(struct engine_port *port);
@@ -105,7 +106,8 @@ void list_prepend(struct op_list *list, struct engine_op *op);
 struct engine_op *list_take(struct op_list *list);
 void list_remove(struct op_list *list, struct engine_op *op);
 
-/* -- engine_uring_accept.c ------------------------------------------------------------------------- */
+/* -- engine_uring_accept.c
+ * ------------------------------------------------------------------------- */
 
 void uring_accept_ready(struct engine_acceptor *acceptor, uint32_t flags);
 void uring_first_data_completed(struct engine_accept *accept, int32_t result, uint32_t flags);
@@ -117,7 +119,8 @@ void uring_accept_check(struct engine_port *port);
 /* Frees the acceptors that the kernel has not let go of. All are destroyed: asserted. */
 void uring_acceptors_fini(struct engine_port *port);
 
-/* -- engine_uring_receive.c ------------------------------------------------------------------------ */
+/* -- engine_uring_receive.c
+ * ------------------------------------------------------------------------ */
 
 bool uring_buffers_init(struct engine_port *port, const struct engine_port_options *options,
                         struct error *error);

@@ -1,10 +1,11 @@
-/* engine_uring_accept.c: listening sockets, and accepts that are served in the order of their posts.
+/* engine_uring_accept.c: listening sockets, and accepts that are served in the order of their
+ * posts.
  *
- * The ring tells when clients come (a multishot poll of the listening socket); accept4() takes them,
- * one for each posted accept and not one more. A multishot accept was the other choice. It costs the
- * same (its connections come without their address, which is one more call), but it takes every
- * client there is: those without a posted accept would have to queue here, and a listener that is
- * slow to post would hold descriptors where the kernel's backlog holds nothing.
+ * The ring tells when clients come (a multishot poll of the listening socket); accept4() takes
+ * them, one for each posted accept and not one more. A multishot accept was the other choice. It
+ * costs the same (its connections come without their address, which is one more call), but it takes
+ * every client there is: those without a posted accept would have to queue here, and a listener
+ * that is slow to post would hold descriptors where the kernel's backlog holds nothing.
  *
  * The poll tells of arrivals, not of a state. `ready` remembers that clients may queue until
  * accept4() finds none, and what is left over at the end of a turn is gone on with in the next.
@@ -80,7 +81,8 @@ static struct accept_part *accept_part_of(const struct engine_accept *accept) {
     return (struct accept_part *)(uintptr_t)accept->opaque;
 }
 
-/* -- addresses ------------------------------------------------------------------------------------ */
+/* -- addresses ------------------------------------------------------------------------------------
+ */
 
 union system_address {
     struct sockaddr any;
@@ -128,7 +130,8 @@ static struct berth_address local_address(int fd) {
     return address_from_system(&address);
 }
 
-/* -- listeners ------------------------------------------------------------------------------------ */
+/* -- listeners ------------------------------------------------------------------------------------
+ */
 
 /* The reasons an operator meets, in the words that every system's engine uses. */
 static bool listen_error(struct error *error, int code) {
@@ -188,7 +191,8 @@ static bool bind_patiently(int fd, const struct berth_address *address) {
 
 /* The first socket is bound without SO_REUSEPORT: it fails when anybody has the port, even another
  * host of the same user that would share it. Only then do the others join it. */
-static bool bind_all(struct engine_listener *listener, const struct engine_listen_options *options) {
+static bool bind_all(struct engine_listener *listener,
+                     const struct engine_listen_options *options) {
     struct berth_address address = options->address;
     for (unsigned i = 0; i < options->acceptors; i++) {
         int fd = open_socket(options);
@@ -257,7 +261,8 @@ void engine_listener_close(struct engine_listener *listener) {
     alloc_free(listener);
 }
 
-/* -- acceptors ------------------------------------------------------------------------------------ */
+/* -- acceptors ------------------------------------------------------------------------------------
+ */
 
 static void make_due(struct engine_acceptor *acceptor) {
     acceptor->due = true;
@@ -330,7 +335,8 @@ void uring_accept_ready(struct engine_acceptor *acceptor, uint32_t flags) {
     }
 }
 
-/* -- completing an accept ------------------------------------------------------------------------- */
+/* -- completing an accept -------------------------------------------------------------------------
+ */
 
 /* From here on the acceptor is not touched for this accept, and may be destroyed. */
 static void leave(struct engine_accept *accept) {
@@ -366,7 +372,8 @@ static void lose_client(struct engine_accept *accept) {
     make_due(part->acceptor);
 }
 
-/* -- the first data ------------------------------------------------------------------------------- */
+/* -- the first data -------------------------------------------------------------------------------
+ */
 
 void uring_first_data_arm(struct engine_accept *accept) {
     struct accept_part *part = accept_part_of(accept);
@@ -433,7 +440,8 @@ void uring_first_data_completed(struct engine_accept *accept, int32_t result, ui
     }
 }
 
-/* -- accepting ------------------------------------------------------------------------------------ */
+/* -- accepting ------------------------------------------------------------------------------------
+ */
 
 static void take_client(struct engine_acceptor *acceptor, int fd,
                         const union system_address *remote) {

@@ -1,8 +1,8 @@
 /* engine_uring_receive.c: multishot receives out of one ring of provided buffers a port.
  *
  * Idle connections own no memory: the kernel picks a buffer when bytes come. The ring starts small,
- * so that its buffers stay in the cache (64 of 16 KiB: one mebibyte), and doubles when receives find
- * it empty (ENOBUFS). Those that did go on in the order they came, as buffers come back.
+ * so that its buffers stay in the cache (64 of 16 KiB: one mebibyte), and doubles when receives
+ * find it empty (ENOBUFS). Those that did go on in the order they came, as buffers come back.
  *
  * A slot is filled again right after its delivery: the source hands out the buffer that was given
  * back last, which is the one the callback has just let go. */
@@ -15,15 +15,16 @@
 #include "base/error.h"
 #include "engine/engine_uring.h"
 
-/* -- the ring of buffers -------------------------------------------------------------------------- */
+/* -- the ring of buffers --------------------------------------------------------------------------
+ */
 
 static size_t ring_bytes(const struct engine_port *port) {
     return port->buffer_entries * sizeof(struct io_uring_buf);
 }
 
 static bool register_ring(struct engine_port *port, struct error *error) {
-    void *memory = mmap(NULL, ring_bytes(port), PROT_READ | PROT_WRITE,
-                        MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+    void *memory =
+        mmap(NULL, ring_bytes(port), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (memory == MAP_FAILED) {
         return error_set(error, "a ring of buffers: %s", strerror(errno));
     }
@@ -118,7 +119,8 @@ void uring_buffer_unused(struct engine_port *port, uint32_t flags) {
     }
 }
 
-/* -- receives ------------------------------------------------------------------------------------- */
+/* -- receives -------------------------------------------------------------------------------------
+ */
 
 static void arm(struct engine_port *port, struct engine_receive *receive) {
     struct op_part *part = part_of(&receive->op);
@@ -211,7 +213,8 @@ void uring_receive_completed(struct engine_port *port, struct engine_receive *re
     }
 }
 
-/* -- what waits for a buffer ----------------------------------------------------------------------- */
+/* -- what waits for a buffer
+ * ----------------------------------------------------------------------- */
 
 void uring_starve(struct engine_port *port, struct engine_op *op) {
     list_append(&port->hungry, op);

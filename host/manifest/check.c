@@ -61,7 +61,8 @@ void check_pointer(char *pointer, const char *parent, const char *token) {
     pointer[length] = '\0';
 }
 
-/* -- kinds of values ------------------------------------------------------------------------------ */
+/* -- kinds of values ------------------------------------------------------------------------------
+ */
 
 static void read_whole(struct checker *checker, struct checked value, const struct field *field,
                        void *target) {
@@ -119,8 +120,7 @@ static void read_choice(struct checker *checker, struct checked value, const str
     }
     const char *nearest = manifest_nearest(word, field->choices, field->choice_count);
     check_error(checker, value.pointer, "expected %s, found \"%.64s\"%s%s%s", choices, word,
-                nearest ? " (did you mean \"" : "", nearest ? nearest : "",
-                nearest ? "\"?)" : "");
+                nearest ? " (did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?)" : "");
 }
 
 static void read_text(struct checker *checker, struct checked value, void *target) {
@@ -161,7 +161,8 @@ static void read_field(struct checker *checker, struct checked value, const stru
     }
 }
 
-/* -- objects ------------------------------------------------------------------------------------- */
+/* -- objects -------------------------------------------------------------------------------------
+ */
 
 static const struct field *find_field(const struct field *fields, size_t count, const char *key) {
     for (size_t i = 0; i < count; i++) {

@@ -20,7 +20,8 @@ static const char *const log_formats[] = {"text", "json"};
 static const char *const accept_whens[] = {"connect", "data"};
 static const char *const receives[] = {"zero-byte", "buffered"};
 
-/* -- names --------------------------------------------------------------------------------------- */
+/* -- names ---------------------------------------------------------------------------------------
+ */
 
 static const char letters_digits[] =
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
@@ -62,7 +63,8 @@ static void read_plugin(struct checker *checker, struct checked value, void *tar
     listener->plugin = check_copy(checker, id);
 }
 
-/* -- host ---------------------------------------------------------------------------------------- */
+/* -- host ----------------------------------------------------------------------------------------
+ */
 
 static void read_workers(struct checker *checker, struct checked value, void *target) {
     struct manifest *manifest = target;
@@ -125,7 +127,8 @@ bool fields_set_defaults(struct manifest *manifest) {
     return manifest->host.name && manifest->host.plugins;
 }
 
-/* -- listeners ----------------------------------------------------------------------------------- */
+/* -- listeners -----------------------------------------------------------------------------------
+ */
 
 static void read_one_address(struct checker *checker, struct checked value,
                              struct manifest_listener *listener) {
@@ -294,7 +297,8 @@ void fields_free_listener(struct manifest_listener *one) {
     alloc_free(one->config_json);
 }
 
-/* -- the document --------------------------------------------------------------------------------- */
+/* -- the document ---------------------------------------------------------------------------------
+ */
 
 static void read_version(struct checker *checker, struct checked value, void *target) {
     (void)target;
@@ -307,8 +311,7 @@ static void read_version(struct checker *checker, struct checked value, void *ta
 static void read_schema(struct checker *checker, struct checked value, void *target) {
     (void)target; /* for editors */
     if (!cJSON_IsString(value.item)) {
-        check_error(checker, value.pointer, "expected a string, found %s",
-                    check_found(value.item));
+        check_error(checker, value.pointer, "expected a string, found %s", check_found(value.item));
     }
 }
 
@@ -320,7 +323,8 @@ const struct field fields_document[] = {
 };
 const size_t fields_document_count = ARRAY_COUNT(fields_document);
 
-/* -- what no single value shows -------------------------------------------------------------------- */
+/* -- what no single value shows
+ * -------------------------------------------------------------------- */
 
 static void check_pool(struct checker *checker, const struct manifest_listener *one) {
     char pointer[CHECK_POINTER_MAX];
@@ -381,8 +385,7 @@ static void check_clashes(struct checker *checker, size_t listener_index) {
             const struct manifest_listener *other = &manifest->listeners[l];
             size_t end = l == listener_index ? a : other->address_count;
             for (size_t b = 0; b < end; b++) {
-                if (clash(&one->addresses[a], one->v6_only, &other->addresses[b],
-                          other->v6_only)) {
+                if (clash(&one->addresses[a], one->v6_only, &other->addresses[b], other->v6_only)) {
                     report_clash(checker, one, a, other, &other->addresses[b]);
                     l = listener_index; /* one line an address is enough */
                     break;

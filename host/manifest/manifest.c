@@ -20,8 +20,7 @@ static void skip_mark(const char **text, size_t *size) {
     }
 }
 
-static void on_syntax(void *context, struct place place, const char *pointer,
-                      const char *message) {
+static void on_syntax(void *context, struct place place, const char *pointer, const char *message) {
     errors_addf(context, place, pointer, "%s", message);
 }
 
@@ -38,8 +37,8 @@ static cJSON *build_tree(const char *text, size_t size) {
     return cJSON_ParseWithLength(text, size);
 }
 
-static struct manifest *check_tree(const cJSON *root, const struct places *places,
-                                   const char *path, struct manifest_errors *errors) {
+static struct manifest *check_tree(const cJSON *root, const struct places *places, const char *path,
+                                   struct manifest_errors *errors) {
     struct manifest *manifest = alloc_zeroed(sizeof(*manifest));
     struct checker checker = {.places = places, .errors = errors, .manifest = manifest};
     if (!manifest) {
@@ -63,7 +62,7 @@ static struct manifest *check_tree(const cJSON *root, const struct places *place
 
 static bool check_size(size_t size, struct manifest_errors *errors) {
     if (size > MANIFEST_BYTES_MAX) {
-        errors_addf(errors, beginning, "", "the file has more than %d bytes", MANIFEST_BYTES_MAX);
+        errors_addf(errors, beginning, "", "the file has more than %zu bytes", MANIFEST_BYTES_MAX);
         return false;
     }
     return true;

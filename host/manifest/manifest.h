@@ -15,7 +15,7 @@
 #include "base/log.h"
 #include "berth/address.h"
 
-#define MANIFEST_BYTES_MAX (1024 * 1024)
+#define MANIFEST_BYTES_MAX ((size_t)1024 * 1024)
 #define MANIFEST_DEPTH_MAX 64
 
 enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
@@ -64,7 +64,7 @@ struct manifest {
             uint32_t posts; /* messages waiting for one worker */
         } limits;
         struct {
-            uint32_t bytes; /* of one buffer */
+            uint32_t bytes;        /* of one buffer */
             uint32_t retained_max; /* free buffers kept by each worker */
         } buffers;
         struct {

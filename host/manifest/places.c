@@ -41,7 +41,8 @@ static bool wrong(struct reader *reader, struct place place, const char *message
     return false;
 }
 
-/* -- characters ---------------------------------------------------------------------------------- */
+/* -- characters ----------------------------------------------------------------------------------
+ */
 
 static int peek(const struct reader *reader) {
     return reader->at < reader->end ? *reader->at : -1;
@@ -51,11 +52,11 @@ static int peek(const struct reader *reader) {
 static size_t character_size(const struct reader *reader) {
     const unsigned char *at = reader->at;
     size_t left = (size_t)(reader->end - at);
-    size_t size = at[0] < 0x80                       ? 1
-                  : at[0] >= 0xc2 && at[0] <= 0xdf   ? 2
-                  : at[0] >= 0xe0 && at[0] <= 0xef   ? 3
-                  : at[0] >= 0xf0 && at[0] <= 0xf4   ? 4
-                                                     : 0;
+    size_t size = at[0] < 0x80                     ? 1
+                  : at[0] >= 0xc2 && at[0] <= 0xdf ? 2
+                  : at[0] >= 0xe0 && at[0] <= 0xef ? 3
+                  : at[0] >= 0xf0 && at[0] <= 0xf4 ? 4
+                                                   : 0;
     if (size == 0 || size > left) {
         return 0;
     }
@@ -107,7 +108,8 @@ static bool unexpected(struct reader *reader, const char *expected) {
     return wrong(reader, reader->here, message);
 }
 
-/* -- strings ------------------------------------------------------------------------------------- */
+/* -- strings -------------------------------------------------------------------------------------
+ */
 
 /* A decoded key, cut at KEY_MAX; NULL where nobody wants it. */
 struct text {
@@ -246,10 +248,10 @@ static bool read_string(struct reader *reader, struct text *text) {
     return true;
 }
 
-/* -- places -------------------------------------------------------------------------------------- */
+/* -- places --------------------------------------------------------------------------------------
+ */
 
-static struct places_entry *find(const struct places *places, const char *pointer,
-                                 size_t length) {
+static struct places_entry *find(const struct places *places, const char *pointer, size_t length) {
     struct places_entry *entry = NULL;
     HASH_FIND(hh, places->entries, pointer, length, entry);
     return entry;
@@ -301,7 +303,8 @@ static void pop(struct reader *reader, size_t before) {
     reader->pointer[before] = '\0';
 }
 
-/* -- values -------------------------------------------------------------------------------------- */
+/* -- values --------------------------------------------------------------------------------------
+ */
 
 static bool read_value(struct reader *reader);
 
@@ -447,8 +450,7 @@ static bool read_value(struct reader *reader) {
         break;
     }
     int c = peek(reader);
-    return c == '-' || (c >= '0' && c <= '9') ? read_number(reader)
-                                              : unexpected(reader, "a value");
+    return c == '-' || (c >= '0' && c <= '9') ? read_number(reader) : unexpected(reader, "a value");
 }
 
 bool places_init(struct places *places, const char *text, size_t size, size_t depth_max,

@@ -1,8 +1,9 @@
 /* places.h: where in the text each key and value stands, by JSON pointer (RFC 6901).
  *
- * cJSON keeps no positions and forgives what JSON (RFC 8259) does not: duplicate keys, text behind the
- * end, broken escapes. So the text is walked once by a strict reader of our own, which finds the
- * places and reports the first syntax error and every duplicate key; cJSON then builds the tree.
+ * cJSON keeps no positions and forgives what JSON (RFC 8259) does not: duplicate keys, text behind
+ * the end, broken escapes. So the text is walked once by a strict reader of our own, which finds
+ * the places and reports the first syntax error and every duplicate key; cJSON then builds the
+ * tree.
  *
  * Lines and columns count from 1, columns in Unicode code points; a byte-order mark has no column.
  * Owner: the caller. Threads: any. */

@@ -22,10 +22,9 @@ static bool check_prefix(const struct berth_plugin *found, struct error *error) 
                          BERTH_ABI_MINOR);
     }
     if (found->abi_minor_required > BERTH_ABI_MINOR) {
-        return error_set(error,
-                         "it requires ABI %u.%u and this host serves ABI %d.%d: use a newer host",
-                         found->abi_major, found->abi_minor_required, BERTH_ABI_MAJOR,
-                         BERTH_ABI_MINOR);
+        return error_set(
+            error, "it requires ABI %u.%u and this host serves ABI %d.%d: use a newer host",
+            found->abi_major, found->abi_minor_required, BERTH_ABI_MAJOR, BERTH_ABI_MINOR);
     }
     if (found->abi_minor_required > found->abi_minor_built) {
         return error_set(error,
@@ -33,10 +32,9 @@ static bool check_prefix(const struct berth_plugin *found, struct error *error) 
                          found->abi_minor_built, found->abi_minor_required);
     }
     if (found->struct_size < sizeof(struct berth_plugin)) {
-        return error_set(error,
-                         "its descriptor is truncated: struct_size is %u, ABI %d.0 has %zu bytes",
-                         (unsigned)found->struct_size, BERTH_ABI_MAJOR,
-                         sizeof(struct berth_plugin));
+        return error_set(
+            error, "its descriptor is truncated: struct_size is %u, ABI %d.0 has %zu bytes",
+            (unsigned)found->struct_size, BERTH_ABI_MAJOR, sizeof(struct berth_plugin));
     }
     return true;
 }

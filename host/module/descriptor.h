@@ -1,7 +1,7 @@
 /* descriptor.h: whether a plugin's descriptor can be trusted, and what of it the host uses.
  *
- * Nothing is read before what vouches for it: first the magic, then the size, then the version, then
- * the rest. Threads: any; pure. */
+ * Nothing is read before what vouches for it: first the magic, then the size, then the version,
+ * then the rest. Threads: any; pure. */
 #ifndef BERTH_HOST_MODULE_DESCRIPTOR_H
 #define BERTH_HOST_MODULE_DESCRIPTOR_H
 

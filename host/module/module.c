@@ -15,7 +15,8 @@ bool module_id_valid(const char *id) {
            strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
 }
 
-/* -- the file and its private copy ----------------------------------------------------------------- */
+/* -- the file and its private copy
+ * ----------------------------------------------------------------- */
 
 static char *join(const char *folder, const char *name) {
     char path[OS_PATH_MAX];
@@ -36,7 +37,8 @@ static bool find_file(struct module *module, const char *folder, struct error *e
     return true;
 }
 
-/* Every generation has a folder of its own, so that its name is unique however often it is loaded. */
+/* Every generation has a folder of its own, so that its name is unique however often it is loaded.
+ */
 static bool copy_file(struct module *module, struct error *error) {
     static atomic_uint generations;
     char folder[OS_PATH_MAX];
@@ -66,7 +68,8 @@ static void remove_copy(struct module *module) {
     }
 }
 
-/* -- opening ------------------------------------------------------------------------------------- */
+/* -- opening -------------------------------------------------------------------------------------
+ */
 
 static bool read_plugin(struct module *module, struct error *error) {
     module->library = os_library_open(module->copy, error);
@@ -150,7 +153,8 @@ void module_close(struct module *module) {
     alloc_free(module);
 }
 
-/* -- listing ------------------------------------------------------------------------------------- */
+/* -- listing -------------------------------------------------------------------------------------
+ */
 
 static bool add_name(void *context, const char *name) {
     struct module_list *list = context;

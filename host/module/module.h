@@ -1,9 +1,9 @@
 /* module.h: one generation of a plugin: found, copied aside, loaded, verified, and unloaded again.
  *
- * The file in the plugins folder is copied to a private, unique name and the copy is loaded, so that
- * the original can be replaced while the host runs (Windows locks a loaded DLL; on Linux a file that
- * is overwritten under a mapping is a SIGBUS). Libraries are looked for in the plugins folder alone,
- * by an id without path parts.
+ * The file in the plugins folder is copied to a private, unique name and the copy is loaded, so
+ * that the original can be replaced while the host runs (Windows locks a loaded DLL; on Linux a
+ * file that is overwritten under a mapping is a SIGBUS). Libraries are looked for in the plugins
+ * folder alone, by an id without path parts.
  *
  * Owner: whoever loaded it. Threads: all functions [control]; the descriptor and the table are
  * read-only after loading and read by every worker. */
@@ -23,7 +23,7 @@ struct os_library;
 struct server;
 
 struct module {
-    struct berth_host host;     /* this plugin's own table of services; its address leads back here */
+    struct berth_host host; /* this plugin's own table of services; its address leads back here */
     struct berth_plugin plugin; /* the descriptor: a copy, zero-filled where the plugin is older */
     struct log_subject subject; /* .plugin is the id */
     struct server *server;      /* whom its services reach; set before module_load() */
@@ -39,8 +39,8 @@ struct module {
 bool module_id_valid(const char *id);
 
 /* Finds, copies, maps and verifies the plugin, and calls nothing in it but its pure entry function.
- * `services` is the table that the plugin's own is copied from. The message names the file, what was
- * found and what is needed. */
+ * `services` is the table that the plugin's own is copied from. The message names the file, what
+ * was found and what is needed. */
 struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
                            struct error *error);
 
@@ -51,8 +51,8 @@ bool module_load(struct module *module, struct error *error);
  * stays mapped until module_close(). */
 void module_unload(struct module *module);
 
-/* module_unload(), unmaps the library, verifies that it is gone, and removes the copy. A library that
- * stays mapped is logged. NULL is legal. */
+/* module_unload(), unmaps the library, verifies that it is gone, and removes the copy. A library
+ * that stays mapped is logged. NULL is legal. */
 void module_close(struct module *module);
 
 /* Every file in the folder that looks like a plugin, in the order of the names. */

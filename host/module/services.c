@@ -70,7 +70,8 @@ static uint32_t BERTH_CALL service_address_format(const struct berth_host *host,
     return length < 0 ? 0 : (uint32_t)length < capacity ? (uint32_t)length : capacity - 1;
 }
 
-/* -- buffers ------------------------------------------------------------------------------------- */
+/* -- buffers -------------------------------------------------------------------------------------
+ */
 
 static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, uint32_t size,
                                                 struct berth_slice *slice) {
@@ -98,7 +99,8 @@ static void BERTH_CALL service_buffer_release(struct berth_buffer *buffer) {
     buffer_release(buffer);
 }
 
-/* -- connections ---------------------------------------------------------------------------------- */
+/* -- connections ----------------------------------------------------------------------------------
+ */
 
 static int32_t BERTH_CALL service_send(struct berth_conn *conn, const void *bytes, uint32_t size) {
     return connection_send(connection_of(conn), bytes, size);

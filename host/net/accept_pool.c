@@ -47,7 +47,8 @@ struct accept_pool {
 static void maintain(struct accept_pool *pool);
 static void on_accepted(struct engine_op *op, int64_t result);
 
-/* -- posting ------------------------------------------------------------------------------------- */
+/* -- posting -------------------------------------------------------------------------------------
+ */
 
 static void set_blocked(struct accept_pool *pool, bool blocked) {
     if (pool->blocked != blocked) {
@@ -106,7 +107,8 @@ static void post_up_to(struct accept_pool *pool, uint32_t target) {
     }
 }
 
-/* -- what becomes of an accepted connection ------------------------------------------------------- */
+/* -- what becomes of an accepted connection -------------------------------------------------------
+ */
 
 static void slot_drop(struct accept_slot *slot, bool reset) {
     buffer_release(slot->accept.data.owner);
@@ -151,8 +153,7 @@ static bool place(struct accept_pool *pool, struct accept_slot *slot) {
         hand_over(pool, slot);
         return true;
     case LISTENER_CLIENT_TOO_MANY:
-        atomic_fetch_add_explicit(&listener->counters.refused_per_client, 1,
-                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&listener->counters.refused_per_client, 1, memory_order_relaxed);
         slot_drop(slot, true);
         return true;
     case LISTENER_FULL:
@@ -209,7 +210,8 @@ static void on_accepted(struct engine_op *op, int64_t result) {
     worker_settle(worker);
 }
 
-/* -- watermarks, tick, silent clients ------------------------------------------------------------- */
+/* -- watermarks, tick, silent clients -------------------------------------------------------------
+ */
 
 static void finish_stop(struct accept_pool *pool) {
     struct worker *worker = pool->worker;
@@ -301,7 +303,8 @@ void accept_pools_room_made(struct worker *worker) {
     }
 }
 
-/* -- life ---------------------------------------------------------------------------------------- */
+/* -- life ----------------------------------------------------------------------------------------
+ */
 
 struct accept_pool *accept_pool_create(struct worker *worker, struct listener *listener,
                                        struct engine_listener *socket, unsigned index,
@@ -314,8 +317,7 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
     pool->worker = worker;
     pool->listener = listener;
     pool->tick.fire = on_tick;
-    pool->acceptor =
-        engine_acceptor_create(worker->port, socket, index, on_starved, pool, error);
+    pool->acceptor = engine_acceptor_create(worker->port, socket, index, on_starved, pool, error);
     if (!pool->acceptor) {
         alloc_free(pool);
         return NULL;

@@ -6,8 +6,8 @@
  *   - `initial` accepts are posted at the start, and again whenever fewer than `low` are left;
  *   - clients that queue while none is free (FD_ACCEPT) bring more, up to `high`;
  *   - on a tick of one second, accepts that failed are posted again, and clients that have been
- *     connected for first_data_timeout_ms without a word are cut (SO_CONNECT_TIME). That is the cure
- *     of accept-on-data's weakness (L. Holgate, "AcceptEx and accept on data"; Apache httpd's
+ *     connected for first_data_timeout_ms without a word are cut (SO_CONNECT_TIME). That is the
+ * cure of accept-on-data's weakness (L. Holgate, "AcceptEx and accept on data"; Apache httpd's
  *     AcceptFilter data), which lets silent clients take all the accepts there are;
  *   - a connection for which a limit leaves no room is held, unseen by the plugin, until there is,
  *     and no more accepts are posted meanwhile: others wait in the backlog.

@@ -5,7 +5,8 @@
  * owner empties when it runs dry. Neither path takes a lock.
  *
  * Owner: whoever holds a reference. Threads: a pool belongs to the thread that created it; acquire
- * and release may be called from any. A pool that is closed lives on until its last buffer is back. */
+ * and release may be called from any. A pool that is closed lives on until its last buffer is back.
+ */
 #ifndef BERTH_HOST_NET_BUFFER_H
 #define BERTH_HOST_NET_BUFFER_H
 

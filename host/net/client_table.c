@@ -49,8 +49,7 @@ static struct client_entry *entry_find(const struct client_table *table,
     return entry;
 }
 
-static struct client_entry *entry_create(struct client_table *table,
-                                         const struct client_key *key) {
+static struct client_entry *entry_create(struct client_table *table, const struct client_key *key) {
     struct client_entry *entry = alloc_zeroed(sizeof(*entry));
     if (!entry) {
         return NULL;

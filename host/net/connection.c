@@ -30,7 +30,8 @@ static void on_deadline(struct timer *timer) {
     connection_end(connection, BERTH_CLOSED_TIMEOUT, true);
 }
 
-/* -- the beginning ------------------------------------------------------------------------------ */
+/* -- the beginning ------------------------------------------------------------------------------
+ */
 
 static struct connection *create(struct worker *worker, struct listener *listener,
                                  const struct engine_accept *accept) {
@@ -106,7 +107,8 @@ void connection_adopt(struct worker *worker, struct listener *listener,
     worker_settle(worker);
 }
 
-/* -- the end ------------------------------------------------------------------------------------ */
+/* -- the end ------------------------------------------------------------------------------------
+ */
 
 void connection_end(struct connection *connection, uint32_t reason, bool reset) {
     if (connection_is_ending(connection)) {
@@ -127,8 +129,8 @@ void connection_close(struct connection *connection) {
     }
     move(connection, CONNECTION_DRAINING);
     if (connection->reason == 0) {
-        connection->reason = connection->peer_finished ? BERTH_CLOSED_BY_PEER
-                                                       : BERTH_CLOSED_BY_PLUGIN;
+        connection->reason =
+            connection->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN;
     }
     connection->redeliver = false;
     buffer_release(connection->pending.buffer);
@@ -189,7 +191,8 @@ static void finish(struct connection *connection) {
     listener_release(listener, &remote);
 }
 
-/* -- settling ----------------------------------------------------------------------------------- */
+/* -- settling -----------------------------------------------------------------------------------
+ */
 
 /* The queue is empty: a FIN that was waiting for that goes out, and an ending that was too. */
 static void send_fin(struct connection *connection) {

@@ -1,8 +1,8 @@
 /* connection.h: one connection, from the accept to `closed`.
  *
  * connection.c moves it through its states, connection_receive.c brings bytes to the plugin,
- * connection_send.c takes bytes from it. The functions that plugins call by way of the services only
- * note what is wanted; connection_settle() carries it out (see worker.h).
+ * connection_send.c takes bytes from it. The functions that plugins call by way of the services
+ * only note what is wanted; connection_settle() carries it out (see worker.h).
  *
  * Owner: itself; it ends with its last operation. Threads: its worker's only. */
 #ifndef BERTH_HOST_NET_CONNECTION_H
@@ -52,8 +52,8 @@ struct connection {
     bool receive_stopping : 1;
     bool send_pending : 1;
     bool send_cancelling : 1;
-    bool redeliver : 1;       /* what is pending may go to the plugin again */
-    bool peer_finished : 1;   /* its FIN, or a reset, has come */
+    bool redeliver : 1;     /* what is pending may go to the plugin again */
+    bool peer_finished : 1; /* its FIN, or a reset, has come */
     bool told_peer_closed : 1;
     bool fin_wanted : 1; /* shutdown_send(): a FIN after the queue */
     bool fin_sent : 1;
@@ -61,7 +61,8 @@ struct connection {
 };
 
 /* Takes over an accepted socket and its first data on this worker, tells the plugin and starts to
- * receive. The listener has admitted it. What goes wrong is counted, logged, and closes the socket. */
+ * receive. The listener has admitted it. What goes wrong is counted, logged, and closes the socket.
+ */
 void connection_adopt(struct worker *worker, struct listener *listener,
                       struct engine_accept *accept, uint32_t first_data_size);
 
@@ -91,7 +92,8 @@ void connection_resume(struct connection *connection);
 int32_t connection_want_at_least(struct connection *connection, uint32_t size);
 void connection_info(const struct connection *connection, struct berth_conn_info *info);
 
-/* -- between the three files -------------------------------------------------------------------- */
+/* -- between the three files --------------------------------------------------------------------
+ */
 
 /* connection_receive.c */
 void connection_received(struct engine_op *op, int64_t result);

@@ -1,9 +1,10 @@
 /* Bytes on their way to the plugin.
  *
  * A plugin sees what arrived and says how much of it is consumed. In the good case that is all of
- * it, and the buffer that the kernel wrote into is what the plugin saw: no byte is copied. A rest is
- * kept as `pending` and comes again in front of the next arrival, in one piece, which costs a copy:
- * of the arrival into the room behind the rest where it fits, else of both into a larger buffer.
+ * it, and the buffer that the kernel wrote into is what the plugin saw: no byte is copied. A rest
+ * is kept as `pending` and comes again in front of the next arrival, in one piece, which costs a
+ * copy: of the arrival into the room behind the rest where it fits, else of both into a larger
+ * buffer.
  *
  * While a connection is held, bytes that were already under way are kept in the same place. */
 #include <stddef.h>

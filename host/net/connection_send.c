@@ -11,8 +11,8 @@
  * of its own accord would fill the memory otherwise. */
 enum { HARD_CAP_FACTOR = 4 };
 
-/* Whether more may be queued. What is refused is a send to a queue that is past the cap already, not
- * one that passes it: an answer may be as long as it must. */
+/* Whether more may be queued. What is refused is a send to a queue that is past the cap already,
+ * not one that passes it: an answer may be as long as it must. */
 static int32_t check_send(struct connection *connection) {
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;

@@ -11,8 +11,8 @@ static const unsigned allowed[CONNECTION_STATE_COUNT] = {
 };
 
 static const char *const names[CONNECTION_STATE_COUNT] = {
-    [CONNECTION_ACCEPTED] = "accepted",     [CONNECTION_OPEN] = "open",
-    [CONNECTION_DRAINING] = "draining",     [CONNECTION_CANCELLING] = "cancelling",
+    [CONNECTION_ACCEPTED] = "accepted", [CONNECTION_OPEN] = "open",
+    [CONNECTION_DRAINING] = "draining", [CONNECTION_CANCELLING] = "cancelling",
     [CONNECTION_CLOSED] = "closed",
 };
 

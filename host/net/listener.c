@@ -16,8 +16,7 @@ static bool open_plugin(struct listener *listener, struct error *error) {
     if (plugin->listener_open) {
         char message[ERROR_MESSAGE_MAX / 2] = "";
         struct berth_error why = {sizeof(why), sizeof(message), message};
-        int32_t status =
-            plugin->listener_open(&listener->public, &listener->public.state, &why);
+        int32_t status = plugin->listener_open(&listener->public, &listener->public.state, &why);
         if (status != BERTH_OK) {
             message[sizeof(message) - 1] = '\0';
             return error_set(error, "plugin \"%s\" refused to open: %s (status %d)", plugin->id,
@@ -94,8 +93,8 @@ struct create_pool {
 
 static void create_pool_here(struct worker *worker, void *argument) {
     struct create_pool *create = argument;
-    struct accept_pool *pool = accept_pool_create(
-        worker, create->listener, create->address->socket, create->index, create->error);
+    struct accept_pool *pool = accept_pool_create(worker, create->listener, create->address->socket,
+                                                  create->index, create->error);
     create->address->pools[create->index] = pool;
     create->created = pool != NULL;
 }
@@ -196,7 +195,8 @@ struct berth_address listener_address(const struct listener *listener, size_t in
     return engine_listener_address(listener->addresses[index].socket);
 }
 
-/* -- room under the limits ------------------------------------------------------------------------ */
+/* -- room under the limits ------------------------------------------------------------------------
+ */
 
 /* Counts one more where fewer than `max` are counted. */
 static bool count_up(atomic_uint *count, uint32_t max) {

@@ -2,7 +2,8 @@
  *
  * Life: create (asks the plugin, binds) -> start (accepts) -> stop_accepting -> its connections end
  * or are cut -> destroy (tells the plugin). Owner: the verb that runs the host. Threads: [control],
- * unless a function says otherwise; options and the public part are read-only once it is created. */
+ * unless a function says otherwise; options and the public part are read-only once it is created.
+ */
 #ifndef BERTH_HOST_NET_LISTENER_H
 #define BERTH_HOST_NET_LISTENER_H
 
@@ -102,8 +103,7 @@ enum listener_verdict {
 };
 
 /* Asks for room for one connection more. [any] */
-enum listener_verdict listener_admit(struct listener *listener,
-                                     const struct berth_address *remote);
+enum listener_verdict listener_admit(struct listener *listener, const struct berth_address *remote);
 void listener_release(struct listener *listener, const struct berth_address *remote); /* [any] */
 
 /* Whether listener_admit() could say yes now. [any] */

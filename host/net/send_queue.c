@@ -134,6 +134,7 @@ void send_queue_consume(struct send_queue *queue, struct send_nodes *nodes, uint
     queue->bytes -= bytes;
     while (bytes > 0) {
         struct send_node *node = queue->first;
+        ASSERT(node);
         if (bytes < node->slice.size) {
             node->slice.bytes += bytes;
             node->slice.size -= (uint32_t)bytes;

@@ -30,7 +30,7 @@ struct server_options {
 struct server {
     struct server_options options;
     struct engine *engine;
-    struct worker *workers; /* options.workers of them, and the acceptor behind them if any */
+    struct worker *workers;  /* options.workers of them, and the acceptor behind them if any */
     struct worker *acceptor; /* NULL when the workers accept for themselves */
     unsigned started;        /* threads that run */
     atomic_uint connections; /* of all listeners, accepted and not yet closed */

@@ -116,8 +116,8 @@ static void fire_due(struct timers *timers) {
     }
 }
 
-/* Ticks until the first slot in use on the lowest level that has one, which is when something has to
- * be done: fire, or come down. */
+/* Ticks until the first slot in use on the lowest level that has one, which is when something has
+ * to be done: fire, or come down. */
 static uint64_t ticks_to_next(const struct timers *timers) {
     for (unsigned level = 0; level < TIMERS_LEVELS; level++) {
         unsigned here = digit(timers->now, level);

@@ -14,11 +14,11 @@
 #include "net/server.h"
 
 enum {
-    SEND_NODES_FREE_MAX = 4096,  /* nodes of send queues kept for the next sends */
-    RECEIVE_BUFFERS = 64,        /* stays hot in the cache: about a mebibyte */
-    RECEIVE_BUFFERS_MAX = 1024,  /* what it may grow to under load */
-    SETTLE_ROUNDS_MAX = 16,      /* callbacks that keep each other busy leave room for others */
-    SLOT_BITS = 24,              /* connections of a worker, as a power of two */
+    SEND_NODES_FREE_MAX = 4096, /* nodes of send queues kept for the next sends */
+    RECEIVE_BUFFERS = 64,       /* stays hot in the cache: about a mebibyte */
+    RECEIVE_BUFFERS_MAX = 1024, /* what it may grow to under load */
+    SETTLE_ROUNDS_MAX = 16,     /* callbacks that keep each other busy leave room for others */
+    SLOT_BITS = 24,             /* connections of a worker, as a power of two */
     GENERATION_BITS = 32,
 };
 
@@ -35,7 +35,8 @@ unsigned worker_of_id(uint64_t id) {
     return (unsigned)(id >> (SLOT_BITS + GENERATION_BITS));
 }
 
-/* -- the table of connections -------------------------------------------------------------------- */
+/* -- the table of connections --------------------------------------------------------------------
+ */
 
 static bool table_grow(struct worker *worker) {
     uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
@@ -84,7 +85,8 @@ static struct connection *find(const struct worker *worker, uint64_t id) {
     return connection && connection->public.id == id ? connection : NULL;
 }
 
-/* -- settling ----------------------------------------------------------------------------------- */
+/* -- settling -----------------------------------------------------------------------------------
+ */
 
 void worker_unsettle(struct worker *worker, struct connection *connection) {
     if (connection->unsettled) {
@@ -114,7 +116,8 @@ void worker_settle(struct worker *worker) {
     }
 }
 
-/* -- the thread ---------------------------------------------------------------------------------- */
+/* -- the thread ----------------------------------------------------------------------------------
+ */
 
 static bool take_buffer(void *context, struct engine_buffer *taken) {
     struct berth_buffer *buffer = buffer_take(context);
@@ -177,8 +180,7 @@ static void worker_fini(struct worker *worker) {
 
 static void worker_run(struct worker *worker) {
     while (!worker->stopping || engine_port_pending(worker->port) > 0) {
-        int timeout_ms =
-            worker->unsettled_first ? 0 : timers_next_ms(&worker->timers, os_now_ms());
+        int timeout_ms = worker->unsettled_first ? 0 : timers_next_ms(&worker->timers, os_now_ms());
         engine_port_run(worker->port, timeout_ms);
         timers_run(&worker->timers, os_now_ms());
         worker_settle(worker);
@@ -232,7 +234,8 @@ void worker_stop(struct worker *worker) {
     os_thread_join(&worker->thread);
 }
 
-/* -- messages from elsewhere --------------------------------------------------------------------- */
+/* -- messages from elsewhere ---------------------------------------------------------------------
+ */
 
 struct call {
     struct engine_op op;

@@ -1,8 +1,8 @@
 /* worker.h: an I/O thread: its completion port, its buffers, its timers, its connections.
  *
- * A connection lives its whole life on one worker, so its callbacks never overlap and its state needs
- * no lock. The acceptor thread, where the engine wants one, is a worker too: one that owns accept
- * pools and no connections.
+ * A connection lives its whole life on one worker, so its callbacks never overlap and its state
+ * needs no lock. The acceptor thread, where the engine wants one, is a worker too: one that owns
+ * accept pools and no connections.
  *
  * What a callback does to connections (send, close, pause, …) only marks them; worker_settle() then
  * carries it out, after the callback's frame is gone and still in the same turn. So nothing of the

@@ -12,7 +12,8 @@
 #include "base/error.h"
 #include "os/os.h"
 
-/* -- reading and writing ------------------------------------------------------------------------- */
+/* -- reading and writing -------------------------------------------------------------------------
+ */
 
 static bool read_all(int fd, char *text, size_t size, size_t *length, struct error *error) {
     size_t filled = 0;
@@ -44,7 +45,8 @@ static bool write_all(int fd, const char *text, size_t size, struct error *error
     return true;
 }
 
-/* O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing to a regular file. */
+/* O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing to a regular file.
+ */
 static int open_regular(const char *path, struct stat *status, struct error *error) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, status) != 0) {
@@ -157,7 +159,8 @@ bool os_file_remove(const char *path) {
     return unlink(path) == 0;
 }
 
-/* -- folders ------------------------------------------------------------------------------------- */
+/* -- folders -------------------------------------------------------------------------------------
+ */
 
 static int no_dots(const struct dirent *entry) {
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
@@ -201,7 +204,8 @@ bool os_folder_remove(const char *path) {
     return rmdir(path) == 0;
 }
 
-/* -- paths --------------------------------------------------------------------------------------- */
+/* -- paths ---------------------------------------------------------------------------------------
+ */
 
 bool os_path_is_absolute(const char *path) {
     return path[0] == '/';
@@ -210,8 +214,7 @@ bool os_path_is_absolute(const char *path) {
 bool os_path_join(char *path, size_t size, const char *folder, const char *name) {
     bool alone = os_path_is_absolute(name) || folder[0] == '\0';
     bool slash = !alone && folder[strlen(folder) - 1] != '/';
-    int length =
-        snprintf(path, size, "%s%s%s", alone ? "" : folder, slash ? "/" : "", name);
+    int length = snprintf(path, size, "%s%s%s", alone ? "" : folder, slash ? "/" : "", name);
     return length >= 0 && (size_t)length < size;
 }
 
@@ -230,7 +233,8 @@ bool os_path_folder(char *folder, size_t size, const char *path) {
     return true;
 }
 
-/* -- libraries ----------------------------------------------------------------------------------- */
+/* -- libraries -----------------------------------------------------------------------------------
+ */
 
 struct os_library {
     void *handle;

@@ -139,7 +139,9 @@ static bool arguments_convert(int *argc, char ***argv, struct error *error) {
 /* The console belongs to the shell we were started from, which wants its code page back. */
 static UINT console_code_page_before;
 
-static void console_restore(void) { SetConsoleOutputCP(console_code_page_before); }
+static void console_restore(void) {
+    SetConsoleOutputCP(console_code_page_before);
+}
 
 bool os_start(int *argc, char ***argv, struct error *error) {
     /* No dialog "insert a disk" or "the library is missing" may hold up a server. */
@@ -152,7 +154,9 @@ bool os_start(int *argc, char ***argv, struct error *error) {
     return arguments_convert(argc, argv, error);
 }
 
-uint64_t os_process_id(void) { return GetCurrentProcessId(); }
+uint64_t os_process_id(void) {
+    return GetCurrentProcessId();
+}
 
 unsigned os_cpu_count(void) {
     DWORD_PTR mask = 0;
@@ -169,7 +173,9 @@ unsigned os_cpu_count(void) {
     return count > 0 ? count : 1;
 }
 
-const char *os_name(void) { return "windows"; }
+const char *os_name(void) {
+    return "windows";
+}
 
 bool os_executable_folder(char *path, size_t size, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
@@ -203,7 +209,9 @@ uint64_t os_now_us(void) {
     return seconds * 1000000 + rest * 1000000 / (uint64_t)per_second;
 }
 
-uint64_t os_now_ms(void) { return os_now_us() / 1000; }
+uint64_t os_now_ms(void) {
+    return os_now_us() / 1000;
+}
 
 void *os_pages_alloc(size_t size) {
     if (alloc_fails_now()) {
@@ -286,19 +294,29 @@ void os_thread_join(struct os_thread *thread) {
     thread->handle = 0;
 }
 
-uintptr_t os_thread_id(void) { return GetCurrentThreadId(); }
+uintptr_t os_thread_id(void) {
+    return GetCurrentThreadId();
+}
 
 _Static_assert(sizeof(SRWLOCK) <= sizeof(struct os_mutex), "os_mutex is too small");
 _Static_assert(sizeof(CONDITION_VARIABLE) <= sizeof(struct os_condition),
                "os_condition is too small");
 
-void os_mutex_init(struct os_mutex *mutex) { InitializeSRWLock((SRWLOCK *)mutex->room); }
+void os_mutex_init(struct os_mutex *mutex) {
+    InitializeSRWLock((SRWLOCK *)mutex->room);
+}
 
-void os_mutex_fini(struct os_mutex *mutex) { (void)mutex; /* a slim lock owns nothing */ }
+void os_mutex_fini(struct os_mutex *mutex) {
+    (void)mutex; /* a slim lock owns nothing */
+}
 
-void os_mutex_lock(struct os_mutex *mutex) { AcquireSRWLockExclusive((SRWLOCK *)mutex->room); }
+void os_mutex_lock(struct os_mutex *mutex) {
+    AcquireSRWLockExclusive((SRWLOCK *)mutex->room);
+}
 
-void os_mutex_unlock(struct os_mutex *mutex) { ReleaseSRWLockExclusive((SRWLOCK *)mutex->room); }
+void os_mutex_unlock(struct os_mutex *mutex) {
+    ReleaseSRWLockExclusive((SRWLOCK *)mutex->room);
+}
 
 void os_condition_init(struct os_condition *condition) {
     InitializeConditionVariable((CONDITION_VARIABLE *)condition->room);
@@ -377,7 +395,9 @@ void os_signals_finished(void) {
 
 /* The opaque os_library is the module itself: Windows counts its references. */
 
-const char *os_library_suffix(void) { return ".dll"; }
+const char *os_library_suffix(void) {
+    return ".dll";
+}
 
 struct os_library *os_library_open(const char *path, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];

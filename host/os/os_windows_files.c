@@ -25,7 +25,9 @@ enum {
     READ_BLOCK_BYTES = 1 << 20,
 };
 
-static bool is_separator(char c) { return c == '\\' || c == '/'; }
+static bool is_separator(char c) {
+    return c == '\\' || c == '/';
+}
 
 /* -- paths ------------------------------------------------------------------------------------- */
 

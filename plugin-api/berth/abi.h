@@ -46,7 +46,7 @@
 
 /* Whether a struct that came over the boundary is new enough to hold `member`. */
 #define BERTH_HAS(pointer, member)                                                                 \
-    ((uintptr_t)(pointer)->struct_size >= (uintptr_t)((const char *)(&(pointer)->member + 1) -     \
-                                                      (const char *)(pointer)))
+    ((uintptr_t)(pointer)->struct_size >=                                                          \
+     (uintptr_t)((const char *)(&(pointer)->member + 1) - (const char *)(pointer)))
 
 #endif

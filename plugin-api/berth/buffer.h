@@ -1,7 +1,7 @@
 /* buffer.h: the host's reference-counted buffers, and slices of them.
  *
- * All bytes that go to or come from the network lie in buffers of the host, so that the kernel never
- * sees memory of a plugin and a plugin can be unloaded at any time. A buffer has a count of
+ * All bytes that go to or come from the network lie in buffers of the host, so that the kernel
+ * never sees memory of a plugin and a plugin can be unloaded at any time. A buffer has a count of
  * references; at zero it goes back to its pool. A slice is a run of bytes inside a buffer.
  *
  * Ownership: a slice passed to a callback is borrowed until the callback returns. To keep it,

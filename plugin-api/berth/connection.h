@@ -34,8 +34,9 @@ struct berth_conn {
     uint64_t id; /* never 0, never used again while the host runs: for post() */
 };
 
-#define BERTH_CONN_FIRST_DATA UINT32_C(1) /* the accept brought bytes: `received` follows `opened` */
-#define BERTH_CONN_OUTBOUND UINT32_C(2)   /* made by connect (connect.h), not by a listener */
+#define BERTH_CONN_FIRST_DATA                                                                      \
+    UINT32_C(1)                         /* the accept brought bytes: `received` follows `opened` */
+#define BERTH_CONN_OUTBOUND UINT32_C(2) /* made by connect (connect.h), not by a listener */
 
 /* Asked for with berth_host.conn_info(). The caller sets struct_size; the host fills what fits. */
 struct berth_conn_info {
@@ -50,12 +51,12 @@ struct berth_conn_info {
 };
 
 /* Why a connection ended; passed to `closed`. */
-#define BERTH_CLOSED_BY_PLUGIN UINT32_C(1)    /* close() or abort() of the plugin */
-#define BERTH_CLOSED_BY_PEER UINT32_C(2)      /* the peer finished, and so did we */
-#define BERTH_CLOSED_RESET UINT32_C(3)        /* the peer reset it, or the network lost it */
-#define BERTH_CLOSED_TIMEOUT UINT32_C(4)      /* a deadline passed (the peer's FIN after close(), …) */
-#define BERTH_CLOSED_LIMIT UINT32_C(5)        /* a limit of the manifest was exceeded */
-#define BERTH_CLOSED_STOPPING UINT32_C(6)     /* cut because the host or the listener stops */
+#define BERTH_CLOSED_BY_PLUGIN UINT32_C(1) /* close() or abort() of the plugin */
+#define BERTH_CLOSED_BY_PEER UINT32_C(2)   /* the peer finished, and so did we */
+#define BERTH_CLOSED_RESET UINT32_C(3)     /* the peer reset it, or the network lost it */
+#define BERTH_CLOSED_TIMEOUT UINT32_C(4) /* a deadline passed (the peer's FIN after close(), …) */
+#define BERTH_CLOSED_LIMIT UINT32_C(5)   /* a limit of the manifest was exceeded */
+#define BERTH_CLOSED_STOPPING UINT32_C(6)      /* cut because the host or the listener stops */
 #define BERTH_CLOSED_OUT_OF_MEMORY UINT32_C(7) /* a resource of the system ran out */
 
 BERTH_END_DECLS

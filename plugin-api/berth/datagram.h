@@ -27,7 +27,8 @@ struct berth_datagram_host {
     uint32_t reserved;
 
     /* Sends one datagram from `local` to `remote`; consumes the reference of the slice. A datagram
-     * may be dropped, as by any network. BERTH_E_LIMIT, BERTH_E_INVALID, BERTH_E_NO_MEMORY. [any] */
+     * may be dropped, as by any network. BERTH_E_LIMIT, BERTH_E_INVALID, BERTH_E_NO_MEMORY. [any]
+     */
     int32_t(BERTH_CALL *send)(const struct berth_listener *listener,
                               const struct berth_address *local, const struct berth_address *remote,
                               const struct berth_slice *data);

@@ -43,8 +43,8 @@ struct berth_file_host {
     void(BERTH_CALL *release)(struct berth_file *file);
 
     /* Queues the pieces in order, behind all that was queued before; consumes one reference of
-     * every buffer and file, also when it fails. A file that turns out shorter than asked for closes
-     * the connection, and the log says so. Errors as berth_host.send(). [conn] */
+     * every buffer and file, also when it fails. A file that turns out shorter than asked for
+     * closes the connection, and the log says so. Errors as berth_host.send(). [conn] */
     int32_t(BERTH_CALL *send_pieces)(struct berth_conn *conn, const struct berth_piece *pieces,
                                      uint32_t count);
 };

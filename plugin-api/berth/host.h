@@ -1,8 +1,8 @@
 /* host.h: the services of the host, one table of functions.
  *
- * The table is owned by the host and valid from `load` until `unload` returns; every plugin gets its
- * own. What is in the table is served by every host of this ABI. Everything else is an extension,
- * asked for by name with query(), which answers NULL where it is not served. */
+ * The table is owned by the host and valid from `load` until `unload` returns; every plugin gets
+ * its own. What is in the table is served by every host of this ABI. Everything else is an
+ * extension, asked for by name with query(), which answers NULL where it is not served. */
 #ifndef BERTH_HOST_H
 #define BERTH_HOST_H
 
@@ -85,7 +85,8 @@ struct berth_host {
     void(BERTH_CALL *abort)(struct berth_conn *conn);
 
     /* Stops and restarts the delivery of received bytes. While paused the host buffers no more than
-     * has already arrived in it; the peer is held by TCP's window. Pausing twice is pausing once. */
+     * has already arrived in it; the peer is held by TCP's window. Pausing twice is pausing once.
+     */
     void(BERTH_CALL *receive_pause)(struct berth_conn *conn);
     void(BERTH_CALL *receive_resume)(struct berth_conn *conn);
 

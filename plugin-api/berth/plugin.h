@@ -1,11 +1,12 @@
 /* plugin.h: what a plugin exports: one function that returns its descriptor.
  *
- *     load ─► listener_open ─► opened ─► received … ─► peer_closed ─► closed ─► listener_close ─► unload
+ *     load ─► listener_open ─► opened ─► received … ─► peer_closed ─► closed ─► listener_close ─►
+ * unload
  *
  * The host calls `berth_plugin_entry_v1` right after it has loaded the library. The function is
  * pure: it returns a pointer to a static const descriptor and touches nothing. Everything that a
- * plugin sets up it sets up in `load` and `listener_open`, and keeps in the states it returns, never
- * in globals: after a restart two generations of a plugin live side by side for a while. */
+ * plugin sets up it sets up in `load` and `listener_open`, and keeps in the states it returns,
+ * never in globals: after a restart two generations of a plugin live side by side for a while. */
 #ifndef BERTH_PLUGIN_H
 #define BERTH_PLUGIN_H
 
@@ -16,7 +17,8 @@
 
 BERTH_BEGIN_DECLS
 
-#define BERTH_PLUGIN_MAGIC UINT32_C(0x48545242) /* "BRTH" in the memory of a little-endian machine */
+#define BERTH_PLUGIN_MAGIC                                                                         \
+    UINT32_C(0x48545242) /* "BRTH" in the memory of a little-endian machine */
 
 /* The plugin sends before the client does (a greeting). A listener that accepts on first data would
  * wait for ever, so the manifest checker refuses the combination. */
@@ -75,13 +77,14 @@ struct berth_plugin {
     void(BERTH_CALL *drained)(struct berth_conn *conn);
 
     /* The peer will send no more (its FIN came); bytes not consumed by then never will be. Once at
-     * the most. Sending is still possible. A plugin without this operation gets close() done for it,
-     * so that the peer still receives all that is queued; one with it must call close() some time.
-     * Optional. [conn] */
+     * the most. Sending is still possible. A plugin without this operation gets close() done for
+     * it, so that the peer still receives all that is queued; one with it must call close() some
+     * time. Optional. [conn] */
     void(BERTH_CALL *peer_closed)(struct berth_conn *conn);
 
     /* The end of every connection that was opened: once, last, never from within another callback
-     * or service. `reason` is one of BERTH_CLOSED_*. The state is freed after it. Optional. [conn] */
+     * or service. `reason` is one of BERTH_CLOSED_*. The state is freed after it. Optional. [conn]
+     */
     void(BERTH_CALL *closed)(struct berth_conn *conn, uint32_t reason);
 
     /* A client came and a limit of the manifest leaves no room: write the protocol's words for

@@ -25,7 +25,8 @@ BERTH_BEGIN_DECLS
 
 /* Words to go with a status. The host owns it and its buffer, and passes it to [control] calls; it
  * is valid until the call returns. The plugin fills it (berth_error_set) when it returns a failure:
- * what it tried, what was wrong, and what the operator can do. The host adds plugin and listener. */
+ * what it tried, what was wrong, and what the operator can do. The host adds plugin and listener.
+ */
 struct berth_error {
     uint32_t struct_size;
     uint32_t message_capacity; /* bytes at `message`, the terminator included */

@@ -15,7 +15,8 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
     return data->size; /* all of it is consumed */
 }
 
-/* Static and constant: the host reads it, and may do so in two generations of this plugin at once. */
+/* Static and constant: the host reads it, and may do so in two generations of this plugin at once.
+ */
 static const struct berth_plugin echo = {
     .magic = BERTH_PLUGIN_MAGIC,
     .struct_size = sizeof(struct berth_plugin),

@@ -1,9 +1,9 @@
 /* packet-echo: echoes whole packets. A packet begins with one byte that is its length and counts
  * itself, so a packet has 1 to 255 bytes; a length of 0 closes the connection.
  *
- * TCP has no packets: one may come byte by byte, or many in one piece. The plugin only looks at what
- * is there, takes the whole packets from the front, and leaves the rest to the host, which brings it
- * again with what follows. */
+ * TCP has no packets: one may come byte by byte, or many in one piece. The plugin only looks at
+ * what is there, takes the whole packets from the front, and leaves the rest to the host, which
+ * brings it again with what follows. */
 #include <berth/plugin.h>
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {

@@ -5,7 +5,8 @@
 const struct berth_address loopback_v4 = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 1}};
 const struct berth_address loopback_v6 = {.family = BERTH_FAMILY_IPV6, .bytes = {[15] = 1}};
 
-/* -- the world ----------------------------------------------------------------------------------- */
+/* -- the world -----------------------------------------------------------------------------------
+ */
 
 static bool buffer_take(void *context, struct engine_buffer *buffer) {
     struct world *world = context;
@@ -74,8 +75,8 @@ void world_listen(struct world *world, const struct berth_address *address, bool
         fail_msg("%s", error.message);
     }
     world->address = engine_listener_address(world->listener);
-    world->acceptor = engine_acceptor_create(world->port, world->listener, 0, count_starved, world,
-                                             &error);
+    world->acceptor =
+        engine_acceptor_create(world->port, world->listener, 0, count_starved, world, &error);
     if (!world->acceptor) {
         fail_msg("%s", error.message);
     }
@@ -94,7 +95,8 @@ void run_quietly(struct world *world) {
     }
 }
 
-/* -- accepting ------------------------------------------------------------------------------------ */
+/* -- accepting ------------------------------------------------------------------------------------
+ */
 
 void count_starved(struct engine_acceptor *acceptor, void *context) {
     struct world *world = context;
@@ -151,7 +153,8 @@ void expect_accepting(struct world *world) {
     peer_close(peer);
 }
 
-/* -- links ---------------------------------------------------------------------------------------- */
+/* -- links ----------------------------------------------------------------------------------------
+ */
 
 static void on_received(struct engine_op *op, int64_t result) {
     struct link *link = CONTAINER_OF(op, struct link, receive.op);
@@ -262,7 +265,8 @@ void expect_at_peer(struct link *link, const void *bytes, size_t size) {
     free(room);
 }
 
-/* -- bytes ---------------------------------------------------------------------------------------- */
+/* -- bytes ----------------------------------------------------------------------------------------
+ */
 
 uint8_t pattern(uint64_t at) {
     return (uint8_t)((at * UINT64_C(0x9E3779B97F4A7C15)) >> 56);

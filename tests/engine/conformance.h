@@ -28,9 +28,9 @@ enum {
     BUFFERS_AT_FIRST = 8,
     BUFFERS_MAX = 64,
     BACKLOG = 1024,
-    RUN_MS = 20,          /* one wait of the port */
-    PATIENCE_MS = 30000,  /* for what must happen; seldom needed */
-    QUIET_RUNS = 4,       /* for what must not */
+    RUN_MS = 20,         /* one wait of the port */
+    PATIENCE_MS = 30000, /* for what must happen; seldom needed */
+    QUIET_RUNS = 4,      /* for what must not */
 };
 
 struct world {
@@ -60,14 +60,14 @@ struct link {
     uint8_t *received;
     size_t received_size;
     unsigned deliveries;
-    unsigned stop_at;     /* stops the receive at this delivery; 0: never */
-    bool keep;            /* what is delivered is not given back before link_let_go() */
+    unsigned stop_at; /* stops the receive at this delivery; 0: never */
+    bool keep;        /* what is delivered is not given back before link_let_go() */
     void *kept[BUFFERS_MAX];
     unsigned kept_count;
-    unsigned ends;        /* last completions of the receive */
-    int64_t end;          /* the result of it */
+    unsigned ends; /* last completions of the receive */
+    int64_t end;   /* the result of it */
     struct engine_op send;
-    unsigned sends;       /* completions */
+    unsigned sends; /* completions */
     int64_t sent;
 };
 

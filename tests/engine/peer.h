@@ -14,7 +14,7 @@
 enum {
     PEER_PATIENCE_MS = 20000,
     PEER_FIN = 0,
-    PEER_RESET = -1, /* or any other error of the connection */
+    PEER_RESET = -1,   /* or any other error of the connection */
     PEER_NOTHING = -2, /* nothing came in time */
 };
 

@@ -1,5 +1,6 @@
 #include "peer.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -7,7 +8,6 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
-#include <errno.h>
 
 union system_address {
     struct sockaddr any;
@@ -117,9 +117,13 @@ ptrdiff_t peer_receive(struct peer peer, void *bytes, size_t size) {
     return errno == EAGAIN ? PEER_NOTHING : PEER_RESET;
 }
 
-void peer_shutdown_send(struct peer peer) { shutdown((int)peer.handle, SHUT_WR); }
+void peer_shutdown_send(struct peer peer) {
+    shutdown((int)peer.handle, SHUT_WR);
+}
 
-void peer_close(struct peer peer) { close((int)peer.handle); }
+void peer_close(struct peer peer) {
+    close((int)peer.handle);
+}
 
 void peer_reset(struct peer peer) {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};

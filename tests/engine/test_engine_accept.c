@@ -5,7 +5,8 @@
 
 enum { CROWD = 1000, CROWD_ACCEPTS = 64 };
 
-/* -- what an accept tells -------------------------------------------------------------------------- */
+/* -- what an accept tells
+ * -------------------------------------------------------------------------- */
 
 static void test_accept_on_connect_completes_with_addresses(void **state) {
     struct world *world = *state;
@@ -115,7 +116,8 @@ static void test_accept_of_a_silent_client_tells_how_long(void **state) {
     peer_close(peer);
 }
 
-/* -- order and number ------------------------------------------------------------------------------ */
+/* -- order and number
+ * ------------------------------------------------------------------------------ */
 
 static void test_accepts_take_clients_in_the_order_of_their_posts(void **state) {
     struct world *world = *state;
@@ -264,7 +266,8 @@ static void test_thousand_clients_at_once_are_all_accepted(void **state) {
     expect_accepting(world);
 }
 
-/* -- cancelling ------------------------------------------------------------------------------------ */
+/* -- cancelling
+ * ------------------------------------------------------------------------------------ */
 
 static void test_cancel_of_an_accept_without_a_client_completes_it_once(void **state) {
     struct world *world = *state;
@@ -308,7 +311,8 @@ static void test_cancel_of_an_accept_with_a_silent_client_resets_it(void **state
     assert_int_equal(accepted.completions, 1);
 }
 
-/* -- clients that are gone ------------------------------------------------------------------------- */
+/* -- clients that are gone
+ * ------------------------------------------------------------------------- */
 
 static void test_reset_in_the_backlog_does_not_stop_the_acceptor(void **state) {
     struct world *world = *state;
@@ -369,7 +373,8 @@ static void test_accept_without_resources_fails_and_a_later_one_succeeds(void **
     peer_close(peer);
 }
 
-/* -- addresses ------------------------------------------------------------------------------------- */
+/* -- addresses
+ * ------------------------------------------------------------------------------------- */
 
 static bool system_has_v6(void) {
     struct peer peer;
@@ -381,8 +386,7 @@ static bool system_has_v6(void) {
     return true;
 }
 
-static void expect_client_of(struct world *world, const struct berth_address *to,
-                             uint16_t family) {
+static void expect_client_of(struct world *world, const struct berth_address *to, uint16_t family) {
     struct accepted accepted;
     struct peer peer;
     accept_post(world, &accepted, false);

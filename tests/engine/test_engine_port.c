@@ -6,7 +6,8 @@
 
 enum { THREADS = 4, POSTS = 2000 };
 
-/* -- posts ------------------------------------------------------------------------------------------ */
+/* -- posts
+ * ------------------------------------------------------------------------------------------ */
 
 struct poster;
 
@@ -53,8 +54,7 @@ static void test_posts_of_several_threads_all_arrive_in_order(void **state) {
     struct poster posters[THREADS];
     for (int i = 0; i < THREADS; i++) {
         poster_init(&posters[i], world);
-        assert_true(
-            os_thread_start(&posters[i].thread, "poster", post_all, &posters[i], NULL));
+        assert_true(os_thread_start(&posters[i].thread, "poster", post_all, &posters[i], NULL));
     }
     for (int i = 0; i < THREADS; i++) {
         RUN_UNTIL(world, posters[i].completed == POSTS);
@@ -133,7 +133,8 @@ static void test_post_that_posts_itself_lets_the_port_return(void **state) {
     assert_int_equal(engine_port_pending(world->port), 0);
 }
 
-/* -- waits and batches ------------------------------------------------------------------------------- */
+/* -- waits and batches
+ * ------------------------------------------------------------------------------- */
 
 static void test_run_without_work_runs_nothing(void **state) {
     struct world *world = *state;
@@ -206,7 +207,8 @@ static void test_new_clients_are_accepted_beside_busy_connections(void **state) 
     }
 }
 
-/* -- many ports -------------------------------------------------------------------------------------- */
+/* -- many ports
+ * -------------------------------------------------------------------------------------- */
 
 struct other_port {
     struct world *world;
@@ -267,7 +269,8 @@ static void test_post_to_the_port_of_another_thread_runs_there(void **state) {
     os_mutex_fini(&other.mutex);
 }
 
-/* -- failures ---------------------------------------------------------------------------------------- */
+/* -- failures
+ * ---------------------------------------------------------------------------------------- */
 
 static void test_engine_without_memory_is_not_created(void **state) {
     struct error error = {0};

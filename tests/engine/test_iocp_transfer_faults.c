@@ -30,9 +30,13 @@ static void receive_in_both_modes(struct world *world, void (*inject)(void)) {
     }
 }
 
-static void inject_receive_at_once(void) { faults_at_once(FAULT_RECEIVE, 1); }
+static void inject_receive_at_once(void) {
+    faults_at_once(FAULT_RECEIVE, 1);
+}
 
-static void inject_receive_later(void) { faults_later(FAULT_RECEIVE, 1); }
+static void inject_receive_later(void) {
+    faults_later(FAULT_RECEIVE, 1);
+}
 
 static void test_receive_succeeding_at_once_delivers_everything(void **state) {
     receive_in_both_modes(*state, inject_receive_at_once);

@@ -76,11 +76,17 @@ void faults_complete(enum fault_call call, unsigned count, int code) {
     plans[call].complete_code = code;
 }
 
-void faults_at_once(enum fault_call call, unsigned count) { plans[call].at_once = count; }
+void faults_at_once(enum fault_call call, unsigned count) {
+    plans[call].at_once = count;
+}
 
-void faults_later(enum fault_call call, unsigned count) { plans[call].later = count; }
+void faults_later(enum fault_call call, unsigned count) {
+    plans[call].later = count;
+}
 
-void faults_hold(void) { holding = true; }
+void faults_hold(void) {
+    holding = true;
+}
 
 void faults_release_reversed(void) {
     holding = false;
@@ -91,11 +97,17 @@ void faults_release_reversed(void) {
     }
 }
 
-unsigned faults_held(void) { return held_count; }
+unsigned faults_held(void) {
+    return held_count;
+}
 
-unsigned faults_calls(enum fault_call call) { return plans[call].calls; }
+unsigned faults_calls(enum fault_call call) {
+    return plans[call].calls;
+}
 
-unsigned faults_injected(enum fault_call call) { return plans[call].injected; }
+unsigned faults_injected(enum fault_call call) {
+    return plans[call].injected;
+}
 
 /* Counts the call; true when it is to fail, with the code set. */
 static bool fails(enum fault_call call) {

@@ -56,7 +56,8 @@ const struct engine_traits *engine_traits(const struct engine *engine) {
     return &traits;
 }
 
-/* -- ports --------------------------------------------------------------------------------------- */
+/* -- ports ---------------------------------------------------------------------------------------
+ */
 
 struct engine_port *engine_port_create(struct engine *engine,
                                        const struct engine_port_options *options,
@@ -127,7 +128,8 @@ unsigned engine_port_pending(const struct engine_port *port) {
     return port->pending;
 }
 
-/* -- sockets ------------------------------------------------------------------------------------- */
+/* -- sockets -------------------------------------------------------------------------------------
+ */
 
 bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
     (void)port;
@@ -160,7 +162,8 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     sockets[socket.handle].recycled = true;
 }
 
-/* -- receiving ----------------------------------------------------------------------------------- */
+/* -- receiving -----------------------------------------------------------------------------------
+ */
 
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive, enum engine_receive_mode mode) {
@@ -196,7 +199,8 @@ void fake_end(int number, int64_t result) {
     receive->op.complete(&receive->op, result);
 }
 
-/* -- sending ------------------------------------------------------------------------------------- */
+/* -- sending -------------------------------------------------------------------------------------
+ */
 
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count) {
@@ -253,7 +257,8 @@ void fake_run_stopped(void) {
     }
 }
 
-/* -- listening: connections are adopted by the tests themselves ------------------------------------ */
+/* -- listening: connections are adopted by the tests themselves
+ * ------------------------------------ */
 
 struct engine_listener {
     struct berth_address address;

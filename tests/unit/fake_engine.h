@@ -30,7 +30,7 @@ void fake_reset(void); /* all sockets are open, with endless room */
 
 /* On the worker's thread: */
 void fake_arrive(struct engine_port *port, int number, const void *bytes, uint32_t size);
-void fake_end(int number, int64_t result);   /* the receive's last completion */
+void fake_end(int number, int64_t result);     /* the receive's last completion */
 void fake_sendable(int number, uint32_t room); /* a pending send may be tried again */
 void fake_run_stopped(void); /* completes what was asked to stop; the engine does it in its loop */
 

@@ -18,10 +18,11 @@
 
 enum { BUFFER_BYTES = 4096, MESSAGE_BYTES = 1000, QUEUE_BYTES = 8192 };
 
-/* -- the plugin under the connections: it writes a diary ------------------------------------------- */
+/* -- the plugin under the connections: it writes a diary
+ * ------------------------------------------- */
 
 static char diary[4096];
-static uint32_t consume_max;          /* what `received` consumes at the most */
+static uint32_t consume_max; /* what `received` consumes at the most */
 static void (*in_received)(struct berth_conn *conn, const struct berth_slice *data);
 static bool keeps_half_open; /* has a peer_closed that does not close */
 
@@ -78,14 +79,14 @@ static const struct berth_plugin diarist = {
     .closed = on_closed,
 };
 
-/* -- a server with one worker ----------------------------------------------------------------------- */
+/* -- a server with one worker
+ * ----------------------------------------------------------------------- */
 
 static struct server *server;
 static struct listener *listener;
 static const struct berth_address any_address = {.family = BERTH_FAMILY_IPV4};
 
-static void on_idle(void) {
-}
+static void on_idle(void) {}
 
 static int set_up(void **state) {
     struct server_options options = {.workers = 1,
@@ -155,7 +156,8 @@ static void echo(struct berth_conn *conn, const struct berth_slice *data) {
     assert_int_equal(connection_send_slices(connection_of(conn), data, 1), BERTH_OK);
 }
 
-/* -- the tests: each is its steps on the worker, and what must have come of them ---------------------- */
+/* -- the tests: each is its steps on the worker, and what must have come of them
+ * ---------------------- */
 
 static void steps_echo_then_fin(struct worker *worker, void *argument) {
     (void)argument;
@@ -427,8 +429,8 @@ static void steps_full_queue(struct worker *worker, void *argument) {
 static void test_connection_full_queue_pauses_reading_until_half_is_sent(void **state) {
     (void)state;
     on_worker(steps_full_queue);
-    assert_string_equal(
-        diary, "opened received:1 drained received:2 received:3 peer_closed closed:2 ");
+    assert_string_equal(diary,
+                        "opened received:1 drained received:2 received:3 peer_closed closed:2 ");
 }
 
 static void steps_hard_cap(struct worker *worker, void *argument) {

@@ -86,8 +86,8 @@ static void test_send_queue_copy_larger_than_a_buffer_is_whole(void **state) {
         large[i] = (uint8_t)(i * 31);
     }
     assert_true(send_queue_add_copy(&fixture->queue, &fixture->nodes, fixture->pool, "x", 1));
-    assert_true(send_queue_add_copy(&fixture->queue, &fixture->nodes, fixture->pool, large,
-                                    sizeof(large)));
+    assert_true(
+        send_queue_add_copy(&fixture->queue, &fixture->nodes, fixture->pool, large, sizeof(large)));
     assert_int_equal(fixture->queue.bytes, sizeof(large) + 1);
     assert_int_equal(send_queue_gather(&fixture->queue, pieces), 2);
     assert_memory_equal(pieces[0].bytes + 1, large, pieces[0].size - 1);
@@ -141,7 +141,8 @@ static void test_send_queue_empty_slice_is_released_and_not_queued(void **state)
     assert_int_equal(buffer_pool_free(fixture->pool), 1);
 }
 
-static void test_send_queue_failing_allocation_appends_nothing_and_loses_no_reference(void **state) {
+static void
+test_send_queue_failing_allocation_appends_nothing_and_loses_no_reference(void **state) {
     struct fixture *fixture = *state;
     struct berth_slice slice = slice_of(fixture, "abc");
     buffer_acquire(slice.buffer);

@@ -31,17 +31,18 @@ static int set_up(void **state) {
 static void run_until(uint64_t end_ms) {
     while (clock_ms < end_ms) {
         int next = timers_next_ms(&wheel, clock_ms);
-        uint64_t to = next < 0 || clock_ms + (uint64_t)next > end_ms ? end_ms
-                                                                    : clock_ms + (uint64_t)next;
+        uint64_t to =
+            next < 0 || clock_ms + (uint64_t)next > end_ms ? end_ms : clock_ms + (uint64_t)next;
         clock_ms = to > clock_ms ? to : clock_ms + 1;
         timers_run(&wheel, clock_ms);
     }
 }
 
 static void test_timers_each_level_fires_within_a_tick_and_never_early(void **state) {
-    static const uint64_t delays[] = {0,     1,      3,       4,        5,        255,      256,
-                                      257,   1000,   16383,   16384,    16385,    1048575,  1048576,
-                                      99999, 900000, 3600000, 67108863, 67108865, 86400000, 4294967296};
+    static const uint64_t delays[] = {0,        1,        3,         4,      5,       255,
+                                      256,      257,      1000,      16383,  16384,   16385,
+                                      1048575,  1048576,  99999,     900000, 3600000, 67108863,
+                                      67108865, 86400000, 4294967296};
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(delays); i++) {
         struct probe probe = {.timer.fire = on_fire};

@@ -1,0 +1,163 @@
+"""The house style, as far as a machine can see it. Runs once, whatever builds are under test."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+LINES_MAX = 800
+
+# Includes point one way: a folder may include those that stand behind it here.
+LAYERS = ["control", "manifest", "module", "net", "engine", "os", "base"]
+
+
+def _sources(*folders, endings=(".c", ".h")):
+    return sorted(p for f in folders for p in (TOP / f).rglob("*") if p.suffix in endings)
+
+
+SOURCES = _sources("host", "plugin-api", "plugins", "tests")
+
+
+def _relative(path):
+    return str(path.relative_to(TOP))
+
+
+def _tool(name):
+    return shutil.which(name) or pytest.fail(f"{name} is not installed")
+
+
+def test_style_sources_are_formatted():
+    result = subprocess.run([_tool("clang-format"), "--dry-run", "-Werror", *SOURCES],
+                            capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"run ./dev fmt\n{result.stderr[:4000]}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=_relative)
+def test_style_file_is_short_and_without_tabs(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= LINES_MAX, "split it by its ideas"
+    assert "\t" not in text
+
+
+def _may_know_the_system(path):
+    name = _relative(path)
+    return (
+        re.search(r"host/(os/os_|engine/(engine_(iocp|uring|epoll)|winsock))", name)
+        or name == "plugin-api/berth/abi.h"
+        or re.search(r"tests/.*(_linux|_windows|iocp|winsock)", name)
+    )
+
+
+SYSTEM_WORDS = re.compile(
+    r"#\s*(if|ifdef|ifndef|elif).*(_WIN32|__linux__|__MINGW)|"
+    r"#\s*include\s*<(windows|winsock2|unistd|pthread|sys/(socket|mman|epoll|stat)|liburing)\.?h?"
+)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in SOURCES if not _may_know_the_system(p)], ids=_relative
+)
+def test_style_only_files_of_a_system_know_it(path):
+    found = SYSTEM_WORDS.search(path.read_text(encoding="utf-8"))
+    assert not found, f"{found[0]!r} belongs into host/os or host/engine"
+
+
+@pytest.mark.parametrize("path", _sources("host"), ids=_relative)
+def test_style_includes_point_one_way(path):
+    parts = path.relative_to(TOP / "host").parts
+    allowed = LAYERS[LAYERS.index(parts[0]):] if len(parts) > 1 else LAYERS
+    if parts[0] == "manifest":
+        allowed = ["manifest", "os", "base"]
+    for folder in re.findall(r'#include "(\w+)/', path.read_text(encoding="utf-8")):
+        assert folder in [*allowed, "berth"], f"{path.name} must not include from {folder}/"
+
+
+def test_style_only_the_manifest_knows_cjson():
+    found = [p for p in _sources("host") if "cJSON" in p.read_text(encoding="utf-8")]
+    assert {p.parent.name for p in found} == {"manifest"}
+
+
+HEADERS = _sources("plugin-api", endings=(".h",))
+COMPILERS = [
+    ("gcc", "c11", "c"),
+    ("gcc", "c17", "c"),
+    ("clang", "c11", "c"),
+    ("x86_64-w64-mingw32-gcc", "c11", "c"),
+    ("g++", "c++17", "c++"),
+    ("x86_64-w64-mingw32-g++", "c++17", "c++"),
+]
+
+
+@pytest.mark.parametrize("compiler, standard, language", COMPILERS,
+                         ids=[f"{c}-{s}" for c, s, _ in COMPILERS])
+def test_style_each_header_of_the_abi_compiles_alone(compiler, standard, language, tmp_path):
+    _tool(compiler)
+    for header in HEADERS:
+        source = tmp_path / "alone.c"
+        source.write_text(f'#include "berth/{header.name}"\nint nothing;\n', encoding="ascii")
+        result = subprocess.run(
+            [compiler, f"-std={standard}", "-Wall", "-Wextra", "-Wpedantic", "-Werror",
+             "-fsyntax-only", "-x", language, f"-I{TOP / 'plugin-api'}", source],
+            capture_output=True, text=True, check=False,
+        )
+        assert result.returncode == 0, f"{header.name}: {result.stderr[:2000]}"
+
+
+def _readme_plugin():
+    text = (TOP / "README.md").read_text(encoding="utf-8")
+    return re.search(r"```c\n(#include <berth/plugin\.h>.*?)```", text, re.DOTALL)[1]
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "x86_64-w64-mingw32-gcc", "clang"])
+def test_style_plugin_of_the_readme_compiles(compiler, tmp_path):
+    source = tmp_path / "shout.c"
+    source.write_text(_readme_plugin(), encoding="ascii")
+    command = [_tool(compiler), "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror",
+               f"-I{TOP / 'plugin-api'}", source, "-o", tmp_path / "shout"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+WINDOWS_SOURCES = [
+    p for p in _sources("host", endings=(".c",))
+    if not re.search(r"os_linux|engine_uring", p.name) and p.parent.name != "manifest"
+]
+
+
+def test_style_clang_has_nothing_to_say_about_the_windows_build():
+    """A second opinion; the manifest is left out, since cJSON's header is the subproject's."""
+    includes = [f"-I{TOP / 'host'}", f"-I{TOP / 'plugin-api'}"]
+    uthash = TOP / "subprojects" / "uthash"
+    if not uthash.is_dir():
+        pytest.skip("the Windows build's sources are not there; ./dev build windows fetches them")
+    for source in WINDOWS_SOURCES:
+        result = subprocess.run(
+            [_tool("clang"), "--target=x86_64-w64-mingw32", "-std=gnu11", "-fsyntax-only", "-Wall",
+             "-Wextra", "-Wpedantic", "-Werror", "-D_WIN32_WINNT=0x0A00",
+             "-D__USE_MINGW_ANSI_STDIO=1", *includes, f"-I{uthash}", source],
+            capture_output=True, text=True, check=False,
+        )
+        assert result.returncode == 0, result.stderr[:4000]
+
+
+def _compiled():
+    database = TOP / "build" / "linux" / "compile_commands.json"
+    if not database.is_file():
+        return []
+    commands = json.loads(database.read_text(encoding="utf-8"))
+    files = {(database.parent / c["file"]).resolve() for c in commands}
+    return sorted(f for f in files if f.is_relative_to(TOP / "host") or
+                  f.is_relative_to(TOP / "plugins"))
+
+
+@pytest.mark.parametrize("path", _compiled(), ids=_relative)
+def test_style_clang_tidy_finds_nothing(path):
+    result = subprocess.run(
+        [_tool("clang-tidy"), "--quiet", "-p", TOP / "build" / "linux", path],
+        capture_output=True, text=True, check=False, cwd=TOP,
+    )
+    assert result.returncode == 0, result.stdout[:6000]
