@@ -66,8 +66,7 @@ int64_t uring_translate(int code) {
     }
 }
 
-/* -- lists of operations -------------------------------------------------------------------------
- */
+/* -- lists of operations ----------------------------------------------------------------------- */
 
 void list_append(struct op_list *list, struct engine_op *op) {
     part_of(op)->next = NULL;
@@ -115,8 +114,7 @@ void list_remove(struct op_list *list, struct engine_op *op) {
     }
 }
 
-/* -- submissions ---------------------------------------------------------------------------------
- */
+/* -- submissions ------------------------------------------------------------------------------- */
 
 struct io_uring_sqe *uring_sqe(struct engine_port *port) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&port->ring);
@@ -149,8 +147,7 @@ void uring_defer(struct engine_port *port, struct engine_op *op, int64_t result)
     list_append(&port->deferred, op);
 }
 
-/* -- the engine ----------------------------------------------------------------------------------
- */
+/* -- the engine -------------------------------------------------------------------------------- */
 
 /* What each flag is for, from the least missed to the most. */
 static const struct {
@@ -214,8 +211,7 @@ const struct engine_traits *engine_traits(const struct engine *engine) {
     return &engine->traits;
 }
 
-/* -- ports: posts from other threads --------------------------------------------------------------
- */
+/* -- ports: posts from other threads ----------------------------------------------------------- */
 
 static void arm_wake(struct engine_port *port) {
     struct io_uring_sqe *sqe = uring_sqe(port);
@@ -257,8 +253,7 @@ static void run_posts(struct engine_port *port) {
     }
 }
 
-/* -- ports: life ----------------------------------------------------------------------------------
- */
+/* -- ports: life ------------------------------------------------------------------------------- */
 
 static bool create_ring(struct engine_port *port, struct error *error) {
     struct io_uring_params parameters = {
@@ -323,8 +318,7 @@ unsigned engine_port_pending(const struct engine_port *port) {
     return port->pending + atomic_load_explicit(&port->post_count, memory_order_relaxed);
 }
 
-/* -- ports: the loop ------------------------------------------------------------------------------
- */
+/* -- ports: the loop --------------------------------------------------------------------------- */
 
 static void run_deferred(struct engine_port *port) {
     struct op_list list = port->deferred;
@@ -410,8 +404,7 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     return port->ran;
 }
 
-/* -- sockets -------------------------------------------------------------------------------------
- */
+/* -- sockets ----------------------------------------------------------------------------------- */
 
 bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
     (void)port;
@@ -439,8 +432,7 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     engine_close(port->engine, socket, false);
 }
 
-/* -- sending -------------------------------------------------------------------------------------
- */
+/* -- sending ----------------------------------------------------------------------------------- */
 
 static ssize_t send_now(int fd, const struct engine_piece *pieces, unsigned count) {
     const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;

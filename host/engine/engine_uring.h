@@ -84,8 +84,7 @@ struct engine_port {
     bool acceptors_due; /* something happened to one of them */
 };
 
-/* -- engine_uring.c -------------------------------------------------------------------------------
- */
+/* -- engine_uring.c ---------------------------------------------------------------------------- */
 
 /* A submission entry, marked with a tagged pointer. Never NULL: a full queue is submitted first. */
 struct io_uring_sqe *uring_sqe(struct engine_port *port);

@@ -81,8 +81,7 @@ static struct accept_part *accept_part_of(const struct engine_accept *accept) {
     return (struct accept_part *)(uintptr_t)accept->opaque;
 }
 
-/* -- addresses ------------------------------------------------------------------------------------
- */
+/* -- addresses --------------------------------------------------------------------------------- */
 
 union system_address {
     struct sockaddr any;
@@ -130,8 +129,7 @@ static struct berth_address local_address(int fd) {
     return address_from_system(&address);
 }
 
-/* -- listeners ------------------------------------------------------------------------------------
- */
+/* -- listeners --------------------------------------------------------------------------------- */
 
 /* The reasons an operator meets, in the words that every system's engine uses. */
 static bool listen_error(struct error *error, int code) {
@@ -261,8 +259,7 @@ void engine_listener_close(struct engine_listener *listener) {
     alloc_free(listener);
 }
 
-/* -- acceptors ------------------------------------------------------------------------------------
- */
+/* -- acceptors --------------------------------------------------------------------------------- */
 
 static void make_due(struct engine_acceptor *acceptor) {
     acceptor->due = true;
@@ -335,8 +332,7 @@ void uring_accept_ready(struct engine_acceptor *acceptor, uint32_t flags) {
     }
 }
 
-/* -- completing an accept -------------------------------------------------------------------------
- */
+/* -- completing an accept ---------------------------------------------------------------------- */
 
 /* From here on the acceptor is not touched for this accept, and may be destroyed. */
 static void leave(struct engine_accept *accept) {
@@ -372,8 +368,7 @@ static void lose_client(struct engine_accept *accept) {
     make_due(part->acceptor);
 }
 
-/* -- the first data -------------------------------------------------------------------------------
- */
+/* -- the first data ---------------------------------------------------------------------------- */
 
 void uring_first_data_arm(struct engine_accept *accept) {
     struct accept_part *part = accept_part_of(accept);
@@ -440,8 +435,7 @@ void uring_first_data_completed(struct engine_accept *accept, int32_t result, ui
     }
 }
 
-/* -- accepting ------------------------------------------------------------------------------------
- */
+/* -- accepting --------------------------------------------------------------------------------- */
 
 static void take_client(struct engine_acceptor *acceptor, int fd,
                         const union system_address *remote) {

@@ -15,8 +15,7 @@
 #include "base/error.h"
 #include "engine/engine_uring.h"
 
-/* -- the ring of buffers --------------------------------------------------------------------------
- */
+/* -- the ring of buffers ----------------------------------------------------------------------- */
 
 static size_t ring_bytes(const struct engine_port *port) {
     return port->buffer_entries * sizeof(struct io_uring_buf);
@@ -119,8 +118,7 @@ void uring_buffer_unused(struct engine_port *port, uint32_t flags) {
     }
 }
 
-/* -- receives -------------------------------------------------------------------------------------
- */
+/* -- receives ---------------------------------------------------------------------------------- */
 
 static void arm(struct engine_port *port, struct engine_receive *receive) {
     struct op_part *part = part_of(&receive->op);

@@ -1,6 +1,7 @@
 #include "os/os.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,14 +14,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <poll.h>
-
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
 
-/* -- the process ---------------------------------------------------------------------------------
- */
+/* -- the process ------------------------------------------------------------------------------- */
 
 static void stop_signals(sigset_t *set) {
     sigemptyset(set);
@@ -43,8 +41,9 @@ bool os_start(int *argc, char ***argv, struct error *error) {
     (void)argc;
     (void)argv; /* they are UTF-8, or whatever the user's file names are */
     stop_signals(&set);
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
-        return error_set(error, "blocking signals: %s", strerror(errno));
+    int code = pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (code != 0) {
+        return error_set(error, "blocking signals: %s", strerror(code));
     }
     signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
@@ -81,8 +80,7 @@ bool os_executable_folder(char *path, size_t size, struct error *error) {
     return true;
 }
 
-/* -- clock and memory ----------------------------------------------------------------------------
- */
+/* -- clock and memory -------------------------------------------------------------------------- */
 
 static uint64_t now(uint64_t units_a_second) {
     struct timespec time;
@@ -129,8 +127,7 @@ void os_pages_free(void *pages, size_t size) {
     }
 }
 
-/* -- threads -------------------------------------------------------------------------------------
- */
+/* -- threads ----------------------------------------------------------------------------------- */
 
 _Static_assert(sizeof(pthread_t) <= sizeof(uintptr_t), "struct os_thread holds a pthread_t");
 _Static_assert(sizeof(pthread_mutex_t) <= sizeof(struct os_mutex), "the room fits");
@@ -237,8 +234,7 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
     return pthread_cond_timedwait(condition_of(condition), mutex_of(mutex), &until) != ETIMEDOUT;
 }
 
-/* -- what asks the host to stop ------------------------------------------------------------------
- */
+/* -- what asks the host to stop ---------------------------------------------------------------- */
 
 static int signal_fd = -1;
 static int wake_fd = -1;

@@ -12,8 +12,7 @@
 #include "base/error.h"
 #include "os/os.h"
 
-/* -- reading and writing -------------------------------------------------------------------------
- */
+/* -- reading and writing ----------------------------------------------------------------------- */
 
 static bool read_all(int fd, char *text, size_t size, size_t *length, struct error *error) {
     size_t filled = 0;
@@ -159,8 +158,7 @@ bool os_file_remove(const char *path) {
     return unlink(path) == 0;
 }
 
-/* -- folders -------------------------------------------------------------------------------------
- */
+/* -- folders ----------------------------------------------------------------------------------- */
 
 static int no_dots(const struct dirent *entry) {
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
@@ -204,8 +202,7 @@ bool os_folder_remove(const char *path) {
     return rmdir(path) == 0;
 }
 
-/* -- paths ---------------------------------------------------------------------------------------
- */
+/* -- paths ------------------------------------------------------------------------------------- */
 
 bool os_path_is_absolute(const char *path) {
     return path[0] == '/';
@@ -233,8 +230,7 @@ bool os_path_folder(char *folder, size_t size, const char *path) {
     return true;
 }
 
-/* -- libraries -----------------------------------------------------------------------------------
- */
+/* -- libraries --------------------------------------------------------------------------------- */
 
 struct os_library {
     void *handle;

@@ -5,8 +5,7 @@
 const struct berth_address loopback_v4 = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 1}};
 const struct berth_address loopback_v6 = {.family = BERTH_FAMILY_IPV6, .bytes = {[15] = 1}};
 
-/* -- the world -----------------------------------------------------------------------------------
- */
+/* -- the world --------------------------------------------------------------------------------- */
 
 static bool buffer_take(void *context, struct engine_buffer *buffer) {
     struct world *world = context;
@@ -95,8 +94,7 @@ void run_quietly(struct world *world) {
     }
 }
 
-/* -- accepting ------------------------------------------------------------------------------------
- */
+/* -- accepting --------------------------------------------------------------------------------- */
 
 void count_starved(struct engine_acceptor *acceptor, void *context) {
     struct world *world = context;
@@ -153,8 +151,7 @@ void expect_accepting(struct world *world) {
     peer_close(peer);
 }
 
-/* -- links ----------------------------------------------------------------------------------------
- */
+/* -- links ------------------------------------------------------------------------------------- */
 
 static void on_received(struct engine_op *op, int64_t result) {
     struct link *link = CONTAINER_OF(op, struct link, receive.op);
@@ -265,8 +262,7 @@ void expect_at_peer(struct link *link, const void *bytes, size_t size) {
     free(room);
 }
 
-/* -- bytes ----------------------------------------------------------------------------------------
- */
+/* -- bytes ------------------------------------------------------------------------------------- */
 
 uint8_t pattern(uint64_t at) {
     return (uint8_t)((at * UINT64_C(0x9E3779B97F4A7C15)) >> 56);
