@@ -13,7 +13,7 @@ TIME_LIMIT_S = 300
 
 
 def _executables(fixtures):
-    return sorted(path for path in (pathlib.Path(fixtures).parent / "tests").iterdir())
+    return sorted((pathlib.Path(fixtures).resolve().parent / "tests").iterdir())
 
 
 def pytest_generate_tests(metafunc):
