@@ -143,6 +143,9 @@ static void hold(struct accept_pool *pool, struct accept_slot *slot) {
     DL_APPEND(pool->held, slot);
     set_blocked(pool, true);
     log_debug(&pool->listener->subject, "a connection waits until a limit leaves room");
+    if (listener_has_room(pool->listener)) {
+        worker_kick(pool->worker); /* made before anybody could see that we wait */
+    }
 }
 
 /* Admits the slot's connection, or tells that there is no room. */

@@ -262,6 +262,14 @@ void expect_at_peer(struct link *link, const void *bytes, size_t size) {
     free(room);
 }
 
+void expect_reset_at_peer(struct peer peer) {
+    char byte;
+    ptrdiff_t received = peer_receive(peer, &byte, 1);
+    if (received != PEER_FIN || !peer_resets_look_like_fins()) {
+        assert_int_equal(received, PEER_RESET);
+    }
+}
+
 /* -- bytes ------------------------------------------------------------------------------------- */
 
 uint8_t pattern(uint64_t at) {

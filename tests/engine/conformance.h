@@ -116,6 +116,9 @@ void expect_received(struct link *link, const void *bytes, size_t size);
 /* The peer receives exactly these bytes; the port runs meanwhile. */
 void expect_at_peer(struct link *link, const void *bytes, size_t size);
 
+/* The peer finds that its connection was reset. */
+void expect_reset_at_peer(struct peer peer);
+
 /* Byte `at` of a stream that has no short period. */
 uint8_t pattern(uint64_t at);
 void pattern_fill(uint8_t *bytes, size_t size, uint64_t at);

@@ -45,6 +45,10 @@ void peer_shutdown_send(struct peer peer);
 void peer_close(struct peer peer);
 void peer_reset(struct peer peer); /* closes with an RST */
 
+/* True where a reset that comes while nobody receives is later read as a FIN: Wine, whose server
+ * has asked for the error by then. */
+bool peer_resets_look_like_fins(void);
+
 /* Lets this process have `count` sockets at once. False: it may not, or there is no such limit. */
 bool peer_sockets_allow(unsigned count);
 

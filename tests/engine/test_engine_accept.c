@@ -297,7 +297,6 @@ static void test_cancel_of_an_accept_without_a_client_completes_it_once(void **s
 static void test_cancel_of_an_accept_with_a_silent_client_resets_it(void **state) {
     struct world *world = *state;
     struct accepted accepted;
-    char byte;
     accept_post(world, &accepted, true);
     struct peer peer = client(world);
     RUN_UNTIL(world, engine_accept_connected_ms(&accepted.accept) >= 0);
@@ -305,7 +304,7 @@ static void test_cancel_of_an_accept_with_a_silent_client_resets_it(void **state
     engine_accept_cancel(world->acceptor, &accepted.accept);
     RUN_UNTIL(world, accepted.completions > 0);
     assert_int_equal(accepted.result, ENGINE_E_CANCELLED);
-    assert_int_equal(peer_receive(peer, &byte, 1), PEER_RESET);
+    expect_reset_at_peer(peer);
     peer_close(peer);
     expect_accepting(world);
     assert_int_equal(accepted.completions, 1);

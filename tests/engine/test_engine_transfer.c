@@ -93,7 +93,9 @@ static void reset_before(struct link *link, enum engine_receive_mode mode) {
     run_quietly(link->world);
     link_receive(link, mode);
     RUN_UNTIL(link->world, link->ends > 0);
-    assert_int_equal(link->end, ENGINE_E_RESET);
+    if (link->end != 0 || !peer_resets_look_like_fins()) {
+        assert_int_equal(link->end, ENGINE_E_RESET);
+    }
 }
 
 static void test_receive_after_a_reset_ends_with_it(void **state) {
@@ -181,6 +183,18 @@ static void test_receive_of_a_long_stream_delivers_it_in_order(void **state) {
 
 enum { WAITERS = BUFFERS_AT_FIRST + 4 };
 
+/* How many of the first links have their data; no later one has, for they wait in their order. */
+static int served(struct link *const *links) {
+    int count = 0;
+    while (count < WAITERS && links[count]->deliveries > 0) {
+        count++;
+    }
+    for (int i = count; i < WAITERS; i++) {
+        assert_int_equal(links[i]->deliveries, 0);
+    }
+    return count;
+}
+
 static void exhaust(struct world *world, enum engine_receive_mode mode) {
     struct link *links[WAITERS];
     for (int i = 0; i < WAITERS; i++) {
@@ -192,23 +206,20 @@ static void exhaust(struct world *world, enum engine_receive_mode mode) {
     for (int i = 0; i < WAITERS; i++) {
         link_receive(links[i], mode);
         assert_true(peer_send(links[i]->peer, "data", 4));
-        if (i < BUFFERS_AT_FIRST) {
-            RUN_UNTIL(world, links[i]->deliveries == 1);
-        } else {
-            run_quietly(world);
-            assert_int_equal(links[i]->deliveries, 0);
-        }
+        run_quietly(world);
     }
-    /* What is given back is for the one that waits longest. */
-    for (int i = BUFFERS_AT_FIRST; i < WAITERS; i++) {
-        link_let_go(links[i - BUFFERS_AT_FIRST]);
-        RUN_UNTIL(world, links[i]->deliveries == 1);
-        if (i + 1 < WAITERS) {
-            assert_int_equal(links[i + 1]->deliveries, 0);
-        }
+    /* How far they last depends on how many are posted ahead; what is given back is for the one
+     * that waits longest. */
+    int count = served(links);
+    assert_in_range(count, 1, BUFFERS_AT_FIRST);
+    for (int i = 0; i < count; i++) {
+        link_let_go(links[i]);
+        run_quietly(world);
+        count = served(links);
     }
     world->buffers_limit = UINT32_MAX;
     for (int i = 0; i < WAITERS; i++) {
+        RUN_UNTIL(world, links[i]->deliveries == 1);
         link_stop(links[i]);
         assert_int_equal(links[i]->received_size, 4);
         link_close(links[i]);
@@ -591,10 +602,9 @@ static void test_close_sends_a_fin(void **state) {
 static void test_close_with_reset_resets(void **state) {
     struct world *world = *state;
     struct link *link = link_open(world);
-    char byte;
     engine_close(world->engine, link->socket, true);
     link->socket = ENGINE_NO_SOCKET;
-    assert_int_equal(peer_receive(link->peer, &byte, 1), PEER_RESET);
+    expect_reset_at_peer(link->peer);
     link_close(link);
 }
 
