@@ -1,13 +1,16 @@
 /* engine_uring.h: what the files of the io_uring engine share; private to them.
  *
  * engine_uring.c          the ring, its loop, posts, sending
- * engine_uring_accept.c   listening and accepting
+ * engine_uring_listen.c   listening sockets
+ * engine_uring_accept.c   accepting
  * engine_uring_receive.c  receiving, and the ring of provided buffers */
 #ifndef BERTH_HOST_ENGINE_ENGINE_URING_H
 #define BERTH_HOST_ENGINE_ENGINE_URING_H
 
 #include <liburing.h>
+#include <netinet/in.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 
 #include "engine/engine.h"
 
@@ -104,6 +107,25 @@ void list_append(struct op_list *list, struct engine_op *op);
 void list_prepend(struct op_list *list, struct engine_op *op);
 struct engine_op *list_take(struct op_list *list);
 void list_remove(struct op_list *list, struct engine_op *op);
+
+/* -- engine_uring_listen.c --------------------------------------------------------------------- */
+
+struct engine_listener {
+    struct berth_address address;
+    bool any_address; /* clients may have come to different ones */
+    int backlog;
+    unsigned count;
+    int sockets[]; /* one an acceptor */
+};
+
+union system_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+struct berth_address uring_address(const union system_address *from);
+struct berth_address uring_local_address(int fd);
 
 /* -- engine_uring_accept.c
  * ------------------------------------------------------------------------- */

@@ -1,5 +1,4 @@
-/* engine_uring_accept.c: listening sockets, and accepts that are served in the order of their
- * posts.
+/* engine_uring_accept.c: accepts that are served in the order of their posts.
  *
  * The ring tells when clients come (a multishot poll of the listening socket); accept4() takes
  * them, one for each posted accept and not one more. A multishot accept was the other choice. It
@@ -13,35 +12,18 @@
  * An accept with data looks for it at once, as most clients speak first, and only then arms a
  * receive. A client that is gone before it spoke gives its accept back to the next one. */
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #include <utlist.h>
 
-#include "base/address.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
 #include "engine/engine_uring.h"
 #include "os/os.h"
 
-enum {
-    ACCEPTS_MAX = 64,   /* clients taken a turn, so that new ones do not starve those there are */
-    BIND_TRIES = 11,    /* a killed process's ring holds its ports for some 15 ms */
-    BIND_PAUSE_MS = 10, /* between two tries */
-};
-
-struct engine_listener {
-    struct berth_address address;
-    bool any_address; /* clients may have come to different ones */
-    int backlog;
-    unsigned count;
-    int sockets[]; /* one an acceptor */
-};
+enum { ACCEPTS_MAX = 64 }; /* clients taken a turn, so that new ones do not starve the others */
 
 struct engine_acceptor {
     struct engine_acceptor *prev; /* in port->acceptors */
@@ -79,184 +61,6 @@ _Static_assert(sizeof(struct accept_part) <= sizeof(((struct engine_accept *)0)-
 
 static struct accept_part *accept_part_of(const struct engine_accept *accept) {
     return (struct accept_part *)(uintptr_t)accept->opaque;
-}
-
-/* -- addresses --------------------------------------------------------------------------------- */
-
-union system_address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-};
-
-static struct berth_address address_from_system(const union system_address *from) {
-    struct berth_address address = {0};
-    if (from->any.sa_family == AF_INET) {
-        address.family = BERTH_FAMILY_IPV4;
-        address.port = ntohs(from->v4.sin_port);
-        memcpy(address.bytes, &from->v4.sin_addr, 4);
-    } else if (from->any.sa_family == AF_INET6) {
-        address.family = BERTH_FAMILY_IPV6;
-        address.port = ntohs(from->v6.sin6_port);
-        address.scope_id = from->v6.sin6_scope_id;
-        memcpy(address.bytes, &from->v6.sin6_addr, 16);
-        address_unmap(&address);
-    }
-    return address;
-}
-
-static socklen_t address_to_system(const struct berth_address *from, union system_address *to) {
-    memset(to, 0, sizeof(*to));
-    if (from->family == BERTH_FAMILY_IPV6) {
-        to->v6.sin6_family = AF_INET6;
-        to->v6.sin6_port = htons(from->port);
-        to->v6.sin6_scope_id = from->scope_id;
-        memcpy(&to->v6.sin6_addr, from->bytes, 16);
-        return sizeof(to->v6);
-    }
-    to->v4.sin_family = AF_INET;
-    to->v4.sin_port = htons(from->port);
-    memcpy(&to->v4.sin_addr, from->bytes, 4);
-    return sizeof(to->v4);
-}
-
-static struct berth_address local_address(int fd) {
-    union system_address address = {0};
-    socklen_t size = sizeof(address);
-    if (getsockname(fd, &address.any, &size) != 0) {
-        return (struct berth_address){0};
-    }
-    return address_from_system(&address);
-}
-
-/* -- listeners --------------------------------------------------------------------------------- */
-
-/* The reasons an operator meets, in the words that every system's engine uses. */
-static bool listen_error(struct error *error, int code) {
-    switch (code) {
-    case EADDRINUSE:
-        return error_set(error, "address in use");
-    case EACCES:
-        return error_set(error, "access denied");
-    case EADDRNOTAVAIL:
-        return error_set(error, "address not available");
-    case EAFNOSUPPORT:
-        return error_set(error, "address family not supported");
-    default:
-        return error_set(error, "%s", strerror(code));
-    }
-}
-
-static bool switch_on(int fd, int level, int name) {
-    int one = 1;
-    return setsockopt(fd, level, name, &one, sizeof(one)) == 0;
-}
-
-/* A socket that is ready to be bound, or -1. What it sets is inherited by what it accepts. */
-static int open_socket(const struct engine_listen_options *options) {
-    bool v6 = options->address.family == BERTH_FAMILY_IPV6;
-    int v6_only = options->v6_only;
-    int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -1;
-    }
-    /* SO_REUSEADDR lets a restarted host bind although connections of the last one are still in
-     * TIME_WAIT; on Linux it does not let two sockets listen. */
-    if (!switch_on(fd, SOL_SOCKET, SO_REUSEADDR) ||
-        (options->no_delay && !switch_on(fd, IPPROTO_TCP, TCP_NODELAY)) ||
-        (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) != 0)) {
-        int code = errno;
-        close(fd);
-        errno = code;
-        return -1;
-    }
-    return fd;
-}
-
-static bool bind_patiently(int fd, const struct berth_address *address) {
-    union system_address to;
-    socklen_t size = address_to_system(address, &to);
-    for (int tries = 1; bind(fd, &to.any, size) != 0; tries++) {
-        if (errno != EADDRINUSE || tries == BIND_TRIES) {
-            return false;
-        }
-        struct timespec pause = {.tv_nsec = BIND_PAUSE_MS * 1000000L};
-        nanosleep(&pause, NULL);
-        errno = EADDRINUSE;
-    }
-    return true;
-}
-
-/* The first socket is bound without SO_REUSEPORT: it fails when anybody has the port, even another
- * host of the same user that would share it. Only then do the others join it. */
-static bool bind_all(struct engine_listener *listener,
-                     const struct engine_listen_options *options) {
-    struct berth_address address = options->address;
-    for (unsigned i = 0; i < options->acceptors; i++) {
-        int fd = open_socket(options);
-        if (fd < 0) {
-            return false;
-        }
-        listener->sockets[listener->count++] = fd;
-        if (i > 0 && !switch_on(fd, SOL_SOCKET, SO_REUSEPORT)) {
-            return false;
-        }
-        if (!bind_patiently(fd, &address)) {
-            return false;
-        }
-        if (i == 0) {
-            address = local_address(fd); /* with the port that the system chose */
-            if (options->acceptors > 1 && !switch_on(fd, SOL_SOCKET, SO_REUSEPORT)) {
-                return false;
-            }
-        }
-    }
-    listener->address = address;
-    listener->any_address = address_is_any(&address);
-    return true;
-}
-
-struct engine_listener *engine_listener_open(struct engine *engine,
-                                             const struct engine_listen_options *options,
-                                             struct error *error) {
-    (void)engine;
-    ASSERT(options->acceptors > 0);
-    struct engine_listener *listener =
-        alloc_zeroed(sizeof(*listener) + options->acceptors * sizeof(listener->sockets[0]));
-    if (!listener) {
-        error_set(error, "out of memory");
-        return NULL;
-    }
-    listener->backlog = (int)options->backlog;
-    if (!bind_all(listener, options)) {
-        listen_error(error, errno);
-        engine_listener_close(listener);
-        return NULL;
-    }
-    return listener;
-}
-
-struct berth_address engine_listener_address(const struct engine_listener *listener) {
-    return listener->address;
-}
-
-bool engine_listener_start(struct engine_listener *listener, struct error *error) {
-    for (unsigned i = 0; i < listener->count; i++) {
-        if (listen(listener->sockets[i], listener->backlog) != 0) {
-            return listen_error(error, errno);
-        }
-    }
-    return true;
-}
-
-void engine_listener_close(struct engine_listener *listener) {
-    if (!listener) {
-        return;
-    }
-    for (unsigned i = 0; i < listener->count; i++) {
-        close(listener->sockets[i]);
-    }
-    alloc_free(listener);
 }
 
 /* -- acceptors --------------------------------------------------------------------------------- */
@@ -442,9 +246,9 @@ static void take_client(struct engine_acceptor *acceptor, int fd,
     struct engine_accept *accept =
         CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op);
     accept->socket.handle = fd;
-    accept->remote = address_from_system(remote);
+    accept->remote = uring_address(remote);
     accept->local =
-        acceptor->listener->any_address ? local_address(fd) : acceptor->listener->address;
+        acceptor->listener->any_address ? uring_local_address(fd) : acceptor->listener->address;
     if (accept->with_data) {
         accept_part_of(accept)->connected_at_ms = os_now_ms();
         try_first_data(accept);
