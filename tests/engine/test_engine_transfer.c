@@ -155,7 +155,7 @@ static void restart(struct link *link, enum engine_receive_mode mode) {
         if (i % 3 == 0) {
             engine_port_run(link->world->port, 0);
         }
-        assert_true(peer_send(link->peer, all + i * CHUNK, CHUNK));
+        assert_true(peer_send(link->peer, all + (size_t)i * CHUNK, CHUNK));
         if (i % 3 == 1) {
             engine_port_run(link->world->port, 0);
         }
