@@ -242,6 +242,7 @@ static void fill_pool(struct manifest_listener *one) {
     }
     if (*low == 0) {
         *low = *initial < POOL_DEFAULT ? *initial : POOL_DEFAULT;
+        *low = *low < *high ? *low : *high;
     }
 }
 

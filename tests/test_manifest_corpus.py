@@ -1,0 +1,359 @@
+"""The manifest's language, twice: what `berth check` says and what the schema says must agree.
+
+Every case is a manifest and, where it is bad, the exact lines that the checker must print. The schema
+cannot say everything (duplicate keys, clashing addresses, the order of watermarks); such cases say so.
+"""
+
+import copy
+import json
+
+import jsonschema
+import pytest
+from support.host import run_berth
+
+GOOD = {
+    "manifest": 1,
+    "listeners": {"a": {"address": "127.0.0.1:0", "plugin": "echo"}},
+}
+
+
+def changed(path, value):
+    """GOOD with a value put at a path of keys; `DROP` takes the key away."""
+    manifest = copy.deepcopy(GOOD)
+    at = manifest
+    for key in path[:-1]:
+        at = at.setdefault(key, {})
+    if value is DROP:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return manifest
+
+
+DROP = object()
+A = ("listeners", "a")
+HOST = ("host",)
+
+# path, smallest, greatest
+RANGES = [
+    ((*HOST, "drain_timeout_ms"), 0, 3600000),
+    ((*HOST, "limits", "connections"), 1, 10000000),
+    ((*HOST, "limits", "posts"), 1, 10000000),
+    ((*HOST, "buffers", "retained_max"), 0, 1000000),
+    ((*A, "accept", "backlog"), 1, 65535),
+    ((*A, "accept", "first_data_timeout_ms"), 100, 3600000),
+    ((*A, "limits", "connections"), 1, 10000000),
+    ((*A, "limits", "per_client"), 1, 10000000),
+    ((*A, "limits", "message_bytes"), 256, 16777216),
+    ((*A, "limits", "send_queue_bytes"), 4096, 1073741824),
+    ((*A, "close_timeout_ms"), 0, 3600000),
+    ((*A, "accept", "pool", "high"), 1, 10000),
+]
+
+# path, allowed words
+CHOICES = [
+    ((*HOST, "log", "level"), ["error", "warn", "info", "debug"]),
+    ((*HOST, "log", "format"), ["text", "json"]),
+    ((*A, "accept", "when"), ["connect", "data"]),
+    ((*A, "receive"), ["zero-byte", "buffered"]),
+]
+
+BOOLS = [(*A, "v6_only"), (*A, "accept", "reuse_sockets"), (*A, "no_delay")]
+
+OBJECTS = [
+    HOST, (*HOST, "limits"), (*HOST, "buffers"), (*HOST, "log"),
+    A, (*A, "accept"), (*A, "accept", "pool"), (*A, "limits"), (*A, "config"), ("listeners",),
+]
+
+GOOD_ADDRESSES = [
+    "0.0.0.0:65535", "[::]:0", "[::1]:5001", "[fe80::1%3]:80", "[1:2:3:4:5:6:7:8]:1",
+    "[::ffff:1.2.3.4]:9", ["127.0.0.1:0", "[::1]:0"], ["127.0.0.1:5001"],
+]
+
+BAD_ADDRESSES = [
+    "", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:080", "256.0.0.1:1", "1.2.3:4",
+    "localhost:80", "::1:80", "[::1]", "[::1:80", "[1::2::3]:1", "[12345::]:1", "[fe80::1%eth0]:1",
+    " 127.0.0.1:1", "127.0.0.1:1 ", "*:80", "127.0.0.1:-1",
+]
+
+
+def pointer(path):
+    return "/" + "/".join(path)
+
+
+def name_of(path):
+    return "-".join(path)
+
+
+def found(value):
+    names = {str: "a string", dict: "an object", list: "an array", type(None): "null",
+             bool: str(value).lower(), int: "a number", float: "a number"}
+    return names[type(value)]
+
+
+class Case:
+    def __init__(self, name, text, messages=(), schema_is_silent=None):
+        self.name = name
+        self.text = text if isinstance(text, bytes) else text.encode()
+        self.messages = list(messages)  # "pointer: message", or "line:column: pointer: message"
+        self.schema_is_silent = schema_is_silent
+
+
+def of(name, manifest, *messages, **more):
+    return Case(name, json.dumps(manifest, indent=2), messages, **more)
+
+
+def good_cases():
+    yield of("least", GOOD)
+    yield of("schema-key", {"$schema": "berth.schema.json", **GOOD})
+    yield Case("byte-order-mark", b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    yield of("workers-auto", changed((*HOST, "workers"), "auto"))
+    yield of("workers-64", changed((*HOST, "workers"), 64))
+    yield of("buffers-bytes", changed((*HOST, "buffers", "bytes"), 1048576))
+    yield of("name", changed((*HOST, "name"), "a" * 63))
+    yield of("plugins-folder", changed((*HOST, "plugins"), "plugins"))
+    yield of("config", changed((*A, "config"), {"any": ["thing", 1.5, None, {"deep": True}]}))
+    yield of("listener-name", changed(("listeners", "B.2_x-y"), GOOD["listeners"]["a"]))
+    yield of("whole-numbers-written-otherwise", changed((*A, "accept", "backlog"), 100.0))
+    yield of("pool", changed((*A, "accept", "pool"), {"initial": 1, "low": 2, "high": 3}))
+    yield of("pool-high-alone", changed((*A, "accept", "pool"), {"high": 8}))
+    yield of("pool-low-alone", changed((*A, "accept", "pool"), {"low": 500}))
+    deep = {}
+    for _ in range(60):
+        deep = {"d": deep}  # document, listeners, a, config, and 60 below it: 64
+    yield of("depth-64", changed((*A, "config"), deep))
+    for path, low, high in RANGES:
+        yield of(f"{name_of(path)}-least", changed(path, low))
+        yield of(f"{name_of(path)}-most", changed(path, high))
+    for path, words in CHOICES:
+        for word in words:
+            yield of(f"{path[-1]}-{word}", changed(path, word))
+    for path in BOOLS:
+        yield of(f"{path[-1]}-false", changed(path, False))
+    for index, address in enumerate(GOOD_ADDRESSES):
+        yield of(f"address-{index}", changed((*A, "address"), address))
+
+
+def bad_range_cases():
+    for path, low, high in RANGES:
+        rule = f"{pointer(path)}: expected a whole number from {low} to {high}, found "
+        name = name_of(path)
+        yield of(f"{name}-below", changed(path, low - 1), rule + str(low - 1))
+        yield of(f"{name}-above", changed(path, high + 1), rule + str(high + 1))
+        yield of(f"{name}-fraction", changed(path, low + 0.5), rule + f"{low + 0.5:.17g}")
+        for value in ("1", None, True, []):
+            yield of(f"{name}-{found(value)}", changed(path, value), rule + found(value))
+
+
+def bad_value_cases():
+    for path, words in CHOICES:
+        allowed = " or ".join(f'"{word}"' for word in words)
+        yield of(f"{path[-1]}-another", changed(path, "nonsense"),
+                 f'{pointer(path)}: expected {allowed}, found "nonsense"')
+        yield of(f"{path[-1]}-number", changed(path, 1),
+                 f"{pointer(path)}: expected {allowed}, found a number")
+        typo = words[0][:-1]
+        yield of(f"{path[-1]}-typo", changed(path, typo),
+                 f'{pointer(path)}: expected {allowed}, found "{typo}" (did you mean '
+                 f'"{words[0]}"?)')
+    for path in BOOLS:
+        yield of(f"{path[-1]}-string", changed(path, "yes"),
+                 f"{pointer(path)}: expected true or false, found a string")
+    for path in OBJECTS:
+        yield of(f"{name_of(path)}-is-array", changed(path, []),
+                 f"{pointer(path)}: expected an object, found an array")
+    for index, address in enumerate(BAD_ADDRESSES):
+        yield of(f"bad-address-{index}", changed((*A, "address"), address), f"{pointer(A)}/address: ")
+    yield of("address-number", changed((*A, "address"), 5001), f"{pointer(A)}/address: expected an "
+             'address like "127.0.0.1:5001" or "[::1]:5001", found a number')
+    yield of("address-none", changed((*A, "address"), []),
+             f"{pointer(A)}/address: expected 1 to 16 addresses, found 0")
+    yield of("address-second-bad", changed((*A, "address"), ["127.0.0.1:0", "x"]),
+             f"{pointer(A)}/address/1: ")
+    yield of("plugin-path", changed((*A, "plugin"), "../echo"), f"{pointer(A)}/plugin: expected a "
+             "plugin's id (1 to 63 of a-z, 0-9 and -; no path, no suffix), found something else")
+    yield of("plugin-suffix", changed((*A, "plugin"), "echo.so"), f"{pointer(A)}/plugin: ")
+    yield of("plugin-null", changed((*A, "plugin"), None), f"{pointer(A)}/plugin: ")
+    yield of("workers-0", changed((*HOST, "workers"), 0), "/host/workers: expected \"auto\" or a "
+             "whole number from 1 to 64, found 0")
+    yield of("workers-word", changed((*HOST, "workers"), "many"), "/host/workers: ")
+    yield of("buffers-bytes-odd", changed((*HOST, "buffers", "bytes"), 5000),
+             "/host/buffers/bytes: expected a multiple of 4096, found 5000")
+    yield of("host-name-bad", changed((*HOST, "name"), "a b"), "/host/name: expected a name ")
+    yield of("plugins-empty", changed((*HOST, "plugins"), ""),
+             "/host/plugins: expected a string that is not empty, found an empty one")
+    yield of("version-2", changed(("manifest",), 2), "/manifest: expected 1, the version of the "
+             "manifest that this host reads")
+    yield of("version-text", changed(("manifest",), "1"), "/manifest: expected 1, ")
+    yield of("schema-number", {"$schema": 1, **GOOD}, "/$schema: expected a string, found a number")
+    yield of("document-array", [GOOD], "/: expected an object, found an array")
+    yield of("no-listeners", changed(("listeners",), {}), "/listeners: expected at least one listener")
+    yield of("listener-bad-name", changed(("listeners", "a b"), GOOD["listeners"]["a"]),
+             "/listeners/a b: not a listener's name ")
+
+
+def bad_key_cases():
+    for path in OBJECTS[:4] + OBJECTS[4:8]:
+        key = "nothing_like_it"
+        yield of(f"{name_of(path)}-unknown-key", changed((*path, key), 1),
+                 f"{pointer((*path, key))}: unknown key; known here: ")
+    yield of("typo-listeners", {**GOOD, "listenrs": {}},
+             '/listenrs: unknown key (did you mean "listeners"?)')
+    yield of("typo-accept", changed((*A, "acept"), {}),
+             f'{pointer(A)}/acept: unknown key (did you mean "accept"?)')
+    yield of("typo-case", changed((*A, "Plugin"), "echo"),
+             f'{pointer(A)}/Plugin: unknown key (did you mean "plugin"?)')
+    yield of("key-with-slash", changed((*A, "a/b~c"), 1), f"{pointer(A)}/a~1b~0c: unknown key")
+    yield of("no-manifest", changed(("manifest",), DROP), '/: the key "manifest" is missing')
+    yield of("no-listeners-key", changed(("listeners",), DROP), '/: the key "listeners" is missing')
+    yield of("no-address", changed((*A, "address"), DROP), '/listeners/a: the key "address" is missing')
+    yield of("no-plugin", changed((*A, "plugin"), DROP), '/listeners/a: the key "plugin" is missing')
+    yield Case(
+        "everything-at-once",
+        '{\n  "manifest": 3,\n  "hots": {},\n  "listeners": {\n    "a": { "adress": 1, "plugin": 2 }\n'
+        "  }\n}\n",
+        [
+            "2:15: /manifest: expected 1, ",
+            '3:3: /hots: unknown key (did you mean "host"?)',
+            '5:10: /listeners/a: the key "address" is missing',
+            '5:12: /listeners/a/adress: unknown key (did you mean "address"?)',
+            "5:35: /listeners/a/plugin: expected a plugin's id ",
+        ],
+    )
+
+
+def text_of_good(old, new):
+    text = json.dumps(GOOD)
+    assert old in text
+    return text.replace(old, new)
+
+
+def bad_syntax_cases():
+    not_json = "not JSON: there is nothing to compare"
+    for name, text, message in [
+        ("empty", "", "1:1: /: the file ends where a value is expected"),
+        ("comma-last", text_of_good('"echo"}', '"echo",}'), ": a comma behind the last item"),
+        ("comment", "// hello\n" + json.dumps(GOOD), "1:1: /: expected a value; JSON has no comments"),
+        ("single-quotes", "{'manifest': 1}", "1:2: /: expected a key in double quotes; JSON's quotes"),
+        ("garbage-behind", json.dumps(GOOD) + "x", "expected nothing more behind the document"),
+        ("two-documents", "{}{}", "1:3: /: expected nothing more behind the document"),
+        ("bad-escape", text_of_good('"echo"', '"\\x"'), "/listeners/a/plugin: an unknown escape"),
+        ("short-escape", text_of_good('"echo"', '"\\u12"'), "\\u needs four hexadecimal digits"),
+        ("lone-surrogate", text_of_good('"echo"', '"\\ud800"'), "half of a surrogate pair"),
+        ("nul-escape", text_of_good('"echo"', '"a\\u0000b"'), "must not hold the character \\u0000"),
+        ("control-character", text_of_good('"echo"', '"a\nb"'), "a control character in a string"),
+        ("leading-zero", text_of_good(" 1,", " 01,"), "/manifest: a number must not begin with a zero"),
+        ("plus", text_of_good(" 1,", " +1,"), "/manifest: expected a value, found '+'"),
+        ("point-alone", text_of_good(" 1,", " 1.,"), "expected a digit behind the point"),
+        ("exponent-alone", text_of_good(" 1,", " 1e,"), "expected a digit in the exponent"),
+        ("nan", text_of_good(" 1,", " NaN,"), "/manifest: expected a value, found 'N'"),
+        ("word", text_of_good(" 1,", " tru,"), "/manifest: expected a value"),
+        ("no-colon", '{"manifest" 1}', "expected ':' behind the key"),
+        ("no-comma", '{"manifest": 1 "listeners": {}}', "expected ',' or '}'"),
+        ("unclosed", '{"manifest": 1', "the file ends where ',' or '}' is expected"),
+        ("unclosed-string", '{"manifest', "this string does not end"),
+        ("not-utf8", b'{"manifest": "\xff"}', "not UTF-8"),
+        ("overlong-utf8", b'{"manifest": "\xc0\x80"}', "not UTF-8"),
+        ("utf16", json.dumps(GOOD).encode("utf-16"), "1:1: /: expected a value, found the byte 0x"),
+        ("deep", "[" * 65 + "]" * 65, "nested deeper than 64 levels"),
+        ("very-deep", "[" * 500000, "nested deeper than 64 levels"),
+    ]:
+        yield Case(name, text, [message], schema_is_silent=not_json)
+    yield Case("over-a-mebibyte", json.dumps(GOOD) + " " * 1048576, ["1:1: /: the file "],
+               schema_is_silent="the size of the text is no part of the document")
+    deep = {}
+    for _ in range(61):
+        deep = {"d": deep}
+    yield of("depth-65", changed((*A, "config"), deep), "nested deeper than 64 levels",
+             schema_is_silent="the depth is a limit of the reader")
+
+
+def bad_together_cases():
+    twice = "JSON Schema sees one of two equal keys"
+    yield Case("key-twice", text_of_good('"plugin"', '"plugin": "x", "plugin"'),
+               ["/listeners/a/plugin: this key is here a second time: keep one of them"],
+               schema_is_silent=twice)
+    yield Case("key-twice-by-escape", text_of_good('"plugin"', '"plugin": "x", "plu\\u0067in"'),
+               ["/listeners/a/plugin: this key is here a second time: keep one of them"],
+               schema_is_silent=twice)
+    yield Case("listener-twice",
+               '{"manifest": 1, "listeners": {"a": {"address": "127.0.0.1:0", "plugin": "echo"},\n'
+               ' "a": {"address": "127.0.0.1:0", "plugin": "echo"}}}',
+               ["2:2: /listeners/a: this key is here a second time: keep one of them"],
+               schema_is_silent=twice)
+    order = "JSON Schema does not compare values"
+    pool = f"{pointer(A)}/accept/pool"
+    yield of("pool-low-above-high", changed((*A, "accept", "pool"), {"low": 9, "high": 8}),
+             f"{pool}/low: 9 is above the pool's \"high\", which is 8", schema_is_silent=order)
+    yield of("pool-initial-above-high", changed((*A, "accept", "pool"), {"initial": 9, "high": 8}),
+             f"{pool}/initial: 9 is above the pool's \"high\", which is 8", schema_is_silent=order)
+    yield of("v6-only-without-ipv6", changed((*A, "v6_only"), True),
+             f"{pointer(A)}/v6_only: true, but the listener has no IPv6 address",
+             schema_is_silent=order)
+    for name, first, second in [
+        ("same", "127.0.0.1:5001", "127.0.0.1:5001"),
+        ("any", "0.0.0.0:5001", "127.0.0.1:5001"),
+        ("dual-stack", "[::]:5001", "127.0.0.1:5001"),
+    ]:
+        manifest = changed(("listeners", "b"), {"address": second, "plugin": "echo"})
+        manifest["listeners"]["a"]["address"] = first
+        yield of(f"clash-{name}", manifest,
+                 "/listeners/b/address/0: the same address and port are taken by listener \"a\"",
+                 schema_is_silent=order)
+
+
+BAD = [
+    *bad_range_cases(), *bad_value_cases(), *bad_key_cases(), *bad_syntax_cases(),
+    *bad_together_cases(),
+]
+CASES = [*good_cases(), *BAD]
+
+# Under Wine every start costs a tenth of a second: there a part of each kind.
+ON_WINDOWS = 9
+
+
+def _refuse(pairs):
+    keys = [key for key, _ in pairs]
+    if len(keys) != len(set(keys)):
+        raise ValueError("a key is there twice")
+    return dict(pairs)
+
+
+@pytest.fixture(scope="module")
+def validator(request):
+    path = request.config.rootpath / "config" / "berth.schema.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def test_corpus_is_large_and_its_names_are_unique():
+    names = [case.name for case in CASES]
+    assert len(CASES) >= 60 and len(names) == len(set(names)), sorted(names)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_corpus_schema_agrees(case, validator):
+    if case.schema_is_silent:
+        return  # the reason stands in the case; the checker's word is tested below
+    document = json.loads(case.text.decode("utf-8-sig"), object_pairs_hook=_refuse)
+    assert validator.is_valid(document) == (not case.messages)
+
+
+@pytest.mark.parametrize("index", range(len(CASES)), ids=lambda index: CASES[index].name)
+def test_corpus_checker_says(index, system, tmp_path):
+    case = CASES[index]
+    if system.name == "linux-tsan" or (system.is_windows and index % ON_WINDOWS != 0):
+        return
+    path = tmp_path / "m.json"
+    path.write_bytes(case.text)
+    result = run_berth(system, ["check", system.path(path)], tmp_path)
+    if not case.messages:
+        assert result.code == 0 and result.output.rstrip().endswith("ok"), result
+        return
+    lines = result.errors.splitlines()
+    assert result.code == 78 and len(lines) == len(case.messages), result
+    for line, message in zip(lines, case.messages):
+        place, _, rest = line.removeprefix(f"{system.path(path)}:").partition(": ")
+        assert place.count(":") == 1 and all(part.isdigit() for part in place.split(":")), line
+        assert message in f"{place}: {rest}", result
