@@ -13,12 +13,18 @@ REFUSED = [
     ("higher-minor", ["ABI", "1.0"]),
     ("truncated", ["size"]),
     ("null-operation", ["received"]),
-    ("failing-open", ["refused to open"]),
+    ("null-entry", ["returned NULL"]),
+    ("other-id", ["somebody-else"]),
+    ("no-version", ["version"]),
+    ("unknown-flags", ["flags", "0x80000000"]),
+    ("vast-state", ["conn_state_size"]),
+    ("failing-load", ["refused to load", "the oven is cold"]),
+    ("failing-open", ["refused to open", "no reason"]),
     ("failing-open-message", ["refused to open", "/greeting"]),
 ]
 """The plugin, and what its message must speak of."""
 
-SEEN_WITHOUT_CALLING = [name for name, _ in REFUSED if not name.startswith("failing-open")]
+SEEN_WITHOUT_CALLING = [name for name, _ in REFUSED if not name.startswith("failing-")]
 
 
 @pytest.mark.parametrize("plugin, parts", REFUSED, ids=[name for name, _ in REFUSED])
@@ -104,3 +110,8 @@ def test_plugin_that_speaks_first_on_a_connect_listener_is_served(run_host, syst
     host = run_host(manifests.one("speaks-first", "connect"), plugins=system.fixtures)
     with clients.connect(host.address("speaks-first")) as sock:
         assert sock.recv(1)
+
+
+def test_plugin_of_a_later_minor_that_requires_nothing_newer_serves(run_host, system):
+    host = run_host(manifests.one("newer-minor", when="connect"), plugins=system.fixtures)
+    assert clients.is_served(host.address("newer-minor"))
