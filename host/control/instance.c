@@ -177,15 +177,21 @@ bool instance_create(struct instance *instance, struct error *error) {
     if (!instance->listeners) {
         return error_set(error, "out of memory");
     }
+    bool created = true;
     for (size_t i = 0; i < manifest->listener_count; i++) {
         const struct manifest_listener *from = &manifest->listeners[i];
         struct listener_options one = listener_options(from, find_module(instance, from->plugin));
-        instance->listeners[i] = listener_create(instance->server, &one, error);
+        struct error why = {0};
+        instance->listeners[i] = listener_create(instance->server, &one, &why);
         if (!instance->listeners[i]) {
-            return false;
+            if (!created) {
+                log_error(NULL, "%s", error->message); /* the last one is the caller's to say */
+            }
+            *error = why;
+            created = false;
         }
     }
-    return true;
+    return created;
 }
 
 bool instance_start(struct instance *instance, struct error *error) {
