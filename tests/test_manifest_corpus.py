@@ -273,6 +273,13 @@ def bad_together_cases():
     yield Case("key-twice", text_of_good('"plugin"', '"plugin": "x", "plugin"'),
                ["/listeners/a/plugin: this key is here a second time: keep one of them"],
                schema_is_silent=twice)
+    yield Case("address-twice", text_of_good('"address"', '"address": ["127.0.0.1:1"], "address"'),
+               ["/listeners/a/address: this key is here a second time: keep one of them"],
+               schema_is_silent=twice)
+    yield Case("listeners-twice", text_of_good('"listeners"', '"listeners": {"b": 1}, "listeners"'),
+               ["/listeners/b: expected an object, found a number",
+                "/listeners: this key is here a second time: keep one of them"],
+               schema_is_silent=twice)
     yield Case("key-twice-by-escape", text_of_good('"plugin"', '"plugin": "x", "plu\\u0067in"'),
                ["/listeners/a/plugin: this key is here a second time: keep one of them"],
                schema_is_silent=twice)

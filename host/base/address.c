@@ -134,74 +134,43 @@ static bool take_ipv6(struct reader *reader, struct berth_address *address) {
         address->bytes[2 * place] = (uint8_t)(groups.values[i] >> 8);
         address->bytes[2 * place + 1] = (uint8_t)groups.values[i];
     }
+    return !take(reader, '%') || take_number(reader, UINT32_MAX, &address->scope_id);
+}
+
+static bool parse(struct berth_address *address, struct reader *reader, struct error *error) {
+    uint32_t port;
+    if (take(reader, '[')) {
+        address->family = BERTH_FAMILY_IPV6;
+        if (!take_ipv6(reader, address)) {
+            return error_set(error, "not an IPv6 address in brackets");
+        }
+        if (!take(reader, ']')) {
+            return error_set(error, "not an IPv6 address: \"]\" is missing behind it");
+        }
+    } else {
+        address->family = BERTH_FAMILY_IPV4;
+        if (!take_ipv4(reader, address->bytes)) {
+            return error_set(error, "not an IPv4 address (four numbers from 0 to 255), nor an IPv6 "
+                                    "address in brackets; names are not looked up");
+        }
+    }
+    if (!take(reader, ':')) {
+        return error_set(error, "the port is missing");
+    }
+    if (!take_number(reader, UINT16_MAX, &port)) {
+        return error_set(error, "the port is not a number from 0 to 65535");
+    }
+    if (reader->at != reader->end) {
+        return error_set(error, "something follows the port");
+    }
+    address->port = (uint16_t)port;
     return true;
 }
 
-/* Why text without brackets is no address, by what it was probably meant to be. */
-static bool explain(const char *text, struct error *error) {
-    const char *colon = strchr(text, ':');
-    size_t length = strlen(text);
-    if (length == 0) {
-        return error_set(error, "it is empty");
-    }
-    if (colon && strchr(colon + 1, ':')) {
-        return error_set(error, "an IPv6 address must stand in brackets");
-    }
-    if (colon == text || strspn(text, "0123456789") == length) {
-        return error_set(error, "the address in front of the port is missing");
-    }
-    if (strspn(text, "0123456789.") < (colon ? (size_t)(colon - text) : length)) {
-        return error_set(error, "not an IPv4 address, nor an IPv6 address in brackets; names are "
-                                "not looked up");
-    }
-    return error_set(error, "not an IPv4 address (four numbers from 0 to 255 without leading "
-                            "zeros)");
-}
-
-static bool parse_ipv6(struct berth_address *address, struct reader *reader, struct error *error) {
-    address->family = BERTH_FAMILY_IPV6;
-    if (!take_ipv6(reader, address)) {
-        return error_set(error, "not an IPv6 address in brackets");
-    }
-    if (take(reader, '%') && !take_number(reader, UINT32_MAX, &address->scope_id)) {
-        return error_set(error, "not an IPv6 address: the zone behind \"%%\" must be the "
-                                "interface's number, up to 4294967295");
-    }
-    return take(reader, ']') || error_set(error, "not an IPv6 address: \"]\" is missing behind it");
-}
-
-static bool parse_port(struct berth_address *address, struct reader *reader, struct error *error) {
-    uint32_t port;
-    if (!take(reader, ':') || reader->at == reader->end) {
-        return error_set(error, "the port is missing");
-    }
-    bool zero = *reader->at == '0';
-    if (!take_number(reader, UINT16_MAX, &port)) {
-        return error_set(error, "the port is not a number from 0 to 65535%s",
-                         zero ? " without leading zeros" : "");
-    }
-    address->port = (uint16_t)port;
-    return reader->at == reader->end || error_set(error, "something follows the port");
-}
-
-static bool parse(struct berth_address *address, const char *text, struct error *error) {
-    struct reader reader = {text, text + strlen(text)};
-    if (take(&reader, '[')) {
-        return parse_ipv6(address, &reader, error) && parse_port(address, &reader, error);
-    }
-    address->family = BERTH_FAMILY_IPV4;
-    if (!take_ipv4(&reader, address->bytes)) {
-        return explain(text, error);
-    }
-    if (reader.at < reader.end && *reader.at != ':') {
-        return explain(text, error);
-    }
-    return parse_port(address, &reader, error);
-}
-
 bool address_parse(struct berth_address *address, const char *text, struct error *error) {
+    struct reader reader = {text, text + strlen(text)};
     *address = (struct berth_address){0};
-    if (parse(address, text, error)) {
+    if (parse(address, &reader, error)) {
         return true;
     }
     *address = (struct berth_address){0};

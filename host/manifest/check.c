@@ -5,34 +5,27 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/assert.h"
 #include "manifest/errors.h"
 
 enum { KEYS_MAX = 32 };
 
-static void add(struct checker *checker, struct place place, const struct place_node *node,
-                const char *format, va_list arguments) {
-    char pointer[PLACES_POINTER_MAX];
-    places_pointer(node, pointer);
+void check_error(struct checker *checker, const char *pointer, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    struct place place = places_value(checker->places, pointer);
     checker->failed |= !errors_add(checker->errors, place, pointer, format, arguments);
-}
-
-void check_error(struct checker *checker, const struct place_node *node, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    add(checker, node->value, node, format, arguments);
     va_end(arguments);
 }
 
-void check_key_error(struct checker *checker, const struct place_node *node, const char *format,
-                     ...) {
+void check_key_error(struct checker *checker, const char *pointer, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    add(checker, node->key, node, format, arguments);
+    struct place place = places_key(checker->places, pointer);
+    checker->failed |= !errors_add(checker->errors, place, pointer, format, arguments);
     va_end(arguments);
 }
 
-const char *check_kind(const cJSON *item) {
+const char *check_found(const cJSON *item) {
     if (cJSON_IsString(item)) {
         return "a string";
     }
@@ -48,46 +41,41 @@ const char *check_kind(const cJSON *item) {
     return cJSON_IsArray(item) ? "an array" : "an object";
 }
 
-/* Long texts are cut between two characters. */
-const char *check_shown(struct shown *shown, struct checked value) {
-    size_t size = value.node->size;
-    size_t most = sizeof(shown->text) - sizeof("...\"");
-    if (cJSON_IsArray(value.item) || cJSON_IsObject(value.item)) {
-        return check_kind(value.item);
-    }
-    if (size <= most) {
-        snprintf(shown->text, sizeof(shown->text), "%.*s", (int)size, value.node->text);
-        return shown->text;
-    }
-    while (((unsigned char)value.node->text[most] & 0xc0) == 0x80) {
-        most--;
-    }
-    snprintf(shown->text, sizeof(shown->text), "%.*s...%s", (int)most, value.node->text,
-             cJSON_IsString(value.item) ? "\"" : "");
-    return shown->text;
-}
-
 char *check_copy(struct checker *checker, const char *text) {
     char *copy = alloc_string(text);
     checker->failed |= !copy;
     return copy;
 }
 
-/* -- kinds of values --------------------------------------------------------------------------- */
+void check_pointer(char *pointer, const char *parent, const char *token) {
+    size_t length = (size_t)snprintf(pointer, CHECK_POINTER_MAX, "%s/", parent);
+    length = length < CHECK_POINTER_MAX ? length : CHECK_POINTER_MAX - 1;
+    for (; *token && length < CHECK_POINTER_MAX - 2; token++) {
+        if (*token == '~' || *token == '/') {
+            pointer[length++] = '~';
+            pointer[length++] = *token == '~' ? '0' : '1';
+        } else {
+            pointer[length++] = *token;
+        }
+    }
+    pointer[length] = '\0';
+}
+
+/* -- kinds of values ------------------------------------------------------------------------------
+ */
 
 static void read_whole(struct checker *checker, struct checked value, const struct field *field,
                        void *target) {
-    struct shown shown;
     double number = cJSON_IsNumber(value.item) ? value.item->valuedouble : NAN;
     if (!cJSON_IsNumber(value.item)) {
-        check_error(checker, value.node, "expected a whole number from %u to %u, found %s",
-                    (unsigned)field->min, (unsigned)field->max, check_kind(value.item));
+        check_error(checker, value.pointer, "expected a whole number from %u to %u, found %s",
+                    (unsigned)field->min, (unsigned)field->max, check_found(value.item));
     } else if (number != floor(number) || number < field->min || number > field->max) {
-        check_error(checker, value.node, "expected a whole number from %u to %u, found %s",
-                    (unsigned)field->min, (unsigned)field->max, check_shown(&shown, value));
+        check_error(checker, value.pointer, "expected a whole number from %u to %u, found %.17g",
+                    (unsigned)field->min, (unsigned)field->max, number);
     } else if (field->multiple > 1 && (uint32_t)number % field->multiple != 0) {
-        check_error(checker, value.node, "expected a multiple of %u, found %s",
-                    (unsigned)field->multiple, check_shown(&shown, value));
+        check_error(checker, value.pointer, "expected a multiple of %u, found %.17g",
+                    (unsigned)field->multiple, number);
     } else {
         uint32_t whole = (uint32_t)number;
         memcpy(target, &whole, sizeof(whole));
@@ -96,8 +84,8 @@ static void read_whole(struct checker *checker, struct checked value, const stru
 
 static void read_bool(struct checker *checker, struct checked value, void *target) {
     if (!cJSON_IsBool(value.item)) {
-        check_error(checker, value.node, "expected true or false, found %s",
-                    check_kind(value.item));
+        check_error(checker, value.pointer, "expected true or false, found %s",
+                    check_found(value.item));
         return;
     }
     bool truth = cJSON_IsTrue(value.item);
@@ -118,7 +106,8 @@ static void read_choice(struct checker *checker, struct checked value, const str
     char choices[160];
     list_choices(choices, sizeof(choices), field);
     if (!cJSON_IsString(value.item)) {
-        check_error(checker, value.node, "expected %s, found %s", choices, check_kind(value.item));
+        check_error(checker, value.pointer, "expected %s, found %s", choices,
+                    check_found(value.item));
         return;
     }
     const char *word = value.item->valuestring;
@@ -129,18 +118,16 @@ static void read_choice(struct checker *checker, struct checked value, const str
             return;
         }
     }
-    struct shown shown;
     const char *nearest = manifest_nearest(word, field->choices, field->choice_count);
-    check_error(checker, value.node, "expected %s, found %s%s%s%s", choices,
-                check_shown(&shown, value), nearest ? " (did you mean \"" : "",
-                nearest ? nearest : "", nearest ? "\"?)" : "");
+    check_error(checker, value.pointer, "expected %s, found \"%.64s\"%s%s%s", choices, word,
+                nearest ? " (did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?)" : "");
 }
 
 static void read_text(struct checker *checker, struct checked value, void *target) {
     char *old;
     if (!cJSON_IsString(value.item) || value.item->valuestring[0] == '\0') {
-        check_error(checker, value.node, "expected a string that is not empty, found %s",
-                    cJSON_IsString(value.item) ? "an empty one" : check_kind(value.item));
+        check_error(checker, value.pointer, "expected a string that is not empty, found %s",
+                    cJSON_IsString(value.item) ? "an empty one" : check_found(value.item));
         return;
     }
     char *copy = check_copy(checker, value.item->valuestring);
@@ -174,7 +161,8 @@ static void read_field(struct checker *checker, struct checked value, const stru
     }
 }
 
-/* -- objects ----------------------------------------------------------------------------------- */
+/* -- objects -------------------------------------------------------------------------------------
+ */
 
 static const struct field *find_field(const struct field *fields, size_t count, const char *key) {
     for (size_t i = 0; i < count; i++) {
@@ -185,15 +173,15 @@ static const struct field *find_field(const struct field *fields, size_t count, 
     return NULL;
 }
 
-static void unknown_key(struct checker *checker, const struct place_node *node,
+static void unknown_key(struct checker *checker, const char *pointer, const char *key,
                         const struct field *fields, size_t count) {
-    const char *keys[KEYS_MAX] = {0};
+    const char *keys[KEYS_MAX];
     for (size_t i = 0; i < count && i < KEYS_MAX; i++) {
         keys[i] = fields[i].key;
     }
-    const char *nearest = manifest_nearest(node->name, keys, count < KEYS_MAX ? count : KEYS_MAX);
+    const char *nearest = manifest_nearest(key, keys, count < KEYS_MAX ? count : KEYS_MAX);
     if (nearest) {
-        check_key_error(checker, node, "unknown key (did you mean \"%s\"?)", nearest);
+        check_key_error(checker, pointer, "unknown key (did you mean \"%s\"?)", nearest);
         return;
     }
     char known[512];
@@ -202,28 +190,29 @@ static void unknown_key(struct checker *checker, const struct place_node *node,
         length += (size_t)snprintf(known + length, sizeof(known) - length, "%s\"%s\"",
                                    i > 0 ? ", " : "", fields[i].key);
     }
-    check_key_error(checker, node, "unknown key; known here: %s", known);
+    check_key_error(checker, pointer, "unknown key; known here: %s", known);
 }
 
 void check_object(struct checker *checker, struct checked value, const struct field *fields,
                   size_t field_count, void *target) {
+    char pointer[CHECK_POINTER_MAX];
     if (!cJSON_IsObject(value.item)) {
-        check_error(checker, value.node, "expected an object, found %s", check_kind(value.item));
+        check_error(checker, value.pointer, "expected an object, found %s",
+                    check_found(value.item));
         return;
     }
-    const struct place_node *node = value.node->first;
-    for (const cJSON *item = value.item->child; item; item = item->next, node = node->next) {
-        ASSERT(node);
-        const struct field *field = find_field(fields, field_count, node->name);
+    for (const cJSON *item = value.item->child; item; item = item->next) {
+        const struct field *field = find_field(fields, field_count, item->string);
+        check_pointer(pointer, value.pointer, item->string);
         if (field) {
-            read_field(checker, (struct checked){item, node}, field, target);
+            read_field(checker, (struct checked){item, pointer}, field, target);
         } else {
-            unknown_key(checker, node, fields, field_count);
+            unknown_key(checker, pointer, item->string, fields, field_count);
         }
     }
     for (size_t i = 0; i < field_count; i++) {
-        if (fields[i].required && !places_member(value.node, fields[i].key)) {
-            check_error(checker, value.node, "the key \"%s\" is missing", fields[i].key);
+        if (fields[i].required && !cJSON_GetObjectItemCaseSensitive(value.item, fields[i].key)) {
+            check_error(checker, value.pointer, "the key \"%s\" is missing", fields[i].key);
         }
     }
 }

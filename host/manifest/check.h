@@ -11,16 +11,16 @@
 #include "manifest/places.h"
 
 struct checker {
+    const struct places *places;
     struct manifest_errors *errors;
     struct manifest *manifest;
-    const struct place_node *listeners; /* what manifest->listeners was read from */
-    bool failed;                        /* no memory */
+    bool failed; /* no memory */
 };
 
-/* A value under examination, and its place. */
+/* A value under examination, and its JSON pointer. */
 struct checked {
     const cJSON *item;
-    const struct place_node *node;
+    const char *pointer;
 };
 
 enum field_kind {
@@ -47,25 +47,24 @@ struct field {
     void (*read)(struct checker *checker, struct checked value, void *target);
 };
 
-/* Reads every member of the object at `value` into `target`. Of equal keys, which are an error
- * already, each is checked and the last is kept. */
+/* Reads every member of the object at `value` into `target`. */
 void check_object(struct checker *checker, struct checked value, const struct field *fields,
                   size_t field_count, void *target);
 
 /* Errors at the value, or at the key in front of it. */
-void check_error(struct checker *checker, const struct place_node *node, const char *format, ...)
+void check_error(struct checker *checker, const char *pointer, const char *format, ...)
     BERTH_PRINTF(3, 4);
-void check_key_error(struct checker *checker, const struct place_node *node, const char *format,
-                     ...) BERTH_PRINTF(3, 4);
+void check_key_error(struct checker *checker, const char *pointer, const char *format, ...)
+    BERTH_PRINTF(3, 4);
 
-/* What was found, for messages: its kind ("a string"), or the very text of it. */
-struct shown {
-    char text[96];
-};
-const char *check_kind(const cJSON *item);
-const char *check_shown(struct shown *shown, struct checked value);
+/* "a string", "the number 5", …: what was found, for messages. */
+const char *check_found(const cJSON *item);
 
 /* A copy of the string, or NULL after checker->failed was set. */
 char *check_copy(struct checker *checker, const char *text);
+
+/* pointer + "/" + token, escaped; cut when it does not fit. */
+#define CHECK_POINTER_MAX 1024
+void check_pointer(char *pointer, const char *parent, const char *token);
 
 #endif

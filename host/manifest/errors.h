@@ -9,15 +9,11 @@
 #include "manifest/manifest.h"
 #include "manifest/places.h"
 
-/* Adds an error; false without memory. Control characters, which a key or a value may bring along,
- * are escaped: an error is one line. */
+/* Adds an error; false without memory. */
 bool errors_add(struct manifest_errors *errors, struct place place, const char *pointer,
                 const char *format, va_list arguments);
 bool errors_addf(struct manifest_errors *errors, struct place place, const char *pointer,
                  const char *format, ...) BERTH_PRINTF(4, 5);
-
-/* Puts "out of memory" in the place of all there is. Needs no memory. */
-void errors_out_of_memory(struct manifest_errors *errors);
 
 /* By place; those of one place stay in the order they were found. */
 void errors_sort(struct manifest_errors *errors);

@@ -6,7 +6,6 @@
 
 #include "base/address.h"
 #include "base/alloc.h"
-#include "base/assert.h"
 #include "base/error.h"
 
 enum { WORKERS_MAX = 64, ADDRESSES_MAX = 16, NAME_MAX_BYTES = 63, POOL_DEFAULT = 16 };
@@ -21,26 +20,27 @@ static const char *const log_formats[] = {"text", "json"};
 static const char *const accept_whens[] = {"connect", "data"};
 static const char *const receives[] = {"zero-byte", "buffered"};
 
-/* -- names ------------------------------------------------------------------------------------- */
+/* -- names ---------------------------------------------------------------------------------------
+ */
 
-#define LETTERS_DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+static const char letters_digits[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+/* A letter or digit, then up to 62 of those and . _ - : safe in files, pipes and pointers. */
+static bool is_name(const char *text) {
+    size_t length = strlen(text);
+    return length >= 1 && length <= NAME_MAX_BYTES && strchr(letters_digits, text[0]) != NULL &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+               length;
+}
 
 static const char name_rule[] = "a letter or digit, then up to 62 letters, digits and . _ -";
 
-/* Safe in files, pipes and pointers. */
-static bool is_name(const char *text) {
-    size_t length = strlen(text);
-    return length >= 1 && length <= NAME_MAX_BYTES && strspn(text, LETTERS_DIGITS) > 0 &&
-           strspn(text, LETTERS_DIGITS "._-") == length;
-}
-
 static void read_name(struct checker *checker, struct checked value, void *target) {
     struct manifest *manifest = target;
-    struct shown shown;
     if (!cJSON_IsString(value.item) || !is_name(value.item->valuestring)) {
-        check_error(checker, value.node, "expected a name (%s), found %s", name_rule,
-                    cJSON_IsString(value.item) ? check_shown(&shown, value)
-                                               : check_kind(value.item));
+        check_error(checker, value.pointer, "expected a name (%s), found %s", name_rule,
+                    cJSON_IsString(value.item) ? "something else" : check_found(value.item));
         return;
     }
     alloc_free(manifest->host.name);
@@ -49,40 +49,39 @@ static void read_name(struct checker *checker, struct checked value, void *targe
 
 static void read_plugin(struct checker *checker, struct checked value, void *target) {
     struct manifest_listener *listener = target;
-    struct shown shown;
     const char *id = cJSON_IsString(value.item) ? value.item->valuestring : "";
     size_t length = strlen(id);
     if (length < 1 || length > NAME_MAX_BYTES ||
         strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") != length) {
-        check_error(checker, value.node,
+        check_error(checker, value.pointer,
                     "expected a plugin's id (1 to 63 of a-z, 0-9 and -; no path, no suffix), found "
                     "%s",
-                    cJSON_IsString(value.item) ? check_shown(&shown, value)
-                                               : check_kind(value.item));
+                    cJSON_IsString(value.item) ? "something else" : check_found(value.item));
         return;
     }
     alloc_free(listener->plugin);
     listener->plugin = check_copy(checker, id);
 }
 
-/* -- host -------------------------------------------------------------------------------------- */
+/* -- host ----------------------------------------------------------------------------------------
+ */
 
 static void read_workers(struct checker *checker, struct checked value, void *target) {
-    static const char *const words[] = {"auto"};
     struct manifest *manifest = target;
-    struct shown shown;
     const cJSON *item = value.item;
-    bool text = cJSON_IsString(item);
-    double number = cJSON_IsNumber(item) ? item->valuedouble : 0;
-    if (text && strcmp(item->valuestring, words[0]) == 0) {
+    if (cJSON_IsString(item) && strcmp(item->valuestring, "auto") == 0) {
         manifest->host.workers = 0;
-    } else if (number == floor(number) && number >= 1 && number <= WORKERS_MAX) {
-        manifest->host.workers = (unsigned)number;
+    } else if (cJSON_IsNumber(item) && item->valuedouble == floor(item->valuedouble) &&
+               item->valuedouble >= 1 && item->valuedouble <= WORKERS_MAX) {
+        manifest->host.workers = (unsigned)item->valuedouble;
+    } else if (cJSON_IsNumber(item)) {
+        check_error(checker, value.pointer,
+                    "expected \"auto\" or a whole number from 1 to %d, found %.17g", WORKERS_MAX,
+                    item->valuedouble);
     } else {
-        bool near = text && manifest_nearest(item->valuestring, words, ARRAY_COUNT(words));
-        check_error(checker, value.node,
-                    "expected \"auto\" or a whole number from 1 to %d, found %s%s", WORKERS_MAX,
-                    check_shown(&shown, value), near ? " (did you mean \"auto\"?)" : "");
+        check_error(checker, value.pointer,
+                    "expected \"auto\" or a whole number from 1 to %d, found %s", WORKERS_MAX,
+                    cJSON_IsString(item) ? "another string" : check_found(item));
     }
 }
 
@@ -128,102 +127,68 @@ bool fields_set_defaults(struct manifest *manifest) {
     return manifest->host.name && manifest->host.plugins;
 }
 
-/* -- listeners --------------------------------------------------------------------------------- */
+/* -- listeners -----------------------------------------------------------------------------------
+ */
 
-/* What is no address stays without a family, so that the others keep their indexes. */
 static void read_one_address(struct checker *checker, struct checked value,
-                             struct berth_address *address) {
+                             struct manifest_listener *listener) {
     struct error error;
-    struct shown shown;
+    struct berth_address address;
     if (!cJSON_IsString(value.item)) {
-        check_error(checker, value.node,
+        check_error(checker, value.pointer,
                     "expected an address like \"127.0.0.1:5001\" or \"[::1]:5001\", found %s",
-                    check_kind(value.item));
-    } else if (!address_parse(address, value.item->valuestring, &error)) {
-        check_error(checker, value.node,
-                    "%s: %s; expected one like \"127.0.0.1:5001\" or \"[::1]:5001\"",
-                    check_shown(&shown, value), error.message);
-    }
-}
-
-/* The very same text twice says nothing, not even with port 0: several ports would be a riddle. */
-static bool stands_before(const cJSON *array, const cJSON *item) {
-    for (const cJSON *one = array->child; cJSON_IsString(item) && one != item; one = one->next) {
-        if (cJSON_IsString(one) && strcmp(one->valuestring, item->valuestring) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void read_addresses(struct checker *checker, struct checked value,
-                           struct manifest_listener *listener) {
-    const struct place_node *node = value.node->first;
-    struct berth_address *address = listener->addresses;
-    for (const cJSON *item = value.item->child; item; item = item->next, node = node->next) {
-        ASSERT(node);
-        if (stands_before(value.item, item)) {
-            check_error(checker, node, "this address is listed twice: keep one of them");
-        } else {
-            read_one_address(checker, (struct checked){item, node}, address);
-        }
-        address++;
+                    check_found(value.item));
+    } else if (!address_parse(&address, value.item->valuestring, &error)) {
+        check_error(checker, value.pointer,
+                    "\"%.64s\": %s; expected one like \"127.0.0.1:5001\" or \"[::1]:5001\"",
+                    value.item->valuestring, error.message);
+    } else {
+        listener->addresses[listener->address_count++] = address;
     }
 }
 
 static void read_address(struct checker *checker, struct checked value, void *target) {
     struct manifest_listener *listener = target;
-    bool array = cJSON_IsArray(value.item);
-    int count = array ? cJSON_GetArraySize(value.item) : 1;
-    alloc_free(listener->addresses); /* of an equal key in front */
-    listener->addresses = NULL;
-    listener->address_count = 0;
+    char pointer[CHECK_POINTER_MAX];
+    int count = cJSON_IsArray(value.item) ? cJSON_GetArraySize(value.item) : 1;
     if (count < 1 || count > ADDRESSES_MAX) {
-        check_error(checker, value.node, "expected 1 to %d addresses, found %d", ADDRESSES_MAX,
+        check_error(checker, value.pointer, "expected 1 to %d addresses, found %d", ADDRESSES_MAX,
                     count);
         return;
     }
+    /* A key that is there twice (and was reported) brings the listener here twice. */
+    alloc_free(listener->addresses);
+    listener->address_count = 0;
     listener->addresses = alloc_array((size_t)count, sizeof(*listener->addresses));
     if (!listener->addresses) {
         checker->failed = true;
         return;
     }
-    listener->address_count = (size_t)count;
-    if (array) {
-        read_addresses(checker, value, listener);
-    } else {
-        read_one_address(checker, value, listener->addresses);
+    if (!cJSON_IsArray(value.item)) {
+        read_one_address(checker, value, listener);
+        return;
     }
-}
-
-/* The text as it is written but for the spaces: cJSON would print 2^53 + 1 as another number. */
-static char *compact(const char *text, size_t size) {
-    char *compacted = alloc_zeroed(size + 1);
-    size_t length = 0;
-    bool quoted = false;
-    for (size_t i = 0; compacted && i < size; i++) {
-        if (!quoted && strchr(" \t\r\n", text[i])) {
-            continue;
-        }
-        compacted[length++] = text[i];
-        if (quoted && text[i] == '\\') {
-            compacted[length++] = text[++i];
-        } else if (text[i] == '"') {
-            quoted = !quoted;
-        }
+    for (int i = 0; i < count; i++) {
+        char index[16];
+        snprintf(index, sizeof(index), "%d", i);
+        check_pointer(pointer, value.pointer, index);
+        read_one_address(checker, (struct checked){cJSON_GetArrayItem(value.item, i), pointer},
+                         listener);
     }
-    return compacted;
 }
 
 static void read_config(struct checker *checker, struct checked value, void *target) {
     struct manifest_listener *listener = target;
     if (!cJSON_IsObject(value.item)) {
-        check_error(checker, value.node, "expected an object, found %s", check_kind(value.item));
+        check_error(checker, value.pointer, "expected an object, found %s",
+                    check_found(value.item));
         return;
     }
+    char *text = cJSON_PrintUnformatted(value.item);
     alloc_free(listener->config_json);
-    listener->config_json = compact(value.node->text, value.node->size);
-    checker->failed |= !listener->config_json;
+    listener->config_json = text ? check_copy(checker, text) : NULL;
+    checker->failed |= !text;
+    cJSON_free(text);
 }
 
 static const struct field accept_pool[] = {
@@ -286,7 +251,7 @@ static void fill_pool(struct manifest_listener *one) {
 
 static void read_listener(struct checker *checker, struct checked value,
                           struct manifest_listener *one) {
-    const char *name = value.node->name;
+    const char *name = value.item->string;
     *one = (struct manifest_listener){
         .accept = {.backlog = 200, .first_data_timeout_ms = 5000, .reuse_sockets = true},
         .limits = {.connections = 10000, .message_bytes = 65536, .send_queue_bytes = 1048576},
@@ -296,76 +261,64 @@ static void read_listener(struct checker *checker, struct checked value,
     };
     one->name = check_copy(checker, name);
     one->config_json = check_copy(checker, "{}");
-    one->line = value.node->key.line;
+    one->line = places_key(checker->places, value.pointer).line;
     if (!is_name(name)) {
-        check_key_error(checker, value.node, "not a listener's name (%s)", name_rule);
+        check_key_error(checker, value.pointer, "not a listener's name (%s)", name_rule);
     }
     check_object(checker, value, listener, ARRAY_COUNT(listener), one);
     fill_pool(one);
 }
 
-static void free_listeners(struct manifest *manifest) {
-    for (size_t i = 0; i < manifest->listener_count; i++) {
-        struct manifest_listener *one = &manifest->listeners[i];
-        alloc_free(one->name);
-        alloc_free(one->plugin);
-        alloc_free(one->addresses);
-        alloc_free(one->config_json);
-    }
-    alloc_free(manifest->listeners);
-    manifest->listeners = NULL;
-    manifest->listener_count = 0;
-}
-
 static void read_listeners(struct checker *checker, struct checked value, void *target) {
     struct manifest *manifest = target;
-    free_listeners(manifest); /* of an equal key in front */
-    checker->listeners = NULL;
+    char pointer[CHECK_POINTER_MAX];
     if (!cJSON_IsObject(value.item)) {
-        check_error(checker, value.node, "expected an object, found %s", check_kind(value.item));
+        check_error(checker, value.pointer, "expected an object, found %s",
+                    check_found(value.item));
         return;
     }
     int count = cJSON_GetArraySize(value.item);
     if (count < 1) {
-        check_error(checker, value.node, "expected at least one listener");
+        check_error(checker, value.pointer, "expected at least one listener");
         return;
+    }
+    if (manifest->listeners) {
+        return; /* the key is there twice, which was reported: the first one is checked */
     }
     manifest->listeners = alloc_array((size_t)count, sizeof(*manifest->listeners));
     if (!manifest->listeners) {
         checker->failed = true;
         return;
     }
-    checker->listeners = value.node;
-    const struct place_node *node = value.node->first;
-    for (const cJSON *item = value.item->child; item; item = item->next, node = node->next) {
-        ASSERT(node);
-        read_listener(checker, (struct checked){item, node},
+    for (const cJSON *item = value.item->child; item; item = item->next) {
+        check_pointer(pointer, value.pointer, item->string);
+        read_listener(checker, (struct checked){item, pointer},
                       &manifest->listeners[manifest->listener_count++]);
     }
 }
 
-void fields_fini(struct manifest *manifest) {
-    free_listeners(manifest);
-    alloc_free(manifest->host.name);
-    alloc_free(manifest->host.plugins);
+void fields_free_listener(struct manifest_listener *one) {
+    alloc_free(one->name);
+    alloc_free(one->plugin);
+    alloc_free(one->addresses);
+    alloc_free(one->config_json);
 }
 
-/* -- the document ------------------------------------------------------------------------------ */
+/* -- the document ---------------------------------------------------------------------------------
+ */
 
 static void read_version(struct checker *checker, struct checked value, void *target) {
     (void)target;
-    struct shown shown;
     if (!cJSON_IsNumber(value.item) || value.item->valuedouble != 1) {
-        check_error(checker, value.node,
-                    "expected 1, the version of the manifest that this host reads, found %s",
-                    check_shown(&shown, value));
+        check_error(checker, value.pointer,
+                    "expected 1, the version of the manifest that this host reads");
     }
 }
 
 static void read_schema(struct checker *checker, struct checked value, void *target) {
     (void)target; /* for editors */
     if (!cJSON_IsString(value.item)) {
-        check_error(checker, value.node, "expected a string, found %s", check_kind(value.item));
+        check_error(checker, value.pointer, "expected a string, found %s", check_found(value.item));
     }
 }
 
@@ -376,3 +329,87 @@ const struct field fields_document[] = {
     {.key = "listeners", .kind = FIELD_OTHER, .required = true, .read = read_listeners},
 };
 const size_t fields_document_count = ARRAY_COUNT(fields_document);
+
+/* -- what no single value shows
+ * -------------------------------------------------------------------- */
+
+static void check_pool(struct checker *checker, const struct manifest_listener *one) {
+    char pointer[CHECK_POINTER_MAX];
+    static const char *const names[] = {"initial", "low"};
+    const uint32_t values[] = {one->accept.pool.initial, one->accept.pool.low};
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        if (values[i] > one->accept.pool.high) {
+            snprintf(pointer, sizeof(pointer), "/listeners/%s/accept/pool/%s", one->name, names[i]);
+            check_error(checker, pointer, "%u is above the pool's \"high\", which is %u",
+                        (unsigned)values[i], (unsigned)one->accept.pool.high);
+        }
+    }
+}
+
+static void check_v6_only(struct checker *checker, const struct manifest_listener *one) {
+    char pointer[CHECK_POINTER_MAX];
+    if (!one->v6_only || one->address_count == 0) {
+        return;
+    }
+    for (size_t i = 0; i < one->address_count; i++) {
+        if (one->addresses[i].family == BERTH_FAMILY_IPV6) {
+            return;
+        }
+    }
+    snprintf(pointer, sizeof(pointer), "/listeners/%s/v6_only", one->name);
+    check_error(checker, pointer, "true, but the listener has no IPv6 address");
+}
+
+/* Whether the two cannot be bound at the same time. */
+static bool clash(const struct berth_address *left, bool left_v6_only,
+                  const struct berth_address *right, bool right_v6_only) {
+    if (left->port != right->port || left->port == 0) {
+        return false;
+    }
+    if (left->family == right->family) {
+        return address_equal(left, right) || address_is_any(left) || address_is_any(right);
+    }
+    const struct berth_address *six = left->family == BERTH_FAMILY_IPV6 ? left : right;
+    bool v6_only = six == left ? left_v6_only : right_v6_only;
+    return address_is_any(six) && !v6_only; /* dual-stack takes the IPv4 port too */
+}
+
+static void report_clash(struct checker *checker, const struct manifest_listener *one, size_t index,
+                         const struct manifest_listener *other, const struct berth_address *taken) {
+    char pointer[CHECK_POINTER_MAX];
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    address_format(taken, text, sizeof(text));
+    snprintf(pointer, sizeof(pointer), "/listeners/%s/address/%zu", one->name, index);
+    check_error(checker, pointer, "the same address and port are taken by listener \"%s\" (%s)",
+                other->name, text);
+}
+
+static void check_clashes(struct checker *checker, size_t listener_index) {
+    const struct manifest *manifest = checker->manifest;
+    const struct manifest_listener *one = &manifest->listeners[listener_index];
+    for (size_t a = 0; a < one->address_count; a++) {
+        for (size_t l = 0; l <= listener_index; l++) {
+            const struct manifest_listener *other = &manifest->listeners[l];
+            size_t end = l == listener_index ? a : other->address_count;
+            for (size_t b = 0; b < end; b++) {
+                if (clash(&one->addresses[a], one->v6_only, &other->addresses[b], other->v6_only)) {
+                    report_clash(checker, one, a, other, &other->addresses[b]);
+                    l = listener_index; /* one line an address is enough */
+                    break;
+                }
+            }
+        }
+    }
+}
+
+void fields_check_together(struct checker *checker) {
+    for (size_t i = 0; i < checker->manifest->listener_count; i++) {
+        const struct manifest_listener *one = &checker->manifest->listeners[i];
+        if (!one->name) {
+            return; /* no memory; said elsewhere */
+        }
+        check_pool(checker, one);
+        check_v6_only(checker, one);
+        check_clashes(checker, i);
+    }
+}

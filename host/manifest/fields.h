@@ -10,7 +10,9 @@ extern const size_t fields_document_count;
 /* The defaults of all that is not in "listeners". False: no memory. */
 bool fields_set_defaults(struct manifest *manifest);
 
-/* Frees what the fields have allocated, the defaults too. */
-void fields_fini(struct manifest *manifest);
+/* What no single value shows: clashing addresses, watermarks in the wrong order. */
+void fields_check_together(struct checker *checker);
+
+void fields_free_listener(struct manifest_listener *listener);
 
 #endif

@@ -8,7 +8,6 @@
 #include "manifest/errors.h"
 #include "manifest/fields.h"
 #include "manifest/places.h"
-#include "manifest/together.h"
 #include "os/os.h"
 
 static const struct place beginning = {1, 1};
@@ -21,18 +20,14 @@ static void skip_mark(const char **text, size_t *size) {
     }
 }
 
-static bool on_syntax(void *context, struct place place, const struct place_node *node,
-                      const char *message) {
-    char pointer[PLACES_POINTER_MAX];
-    places_pointer(node, pointer);
-    return errors_addf(context, place, pointer, "%s", message);
+static void on_syntax(void *context, struct place place, const char *pointer, const char *message) {
+    errors_addf(context, place, pointer, "%s", message);
 }
 
-/* An error that concerns the whole file. */
-static void add_whole(struct manifest_errors *errors, const char *message) {
-    if (!errors_addf(errors, beginning, "", "%s", message)) {
-        errors_out_of_memory(errors);
-    }
+/* Without memory for the error either, the list stays empty: callers take NULL as enough. */
+static void out_of_memory(struct manifest_errors *errors) {
+    manifest_errors_fini(errors);
+    errors_addf(errors, beginning, "", "out of memory");
 }
 
 /* cJSON's memory is the host's, so that tests can make it fail. */
@@ -45,18 +40,18 @@ static cJSON *build_tree(const char *text, size_t size) {
 static struct manifest *check_tree(const cJSON *root, const struct places *places, const char *path,
                                    struct manifest_errors *errors) {
     struct manifest *manifest = alloc_zeroed(sizeof(*manifest));
-    struct checker checker = {.errors = errors, .manifest = manifest};
+    struct checker checker = {.places = places, .errors = errors, .manifest = manifest};
     if (!manifest) {
-        errors_out_of_memory(errors);
+        out_of_memory(errors);
         return NULL;
     }
     manifest->path = alloc_string(path);
     checker.failed = !manifest->path || !fields_set_defaults(manifest);
-    check_object(&checker, (struct checked){root, places->document}, fields_document,
-                 fields_document_count, manifest);
-    together_check(&checker);
+    check_object(&checker, (struct checked){root, ""}, fields_document, fields_document_count,
+                 manifest);
+    fields_check_together(&checker);
     if (checker.failed) {
-        errors_out_of_memory(errors);
+        out_of_memory(errors);
     }
     if (checker.failed || errors->count > 0) {
         manifest_destroy(manifest);
@@ -65,14 +60,9 @@ static struct manifest *check_tree(const cJSON *root, const struct places *place
     return manifest;
 }
 
-/* What is no text that could be read at all. */
-static bool check_text(const char *text, size_t size, struct manifest_errors *errors) {
+static bool check_size(size_t size, struct manifest_errors *errors) {
     if (size > MANIFEST_BYTES_MAX) {
-        add_whole(errors, "the file is larger than 1 MiB");
-        return false;
-    }
-    if (size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0)) {
-        add_whole(errors, "the file is UTF-16: save it as UTF-8");
+        errors_addf(errors, beginning, "", "the file has more than %zu bytes", MANIFEST_BYTES_MAX);
         return false;
     }
     return true;
@@ -83,20 +73,20 @@ struct manifest *manifest_parse(const char *path, const char *text, size_t size,
     struct places places = {0};
     struct manifest *manifest = NULL;
     *errors = (struct manifest_errors){0};
-    if (!check_text(text, size, errors)) {
+    if (!check_size(size, errors)) {
         return NULL;
     }
     skip_mark(&text, &size);
-    if (places_init(&places, text, size, on_syntax, errors)) {
+    if (places_init(&places, text, size, MANIFEST_DEPTH_MAX, on_syntax, errors)) {
         cJSON *root = build_tree(text, size);
         if (root) {
             manifest = check_tree(root, &places, path, errors);
             cJSON_Delete(root);
         } else {
-            errors_out_of_memory(errors); /* the syntax is right: nothing else is left */
+            out_of_memory(errors); /* the syntax is right: nothing else is left */
         }
     } else if (places.failed) {
-        errors_out_of_memory(errors);
+        out_of_memory(errors);
     }
     places_fini(&places);
     errors_sort(errors);
@@ -109,8 +99,7 @@ struct manifest *manifest_load(const char *path, struct manifest_errors *errors)
     size_t size;
     *errors = (struct manifest_errors){0};
     if (!os_file_read(path, MANIFEST_BYTES_MAX, &text, &size, &error)) {
-        error_prefix(&error, "the file cannot be read: ");
-        add_whole(errors, error.message);
+        errors_addf(errors, beginning, "", "the file cannot be read: %s", error.message);
         return NULL;
     }
     struct manifest *manifest = manifest_parse(path, text, size, errors);
@@ -122,18 +111,22 @@ void manifest_destroy(struct manifest *manifest) {
     if (!manifest) {
         return;
     }
-    fields_fini(manifest);
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        fields_free_listener(&manifest->listeners[i]);
+    }
+    alloc_free(manifest->listeners);
+    alloc_free(manifest->host.name);
+    alloc_free(manifest->host.plugins);
     alloc_free(manifest->path);
     alloc_free(manifest);
 }
 
-static bool ignore_syntax(void *context, struct place place, const struct place_node *node,
+static void ignore_syntax(void *context, struct place place, const char *pointer,
                           const char *message) {
     (void)context;
     (void)place;
-    (void)node;
+    (void)pointer;
     (void)message;
-    return true;
 }
 
 /* The place of a pointer in the file as it is now. */
@@ -147,8 +140,8 @@ static struct place look_up(const char *path, const char *pointer) {
     }
     const char *from = text;
     skip_mark(&from, &size);
-    if (places_init(&places, from, size, ignore_syntax, NULL)) {
-        place = places_find(&places, pointer)->value;
+    if (places_init(&places, from, size, MANIFEST_DEPTH_MAX, ignore_syntax, NULL)) {
+        place = places_value(&places, pointer);
     }
     places_fini(&places);
     alloc_free(text);

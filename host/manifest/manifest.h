@@ -82,7 +82,6 @@ struct manifest_error {
     size_t column;
     char *pointer; /* "/listeners/echo/accept/when"; "" is the whole file (RFC 6901) */
     char *message;
-    size_t order; /* of those in one place: the n-th that was found */
 };
 
 struct manifest_errors {
@@ -91,7 +90,7 @@ struct manifest_errors {
 };
 
 /* Reads and checks the file. NULL when anything is wrong: then `errors` tells it all, sorted by
- * place; it is never empty, not even without memory. Free both results. */
+ * place. Free both results. */
 struct manifest *manifest_load(const char *path, struct manifest_errors *errors);
 
 /* The same for text in memory; `path` is only for messages. */
@@ -101,8 +100,7 @@ struct manifest *manifest_parse(const char *path, const char *text, size_t size,
 void manifest_destroy(struct manifest *manifest); /* NULL is legal */
 void manifest_errors_fini(struct manifest_errors *errors);
 
-/* "file:line:column: /json/pointer: message" into text; returns as snprintf. The whole file, whose
- * pointer is empty, is shown as "/". */
+/* "file:line:column: /json/pointer: message" into text; returns as snprintf. */
 int manifest_error_format(const struct manifest_error *error, const char *path, char *text,
                           size_t size);
 
@@ -111,8 +109,7 @@ int manifest_error_format(const struct manifest_error *error, const char *path, 
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) BERTH_PRINTF(4, 5);
 
-/* The candidate nearest in spelling, whatever the case, or NULL when none is near: for "did you
- * mean". */
+/* The candidate nearest in spelling, or NULL when none is near: for "did you mean". */
 const char *manifest_nearest(const char *word, const char *const *candidates, size_t count);
 
 #endif

@@ -1,339 +1,512 @@
 #include "manifest/places.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/assert.h"
-#include "manifest/manifest.h"
-#include "manifest/reader.h"
 
 #define uthash_malloc(size) alloc_zeroed(size)
 #define uthash_free(memory, size) alloc_free(memory)
 #define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(entry) ((entry)->refused = true)
+#define uthash_nonfatal_oom(entry) ((entry)->failed = true)
 #include <uthash.h>
 
+enum { POINTER_MAX = 1024, KEY_MAX = 256 };
+
 struct places_entry {
-    struct place_node node;
-    bool refused; /* uthash had no memory for it */
+    struct place key;
+    struct place value;
+    bool failed; /* uthash had no memory for it */
     UT_hash_handle hh;
-    const struct place_node *object; /* with the name behind it, the key in the hash */
-    char name[];
+    char pointer[];
 };
 
-struct walk {
-    struct reader reader;
+struct reader {
     struct places *places;
-    struct place_node *inside; /* the innermost value that is being read */
+    const unsigned char *at;
+    const unsigned char *end;
+    struct place here;
     size_t depth;
+    size_t depth_max;
+    size_t pointer_length;
+    char pointer[POINTER_MAX];
+    bool muted; /* inside the value of a duplicate key: its places are the first one's */
     places_report *report;
     void *context;
 };
 
-static bool no_memory(struct walk *walk) {
-    walk->places->failed = true;
+static bool wrong(struct reader *reader, struct place place, const char *message) {
+    reader->report(reader->context, place, reader->pointer, message);
     return false;
 }
 
-/* -- nodes ------------------------------------------------------------------------------------ */
+/* -- characters ----------------------------------------------------------------------------------
+ */
 
-/* A node inside the present one. `key` is the key in the text with its quotes, or NULL. */
-static struct places_entry *add_node(struct walk *walk, const char *key, size_t key_size) {
-    struct place_node *parent = walk->inside;
-    struct places_entry *entry = alloc_zeroed(sizeof(*entry) + key_size + 1);
-    if (!entry) {
-        no_memory(walk);
-        return NULL;
+static int peek(const struct reader *reader) {
+    return reader->at < reader->end ? *reader->at : -1;
+}
+
+/* Bytes of the UTF-8 character that begins here, 0 when it is malformed (RFC 3629). */
+static size_t character_size(const struct reader *reader) {
+    const unsigned char *at = reader->at;
+    size_t left = (size_t)(reader->end - at);
+    size_t size = at[0] < 0x80                     ? 1
+                  : at[0] >= 0xc2 && at[0] <= 0xdf ? 2
+                  : at[0] >= 0xe0 && at[0] <= 0xef ? 3
+                  : at[0] >= 0xf0 && at[0] <= 0xf4 ? 4
+                                                   : 0;
+    if (size == 0 || size > left) {
+        return 0;
     }
-    entry->object = parent;
-    entry->node.parent = parent;
-    if (key) {
-        reader_decode(key, key_size, entry->name);
-        entry->node.name = entry->name;
+    for (size_t i = 1; i < size; i++) {
+        if ((at[i] & 0xc0) != 0x80) {
+            return 0;
+        }
     }
-    if (!parent) {
-        walk->places->document = &entry->node;
-    } else if (!parent->first) {
-        parent->first = &entry->node;
-        parent->last = &entry->node;
+    bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
+    bool surrogate = at[0] == 0xed && at[1] >= 0xa0;
+    bool beyond = at[0] == 0xf4 && at[1] >= 0x90;
+    return overlong || surrogate || beyond ? 0 : size;
+}
+
+static void step(struct reader *reader, size_t size) {
+    if (*reader->at == '\n') {
+        reader->here.line++;
+        reader->here.column = 1;
     } else {
-        entry->node.index = parent->last->index + 1;
-        parent->last->next = &entry->node;
-        parent->last = &entry->node;
+        reader->here.column++;
     }
-    walk->inside = &entry->node;
+    reader->at += size;
+}
+
+static void skip_space(struct reader *reader) {
+    int c = peek(reader);
+    while (c == ' ' || c == '\t' || c == '\n' || c == '\r') {
+        step(reader, 1);
+        c = peek(reader);
+    }
+}
+
+/* What stands here instead of what should. */
+static bool unexpected(struct reader *reader, const char *expected) {
+    char message[160];
+    int c = peek(reader);
+    if (c < 0) {
+        snprintf(message, sizeof(message), "the file ends where %s is expected", expected);
+    } else if (c == '/' || c == '#') {
+        snprintf(message, sizeof(message), "expected %s; JSON has no comments", expected);
+    } else if (c == '\'') {
+        snprintf(message, sizeof(message), "expected %s; JSON's quotes are double ones", expected);
+    } else if (c < 0x20 || c > 0x7e) {
+        snprintf(message, sizeof(message), "expected %s, found the byte 0x%02x", expected,
+                 (unsigned)c);
+    } else {
+        snprintf(message, sizeof(message), "expected %s, found '%c'", expected, c);
+    }
+    return wrong(reader, reader->here, message);
+}
+
+/* -- strings -------------------------------------------------------------------------------------
+ */
+
+/* A decoded key, cut at KEY_MAX; NULL where nobody wants it. */
+struct text {
+    size_t size;
+    char bytes[KEY_MAX];
+};
+
+static void text_add(struct text *text, uint32_t code) {
+    unsigned char bytes[4];
+    size_t size = 0;
+    if (!text) {
+        return;
+    }
+    if (code < 0x80) {
+        bytes[size++] = (unsigned char)code;
+    } else if (code < 0x800) {
+        bytes[size++] = (unsigned char)(0xc0 | code >> 6);
+        bytes[size++] = (unsigned char)(0x80 | (code & 0x3f));
+    } else if (code < 0x10000) {
+        bytes[size++] = (unsigned char)(0xe0 | code >> 12);
+        bytes[size++] = (unsigned char)(0x80 | (code >> 6 & 0x3f));
+        bytes[size++] = (unsigned char)(0x80 | (code & 0x3f));
+    } else {
+        bytes[size++] = (unsigned char)(0xf0 | code >> 18);
+        bytes[size++] = (unsigned char)(0x80 | (code >> 12 & 0x3f));
+        bytes[size++] = (unsigned char)(0x80 | (code >> 6 & 0x3f));
+        bytes[size++] = (unsigned char)(0x80 | (code & 0x3f));
+    }
+    if (text->size + size < sizeof(text->bytes)) {
+        memcpy(text->bytes + text->size, bytes, size);
+        text->size += size;
+    }
+}
+
+static int hex_value(int c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    if (c >= 'a' && c <= 'f') {
+        return c - 'a' + 10;
+    }
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The four digits behind \u. */
+static bool read_unit(struct reader *reader, struct place start, uint32_t *unit) {
+    *unit = 0;
+    for (int i = 0; i < 4; i++) {
+        int value = hex_value(peek(reader));
+        if (value < 0) {
+            return wrong(reader, start, "\\u needs four hexadecimal digits");
+        }
+        *unit = *unit << 4 | (uint32_t)value;
+        step(reader, 1);
+    }
+    return true;
+}
+
+static bool read_unicode(struct reader *reader, struct place start, struct text *text) {
+    uint32_t unit;
+    uint32_t low;
+    if (!read_unit(reader, start, &unit)) {
+        return false;
+    }
+    if (unit == 0) {
+        return wrong(reader, start, "a string must not hold the character \\u0000");
+    }
+    if (unit >= 0xd800 && unit <= 0xdfff) {
+        bool pair = unit <= 0xdbff && reader->end - reader->at >= 2 && reader->at[0] == '\\' &&
+                    reader->at[1] == 'u';
+        if (!pair) {
+            return wrong(reader, start, "half of a surrogate pair stands alone");
+        }
+        step(reader, 1);
+        step(reader, 1);
+        if (!read_unit(reader, start, &low)) {
+            return false;
+        }
+        if (low < 0xdc00 || low > 0xdfff) {
+            return wrong(reader, start, "half of a surrogate pair stands alone");
+        }
+        unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+    }
+    text_add(text, unit);
+    return true;
+}
+
+static bool read_escape(struct reader *reader, struct text *text) {
+    static const char escapes[] = "\"\\/bfnrt";
+    static const char meanings[] = "\"\\/\b\f\n\r\t";
+    struct place start = reader->here;
+    step(reader, 1);
+    int c = peek(reader);
+    const char *found = c > 0 ? strchr(escapes, c) : NULL;
+    if (found) {
+        text_add(text, (unsigned char)meanings[found - escapes]);
+        step(reader, 1);
+        return true;
+    }
+    if (c == 'u') {
+        step(reader, 1);
+        return read_unicode(reader, start, text);
+    }
+    return wrong(reader, start, "an unknown escape: after \\ comes one of \" \\ / b f n r t u");
+}
+
+static bool read_string(struct reader *reader, struct text *text) {
+    struct place start = reader->here;
+    step(reader, 1);
+    while (peek(reader) != '"') {
+        int c = peek(reader);
+        if (c < 0) {
+            return wrong(reader, start, "this string does not end");
+        }
+        if (c < 0x20) {
+            return wrong(reader, reader->here,
+                         "a control character in a string must be escaped (or the quote before it "
+                         "is missing)");
+        }
+        if (c == '\\') {
+            if (!read_escape(reader, text)) {
+                return false;
+            }
+            continue;
+        }
+        size_t size = character_size(reader);
+        if (size == 0) {
+            return wrong(reader, reader->here, "not UTF-8");
+        }
+        for (size_t i = 0; text && i < size && text->size + 1 < sizeof(text->bytes); i++) {
+            text->bytes[text->size++] = (char)reader->at[i];
+        }
+        step(reader, size);
+    }
+    step(reader, 1);
+    return true;
+}
+
+/* -- places --------------------------------------------------------------------------------------
+ */
+
+static struct places_entry *find(const struct places *places, const char *pointer, size_t length) {
+    struct places_entry *entry = NULL;
+    HASH_FIND(hh, places->entries, pointer, length, entry);
     return entry;
 }
 
-/* Enters a member into the hash, or reports that its key was there before. */
-static bool add_member(struct walk *walk, struct places_entry *entry) {
-    const char *key = (const char *)entry + offsetof(struct places_entry, object);
-    size_t key_size = sizeof(entry->object) + strlen(entry->name);
-    struct places_entry *before = NULL;
-    HASH_FIND(hh, walk->places->members, key, key_size, before);
-    if (before) {
-        char message[128];
-        snprintf(message, sizeof(message),
-                 "this key is here a second time (the first is at %zu:%zu): keep one of them",
-                 before->node.key.line, before->node.key.column);
-        entry->node.again = true;
-        return walk->report(walk->context, entry->node.key, &entry->node, message) ||
-               no_memory(walk);
-    }
-    HASH_ADD_KEYPTR(hh, walk->places->members, key, key_size, entry);
-    return !entry->refused || no_memory(walk);
-}
-
-static void free_node(struct place_node *node) {
-    while (node) {
-        struct place_node *next = node->next;
-        free_node(node->first); /* no deeper than the text may be */
-        alloc_free(CONTAINER_OF(node, struct places_entry, node));
-        node = next;
-    }
-}
-
-/* -- values ----------------------------------------------------------------------------------- */
-
-static bool read_value(struct walk *walk);
-
-static bool read_member(struct walk *walk) {
-    struct reader *reader = &walk->reader;
-    const char *key = (const char *)reader->at;
-    struct place place = reader->here;
-    if (reader_peek(reader) != '"') {
-        return reader_unexpected(reader, "a key in double quotes");
-    }
-    if (!reader_string(reader)) {
-        return false;
-    }
-    struct places_entry *entry = add_node(walk, key, (size_t)((const char *)reader->at - key));
-    if (!entry) {
-        return false;
-    }
-    entry->node.key = place;
-    entry->node.value = place;
-    reader_skip_space(reader);
-    if (reader_peek(reader) != ':') {
-        return reader_unexpected(reader, "':' behind the key");
-    }
-    reader_step(reader, 1);
-    reader_skip_space(reader);
-    return add_member(walk, entry) && read_value(walk);
-}
-
-static bool read_item(struct walk *walk) {
-    struct places_entry *entry = add_node(walk, NULL, 0);
-    if (!entry) {
-        return false;
-    }
-    entry->node.key = walk->reader.here;
-    return read_value(walk);
-}
-
-/* What objects and arrays have in common: items between commas, up to the closing character. */
-static bool read_items(struct walk *walk, char close, bool (*read_one)(struct walk *walk)) {
-    struct reader *reader = &walk->reader;
-    struct place_node *node = walk->inside;
-    if (++walk->depth > MANIFEST_DEPTH_MAX) {
-        return reader_fail(reader, reader->here, "nested deeper than %d levels",
-                           MANIFEST_DEPTH_MAX);
-    }
-    reader_step(reader, 1);
-    reader_skip_space(reader);
-    while (reader_peek(reader) != close) {
-        if (!read_one(walk)) {
-            return false;
-        }
-        walk->inside = node;
-        reader_skip_space(reader);
-        if (reader_peek(reader) == ',') {
-            struct place comma = reader->here;
-            reader_step(reader, 1);
-            reader_skip_space(reader);
-            if (reader_peek(reader) == close) {
-                return reader_fail(reader, comma, "a comma behind the last item");
-            }
-        } else if (reader_peek(reader) != close) {
-            return reader_unexpected(reader, close == '}' ? "',' or '}'" : "',' or ']'");
-        }
-    }
-    reader_step(reader, 1);
-    walk->depth--;
-    return true;
-}
-
-static bool read_any(struct walk *walk) {
-    struct reader *reader = &walk->reader;
-    int c = reader_peek(reader);
-    switch (c) {
-    case '{':
-        return read_items(walk, '}', read_member);
-    case '[':
-        return read_items(walk, ']', read_item);
-    case '"':
-        return reader_string(reader);
-    case 't':
-        return reader_literal(reader, "true");
-    case 'f':
-        return reader_literal(reader, "false");
-    case 'n':
-        return reader_literal(reader, "null");
-    default:
-        return c == '-' || (c >= '0' && c <= '9') ? reader_number(reader)
-                                                  : reader_unexpected(reader, "a value");
-    }
-}
-
-static bool read_value(struct walk *walk) {
-    struct place_node *node = walk->inside;
-    node->value = walk->reader.here;
-    node->text = (const char *)walk->reader.at;
-    if (!read_any(walk)) {
-        return false;
-    }
-    node->size = (size_t)((const char *)walk->reader.at - node->text);
-    return true;
-}
-
-static bool read_document(struct walk *walk) {
-    struct reader *reader = &walk->reader;
-    reader_skip_space(reader);
-    if (!read_item(walk)) {
-        return false;
-    }
-    reader_skip_space(reader);
-    return reader->at == reader->end ||
-           reader_unexpected(reader, "nothing more behind the document");
-}
-
-bool places_init(struct places *places, const char *text, size_t size, places_report *report,
-                 void *context) {
-    const unsigned char *begin = (const unsigned char *)text;
-    struct walk walk = {
-        .reader = {.at = begin, .end = begin + size, .here = {1, 1}},
-        .places = places,
-        .report = report,
-        .context = context,
-    };
-    *places = (struct places){0};
-    if (read_document(&walk)) {
+static bool add_entry(struct reader *reader, struct place key) {
+    struct places *places = reader->places;
+    size_t length = reader->pointer_length;
+    if (reader->muted) {
         return true;
     }
-    if (!places->failed && !report(context, walk.reader.wrong_at, walk.inside, walk.reader.wrong)) {
-        places->failed = true;
+    struct places_entry *entry = alloc_zeroed(sizeof(*entry) + length + 1);
+    if (entry) {
+        memcpy(entry->pointer, reader->pointer, length + 1);
+        entry->key = key;
+        entry->value = reader->here;
+        HASH_ADD_KEYPTR(hh, places->entries, entry->pointer, length, entry);
+        if (!entry->failed) {
+            return true;
+        }
+        alloc_free(entry);
     }
+    places->failed = true;
     return false;
 }
 
-void places_fini(struct places *places) {
-    HASH_CLEAR(hh, places->members);
-    free_node(places->document);
-    *places = (struct places){0};
-}
-
-/* -- pointers --------------------------------------------------------------------------------- */
-
-const struct place_node *places_member(const struct place_node *object, const char *name) {
-    const struct place_node *found = NULL;
-    for (const struct place_node *node = object ? object->first : NULL; node; node = node->next) {
-        if (node->name && strcmp(node->name, name) == 0) {
-            found = node;
+/* Appends a token to the pointer, escaped; what does not fit is cut (and can then not be found). */
+static size_t push(struct reader *reader, const char *token, size_t size) {
+    size_t before = reader->pointer_length;
+    size_t length = before;
+    if (length < POINTER_MAX - 1) {
+        reader->pointer[length++] = '/';
+    }
+    for (size_t i = 0; i < size && length < POINTER_MAX - 2; i++) {
+        if (token[i] == '~' || token[i] == '/') {
+            reader->pointer[length++] = '~';
+            reader->pointer[length++] = token[i] == '~' ? '0' : '1';
+        } else {
+            reader->pointer[length++] = token[i];
         }
     }
-    return found;
+    reader->pointer[length] = '\0';
+    reader->pointer_length = length;
+    return before;
 }
 
-/* Whether the node is the one that the pointer's next token, which ends at a '/', names. */
-static bool is_named(const struct place_node *node, const char *token) {
-    char index[24];
-    const char *name = node->name;
-    if (!name) {
-        snprintf(index, sizeof(index), "%zu", node->index);
-        name = index;
-    }
-    for (; *name; name++, token++) {
-        bool escaped = *name == '~' || *name == '/';
-        if (escaped && *token++ != '~') {
-            return false;
-        }
-        if (*token != (escaped ? (*name == '~' ? '0' : '1') : *name)) {
-            return false;
-        }
-    }
-    return *token == '/' || *token == '\0';
+static void pop(struct reader *reader, size_t before) {
+    reader->pointer_length = before;
+    reader->pointer[before] = '\0';
 }
 
-const struct place_node *places_find(const struct places *places, const char *pointer) {
-    const struct place_node *found = places->document;
-    while (found && *pointer == '/') {
-        const struct place_node *node = found->first;
-        while (node && !is_named(node, pointer + 1)) {
-            node = node->next;
-        }
-        if (!node) {
-            break;
-        }
-        found = node;
-        pointer += 1 + strcspn(pointer + 1, "/");
+/* -- values --------------------------------------------------------------------------------------
+ */
+
+static bool read_value(struct reader *reader);
+
+static bool read_literal(struct reader *reader, const char *word) {
+    size_t length = strlen(word);
+    if ((size_t)(reader->end - reader->at) < length || memcmp(reader->at, word, length) != 0) {
+        return unexpected(reader, "a value");
     }
-    return found;
+    for (size_t i = 0; i < length; i++) {
+        step(reader, 1);
+    }
+    return true;
 }
 
-/* Appends one character, escaped. False when it does not fit with the "..." behind it. */
-static bool append(char *pointer, size_t *length, const char *at, size_t size) {
-    bool escaped = *at == '~' || *at == '/';
-    if (*length + size + 1 > PLACES_POINTER_MAX - sizeof("...")) {
-        strcpy(pointer + *length, "...");
+static size_t skip_digits(struct reader *reader) {
+    size_t count = 0;
+    while (peek(reader) >= '0' && peek(reader) <= '9') {
+        step(reader, 1);
+        count++;
+    }
+    return count;
+}
+
+static bool read_number(struct reader *reader) {
+    struct place start = reader->here;
+    if (peek(reader) == '-') {
+        step(reader, 1);
+    }
+    bool zero = peek(reader) == '0';
+    size_t digits = skip_digits(reader);
+    if (digits == 0) {
+        return unexpected(reader, "a digit");
+    }
+    if (zero && digits > 1) {
+        return wrong(reader, start, "a number must not begin with a zero");
+    }
+    if (peek(reader) == '.') {
+        step(reader, 1);
+        if (skip_digits(reader) == 0) {
+            return unexpected(reader, "a digit behind the point");
+        }
+    }
+    if (peek(reader) == 'e' || peek(reader) == 'E') {
+        step(reader, 1);
+        if (peek(reader) == '+' || peek(reader) == '-') {
+            step(reader, 1);
+        }
+        if (skip_digits(reader) == 0) {
+            return unexpected(reader, "a digit in the exponent");
+        }
+    }
+    return true;
+}
+
+static bool read_member(struct reader *reader) {
+    struct place key = reader->here;
+    struct text text = {0};
+    if (peek(reader) != '"') {
+        return unexpected(reader, "a key in double quotes");
+    }
+    if (!read_string(reader, &text)) {
         return false;
     }
-    if (escaped) {
-        pointer[(*length)++] = '~';
-        pointer[(*length)++] = *at == '~' ? '0' : '1';
-    } else {
-        memcpy(pointer + *length, at, size);
-        *length += size;
+    size_t before = push(reader, text.bytes, text.size);
+    bool muted = reader->muted;
+    bool twice = !muted && find(reader->places, reader->pointer, reader->pointer_length) != NULL;
+    skip_space(reader);
+    if (peek(reader) != ':') {
+        return unexpected(reader, "':' behind the key");
     }
-    pointer[*length] = '\0';
-    return true;
+    step(reader, 1);
+    skip_space(reader);
+    if (twice) {
+        wrong(reader, key, "this key is here a second time: keep one of them");
+        reader->muted = true;
+    } else if (!add_entry(reader, key)) {
+        return false;
+    }
+    bool read = read_value(reader);
+    reader->muted = muted;
+    if (read) {
+        pop(reader, before);
+    }
+    return read;
 }
 
-static bool append_name(char *pointer, size_t *length, const char *name) {
-    while (*name) {
-        size_t size = 1;
-        while (((unsigned char)name[size] & 0xc0) == 0x80) {
-            size++;
-        }
-        if (!append(pointer, length, name, size)) {
+static bool read_item(struct reader *reader, size_t index) {
+    char token[24];
+    int length = snprintf(token, sizeof(token), "%zu", index);
+    size_t before = push(reader, token, (size_t)length);
+    bool read = add_entry(reader, reader->here) && read_value(reader);
+    if (read) {
+        pop(reader, before);
+    }
+    return read;
+}
+
+/* What objects and arrays have in common: items between commas, up to the closing character. */
+static bool read_items(struct reader *reader, char close, bool members) {
+    if (++reader->depth > reader->depth_max) {
+        char message[64];
+        snprintf(message, sizeof(message), "nested deeper than %zu levels", reader->depth_max);
+        return wrong(reader, reader->here, message);
+    }
+    step(reader, 1);
+    skip_space(reader);
+    for (size_t index = 0; peek(reader) != close; index++) {
+        if (!(members ? read_member(reader) : read_item(reader, index))) {
             return false;
         }
-        name += size;
+        skip_space(reader);
+        if (peek(reader) == ',') {
+            struct place comma = reader->here;
+            step(reader, 1);
+            skip_space(reader);
+            if (peek(reader) == close) {
+                return wrong(reader, comma, "a comma behind the last item");
+            }
+        } else if (peek(reader) != close) {
+            return unexpected(reader, members ? "',' or '}'" : "',' or ']'");
+        }
     }
+    step(reader, 1);
+    reader->depth--;
     return true;
 }
 
-void places_pointer(const struct place_node *node, char pointer[PLACES_POINTER_MAX]) {
-    const struct place_node *way[MANIFEST_DEPTH_MAX + 1];
-    size_t count = 0;
-    size_t length = 0;
-    pointer[0] = '\0';
-    for (; node && node->parent; node = node->parent) {
-        ASSERT(count < ARRAY_COUNT(way));
-        way[count++] = node;
+static bool read_value(struct reader *reader) {
+    switch (peek(reader)) {
+    case '{':
+        return read_items(reader, '}', true);
+    case '[':
+        return read_items(reader, ']', false);
+    case '"':
+        return read_string(reader, NULL);
+    case 't':
+        return read_literal(reader, "true");
+    case 'f':
+        return read_literal(reader, "false");
+    case 'n':
+        return read_literal(reader, "null");
+    default:
+        break;
     }
-    while (count > 0) {
-        char index[24];
-        node = way[--count];
-        snprintf(index, sizeof(index), "%zu", node->index);
-        if (length + 1 > PLACES_POINTER_MAX - sizeof("...")) {
-            strcpy(pointer + length, "...");
-            return;
-        }
-        pointer[length++] = '/';
-        pointer[length] = '\0';
-        if (!append_name(pointer, &length, node->name ? node->name : index)) {
-            return;
+    int c = peek(reader);
+    return c == '-' || (c >= '0' && c <= '9') ? read_number(reader) : unexpected(reader, "a value");
+}
+
+bool places_init(struct places *places, const char *text, size_t size, size_t depth_max,
+                 places_report *report, void *context) {
+    *places = (struct places){0};
+    struct reader *reader = alloc_zeroed(sizeof(*reader));
+    if (!reader) {
+        places->failed = true;
+        return false;
+    }
+    reader->places = places;
+    reader->at = (const unsigned char *)text;
+    reader->end = reader->at + size;
+    reader->here = (struct place){1, 1};
+    reader->depth_max = depth_max;
+    reader->report = report;
+    reader->context = context;
+    skip_space(reader);
+    bool read = add_entry(reader, reader->here) && read_value(reader);
+    if (read) {
+        skip_space(reader);
+        if (reader->at < reader->end) {
+            read = unexpected(reader, "nothing more behind the document");
         }
     }
+    alloc_free(reader);
+    return read;
+}
+
+void places_fini(struct places *places) {
+    struct places_entry *entry;
+    struct places_entry *next;
+    HASH_ITER(hh, places->entries, entry, next) {
+        HASH_DEL(places->entries, entry);
+        alloc_free(entry);
+    }
+}
+
+static const struct places_entry *nearest(const struct places *places, const char *pointer) {
+    size_t length = strlen(pointer);
+    for (;;) {
+        const struct places_entry *entry = find(places, pointer, length);
+        if (entry || length == 0) {
+            return entry;
+        }
+        while (length > 0 && pointer[--length] != '/') {
+        }
+    }
+}
+
+struct place places_value(const struct places *places, const char *pointer) {
+    const struct places_entry *entry = nearest(places, pointer);
+    return entry ? entry->value : (struct place){1, 1};
+}
+
+struct place places_key(const struct places *places, const char *pointer) {
+    const struct places_entry *entry = nearest(places, pointer);
+    return entry ? entry->key : (struct place){1, 1};
 }

@@ -1,14 +1,12 @@
-/* places.h: where in the text each key and value stands.
+/* places.h: where in the text each key and value stands, by JSON pointer (RFC 6901).
  *
  * cJSON keeps no positions and forgives what JSON (RFC 8259) does not: duplicate keys, text behind
- * the end, broken escapes. So the text is walked once by a strict reader of our own, which reports
- * the first syntax error and every duplicate key and makes a tree of places. cJSON then builds the
- * tree of values; the two have the same shape, so that who walks one can walk the other beside it.
+ * the end, broken escapes. So the text is walked once by a strict reader of our own, which finds
+ * the places and reports the first syntax error and every duplicate key; cJSON then builds the
+ * tree.
  *
- * Lines and columns count from 1, columns in Unicode code points; a tab is one column, and a
- * byte-order mark none. The document is at depth 1, what it holds at depth 2.
- *
- * Owner: the caller; the text must outlive the places. Threads: any. */
+ * Lines and columns count from 1, columns in Unicode code points; a byte-order mark has no column.
+ * Owner: the caller. Threads: any. */
 #ifndef BERTH_HOST_MANIFEST_PLACES_H
 #define BERTH_HOST_MANIFEST_PLACES_H
 
@@ -20,48 +18,25 @@ struct place {
     size_t column;
 };
 
-struct place_node {
-    struct place key;   /* of the key in front; without one, the value's */
-    struct place value; /* where the value begins */
-    const char *text;   /* the value as it is written: `size` bytes of the manifest */
-    size_t size;
-    const char *name;                /* the key without escapes; NULL where there is none */
-    bool again;                      /* the same key stood in this object before */
-    size_t index;                    /* among its siblings, from 0 */
-    const struct place_node *parent; /* NULL: the document */
-    struct place_node *first;        /* members or items, in the order of the text */
-    struct place_node *last;
-    struct place_node *next; /* sibling */
-};
-
 struct places_entry;
 
 struct places {
-    struct place_node *document;
-    struct places_entry *members; /* uthash by object and key */
+    struct places_entry *entries; /* uthash by pointer */
     bool failed;                  /* no memory */
 };
 
-/* What the reader finds wrong, with the innermost value it is in (NULL: none yet). False: no
- * memory to report it, which ends the reading. */
-typedef bool places_report(void *context, struct place place, const struct place_node *node,
+/* What the reader finds wrong goes to `report`, with the pointer of the value it is in. */
+typedef void places_report(void *context, struct place place, const char *pointer,
                            const char *message);
 
-/* False after a syntax error, or without memory (places->failed); places_fini() is owed anyway.
- * `text` is without the byte-order mark. */
-bool places_init(struct places *places, const char *text, size_t size, places_report *report,
-                 void *context);
+/* False after a syntax error, or without memory (places->failed). `text` is without the mark. */
+bool places_init(struct places *places, const char *text, size_t size, size_t depth_max,
+                 places_report *report, void *context);
 void places_fini(struct places *places);
 
-/* The member of an object; of equal keys the last, as the checker has it. NULL: there is none. */
-const struct place_node *places_member(const struct place_node *object, const char *name);
-
-/* The value that a JSON pointer (RFC 6901) names, or the nearest one around it; NULL only when
- * there is no document. */
-const struct place_node *places_find(const struct places *places, const char *pointer);
-
-/* The JSON pointer of a node. What is longer is cut and ends in "...". */
-#define PLACES_POINTER_MAX 1024
-void places_pointer(const struct place_node *node, char pointer[PLACES_POINTER_MAX]);
+/* The place of a value, and of the key in front of it (for array items and the document: the
+ * value's). A pointer that is not there gets the place of the nearest parent. */
+struct place places_value(const struct places *places, const char *pointer);
+struct place places_key(const struct places *places, const char *pointer);
 
 #endif
