@@ -26,11 +26,11 @@
 #include "base/log.h"
 
 enum {
-    SUBMISSIONS = 512,   /* entries; a full queue is submitted and goes on */
-    COMPLETIONS = 8192,  /* entries; the kernel keeps what does not fit */
-    BATCH_MAX = 256,     /* completions a turn: timers and posts get theirs in between */
-    HUNGRY_MS = 10,      /* between two looks for memory to receive into */
-    HUNGRY_WAIT_MS = 10, /* until memory for receives is asked for again */
+    SUBMISSIONS = 512,  /* entries; a full queue is submitted and goes on */
+    COMPLETIONS = 8192, /* entries; the kernel keeps what does not fit */
+    BATCH_MAX = 256,    /* completions a turn: timers and posts get theirs in between */
+    HUNGRY_MS = 10,     /* between two looks for memory to receive into */
+    BURST_BUFFERS = 4,  /* that one connection fills before others get their turn */
 };
 
 int64_t uring_translate(int code) {
@@ -169,6 +169,31 @@ static int try_ring(unsigned flags) {
     return -code;
 }
 
+/* Whether a multishot receive can be told after how many bytes to end (Linux 6.17). An older kernel
+ * refuses the member before it looks at the descriptor, and then gives one connection up to 32
+ * buffers at a time. */
+static bool bursts_can_be_limited(unsigned flags) {
+    struct io_uring ring;
+    struct io_uring_cqe *cqe;
+    bool limited = false;
+    if (io_uring_queue_init(2, &ring, flags) != 0) {
+        return false;
+    }
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+    io_uring_prep_recv_multishot(sqe, -1, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    uring_limit_receive(sqe, 1);
+    if (io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_peek_cqe(&ring, &cqe) == 0) {
+        limited = cqe->res == -EBADF;
+    }
+    io_uring_queue_exit(&ring);
+    if (!limited) {
+        log_debug(NULL,
+                  "io_uring: this kernel cannot limit what one connection receives at a time");
+    }
+    return limited;
+}
+
 static bool probe(struct engine *engine, struct error *error) {
     for (size_t i = 0; i < ARRAY_COUNT(optional_flags); i++) {
         engine->setup_flags |= optional_flags[i].flag;
@@ -186,7 +211,11 @@ static bool probe(struct engine *engine, struct error *error) {
                          "sysctl kernel.io_uring_disabled forbids it, or the kernel is too old",
                          strerror(code));
     }
-    return code == 0 || error_set(error, "io_uring: %s", strerror(code));
+    if (code != 0) {
+        return error_set(error, "io_uring: %s", strerror(code));
+    }
+    engine->limits_bursts = bursts_can_be_limited(engine->setup_flags);
+    return true;
 }
 
 struct engine *engine_create(struct error *error) {
@@ -274,6 +303,7 @@ struct engine_port *engine_port_create(struct engine *engine,
     }
     port->engine = engine;
     port->source = options->buffers;
+    port->burst_bytes = engine->limits_bursts ? BURST_BUFFERS * options->buffers.capacity : 0;
     port->wake_fd = eventfd(0, EFD_CLOEXEC);
     if (port->wake_fd < 0) {
         error_set(error, "eventfd: %s", strerror(errno));

@@ -17,6 +17,7 @@
 struct engine {
     struct engine_traits traits;
     unsigned setup_flags; /* those that this kernel takes */
+    bool limits_bursts;   /* a multishot receive can be told when to end */
 };
 
 /* What a completion is about, in the low bits of its user_data; the rest is a pointer. */
@@ -76,10 +77,10 @@ struct engine_port {
     unsigned buffer_entries; /* of the ring; the most there can be */
     unsigned buffer_target;  /* how many should be in it now */
     unsigned buffer_count;   /* how many are */
-    bool buffers_grown;      /* in this turn: all that find it empty at once count as one */
     struct engine_buffer *slots;
     uint16_t *empty_slots; /* a stack of those without a buffer */
     unsigned empty_count;
+    uint32_t burst_bytes;  /* one receive delivers before others get their turn; 0: no limit */
     struct op_list hungry; /* what found no buffer to receive into, first come first served */
     bool grown;            /* in this turn */
 
@@ -92,6 +93,12 @@ struct engine_port {
 /* A submission entry, marked with a tagged pointer. Never NULL: a full queue is submitted first. */
 struct io_uring_sqe *uring_sqe(struct engine_port *port);
 void uring_mark(struct io_uring_sqe *sqe, void *pointer, enum tag tag);
+
+/* Ends a multishot receive after so many bytes: the member `optlen`, which liburing 2.3 knows only
+ * by the name of its union. */
+static inline void uring_limit_receive(struct io_uring_sqe *sqe, uint32_t bytes) {
+    sqe->file_index = bytes;
+}
 
 /* Asks the kernel to end what was submitted with that mark; its own completion says so. */
 void uring_cancel(struct engine_port *port, void *pointer, enum tag tag);
@@ -127,8 +134,7 @@ union system_address {
 struct berth_address uring_address(const union system_address *from);
 struct berth_address uring_local_address(int fd);
 
-/* -- engine_uring_accept.c
- * ------------------------------------------------------------------------- */
+/* -- engine_uring_accept.c --------------------------------------------------------------------- */
 
 void uring_accept_ready(struct engine_acceptor *acceptor, uint32_t flags);
 void uring_first_data_completed(struct engine_accept *accept, int32_t result, uint32_t flags);
@@ -140,8 +146,7 @@ void uring_accept_check(struct engine_port *port);
 /* Frees the acceptors that the kernel has not let go of. All are destroyed: asserted. */
 void uring_acceptors_fini(struct engine_port *port);
 
-/* -- engine_uring_receive.c
- * ------------------------------------------------------------------------ */
+/* -- engine_uring_receive.c -------------------------------------------------------------------- */
 
 bool uring_buffers_init(struct engine_port *port, const struct engine_port_options *options,
                         struct error *error);

@@ -4,6 +4,10 @@
  * so that its buffers stay in the cache (64 of 16 KiB: one mebibyte), and doubles when receives
  * find it empty (ENOBUFS). Those that did go on in the order they came, as buffers come back.
  *
+ * One that brings much at a time ends after a few buffers and is armed again behind the others. So
+ * a flood takes neither the turns of others nor more memory than that once its owner has stopped
+ * it.
+ *
  * A slot is filled again right after its delivery: the source hands out the buffer that was given
  * back last, which is the one the callback has just let go. */
 #include <errno.h>
@@ -126,6 +130,7 @@ static void arm(struct engine_port *port, struct engine_receive *receive) {
     io_uring_prep_recv_multishot(sqe, part->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
+    uring_limit_receive(sqe, port->burst_bytes);
     uring_mark(sqe, receive, TAG_RECEIVE);
     part->armed = true;
 }
@@ -211,8 +216,7 @@ void uring_receive_completed(struct engine_port *port, struct engine_receive *re
     }
 }
 
-/* -- what waits for a buffer
- * ----------------------------------------------------------------------- */
+/* -- what waits for a buffer ------------------------------------------------------------------- */
 
 void uring_starve(struct engine_port *port, struct engine_op *op) {
     list_append(&port->hungry, op);

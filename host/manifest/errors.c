@@ -13,6 +13,7 @@ bool errors_add(struct manifest_errors *errors, struct place place, const char *
     struct manifest_error *items =
         alloc_resize(errors->items, (errors->count + 1) * sizeof(*errors->items));
     if (!items) {
+        errors->lost = true;
         return false;
     }
     errors->items = items;
@@ -26,6 +27,7 @@ bool errors_add(struct manifest_errors *errors, struct place place, const char *
     if (!error.pointer || !error.message) {
         alloc_free(error.pointer);
         alloc_free(error.message);
+        errors->lost = true;
         return false;
     }
     items[errors->count++] = error;

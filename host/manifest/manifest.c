@@ -88,6 +88,11 @@ struct manifest *manifest_parse(const char *path, const char *text, size_t size,
     } else if (places.failed) {
         out_of_memory(errors);
     }
+    if (errors->lost) { /* something is wrong, and there is no memory to say what */
+        manifest_destroy(manifest);
+        manifest = NULL;
+        out_of_memory(errors);
+    }
     places_fini(&places);
     errors_sort(errors);
     return manifest;

@@ -87,6 +87,7 @@ struct manifest_error {
 struct manifest_errors {
     struct manifest_error *items;
     size_t count;
+    bool lost; /* there was no memory for one of them */
 };
 
 /* Reads and checks the file. NULL when anything is wrong: then `errors` tells it all, sorted by

@@ -137,6 +137,23 @@ static void test_manifest_every_failing_allocation_is_survived_without_a_leak(vo
     }
 }
 
+/* What is wrong with it stays wrong when there is no memory to say so. */
+static void test_manifest_with_an_error_is_refused_whatever_allocation_fails(void **state) {
+    static const char twice[] =
+        "{\"manifest\":1,\"listeners\":{\"a\":{\"address\":\"127.0.0.1:1\",\"plugin\":\"echo\"}},"
+        "\"listeners\":{\"b\":{\"address\":\"127.0.0.1:2\",\"plugin\":\"echo\"}}}";
+    (void)state;
+    long live = alloc_live();
+    for (long countdown = 0; countdown < 1000; countdown++) {
+        struct manifest_errors errors;
+        alloc_fail_after(countdown, false);
+        assert_null(parse(twice, &errors));
+        alloc_fail_after(-1, false);
+        manifest_errors_fini(&errors);
+        assert_int_equal(alloc_live(), live);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_manifest_least_gets_every_default),
@@ -144,6 +161,7 @@ int main(void) {
         cmocka_unit_test(test_manifest_without_a_file_says_so),
         cmocka_unit_test(test_manifest_nearest_word_is_near),
         cmocka_unit_test(test_manifest_every_failing_allocation_is_survived_without_a_leak),
+        cmocka_unit_test(test_manifest_with_an_error_is_refused_whatever_allocation_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
