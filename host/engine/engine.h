@@ -44,12 +44,21 @@ const char *engine_error_text(int64_t result);
 
 struct engine_traits {
     const char *name; /* "iocp", "io_uring" */
+    /* How sockets are used again: "DisconnectEx", "TransmitFile", or "off: …" with the reason. */
+    const char *socket_reuse;
     /* True: every worker's port accepts for itself, on a listening socket of its own. False: one
      * acceptor thread accepts on a port of its own and hands the sockets to the workers. */
     bool accept_on_workers;
 };
 
-struct engine *engine_create(struct error *error); /* [control] */
+struct engine_options {
+    /* Descriptors of the process that accepting leaves alone, for files, libraries and the way in
+     * for the operator; where the system limits them. */
+    unsigned descriptors_reserved;
+};
+
+struct engine *engine_create(const struct engine_options *options,
+                             struct error *error); /* [control] */
 void engine_destroy(struct engine *engine);        /* [control]; NULL is legal */
 const struct engine_traits *engine_traits(const struct engine *engine);
 
@@ -109,8 +118,9 @@ unsigned engine_port_pending(const struct engine_port *port);
 /* A connected socket. Copy it freely; exactly one owner closes it. */
 struct engine_socket {
     intptr_t handle;
+    uint32_t origin; /* the engine's: the listener it was accepted on */
 };
-#define ENGINE_NO_SOCKET ((struct engine_socket){-1})
+#define ENGINE_NO_SOCKET ((struct engine_socket){.handle = -1})
 
 /* Binds the socket to the port it will complete on, once, before its first operation there. */
 bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error);
@@ -133,6 +143,7 @@ struct engine_listen_options {
     unsigned acceptors; /* how many acceptors there will be: 1, or one a worker */
     bool v6_only;       /* "[::]" without IPv4 clients */
     bool no_delay;      /* TCP_NODELAY on what is accepted */
+    bool reuse_sockets; /* those that engine_recycle() gets are accepted with again */
 };
 
 /* Binds (SO_EXCLUSIVEADDRUSE on Windows; never shared with another process on Linux either). The
@@ -163,9 +174,13 @@ struct engine_accept {
     struct engine_op op; /* completes with the size of the first data, 0 without, or ENGINE_E_* */
     bool with_data;      /* in: complete only when the first bytes (or the FIN) are there */
 
+    /* In: the port that the connection would best live on, or NULL. Out: the one that its socket,
+     * used again, is attached to for good; NULL when it is free to go anywhere. */
+    struct engine_port *home;
+
     /* Out, when the result is >= 0. The receiver owns the socket, attached to no port yet where
-     * accept_on_workers is false, and the buffer when data.owner is not NULL. A result of 0 with
-     * with_data: the peer sent a FIN and no byte. */
+     * accept_on_workers is false and `home` is NULL, and the buffer when data.owner is not NULL. A
+     * result of 0 with with_data: the peer sent a FIN and no byte. */
     struct engine_socket socket;
     struct berth_address local;
     struct berth_address remote;
@@ -184,6 +199,11 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept);
 /* Ends a posted accept; the client it has, if any, is reset. Completes with ENGINE_E_CANCELLED,
  * unless a connection came first. */
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept);
+
+/* From now on the acceptor takes clients by the plainest means the system has (accept(), when
+ * FD_ACCEPT tells of them), because what it does otherwise (AcceptEx) fails again and again.
+ * Accepts posted after that are without data. False: there is nothing plainer. */
+bool engine_acceptor_fall_back(struct engine_acceptor *acceptor);
 
 /* -- receiving --------------------------------------------------------------------------------- */
 

@@ -168,13 +168,18 @@ struct engine *engine_iocp_create(const struct winsock_table *winsock, struct er
         return NULL;
     }
     engine->winsock = winsock;
-    engine->traits = (struct engine_traits){.name = "iocp", .accept_on_workers = false};
+    engine->traits = (struct engine_traits){
+        .name = "iocp",
+        .socket_reuse = "off: not tried yet",
+        .accept_on_workers = false,
+    };
     engine->skip_success =
         skip_success_works(winsock, AF_INET) && skip_success_works(winsock, AF_INET6);
     return engine;
 }
 
-struct engine *engine_create(struct error *error) {
+struct engine *engine_create(const struct engine_options *options, struct error *error) {
+    (void)options; /* Windows sets no limit of descriptors for a process */
     return engine_iocp_create(&winsock_system, error);
 }
 

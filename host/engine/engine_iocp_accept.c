@@ -435,6 +435,7 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     struct iocp_op *op = iocp_op_of(&accept->op);
     accept->socket = ENGINE_NO_SOCKET;
     accept->data = (struct engine_buffer){0};
+    accept->home = NULL;
     *part_of(accept) = (struct iocp_accept){.acceptor = acceptor};
     iocp_start(port, op, IOCP_ACCEPT, acceptor->listener->socket);
     acceptor->started++;
@@ -450,6 +451,11 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     }
     acceptor->told = false;
     acceptor_rearm(acceptor);
+}
+
+bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
+    (void)acceptor;
+    return false;
 }
 
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result) {

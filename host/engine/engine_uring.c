@@ -218,13 +218,18 @@ static bool probe(struct engine *engine, struct error *error) {
     return true;
 }
 
-struct engine *engine_create(struct error *error) {
+struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = alloc_zeroed(sizeof(*engine));
     if (!engine) {
         error_set(error, "out of memory");
         return NULL;
     }
-    engine->traits = (struct engine_traits){.name = "io_uring", .accept_on_workers = true};
+    engine->traits = (struct engine_traits){
+        .name = "io_uring",
+        .socket_reuse = "off: a new socket costs no more on Linux",
+        .accept_on_workers = true,
+    };
+    (void)options;
     if (!probe(engine, error)) {
         alloc_free(engine);
         return NULL;

@@ -340,6 +340,7 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     ASSERT(!acceptor->destroyed);
     accept->socket = ENGINE_NO_SOCKET;
     accept->data = (struct engine_buffer){0};
+    accept->home = NULL;
     *part_of(&accept->op) = (struct op_part){.is_accept = true};
     *accept_part_of(accept) = (struct accept_part){.acceptor = acceptor, .state = ACCEPT_POSTED};
     list_append(&acceptor->posted, &accept->op);
@@ -357,6 +358,11 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
         return -1;
     }
     return (int64_t)(os_now_ms() - part->connected_at_ms);
+}
+
+bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
+    (void)acceptor;
+    return false; /* accept4() is as plain as it gets */
 }
 
 static void cancel_later(struct engine_port *port, struct engine_accept *accept) {

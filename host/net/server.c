@@ -13,7 +13,8 @@ struct server *server_create(const struct server_options *options, struct error 
         return NULL;
     }
     server->options = *options;
-    server->engine = engine_create(error);
+    server->engine = engine_create(
+        &(struct engine_options){.descriptors_reserved = options->descriptors_reserved}, error);
     if (!server->engine) {
         goto fail;
     }

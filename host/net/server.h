@@ -22,6 +22,7 @@ struct server_options {
     uint32_t buffers_retained_max; /* a worker */
     uint32_t connections_max;
     uint32_t posts_max; /* a worker */
+    uint32_t descriptors_reserved;
 
     /* Runs when the last connection of a listener is gone. [worker] */
     void (*idle)(void);

@@ -276,7 +276,7 @@ static void test_engine_without_memory_is_not_created(void **state) {
     struct error error = {0};
     (void)state;
     alloc_fail_after(0, false);
-    struct engine *engine = engine_create(&error);
+    struct engine *engine = engine_create(&(struct engine_options){0}, &error);
     alloc_fail_after(-1, false);
     assert_null(engine);
     assert_string_equal(error.message, "out of memory");

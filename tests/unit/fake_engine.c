@@ -41,7 +41,8 @@ const char *engine_error_text(int64_t result) {
     return "a made-up error";
 }
 
-struct engine *engine_create(struct error *error) {
+struct engine *engine_create(const struct engine_options *options, struct error *error) {
+    (void)options;
     (void)error;
     return &the_engine;
 }
@@ -51,7 +52,7 @@ void engine_destroy(struct engine *engine) {
 }
 
 const struct engine_traits *engine_traits(const struct engine *engine) {
-    static const struct engine_traits traits = {"fake", true};
+    static const struct engine_traits traits = {.name = "fake", .accept_on_workers = true};
     (void)engine;
     return &traits;
 }
@@ -302,6 +303,11 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
     (void)context;
     error_set(error, "the fake engine accepts nothing");
     return NULL;
+}
+
+bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
+    (void)acceptor;
+    return true;
 }
 
 void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
