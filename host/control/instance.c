@@ -146,7 +146,7 @@ static struct listener_options listener_options(const struct manifest_listener *
         .first_data_timeout_ms = listener->accept.first_data_timeout_ms,
         .reuse_sockets = listener->accept.reuse_sockets,
         .connections_max = listener->limits.connections,
-        .per_client_max = listener->limits.per_client,
+        .per_client = {.connections_max = listener->limits.per_client},
         .message_bytes = listener->limits.message_bytes,
         .send_queue_bytes = listener->limits.send_queue_bytes,
         .close_timeout_ms = listener->close_timeout_ms,
@@ -212,7 +212,7 @@ void instance_stop_accepting(struct instance *instance) {
 uint32_t instance_connections(const struct instance *instance) {
     uint32_t count = 0;
     for (size_t i = 0; i < instance->manifest->listener_count; i++) {
-        count += atomic_load(&instance->listeners[i]->connections);
+        count += atomic_load(&instance->listeners[i]->references);
     }
     return count;
 }

@@ -36,6 +36,7 @@ struct engine_acceptor; /* one listening socket of a listener at work on one por
 #define ENGINE_E_UNREACHABLE INT64_C(-6)  /* no route */
 #define ENGINE_E_NO_RESOURCES INT64_C(-7) /* descriptors, socket buffers, memory: try later */
 #define ENGINE_E_OTHER INT64_C(-8)        /* logged by the engine with the system's code */
+#define ENGINE_ERRORS 9                   /* how many there are, for arrays by their negative */
 
 /* "reset by peer", …: for logs. */
 const char *engine_error_text(int64_t result);
@@ -131,8 +132,9 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
 /* No operation may be in flight. `reset`: with linger 0. Any port's thread, or [control]. */
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset);
 
-/* Gives a socket back whose both directions have ended (our FIN sent, the peer's received): the
- * engine keeps it for a later accept where the system lets it be used again, else closes it. */
+/* Gives a socket back whose peer finished first (its FIN is received) and to whom everything is
+ * sent, the FIN perhaps not yet: the engine sends it, and keeps the socket for a later accept where
+ * the system lets it be used again, else closes it. */
 void engine_recycle(struct engine_port *port, struct engine_socket socket);
 
 /* -- listening and accepting ------------------------------------------------------------------- */

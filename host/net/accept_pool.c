@@ -13,8 +13,13 @@
 #include "net/worker.h"
 
 enum {
-    TICK_MS = 1000,
-    BACKOFF_FIRST_MS = 20, /* after a failure for want of resources; doubled up to the tick */
+    TICK_MS = 1000,          /* at the most; short time limits are looked at more often */
+    TICK_MIN_MS = 50,        /* at the least */
+    TICKS_A_TIMEOUT = 4,     /* so that a silent client is cut less than a quarter late */
+    BACKOFF_FIRST_MS = 20,   /* after a failure for want of resources; doubled up to the tick */
+    EPISODE_QUIET_MS = 5000, /* a shortage is over when nothing has failed for so long */
+    HARD_FAILURES_MAX = 32,  /* in a row, before the listener falls back to plain accepts */
+    PLAIN_SHARE = 8,         /* of `high`: one in so many is kept for accepts without data */
 };
 
 /* One accept, from its post until its connection is handed over. */
@@ -27,6 +32,7 @@ struct accept_slot {
     struct accept_slot *next;
     uint32_t first_data_size;
     bool timed_out; /* cut by the sweep */
+    bool refused;   /* the client is to hear that there is no room */
 };
 
 struct accept_pool {
@@ -36,18 +42,25 @@ struct accept_pool {
     struct accept_pool *prev; /* in worker->pools */
     struct accept_pool *next;
     struct accept_slot *posted;
-    struct accept_slot *held; /* accepted; no room for them under a limit */
     uint32_t posted_count;
-    uint32_t backoff_ms; /* 0: no shortage */
+    uint32_t posted_with_data;
+    uint32_t hard_failures; /* in a row */
+    uint32_t backoff_ms;    /* how long the last pause was; 0: an accept has succeeded since */
+    bool backing_off;       /* accepting pauses until the tick */
+    uint64_t shortage_since_ms;
+    uint64_t shortage_last_ms;
+    unsigned long long shortage_failures; /* 0: no episode */
     struct timer tick;
     struct latch *stopped; /* not NULL: stopping */
     bool blocked;          /* posts nothing for want of room; counted in server->waiting */
+    bool starved;          /* clients queue, and nothing could be posted for them */
+    bool plain;            /* has fallen back */
 };
 
 static void maintain(struct accept_pool *pool);
 static void on_accepted(struct engine_op *op, int64_t result);
 
-/* -- posting -------------------------------------------------------------------------------------
+/* -- shortage ------------------------------------------------------------------------------------
  */
 
 static void set_blocked(struct accept_pool *pool, bool blocked) {
@@ -61,17 +74,60 @@ static void set_blocked(struct accept_pool *pool, bool blocked) {
     }
 }
 
-/* Resources ran out: nothing is posted for a while that doubles up to a second. Said once until
- * accepting works again; meanwhile clients wait in the backlog. */
 static void back_off(struct accept_pool *pool, const char *what) {
-    if (pool->backoff_ms == 0) {
-        log_warn(&pool->listener->subject,
+    struct listener *listener = pool->listener;
+    uint64_t now_ms = os_now_ms();
+    if (pool->shortage_failures++ == 0) {
+        pool->shortage_since_ms = now_ms;
+        listener_count(&listener->counters.shortages);
+        log_warn(&listener->subject,
                  "accepting slows down: %s; clients wait in the backlog until it passes", what);
+    }
+    pool->shortage_last_ms = now_ms;
+    if (pool->backing_off) {
+        return; /* another accept of the same try */
+    }
+    pool->backing_off = true;
+    if (pool->backoff_ms == 0) {
         pool->backoff_ms = BACKOFF_FIRST_MS;
     } else if (pool->backoff_ms < TICK_MS) {
         pool->backoff_ms = pool->backoff_ms * 2 < TICK_MS ? pool->backoff_ms * 2 : TICK_MS;
     }
-    timers_start(&pool->worker->timers, &pool->tick, os_now_ms(), pool->backoff_ms);
+    set_blocked(pool, true); /* a connection that ends may be what is waited for */
+    timers_start(&pool->worker->timers, &pool->tick, now_ms, pool->backoff_ms);
+}
+
+static void end_episode(struct accept_pool *pool, uint64_t now_ms) {
+    if (pool->shortage_failures > 0 && now_ms - pool->shortage_last_ms >= EPISODE_QUIET_MS) {
+        log_info(&pool->listener->subject,
+                 "accepting goes on as usual: %llu accepts failed in %llu ms",
+                 pool->shortage_failures,
+                 (unsigned long long)(pool->shortage_last_ms - pool->shortage_since_ms));
+        pool->shortage_failures = 0;
+    }
+}
+
+static void fall_back(struct accept_pool *pool, const char *what) {
+    pool->plain = true;
+    bool plainer = engine_acceptor_fall_back(pool->acceptor);
+    log_warn(&pool->listener->subject,
+             "%u accepts failed in a row (%s): from now on clients are taken %s",
+             (unsigned)pool->hard_failures, what,
+             plainer ? "one by one as they come, by plain accepts"
+                     : "without their first data, which is awaited afterwards");
+}
+
+/* -- posting -------------------------------------------------------------------------------------
+ */
+
+/* How many of the accepts may be posted with data. */
+static uint32_t with_data_max(const struct accept_pool *pool) {
+    const struct listener_options *options = &pool->listener->options;
+    if (!options->accept_on_data || pool->plain) {
+        return 0;
+    }
+    uint32_t kept = options->pool_high / PLAIN_SHARE;
+    return options->pool_high - (kept > 0 ? kept : 1);
 }
 
 static bool post_one(struct accept_pool *pool) {
@@ -80,24 +136,33 @@ static bool post_one(struct accept_pool *pool) {
         back_off(pool, "out of memory");
         return false;
     }
+    struct server *server = pool->worker->server;
     slot->pool = pool;
     slot->listener = pool->listener;
     slot->accept.op.complete = on_accepted;
-    slot->accept.with_data = pool->listener->options.accept_on_data;
+    slot->accept.with_data = pool->posted_with_data < with_data_max(pool);
+    slot->accept.home = server->acceptor ? server_least_loaded(server)->port : NULL;
     DL_APPEND(pool->posted, slot);
     pool->posted_count++;
+    pool->posted_with_data += slot->accept.with_data;
     engine_accept(pool->acceptor, &slot->accept);
     return true;
 }
 
+static bool has_room(const struct accept_pool *pool) {
+    struct listener *listener = pool->listener;
+    return listener_has_room(listener) && atomic_load(&listener->waiting) == 0 &&
+           atomic_load(&listener->pending) < listener->options.pending_max;
+}
+
 /* Whether more may be posted now. */
 static bool may_post(struct accept_pool *pool) {
-    if (pool->stopped || pool->backoff_ms > 0) {
+    if (pool->stopped || pool->backing_off) {
         return false;
     }
     /* Said before it is asked: who makes room between the two sees that somebody waits. */
     set_blocked(pool, true);
-    bool room = !pool->held && listener_has_room(pool->listener);
+    bool room = has_room(pool);
     set_blocked(pool, !room);
     return room;
 }
@@ -119,13 +184,20 @@ static void slot_drop(struct accept_slot *slot, bool reset) {
 static void on_arrived(struct engine_op *op, int64_t result) {
     struct accept_slot *slot = CONTAINER_OF(op, struct accept_slot, accept.op);
     (void)result;
-    connection_adopt(slot->target, slot->listener, &slot->accept, slot->first_data_size);
+    connection_adopt(slot->target, slot->listener, &slot->accept, slot->first_data_size,
+                     slot->refused);
     alloc_free(slot);
 }
 
 static void hand_over(struct accept_pool *pool, struct accept_slot *slot) {
     struct server *server = pool->worker->server;
-    slot->target = server->acceptor ? server_least_loaded(server) : pool->worker;
+    if (slot->accept.home) {
+        slot->target = server_worker_of(server, slot->accept.home);
+        listener_count(&slot->listener->counters.reused);
+    } else {
+        slot->target = server_choose_worker(server, pool->worker);
+    }
+    listener_refer(slot->listener);
     atomic_fetch_add(&slot->target->load, 1);
     if (slot->target == pool->worker) {
         on_arrived(&slot->accept.op, 0);
@@ -135,65 +207,42 @@ static void hand_over(struct accept_pool *pool, struct accept_slot *slot) {
     engine_port_post(slot->target->port, &slot->accept.op);
 }
 
-static void hold(struct accept_pool *pool, struct accept_slot *slot) {
+static void accepted(struct accept_pool *pool, struct accept_slot *slot, int64_t result) {
+    struct listener *listener = pool->listener;
+    enum listener_refusal why;
+    listener_count(&listener->counters.accepted);
+    pool->hard_failures = 0;
+    pool->backoff_ms = 0;
+    slot->first_data_size = (uint32_t)result;
     if (pool->stopped) {
         slot_drop(slot, true);
-        return;
-    }
-    DL_APPEND(pool->held, slot);
-    set_blocked(pool, true);
-    log_debug(&pool->listener->subject, "a connection waits until a limit leaves room");
-    if (listener_has_room(pool->listener)) {
-        worker_kick(pool->worker); /* made before anybody could see that we wait */
-    }
-}
-
-/* Admits the slot's connection, or tells that there is no room. */
-static bool place(struct accept_pool *pool, struct accept_slot *slot) {
-    struct listener *listener = pool->listener;
-    switch (listener_admit(listener, &slot->accept.remote)) {
-    case LISTENER_ADMITTED:
-        hand_over(pool, slot);
-        return true;
-    case LISTENER_CLIENT_TOO_MANY:
-        atomic_fetch_add_explicit(&listener->counters.refused_per_client, 1, memory_order_relaxed);
-        slot_drop(slot, true);
-        return true;
-    case LISTENER_FULL:
-        break;
-    }
-    return false;
-}
-
-static void accepted(struct accept_pool *pool, struct accept_slot *slot, int64_t result) {
-    struct listener_counters *counters = &pool->listener->counters;
-    atomic_fetch_add_explicit(&counters->accepted, 1, memory_order_relaxed);
-    if (pool->backoff_ms > 0) {
-        pool->backoff_ms = 0;
-        log_info(&pool->listener->subject, "accepting goes on");
-    }
-    slot->first_data_size = (uint32_t)result;
-    if (slot->accept.with_data && result == 0) {
-        atomic_fetch_add_explicit(&counters->ended_silent, 1, memory_order_relaxed);
+    } else if (slot->accept.with_data && result == 0) {
+        listener_count(&listener->counters.ended_silent);
         slot_drop(slot, false);
-        return;
-    }
-    /* Those that are held came before it. */
-    if (pool->held || !place(pool, slot)) {
-        hold(pool, slot);
+    } else if (listener_welcomes(listener, &slot->accept.remote, &why)) {
+        hand_over(pool, slot);
+    } else if (why == LISTENER_REFUSED_ACCESS || !listener_answers_busy(listener)) {
+        slot_drop(slot, true);
+    } else {
+        slot->refused = true;
+        hand_over(pool, slot);
     }
 }
 
 static void failed(struct accept_pool *pool, struct accept_slot *slot, int64_t result) {
-    struct listener_counters *counters = &pool->listener->counters;
+    struct listener *listener = pool->listener;
+    const char *what = engine_error_text(result);
     if (slot->timed_out) {
-        atomic_fetch_add_explicit(&counters->first_data_timeouts, 1, memory_order_relaxed);
+        listener_count(&listener->counters.first_data_timeouts);
     } else if (result != ENGINE_E_CANCELLED) {
-        atomic_fetch_add_explicit(&counters->accept_failed, 1, memory_order_relaxed);
-        log_debug(&pool->listener->subject, "accept: %s", engine_error_text(result));
+        listener_count(&listener->counters.accept_failed[-result]);
+        log_debug(&listener->subject, "accept: %s", what);
     }
-    if (result == ENGINE_E_NO_RESOURCES && !pool->stopped) {
-        back_off(pool, engine_error_text(result));
+    if (result == ENGINE_E_OTHER && ++pool->hard_failures == HARD_FAILURES_MAX && !pool->plain) {
+        fall_back(pool, what);
+    }
+    if ((result == ENGINE_E_OTHER || result == ENGINE_E_NO_RESOURCES) && !pool->stopped) {
+        back_off(pool, what);
     }
     alloc_free(slot);
 }
@@ -204,6 +253,7 @@ static void on_accepted(struct engine_op *op, int64_t result) {
     struct worker *worker = pool->worker;
     DL_DELETE(pool->posted, slot);
     pool->posted_count--;
+    pool->posted_with_data -= slot->accept.with_data;
     if (result >= 0) {
         accepted(pool, slot, result);
     } else {
@@ -213,7 +263,7 @@ static void on_accepted(struct engine_op *op, int64_t result) {
     worker_settle(worker);
 }
 
-/* -- watermarks, tick, silent clients -------------------------------------------------------------
+/* -- watermarks ----------------------------------------------------------------------------------
  */
 
 static void finish_stop(struct accept_pool *pool) {
@@ -225,6 +275,20 @@ static void finish_stop(struct accept_pool *pool) {
     latch_down(stopped);
 }
 
+/* Clients queue and no accept is free for them. */
+static void feed(struct accept_pool *pool) {
+    const struct listener_options *options = &pool->listener->options;
+    if (pool->posted_count >= options->pool_high) {
+        listener_count(&pool->listener->counters.pool_high);
+        return;
+    }
+    pool->starved = !may_post(pool);
+    if (!pool->starved) {
+        uint32_t more = pool->posted_count + options->pool_initial;
+        post_up_to(pool, more < options->pool_high ? more : options->pool_high);
+    }
+}
+
 /* Called when something has changed: posts what is missing, or ends the pool. */
 static void maintain(struct accept_pool *pool) {
     if (pool->stopped) {
@@ -234,19 +298,30 @@ static void maintain(struct accept_pool *pool) {
         return;
     }
     const struct listener_options *options = &pool->listener->options;
-    if (pool->posted_count < options->pool_low && may_post(pool)) {
-        atomic_fetch_add_explicit(&pool->listener->counters.pool_low, 1, memory_order_relaxed);
-        post_up_to(pool, options->pool_initial > options->pool_low ? options->pool_initial
-                                                                   : options->pool_low);
+    uint32_t data_max = with_data_max(pool);
+    if (pool->posted_count < options->pool_low) {
+        if (may_post(pool)) {
+            listener_count(&pool->listener->counters.pool_low);
+            post_up_to(pool, options->pool_initial > options->pool_low ? options->pool_initial
+                                                                       : options->pool_low);
+        }
+    } else if (data_max > 0 && pool->posted_with_data == data_max &&
+               pool->posted_count < options->pool_high && may_post(pool)) {
+        /* All that are taken by silent clients are posted: those without data serve the others. */
+        post_up_to(pool, options->pool_high);
     }
 }
+
+/* -- tick, silent clients -------------------------------------------------------------------------
+ */
 
 /* Cuts the clients that have been connected too long without a word. */
 static void sweep(struct accept_pool *pool) {
     int64_t limit_ms = pool->listener->options.first_data_timeout_ms;
     struct accept_slot *slot;
     DL_FOREACH(pool->posted, slot) {
-        if (!slot->timed_out && engine_accept_connected_ms(&slot->accept) >= limit_ms) {
+        if (slot->accept.with_data && !slot->timed_out &&
+            engine_accept_connected_ms(&slot->accept) >= limit_ms) {
             slot->timed_out = true;
             engine_accept_cancel(pool->acceptor, &slot->accept);
         }
@@ -254,22 +329,31 @@ static void sweep(struct accept_pool *pool) {
 }
 
 static void start_tick(struct accept_pool *pool) {
-    if (pool->listener->options.accept_on_data) {
-        timers_start(&pool->worker->timers, &pool->tick, os_now_ms(), TICK_MS);
+    const struct listener_options *options = &pool->listener->options;
+    uint64_t delay_ms = TICK_MS;
+    if (options->accept_on_data && options->first_data_timeout_ms < TICK_MS * TICKS_A_TIMEOUT) {
+        delay_ms = options->first_data_timeout_ms / TICKS_A_TIMEOUT;
+        delay_ms = delay_ms > TICK_MIN_MS ? delay_ms : TICK_MIN_MS;
+    }
+    timers_start(&pool->worker->timers, &pool->tick, os_now_ms(), delay_ms);
+}
+
+/* Ends a pause, if there was one: what is posted now may fail again. */
+static void try_again(struct accept_pool *pool) {
+    pool->backing_off = false;
+    maintain(pool);
+    if (pool->starved) {
+        feed(pool);
     }
 }
 
 static void on_tick(struct timer *timer) {
     struct accept_pool *pool = CONTAINER_OF(timer, struct accept_pool, tick);
-    uint32_t backoff_ms = pool->backoff_ms;
     if (pool->listener->options.accept_on_data) {
         sweep(pool);
     }
-    pool->backoff_ms = 0; /* one try, which may fail again */
-    maintain(pool);
-    if (backoff_ms > 0 && pool->backoff_ms == 0) {
-        pool->backoff_ms = backoff_ms; /* over only when an accept succeeds */
-    }
+    end_episode(pool, os_now_ms());
+    try_again(pool);
     if (!timer_is_running(&pool->tick)) {
         start_tick(pool);
     }
@@ -277,32 +361,20 @@ static void on_tick(struct timer *timer) {
 
 static void on_starved(struct engine_acceptor *acceptor, void *context) {
     struct accept_pool *pool = context;
-    const struct listener_options *options = &pool->listener->options;
     (void)acceptor;
-    if (pool->posted_count >= options->pool_high) {
-        atomic_fetch_add_explicit(&pool->listener->counters.pool_high, 1, memory_order_relaxed);
+    if (pool->listener->options.accept_on_data) {
         sweep(pool);
-        return;
     }
-    if (may_post(pool)) {
-        uint32_t more = pool->posted_count + options->pool_initial;
-        post_up_to(pool, more < options->pool_high ? more : options->pool_high);
-    }
+    feed(pool);
 }
 
 void accept_pools_room_made(struct worker *worker) {
     struct accept_pool *pool;
     struct accept_pool *next;
     DL_FOREACH_SAFE(worker->pools, pool, next) {
-        while (pool->held) {
-            struct accept_slot *slot = pool->held;
-            DL_DELETE(pool->held, slot);
-            if (!place(pool, slot)) {
-                DL_PREPEND(pool->held, slot);
-                break;
-            }
+        if (!pool->stopped) {
+            try_again(pool);
         }
-        maintain(pool);
     }
 }
 
@@ -333,14 +405,9 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
 
 void accept_pool_stop(struct accept_pool *pool, struct latch *done) {
     struct accept_slot *slot;
-    struct accept_slot *next;
     pool->stopped = done;
     set_blocked(pool, false);
     timers_stop(&pool->worker->timers, &pool->tick);
-    DL_FOREACH_SAFE(pool->held, slot, next) {
-        DL_DELETE(pool->held, slot);
-        slot_drop(slot, true);
-    }
     DL_FOREACH(pool->posted, slot) {
         engine_accept_cancel(pool->acceptor, &slot->accept);
     }

@@ -5,12 +5,21 @@
  *
  *   - `initial` accepts are posted at the start, and again whenever fewer than `low` are left;
  *   - clients that queue while none is free (FD_ACCEPT) bring more, up to `high`;
- *   - on a tick of one second, accepts that failed are posted again, and clients that have been
- *     connected for first_data_timeout_ms without a word are cut (SO_CONNECT_TIME). That is the
- * cure of accept-on-data's weakness (L. Holgate, "AcceptEx and accept on data"; Apache httpd's
- *     AcceptFilter data), which lets silent clients take all the accepts there are;
- *   - a connection for which a limit leaves no room is held, unseen by the plugin, until there is,
- *     and no more accepts are posted meanwhile: others wait in the backlog.
+ *   - on a tick, accepts that failed are posted again, and clients that have been connected for
+ *     first_data_timeout_ms without a word are cut (SO_CONNECT_TIME);
+ *   - while a limit leaves no room none are posted, and clients wait in the backlog.
+ *
+ * Silent clients. An accept that completes with the first data is taken by a client that says
+ * nothing, and `high` of those take all there are (L. Holgate, "AcceptEx and accept on data";
+ * Apache httpd's AcceptFilter data). Cutting them when their time is up is half of the cure; until
+ * then a client that does speak would wait. So the last eighth of `high` is kept for accepts
+ * without data: what they take is awaited as a connection, at the cost of its memory and not of an
+ * accept (connection_enter.c), and `accept.pending_max` bounds it.
+ *
+ * Shortage. When a resource of the system runs out, accepting pauses for a time that doubles up to
+ * a second, or until a connection ends. That is logged once an episode, which lasts until nothing
+ * has failed for a while. Accepts that fail for no such reason, again and again, make the listener
+ * fall back to the plainest way of accepting.
  *
  * Owner: the listener. Threads: those of the worker it was created on. */
 #ifndef BERTH_HOST_NET_ACCEPT_POOL_H
@@ -31,10 +40,10 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
                                        struct engine_listener *socket, unsigned index,
                                        struct error *error);
 
-/* Cancels every accept, closes what is held, frees the pool, then counts `done` down. */
+/* Cancels every accept, frees the pool, then counts `done` down. */
 void accept_pool_stop(struct accept_pool *pool, struct latch *done);
 
-/* A limit may have room again: all pools of the worker look at what they hold. */
+/* A limit may have room again: the worker's pools that post nothing for want of it go on. */
 void accept_pools_room_made(struct worker *worker);
 
 #endif

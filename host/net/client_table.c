@@ -10,6 +10,14 @@
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(entry) ((entry)->failed = true)
 #include <uthash.h>
+#include <utlist.h>
+
+enum {
+    TOKEN = 1000, /* one connection, in units of the bucket: so a rate needs no fractions */
+    FORGOTTEN_A_TURN =
+        2,             /* full buckets looked for at each arrival: they go faster than they come */
+    NETWORK_BYTES = 8, /* of an IPv6 address: its /64 */
+};
 
 /* The address without the port. */
 struct client_key {
@@ -21,26 +29,29 @@ struct client_key {
 struct client_entry {
     struct client_key key;
     uint32_t connections;
-    bool failed; /* uthash had no memory for it */
+    uint64_t tokens;           /* at filled_ms */
+    uint64_t filled_ms;        /* 0: never, the bucket is full */
+    bool is_idle;              /* in table->idle */
+    bool failed;               /* uthash had no memory for it */
+    struct client_entry *prev; /* in table->idle */
+    struct client_entry *next;
     UT_hash_handle hh;
 };
 
 static struct client_key key_of(const struct berth_address *client) {
     struct client_key key = {.family = client->family, .scope_id = client->scope_id};
-    memcpy(key.bytes, client->bytes, sizeof(key.bytes));
+    size_t size = client->family == BERTH_FAMILY_IPV6 ? NETWORK_BYTES : sizeof(key.bytes);
+    memcpy(key.bytes, client->bytes, size);
     return key;
 }
 
-void client_table_init(struct client_table *table, uint32_t per_client_max) {
+void client_table_init(struct client_table *table, const struct client_limits *limits) {
+    *table = (struct client_table){.limits = *limits};
     os_mutex_init(&table->mutex);
-    table->entries = NULL;
-    table->per_client_max = per_client_max;
 }
 
-void client_table_fini(struct client_table *table) {
-    ASSERT(!table->entries);
-    os_mutex_fini(&table->mutex);
-}
+/* -- entries ------------------------------------------------------------------------------------
+ */
 
 static struct client_entry *entry_find(const struct client_table *table,
                                        const struct client_key *key) {
@@ -49,12 +60,19 @@ static struct client_entry *entry_find(const struct client_table *table,
     return entry;
 }
 
-static struct client_entry *entry_create(struct client_table *table, const struct client_key *key) {
-    struct client_entry *entry = alloc_zeroed(sizeof(*entry));
+static struct client_entry *entry_get(struct client_table *table,
+                                      const struct berth_address *client) {
+    struct client_key key = key_of(client);
+    struct client_entry *entry = entry_find(table, &key);
+    if (entry) {
+        return entry;
+    }
+    entry = alloc_zeroed(sizeof(*entry));
     if (!entry) {
         return NULL;
     }
-    entry->key = *key;
+    entry->key = key;
+    entry->tokens = (uint64_t)table->limits.rate_burst * TOKEN;
     HASH_ADD(hh, table->entries, key, sizeof(entry->key), entry);
     if (entry->failed) {
         alloc_free(entry);
@@ -63,26 +81,122 @@ static struct client_entry *entry_create(struct client_table *table, const struc
     return entry;
 }
 
-bool client_table_add(struct client_table *table, const struct berth_address *client) {
-    if (table->per_client_max == 0) {
+static void leave_idle(struct client_table *table, struct client_entry *entry) {
+    if (entry->is_idle) {
+        DL_DELETE(table->idle, entry);
+        entry->is_idle = false;
+        table->idle_count--;
+    }
+}
+
+static void forget(struct client_table *table, struct client_entry *entry) {
+    leave_idle(table, entry);
+    HASH_DEL(table->entries, entry);
+    alloc_free(entry);
+}
+
+/* -- the bucket ----------------------------------------------------------------------------------
+ */
+
+static void fill(const struct client_table *table, struct client_entry *entry, uint64_t now_ms) {
+    uint64_t full = (uint64_t)table->limits.rate_burst * TOKEN;
+    uint64_t passed_ms = now_ms > entry->filled_ms ? now_ms - entry->filled_ms : 0;
+    uint64_t missing = full - entry->tokens;
+    /* A thousandth of the rate a millisecond, in thousandths: the rate itself. */
+    if (passed_ms > missing / table->limits.rate_per_second) {
+        entry->tokens = full;
+    } else {
+        entry->tokens += passed_ms * table->limits.rate_per_second;
+    }
+    entry->filled_ms = now_ms;
+}
+
+static bool is_full(const struct client_table *table, struct client_entry *entry, uint64_t now_ms) {
+    if (table->limits.rate_per_second == 0) {
         return true;
     }
-    struct client_key key = key_of(client);
-    os_mutex_lock(&table->mutex);
-    struct client_entry *entry = entry_find(table, &key);
-    if (!entry) {
-        entry = entry_create(table, &key);
+    fill(table, entry, now_ms);
+    return entry->tokens == (uint64_t)table->limits.rate_burst * TOKEN;
+}
+
+/* The entry has no connections: nothing is worth remembering once its bucket is full. */
+static void rest(struct client_table *table, struct client_entry *entry, uint64_t now_ms) {
+    leave_idle(table, entry);
+    if (is_full(table, entry, now_ms)) {
+        forget(table, entry);
+        return;
     }
-    bool added = entry && entry->connections < table->per_client_max;
-    if (added) {
+    DL_APPEND(table->idle, entry);
+    entry->is_idle = true;
+    table->idle_count++;
+    if (table->idle_count > table->limits.idle_max) {
+        forget(table, table->idle);
+        table->forgotten++;
+    }
+}
+
+static void forget_the_rested(struct client_table *table, uint64_t now_ms) {
+    for (int i = 0; i < FORGOTTEN_A_TURN && table->idle; i++) {
+        if (!is_full(table, table->idle, now_ms)) {
+            return;
+        }
+        forget(table, table->idle);
+    }
+}
+
+/* -- what happens --------------------------------------------------------------------------------
+ */
+
+void client_table_fini(struct client_table *table) {
+    while (table->idle) {
+        forget(table, table->idle);
+    }
+    ASSERT(!table->entries);
+    os_mutex_fini(&table->mutex);
+}
+
+bool client_table_arrive(struct client_table *table, const struct berth_address *client,
+                         uint64_t now_ms) {
+    if (table->limits.rate_per_second == 0) {
+        return true;
+    }
+    bool may = false;
+    os_mutex_lock(&table->mutex);
+    forget_the_rested(table, now_ms);
+    struct client_entry *entry = entry_get(table, client);
+    if (entry) {
+        fill(table, entry, now_ms);
+        may = entry->tokens >= TOKEN;
+        if (may) {
+            entry->tokens -= TOKEN;
+        }
+        if (entry->connections == 0) {
+            rest(table, entry, now_ms);
+        }
+    }
+    os_mutex_unlock(&table->mutex);
+    return may;
+}
+
+bool client_table_add(struct client_table *table, const struct berth_address *client) {
+    if (table->limits.connections_max == 0) {
+        return true;
+    }
+    bool added = false;
+    os_mutex_lock(&table->mutex);
+    struct client_entry *entry = entry_get(table, client);
+    if (entry && entry->connections < table->limits.connections_max) {
+        leave_idle(table, entry);
         entry->connections++;
+        added = true;
     }
     os_mutex_unlock(&table->mutex);
     return added;
 }
 
-void client_table_remove(struct client_table *table, const struct berth_address *client) {
-    if (table->per_client_max == 0) {
+void client_table_remove(struct client_table *table, const struct berth_address *client,
+                         uint64_t now_ms) {
+    if (table->limits.connections_max == 0) {
         return;
     }
     struct client_key key = key_of(client);
@@ -90,15 +204,18 @@ void client_table_remove(struct client_table *table, const struct berth_address 
     struct client_entry *entry = entry_find(table, &key);
     ASSERT(entry);
     if (--entry->connections == 0) {
-        HASH_DEL(table->entries, entry);
-        alloc_free(entry);
+        rest(table, entry, now_ms);
     }
     os_mutex_unlock(&table->mutex);
 }
 
-uint32_t client_table_size(struct client_table *table) {
+struct client_table_counts client_table_counts(struct client_table *table) {
     os_mutex_lock(&table->mutex);
-    uint32_t size = HASH_COUNT(table->entries);
+    struct client_table_counts counts = {
+        .clients = HASH_COUNT(table->entries),
+        .idle = table->idle_count,
+        .forgotten = table->forgotten,
+    };
     os_mutex_unlock(&table->mutex);
-    return size;
+    return counts;
 }

@@ -1,8 +1,14 @@
-/* client_table.h: how many connections each client address has, where that is limited.
+/* client_table.h: what is known of each client address, where something is limited by client: how
+ * many connections it has, and how many more it may open now (a token bucket).
  *
- * Holds clients that have connections now and no others, so its size is bounded by the limit on
- * connections. Owner: the listener that embeds it. Threads: any; it has its own lock, taken once
- * when a connection begins and once when it ends, and only where a limit is set. */
+ * A client is an IPv4 address or an IPv6 /64, the smallest network that one customer gets (RFC
+ * 6177): whoever has one has 2^64 addresses. An entry lives while its client has connections, which
+ * the limits on connections bound; after that only until its bucket is full again, and of such
+ * entries there are at most `idle_max`: the one idle for longest is forgotten first.
+ *
+ * Owner: the listener that embeds it. Threads: any; it has its own lock, taken once when a client
+ * comes, once when its connection is counted and once when that ends, and only where a limit is
+ * set. */
 #ifndef BERTH_HOST_NET_CLIENT_TABLE_H
 #define BERTH_HOST_NET_CLIENT_TABLE_H
 
@@ -14,19 +20,39 @@
 
 struct client_entry;
 
-struct client_table {
-    struct os_mutex mutex;
-    struct client_entry *entries; /* uthash */
-    uint32_t per_client_max;      /* 0: no limit, and the table is not used */
+struct client_limits {
+    uint32_t connections_max; /* of one client at a time; 0: no limit */
+    uint32_t rate_per_second; /* of new connections of one client; 0: no limit */
+    uint32_t rate_burst;      /* how many at once after a rest; at least 1 where there is a rate */
+    uint32_t idle_max;        /* entries without connections */
 };
 
-void client_table_init(struct client_table *table, uint32_t per_client_max);
-void client_table_fini(struct client_table *table);
+struct client_table {
+    struct os_mutex mutex;
+    struct client_limits limits;
+    struct client_entry *entries; /* uthash */
+    struct client_entry *idle;    /* utlist: without connections, idle for longest first */
+    uint32_t idle_count;
+    uint64_t forgotten; /* idle entries that had to make room before their bucket was full */
+};
+
+void client_table_init(struct client_table *table, const struct client_limits *limits);
+void client_table_fini(struct client_table *table); /* no client has connections any more */
+
+/* A client is there at now_ms. False: it comes too often, or there is no memory. */
+bool client_table_arrive(struct client_table *table, const struct berth_address *client,
+                         uint64_t now_ms);
 
 /* Counts one connection of the client. False: it has as many as it may, or there is no memory. */
 bool client_table_add(struct client_table *table, const struct berth_address *client);
-void client_table_remove(struct client_table *table, const struct berth_address *client);
+void client_table_remove(struct client_table *table, const struct berth_address *client,
+                         uint64_t now_ms);
 
-uint32_t client_table_size(struct client_table *table); /* clients */
+struct client_table_counts {
+    uint32_t clients; /* entries; idle ones included */
+    uint32_t idle;
+    uint64_t forgotten;
+};
+struct client_table_counts client_table_counts(struct client_table *table);
 
 #endif

@@ -1,110 +1,18 @@
 #include "net/connection.h"
 
-#include <stddef.h>
 #include <string.h>
 #include <utlist.h>
 
-#include "base/address.h"
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "base/error.h"
 #include "net/buffer.h"
 #include "net/listener.h"
 #include "net/server.h"
 #include "net/worker.h"
 
-/* The plugin's state lies behind the connection, aligned for anything. */
-enum { STATE_ALIGNMENT = 16 };
-static const size_t state_offset =
-    (sizeof(struct connection) + STATE_ALIGNMENT - 1) / STATE_ALIGNMENT * STATE_ALIGNMENT;
-
-_Static_assert(offsetof(struct connection, public) == 0, "connection_of() is a cast");
-
-static void move(struct connection *connection, enum connection_state to) {
+void connection_move(struct connection *connection, enum connection_state to) {
     ASSERT(connection_state_may_move(connection->state, to));
     connection->state = (uint8_t)to;
-}
-
-static void on_deadline(struct timer *timer) {
-    struct connection *connection = CONTAINER_OF(timer, struct connection, deadline);
-    connection_end(connection, BERTH_CLOSED_TIMEOUT, true);
-}
-
-/* -- the beginning ------------------------------------------------------------------------------
- */
-
-static struct connection *create(struct worker *worker, struct listener *listener,
-                                 const struct engine_accept *accept) {
-    const struct berth_plugin *plugin = listener->plugin;
-    struct connection *connection = alloc_zeroed(state_offset + plugin->conn_state_size);
-    if (!connection) {
-        return NULL;
-    }
-    connection->public = (struct berth_conn){
-        .struct_size = sizeof(connection->public),
-        .host = listener->public.host,
-        .listener = &listener->public,
-        .state = plugin->conn_state_size ? (char *)connection + state_offset : NULL,
-    };
-    connection->worker = worker;
-    connection->listener = listener;
-    connection->socket = accept->socket;
-    connection->local = accept->local;
-    connection->remote = accept->remote;
-    connection->receive.op.complete = connection_received;
-    connection->send.complete = connection_sent;
-    connection->deadline.fire = on_deadline;
-    connection->state = CONNECTION_ACCEPTED;
-    if (!worker_register(worker, connection)) {
-        alloc_free(connection);
-        return NULL;
-    }
-    return connection;
-}
-
-/* The socket never became a connection that a plugin knows of. */
-static void refuse(struct worker *worker, struct listener *listener, struct engine_accept *accept,
-                   const char *why) {
-    char remote[BERTH_ADDRESS_TEXT_MAX];
-    address_format(&accept->remote, remote, sizeof(remote));
-    log_error(&listener->subject, "connection from %s reset: %s", remote, why);
-    if (accept->data.owner) {
-        buffer_release(accept->data.owner);
-    }
-    engine_close(worker->server->engine, accept->socket, true);
-    listener_release(listener, &accept->remote);
-    atomic_fetch_sub(&worker->load, 1);
-}
-
-void connection_adopt(struct worker *worker, struct listener *listener,
-                      struct engine_accept *accept, uint32_t first_data_size) {
-    struct error error;
-    if (!engine_attach(worker->port, accept->socket, &error)) {
-        refuse(worker, listener, accept, error.message);
-        return;
-    }
-    struct connection *connection = create(worker, listener, accept);
-    if (!connection) {
-        refuse(worker, listener, accept, "out of memory");
-        return;
-    }
-    DL_APPEND(worker->connections, connection);
-    if (first_data_size > 0) {
-        connection->public.flags |= BERTH_CONN_FIRST_DATA;
-    }
-    connection->opened_ms = os_now_ms();
-    connection->told_opened = true;
-    move(connection, CONNECTION_OPEN);
-    atomic_fetch_add_explicit(&listener->counters.opened, 1, memory_order_relaxed);
-    worker_unsettle(worker, connection);
-    if (listener->plugin->opened) {
-        listener->plugin->opened(&connection->public);
-    }
-    if (accept->data.owner) {
-        struct berth_slice first = {accept->data.owner, accept->data.bytes, first_data_size, 0};
-        connection_deliver(connection, &first);
-    }
-    worker_settle(worker);
 }
 
 /* -- the end ------------------------------------------------------------------------------------
@@ -117,8 +25,12 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset) 
     if (connection->reason == 0) {
         connection->reason = (uint8_t)reason;
     }
+    if (connection->is_waiting) {
+        listener_count(&connection->listener->counters.ended_waiting);
+    }
     connection->reset = reset;
-    move(connection, CONNECTION_CANCELLING);
+    connection_leave_entry(connection);
+    connection_move(connection, CONNECTION_CANCELLING);
     timers_stop(&connection->worker->timers, &connection->deadline);
     worker_unsettle(connection->worker, connection);
 }
@@ -127,7 +39,7 @@ void connection_close(struct connection *connection) {
     if (connection->state != CONNECTION_OPEN) {
         return;
     }
-    move(connection, CONNECTION_DRAINING);
+    connection_move(connection, CONNECTION_DRAINING);
     if (connection->reason == 0) {
         connection->reason =
             connection->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN;
@@ -165,10 +77,9 @@ static void cancel_operations(struct connection *connection) {
 static void finish(struct connection *connection) {
     struct worker *worker = connection->worker;
     struct listener *listener = connection->listener;
-    move(connection, CONNECTION_CLOSED);
+    connection_move(connection, CONNECTION_CLOSED);
     connection->unsettled = true; /* no service that `closed` calls may list it any more */
-    bool both_finished = connection->peer_finished && connection->queue.bytes == 0;
-    if (!connection->reset && both_finished) {
+    if (!connection->reset && connection->peer_first && connection->queue.bytes == 0) {
         engine_recycle(worker->port, connection->socket);
     } else {
         engine_close(worker->server->engine, connection->socket, connection->reset);
@@ -177,7 +88,7 @@ static void finish(struct connection *connection) {
     send_queue_clear(&connection->queue, &worker->nodes);
     buffer_release(connection->pending.buffer);
     if (connection->told_opened) {
-        atomic_fetch_add_explicit(&listener->counters.closed, 1, memory_order_relaxed);
+        listener_count(&listener->counters.closed);
         if (listener->plugin->closed) {
             listener->plugin->closed(&connection->public, connection->reason);
         }
@@ -186,9 +97,14 @@ static void finish(struct connection *connection) {
     DL_DELETE(worker->connections, connection);
     worker_unregister(worker, connection);
     atomic_fetch_sub(&worker->load, 1);
-    struct berth_address remote = connection->remote;
+    if (connection->is_refused) {
+        atomic_fetch_sub(&listener->refusing, 1);
+    }
+    if (connection->is_admitted) {
+        listener_release(listener, &connection->remote);
+    }
     alloc_free(connection);
-    listener_release(listener, &remote);
+    listener_unrefer(listener);
 }
 
 /* -- settling -----------------------------------------------------------------------------------
@@ -221,6 +137,9 @@ static void send_fin(struct connection *connection) {
 }
 
 void connection_settle(struct connection *connection) {
+    if (connection->state == CONNECTION_ACCEPTED) {
+        connection_settle_entry(connection);
+    }
     if (!connection_is_ending(connection)) {
         connection_flush(connection);
     }

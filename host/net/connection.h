@@ -1,8 +1,9 @@
 /* connection.h: one connection, from the accept to `closed`.
  *
- * connection.c moves it through its states, connection_receive.c brings bytes to the plugin,
- * connection_send.c takes bytes from it. The functions that plugins call by way of the services
- * only note what is wanted; connection_settle() carries it out (see worker.h).
+ * connection_enter.c is the way from the accept to `opened`, connection.c moves it through its
+ * states, connection_receive.c brings bytes to the plugin, connection_send.c takes bytes from it.
+ * The functions that plugins call by way of the services only note what is wanted;
+ * connection_settle() carries it out (see worker.h).
  *
  * Owner: itself; it ends with its last operation. Threads: its worker's only. */
 #ifndef BERTH_HOST_NET_CONNECTION_H
@@ -23,12 +24,13 @@ struct worker;
 /* Why nothing is received at present; any one holds it. */
 #define CONNECTION_HELD_BY_PLUGIN 1u
 #define CONNECTION_HELD_BY_QUEUE 2u /* too much is waiting to be sent */
+#define CONNECTION_HELD_BY_LIMIT 4u /* it waits for room under a limit */
 
 struct connection {
     struct berth_conn public; /* what the plugin sees; first, so that one is the other */
     struct worker *worker;
     struct listener *listener;
-    struct connection *prev; /* in worker->connections */
+    struct connection *prev; /* in worker->connections, or worker->waiting */
     struct connection *next;
     struct connection *next_unsettled;
     struct engine_socket socket;
@@ -47,6 +49,10 @@ struct connection {
     uint8_t reason;
     uint8_t held;
     bool unsettled : 1;
+    bool is_pending : 1;  /* the client's first data is awaited */
+    bool is_waiting : 1;  /* for room under a limit: in worker->waiting */
+    bool is_admitted : 1; /* counted under the limits */
+    bool is_refused : 1;  /* being told that there is no room */
     bool told_opened : 1;
     bool receive_armed : 1;
     bool receive_stopping : 1;
@@ -54,23 +60,38 @@ struct connection {
     bool send_cancelling : 1;
     bool redeliver : 1;     /* what is pending may go to the plugin again */
     bool peer_finished : 1; /* its FIN, or a reset, has come */
+    bool peer_first : 1;    /* before ours */
     bool told_peer_closed : 1;
     bool fin_wanted : 1; /* shutdown_send(): a FIN after the queue */
     bool fin_sent : 1;
     bool reset : 1; /* end with a reset and not with a FIN */
 };
 
-/* Takes over an accepted socket and its first data on this worker, tells the plugin and starts to
- * receive. The listener has admitted it. What goes wrong is counted, logged, and closes the socket.
- */
+/* Takes over an accepted socket and its first data on this worker, which worker->load and the
+ * listener's references count already. Awaits the first data where the listener wants it and it is
+ * not there, asks for room under the limits, tells the plugin and starts to receive. `refused`:
+ * there is no room, and the client is told. What goes wrong is counted, logged, and closes the
+ * socket. */
 void connection_adopt(struct worker *worker, struct listener *listener,
-                      struct engine_accept *accept, uint32_t first_data_size);
+                      struct engine_accept *accept, uint32_t first_data_size, bool refused);
+
+/* Asks again for room, for one that waits. False: there is none. */
+bool connection_try_again(struct connection *connection);
+
+/* More of the way in, for the other files: bytes have come for one that is not open yet; its turn
+ * to be settled; it is neither pending nor waiting any more. */
+void connection_entered_data(struct connection *connection);
+void connection_settle_entry(struct connection *connection);
+void connection_leave_entry(struct connection *connection);
 
 /* Carries out what is wanted. May end the connection and free it. */
 void connection_settle(struct connection *connection);
 
 /* Begins the end. `reset`: with a reset, what is queued is lost. The first reason counts. */
 void connection_end(struct connection *connection, uint32_t reason, bool reset);
+
+/* Moves on in connection_state.h's table. */
+void connection_move(struct connection *connection, enum connection_state to);
 
 static inline struct connection *connection_of(struct berth_conn *conn) {
     return (struct connection *)conn;

@@ -76,7 +76,7 @@ static void show(struct connection *connection, struct berth_slice data) {
         return;
     }
     if (consumed > data.size) {
-        atomic_fetch_add_explicit(&listener->counters.plugin_faults, 1, memory_order_relaxed);
+        listener_count(&listener->counters.plugin_faults);
         log_error(&listener->subject,
                   "fault of the plugin: received() consumed %u of %u bytes; connection %llu is cut",
                   consumed, data.size, (unsigned long long)connection->public.id);
@@ -113,16 +113,21 @@ static void show_pending(struct connection *connection) {
 
 void connection_deliver(struct connection *connection, struct berth_slice *arrived) {
     connection->bytes_received += arrived->size;
-    if (connection->state != CONNECTION_OPEN) {
+    if (connection->state != CONNECTION_OPEN && connection->state != CONNECTION_ACCEPTED) {
         buffer_release(arrived->buffer);
         return;
     }
-    if (!connection->pending.buffer && connection->held == 0 && arrived->size >= connection->want) {
+    if (connection->state == CONNECTION_OPEN && !connection->pending.buffer &&
+        connection->held == 0 && arrived->size >= connection->want) {
         show(connection, *arrived);
         return;
     }
     if (!pending_append(connection, arrived)) {
         connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
+        return;
+    }
+    if (connection->state == CONNECTION_ACCEPTED) {
+        connection_entered_data(connection);
         return;
     }
     connection->redeliver = connection->held != 0;
@@ -162,6 +167,7 @@ void connection_received(struct engine_op *op, int64_t result) {
         connection->receive_stopping = false;
         if (result == 0) {
             connection->peer_finished = true;
+            connection->peer_first = !connection->fin_sent;
             if (connection->pending.size < connection->want) {
                 connection->redeliver = true; /* a last look at a rest shorter than it wants */
             }

@@ -1,7 +1,10 @@
 /* connection_state.h: the life of a connection: one enum and one table of allowed moves.
  *
+ *         ┌──────────────────►┐
  *     accepted ─► open ─► draining ─► cancelling ─► closed
  *         └─────────┴───────────────────►┘
+ *
+ * One that is refused goes from accepted to draining when there is something to tell its client.
  *
  * Every end leads through cancelling, which waits until no operation is in flight.
  *

@@ -10,6 +10,7 @@
 #include "net/latch.h"
 #include "net/server.h"
 #include "net/worker.h"
+#include "os/os.h"
 
 static bool open_plugin(struct listener *listener, struct error *error) {
     const struct berth_plugin *plugin = listener->plugin;
@@ -36,6 +37,7 @@ static bool bind_addresses(struct listener *listener, struct error *error) {
             .acceptors = server_acceptor_count(listener->server),
             .v6_only = options->v6_only,
             .no_delay = options->no_delay,
+            .reuse_sockets = options->reuse_sockets,
         };
         listener->addresses[i].socket =
             engine_listener_open(listener->server->engine, &listen, error);
@@ -66,7 +68,7 @@ struct listener *listener_create(struct server *server, const struct listener_op
         .config_json = options->config_json,
         .plugin_state = options->plugin_state,
     };
-    client_table_init(&listener->clients, options->per_client_max);
+    client_table_init(&listener->clients, &options->per_client);
     listener->addresses = alloc_array(options->address_count, sizeof(*listener->addresses));
     if (!listener->addresses) {
         error_set(error, "out of memory");
@@ -165,6 +167,22 @@ void listener_stop_accepting(struct listener *listener) {
     for (size_t i = 0; i < listener->options.address_count; i++) {
         stop_address(listener, &listener->addresses[i]);
     }
+    for (unsigned i = 0; i < listener->server->started; i++) {
+        worker_cut_unseen(&listener->server->workers[i], listener);
+    }
+}
+
+void listener_pause(struct listener *listener) {
+    if (!atomic_exchange(&listener->paused, true)) {
+        log_info(&listener->subject, "paused: new clients wait, connections go on");
+    }
+}
+
+void listener_resume(struct listener *listener) {
+    if (atomic_exchange(&listener->paused, false)) {
+        log_info(&listener->subject, "resumed");
+        server_kick(listener->server);
+    }
 }
 
 uint32_t listener_cut(struct listener *listener) {
@@ -179,7 +197,7 @@ void listener_destroy(struct listener *listener) {
     if (!listener) {
         return;
     }
-    ASSERT(atomic_load(&listener->connections) == 0);
+    ASSERT(atomic_load(&listener->references) == 0);
     if (listener->addresses) {
         listener_stop_accepting(listener);
         alloc_free(listener->addresses);
@@ -209,38 +227,90 @@ static bool count_up(atomic_uint *count, uint32_t max) {
     return false;
 }
 
-enum listener_verdict listener_admit(struct listener *listener,
-                                     const struct berth_address *remote) {
+void listener_count(atomic_ullong *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+static bool refuse(struct listener *listener, enum listener_refusal *why,
+                   enum listener_refusal reason) {
+    listener_count(&listener->counters.refused[reason]);
+    *why = reason;
+    return false;
+}
+
+bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
+                       enum listener_refusal *why) {
+    if (!access_allows(&listener->options.access, remote)) {
+        return refuse(listener, why, LISTENER_REFUSED_ACCESS);
+    }
+    if (!client_table_arrive(&listener->clients, remote, os_now_ms())) {
+        return refuse(listener, why, LISTENER_REFUSED_RATE);
+    }
+    return true;
+}
+
+bool listener_answers_busy(const struct listener *listener) {
+    return listener->options.refuse_at_limit && listener->plugin->busy;
+}
+
+/* At a limit on all clients: the rest wait, or are refused, as the manifest says. */
+static enum listener_verdict at_limit(struct listener *listener, enum listener_refusal *why,
+                                      enum listener_refusal reason) {
+    if (!listener->options.refuse_at_limit) {
+        return LISTENER_WAIT;
+    }
+    refuse(listener, why, reason);
+    return LISTENER_REFUSE;
+}
+
+enum listener_verdict listener_admit(struct listener *listener, const struct berth_address *remote,
+                                     enum listener_refusal *why) {
     struct server *server = listener->server;
+    if (atomic_load(&listener->paused)) {
+        return LISTENER_WAIT;
+    }
     if (!count_up(&server->connections, server->options.connections_max)) {
-        return LISTENER_FULL;
+        return at_limit(listener, why, LISTENER_REFUSED_HOST);
     }
     if (!count_up(&listener->connections, listener->options.connections_max)) {
         atomic_fetch_sub(&server->connections, 1);
-        return LISTENER_FULL;
+        return at_limit(listener, why, LISTENER_REFUSED_LISTENER);
     }
     if (!client_table_add(&listener->clients, remote)) {
         atomic_fetch_sub(&listener->connections, 1);
         atomic_fetch_sub(&server->connections, 1);
-        return LISTENER_CLIENT_TOO_MANY;
+        refuse(listener, why, LISTENER_REFUSED_PER_CLIENT);
+        return LISTENER_REFUSE;
     }
     return LISTENER_ADMITTED;
 }
 
 void listener_release(struct listener *listener, const struct berth_address *remote) {
     struct server *server = listener->server;
-    client_table_remove(&listener->clients, remote);
+    client_table_remove(&listener->clients, remote, os_now_ms());
+    atomic_fetch_sub(&listener->connections, 1);
     atomic_fetch_sub(&server->connections, 1);
-    /* The last touch: from zero on, the control thread may free the listener. */
-    bool last = atomic_fetch_sub(&listener->connections, 1) == 1;
     server_room_made(server);
-    if (last) {
-        server->options.idle();
-    }
 }
 
 bool listener_has_room(const struct listener *listener) {
     const struct server *server = listener->server;
-    return atomic_load(&listener->connections) < listener->options.connections_max &&
-           atomic_load(&server->connections) < server->options.connections_max;
+    if (atomic_load(&listener->paused)) {
+        return false;
+    }
+    return listener->options.refuse_at_limit ||
+           (atomic_load(&listener->connections) < listener->options.connections_max &&
+            atomic_load(&server->connections) < server->options.connections_max);
+}
+
+void listener_refer(struct listener *listener) {
+    atomic_fetch_add(&listener->references, 1);
+}
+
+void listener_unrefer(struct listener *listener) {
+    struct server *server = listener->server;
+    /* The last touch: from zero on, the control thread may free the listener. */
+    if (atomic_fetch_sub(&listener->references, 1) == 1) {
+        server->options.idle();
+    }
 }

@@ -15,11 +15,22 @@
 #include "base/log.h"
 #include "berth/plugin.h"
 #include "engine/engine.h"
+#include "net/access_list.h"
 #include "net/client_table.h"
 
 struct accept_pool;
 struct error;
 struct server;
+
+/* Why a client does not get in. */
+enum listener_refusal {
+    LISTENER_REFUSED_ACCESS,     /* allow, deny */
+    LISTENER_REFUSED_RATE,       /* limits.accept_rate_per_client */
+    LISTENER_REFUSED_PER_CLIENT, /* limits.per_client */
+    LISTENER_REFUSED_LISTENER,   /* the listener's limits.connections */
+    LISTENER_REFUSED_HOST,       /* the host's */
+    LISTENER_REFUSALS,
+};
 
 /* The strings and arrays are the caller's and outlive the listener. */
 struct listener_options {
@@ -38,9 +49,13 @@ struct listener_options {
     uint32_t pool_high;
     uint32_t backlog;
     uint32_t first_data_timeout_ms;
+    uint32_t pending_max;  /* clients taken from the pool that have not spoken */
+    bool refuse_at_limit;  /* tell clients at a limit, instead of leaving them in the backlog */
+    uint32_t refusing_max; /* at a time */
     bool reuse_sockets;
+    struct access_list access;
     uint32_t connections_max;
-    uint32_t per_client_max; /* 0: no limit */
+    struct client_limits per_client;
     uint32_t message_bytes;
     uint32_t send_queue_bytes;
     uint32_t close_timeout_ms;
@@ -50,14 +65,18 @@ struct listener_options {
 /* What has happened on a listener since it was created; each counts up only. [any] */
 struct listener_counters {
     atomic_ullong accepted;            /* connections the system gave us */
+    atomic_ullong reused;              /* those of them on a socket used again */
     atomic_ullong opened;              /* those the plugin was told of */
     atomic_ullong closed;              /* those that ended after that */
-    atomic_ullong accept_failed;       /* accepts that ended with an error */
     atomic_ullong first_data_timeouts; /* silent clients cut */
     atomic_ullong ended_silent;        /* accept on data: came and left without a byte */
-    atomic_ullong refused_per_client;
-    atomic_ullong pool_low;  /* times a pool fell below its low water */
+    atomic_ullong ended_waiting;       /* left, or were cut, before a limit had room for them */
+    atomic_ullong refused[LISTENER_REFUSALS];
+    atomic_ullong answered_busy;                /* those refused who were told so */
+    atomic_ullong accept_failed[ENGINE_ERRORS]; /* by -ENGINE_E_*; the cancelled ones left out */
+    atomic_ullong pool_low;                     /* times a pool fell below its low water */
     atomic_ullong pool_high; /* times a pool stood at its high water with clients waiting */
+    atomic_ullong shortages; /* episodes in which a resource of the system ran out */
     atomic_ullong plugin_faults;
 };
 
@@ -75,7 +94,12 @@ struct listener {
     struct listener_address *addresses; /* options.address_count of them */
     bool opened;                        /* listener_open has succeeded: listener_close is owed */
     bool accepting;
-    atomic_uint connections; /* admitted and not yet closed */
+    atomic_uint references;  /* connections in whatever state, from the accept to the last byte */
+    atomic_uint connections; /* those of them that are admitted */
+    atomic_uint pending;     /* those of them that the client's first data is awaited of */
+    atomic_uint waiting;     /* those of them that wait for room under a limit */
+    atomic_uint refusing;    /* those of them that are told that there is none */
+    atomic_bool paused;
     struct client_table clients;
     struct listener_counters counters;
 };
@@ -87,8 +111,13 @@ bool listener_start(struct listener *listener, struct error *error);
 /* Returns when no accept is posted any more and the listening sockets are closed. */
 void listener_stop_accepting(struct listener *listener);
 
+/* Nothing new reaches the plugin from now on, until it is resumed: clients wait in the backlog, or
+ * unseen where they were accepted already. Connections go on. */
+void listener_pause(struct listener *listener);
+void listener_resume(struct listener *listener);
+
 /* Ends all its connections, in whatever state; returns how many that were. They are gone only when
- * listener->connections is 0, which server_options.idle tells. */
+ * listener->references is 0, which server_options.idle tells. */
 uint32_t listener_cut(struct listener *listener);
 
 void listener_destroy(struct listener *listener); /* no connections are left; NULL is legal */
@@ -96,17 +125,33 @@ void listener_destroy(struct listener *listener); /* no connections are left; NU
 /* The address with the actual port. */
 struct berth_address listener_address(const struct listener *listener, size_t index);
 
+/* -- the way in; [any] ------------------------------------------------------------------------- */
+
+/* Whether the client may come at all, now: allow, deny, and the rate. False: `why` is set. */
+bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
+                       enum listener_refusal *why);
+
+/* Whether those who are refused may hear the plugin's busy answer. */
+bool listener_answers_busy(const struct listener *listener);
+
 enum listener_verdict {
-    LISTENER_ADMITTED,       /* counted: listener_release() is owed */
-    LISTENER_FULL,           /* no room under a limit now: hold it */
-    LISTENER_CLIENT_TOO_MANY /* this client has its share: refuse it */
+    LISTENER_ADMITTED, /* counted: listener_release() is owed */
+    LISTENER_WAIT,     /* no room under a limit, or paused: keep it until there is */
+    LISTENER_REFUSE,   /* `why` is set, and counted */
 };
 
-/* Asks for room for one connection more. [any] */
-enum listener_verdict listener_admit(struct listener *listener, const struct berth_address *remote);
-void listener_release(struct listener *listener, const struct berth_address *remote); /* [any] */
+/* Asks for room for one connection more. */
+enum listener_verdict listener_admit(struct listener *listener, const struct berth_address *remote,
+                                     enum listener_refusal *why);
+void listener_release(struct listener *listener, const struct berth_address *remote);
 
-/* Whether listener_admit() could say yes now. [any] */
+/* Whether listener_admit() could say something else than `wait` now. */
 bool listener_has_room(const struct listener *listener);
+
+/* Every connection that exists refers to its listener, so that it outlives them. */
+void listener_refer(struct listener *listener);
+void listener_unrefer(struct listener *listener);
+
+void listener_count(atomic_ullong *counter);
 
 #endif

@@ -6,6 +6,9 @@
 #include "engine/engine.h"
 #include "net/worker.h"
 
+/* How many more connections than the least loaded a worker may keep: so many, or this share. */
+enum { SPREAD_MIN = 8, SPREAD_SHARE = 16 };
+
 struct server *server_create(const struct server_options *options, struct error *error) {
     struct server *server = alloc_zeroed(sizeof(*server));
     if (!server) {
@@ -78,12 +81,38 @@ struct worker *server_least_loaded(struct server *server) {
     return least;
 }
 
-void server_room_made(struct server *server) {
-    if (atomic_load(&server->waiting) == 0) {
-        return;
+/* Staying where it was accepted costs nothing, so a worker that accepts for itself keeps what comes
+ * to it while it has about as many as the others; the system spreads short connections well enough.
+ * Long ones add up: what is too many goes to the worker with the fewest. */
+struct worker *server_choose_worker(struct server *server, struct worker *own) {
+    struct worker *least = server_least_loaded(server);
+    if (own == server->acceptor) {
+        return least;
     }
-    for (unsigned i = 0; i < server_acceptor_count(server); i++) {
-        worker_kick(server_acceptor(server, i));
+    unsigned own_load = atomic_load_explicit(&own->load, memory_order_relaxed);
+    unsigned least_load = atomic_load_explicit(&least->load, memory_order_relaxed);
+    unsigned spread = least_load / SPREAD_SHARE;
+    return own_load > least_load + (spread > SPREAD_MIN ? spread : SPREAD_MIN) ? least : own;
+}
+
+struct worker *server_worker_of(struct server *server, const struct engine_port *port) {
+    unsigned i = 0;
+    while (server->workers[i].port != port) {
+        i++;
+        ASSERT(i < server->started);
+    }
+    return &server->workers[i];
+}
+
+void server_kick(struct server *server) {
+    for (unsigned i = 0; i < server->started; i++) {
+        worker_kick(&server->workers[i]);
+    }
+}
+
+void server_room_made(struct server *server) {
+    if (atomic_load(&server->waiting) > 0) {
+        server_kick(server);
     }
 }
 

@@ -12,6 +12,7 @@
 
 struct accept_pool;
 struct engine;
+struct engine_port;
 struct error;
 struct listener;
 struct worker;
@@ -35,7 +36,7 @@ struct server {
     struct worker *acceptor; /* NULL when the workers accept for themselves */
     unsigned started;        /* threads that run */
     atomic_uint connections; /* of all listeners, accepted and not yet closed */
-    atomic_uint waiting;     /* accepted, held until a limit leaves room */
+    atomic_uint waiting;     /* pools and workers that wait until a limit leaves room */
 };
 
 struct server *server_create(const struct server_options *options, struct error *error);
@@ -50,8 +51,17 @@ struct worker *server_acceptor(struct server *server, unsigned index);
 /* The worker with the fewest connections. [any] */
 struct worker *server_least_loaded(struct server *server);
 
-/* A connection is gone or a limit has changed: accepts that wait may go on. [any] */
+/* The worker that a connection accepted on `own` best lives on. [any] */
+struct worker *server_choose_worker(struct server *server, struct worker *own);
+
+/* A connection is gone: what waits for room, if anything does, may go on. [any] */
 void server_room_made(struct server *server);
+
+/* All threads look again at what waits, whether it is known to or not. [any] */
+void server_kick(struct server *server);
+
+/* The worker whose port it is. [any] */
+struct worker *server_worker_of(struct server *server, const struct engine_port *port);
 
 /* berth_host.post() [any] */
 int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument);

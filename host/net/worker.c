@@ -133,10 +133,39 @@ static void give_buffer(void *context, void *owner) {
     buffer_release(owner);
 }
 
+void worker_wait(struct worker *worker, struct connection *connection) {
+    if (!worker->waiting) {
+        atomic_fetch_add(&worker->server->waiting, 1);
+    }
+    DL_DELETE(worker->connections, connection);
+    DL_APPEND(worker->waiting, connection);
+}
+
+void worker_unwait(struct worker *worker, struct connection *connection) {
+    DL_DELETE(worker->waiting, connection);
+    DL_APPEND(worker->connections, connection);
+    if (!worker->waiting) {
+        atomic_fetch_sub(&worker->server->waiting, 1);
+    }
+}
+
+/* Those of a listener without room are passed by: another one may have some. */
+static void admit_waiting(struct worker *worker) {
+    const struct listener *full = NULL;
+    struct connection *connection;
+    struct connection *next;
+    DL_FOREACH_SAFE(worker->waiting, connection, next) {
+        if (connection->listener != full && !connection_try_again(connection)) {
+            full = connection->listener;
+        }
+    }
+}
+
 static void on_kick(struct engine_op *op, int64_t result) {
     struct worker *worker = CONTAINER_OF(op, struct worker, kick_op);
     (void)result;
     atomic_store(&worker->kicked, false);
+    admit_waiting(worker);
     accept_pools_room_made(worker);
     worker_settle(worker);
 }
@@ -171,6 +200,7 @@ static bool worker_init(struct worker *worker, struct error *error) {
 
 static void worker_fini(struct worker *worker) {
     ASSERT(!worker->connections);
+    ASSERT(!worker->waiting);
     ASSERT(!worker->pools);
     engine_port_destroy(worker->port);
     send_nodes_fini(&worker->nodes);
@@ -270,27 +300,40 @@ void worker_kick(struct worker *worker) {
 }
 
 struct cut {
-    const struct listener *listener;
+    const struct listener *listener; /* NULL: all */
+    bool unseen_only;
     uint32_t count;
 };
 
-static void cut_here(struct worker *worker, void *argument) {
-    struct cut *cut = argument;
+static void cut_list(struct connection *list, struct cut *cut) {
     struct connection *connection;
     struct connection *next;
-    DL_FOREACH_SAFE(worker->connections, connection, next) {
-        if (!cut->listener || connection->listener == cut->listener) {
+    DL_FOREACH_SAFE(list, connection, next) {
+        bool unseen = connection->state == CONNECTION_ACCEPTED;
+        bool meant = !cut->listener || connection->listener == cut->listener;
+        if (meant && !connection_is_ending(connection) && (unseen || !cut->unseen_only)) {
             /* A reset only where something is lost: an idle client sees an ordinary end. */
-            connection_end(connection, BERTH_CLOSED_STOPPING, connection->queue.bytes > 0);
+            connection_end(connection, BERTH_CLOSED_STOPPING,
+                           unseen || connection->queue.bytes > 0);
             cut->count++;
         }
     }
+}
+
+static void cut_here(struct worker *worker, void *argument) {
+    cut_list(worker->waiting, argument);
+    cut_list(worker->connections, argument);
 }
 
 uint32_t worker_cut(struct worker *worker, const struct listener *listener) {
     struct cut cut = {.listener = listener};
     worker_call(worker, cut_here, &cut);
     return cut.count;
+}
+
+void worker_cut_unseen(struct worker *worker, const struct listener *listener) {
+    struct cut cut = {.listener = listener, .unseen_only = true};
+    worker_call(worker, cut_here, &cut);
 }
 
 struct post {

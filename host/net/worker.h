@@ -44,6 +44,7 @@ struct worker {
     struct timers timers;
     struct accept_pool *pools;      /* utlist */
     struct connection *connections; /* utlist */
+    struct connection *waiting;     /* utlist: not among those, until a limit leaves room */
     struct worker_slot *slots;      /* ids to connections */
     uint32_t slot_count;
     uint32_t slot_free; /* the first free one, or slot_count */
@@ -53,7 +54,7 @@ struct worker {
     atomic_uint load;  /* connections, those on their way here included */
     atomic_uint posts; /* messages of plugins on their way here */
     atomic_bool kicked;
-    struct engine_op kick_op; /* looks again at accepts that wait for room */
+    struct engine_op kick_op; /* looks again at what waits for room */
     struct engine_op stop_op;
     bool stopping;
     struct os_thread thread;
@@ -81,8 +82,15 @@ void worker_settle(struct worker *worker);
 bool worker_register(struct worker *worker, struct connection *connection);
 void worker_unregister(struct worker *worker, struct connection *connection);
 
-/* Accepts that wait for room under a limit are looked at again. [any] */
+/* A connection joins those that wait for room under a limit; or leaves them. */
+void worker_wait(struct worker *worker, struct connection *connection);
+void worker_unwait(struct worker *worker, struct connection *connection);
+
+/* What waits for room under a limit, connections and pools, is looked at again. [any] */
 void worker_kick(struct worker *worker);
+
+/* Resets the listener's connections that its plugin has not heard of. [control] */
+void worker_cut_unseen(struct worker *worker, const struct listener *listener);
 
 /* Resets or closes every connection of the listener (all, when it is NULL); returns how many. */
 uint32_t worker_cut(struct worker *worker, const struct listener *listener);

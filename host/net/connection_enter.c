@@ -1,0 +1,265 @@
+/* The way in: from the accept to `opened`.
+ *
+ *     accept ─► (first data awaited) ─► room under the limits? ─► opened
+ *                        │                     │        │
+ *                     time out               waits   refused
+ *
+ * A listener that accepts on first data gets most of it with the accept. What its pool takes beyond
+ * that (see accept_pool.h) comes here without, and is *pending* until the client speaks or its time
+ * is up. One for which there is no room *waits*, unseen by the plugin and with its receive stopped,
+ * or is refused: with the plugin's busy answer and an ordinary end, else with a reset. */
+#include <stddef.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/address.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "net/buffer.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/worker.h"
+
+/* The plugin's state lies behind the connection, aligned for anything. */
+enum { STATE_ALIGNMENT = 16 };
+static const size_t state_offset =
+    (sizeof(struct connection) + STATE_ALIGNMENT - 1) / STATE_ALIGNMENT * STATE_ALIGNMENT;
+
+_Static_assert(offsetof(struct connection, public) == 0, "connection_of() is a cast");
+
+static void on_deadline(struct timer *timer) {
+    struct connection *connection = CONTAINER_OF(timer, struct connection, deadline);
+    if (connection->is_pending) {
+        listener_count(&connection->listener->counters.first_data_timeouts);
+    }
+    connection_end(connection, BERTH_CLOSED_TIMEOUT, true);
+}
+
+/* -- an accepted socket becomes a connection ----------------------------------------------------
+ */
+
+static struct connection *create(struct worker *worker, struct listener *listener,
+                                 const struct engine_accept *accept) {
+    const struct berth_plugin *plugin = listener->plugin;
+    struct connection *connection = alloc_zeroed(state_offset + plugin->conn_state_size);
+    if (!connection) {
+        return NULL;
+    }
+    connection->public = (struct berth_conn){
+        .struct_size = sizeof(connection->public),
+        .host = listener->public.host,
+        .listener = &listener->public,
+        .state = plugin->conn_state_size ? (char *)connection + state_offset : NULL,
+    };
+    connection->worker = worker;
+    connection->listener = listener;
+    connection->socket = accept->socket;
+    connection->local = accept->local;
+    connection->remote = accept->remote;
+    connection->receive.op.complete = connection_received;
+    connection->send.complete = connection_sent;
+    connection->deadline.fire = on_deadline;
+    connection->state = CONNECTION_ACCEPTED;
+    if (!worker_register(worker, connection)) {
+        alloc_free(connection);
+        return NULL;
+    }
+    return connection;
+}
+
+/* The socket never becomes a connection. */
+static void lose(struct worker *worker, struct listener *listener, struct engine_accept *accept,
+                 const char *why) {
+    char remote[BERTH_ADDRESS_TEXT_MAX];
+    address_format(&accept->remote, remote, sizeof(remote));
+    log_error(&listener->subject, "connection from %s reset: %s", remote, why);
+    buffer_release(accept->data.owner);
+    engine_close(worker->server->engine, accept->socket, true);
+    atomic_fetch_sub(&worker->load, 1);
+    listener_unrefer(listener);
+}
+
+/* -- pending, waiting ----------------------------------------------------------------------------
+ */
+
+static void await_first_data(struct connection *connection) {
+    struct listener *listener = connection->listener;
+    connection->is_pending = true;
+    atomic_fetch_add(&listener->pending, 1);
+    timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(),
+                 listener->options.first_data_timeout_ms);
+}
+
+static void wait_for_room(struct connection *connection) {
+    struct worker *worker = connection->worker;
+    struct listener *listener = connection->listener;
+    if (connection->is_waiting) {
+        return;
+    }
+    connection_leave_entry(connection);
+    connection->is_waiting = true;
+    connection->held |= CONNECTION_HELD_BY_LIMIT;
+    atomic_fetch_add(&listener->waiting, 1);
+    worker_wait(worker, connection);
+    log_debug(&listener->subject, "a connection waits until a limit leaves room");
+    if (listener_has_room(listener)) {
+        worker_kick(worker); /* made before anybody could see that it waits */
+    }
+}
+
+void connection_leave_entry(struct connection *connection) {
+    struct listener *listener = connection->listener;
+    struct worker *worker = connection->worker;
+    bool room_made = false;
+    if (connection->is_pending) {
+        connection->is_pending = false;
+        timers_stop(&worker->timers, &connection->deadline);
+        room_made = atomic_fetch_sub(&listener->pending, 1) == listener->options.pending_max;
+    }
+    if (connection->is_waiting) {
+        connection->is_waiting = false;
+        connection->held &= (uint8_t)~CONNECTION_HELD_BY_LIMIT;
+        worker_unwait(worker, connection);
+        room_made |= atomic_fetch_sub(&listener->waiting, 1) == 1;
+    }
+    if (room_made) { /* for the pools, which post nothing meanwhile */
+        server_room_made(worker->server);
+    }
+}
+
+/* -- refused --------------------------------------------------------------------------------------
+ */
+
+/* The plugin's busy answer into the queue. False: there is none, or no memory for it. */
+static bool queue_busy_answer(struct connection *connection) {
+    struct listener *listener = connection->listener;
+    struct worker *worker = connection->worker;
+    struct berth_buffer *buffer = buffer_take(worker->buffers);
+    if (!buffer) {
+        return false;
+    }
+    uint32_t size = listener->plugin->busy(&listener->public, buffer->bytes, buffer->capacity);
+    if (size > buffer->capacity) {
+        listener_count(&listener->counters.plugin_faults);
+        log_error(&listener->subject, "fault of the plugin: busy() wrote %u bytes where %u fit",
+                  size, buffer->capacity);
+        size = 0;
+    }
+    struct berth_slice answer = {buffer, buffer->bytes, size, 0};
+    return send_queue_add(&connection->queue, &worker->nodes, &answer) && size > 0;
+}
+
+static bool answer_busy(struct connection *connection) {
+    struct listener *listener = connection->listener;
+    if (!listener_answers_busy(listener)) {
+        return false;
+    }
+    connection->is_refused = true;
+    if (atomic_fetch_add(&listener->refusing, 1) >= listener->options.refusing_max) {
+        return false;
+    }
+    return queue_busy_answer(connection);
+}
+
+static void refuse(struct connection *connection) {
+    struct listener *listener = connection->listener;
+    connection_leave_entry(connection);
+    if (!answer_busy(connection)) {
+        connection_end(connection, BERTH_CLOSED_LIMIT, true);
+        return;
+    }
+    listener_count(&listener->counters.answered_busy);
+    buffer_release(connection->pending.buffer);
+    connection->pending = (struct berth_slice){0};
+    connection->reason = BERTH_CLOSED_LIMIT;
+    connection_move(connection, CONNECTION_DRAINING);
+    timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(),
+                 listener->options.close_timeout_ms);
+    worker_unsettle(connection->worker, connection);
+}
+
+/* -- opened --------------------------------------------------------------------------------------
+ */
+
+static void open(struct connection *connection) {
+    struct listener *listener = connection->listener;
+    connection_leave_entry(connection);
+    connection->is_admitted = true;
+    if (connection->pending.size > 0) {
+        connection->public.flags |= BERTH_CONN_FIRST_DATA;
+        connection->redeliver = true;
+    }
+    connection->opened_ms = os_now_ms();
+    connection->told_opened = true;
+    connection_move(connection, CONNECTION_OPEN);
+    listener_count(&listener->counters.opened);
+    worker_unsettle(connection->worker, connection);
+    if (listener->plugin->opened) {
+        listener->plugin->opened(&connection->public);
+    }
+}
+
+bool connection_try_again(struct connection *connection) {
+    enum listener_refusal why;
+    switch (listener_admit(connection->listener, &connection->remote, &why)) {
+    case LISTENER_ADMITTED:
+        open(connection);
+        return true;
+    case LISTENER_REFUSE:
+        refuse(connection);
+        return true;
+    case LISTENER_WAIT:
+        break;
+    }
+    return false;
+}
+
+/* Those that wait already came first. */
+static void ask_for_room(struct connection *connection) {
+    if (atomic_load(&connection->listener->waiting) > 0 || !connection_try_again(connection)) {
+        wait_for_room(connection);
+    }
+}
+
+void connection_entered_data(struct connection *connection) {
+    if (!connection->is_waiting) {
+        ask_for_room(connection);
+    }
+}
+
+void connection_settle_entry(struct connection *connection) {
+    if (connection->is_pending && connection->peer_finished) {
+        listener_count(&connection->listener->counters.ended_silent);
+        connection_end(connection, BERTH_CLOSED_BY_PEER, false);
+    }
+}
+
+void connection_adopt(struct worker *worker, struct listener *listener,
+                      struct engine_accept *accept, uint32_t first_data_size, bool refused) {
+    struct error error;
+    if (!accept->home && !engine_attach(worker->port, accept->socket, &error)) {
+        lose(worker, listener, accept, error.message);
+        return;
+    }
+    struct connection *connection = create(worker, listener, accept);
+    if (!connection) {
+        lose(worker, listener, accept, "out of memory");
+        return;
+    }
+    DL_APPEND(worker->connections, connection);
+    if (accept->data.owner) {
+        connection->pending =
+            (struct berth_slice){accept->data.owner, accept->data.bytes, first_data_size, 0};
+        connection->bytes_received = first_data_size;
+    }
+    if (refused) {
+        refuse(connection);
+    } else if (listener->options.accept_on_data && first_data_size == 0) {
+        await_first_data(connection);
+    } else {
+        ask_for_room(connection);
+    }
+    worker_unsettle(worker, connection);
+    worker_settle(worker);
+}
