@@ -144,6 +144,8 @@ static struct listener_options listener_options(const struct manifest_listener *
         .pool_high = listener->accept.pool.high,
         .backlog = listener->accept.backlog,
         .first_data_timeout_ms = listener->accept.first_data_timeout_ms,
+        .pending_max = 4096,
+        .refusing_max = 256,
         .reuse_sockets = listener->accept.reuse_sockets,
         .connections_max = listener->limits.connections,
         .per_client = {.connections_max = listener->limits.per_client},

@@ -207,25 +207,31 @@ static void hand_over(struct accept_pool *pool, struct accept_slot *slot) {
     engine_port_post(slot->target->port, &slot->accept.op);
 }
 
+/* Whether the connection goes on to a worker; slot->refused says whether to hear that there is no
+ * room. */
+static bool goes_on(struct accept_slot *slot) {
+    struct listener *listener = slot->listener;
+    enum listener_refusal why;
+    if (listener_welcomes(listener, &slot->accept.remote, &why)) {
+        return true;
+    }
+    slot->refused = true;
+    return why != LISTENER_REFUSED_ACCESS && listener_answers_busy(listener);
+}
+
 static void accepted(struct accept_pool *pool, struct accept_slot *slot, int64_t result) {
     struct listener *listener = pool->listener;
-    enum listener_refusal why;
     listener_count(&listener->counters.accepted);
     pool->hard_failures = 0;
     pool->backoff_ms = 0;
     slot->first_data_size = (uint32_t)result;
-    if (pool->stopped) {
-        slot_drop(slot, true);
-    } else if (slot->accept.with_data && result == 0) {
+    if (slot->accept.with_data && result == 0) {
         listener_count(&listener->counters.ended_silent);
         slot_drop(slot, false);
-    } else if (listener_welcomes(listener, &slot->accept.remote, &why)) {
+    } else if (!pool->stopped && goes_on(slot)) {
         hand_over(pool, slot);
-    } else if (why == LISTENER_REFUSED_ACCESS || !listener_answers_busy(listener)) {
-        slot_drop(slot, true);
     } else {
-        slot->refused = true;
-        hand_over(pool, slot);
+        slot_drop(slot, true);
     }
 }
 
