@@ -40,10 +40,14 @@ RANGES = [
     ((*HOST, "limits", "connections"), 1, 10000000),
     ((*HOST, "limits", "posts"), 1, 10000000),
     ((*HOST, "buffers", "retained_max"), 0, 1000000),
+    ((*HOST, "limits", "descriptors_reserved"), 0, 65536),
     ((*A, "accept", "backlog"), 1, 65535),
+    ((*A, "accept", "pending_max"), 1, 10000000),
     ((*A, "accept", "first_data_timeout_ms"), 100, 3600000),
     ((*A, "limits", "connections"), 1, 10000000),
     ((*A, "limits", "per_client"), 1, 10000000),
+    ((*A, "limits", "clients_remembered"), 1, 10000000),
+    ((*A, "limits", "refusing"), 0, 1000000),
     ((*A, "limits", "message_bytes"), 256, 16777216),
     ((*A, "limits", "send_queue_bytes"), 4096, 1073741824),
     ((*A, "close_timeout_ms"), 0, 3600000),
@@ -55,6 +59,7 @@ CHOICES = [
     ((*HOST, "log", "level"), ["error", "warn", "info", "debug"]),
     ((*HOST, "log", "format"), ["text", "json"]),
     ((*A, "accept", "when"), ["connect", "data"]),
+    ((*A, "accept", "at_limit"), ["backlog", "refuse"]),
     ((*A, "receive"), ["zero-byte", "buffered"]),
 ]
 
@@ -75,6 +80,19 @@ BAD_ADDRESSES = [
     "localhost:80", "::1:80", "[::1]", "[::1:80", "[1::2::3]:1", "[12345::]:1", "[fe80::1%eth0]:1",
     " 127.0.0.1:1", "127.0.0.1:1 ", "*:80", "127.0.0.1:-1",
 ]
+
+GOOD_NETWORKS = [
+    ["10.0.0.0/8", "192.168.1.7", "0.0.0.0/0", "255.255.255.255/32"],
+    ["2001:db8::/32", "::/0", "::1", "fe80::/10", "::ffff:10.0.0.0/104"],
+    ["10.0.0.0/8", "10.0.0.0/8"], ["10.0.0.0/8"] * 1024,
+]
+
+BAD_NETWORKS = [
+    "", "10.0.0.0/33", "10.0.0.0/08", "10.0.0/8", "10.0.0.0/", "10.0.0.0:80", "[::1]/128", "::/129",
+    "fe80::1%3/64", "everybody", "10.0.0.0/8 ",
+]
+
+RATE = (*A, "limits", "accept_rate_per_client")
 
 
 def pointer(path):
@@ -118,6 +136,12 @@ def good_cases():
     yield of("pool", changed((*A, "accept", "pool"), {"initial": 1, "low": 2, "high": 3}))
     yield of("pool-high-alone", changed((*A, "accept", "pool"), {"high": 8}))
     yield of("pool-low-alone", changed((*A, "accept", "pool"), {"low": 500}))
+    yield of("rate", changed(RATE, 10))
+    yield of("rate-object", changed(RATE, {"per_second": 10}))
+    yield of("rate-burst", changed(RATE, {"per_second": 1, "burst": 1000000}))
+    for index, networks in enumerate(GOOD_NETWORKS):
+        yield of(f"allow-{index}", changed((*A, "allow"), networks))
+        yield of(f"deny-{index}", changed((*A, "deny"), networks))
     deep = {}
     for _ in range(60):
         deep = {"d": deep}  # document, listeners, a, config, and 60 below it: 64
@@ -170,6 +194,28 @@ def bad_value_cases():
              f"{pointer(A)}/address: expected 1 to 16 addresses, found 0")
     yield of("address-second-bad", changed((*A, "address"), ["127.0.0.1:0", "x"]),
              f"{pointer(A)}/address/1: ")
+    for key in ("allow", "deny"):
+        at = f"{pointer(A)}/{key}"
+        for index, network in enumerate(BAD_NETWORKS):
+            yield of(f"bad-{key}-{index}", changed((*A, key), ["::1", network]), f"{at}/1: ")
+        yield of(f"{key}-number", changed((*A, key), [8]), f"{at}/0: expected a network like "
+                 '"10.0.0.0/8" or "2001:db8::/32", found a number')
+        yield of(f"{key}-text", changed((*A, key), "10.0.0.0/8"),
+                 f"{at}: expected an array of networks, found a string")
+        yield of(f"{key}-empty", changed((*A, key), []), f"{at}: expected 1 to 1024 networks, found 0; "
+                 "leave the key out to have no such list")
+        yield of(f"{key}-too-many", changed((*A, key), ["::1"] * 1025),
+                 f"{at}: expected 1 to 1024 networks, found 1025")
+    rule = "expected a whole number from 1 to 1000000"
+    yield of("rate-0", changed(RATE, 0), f"{pointer(RATE)}: {rule}, found 0")
+    yield of("rate-text", changed(RATE, "10"), f"{pointer(RATE)}: {rule} (connections a second), or an "
+             'object with "per_second" and "burst", found a string')
+    yield of("rate-burst-alone", changed(RATE, {"burst": 5}),
+             f'{pointer(RATE)}: the key "per_second" is missing')
+    yield of("rate-burst-0", changed(RATE, {"per_second": 1, "burst": 0}),
+             f"{pointer(RATE)}/burst: {rule}, found 0")
+    yield of("rate-typo", changed(RATE, {"per_second": 1, "bursts": 1}),
+             f'{pointer(RATE)}/bursts: unknown key (did you mean "burst"?)')
     yield of("plugin-path", changed((*A, "plugin"), "../echo"), f"{pointer(A)}/plugin: expected a "
              "plugin's id (1 to 63 of a-z, 0-9 and -; no path, no suffix), found something else")
     yield of("plugin-suffix", changed((*A, "plugin"), "echo.so"), f"{pointer(A)}/plugin: ")
@@ -288,6 +334,13 @@ def bad_together_cases():
                ' "a": {"address": "127.0.0.1:0", "plugin": "echo"}}}',
                ["2:2: /listeners/a: this key is here a second time: keep one of them"],
                schema_is_silent=twice)
+    for key in ("allow", "deny"):
+        yield of(f"{key}-bits-behind", changed((*A, key), ["10.1.2.3/8"]), f'{pointer(A)}/{key}/0: '
+                 '"10.1.2.3/8": bits are set behind the prefix; the network is "10.0.0.0/8"',
+                 schema_is_silent="JSON Schema does not compute")
+        yield Case(f"{key}-twice", text_of_good('"plugin"', f'"{key}": ["::1"], "{key}": ["::2"], "plugin"'),
+                   [f"/listeners/a/{key}: this key is here a second time: keep one of them"],
+                   schema_is_silent=twice)
     order = "JSON Schema does not compare values"
     pool = f"{pointer(A)}/accept/pool"
     yield of("pool-low-above-high", changed((*A, "accept", "pool"), {"low": 9, "high": 8}),

@@ -136,8 +136,8 @@ static void read_text(struct checker *checker, struct checked value, void *targe
     memcpy(target, &copy, sizeof(copy));
 }
 
-static void read_field(struct checker *checker, struct checked value, const struct field *field,
-                       void *target) {
+void check_field(struct checker *checker, struct checked value, const struct field *field,
+                 void *target) {
     void *member = (char *)target + field->offset;
     switch (field->kind) {
     case FIELD_WHOLE:
@@ -205,7 +205,7 @@ void check_object(struct checker *checker, struct checked value, const struct fi
         const struct field *field = find_field(fields, field_count, item->string);
         check_pointer(pointer, value.pointer, item->string);
         if (field) {
-            read_field(checker, (struct checked){item, pointer}, field, target);
+            check_field(checker, (struct checked){item, pointer}, field, target);
         } else {
             unknown_key(checker, pointer, item->string, fields, field_count);
         }

@@ -51,6 +51,10 @@ struct field {
 void check_object(struct checker *checker, struct checked value, const struct field *fields,
                   size_t field_count, void *target);
 
+/* Reads one value into its place in `target`. */
+void check_field(struct checker *checker, struct checked value, const struct field *field,
+                 void *target);
+
 /* Errors at the value, or at the key in front of it. */
 void check_error(struct checker *checker, const char *pointer, const char *format, ...)
     BERTH_PRINTF(3, 4);

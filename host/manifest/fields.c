@@ -8,7 +8,16 @@
 #include "base/alloc.h"
 #include "base/error.h"
 
-enum { WORKERS_MAX = 64, ADDRESSES_MAX = 16, NAME_MAX_BYTES = 63, POOL_DEFAULT = 16 };
+enum {
+    WORKERS_MAX = 64,
+    ADDRESSES_MAX = 16,
+    PREFIXES_MAX = 1024,
+    NAME_MAX_BYTES = 63,
+    POOL_DEFAULT = 16,
+    RATE_MAX = 1000000,
+    PENDING_DEFAULT = 4096,    /* or, where that is more, */
+    PENDING_DEFAULT_FACTOR = 8 /* so many times the pool's high water */
+};
 
 #define FIELDS(array) .fields = (array), .field_count = ARRAY_COUNT(array)
 #define CHOICES(array) .choices = (array), .choice_count = ARRAY_COUNT(array)
@@ -18,6 +27,7 @@ enum { WORKERS_MAX = 64, ADDRESSES_MAX = 16, NAME_MAX_BYTES = 63, POOL_DEFAULT =
 static const char *const log_levels[] = {"error", "warn", "info", "debug"};
 static const char *const log_formats[] = {"text", "json"};
 static const char *const accept_whens[] = {"connect", "data"};
+static const char *const at_limits[] = {"backlog", "refuse"};
 static const char *const receives[] = {"zero-byte", "buffered"};
 
 /* -- names ---------------------------------------------------------------------------------------
@@ -88,6 +98,10 @@ static void read_workers(struct checker *checker, struct checked value, void *ta
 static const struct field host_limits[] = {
     {.key = "connections", .min = 1, .max = 10000000, IN_MANIFEST(host.limits.connections)},
     {.key = "posts", .min = 1, .max = 10000000, IN_MANIFEST(host.limits.posts)},
+    {.key = "descriptors_reserved",
+     .min = 0,
+     .max = 65536,
+     IN_MANIFEST(host.limits.descriptors_reserved)},
 };
 
 static const struct field host_buffers[] = {
@@ -120,6 +134,7 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.drain_timeout_ms = 10000;
     manifest->host.limits.connections = 50000;
     manifest->host.limits.posts = 65536;
+    manifest->host.limits.descriptors_reserved = 32;
     manifest->host.buffers.bytes = 16384;
     manifest->host.buffers.retained_max = 1024;
     manifest->host.log.level = LOG_LEVEL_INFO;
@@ -205,12 +220,105 @@ static const struct field accept[] = {
      .min = 100,
      .max = 3600000,
      IN_LISTENER(accept.first_data_timeout_ms)},
+    {.key = "pending_max", .min = 1, .max = 10000000, IN_LISTENER(accept.pending_max)},
+    {.key = "at_limit", .kind = FIELD_CHOICE, CHOICES(at_limits), IN_LISTENER(accept.at_limit)},
     {.key = "reuse_sockets", .kind = FIELD_BOOL, IN_LISTENER(accept.reuse_sockets)},
 };
+
+/* A number: so many a second, and at once. */
+static void read_rate(struct checker *checker, struct checked value, void *target) {
+    static const struct field rate[] = {
+        {.key = "per_second",
+         .required = true,
+         .min = 1,
+         .max = RATE_MAX,
+         IN_LISTENER(limits.accept_rate_per_client.per_second)},
+        {.key = "burst",
+         .min = 1,
+         .max = RATE_MAX,
+         IN_LISTENER(limits.accept_rate_per_client.burst)},
+    };
+    struct manifest_listener *listener = target;
+    if (cJSON_IsObject(value.item)) {
+        check_object(checker, value, rate, ARRAY_COUNT(rate), target);
+    } else if (cJSON_IsNumber(value.item)) {
+        check_field(checker, value, &rate[0], target);
+    } else {
+        check_error(checker, value.pointer,
+                    "expected a whole number from 1 to %d (connections a second), or an object "
+                    "with \"per_second\" and \"burst\", found %s",
+                    RATE_MAX, check_found(value.item));
+    }
+    if (listener->limits.accept_rate_per_client.burst == 0) {
+        listener->limits.accept_rate_per_client.burst =
+            listener->limits.accept_rate_per_client.per_second;
+    }
+}
+
+static void read_prefix(struct checker *checker, struct checked value,
+                        struct address_prefix *prefix) {
+    struct error error;
+    if (!cJSON_IsString(value.item)) {
+        check_error(checker, value.pointer,
+                    "expected a network like \"10.0.0.0/8\" or \"2001:db8::/32\", found %s",
+                    check_found(value.item));
+    } else if (!address_prefix_parse(prefix, value.item->valuestring, &error)) {
+        check_error(checker, value.pointer,
+                    "\"%.64s\": %s; expected one like \"10.0.0.0/8\" or \"2001:db8::/32\"",
+                    value.item->valuestring, error.message);
+    }
+}
+
+/* A key that is there twice (and was reported) brings the listener here twice. */
+static void read_prefixes(struct checker *checker, struct checked value,
+                          struct address_prefix **prefixes, size_t *count) {
+    char pointer[CHECK_POINTER_MAX];
+    int size = cJSON_GetArraySize(value.item);
+    if (!cJSON_IsArray(value.item)) {
+        check_error(checker, value.pointer, "expected an array of networks, found %s",
+                    check_found(value.item));
+        return;
+    }
+    if (size < 1 || size > PREFIXES_MAX) {
+        check_error(checker, value.pointer, "expected 1 to %d networks, found %d%s", PREFIXES_MAX,
+                    size, size < 1 ? "; leave the key out to have no such list" : "");
+        return;
+    }
+    alloc_free(*prefixes);
+    *count = 0;
+    *prefixes = alloc_array((size_t)size, sizeof(**prefixes));
+    if (!*prefixes) {
+        checker->failed = true;
+        return;
+    }
+    for (const cJSON *item = value.item->child; item; item = item->next) {
+        char index[24];
+        snprintf(index, sizeof(index), "%zu", *count);
+        check_pointer(pointer, value.pointer, index);
+        read_prefix(checker, (struct checked){item, pointer}, &(*prefixes)[*count]);
+        (*count)++;
+    }
+}
+
+static void read_allow(struct checker *checker, struct checked value, void *target) {
+    struct manifest_listener *listener = target;
+    read_prefixes(checker, value, &listener->allow, &listener->allow_count);
+}
+
+static void read_deny(struct checker *checker, struct checked value, void *target) {
+    struct manifest_listener *listener = target;
+    read_prefixes(checker, value, &listener->deny, &listener->deny_count);
+}
 
 static const struct field listener_limits[] = {
     {.key = "connections", .min = 1, .max = 10000000, IN_LISTENER(limits.connections)},
     {.key = "per_client", .min = 1, .max = 10000000, IN_LISTENER(limits.per_client)},
+    {.key = "accept_rate_per_client", .kind = FIELD_OTHER, .read = read_rate},
+    {.key = "clients_remembered",
+     .min = 1,
+     .max = 10000000,
+     IN_LISTENER(limits.clients_remembered)},
+    {.key = "refusing", .min = 0, .max = 1000000, IN_LISTENER(limits.refusing)},
     {.key = "message_bytes", .min = 256, .max = 16777216, IN_LISTENER(limits.message_bytes)},
     {.key = "send_queue_bytes",
      .min = 4096,
@@ -224,6 +332,8 @@ static const struct field listener[] = {
     {.key = "v6_only", .kind = FIELD_BOOL, IN_LISTENER(v6_only)},
     {.key = "accept", .kind = FIELD_OBJECT, FIELDS(accept)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(listener_limits)},
+    {.key = "allow", .kind = FIELD_OTHER, .read = read_allow},
+    {.key = "deny", .kind = FIELD_OTHER, .read = read_deny},
     {.key = "close_timeout_ms", .min = 0, .max = 3600000, IN_LISTENER(close_timeout_ms)},
     {.key = "no_delay", .kind = FIELD_BOOL, IN_LISTENER(no_delay)},
     {.key = "receive", .kind = FIELD_CHOICE, CHOICES(receives), IN_LISTENER(receive)},
@@ -247,6 +357,10 @@ static void fill_pool(struct manifest_listener *one) {
         *low = *initial < POOL_DEFAULT ? *initial : POOL_DEFAULT;
         *low = *low < *high ? *low : *high;
     }
+    if (one->accept.pending_max == 0) {
+        uint32_t by_pool = *high * PENDING_DEFAULT_FACTOR;
+        one->accept.pending_max = by_pool > PENDING_DEFAULT ? by_pool : PENDING_DEFAULT;
+    }
 }
 
 static void read_listener(struct checker *checker, struct checked value,
@@ -254,7 +368,11 @@ static void read_listener(struct checker *checker, struct checked value,
     const char *name = value.item->string;
     *one = (struct manifest_listener){
         .accept = {.backlog = 200, .first_data_timeout_ms = 5000, .reuse_sockets = true},
-        .limits = {.connections = 10000, .message_bytes = 65536, .send_queue_bytes = 1048576},
+        .limits = {.connections = 10000,
+                   .clients_remembered = 65536,
+                   .refusing = 256,
+                   .message_bytes = 65536,
+                   .send_queue_bytes = 1048576},
         .close_timeout_ms = 5000,
         .no_delay = true,
         .receive = MANIFEST_RECEIVE_ZERO_BYTE,
@@ -302,6 +420,8 @@ void fields_free_listener(struct manifest_listener *one) {
     alloc_free(one->plugin);
     alloc_free(one->addresses);
     alloc_free(one->config_json);
+    alloc_free(one->allow);
+    alloc_free(one->deny);
 }
 
 /* -- the document ---------------------------------------------------------------------------------

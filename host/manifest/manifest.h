@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/address_prefix.h"
 #include "base/log.h"
 #include "berth/address.h"
 
@@ -19,6 +20,7 @@
 #define MANIFEST_DEPTH_MAX 64
 
 enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
+enum manifest_at_limit { MANIFEST_LIMIT_BACKLOG, MANIFEST_LIMIT_REFUSE };
 enum manifest_receive { MANIFEST_RECEIVE_ZERO_BYTE, MANIFEST_RECEIVE_BUFFERED };
 
 /* "/listeners/<name>" */
@@ -37,14 +39,26 @@ struct manifest_listener {
         } pool;
         uint32_t backlog;
         uint32_t first_data_timeout_ms;
+        uint32_t pending_max; /* connected and silent at a time, beyond the pool */
+        enum manifest_at_limit at_limit;
         bool reuse_sockets;
     } accept;
     struct {
         uint32_t connections;
-        uint32_t per_client;       /* 0: no limit */
-        uint32_t message_bytes;    /* unconsumed bytes a plugin may leave */
-        uint32_t send_queue_bytes; /* reading pauses at it; four times it closes */
+        uint32_t per_client; /* 0: no limit */
+        struct {
+            uint32_t per_second; /* 0: no limit */
+            uint32_t burst;
+        } accept_rate_per_client;
+        uint32_t clients_remembered; /* for the rate, when they have no connections */
+        uint32_t refusing;           /* told "busy" at a time */
+        uint32_t message_bytes;      /* unconsumed bytes a plugin may leave */
+        uint32_t send_queue_bytes;   /* reading pauses at it; four times it closes */
     } limits;
+    struct address_prefix *allow; /* none: everybody */
+    size_t allow_count;
+    struct address_prefix *deny; /* counts more than `allow` */
+    size_t deny_count;
     uint32_t close_timeout_ms; /* how long close() waits for the peer's FIN */
     bool no_delay;
     enum manifest_receive receive;
@@ -62,6 +76,7 @@ struct manifest {
         struct {
             uint32_t connections;
             uint32_t posts; /* messages waiting for one worker */
+            uint32_t descriptors_reserved;
         } limits;
         struct {
             uint32_t bytes;        /* of one buffer */

@@ -240,7 +240,7 @@ static bool refuse(struct listener *listener, enum listener_refusal *why,
 
 bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
                        enum listener_refusal *why) {
-    if (!access_allows(&listener->options.access, remote)) {
+    if (!access_list_allows(&listener->options.access, remote)) {
         return refuse(listener, why, LISTENER_REFUSED_ACCESS);
     }
     if (!client_table_arrive(&listener->clients, remote, os_now_ms())) {

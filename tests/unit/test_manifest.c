@@ -28,6 +28,7 @@ static const char full[] =
     "                  \"first_data_timeout_ms\": 5000, \"reuse_sockets\": true },\n"
     "      \"limits\": { \"connections\": 10000, \"per_client\": 200 },\n"
     "      \"receive\": \"zero-byte\",\n"
+    "      \"allow\": [\"10.0.0.0/8\", \"::1\"], \"deny\": [\"10.1.0.0/16\"],\n"
     "      \"config\": { \"deep\": [1, \"two\"] }\n"
     "    }\n"
     "  }\n"
@@ -66,9 +67,16 @@ static void test_manifest_least_gets_every_default(void **state) {
     assert_int_equal(one->accept.pool.high, 128);
     assert_int_equal(one->accept.backlog, 200);
     assert_int_equal(one->accept.first_data_timeout_ms, 5000);
+    assert_int_equal(one->accept.pending_max, 4096);
+    assert_int_equal(one->accept.at_limit, MANIFEST_LIMIT_BACKLOG);
     assert_true(one->accept.reuse_sockets);
     assert_int_equal(one->limits.connections, 10000);
     assert_int_equal(one->limits.per_client, 0);
+    assert_int_equal(one->limits.accept_rate_per_client.per_second, 0);
+    assert_int_equal(one->limits.clients_remembered, 65536);
+    assert_int_equal(one->limits.refusing, 256);
+    assert_int_equal(one->allow_count, 0);
+    assert_int_equal(one->deny_count, 0);
     assert_int_equal(one->limits.message_bytes, 65536);
     assert_int_equal(one->limits.send_queue_bytes, 1048576);
     assert_int_equal(one->close_timeout_ms, 5000);
@@ -89,6 +97,35 @@ static void test_manifest_example_of_the_design_is_read(void **state) {
     assert_int_equal(one->limits.per_client, 200);
     assert_int_equal(one->line, 8);
     assert_string_equal(one->config_json, "{\"deep\":[1,\"two\"]}");
+    manifest_destroy(manifest);
+}
+
+static void test_manifest_rates_networks_and_what_follows_the_pool_are_read(void **state) {
+    static const char text[] =
+        "{\"manifest\":1,\"listeners\":{"
+        "\"a\":{\"address\":\"127.0.0.1:1\",\"plugin\":\"echo\",\"accept\":{\"pool\":{\"high\":"
+        "1000}},"
+        "\"limits\":{\"accept_rate_per_client\":7},\"allow\":[\"10.0.0.0/8\",\"::1\"]},"
+        "\"b\":{\"address\":\"127.0.0.1:2\",\"plugin\":\"echo\",\"accept\":{\"at_limit\":"
+        "\"refuse\"},"
+        "\"limits\":{\"accept_rate_per_client\":{\"burst\":9,\"per_second\":3}},"
+        "\"deny\":[\"2001:db8::/32\"]}}}";
+    struct manifest_errors errors;
+    struct manifest *manifest = parse(text, &errors);
+    (void)state;
+    assert_non_null(manifest);
+    const struct manifest_listener *a = &manifest->listeners[0];
+    const struct manifest_listener *b = &manifest->listeners[1];
+    assert_int_equal(a->accept.pending_max, 8000);
+    assert_int_equal(a->limits.accept_rate_per_client.per_second, 7);
+    assert_int_equal(a->limits.accept_rate_per_client.burst, 7);
+    assert_int_equal(a->allow_count, 2);
+    assert_int_equal(a->allow[0].bits, 8);
+    assert_int_equal(a->allow[1].bits, 128);
+    assert_int_equal(b->accept.at_limit, MANIFEST_LIMIT_REFUSE);
+    assert_int_equal(b->limits.accept_rate_per_client.per_second, 3);
+    assert_int_equal(b->limits.accept_rate_per_client.burst, 9);
+    assert_int_equal(b->deny_count, 1);
     manifest_destroy(manifest);
 }
 
@@ -158,6 +195,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_manifest_least_gets_every_default),
         cmocka_unit_test(test_manifest_example_of_the_design_is_read),
+        cmocka_unit_test(test_manifest_rates_networks_and_what_follows_the_pool_are_read),
         cmocka_unit_test(test_manifest_without_a_file_says_so),
         cmocka_unit_test(test_manifest_nearest_word_is_near),
         cmocka_unit_test(test_manifest_every_failing_allocation_is_survived_without_a_leak),

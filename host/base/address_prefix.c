@@ -1,0 +1,94 @@
+#include "base/address_prefix.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/address.h"
+#include "base/error.h"
+
+enum { MAPPED_BITS = 96, IPV4_BITS = 32, IPV6_BITS = 128 };
+
+static unsigned family_bits(uint32_t family) {
+    return family == BERTH_FAMILY_IPV4 ? IPV4_BITS : IPV6_BITS;
+}
+
+/* Keeps the first `bits` of the address. True: the others were 0 already. */
+static bool mask(struct berth_address *address, unsigned bits) {
+    bool clean = true;
+    for (unsigned i = 0; i < sizeof(address->bytes); i++) {
+        unsigned kept = bits > i * 8 ? bits - i * 8 : 0;
+        uint8_t mask = kept >= 8 ? 0xff : (uint8_t)(0xff00U >> kept);
+        clean &= (address->bytes[i] & ~mask) == 0;
+        address->bytes[i] &= mask;
+    }
+    return clean;
+}
+
+/* The address in front of the slash, which address_parse() wants with a port. */
+static bool parse_address(struct berth_address *address, const char *text, size_t length) {
+    char with_port[BERTH_ADDRESS_TEXT_MAX];
+    bool six = memchr(text, ':', length) != NULL;
+    if (length + sizeof("[]:0") > sizeof(with_port) || memchr(text, '%', length) ||
+        memchr(text, '[', length) || memchr(text, ']', length)) {
+        return false;
+    }
+    snprintf(with_port, sizeof(with_port), six ? "[%.*s]:0" : "%.*s:0", (int)length, text);
+    return address_parse(address, with_port, NULL);
+}
+
+/* What is behind the slash. */
+static bool parse_bits(const char *text, unsigned max, unsigned *bits) {
+    size_t length = strlen(text);
+    if (length < 1 || length > 3 || strspn(text, "0123456789") != length ||
+        (length > 1 && text[0] == '0')) {
+        return false;
+    }
+    *bits = 0;
+    for (; *text; text++) {
+        *bits = *bits * 10 + (unsigned)(*text - '0');
+    }
+    return *bits <= max;
+}
+
+/* The network that was probably meant. */
+static bool refuse_host_bits(const struct address_prefix *prefix, struct error *error) {
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    address_format(&prefix->address, text, sizeof(text));
+    text[strlen(text) - strlen(":0")] = '\0';
+    const char *inner = text[0] == '[' ? text + 1 : text;
+    int length = (int)strcspn(inner, "]");
+    return error_set(error, "bits are set behind the prefix; the network is \"%.*s/%u\"", length,
+                     inner, prefix->bits);
+}
+
+bool address_prefix_parse(struct address_prefix *prefix, const char *text, struct error *error) {
+    *prefix = (struct address_prefix){0};
+    size_t length = strcspn(text, "/");
+    if (!parse_address(&prefix->address, text, length)) {
+        return error_set(error, "not an IPv4 or IPv6 address (without brackets, port and zone)");
+    }
+    unsigned max = family_bits(prefix->address.family);
+    prefix->bits = max;
+    if (text[length] == '/' && !parse_bits(text + length + 1, max, &prefix->bits)) {
+        return error_set(error, "the length behind the slash is not a number from 0 to %u", max);
+    }
+    if (!mask(&prefix->address, prefix->bits)) {
+        return refuse_host_bits(prefix, error);
+    }
+    if (prefix->bits >= MAPPED_BITS) {
+        address_unmap(&prefix->address);
+        prefix->bits -= prefix->address.family == BERTH_FAMILY_IPV4 ? MAPPED_BITS : 0;
+    }
+    return true;
+}
+
+bool address_prefix_contains(const struct address_prefix *prefix,
+                             const struct berth_address *address) {
+    struct berth_address masked = *address;
+    address_unmap(&masked);
+    if (masked.family != prefix->address.family) {
+        return false;
+    }
+    mask(&masked, prefix->bits);
+    return memcmp(masked.bytes, prefix->address.bytes, sizeof(masked.bytes)) == 0;
+}

@@ -1,0 +1,28 @@
+/* address_prefix.h: networks as text: "10.0.0.0/8", "2001:db8::/32" (RFC 4632, RFC 4291).
+ *
+ * Threads: any. */
+#ifndef BERTH_HOST_BASE_ADDRESS_PREFIX_H
+#define BERTH_HOST_BASE_ADDRESS_PREFIX_H
+
+#include <stdbool.h>
+
+#include "berth/address.h"
+
+struct error;
+
+struct address_prefix {
+    struct berth_address address; /* without a port; the bits behind the prefix are 0 */
+    unsigned bits;                /* 0 to 32 (IPv4), 0 to 128 (IPv6) */
+};
+
+/* The whole text must be a network, or an address, which is a network of itself. One within
+ * ::ffff:0:0/96 is taken for the IPv4 network it stands for. The error says what is wrong and what
+ * is right. */
+bool address_prefix_parse(struct address_prefix *prefix, const char *text, struct error *error);
+
+/* Whether the address, whatever its port and zone, is in the network. An IPv4 address that is
+ * written as an IPv6 one counts as IPv4. */
+bool address_prefix_contains(const struct address_prefix *prefix,
+                             const struct berth_address *address);
+
+#endif
