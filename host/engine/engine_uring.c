@@ -12,11 +12,14 @@
  * contract of engine.h nothing is in flight when a socket is closed. */
 #include "engine/engine_uring.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -26,11 +29,12 @@
 #include "base/log.h"
 
 enum {
-    SUBMISSIONS = 512,  /* entries; a full queue is submitted and goes on */
-    COMPLETIONS = 8192, /* entries; the kernel keeps what does not fit */
-    BATCH_MAX = 256,    /* completions a turn: timers and posts get theirs in between */
-    HUNGRY_MS = 10,     /* between two looks for memory to receive into */
-    BURST_BUFFERS = 4,  /* that one connection fills before others get their turn */
+    SUBMISSIONS = 512,    /* entries; a full queue is submitted and goes on */
+    COMPLETIONS = 8192,   /* entries; the kernel keeps what does not fit */
+    BATCH_MAX = 256,      /* completions a turn: timers and posts get theirs in between */
+    PORT_DESCRIPTORS = 2, /* the ring and the eventfd */
+    HUNGRY_MS = 10,       /* between two looks for memory to receive into */
+    BURST_BUFFERS = 4,    /* that one connection fills before others get their turn */
 };
 
 int64_t uring_translate(int code) {
@@ -218,6 +222,24 @@ static bool probe(struct engine *engine, struct error *error) {
     return true;
 }
 
+/* How many descriptors the engine may have open before accepting leaves the rest alone: the limit
+ * of the process without those that are open already and those that are reserved. */
+static unsigned descriptors_max(const struct engine_options *options) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT_MAX) {
+        return UINT_MAX;
+    }
+    unsigned taken = options->descriptors_reserved;
+    DIR *folder = opendir("/proc/self/fd");
+    while (folder && readdir(folder)) {
+        taken++;
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    return limit.rlim_cur > taken ? (unsigned)limit.rlim_cur - taken : 0;
+}
+
 struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = alloc_zeroed(sizeof(*engine));
     if (!engine) {
@@ -229,7 +251,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
         .socket_reuse = "off: a new socket costs no more on Linux",
         .accept_on_workers = true,
     };
-    (void)options;
+    engine->descriptors_max = descriptors_max(options);
     if (!probe(engine, error)) {
         alloc_free(engine);
         return NULL;
@@ -321,6 +343,7 @@ struct engine_port *engine_port_create(struct engine *engine,
         goto fail_ring;
     }
     arm_wake(port);
+    atomic_fetch_add(&engine->descriptors, PORT_DESCRIPTORS);
     return port;
 
 fail_ring:
@@ -346,6 +369,7 @@ void engine_port_destroy(struct engine_port *port) {
     uring_acceptors_fini(port);
     io_uring_queue_exit(&port->ring);
     close(port->wake_fd);
+    atomic_fetch_sub(&port->engine->descriptors, PORT_DESCRIPTORS);
     alloc_free(port);
 }
 
@@ -454,12 +478,12 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
 }
 
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
-    (void)engine;
     if (reset) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
         setsockopt((int)socket.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     }
     close((int)socket.handle);
+    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
 }
 
 /* A new descriptor costs Linux next to nothing: there is nothing to use again. */

@@ -18,6 +18,11 @@ struct engine {
     struct engine_traits traits;
     unsigned setup_flags; /* those that this kernel takes */
     bool limits_bursts;   /* a multishot receive can be told when to end */
+
+    /* Of the process, as far as the engine opens and closes them; at descriptors_max it accepts no
+     * more, and what is left is for others. */
+    atomic_uint descriptors;
+    unsigned descriptors_max;
 };
 
 /* What a completion is about, in the low bits of its user_data; the rest is a pointer. */
@@ -118,8 +123,10 @@ void list_remove(struct op_list *list, struct engine_op *op);
 /* -- engine_uring_listen.c --------------------------------------------------------------------- */
 
 struct engine_listener {
+    struct engine *engine;
     struct berth_address address;
     bool any_address; /* clients may have come to different ones */
+    bool is_counted;  /* in engine->descriptors */
     int backlog;
     unsigned count;
     int sockets[]; /* one an acceptor */

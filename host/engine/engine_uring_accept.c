@@ -262,7 +262,31 @@ static void fail_one(struct engine_acceptor *acceptor, int code) {
              uring_translate(code));
 }
 
+/* `ready` may be stale: the kernel is asked. */
+static bool clients_queue(struct engine_acceptor *acceptor) {
+    struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
+    acceptor->ready = poll(&listening, 1, 0) == 1 && (listening.revents & POLLIN) != 0;
+    return acceptor->ready;
+}
+
+/* Counts one descriptor more, unless what is left is reserved. */
+static bool descriptor_take(struct engine *engine) {
+    if (atomic_fetch_add_explicit(&engine->descriptors, 1, memory_order_relaxed) <
+        engine->descriptors_max) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
+    return false;
+}
+
 static void accept_one(struct engine_acceptor *acceptor) {
+    struct engine *engine = acceptor->port->engine;
+    if (!descriptor_take(engine)) {
+        if (clients_queue(acceptor)) {
+            fail_one(acceptor, EMFILE);
+        }
+        return;
+    }
     union system_address remote = {0};
     socklen_t size = sizeof(remote);
     /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
@@ -271,6 +295,7 @@ static void accept_one(struct engine_acceptor *acceptor) {
         take_client(acceptor, fd, &remote);
         return;
     }
+    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
     switch (errno) {
     case EAGAIN:
         acceptor->ready = false;
@@ -292,13 +317,6 @@ static void accept_one(struct engine_acceptor *acceptor) {
         fail_one(acceptor, errno);
         break;
     }
-}
-
-/* `ready` may be stale when nothing was left to accept with: the kernel is asked. */
-static bool clients_queue(struct engine_acceptor *acceptor) {
-    struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
-    acceptor->ready = poll(&listening, 1, 0) == 1 && (listening.revents & POLLIN) != 0;
-    return acceptor->ready;
 }
 
 static void serve(struct engine_acceptor *acceptor) {

@@ -149,7 +149,6 @@ static bool bind_all(struct engine_listener *listener,
 struct engine_listener *engine_listener_open(struct engine *engine,
                                              const struct engine_listen_options *options,
                                              struct error *error) {
-    (void)engine;
     ASSERT(options->acceptors > 0);
     struct engine_listener *listener =
         alloc_zeroed(sizeof(*listener) + options->acceptors * sizeof(listener->sockets[0]));
@@ -157,12 +156,15 @@ struct engine_listener *engine_listener_open(struct engine *engine,
         error_set(error, "out of memory");
         return NULL;
     }
+    listener->engine = engine;
     listener->backlog = (int)options->backlog;
     if (!bind_all(listener, options)) {
         listen_error(error, errno);
         engine_listener_close(listener);
         return NULL;
     }
+    atomic_fetch_add(&engine->descriptors, listener->count);
+    listener->is_counted = true;
     return listener;
 }
 
@@ -185,6 +187,9 @@ void engine_listener_close(struct engine_listener *listener) {
     }
     for (unsigned i = 0; i < listener->count; i++) {
         close(listener->sockets[i]);
+    }
+    if (listener->is_counted) {
+        atomic_fetch_sub(&listener->engine->descriptors, listener->count);
     }
     alloc_free(listener);
 }
