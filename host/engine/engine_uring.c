@@ -29,12 +29,13 @@
 #include "base/log.h"
 
 enum {
-    SUBMISSIONS = 512,    /* entries; a full queue is submitted and goes on */
-    COMPLETIONS = 8192,   /* entries; the kernel keeps what does not fit */
-    BATCH_MAX = 256,      /* completions a turn: timers and posts get theirs in between */
-    PORT_DESCRIPTORS = 2, /* the ring and the eventfd */
-    HUNGRY_MS = 10,       /* between two looks for memory to receive into */
-    BURST_BUFFERS = 4,    /* that one connection fills before others get their turn */
+    SUBMISSIONS = 512,      /* entries; a full queue is submitted and goes on */
+    COMPLETIONS = 8192,     /* entries; the kernel keeps what does not fit */
+    BATCH_MAX = 256,        /* completions a turn: timers and posts get theirs in between */
+    DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
+    PORT_DESCRIPTORS = 2,   /* the ring and the eventfd */
+    HUNGRY_MS = 10,         /* between two looks for memory to receive into */
+    BURST_BUFFERS = 4,      /* that one connection fills before others get their turn */
 };
 
 int64_t uring_translate(int code) {
@@ -240,6 +241,18 @@ static unsigned descriptors_max(const struct engine_options *options) {
     return limit.rlim_cur > taken ? (unsigned)limit.rlim_cur - taken : 0;
 }
 
+static bool check_descriptors(const struct engine *engine, const struct engine_options *options,
+                              struct error *error) {
+    if (engine->descriptors_max >= DESCRIPTORS_LEAST) {
+        return true;
+    }
+    return error_set(
+        error,
+        "the process may open too few descriptors (ulimit -n, LimitNOFILE=) beside the "
+        "%u that host.limits.descriptors_reserved sets apart",
+        options->descriptors_reserved);
+}
+
 struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = alloc_zeroed(sizeof(*engine));
     if (!engine) {
@@ -252,7 +265,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
         .accept_on_workers = true,
     };
     engine->descriptors_max = descriptors_max(options);
-    if (!probe(engine, error)) {
+    if (!check_descriptors(engine, options, error) || !probe(engine, error)) {
         alloc_free(engine);
         return NULL;
     }

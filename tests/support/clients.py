@@ -106,6 +106,20 @@ def was_reset(sock):
     return False
 
 
+def has_ended(sock):
+    """Whether the end of a connection has come, without waiting for it; no byte may have come."""
+    sock.setblocking(False)
+    try:
+        assert sock.recv(1) == b"", "a byte came instead of an end"
+        return True
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+    finally:
+        sock.settimeout(WAIT_S)
+
+
 def wait_ended(sock):
     """Reads until the connection ends, in whatever way."""
     with contextlib.suppress(ConnectionError):
