@@ -253,9 +253,13 @@ def connect_from(ip, address):
 
 
 def send_quietly(sock, data):
-    """Sends to a peer that may have reset the connection already."""
-    with contextlib.suppress(ConnectionError):
+    """Sends to a peer that may have reset the connection already: False when it has, which this
+    socket then tells nobody again."""
+    try:
         sock.sendall(data)
+    except ConnectionError:
+        return False
+    return True
 
 
 def may_be_served(address):
