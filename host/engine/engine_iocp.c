@@ -170,11 +170,12 @@ struct engine *engine_iocp_create(const struct winsock_table *winsock, struct er
     engine->winsock = winsock;
     engine->traits = (struct engine_traits){
         .name = "iocp",
-        .socket_reuse = "off: not tried yet",
+        .socket_reuse = engine->reuse_text,
         .accept_on_workers = false,
     };
     engine->skip_success =
         skip_success_works(winsock, AF_INET) && skip_success_works(winsock, AF_INET6);
+    iocp_reuse_init(engine);
     return engine;
 }
 
@@ -185,6 +186,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
 
 void engine_destroy(struct engine *engine) {
     if (engine) {
+        iocp_reuse_fini(engine);
         engine->winsock->cleanup();
         alloc_free(engine);
     }
@@ -252,6 +254,7 @@ void engine_port_destroy(struct engine_port *port) {
     }
     ASSERT(engine_port_pending(port) == 0);
     ASSERT(port->acceptors == NULL);
+    iocp_reuse_port_remove(port);
     os_mutex_fini(&port->posts_lock);
     CloseHandle(port->iocp);
     alloc_free(port);
@@ -318,6 +321,9 @@ static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
     case IOCP_RECEIVE:
         iocp_receive_completed(port, op, bytes);
         break;
+    case IOCP_DISCONNECT:
+        iocp_disconnect_completed(port, op);
+        break;
     default: {
         ASSERT(op->kind == IOCP_SEND);
         unsigned long code = iocp_op_error(port, op);
@@ -331,7 +337,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     ULONG count = 0;
     iocp_receives_feed(port);
     ready_run(port);
-    if (port->ready || port->ran > 0) {
+    if (port->ready || port->ran > 0 || port->plain_due) {
         wait_ms = 0;
     } else if (port->starving && wait_ms > STARVING_WAIT_MS) {
         wait_ms = STARVING_WAIT_MS;
@@ -347,6 +353,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     }
     posts_run(port);
     iocp_acceptors_check(port);
+    iocp_disconnects_check(port);
 }
 
 unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
@@ -407,10 +414,4 @@ void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset) {
 
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
     iocp_socket_close(engine, (SOCKET)socket.handle, reset);
-}
-
-/* Both directions have ended, so closing is all that is left to do. A later piece keeps the socket
- * instead (DisconnectEx with TF_REUSE_SOCKET) and has engine_accept() take it from there. */
-void engine_recycle(struct engine_port *port, struct engine_socket socket) {
-    engine_close(port->engine, socket, false);
 }

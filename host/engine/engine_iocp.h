@@ -1,7 +1,10 @@
 /* engine_iocp.h: what the files of the IOCP engine share. Read the essay in engine_iocp.c first.
  *
  * engine_iocp.c           the engine, its ports and the loop that runs completions
- * engine_iocp_accept.c    listeners, AcceptEx, FD_ACCEPT
+ * engine_iocp_listen.c    listening sockets, addresses
+ * engine_iocp_accept.c    AcceptEx, FD_ACCEPT
+ * engine_iocp_reuse.c     sockets that are used again
+ * engine_iocp_trial.c     whether they can be, on this system
  * engine_iocp_transfer.c  receiving and sending */
 #ifndef BERTH_HOST_ENGINE_ENGINE_IOCP_H
 #define BERTH_HOST_ENGINE_ENGINE_IOCP_H
@@ -24,16 +27,45 @@ struct error;
 #define IOCP_ADDRESS_ROOM (sizeof(SOCKADDR_STORAGE) + 16)
 #define IOCP_ADDRESSES_ROOM (2 * IOCP_ADDRESS_ROOM)
 
+/* How a socket is made ready to be used again. */
+enum iocp_reuse { IOCP_REUSE_OFF, IOCP_REUSE_DISCONNECT, IOCP_REUSE_TRANSMIT };
+
+#define IOCP_REUSE_TEXT_MAX 160
+#define IOCP_REUSABLE_MAX 256 /* sockets kept for a listener */
+
 struct engine {
     const struct winsock_table *winsock;
     struct engine_traits traits;
     bool skip_success; /* an operation that succeeds at once leaves no packet in the port */
+    enum iocp_reuse reuse;
+    char reuse_text[IOCP_REUSE_TEXT_MAX]; /* traits.socket_reuse */
+
+    struct os_mutex reuse_lock;
+    struct engine_listener *listeners; /* utlist; under reuse_lock */
+    uint32_t origins;                  /* given to listeners; under reuse_lock */
+};
+
+struct engine_listener {
+    struct engine *engine;
+    struct engine_listener *prev; /* in engine->listeners */
+    struct engine_listener *next;
+    uint32_t origin; /* its number, in the sockets accepted on it; 0: not in the list */
+    SOCKET socket;
+    int family; /* AF_INET, AF_INET6 */
+    bool dual_stack;
+    bool no_delay;
+    bool reuse_sockets;
+    int backlog;
+    struct berth_address address;
+    struct winsock_extensions extensions;
+    struct iocp_disconnect *reusable; /* utlist: sockets to use again; under engine->reuse_lock */
+    unsigned reusable_count;
 };
 
 /* An engine on another Winsock: for tests. engine_create() is this with winsock_system. */
 struct engine *engine_iocp_create(const struct winsock_table *winsock, struct error *error);
 
-enum iocp_kind { IOCP_IDLE, IOCP_POST, IOCP_ACCEPT, IOCP_RECEIVE, IOCP_SEND };
+enum iocp_kind { IOCP_IDLE, IOCP_POST, IOCP_ACCEPT, IOCP_RECEIVE, IOCP_SEND, IOCP_DISCONNECT };
 
 /* Where an armed receive is. */
 enum iocp_where {
@@ -81,6 +113,10 @@ struct engine_port {
     struct iocp_op *starving; /* wait for memory, first come first served */
     unsigned starving_count;
     struct engine_acceptor *acceptors;
+    bool plain_due; /* an acceptor that has fallen back is to be looked at */
+
+    struct iocp_disconnect *disconnects; /* utlist: in flight */
+    uint64_t disconnects_checked_ms;
 
     struct os_mutex posts_lock;
     struct iocp_op *posts; /* under posts_lock */
@@ -109,11 +145,38 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op);
 
 void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset);
 
+/* -- engine_iocp_listen.c --------------------------------------------------------------------- */
+
+struct berth_address iocp_address(const struct sockaddr *from); /* NULL: none */
+bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int level, int name,
+                        DWORD value);
+SOCKET iocp_socket_open(const struct winsock_table *winsock, int family);
+
 /* -- engine_iocp_accept.c --------------------------------------------------------------------- */
 
 void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result);
 void iocp_acceptors_check(struct engine_port *port); /* tells those starved of it */
+
+/* -- engine_iocp_reuse.c ---------------------------------------------------------------------- */
+
+void iocp_reuse_init(struct engine *engine);
+void iocp_reuse_fini(struct engine *engine);
+void iocp_reuse_listener_add(struct engine_listener *listener);
+void iocp_reuse_listener_remove(struct engine_listener *listener); /* not added: fine */
+void iocp_reuse_port_remove(struct engine_port *port);
+
+/* A socket of the listener, attached to `home`, that is ready for an accept; or INVALID_SOCKET. */
+SOCKET iocp_reuse_take(struct engine_listener *listener, const struct engine_port *home);
+
+void iocp_disconnect_completed(struct engine_port *port, struct iocp_op *op);
+void iocp_disconnects_check(struct engine_port *port); /* ends those that take too long */
+
+/* -- engine_iocp_trial.c ---------------------------------------------------------------------- */
+
+/* Tries on the loopback interface which way of using a socket again works. `text` gets its name, or
+ * "off: " and the reasons. */
+enum iocp_reuse iocp_trial(const struct winsock_table *winsock, char *text, size_t size);
 
 /* -- engine_iocp_transfer.c ------------------------------------------------------------------- */
 

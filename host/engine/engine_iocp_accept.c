@@ -1,4 +1,4 @@
-/* engine_iocp_accept.c: listeners, AcceptEx, and FD_ACCEPT when no accept is left.
+/* engine_iocp_accept.c: AcceptEx, and FD_ACCEPT when no accept is left.
  *
  * An accept with data receives into a buffer of the port's source, the addresses behind the data;
  * one without has only the addresses, for which the acceptor keeps small blocks. The accepted
@@ -8,7 +8,10 @@
  * FD_ACCEPT is an event that is recorded when a connection queues and no AcceptEx takes it. A wait
  * of the system's thread pool turns it into a flag of the acceptor and a packet that wakes the
  * port. An event that was recorded is not recorded again before it is re-enabled, hence
- * acceptor_rearm(). */
+ * acceptor_rearm().
+ *
+ * An acceptor that has fallen back to plain accepts keeps what is posted in a list, and the same
+ * event says when to call accept() for it. */
 #include "engine/engine_iocp.h"
 
 #include <string.h>
@@ -25,17 +28,6 @@ struct accept_room {
     char bytes[IOCP_ADDRESSES_ROOM];
 };
 
-struct engine_listener {
-    struct engine *engine;
-    SOCKET socket;
-    int family; /* AF_INET, AF_INET6 */
-    bool dual_stack;
-    bool no_delay;
-    int backlog;
-    struct berth_address address;
-    struct winsock_extensions extensions;
-};
-
 struct engine_acceptor {
     struct engine_acceptor *prev; /* in the port's list */
     struct engine_acceptor *next;
@@ -49,6 +41,9 @@ struct engine_acceptor {
     HANDLE event;               /* set by FD_ACCEPT */
     HANDLE wait;                /* the thread pool's wait for it */
     atomic_bool signalled;      /* the event was set; written by the thread pool */
+    struct iocp_accept *plain;  /* posted since the fall back, oldest first */
+    bool is_plain;              /* has fallen back */
+    bool plain_due;             /* clients may queue for a plain accept */
     bool told;                  /* starved() was called since the last accept was posted */
     bool rearm;                 /* the event was taken and is to be re-enabled */
 };
@@ -57,9 +52,10 @@ struct engine_acceptor {
 struct __attribute__((__may_alias__)) iocp_accept {
     struct engine_acceptor *acceptor;
     struct accept_room *room; /* of an accept without data */
-    struct iocp_accept *prev; /* in acceptor->posted */
+    struct iocp_accept *prev; /* in acceptor->posted or acceptor->plain */
     struct iocp_accept *next;
-    bool is_posted;
+    bool is_posted; /* the system has it */
+    bool is_plain;  /* in acceptor->plain */
 };
 _Static_assert(sizeof(struct iocp_accept) <= sizeof(((struct engine_accept *)0)->opaque),
                "engine_accept.opaque is too small");
@@ -72,147 +68,10 @@ static struct engine_accept *accept_of(struct iocp_accept *part) {
     return CONTAINER_OF(part, struct engine_accept, opaque);
 }
 
-/* -- addresses --------------------------------------------------------------------------------- */
+enum { PLAIN_MAX = 64 }; /* plain accepts a pass */
 
-static struct berth_address address_from_system(const struct sockaddr *from) {
-    struct berth_address address = {0};
-    if (!from) {
-        return address;
-    }
-    if (from->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, from, sizeof(v4));
-        address.family = BERTH_FAMILY_IPV4;
-        address.port = ntohs(v4.sin_port);
-        memcpy(address.bytes, &v4.sin_addr, 4);
-    } else if (from->sa_family == AF_INET6) {
-        struct sockaddr_in6 v6;
-        memcpy(&v6, from, sizeof(v6));
-        address.port = ntohs(v6.sin6_port);
-        if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-            address.family = BERTH_FAMILY_IPV4;
-            memcpy(address.bytes, (const uint8_t *)&v6.sin6_addr + 12, 4);
-        } else {
-            address.family = BERTH_FAMILY_IPV6;
-            address.scope_id = v6.sin6_scope_id;
-            memcpy(address.bytes, &v6.sin6_addr, 16);
-        }
-    }
-    return address;
-}
-
-static int address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to) {
-    memset(to, 0, sizeof(*to));
-    if (from->family == BERTH_FAMILY_IPV6) {
-        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(from->port)};
-        v6.sin6_scope_id = from->scope_id;
-        memcpy(&v6.sin6_addr, from->bytes, 16);
-        memcpy(to, &v6, sizeof(v6));
-        return sizeof(v6);
-    }
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(from->port)};
-    memcpy(&v4.sin_addr, from->bytes, 4);
-    memcpy(to, &v4, sizeof(v4));
-    return sizeof(v4);
-}
-
-/* -- listeners --------------------------------------------------------------------------------- */
-
-static bool socket_option(const struct winsock_table *winsock, SOCKET socket, int level, int name,
-                          DWORD value) {
-    return winsock->setsockopt(socket, level, name, (const char *)&value, sizeof(value)) == 0;
-}
-
-static SOCKET socket_open(const struct winsock_table *winsock, int family) {
-    return winsock->socket(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
-                           WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
-}
-
-/* The reasons an operator meets, in the words that every system's engine uses. */
-static bool listen_error(struct error *error, int code) {
-    switch (code) {
-    case WSAEADDRINUSE:
-        return error_set(error, "address in use");
-    case WSAEACCES:
-        return error_set(error, "access denied");
-    case WSAEADDRNOTAVAIL:
-        return error_set(error, "address not available");
-    case WSAEAFNOSUPPORT:
-        return error_set(error, "address family not supported");
-    default:
-        return windows_error_set(error, (unsigned long)code);
-    }
-}
-
-static bool listener_bind(struct engine_listener *listener, const struct berth_address *address) {
-    const struct winsock_table *winsock = listener->engine->winsock;
-    SOCKADDR_STORAGE storage;
-    int size = address_to_system(address, &storage);
-    if (!socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)) {
-        return false;
-    }
-    if (listener->family == AF_INET6 && !socket_option(winsock, listener->socket, IPPROTO_IPV6,
-                                                       IPV6_V6ONLY, !listener->dual_stack)) {
-        return false;
-    }
-    if (winsock->bind(listener->socket, (struct sockaddr *)&storage, size) != 0) {
-        return false;
-    }
-    size = sizeof(storage);
-    if (winsock->getsockname(listener->socket, (struct sockaddr *)&storage, &size) != 0) {
-        return false;
-    }
-    listener->address = address_from_system((struct sockaddr *)&storage);
-    return winsock_extensions_load(winsock, listener->socket, &listener->extensions);
-}
-
-struct engine_listener *engine_listener_open(struct engine *engine,
-                                             const struct engine_listen_options *options,
-                                             struct error *error) {
-    ASSERT(options->acceptors == 1);
-    struct engine_listener *listener = alloc_zeroed(sizeof(*listener));
-    if (!listener) {
-        error_set(error, "out of memory");
-        return NULL;
-    }
-    listener->engine = engine;
-    listener->family = options->address.family == BERTH_FAMILY_IPV6 ? AF_INET6 : AF_INET;
-    listener->dual_stack = listener->family == AF_INET6 && !options->v6_only;
-    listener->no_delay = options->no_delay;
-    listener->backlog = (int)options->backlog;
-    listener->socket = socket_open(engine->winsock, listener->family);
-    if (listener->socket == INVALID_SOCKET || !listener_bind(listener, &options->address)) {
-        listen_error(error, engine->winsock->last_error());
-        engine_listener_close(listener);
-        return NULL;
-    }
-    return listener;
-}
-
-struct berth_address engine_listener_address(const struct engine_listener *listener) {
-    return listener->address;
-}
-
-bool engine_listener_start(struct engine_listener *listener, struct error *error) {
-    const struct winsock_table *winsock = listener->engine->winsock;
-    /* A plain number is cut to 200. A negative one, SOMAXCONN_HINT in Microsoft's headers, is taken
-     * as it is from 200 to 65535. */
-    int backlog = listener->backlog > 200 ? -listener->backlog : listener->backlog;
-    if (winsock->listen(listener->socket, backlog) != 0) {
-        return listen_error(error, winsock->last_error());
-    }
-    return true;
-}
-
-void engine_listener_close(struct engine_listener *listener) {
-    if (!listener) {
-        return;
-    }
-    if (listener->socket != INVALID_SOCKET) {
-        listener->engine->winsock->close(listener->socket);
-    }
-    alloc_free(listener);
-}
+static void plain_post(struct engine_acceptor *acceptor, struct engine_accept *accept);
+static void plain_serve(struct engine_acceptor *acceptor);
 
 /* -- acceptors --------------------------------------------------------------------------------- */
 
@@ -312,27 +171,35 @@ static bool has_free_accept(struct engine_acceptor *acceptor) {
     return false;
 }
 
+/* Whether clients queue and no accept takes them, for all that the event says. */
+static bool is_starved(struct engine_acceptor *acceptor) {
+    const struct winsock_table *winsock = acceptor->port->engine->winsock;
+    WSANETWORKEVENTS events;
+    if (!atomic_load_explicit(&acceptor->signalled, memory_order_relaxed) ||
+        !atomic_exchange(&acceptor->signalled, false) ||
+        winsock->enum_events(acceptor->listener->socket, acceptor->event, &events) != 0 ||
+        !(events.lNetworkEvents & FD_ACCEPT)) {
+        return false;
+    }
+    acceptor->rearm = true;
+    acceptor->plain_due = acceptor->is_plain;
+    /* An accept that came in between takes the client; when it completes, the event is asked for
+     * again. */
+    return !acceptor->plain && !has_free_accept(acceptor);
+}
+
 void iocp_acceptors_check(struct engine_port *port) {
-    const struct winsock_table *winsock = port->engine->winsock;
     struct engine_acceptor *acceptor;
     struct engine_acceptor *next;
+    port->plain_due = false;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
-        if (!atomic_load_explicit(&acceptor->signalled, memory_order_relaxed) ||
-            !atomic_exchange(&acceptor->signalled, false)) {
-            continue;
-        }
-        WSANETWORKEVENTS events;
-        if (winsock->enum_events(acceptor->listener->socket, acceptor->event, &events) != 0 ||
-            !(events.lNetworkEvents & FD_ACCEPT)) {
-            continue;
-        }
-        acceptor->rearm = true;
-        /* An accept that came in between takes the client; when it completes, the event is asked
-         * for again. */
-        if (!acceptor->told && !has_free_accept(acceptor)) {
+        if (is_starved(acceptor) && !acceptor->told) {
             acceptor->told = true;
             port->ran++;
             acceptor->starved(acceptor, acceptor->context);
+        }
+        if (acceptor->plain_due) {
+            plain_serve(acceptor);
         }
     }
 }
@@ -354,8 +221,8 @@ static void room_give(struct engine_acceptor *acceptor, struct iocp_accept *part
 }
 
 /* The socket and the memory of an accept. 0, or the code it failed with. */
-static unsigned long accept_prepare(struct engine_acceptor *acceptor,
-                                    struct engine_accept *accept) {
+static unsigned long accept_prepare(struct engine_acceptor *acceptor, struct engine_accept *accept,
+                                    struct engine_port *home) {
     struct engine_port *port = acceptor->port;
     struct engine_listener *listener = acceptor->listener;
     const struct winsock_table *winsock = port->engine->winsock;
@@ -374,12 +241,20 @@ static unsigned long accept_prepare(struct engine_acceptor *acceptor,
             return ERROR_NOT_ENOUGH_MEMORY;
         }
     }
-    SOCKET socket = socket_open(winsock, listener->family);
+    accept->socket.origin = listener->origin;
+    SOCKET socket = home ? iocp_reuse_take(listener, home) : INVALID_SOCKET;
+    if (socket != INVALID_SOCKET) {
+        accept->socket.handle = (intptr_t)socket;
+        accept->home = home;
+        return 0;
+    }
+    socket = iocp_socket_open(winsock, listener->family);
     if (socket == INVALID_SOCKET) {
         return (unsigned long)winsock->last_error();
     }
     accept->socket.handle = (intptr_t)socket;
-    if (listener->dual_stack && !socket_option(winsock, socket, IPPROTO_IPV6, IPV6_V6ONLY, 0)) {
+    if (listener->dual_stack &&
+        !iocp_socket_option(winsock, socket, IPPROTO_IPV6, IPV6_V6ONLY, 0)) {
         return (unsigned long)winsock->last_error();
     }
     return 0;
@@ -430,8 +305,15 @@ static void accept_drop(struct engine_acceptor *acceptor, struct engine_accept *
     }
 }
 
+static unsigned long accept_start(struct engine_acceptor *acceptor, struct engine_accept *accept,
+                                  struct engine_port *home) {
+    unsigned long code = accept_prepare(acceptor, accept, home);
+    return code == 0 ? accept_post(acceptor, accept) : code;
+}
+
 void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     struct engine_port *port = acceptor->port;
+    struct engine_port *home = accept->home;
     struct iocp_op *op = iocp_op_of(&accept->op);
     accept->socket = ENGINE_NO_SOCKET;
     accept->data = (struct engine_buffer){0};
@@ -439,9 +321,15 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     *part_of(accept) = (struct iocp_accept){.acceptor = acceptor};
     iocp_start(port, op, IOCP_ACCEPT, acceptor->listener->socket);
     acceptor->started++;
-    unsigned long code = accept_prepare(acceptor, accept);
-    if (code == 0) {
-        code = accept_post(acceptor, accept);
+    if (acceptor->is_plain) {
+        plain_post(acceptor, accept);
+        return;
+    }
+    unsigned long code = accept_start(acceptor, accept, home);
+    if (code != 0 && accept->home) { /* perhaps for the sake of the socket's first life */
+        accept_drop(acceptor, accept);
+        accept->home = NULL;
+        code = accept_start(acceptor, accept, NULL);
     }
     if (code != 0) {
         /* The event stays as it is: asked for again, it would come at once, again and again. */
@@ -451,11 +339,6 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     }
     acceptor->told = false;
     acceptor_rearm(acceptor);
-}
-
-bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
-    (void)acceptor;
-    return false;
 }
 
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result) {
@@ -473,7 +356,7 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
     /* The option's value is the listening socket's handle, whole. */
     if (winsock->setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                             (const char *)&listener->socket, sizeof(listener->socket)) != 0 ||
-        (listener->no_delay && !socket_option(winsock, socket, IPPROTO_TCP, TCP_NODELAY, 1))) {
+        (listener->no_delay && !iocp_socket_option(winsock, socket, IPPROTO_TCP, TCP_NODELAY, 1))) {
         return (unsigned long)winsock->last_error();
     }
     DWORD data_room;
@@ -484,8 +367,8 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
     int remote_size = 0;
     listener->extensions.accept_addresses(memory, data_room, IOCP_ADDRESS_ROOM, IOCP_ADDRESS_ROOM,
                                           &local, &local_size, &remote, &remote_size);
-    accept->local = address_from_system(local);
-    accept->remote = address_from_system(remote);
+    accept->local = iocp_address(local);
+    accept->remote = iocp_address(remote);
     return 0;
 }
 
@@ -516,6 +399,95 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
     iocp_finish(port, op, result);
 }
 
+/* -- plain accepts ----------------------------------------------------------------------------- */
+
+bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
+    acceptor->is_plain = true;
+    return true;
+}
+
+/* Clients may queue already, without another event: they are looked for in this pass or the next.
+ */
+static void plain_post(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    struct iocp_accept *part = part_of(accept);
+    ASSERT(!accept->with_data);
+    part->is_plain = true;
+    DL_APPEND(acceptor->plain, part);
+    acceptor->told = false;
+    acceptor_rearm(acceptor);
+    acceptor->plain_due = true;
+    acceptor->port->plain_due = true;
+}
+
+static void plain_complete(struct engine_acceptor *acceptor, int64_t result) {
+    struct iocp_accept *part = acceptor->plain;
+    struct engine_accept *accept = accept_of(part);
+    DL_DELETE(acceptor->plain, part);
+    part->is_plain = false;
+    acceptor->started--;
+    iocp_finish(acceptor->port, iocp_op_of(&accept->op), result);
+}
+
+/* What accept() gave becomes as AcceptEx would have made it. False: the client is gone. */
+static bool plain_open(struct engine_acceptor *acceptor, SOCKET socket,
+                       const struct sockaddr *remote) {
+    const struct engine_listener *listener = acceptor->listener;
+    const struct winsock_table *winsock = listener->engine->winsock;
+    struct engine_accept *accept = accept_of(acceptor->plain);
+    SOCKADDR_STORAGE local;
+    int size = sizeof(local);
+    /* It has inherited the listening socket's event, which is none of its business. */
+    if (winsock->event_select(socket, NULL, 0) != 0 ||
+        winsock->getsockname(socket, (struct sockaddr *)&local, &size) != 0 ||
+        (listener->no_delay && !iocp_socket_option(winsock, socket, IPPROTO_TCP, TCP_NODELAY, 1))) {
+        iocp_socket_close(listener->engine, socket, true);
+        return false;
+    }
+    accept->socket = (struct engine_socket){(intptr_t)socket, listener->origin};
+    accept->local = iocp_address((struct sockaddr *)&local);
+    accept->remote = iocp_address(remote);
+    return true;
+}
+
+/* Takes one client. False: there is none, or nothing to take it with. */
+static bool plain_accept(struct engine_acceptor *acceptor) {
+    const struct winsock_table *winsock = acceptor->port->engine->winsock;
+    SOCKADDR_STORAGE remote;
+    int size = sizeof(remote);
+    SOCKET socket = winsock->accept(acceptor->listener->socket, (struct sockaddr *)&remote, &size);
+    if (socket != INVALID_SOCKET) {
+        if (plain_open(acceptor, socket, (struct sockaddr *)&remote)) {
+            plain_complete(acceptor, 0);
+        }
+        return true;
+    }
+    int code = winsock->last_error();
+    if (code == WSAEWOULDBLOCK) {
+        return false;
+    }
+    int64_t result = iocp_error((unsigned long)code);
+    if (result != ENGINE_E_RESET) { /* that is the fate of one client */
+        plain_complete(acceptor, result);
+    }
+    return true;
+}
+
+static void plain_serve(struct engine_acceptor *acceptor) {
+    acceptor->plain_due = false;
+    for (int i = 0; acceptor->plain; i++) {
+        if (i == PLAIN_MAX) { /* others get their turn */
+            acceptor->plain_due = true;
+            acceptor->port->plain_due = true;
+            return;
+        }
+        if (!plain_accept(acceptor)) {
+            return;
+        }
+    }
+}
+
+/* -- while it waits ---------------------------------------------------------------------------- */
+
 int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
     const struct iocp_accept *part = part_of(accept);
     if (!part->is_posted) {
@@ -533,9 +505,16 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
 }
 
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    struct iocp_accept *part = part_of(accept);
+    if (part->is_plain) {
+        DL_DELETE(acceptor->plain, part);
+        part->is_plain = false;
+        iocp_defer(acceptor->port, iocp_op_of(&accept->op), ENGINE_E_CANCELLED);
+        return;
+    }
     /* One that failed to post waits for its turn to say so, and is let be. A cancel that comes too
      * late finds nothing, and the connection is delivered. */
-    if (part_of(accept)->is_posted) {
+    if (part->is_posted) {
         acceptor->port->engine->winsock->cancel((HANDLE)acceptor->listener->socket,
                                                 &iocp_op_of(&accept->op)->overlapped);
     }

@@ -8,6 +8,8 @@ const struct winsock_table winsock_system = {
     .close = closesocket,
     .bind = bind,
     .listen = listen,
+    .connect = connect,
+    .accept = accept,
     .shutdown = shutdown,
     .getsockname = getsockname,
     .getsockopt = getsockopt,
@@ -40,8 +42,20 @@ bool winsock_extensions_load(const struct winsock_table *winsock, SOCKET socket,
                              struct winsock_extensions *extensions) {
     static const GUID accept_ex = WSAID_ACCEPTEX;
     static const GUID accept_addresses = WSAID_GETACCEPTEXSOCKADDRS;
-    return load(winsock, socket, accept_ex, &extensions->accept_ex,
-                sizeof(extensions->accept_ex)) &&
-           load(winsock, socket, accept_addresses, &extensions->accept_addresses,
-                sizeof(extensions->accept_addresses));
+    static const GUID disconnect_ex = WSAID_DISCONNECTEX;
+    static const GUID transmit_file = WSAID_TRANSMITFILE;
+    if (!load(winsock, socket, accept_ex, &extensions->accept_ex, sizeof(extensions->accept_ex)) ||
+        !load(winsock, socket, accept_addresses, &extensions->accept_addresses,
+              sizeof(extensions->accept_addresses))) {
+        return false;
+    }
+    if (!load(winsock, socket, disconnect_ex, &extensions->disconnect_ex,
+              sizeof(extensions->disconnect_ex))) {
+        extensions->disconnect_ex = NULL;
+    }
+    if (!load(winsock, socket, transmit_file, &extensions->transmit_file,
+              sizeof(extensions->transmit_file))) {
+        extensions->transmit_file = NULL;
+    }
+    return true;
 }

@@ -30,6 +30,8 @@ struct winsock_table {
     int(WSAAPI *close)(SOCKET socket);
     int(WSAAPI *bind)(SOCKET socket, const struct sockaddr *address, int size);
     int(WSAAPI *listen)(SOCKET socket, int backlog);
+    int(WSAAPI *connect)(SOCKET socket, const struct sockaddr *address, int size);
+    SOCKET(WSAAPI *accept)(SOCKET socket, struct sockaddr *address, int *size);
     int(WSAAPI *shutdown)(SOCKET socket, int how);
     int(WSAAPI *getsockname)(SOCKET socket, struct sockaddr *address, int *size);
     int(WSAAPI *getsockopt)(SOCKET socket, int level, int name, char *value, int *size);
@@ -65,14 +67,18 @@ struct winsock_table {
 
 extern const struct winsock_table winsock_system;
 
-/* The extension functions of one provider. DisconnectEx, TransmitFile and TransmitPackets join them
- * with the pieces of the engine that use them. */
+/* The extension functions of one provider. TransmitPackets joins them with the piece of the engine
+ * that uses it. */
 struct winsock_extensions {
     LPFN_ACCEPTEX accept_ex;
     LPFN_GETACCEPTEXSOCKADDRS accept_addresses;
+    LPFN_DISCONNECTEX
+    disconnect_ex; /* this one and what follows: NULL when the provider has none */
+    LPFN_TRANSMITFILE transmit_file;
 };
 
-/* Loads those of the provider that `socket` belongs to. False: the code is in last_error(). */
+/* Loads those of the provider that `socket` belongs to. False: one that is needed is missing, and
+ * the code is in last_error(). */
 bool winsock_extensions_load(const struct winsock_table *winsock, SOCKET socket,
                              struct winsock_extensions *extensions);
 

@@ -41,8 +41,11 @@ static void world_open(struct world *world) {
     };
     world->port = engine_port_create(world->engine, &port_options, &error);
     assert_non_null(world->port);
-    struct engine_listen_options options = {
-        .address = loopback, .backlog = 50, .acceptors = 1, .no_delay = true};
+    struct engine_listen_options options = {.address = loopback,
+                                            .backlog = 50,
+                                            .acceptors = 1,
+                                            .no_delay = true,
+                                            .reuse_sockets = true};
     world->listener = engine_listener_open(world->engine, &options, &error);
     assert_non_null(world->listener);
     assert_true(engine_listener_start(world->listener, &error));
@@ -78,6 +81,31 @@ int setup_without_skipping(void **state) {
     assert_false(world.engine->skip_success);
     *state = &world;
     return 0;
+}
+
+static int setup_reusing(void **state, enum fault_call call, bool skipping) {
+    static struct world world;
+    faults_reset();
+    faults_mend_reuse(call);
+    if (!skipping) {
+        faults_fail(FAULT_SET_MODES, 0, 1, ERROR_INVALID_PARAMETER);
+    }
+    world_open(&world);
+    assert_int_equal(world.engine->skip_success, skipping);
+    *state = &world;
+    return 0;
+}
+
+int setup_disconnecting(void **state) {
+    return setup_reusing(state, FAULT_DISCONNECT, true);
+}
+
+int setup_disconnecting_without_skipping(void **state) {
+    return setup_reusing(state, FAULT_DISCONNECT, false);
+}
+
+int setup_transmitting(void **state) {
+    return setup_reusing(state, FAULT_TRANSMIT, true);
 }
 
 int teardown(void **state) {

@@ -70,6 +70,10 @@ void starved(struct engine_acceptor *acceptor, void *context);
 /* cmocka's. The second is a machine whose provider does not allow skipping packets. */
 int setup(void **state);
 int setup_without_skipping(void **state);
+/* Where DisconnectEx, or only TransmitFile, makes sockets ready to be used again. */
+int setup_disconnecting(void **state);
+int setup_disconnecting_without_skipping(void **state);
+int setup_transmitting(void **state);
 int teardown(void **state);
 
 /* Runs the port until it is done, or for so long that it never will be; and for a moment. */
@@ -100,6 +104,10 @@ void expect_stopped(struct connection *connection);
 #define BOTH_WAYS(test)                                                                            \
     cmocka_unit_test_setup_teardown(test, setup, teardown), {                                      \
 #test "_without_skipping", test, setup_without_skipping, teardown, NULL                    \
+    }
+#define DISCONNECTING(test)                                                                        \
+    cmocka_unit_test_setup_teardown(test, setup_disconnecting, teardown), {                        \
+#test "_without_skipping", test, setup_disconnecting_without_skipping, teardown, NULL      \
     }
 #define ONE_WAY(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 

@@ -52,6 +52,19 @@ static unsigned held_count;
 static bool holding;
 
 static LPFN_ACCEPTEX real_accept_ex;
+static LPFN_DISCONNECTEX real_disconnect_ex;
+static LPFN_TRANSMITFILE real_transmit_file;
+
+/* A handle whose socket lives again as another one. */
+struct second_life {
+    SOCKET handle;
+    SOCKET socket;
+};
+static struct second_life second_lives[HANDLES_MAX];
+static bool mends[FAULT_CALLS];
+static OVERLAPPED *stalled[HELD_MAX];
+static HANDLE stalled_ports[HELD_MAX];
+static bool stalling;
 
 void faults_reset(void) {
     AcquireSRWLockExclusive(&lock);
@@ -59,8 +72,20 @@ void faults_reset(void) {
     ReleaseSRWLockExclusive(&lock);
     memset(handles, 0, sizeof(handles));
     memset(operations, 0, sizeof(operations));
+    memset(second_lives, 0, sizeof(second_lives));
+    memset(mends, 0, sizeof(mends));
+    memset(stalled, 0, sizeof(stalled));
     held_count = 0;
     holding = false;
+    stalling = false;
+}
+
+void faults_mend_reuse(enum fault_call call) {
+    mends[call] = true;
+}
+
+void faults_stall_disconnects(bool stall) {
+    stalling = stall;
 }
 
 void faults_fail(enum fault_call call, unsigned pass, unsigned count, int code) {
@@ -127,6 +152,27 @@ static bool fails(enum fault_call call) {
         WSASetLastError(code); /* which is SetLastError() */
     }
     return fail;
+}
+
+/* -- second lives ------------------------------------------------------------------------------ */
+
+static struct second_life *second_life_find(SOCKET handle) {
+    for (unsigned i = 0; i < HANDLES_MAX; i++) {
+        if (second_lives[i].handle == handle) {
+            return &second_lives[i];
+        }
+    }
+    return NULL;
+}
+
+/* The system's socket behind a handle. */
+static SOCKET real(SOCKET handle) {
+    const struct second_life *life = handle ? second_life_find(handle) : NULL;
+    return life ? life->socket : handle;
+}
+
+static HANDLE real_handle(HANDLE handle) {
+    return (HANDLE)real((SOCKET)handle);
 }
 
 /* -- handles and operations -------------------------------------------------------------------- */
@@ -219,6 +265,11 @@ static int WSAAPI close_call(SOCKET socket) {
     if (bound) {
         *bound = (struct bound){0};
     }
+    struct second_life *life = second_life_find(socket);
+    if (life) {
+        closesocket(life->socket);
+        *life = (struct second_life){0};
+    }
     return closesocket(socket);
 }
 
@@ -230,20 +281,37 @@ static int WSAAPI listen_call(SOCKET socket, int backlog) {
     return fails(FAULT_LISTEN) ? SOCKET_ERROR : listen(socket, backlog);
 }
 
+static int WSAAPI connect_call(SOCKET socket, const struct sockaddr *address, int size) {
+    return fails(FAULT_CONNECT) ? SOCKET_ERROR : connect(socket, address, size);
+}
+
+static SOCKET WSAAPI accept_call(SOCKET socket, struct sockaddr *address, int *size) {
+    return fails(FAULT_PLAIN_ACCEPT) ? INVALID_SOCKET : accept(socket, address, size);
+}
+
+static int WSAAPI getsockopt_call(SOCKET socket, int level, int name, char *value, int *size) {
+    return getsockopt(real(socket), level, name, value, size);
+}
+
+static int WSAAPI ioctlsocket_call(SOCKET socket, long command, u_long *argument) {
+    return ioctlsocket(real(socket), command, argument);
+}
+
 static int WSAAPI shutdown_call(SOCKET socket, int how) {
-    return fails(FAULT_SHUTDOWN) ? SOCKET_ERROR : shutdown(socket, how);
+    return fails(FAULT_SHUTDOWN) ? SOCKET_ERROR : shutdown(real(socket), how);
 }
 
 static int WSAAPI setsockopt_call(SOCKET socket, int level, int name, const char *value, int size) {
-    return fails(FAULT_SETSOCKOPT) ? SOCKET_ERROR : setsockopt(socket, level, name, value, size);
+    return fails(FAULT_SETSOCKOPT) ? SOCKET_ERROR
+                                   : setsockopt(real(socket), level, name, value, size);
 }
 
 static int WSAAPI recv_call(SOCKET socket, char *bytes, int size, int flags) {
-    return fails(FAULT_READ) ? SOCKET_ERROR : recv(socket, bytes, size, flags);
+    return fails(FAULT_READ) ? SOCKET_ERROR : recv(real(socket), bytes, size, flags);
 }
 
 static int WSAAPI event_select_call(SOCKET socket, HANDLE event, long events) {
-    return fails(FAULT_EVENT_SELECT) ? SOCKET_ERROR : WSAEventSelect(socket, event, events);
+    return fails(FAULT_EVENT_SELECT) ? SOCKET_ERROR : WSAEventSelect(real(socket), event, events);
 }
 
 static BOOL WINAPI wait_register_call(HANDLE *wait, HANDLE object, WAITORTIMERCALLBACK callback,
@@ -267,9 +335,114 @@ static BOOL PASCAL accept_ex_call(SOCKET listening, SOCKET socket, void *memory,
         return FALSE;
     }
     operation_note(overlapped, FAULT_ACCEPT);
-    bool done = real_accept_ex(listening, socket, memory, data_room, local_room, remote_room,
+    bool done = real_accept_ex(listening, real(socket), memory, data_room, local_room, remote_room,
                                received, overlapped);
     return outcome((HANDLE)listening, FAULT_ACCEPT, overlapped, done, received);
+}
+
+/* -- disconnecting ----------------------------------------------------------------------------- */
+
+/* The handle's first life ends, for its peer too, and a new socket takes its place. */
+static bool live_again(SOCKET handle) {
+    const struct bound *bound = bound_find((HANDLE)handle);
+    struct second_life *life = second_life_find(handle);
+    SOCKET before = real(handle);
+    SOCKET after = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
+    if (after == INVALID_SOCKET) {
+        return false;
+    }
+    shutdown(before, SD_BOTH);
+    if (life) {
+        closesocket(before);
+    } else {
+        life = second_life_find(0); /* the handle itself stays, so that nothing else gets it */
+        ASSERT(life != NULL);
+        life->handle = handle;
+    }
+    life->socket = after;
+    if (bound) {
+        u_long non_blocking = 1;
+        ioctlsocket(after, (long)FIONBIO, &non_blocking);
+        CreateIoCompletionPort((HANDLE)after, bound->port, bound->key, 0);
+        if (bound->skips) {
+            SetFileCompletionNotificationModes((HANDLE)after, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
+                                                                  FILE_SKIP_SET_EVENT_ON_HANDLE);
+        }
+    }
+    return true;
+}
+
+static bool stall(SOCKET handle, OVERLAPPED *overlapped) {
+    const struct bound *bound = bound_find((HANDLE)handle);
+    for (unsigned i = 0; stalling && bound && i < HELD_MAX; i++) {
+        if (!stalled[i]) {
+            stalled[i] = overlapped;
+            stalled_ports[i] = bound->port;
+            overlapped->Internal = (ULONG_PTR)0x103; /* STATUS_PENDING */
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Succeeds at once, in the system's way: with a packet, unless the handle skips them. */
+static bool mended(SOCKET handle, OVERLAPPED *overlapped) {
+    const struct bound *bound = bound_find((HANDLE)handle);
+    if (!live_again(handle)) {
+        return false;
+    }
+    overlapped->Internal = 0;
+    overlapped->InternalHigh = 0;
+    if (overlapped->hEvent) {
+        SetEvent(overlapped->hEvent);
+    }
+    if (bound && !bound->skips) {
+        PostQueuedCompletionStatus(bound->port, 0, bound->key, overlapped);
+    }
+    return true;
+}
+
+static BOOL PASCAL disconnect_ex_call(SOCKET socket, OVERLAPPED *overlapped, DWORD flags,
+                                      DWORD reserved) {
+    if (fails(FAULT_DISCONNECT)) {
+        return FALSE;
+    }
+    operation_note(overlapped, FAULT_DISCONNECT);
+    if (stall(socket, overlapped)) {
+        WSASetLastError(WSA_IO_PENDING);
+        return FALSE;
+    }
+    DWORD bytes = 0;
+    bool done = mends[FAULT_DISCONNECT]
+                    ? mended(socket, overlapped)
+                    : real_disconnect_ex(real(socket), overlapped, flags, reserved);
+    return outcome((HANDLE)socket, FAULT_DISCONNECT, overlapped, done, &bytes);
+}
+
+static BOOL PASCAL transmit_file_call(SOCKET socket, HANDLE file, DWORD size, DWORD piece,
+                                      OVERLAPPED *overlapped, TRANSMIT_FILE_BUFFERS *buffers,
+                                      DWORD flags) {
+    if (fails(FAULT_TRANSMIT)) {
+        return FALSE;
+    }
+    operation_note(overlapped, FAULT_TRANSMIT);
+    DWORD bytes = 0;
+    bool done = mends[FAULT_TRANSMIT] && !file ? mended(socket, overlapped)
+                                               : real_transmit_file(real(socket), file, size, piece,
+                                                                    overlapped, buffers, flags);
+    return outcome((HANDLE)socket, FAULT_TRANSMIT, overlapped, done, &bytes);
+}
+
+static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
+    for (unsigned i = 0; i < HELD_MAX; i++) {
+        if (overlapped && stalled[i] == overlapped) {
+            stalled[i] = NULL;
+            overlapped->Internal = (ULONG_PTR)0xC0000120; /* STATUS_CANCELLED */
+            PostQueuedCompletionStatus(stalled_ports[i], 0, 1, overlapped);
+            return TRUE;
+        }
+    }
+    return CancelIoEx(real_handle(handle), overlapped);
 }
 
 static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out,
@@ -286,6 +459,20 @@ static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size,
         memcpy(&real_accept_ex, out, sizeof(real_accept_ex));
         memcpy(out, &wrapped, sizeof(wrapped));
     }
+    static const GUID disconnect_ex = WSAID_DISCONNECTEX;
+    if (result == 0 && code == SIO_GET_EXTENSION_FUNCTION_POINTER &&
+        memcmp(in, &disconnect_ex, sizeof(disconnect_ex)) == 0) {
+        LPFN_DISCONNECTEX wrapped = disconnect_ex_call;
+        memcpy(&real_disconnect_ex, out, sizeof(real_disconnect_ex));
+        memcpy(out, &wrapped, sizeof(wrapped));
+    }
+    static const GUID transmit_file = WSAID_TRANSMITFILE;
+    if (result == 0 && code == SIO_GET_EXTENSION_FUNCTION_POINTER &&
+        memcmp(in, &transmit_file, sizeof(transmit_file)) == 0) {
+        LPFN_TRANSMITFILE wrapped = transmit_file_call;
+        memcpy(&real_transmit_file, out, sizeof(real_transmit_file));
+        memcpy(out, &wrapped, sizeof(wrapped));
+    }
     return result;
 }
 
@@ -296,7 +483,7 @@ static int WSAAPI wsa_recv_call(SOCKET socket, WSABUF *buffers, DWORD count, DWO
         return SOCKET_ERROR;
     }
     operation_note(overlapped, FAULT_RECEIVE);
-    bool done = WSARecv(socket, buffers, count, received, flags, overlapped, routine) == 0;
+    bool done = WSARecv(real(socket), buffers, count, received, flags, overlapped, routine) == 0;
     return outcome((HANDLE)socket, FAULT_RECEIVE, overlapped, done, received) ? 0 : SOCKET_ERROR;
 }
 
@@ -307,7 +494,7 @@ static int WSAAPI wsa_send_call(SOCKET socket, WSABUF *buffers, DWORD count, DWO
         return SOCKET_ERROR;
     }
     operation_note(overlapped, FAULT_SEND);
-    bool done = WSASend(socket, buffers, count, sent, flags, overlapped, routine) == 0;
+    bool done = WSASend(real(socket), buffers, count, sent, flags, overlapped, routine) == 0;
     return outcome((HANDLE)socket, FAULT_SEND, overlapped, done, sent) ? 0 : SOCKET_ERROR;
 }
 
@@ -319,7 +506,7 @@ static BOOL WSAAPI overlapped_result_call(SOCKET socket, OVERLAPPED *overlapped,
         operation->code = 0;
         return FALSE;
     }
-    return WSAGetOverlappedResult(socket, overlapped, bytes, wait, flags);
+    return WSAGetOverlappedResult(real(socket), overlapped, bytes, wait, flags);
 }
 
 /* -- ports ------------------------------------------------------------------------------------- */
@@ -329,7 +516,7 @@ static HANDLE WINAPI port_create_call(HANDLE handle, HANDLE port, ULONG_PTR key,
     if (fails(FAULT_PORT_CREATE)) {
         return NULL;
     }
-    HANDLE created = CreateIoCompletionPort(handle, port, key, concurrency);
+    HANDLE created = CreateIoCompletionPort(real_handle(handle), port, key, concurrency);
     if (created && handle != INVALID_HANDLE_VALUE) {
         struct bound *bound = bound_find(NULL);
         ASSERT(bound != NULL);
@@ -339,7 +526,7 @@ static HANDLE WINAPI port_create_call(HANDLE handle, HANDLE port, ULONG_PTR key,
 }
 
 static BOOL WINAPI set_modes_call(HANDLE handle, UCHAR modes) {
-    if (fails(FAULT_SET_MODES) || !SetFileCompletionNotificationModes(handle, modes)) {
+    if (fails(FAULT_SET_MODES) || !SetFileCompletionNotificationModes(real_handle(handle), modes)) {
         return FALSE;
     }
     struct bound *bound = bound_find(handle);
@@ -408,12 +595,14 @@ const struct winsock_table winsock_faults = {
     .close = close_call,
     .bind = bind_call,
     .listen = listen_call,
+    .connect = connect_call,
+    .accept = accept_call,
     .shutdown = shutdown_call,
     .getsockname = getsockname,
-    .getsockopt = getsockopt,
+    .getsockopt = getsockopt_call,
     .setsockopt = setsockopt_call,
     .ioctl = ioctl_call,
-    .ioctlsocket = ioctlsocket,
+    .ioctlsocket = ioctlsocket_call,
     .recv = recv_call,
     .wsa_recv = wsa_recv_call,
     .wsa_send = wsa_send_call,
@@ -424,7 +613,7 @@ const struct winsock_table winsock_faults = {
     .port_wait = port_wait_call,
     .port_post = port_post_call,
     .set_modes = set_modes_call,
-    .cancel = CancelIoEx,
+    .cancel = cancel_call,
     .wait_register = wait_register_call,
     .wait_unregister = UnregisterWaitEx,
 };

@@ -22,10 +22,14 @@ enum fault_call {
     FAULT_SHUTDOWN,
     FAULT_SETSOCKOPT,
     FAULT_IOCTL,
-    FAULT_ACCEPT,  /* AcceptEx */
-    FAULT_RECEIVE, /* WSARecv */
-    FAULT_READ,    /* recv */
-    FAULT_SEND,    /* WSASend */
+    FAULT_CONNECT,
+    FAULT_ACCEPT,       /* AcceptEx */
+    FAULT_PLAIN_ACCEPT, /* accept */
+    FAULT_DISCONNECT,   /* DisconnectEx */
+    FAULT_TRANSMIT,     /* TransmitFile */
+    FAULT_RECEIVE,      /* WSARecv */
+    FAULT_READ,         /* recv */
+    FAULT_SEND,         /* WSASend */
     FAULT_EVENT_SELECT,
     FAULT_PORT_CREATE, /* also when a handle is bound to a port */
     FAULT_PORT_POST,
@@ -54,6 +58,13 @@ void faults_later(enum fault_call call, unsigned count);
 void faults_hold(void);
 void faults_release_reversed(void);
 unsigned faults_held(void);
+
+/* Makes DisconnectEx or TransmitFile (call) do what the documents say, whatever the system below
+ * does: the socket's second life is another socket of the system, behind the same handle. */
+void faults_mend_reuse(enum fault_call call);
+
+/* Lets disconnects be pending for ever, until they are cancelled. */
+void faults_stall_disconnects(bool stall);
 
 /* How many calls were made, and how many of the things asked for above have come to pass. */
 unsigned faults_calls(enum fault_call call);

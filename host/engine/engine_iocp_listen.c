@@ -1,0 +1,155 @@
+/* engine_iocp_listen.c: listening sockets, and addresses as Winsock has them. */
+#include "engine/engine_iocp.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "os/os_windows.h"
+
+/* -- addresses --------------------------------------------------------------------------------- */
+
+struct berth_address iocp_address(const struct sockaddr *from) {
+    struct berth_address address = {0};
+    if (!from) {
+        return address;
+    }
+    if (from->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, from, sizeof(v4));
+        address.family = BERTH_FAMILY_IPV4;
+        address.port = ntohs(v4.sin_port);
+        memcpy(address.bytes, &v4.sin_addr, 4);
+    } else if (from->sa_family == AF_INET6) {
+        struct sockaddr_in6 v6;
+        memcpy(&v6, from, sizeof(v6));
+        address.port = ntohs(v6.sin6_port);
+        if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+            address.family = BERTH_FAMILY_IPV4;
+            memcpy(address.bytes, (const uint8_t *)&v6.sin6_addr + 12, 4);
+        } else {
+            address.family = BERTH_FAMILY_IPV6;
+            address.scope_id = v6.sin6_scope_id;
+            memcpy(address.bytes, &v6.sin6_addr, 16);
+        }
+    }
+    return address;
+}
+
+static int address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to) {
+    memset(to, 0, sizeof(*to));
+    if (from->family == BERTH_FAMILY_IPV6) {
+        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(from->port)};
+        v6.sin6_scope_id = from->scope_id;
+        memcpy(&v6.sin6_addr, from->bytes, 16);
+        memcpy(to, &v6, sizeof(v6));
+        return sizeof(v6);
+    }
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(from->port)};
+    memcpy(&v4.sin_addr, from->bytes, 4);
+    memcpy(to, &v4, sizeof(v4));
+    return sizeof(v4);
+}
+
+/* -- listeners --------------------------------------------------------------------------------- */
+
+bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int level, int name,
+                        DWORD value) {
+    return winsock->setsockopt(socket, level, name, (const char *)&value, sizeof(value)) == 0;
+}
+
+SOCKET iocp_socket_open(const struct winsock_table *winsock, int family) {
+    return winsock->socket(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
+                           WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+}
+
+/* The reasons an operator meets, in the words that every system's engine uses. */
+static bool listen_error(struct error *error, int code) {
+    switch (code) {
+    case WSAEADDRINUSE:
+        return error_set(error, "address in use");
+    case WSAEACCES:
+        return error_set(error, "access denied");
+    case WSAEADDRNOTAVAIL:
+        return error_set(error, "address not available");
+    case WSAEAFNOSUPPORT:
+        return error_set(error, "address family not supported");
+    default:
+        return windows_error_set(error, (unsigned long)code);
+    }
+}
+
+static bool listener_bind(struct engine_listener *listener, const struct berth_address *address) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    SOCKADDR_STORAGE storage;
+    int size = address_to_system(address, &storage);
+    if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)) {
+        return false;
+    }
+    if (listener->family == AF_INET6 && !iocp_socket_option(winsock, listener->socket, IPPROTO_IPV6,
+                                                            IPV6_V6ONLY, !listener->dual_stack)) {
+        return false;
+    }
+    if (winsock->bind(listener->socket, (struct sockaddr *)&storage, size) != 0) {
+        return false;
+    }
+    size = sizeof(storage);
+    if (winsock->getsockname(listener->socket, (struct sockaddr *)&storage, &size) != 0) {
+        return false;
+    }
+    listener->address = iocp_address((struct sockaddr *)&storage);
+    return winsock_extensions_load(winsock, listener->socket, &listener->extensions);
+}
+
+struct engine_listener *engine_listener_open(struct engine *engine,
+                                             const struct engine_listen_options *options,
+                                             struct error *error) {
+    ASSERT(options->acceptors == 1);
+    struct engine_listener *listener = alloc_zeroed(sizeof(*listener));
+    if (!listener) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    listener->engine = engine;
+    listener->family = options->address.family == BERTH_FAMILY_IPV6 ? AF_INET6 : AF_INET;
+    listener->dual_stack = listener->family == AF_INET6 && !options->v6_only;
+    listener->no_delay = options->no_delay;
+    listener->backlog = (int)options->backlog;
+    listener->reuse_sockets = options->reuse_sockets;
+    listener->socket = iocp_socket_open(engine->winsock, listener->family);
+    if (listener->socket == INVALID_SOCKET || !listener_bind(listener, &options->address)) {
+        listen_error(error, engine->winsock->last_error());
+        engine_listener_close(listener);
+        return NULL;
+    }
+    iocp_reuse_listener_add(listener);
+    return listener;
+}
+
+struct berth_address engine_listener_address(const struct engine_listener *listener) {
+    return listener->address;
+}
+
+bool engine_listener_start(struct engine_listener *listener, struct error *error) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    /* A plain number is cut to 200. A negative one, SOMAXCONN_HINT in Microsoft's headers, is taken
+     * as it is from 200 to 65535. */
+    int backlog = listener->backlog > 200 ? -listener->backlog : listener->backlog;
+    if (winsock->listen(listener->socket, backlog) != 0) {
+        return listen_error(error, winsock->last_error());
+    }
+    return true;
+}
+
+void engine_listener_close(struct engine_listener *listener) {
+    if (!listener) {
+        return;
+    }
+    iocp_reuse_listener_remove(listener);
+    if (listener->socket != INVALID_SOCKET) {
+        listener->engine->winsock->close(listener->socket);
+    }
+    alloc_free(listener);
+}
