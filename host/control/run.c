@@ -36,7 +36,7 @@ static void print_listeners(const struct instance *instance) {
         printf(" with %s %s, accepts on %s, engine %s\n", listener->plugin->id,
                listener->plugin->version,
                listener->options.accept_on_data ? "first data" : "connect",
-               server_engine_name(instance->server));
+               server_traits(instance->server)->name);
     }
     fflush(stdout);
 }
@@ -78,7 +78,8 @@ static char *describe(const struct instance *instance) {
             .pid = os_process_id(),
             .name = instance->manifest->host.name,
             .version = BERTH_VERSION,
-            .engine = server_engine_name(instance->server),
+            .engine = server_traits(instance->server)->name,
+            .socket_reuse = server_traits(instance->server)->socket_reuse,
             .listeners = listeners,
             .listener_count = count,
         };
@@ -153,6 +154,7 @@ static bool serve(struct instance *instance, const struct control_options *optio
         return false;
     }
     print_listeners(instance);
+    log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
     while (os_signals_wait(-1) != OS_SIGNAL_STOP) {
     }
     drain(instance);
@@ -169,7 +171,7 @@ static void abandon(struct instance *instance) {
             if (instance->listeners[i]) {
                 listener_stop_accepting(instance->listeners[i]);
                 listener_cut(instance->listeners[i]);
-                while (atomic_load(&instance->listeners[i]->connections) > 0) {
+                while (atomic_load(&instance->listeners[i]->references) > 0) {
                     os_signals_wait(-1);
                 }
             }

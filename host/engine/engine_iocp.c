@@ -31,6 +31,9 @@
  *    it: FD_ACCEPT alone never happens on a connection.
  *  - Cancelling an AcceptEx whose client is connected and silent: that the client sees a reset and
  *    not a FIN. Either way the connection ends.
+ *  - Sockets used again: Wine's DisconnectEx leaves them mute, so the trial at the start turns it
+ *    off there. The tests run the way with a Winsock mended underneath (winsock_faults.h).
+ *  - accept() beside WSAEventSelect after a fall back: that it re-enables FD_ACCEPT (documented).
  *  - That a dual-stack AcceptEx needs IPV6_V6ONLY off on the accepting socket as well: it is
  *    switched off there to be safe.
  *  - Which of 64, 1236 and 10054 a reset gives in each state; all are ENGINE_E_RESET.

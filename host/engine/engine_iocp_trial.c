@@ -2,10 +2,10 @@
  * interface.
  *
  * Documents and return values are not enough: there are systems where DisconnectEx succeeds and the
- * socket's second life is mute (Wine 8), and providers that ignore the flags of TransmitFile. So a
+ * socket's second life is mute, and where TransmitFile ignores the flags (Wine 8 is both). So a
  * socket lives twice: it is accepted with, speaks both ways, is left by its peer, is disconnected,
- * and is accepted with again; then it must speak both ways again, and its end must reach the new
- * peer. Every wait has a bound. */
+ * which its peer must see, and is accepted with again; then it must speak both ways again, and its
+ * end must reach the new peer. Every wait has a bound. */
 #include "engine/engine_iocp.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include "base/alloc.h"
 
 enum {
-    WAIT_MS = 1000, /* for anything that takes microseconds where it works */
+    WAIT_MS = 250, /* for anything that takes microseconds where it works */
     WORD_BYTES = 4,
 };
 
@@ -146,6 +146,10 @@ static const char *live_twice(struct trial *trial, enum iocp_reuse how) {
     }
     if (!disconnect(trial, how)) {
         return "it fails";
+    }
+    char byte;
+    if (trial->winsock->recv(trial->client, &byte, 1, 0) != 0) {
+        return "the peer does not see the end";
     }
     close_socket(trial, &trial->client);
     if (!accept_client(trial)) {

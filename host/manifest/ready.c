@@ -26,7 +26,8 @@ static bool add_all(cJSON *root, const struct ready *ready) {
     if (!cJSON_AddNumberToObject(root, "pid", (double)ready->pid) ||
         !cJSON_AddStringToObject(root, "name", ready->name) ||
         !cJSON_AddStringToObject(root, "version", ready->version) ||
-        !cJSON_AddStringToObject(root, "engine", ready->engine)) {
+        !cJSON_AddStringToObject(root, "engine", ready->engine) ||
+        !cJSON_AddStringToObject(root, "socket_reuse", ready->socket_reuse)) {
         return false;
     }
     cJSON *listeners = cJSON_AddObjectToObject(root, "listeners");

@@ -22,6 +22,7 @@ struct ready {
     const char *name;    /* of the instance */
     const char *version; /* of the host */
     const char *engine;
+    const char *socket_reuse; /* how sockets are used again, or "off: …" and why not */
     const struct ready_listener *listeners;
     size_t listener_count;
 };

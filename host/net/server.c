@@ -55,8 +55,8 @@ void server_destroy(struct server *server) {
     alloc_free(server);
 }
 
-const char *server_engine_name(const struct server *server) {
-    return engine_traits(server->engine)->name;
+const struct engine_traits *server_traits(const struct server *server) {
+    return engine_traits(server->engine);
 }
 
 unsigned server_acceptor_count(const struct server *server) {

@@ -13,6 +13,7 @@
 struct accept_pool;
 struct engine;
 struct engine_port;
+struct engine_traits;
 struct error;
 struct listener;
 struct worker;
@@ -42,7 +43,7 @@ struct server {
 struct server *server_create(const struct server_options *options, struct error *error);
 void server_destroy(struct server *server); /* no listener is left; NULL is legal */
 
-const char *server_engine_name(const struct server *server);
+const struct engine_traits *server_traits(const struct server *server); /* of its engine */
 
 /* How many accept pools a listening address has, and the worker that runs pool `index`. */
 unsigned server_acceptor_count(const struct server *server);

@@ -166,9 +166,15 @@ static void accept_complete(struct engine_op *op, int64_t result) {
 }
 
 void accept_start(struct world *world, struct accepted *accepted, bool with_data) {
+    accept_start_at(world, accepted, with_data, NULL);
+}
+
+void accept_start_at(struct world *world, struct accepted *accepted, bool with_data,
+                     struct engine_port *home) {
     memset(accepted, 0, sizeof(*accepted));
     accepted->accept.op.complete = accept_complete;
     accepted->accept.with_data = with_data;
+    accepted->accept.home = home;
     engine_accept(world->acceptor, &accepted->accept);
     assert_false(accepted->done);
 }

@@ -87,6 +87,8 @@ void client_expect(SOCKET client, const char *text);
 
 /* An accept, and what becomes of it. */
 void accept_start(struct world *world, struct accepted *accepted, bool with_data);
+void accept_start_at(struct world *world, struct accepted *accepted, bool with_data,
+                     struct engine_port *home);
 void accept_close(struct world *world, struct accepted *accepted);
 
 /* A client comes, says something and is accepted: the listener is in good health. */
