@@ -182,10 +182,16 @@ class Result:
 def run_berth(system, arguments, folder, dist=None, may_crash=False):
     """Runs a command to its end. `may_crash`: with a plugin in it that does."""
     system.hold()
-    done = subprocess.run(
-        system.command(arguments, dist), env=system.environment(), cwd=folder, check=False,
-        stdin=subprocess.DEVNULL, capture_output=True, timeout=clients.START_S,
-    )
+
+    def run():
+        return subprocess.run(
+            system.command(arguments, dist), env=system.environment(), cwd=folder, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=clients.START_S,
+        )
+
+    done = run()
+    if system.is_windows and done.returncode == 1 and not done.stdout + done.stderr:
+        done = run()  # Wine could not start it: a host that fails says why
     decoded = [text.decode("utf-8").replace("\r\n", "\n") for text in (done.stdout, done.stderr)]
     result = Result(done.returncode, *decoded)
     found = _TROUBLE.search(result.errors)
