@@ -45,6 +45,9 @@ void peer_shutdown_send(struct peer peer);
 void peer_close(struct peer peer);
 void peer_reset(struct peer peer); /* closes with an RST */
 
+/* Lets the others go on for a while. */
+void peer_pause(unsigned ms);
+
 /* True where a reset that comes while nobody receives is later read as a FIN: Wine, whose server
  * has asked for the error by then. */
 bool peer_resets_look_like_fins(void);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -55,6 +56,18 @@ static int open_socket(const struct berth_address *address) {
     return fd;
 }
 
+/* An interrupted connect() goes on without its caller. */
+static bool connect_whole(int fd, const struct sockaddr *address, socklen_t size) {
+    if (connect(fd, address, size) == 0) {
+        return true;
+    }
+    struct pollfd connecting = {.fd = fd, .events = POLLOUT};
+    int code = errno;
+    socklen_t code_size = sizeof(code);
+    return code == EINTR && TEMP_FAILURE_RETRY(poll(&connecting, 1, PEER_PATIENCE_MS)) == 1 &&
+           getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &code_size) == 0 && code == 0;
+}
+
 static bool connect_with(struct peer *peer, const struct berth_address *to, int receive_buffer) {
     union system_address address;
     socklen_t size = to_system(to, &address);
@@ -62,7 +75,7 @@ static bool connect_with(struct peer *peer, const struct berth_address *to, int 
     if (receive_buffer > 0) {
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
     }
-    if (connect(fd, &address.any, size) != 0) {
+    if (!connect_whole(fd, &address.any, size)) {
         close(fd);
         *peer = NO_PEER;
         return false;
@@ -99,7 +112,7 @@ bool peer_listen(struct peer *peer, struct berth_address *at) {
 bool peer_send(struct peer peer, const void *bytes, size_t size) {
     const char *at = bytes;
     while (size > 0) {
-        ssize_t sent = send((int)peer.handle, at, size, MSG_NOSIGNAL);
+        ssize_t sent = TEMP_FAILURE_RETRY(send((int)peer.handle, at, size, MSG_NOSIGNAL));
         if (sent <= 0) {
             return false;
         }
@@ -110,7 +123,7 @@ bool peer_send(struct peer peer, const void *bytes, size_t size) {
 }
 
 ptrdiff_t peer_receive(struct peer peer, void *bytes, size_t size) {
-    ssize_t received = recv((int)peer.handle, bytes, size, 0);
+    ssize_t received = TEMP_FAILURE_RETRY(recv((int)peer.handle, bytes, size, 0));
     if (received >= 0) {
         return received;
     }
@@ -129,6 +142,10 @@ void peer_reset(struct peer peer) {
     struct linger linger = {.l_onoff = 1, .l_linger = 0};
     setsockopt((int)peer.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     close((int)peer.handle);
+}
+
+void peer_pause(unsigned ms) {
+    poll(NULL, 0, (int)ms);
 }
 
 bool peer_resets_look_like_fins(void) {

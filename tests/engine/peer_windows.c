@@ -130,6 +130,10 @@ void peer_reset(struct peer peer) {
     closesocket((SOCKET)peer.handle);
 }
 
+void peer_pause(unsigned ms) {
+    Sleep(ms);
+}
+
 bool peer_resets_look_like_fins(void) {
     return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
 }
