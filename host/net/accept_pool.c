@@ -142,6 +142,7 @@ static bool post_one(struct accept_pool *pool) {
     slot->accept.op.complete = on_accepted;
     slot->accept.with_data = pool->posted_with_data < with_data_max(pool);
     slot->accept.home = server->acceptor ? server_least_loaded(server)->port : NULL;
+    pool->starved = false; /* as far as is known */
     DL_APPEND(pool->posted, slot);
     pool->posted_count++;
     pool->posted_with_data += slot->accept.with_data;

@@ -103,16 +103,17 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
         os_mutex_lock(&port->mutex);
         port->pending--;
         os_mutex_unlock(&port->mutex);
-        op->complete(op, 0);
+        op->complete(op, (int64_t)op->opaque[1]);
         op = next;
         count++;
     }
     return count;
 }
 
-void engine_port_post(struct engine_port *port, struct engine_op *op) {
+static void post(struct engine_port *port, struct engine_op *op, int64_t result) {
     struct engine_op *none = NULL;
     memcpy(op->opaque, &none, sizeof(none));
+    op->opaque[1] = (uint64_t)result;
     os_mutex_lock(&port->mutex);
     if (port->last) {
         memcpy(port->last->opaque, &op, sizeof(struct engine_op *));
@@ -123,6 +124,10 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     port->pending++;
     os_condition_signal_all(&port->condition);
     os_mutex_unlock(&port->mutex);
+}
+
+void engine_port_post(struct engine_port *port, struct engine_op *op) {
+    post(port, op, 0);
 }
 
 unsigned engine_port_pending(const struct engine_port *port) {
@@ -292,39 +297,108 @@ void engine_listener_close(struct engine_listener *listener) {
     alloc_free(listener);
 }
 
+/* -- accepting: what is posted waits for the test ------------------------------------------------
+ */
+
+static struct fake_acceptor the_acceptor;
+
+struct fake_acceptor *fake_acceptor(void) {
+    return &the_acceptor;
+}
+
 struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
                                                struct engine_listener *listener, unsigned index,
                                                engine_starved_fn *starved, void *context,
                                                struct error *error) {
-    (void)port;
     (void)listener;
     (void)index;
-    (void)starved;
-    (void)context;
-    error_set(error, "the fake engine accepts nothing");
-    return NULL;
+    (void)error;
+    the_acceptor = (struct fake_acceptor){.port = port, .starved = starved, .context = context};
+    return (struct engine_acceptor *)&the_acceptor;
 }
 
 bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
     (void)acceptor;
+    the_acceptor.fell_back = true;
     return true;
 }
 
 void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
-    (void)acceptor;
+    if (acceptor) {
+        ASSERT(the_acceptor.count == 0);
+        the_acceptor.port = NULL;
+    }
 }
 
 void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     (void)acceptor;
-    (void)accept;
+    ASSERT(the_acceptor.count < FAKE_ACCEPTS_MAX);
+    ASSERT(!accept->with_data || !the_acceptor.fell_back);
+    accept->home = NULL;
+    accept->opaque[0] = 0;
+    the_acceptor.posted[the_acceptor.count++] = accept;
+    the_acceptor.posts++;
+    if (the_acceptor.count > the_acceptor.most) {
+        the_acceptor.most = the_acceptor.count;
+    }
+}
+
+static void take_accept(const struct engine_accept *accept) {
+    unsigned at = 0;
+    while (the_acceptor.posted[at] != accept) {
+        at++;
+        ASSERT(at < the_acceptor.count);
+    }
+    the_acceptor.count--;
+    memmove(&the_acceptor.posted[at], &the_acceptor.posted[at + 1],
+            (the_acceptor.count - at) * sizeof(the_acceptor.posted[0]));
+}
+
+void fake_silence(unsigned index, uint64_t connected_ms) {
+    the_acceptor.posted[index]->opaque[0] = connected_ms + 1;
+}
+
+unsigned fake_accepts_with_data(void) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < the_acceptor.count; i++) {
+        count += the_acceptor.posted[i]->with_data;
+    }
+    return count;
+}
+
+void fake_accept(unsigned index, int number, const char *first) {
+    ASSERT(index < the_acceptor.count);
+    struct engine_accept *accept = the_acceptor.posted[index];
+    int64_t size = 0;
+    take_accept(accept);
+    accept->socket = (struct engine_socket){.handle = number};
+    accept->remote = (struct berth_address){.family = BERTH_FAMILY_IPV4};
+    if (accept->with_data && first) {
+        const struct engine_buffer_source *source = &the_acceptor.port->options.buffers;
+        ASSERT(source->take(source->context, &accept->data));
+        size = (int64_t)strlen(first);
+        memcpy(accept->data.bytes, first, (size_t)size);
+    }
+    accept->op.complete(&accept->op, size);
+}
+
+void fake_accept_fail(unsigned index, int64_t result) {
+    ASSERT(index < the_acceptor.count);
+    struct engine_accept *accept = the_acceptor.posted[index];
+    take_accept(accept);
+    accept->op.complete(&accept->op, result);
+}
+
+void fake_starve(void) {
+    the_acceptor.starved((struct engine_acceptor *)&the_acceptor, the_acceptor.context);
 }
 
 int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
-    (void)accept;
-    return -1;
+    return (int64_t)accept->opaque[0] - 1;
 }
 
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     (void)acceptor;
-    (void)accept;
+    take_accept(accept);
+    post(the_acceptor.port, &accept->op, ENGINE_E_CANCELLED);
 }

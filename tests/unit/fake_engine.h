@@ -34,4 +34,28 @@ void fake_end(int number, int64_t result);     /* the receive's last completion 
 void fake_sendable(int number, uint32_t room); /* a pending send may be tried again */
 void fake_run_stopped(void); /* completes what was asked to stop; the engine does it in its loop */
 
+/* The one acceptor there is: what is posted on it, oldest first. */
+#define FAKE_ACCEPTS_MAX 512
+
+struct fake_acceptor {
+    struct engine_port *port; /* NULL: destroyed */
+    engine_starved_fn *starved;
+    void *context;
+    struct engine_accept *posted[FAKE_ACCEPTS_MAX];
+    unsigned count;
+    unsigned most;  /* that were ever posted at a time */
+    unsigned posts; /* in all */
+    bool fell_back;
+};
+
+struct fake_acceptor *fake_acceptor(void);
+unsigned fake_accepts_with_data(void);
+
+/* On the worker's thread: a posted accept gets a client (with its first words, where it wants
+ * them), or fails; has a client that says nothing; clients queue without one. */
+void fake_accept(unsigned index, int number, const char *first);
+void fake_accept_fail(unsigned index, int64_t result);
+void fake_silence(unsigned index, uint64_t connected_ms);
+void fake_starve(void);
+
 #endif
