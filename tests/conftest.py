@@ -25,6 +25,10 @@ def pytest_addoption(parser):
         "--system", action="append", default=[], metavar="NAME=DIST:FIXTURES",
         help="a build to test; may be given several times",
     )
+    parser.addoption(
+        "--soak", type=int, default=0, metavar="SECONDS",
+        help="run the soak tests, each for so long, and no others",
+    )
 
 
 def _raise_descriptor_limit():
@@ -39,9 +43,18 @@ def pytest_configure(config):
     _raise_descriptor_limit()
     for marker in (
         "quick: one of the few that a fast run consists of",
+        "soak: runs for minutes, and only when asked for",
         "threads: several threads of the host are at work; runs under ThreadSanitizer too",
     ):
         config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_modifyitems(config, items):
+    """The soak tests are another run, not a part of this one that is skipped."""
+    soak = config.getoption("soak") > 0
+    left_out = [item for item in items if (item.get_closest_marker("soak") is None) == soak]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_generate_tests(metafunc):

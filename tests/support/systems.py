@@ -4,6 +4,7 @@ A system is a build of the host for an operating system, or an instrumented one:
 (under Wine), `linux-asan`, `linux-tsan`.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -74,6 +75,10 @@ class System:
             environment.update(self._wine.environment())
         return environment
 
+    def helpers(self):
+        """The processes that keep a program's handles for it."""
+        return self._wine.servers() if self.is_windows else []
+
     def hold(self):
         """Gets ready to start programs; called before each."""
         if self.is_windows:
@@ -110,6 +115,19 @@ class Wine:
             self._run("wineserver", "--persistent")
             self._started = True
             self._run(self.program, "wineboot", "--init")
+
+    def servers(self):
+        """The process ids of this prefix's wineserver."""
+        found = []
+        for entry in pathlib.Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    environment = (entry / "environ").read_bytes().split(b"\0")
+                    name = (entry / "comm").read_text(encoding="utf-8")
+                    if (name.startswith("wineserver")
+                            and f"WINEPREFIX={self._prefix}".encode() in environment):
+                        found.append(int(entry.name))
+        return found
 
     def stop(self):
         """Ends every process of this prefix, and only those."""
