@@ -87,10 +87,12 @@ struct berth_plugin {
      */
     void(BERTH_CALL *closed)(struct berth_conn *conn, uint32_t reason);
 
-    /* A client came and a limit of the manifest leaves no room: write the protocol's words for
-     * "too busy" (421 …, 503, -ERR …) to answer, at most `capacity` bytes, and return their number;
-     * 0 resets the connection. Hosts that do not refuse at limits never call it. Optional.
-     * [listener] */
+    /* A client came and a limit of the manifest leaves no room, on a listener whose
+     * "accept.at_limit" is "refuse": write the protocol's words for "too busy" (421 …, 503, -ERR …)
+     * to answer, at most `capacity` bytes (a host buffer: 4 KiB at the least), and return their
+     * number. The host sends them, finishes, and reads what the client still says. 0 resets the
+     * connection, and so does more than `capacity`, which is logged as a fault. No connection is
+     * opened for it. Optional. [listener] */
     uint32_t(BERTH_CALL *busy)(const struct berth_listener *listener, uint8_t *answer,
                                uint32_t capacity);
 
