@@ -100,14 +100,21 @@ void iocp_reuse_port_remove(struct engine_port *port) {
     close_all(engine, list);
 }
 
+/* A listener's provider may be another than the one that was tried. */
+static bool has_function(const struct engine_listener *listener) {
+    return listener->engine->reuse == IOCP_REUSE_DISCONNECT
+               ? listener->extensions.disconnect_ex != NULL
+               : listener->extensions.transmit_file != NULL;
+}
+
 /* The listener of that number, if it has room for one more. Under the lock. */
 static struct engine_listener *find_keen(struct engine *engine, uint32_t origin) {
     struct engine_listener *listener;
     DL_FOREACH(engine->listeners, listener) {
         if (listener->origin == origin) {
-            return listener->reuse_sockets && listener->reusable_count < IOCP_REUSABLE_MAX
-                       ? listener
-                       : NULL;
+            bool keen = listener->reuse_sockets && has_function(listener) &&
+                        listener->reusable_count < IOCP_REUSABLE_MAX;
+            return keen ? listener : NULL;
         }
     }
     return NULL;
@@ -148,10 +155,10 @@ static void disconnect_end(struct iocp_disconnect *disconnect, bool succeeded) {
         }
         os_mutex_unlock(&engine->reuse_lock);
     }
-    if (disconnect) {
+    if (disconnect && disconnect->socket != INVALID_SOCKET) {
         iocp_socket_close(engine, disconnect->socket, false);
-        alloc_free(disconnect);
     }
+    alloc_free(disconnect);
 }
 
 void iocp_disconnect_completed(struct engine_port *port, struct iocp_op *op) {
@@ -214,7 +221,8 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     disconnect_start(disconnect, &extensions);
 }
 
-/* A cancelled one completes soon, and then its socket is closed. */
+/* A cancelled one completes soon, and then its socket is closed. Should it not, closing the socket
+ * is what ends any operation. */
 void iocp_disconnects_check(struct engine_port *port) {
     if (!port->disconnects) {
         return;
@@ -226,9 +234,13 @@ void iocp_disconnects_check(struct engine_port *port) {
     port->disconnects_checked_ms = now_ms;
     struct iocp_disconnect *one;
     DL_FOREACH(port->disconnects, one) {
-        if (!one->cancelled && now_ms - one->started_ms >= DISCONNECT_MAX_MS) {
+        uint64_t passed_ms = now_ms - one->started_ms;
+        if (!one->cancelled && passed_ms >= DISCONNECT_MAX_MS) {
             one->cancelled = true;
             port->engine->winsock->cancel((HANDLE)one->socket, &one->op.overlapped);
+        } else if (one->socket != INVALID_SOCKET && passed_ms >= 2 * DISCONNECT_MAX_MS) {
+            iocp_socket_close(port->engine, one->socket, true);
+            one->socket = INVALID_SOCKET;
         }
     }
 }

@@ -79,6 +79,15 @@ static bool listen_here(struct trial *trial) {
            winsock_extensions_load(winsock, trial->listening, &trial->extensions);
 }
 
+/* One that waits for its next client must not tell of the last one: the sweep would cut it. */
+static bool is_unconnected(struct trial *trial) {
+    DWORD seconds = 0;
+    int size = sizeof(seconds);
+    return trial->winsock->getsockopt(trial->socket, SOL_SOCKET, SO_CONNECT_TIME, (char *)&seconds,
+                                      &size) != 0 ||
+           seconds == UINT32_MAX;
+}
+
 static bool accept_client(struct trial *trial) {
     const struct winsock_table *winsock = trial->winsock;
     DWORD received = 0;
@@ -86,7 +95,7 @@ static bool accept_client(struct trial *trial) {
     bool done = trial->extensions.accept_ex(trial->listening, trial->socket, trial->memory, 0,
                                             IOCP_ADDRESS_ROOM, IOCP_ADDRESS_ROOM, &received,
                                             &trial->overlapped);
-    if (!done && winsock->last_error() != WSA_IO_PENDING) {
+    if ((!done && winsock->last_error() != WSA_IO_PENDING) || !is_unconnected(trial)) {
         return false;
     }
     trial->client = open_socket(trial);
