@@ -82,6 +82,7 @@ int64_t iocp_error(unsigned long code) {
     case WSAECONNABORTED:
     case WSAENOTCONN: /* what calls on a connection that was reset say */
     case WSAEDISCON:
+    case WSAESHUTDOWN:
         return ENGINE_E_RESET;
     case ERROR_SEM_TIMEOUT: /* 121 */
     case WSAETIMEDOUT:
