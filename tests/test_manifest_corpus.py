@@ -56,6 +56,7 @@ RANGES = [
 
 # path, allowed words
 CHOICES = [
+    ((*HOST, "engine"), ["auto", "io_uring", "epoll"]),
     ((*HOST, "log", "level"), ["error", "warn", "info", "debug"]),
     ((*HOST, "log", "format"), ["text", "json"]),
     ((*A, "accept", "when"), ["connect", "data"]),

@@ -164,6 +164,7 @@ static struct listener_options listener_options(const struct manifest_listener *
 
 static struct server_options server_options(const struct manifest *manifest) {
     return (struct server_options){
+        .engine = manifest_engine_name(manifest->host.engine),
         .workers = manifest->host.workers > 0 ? manifest->host.workers : os_cpu_count(),
         .buffer_bytes = manifest->host.buffers.bytes,
         .buffers_retained_max = manifest->host.buffers.retained_max,

@@ -1,5 +1,5 @@
-/* engine.h: the one completion interface, over I/O completion ports on Windows and io_uring on
- * Linux.
+/* engine.h: the one completion interface, over I/O completion ports on Windows and io_uring or
+ * epoll on Linux.
  *
  * A *port* (an IOCP, a ring) belongs to one thread, which creates it, runs it with
  * engine_port_run() and destroys it. All functions that take a port, or something that lives on
@@ -44,7 +44,7 @@ const char *engine_error_text(int64_t result);
 /* -- the engine ------------------------------------------------------------------------------- */
 
 struct engine_traits {
-    const char *name; /* "iocp", "io_uring" */
+    const char *name; /* "iocp", "io_uring", "epoll" */
     /* How sockets are used again: "DisconnectEx", "TransmitFile", or "off: …" with the reason. */
     const char *socket_reuse;
     /* True: every worker's port accepts for itself, on a listening socket of its own. False: one
@@ -53,6 +53,9 @@ struct engine_traits {
 };
 
 struct engine_options {
+    /* Which one, by its name, where the system has several; NULL or "auto": the best that it lets
+     * us have. One that cannot be had is an error. */
+    const char *engine;
     /* Descriptors of the process that accepting leaves alone, for files, libraries and the way in
      * for the operator; where the system limits them. */
     unsigned descriptors_reserved;

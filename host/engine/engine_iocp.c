@@ -41,6 +41,7 @@
  *    not IFS (the mode is then off, and the tests run that way too). */
 #include "engine/engine_iocp.h"
 
+#include <string.h>
 #include <utlist.h>
 
 #include "base/alloc.h"
@@ -184,7 +185,13 @@ struct engine *engine_iocp_create(const struct winsock_table *winsock, struct er
 }
 
 struct engine *engine_create(const struct engine_options *options, struct error *error) {
-    (void)options; /* Windows sets no limit of descriptors for a process */
+    /* Windows sets no limit of descriptors for a process: none are reserved. */
+    if (options->engine && strcmp(options->engine, "auto") != 0 &&
+        strcmp(options->engine, "iocp") != 0) {
+        error_set(error, "there is no engine \"%s\" on Windows: leave host.engine at \"auto\"",
+                  options->engine);
+        return NULL;
+    }
     return engine_iocp_create(&winsock_system, error);
 }
 

@@ -21,11 +21,11 @@
 
 /* -- the ring of buffers ----------------------------------------------------------------------- */
 
-static size_t ring_bytes(const struct engine_port *port) {
+static size_t ring_bytes(const struct uring_port *port) {
     return port->buffer_entries * sizeof(struct io_uring_buf);
 }
 
-static bool register_ring(struct engine_port *port, struct error *error) {
+static bool register_ring(struct uring_port *port, struct error *error) {
     void *memory =
         mmap(NULL, ring_bytes(port), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (memory == MAP_FAILED) {
@@ -47,7 +47,26 @@ static bool register_ring(struct engine_port *port, struct error *error) {
     return true;
 }
 
-bool uring_buffers_init(struct engine_port *port, const struct engine_port_options *options,
+static void put(struct uring_port *port, uint16_t slot) {
+    const struct engine_buffer *buffer = &port->slots[slot];
+    io_uring_buf_ring_add(port->buffer_ring, buffer->bytes, buffer->size, slot,
+                          (int)port->buffer_entries - 1, 0);
+    io_uring_buf_ring_advance(port->buffer_ring, 1);
+    port->buffer_count++;
+}
+
+static void buffers_refill(struct uring_port *port) {
+    while (port->buffer_count < port->buffer_target) {
+        uint16_t slot = port->empty_slots[port->empty_count - 1];
+        if (!port->common.source.take(port->common.source.context, &port->slots[slot])) {
+            return; /* no memory now: tried again at the next turn */
+        }
+        port->empty_count--;
+        put(port, slot);
+    }
+}
+
+bool uring_buffers_init(struct uring_port *port, const struct engine_port_options *options,
                         struct error *error) {
     port->buffer_entries = options->receive_buffers_max;
     port->buffer_target = options->receive_buffers;
@@ -65,7 +84,7 @@ bool uring_buffers_init(struct engine_port *port, const struct engine_port_optio
     for (unsigned i = port->buffer_entries; i-- > 0;) {
         port->empty_slots[port->empty_count++] = (uint16_t)i;
     }
-    uring_buffers_refill(port);
+    buffers_refill(port);
     return true;
 
 fail:
@@ -74,38 +93,19 @@ fail:
     return false;
 }
 
-void uring_buffers_fini(struct engine_port *port) {
+void uring_buffers_fini(struct uring_port *port) {
     io_uring_unregister_buf_ring(&port->ring, URING_BUFFER_GROUP);
     munmap(port->buffer_ring, ring_bytes(port));
     for (unsigned i = 0; i < port->buffer_entries; i++) {
         if (port->slots[i].owner) {
-            port->source.give(port->source.context, port->slots[i].owner);
+            port->common.source.give(port->common.source.context, port->slots[i].owner);
         }
     }
     alloc_free(port->slots);
     alloc_free(port->empty_slots);
 }
 
-static void put(struct engine_port *port, uint16_t slot) {
-    const struct engine_buffer *buffer = &port->slots[slot];
-    io_uring_buf_ring_add(port->buffer_ring, buffer->bytes, buffer->size, slot,
-                          (int)port->buffer_entries - 1, 0);
-    io_uring_buf_ring_advance(port->buffer_ring, 1);
-    port->buffer_count++;
-}
-
-void uring_buffers_refill(struct engine_port *port) {
-    while (port->buffer_count < port->buffer_target) {
-        uint16_t slot = port->empty_slots[port->empty_count - 1];
-        if (!port->source.take(port->source.context, &port->slots[slot])) {
-            return; /* no memory now: tried again at the next turn */
-        }
-        port->empty_count--;
-        put(port, slot);
-    }
-}
-
-struct engine_buffer uring_buffer_taken(struct engine_port *port, uint32_t flags) {
+static struct engine_buffer buffer_taken(struct uring_port *port, uint32_t flags) {
     ASSERT((flags & IORING_CQE_F_BUFFER) != 0);
     uint16_t slot = (uint16_t)(flags >> IORING_CQE_BUFFER_SHIFT);
     struct engine_buffer buffer = port->slots[slot];
@@ -116,15 +116,15 @@ struct engine_buffer uring_buffer_taken(struct engine_port *port, uint32_t flags
     return buffer;
 }
 
-void uring_buffer_unused(struct engine_port *port, uint32_t flags) {
+static void buffer_unused(struct uring_port *port, uint32_t flags) {
     if ((flags & IORING_CQE_F_BUFFER) != 0) {
-        port->source.give(port->source.context, uring_buffer_taken(port, flags).owner);
+        port->common.source.give(port->common.source.context, buffer_taken(port, flags).owner);
     }
 }
 
 /* -- receives ---------------------------------------------------------------------------------- */
 
-static void arm(struct engine_port *port, struct engine_receive *receive) {
+static void arm(struct uring_port *port, struct engine_receive *receive) {
     struct op_part *part = part_of(&receive->op);
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_recv_multishot(sqe, part->fd, NULL, 0, 0);
@@ -135,93 +135,42 @@ static void arm(struct engine_port *port, struct engine_receive *receive) {
     part->armed = true;
 }
 
-void engine_receive_start(struct engine_port *port, struct engine_socket socket,
-                          struct engine_receive *receive, enum engine_receive_mode mode) {
-    (void)mode; /* no connection holds a buffer while nothing comes, whatever is asked for */
-    *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle};
-    port->pending++;
-    arm(port, receive);
+void uring_receive_arm(struct engine_port *port, struct engine_receive *receive) {
+    arm(uring_of(port), receive);
 }
 
-void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
-                         struct engine_receive *receive) {
-    struct op_part *part = part_of(&receive->op);
-    (void)socket;
-    if (part->stopping) {
-        return;
-    }
-    part->stopping = true;
-    if (part->armed) {
-        uring_cancel(port, receive, TAG_RECEIVE);
-    } else if (part->hungry) {
-        list_remove(&port->hungry, &receive->op);
-        part->hungry = false;
-        uring_defer(port, &receive->op, ENGINE_E_CANCELLED);
-    }
-    /* Else it is being delivered, and its end follows the delivery. */
+void uring_receive_disarm(struct engine_port *port, struct engine_receive *receive) {
+    uring_cancel(uring_of(port), receive, TAG_RECEIVE);
 }
 
 /* The receive is in nobody's hands: the kernel gets it again, or its owner for the last time. */
-static void go_on(struct engine_port *port, struct engine_receive *receive) {
+static void go_on(struct uring_port *port, struct engine_receive *receive) {
     if (part_of(&receive->op)->stopping) {
-        uring_defer(port, &receive->op, ENGINE_E_CANCELLED);
+        linux_defer(&port->common, &receive->op, ENGINE_E_CANCELLED);
     } else {
         arm(port, receive);
     }
 }
 
-static void deliver(struct engine_port *port, struct engine_receive *receive, int32_t result,
+static void deliver(struct uring_port *port, struct engine_receive *receive, int32_t result,
                     uint32_t flags) {
-    struct engine_buffer buffer = uring_buffer_taken(port, flags);
+    struct engine_buffer buffer = buffer_taken(port, flags);
     bool more = (flags & IORING_CQE_F_MORE) != 0;
     buffer.size = (uint32_t)result;
     receive->data = buffer;
     part_of(&receive->op)->armed = more;
-    port->ran++;
+    port->common.ran++;
     receive->op.complete(&receive->op, result); /* not its last: it stays ours */
     if (!more) {
         go_on(port, receive);
     }
-    uring_buffers_refill(port);
+    buffers_refill(port);
 }
 
-void uring_receive_completed(struct engine_port *port, struct engine_receive *receive,
-                             int32_t result, uint32_t flags) {
-    struct op_part *part = part_of(&receive->op);
-    if (result > 0) {
-        deliver(port, receive, result, flags);
-        return;
-    }
-    uring_buffer_unused(port, flags);
-    part->armed = (flags & IORING_CQE_F_MORE) != 0;
-    if (part->armed) {
-        return;
-    }
-    switch (-result) {
-    case ENOBUFS:
-        if (part->stopping) {
-            uring_defer(port, &receive->op, ENGINE_E_CANCELLED);
-        } else {
-            part->hungry = true;
-            uring_starve(port, &receive->op);
-        }
-        break;
-    case EINTR:
-    case EAGAIN:
-        go_on(port, receive);
-        break;
-    default: /* 0 is the peer's FIN */
-        uring_complete(port, &receive->op, uring_translate(-result));
-        break;
-    }
-}
-
-/* -- what waits for a buffer ------------------------------------------------------------------- */
-
-void uring_starve(struct engine_port *port, struct engine_op *op) {
-    list_append(&port->hungry, op);
+/* Many find the same ring empty: it grows once a turn. */
+static void grow(struct uring_port *port) {
     if (!port->grown && port->buffer_target < port->buffer_entries) {
-        port->grown = true; /* once a turn: many find the same ring empty */
+        port->grown = true;
         port->buffer_target *= 2;
         if (port->buffer_target > port->buffer_entries) {
             port->buffer_target = port->buffer_entries;
@@ -229,17 +178,85 @@ void uring_starve(struct engine_port *port, struct engine_op *op) {
     }
 }
 
-void uring_feed_hungry(struct engine_port *port) {
-    if (port->buffer_count < port->buffer_target) {
-        uring_buffers_refill(port);
+void uring_receive_completed(struct uring_port *port, struct engine_receive *receive,
+                             int32_t result, uint32_t flags) {
+    struct op_part *part = part_of(&receive->op);
+    if (result > 0) {
+        deliver(port, receive, result, flags);
+        return;
     }
-    for (unsigned i = 0; i < port->buffer_count && port->hungry.first; i++) {
-        struct engine_op *op = list_take(&port->hungry);
+    buffer_unused(port, flags);
+    part->armed = (flags & IORING_CQE_F_MORE) != 0;
+    if (part->armed) {
+        return;
+    }
+    switch (-result) {
+    case ENOBUFS:
+        if (part->stopping) {
+            linux_defer(&port->common, &receive->op, ENGINE_E_CANCELLED);
+        } else {
+            grow(port);
+            part->hungry = true;
+            list_append(&port->common.hungry, &receive->op);
+        }
+        break;
+    case EINTR:
+    case EAGAIN:
+        go_on(port, receive);
+        break;
+    default: /* 0 is the peer's FIN */
+        linux_complete(&port->common, &receive->op, linux_translate(-result));
+        break;
+    }
+}
+
+/* -- what waits for a buffer ------------------------------------------------------------------- */
+
+void uring_feed(struct engine_port *common) {
+    struct uring_port *port = uring_of(common);
+    if (port->buffer_count < port->buffer_target) {
+        buffers_refill(port);
+    }
+    for (unsigned i = 0; i < port->buffer_count && common->hungry.first; i++) {
+        struct engine_op *op = list_take(&common->hungry);
         if (part_of(op)->is_accept) {
-            uring_first_data_arm(CONTAINER_OF(op, struct engine_accept, op));
+            linux_first_data_try(CONTAINER_OF(op, struct engine_accept, op));
         } else {
             part_of(op)->hungry = false;
             arm(port, CONTAINER_OF(op, struct engine_receive, op));
         }
+    }
+}
+
+/* -- the first data of an accept ----------------------------------------------------------------
+ */
+
+void uring_first_data_await(struct engine_port *port, struct engine_accept *accept) {
+    struct io_uring_sqe *sqe = uring_sqe(uring_of(port));
+    io_uring_prep_recv(sqe, (int)accept->socket.handle, NULL, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->buf_group = URING_BUFFER_GROUP;
+    uring_mark(sqe, accept, TAG_FIRST_DATA);
+}
+
+void uring_first_data_forget(struct engine_port *port, struct engine_accept *accept) {
+    uring_cancel(uring_of(port), accept, TAG_FIRST_DATA);
+}
+
+void uring_first_data_completed(struct uring_port *port, struct engine_accept *accept,
+                                int32_t result, uint32_t flags) {
+    if (result > 0) {
+        accept->data = buffer_taken(port, flags);
+        accept->data.size = (uint32_t)result;
+        linux_first_data_end(accept, result);
+        buffers_refill(port);
+        return;
+    }
+    buffer_unused(port, flags);
+    if (result == -ENOBUFS) {
+        grow(port);
+        linux_first_data_starve(accept);
+    } else {
+        linux_first_data_end(accept, result);
     }
 }

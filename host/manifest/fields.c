@@ -24,6 +24,7 @@ enum {
 #define IN_MANIFEST(member) .offset = offsetof(struct manifest, member)
 #define IN_LISTENER(member) .offset = offsetof(struct manifest_listener, member)
 
+static const char *const engines[] = {"auto", "io_uring", "epoll"};
 static const char *const log_levels[] = {"error", "warn", "info", "debug"};
 static const char *const log_formats[] = {"text", "json"};
 static const char *const accept_whens[] = {"connect", "data"};
@@ -121,12 +122,17 @@ static const struct field host_log[] = {
 static const struct field host[] = {
     {.key = "name", .kind = FIELD_OTHER, .read = read_name},
     {.key = "workers", .kind = FIELD_OTHER, .read = read_workers},
+    {.key = "engine", .kind = FIELD_CHOICE, CHOICES(engines), IN_MANIFEST(host.engine)},
     {.key = "plugins", .kind = FIELD_TEXT, IN_MANIFEST(host.plugins)},
     {.key = "drain_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.drain_timeout_ms)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
     {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
     {.key = "log", .kind = FIELD_OBJECT, FIELDS(host_log)},
 };
+
+const char *manifest_engine_name(enum manifest_engine engine) {
+    return engines[engine];
+}
 
 bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.name = alloc_string("berth");

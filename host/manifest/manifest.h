@@ -19,6 +19,7 @@
 #define MANIFEST_BYTES_MAX ((size_t)1024 * 1024)
 #define MANIFEST_DEPTH_MAX 64
 
+enum manifest_engine { MANIFEST_ENGINE_AUTO, MANIFEST_ENGINE_URING, MANIFEST_ENGINE_EPOLL };
 enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
 enum manifest_at_limit { MANIFEST_LIMIT_BACKLOG, MANIFEST_LIMIT_REFUSE };
 enum manifest_receive { MANIFEST_RECEIVE_ZERO_BYTE, MANIFEST_RECEIVE_BUFFERED };
@@ -71,7 +72,8 @@ struct manifest {
     struct {
         char *name;
         unsigned workers; /* 0: "auto", one a core */
-        char *plugins;    /* a folder; absolute, or relative to the host's folder */
+        enum manifest_engine engine;
+        char *plugins; /* a folder; absolute, or relative to the host's folder */
         uint32_t drain_timeout_ms;
         struct {
             uint32_t connections;
@@ -112,6 +114,9 @@ struct manifest *manifest_load(const char *path, struct manifest_errors *errors)
 /* The same for text in memory; `path` is only for messages. */
 struct manifest *manifest_parse(const char *path, const char *text, size_t size,
                                 struct manifest_errors *errors);
+
+/* "auto", "io_uring", "epoll" */
+const char *manifest_engine_name(enum manifest_engine engine);
 
 void manifest_destroy(struct manifest *manifest); /* NULL is legal */
 void manifest_errors_fini(struct manifest_errors *errors);

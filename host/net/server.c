@@ -13,8 +13,11 @@ struct server *server_create(const struct server_options *options, struct error 
         return NULL;
     }
     server->options = *options;
-    server->engine = engine_create(
-        &(struct engine_options){.descriptors_reserved = options->descriptors_reserved}, error);
+    struct engine_options engine = {
+        .engine = options->engine,
+        .descriptors_reserved = options->descriptors_reserved,
+    };
+    server->engine = engine_create(&engine, error);
     if (!server->engine) {
         goto fail;
     }

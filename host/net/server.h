@@ -19,7 +19,8 @@ struct listener;
 struct worker;
 
 struct server_options {
-    unsigned workers; /* at least 1 */
+    const char *engine; /* which one; NULL: the best there is */
+    unsigned workers;   /* at least 1 */
     uint32_t buffer_bytes;
     uint32_t buffers_retained_max; /* a worker */
     uint32_t connections_max;

@@ -31,7 +31,8 @@ int setup_bare(void **state) {
     struct world *world = calloc(1, sizeof(*world));
     assert_non_null(world);
     world->buffers_limit = UINT32_MAX;
-    world->engine = engine_create(&(struct engine_options){0}, &error);
+    world->engine =
+        engine_create(&(struct engine_options){.engine = getenv("TEST_ENGINE")}, &error);
     if (!world->engine) {
         fail_msg("%s", error.message);
     }

@@ -276,7 +276,8 @@ static void test_engine_without_memory_is_not_created(void **state) {
     struct error error = {0};
     (void)state;
     alloc_fail_after(0, false);
-    struct engine *engine = engine_create(&(struct engine_options){0}, &error);
+    struct engine *engine =
+        engine_create(&(struct engine_options){.engine = getenv("TEST_ENGINE")}, &error);
     alloc_fail_after(-1, false);
     assert_null(engine);
     assert_string_equal(error.message, "out of memory");

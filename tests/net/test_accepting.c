@@ -3,6 +3,8 @@
  * listener is done here by hand. */
 #include "unit.h"
 
+#include <stdlib.h>
+
 #include "base/address.h"
 #include "base/alloc.h"
 #include "base/error.h"
@@ -67,7 +69,8 @@ static struct listener_options options;
 static void on_idle(void) {}
 
 static int set_up(void **state) {
-    struct server_options server_options = {.workers = 2,
+    struct server_options server_options = {.engine = getenv("TEST_ENGINE"),
+                                            .workers = 2,
                                             .buffer_bytes = 4096,
                                             .buffers_retained_max = 64,
                                             .connections_max = 1000,

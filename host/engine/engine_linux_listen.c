@@ -1,4 +1,4 @@
-/* engine_uring_listen.c: listening sockets, one an acceptor, that no other process shares. */
+/* engine_linux_listen.c: listening sockets, one an acceptor, that no other process shares. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
-#include "engine/engine_uring.h"
+#include "engine/engine_linux.h"
 
 enum {
     BIND_TRIES = 11,    /* a killed process's ring holds its ports for some 15 ms */
@@ -19,7 +19,7 @@ enum {
 
 /* -- addresses --------------------------------------------------------------------------------- */
 
-struct berth_address uring_address(const union system_address *from) {
+struct berth_address linux_address(const union system_address *from) {
     struct berth_address address = {0};
     if (from->any.sa_family == AF_INET) {
         address.family = BERTH_FAMILY_IPV4;
@@ -50,13 +50,13 @@ static socklen_t address_to_system(const struct berth_address *from, union syste
     return sizeof(to->v4);
 }
 
-struct berth_address uring_local_address(int fd) {
+struct berth_address linux_local_address(int fd) {
     union system_address address = {0};
     socklen_t size = sizeof(address);
     if (getsockname(fd, &address.any, &size) != 0) {
         return (struct berth_address){0};
     }
-    return uring_address(&address);
+    return linux_address(&address);
 }
 
 /* -- listeners --------------------------------------------------------------------------------- */
@@ -135,7 +135,7 @@ static bool bind_all(struct engine_listener *listener,
             return false;
         }
         if (i == 0) {
-            address = uring_local_address(fd); /* with the port that the system chose */
+            address = linux_local_address(fd); /* with the port that the system chose */
             if (options->acceptors > 1 && !switch_on(fd, SOL_SOCKET, SO_REUSEPORT)) {
                 return false;
             }

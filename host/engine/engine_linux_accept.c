@@ -1,18 +1,19 @@
-/* engine_uring_accept.c: accepts that are served in the order of their posts.
+/* engine_linux_accept.c: accepts that are served in the order of their posts.
  *
- * The ring tells when clients come (a multishot poll of the listening socket); accept4() takes
- * them, one for each posted accept and not one more. A multishot accept was the other choice. It
- * costs the same (its connections come without their address, which is one more call), but it takes
- * every client there is: those without a posted accept would have to queue here, and a listener
- * that is slow to post would hold descriptors where the kernel's backlog holds nothing.
+ * The engine tells when clients come; accept4() takes them, one for each posted accept and not one
+ * more. A multishot accept of io_uring was the other choice. It costs the same (its connections
+ * come without their address, which is one more call), but it takes every client there is: those
+ * without a posted accept would have to queue here, and a listener that is slow to post would hold
+ * descriptors where the kernel's backlog holds nothing.
  *
- * The poll tells of arrivals, not of a state. `ready` remembers that clients may queue until
+ * The engine tells of arrivals, not of a state. `ready` remembers that clients may queue until
  * accept4() finds none, and what is left over at the end of a turn is gone on with in the next.
  *
  * An accept with data looks for it at once, as most clients speak first, and only then arms a
  * receive. A client that is gone before it spoke gives its accept back to the next one. */
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -20,27 +21,10 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
-#include "engine/engine_uring.h"
+#include "engine/engine_linux.h"
 #include "os/os.h"
 
 enum { ACCEPTS_MAX = 64 }; /* clients taken a turn, so that new ones do not starve the others */
-
-struct engine_acceptor {
-    struct engine_acceptor *prev; /* in port->acceptors */
-    struct engine_acceptor *next;
-    struct engine_port *port;
-    struct engine_listener *listener;
-    engine_starved_fn *starved;
-    void *context;
-    struct op_list posted; /* accepts without a client */
-    unsigned started;      /* accepts not yet completed */
-    int fd;                /* the listener's */
-    bool polling;          /* the kernel has the poll */
-    bool ready;            /* clients may queue */
-    bool due;              /* to be looked at in this turn or the next */
-    bool told;             /* starved() was called since the last accept was posted */
-    bool destroyed;        /* freed when the kernel has let go of it */
-};
 
 enum accept_state {
     ACCEPT_POSTED,  /* without a client */
@@ -70,13 +54,6 @@ static void make_due(struct engine_acceptor *acceptor) {
     acceptor->port->acceptors_due = true;
 }
 
-static void arm_poll(struct engine_acceptor *acceptor) {
-    struct io_uring_sqe *sqe = uring_sqe(acceptor->port);
-    io_uring_prep_poll_multishot(sqe, acceptor->fd, POLLIN);
-    uring_mark(sqe, acceptor, TAG_ACCEPT);
-    acceptor->polling = true;
-}
-
 struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
                                                struct engine_listener *listener, unsigned index,
                                                engine_starved_fn *starved, void *context,
@@ -92,13 +69,15 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
     acceptor->starved = starved;
     acceptor->context = context;
     acceptor->fd = listener->sockets[index];
+    if (!port->engine->backend->clients_await(acceptor)) {
+        error_set(error, "watching for clients: %s", strerror(errno));
+        alloc_free(acceptor);
+        return NULL;
+    }
     DL_APPEND(port->acceptors, acceptor);
-    arm_poll(acceptor);
     return acceptor;
 }
 
-/* While the poll is armed the kernel keeps the listening socket, whoever closes it: the cancel is
- * submitted here and now, so that the port is free once the listener is closed. */
 void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
     if (!acceptor) {
         return;
@@ -106,8 +85,7 @@ void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
     ASSERT(acceptor->started == 0);
     acceptor->destroyed = true;
     make_due(acceptor);
-    uring_cancel(acceptor->port, acceptor, TAG_ACCEPT);
-    io_uring_submit_and_get_events(&acceptor->port->ring);
+    acceptor->port->engine->backend->clients_forget(acceptor);
 }
 
 static void acceptor_free(struct engine_acceptor *acceptor) {
@@ -115,7 +93,7 @@ static void acceptor_free(struct engine_acceptor *acceptor) {
     alloc_free(acceptor);
 }
 
-void uring_acceptors_fini(struct engine_port *port) {
+void linux_acceptors_fini(struct engine_port *port) {
     struct engine_acceptor *acceptor;
     struct engine_acceptor *next;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
@@ -124,16 +102,9 @@ void uring_acceptors_fini(struct engine_port *port) {
     }
 }
 
-void uring_accept_ready(struct engine_acceptor *acceptor, uint32_t flags) {
-    acceptor->polling = (flags & IORING_CQE_F_MORE) != 0;
+void linux_accept_ready(struct engine_acceptor *acceptor) {
+    acceptor->ready = !acceptor->destroyed;
     make_due(acceptor);
-    if (acceptor->destroyed) {
-        return;
-    }
-    acceptor->ready = true;
-    if (!acceptor->polling) {
-        arm_poll(acceptor);
-    }
 }
 
 /* -- completing an accept ---------------------------------------------------------------------- */
@@ -148,7 +119,7 @@ static void leave(struct engine_accept *accept) {
 static void complete(struct engine_accept *accept, int64_t result) {
     struct engine_port *port = accept_part_of(accept)->acceptor->port;
     leave(accept);
-    uring_complete(port, &accept->op, result);
+    linux_complete(port, &accept->op, result);
 }
 
 static void complete_cancelled(struct engine_accept *accept) {
@@ -174,69 +145,50 @@ static void lose_client(struct engine_accept *accept) {
 
 /* -- the first data ---------------------------------------------------------------------------- */
 
-void uring_first_data_arm(struct engine_accept *accept) {
+static void await(struct engine_accept *accept) {
     struct accept_part *part = accept_part_of(accept);
-    struct io_uring_sqe *sqe = uring_sqe(part->acceptor->port);
-    io_uring_prep_recv(sqe, (int)accept->socket.handle, NULL, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = URING_BUFFER_GROUP;
-    uring_mark(sqe, accept, TAG_FIRST_DATA);
     part->state = ACCEPT_WAITING;
+    part->acceptor->port->engine->backend->first_data_await(part->acceptor->port, accept);
 }
 
-static void wait_for_buffer(struct engine_accept *accept) {
+void linux_first_data_starve(struct engine_accept *accept) {
     struct accept_part *part = accept_part_of(accept);
+    if (part->cancelled) {
+        complete_cancelled(accept);
+        return;
+    }
     part->state = ACCEPT_HUNGRY;
-    uring_starve(part->acceptor->port, &accept->op);
+    list_append(&part->acceptor->port->hungry, &accept->op);
 }
 
-static void try_first_data(struct engine_accept *accept) {
+void linux_first_data_end(struct engine_accept *accept, int result) {
+    if (result >= 0) {
+        complete(accept, result);
+    } else if (accept_part_of(accept)->cancelled) {
+        complete_cancelled(accept);
+    } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) {
+        await(accept);
+    } else {
+        lose_client(accept);
+    }
+}
+
+void linux_first_data_try(struct engine_accept *accept) {
     const struct engine_buffer_source *source = &accept_part_of(accept)->acceptor->port->source;
     struct engine_buffer buffer;
     if (!source->take(source->context, &buffer)) {
-        wait_for_buffer(accept);
+        linux_first_data_starve(accept);
         return;
     }
     ssize_t size = recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    int code = errno;
     if (size > 0) {
         buffer.size = (uint32_t)size;
         accept->data = buffer;
-        complete(accept, size);
-        return;
-    }
-    int code = size < 0 ? errno : 0;
-    source->give(source->context, buffer.owner);
-    if (code == 0) {
-        complete(accept, 0);
-    } else if (code == EAGAIN || code == EINTR) {
-        uring_first_data_arm(accept);
     } else {
-        lose_client(accept);
+        source->give(source->context, buffer.owner);
     }
-}
-
-void uring_first_data_completed(struct engine_accept *accept, int32_t result, uint32_t flags) {
-    struct accept_part *part = accept_part_of(accept);
-    struct engine_port *port = part->acceptor->port;
-    if (result > 0) {
-        accept->data = uring_buffer_taken(port, flags);
-        accept->data.size = (uint32_t)result;
-        complete(accept, result);
-        uring_buffers_refill(port);
-        return;
-    }
-    uring_buffer_unused(port, flags);
-    if (result == 0) {
-        complete(accept, 0);
-    } else if (part->cancelled) {
-        complete_cancelled(accept);
-    } else if (result == -ENOBUFS) {
-        wait_for_buffer(accept);
-    } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) {
-        uring_first_data_arm(accept);
-    } else {
-        lose_client(accept);
-    }
+    linux_first_data_end(accept, size >= 0 ? (int)size : -code);
 }
 
 /* -- accepting --------------------------------------------------------------------------------- */
@@ -246,12 +198,12 @@ static void take_client(struct engine_acceptor *acceptor, int fd,
     struct engine_accept *accept =
         CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op);
     accept->socket.handle = fd;
-    accept->remote = uring_address(remote);
+    accept->remote = linux_address(remote);
     accept->local =
-        acceptor->listener->any_address ? uring_local_address(fd) : acceptor->listener->address;
+        acceptor->listener->any_address ? linux_local_address(fd) : acceptor->listener->address;
     if (accept->with_data) {
         accept_part_of(accept)->connected_at_ms = os_now_ms();
-        try_first_data(accept);
+        linux_first_data_try(accept);
     } else {
         complete(accept, 0);
     }
@@ -259,7 +211,7 @@ static void take_client(struct engine_acceptor *acceptor, int fd,
 
 static void fail_one(struct engine_acceptor *acceptor, int code) {
     complete(CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op),
-             uring_translate(code));
+             linux_translate(code));
 }
 
 /* `ready` may be stale: the kernel is asked. */
@@ -337,7 +289,7 @@ static void serve(struct engine_acceptor *acceptor) {
 
 /* Callbacks may create acceptors, which are appended, and destroy them, which does not free them
  * before the kernel has let go of them. */
-void uring_accept_check(struct engine_port *port) {
+void linux_accept_check(struct engine_port *port) {
     if (!port->acceptors_due) {
         return;
     }
@@ -384,8 +336,16 @@ bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
 }
 
 static void cancel_later(struct engine_port *port, struct engine_accept *accept) {
+    if (accept->socket.handle != ENGINE_NO_SOCKET.handle) {
+        engine_close(port->engine, accept->socket, true);
+        accept->socket = ENGINE_NO_SOCKET;
+    }
     leave(accept);
-    uring_defer(port, &accept->op, ENGINE_E_CANCELLED);
+    linux_defer(port, &accept->op, ENGINE_E_CANCELLED);
+}
+
+void linux_first_data_forgotten(struct engine_accept *accept) {
+    cancel_later(accept_part_of(accept)->acceptor->port, accept);
 }
 
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
@@ -399,13 +359,11 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     case ACCEPT_WAITING:
         if (!part->cancelled) {
             part->cancelled = true;
-            uring_cancel(port, accept, TAG_FIRST_DATA);
+            port->engine->backend->first_data_forget(port, accept);
         }
         break;
     case ACCEPT_HUNGRY:
         list_remove(&port->hungry, &accept->op);
-        engine_close(port->engine, accept->socket, true);
-        accept->socket = ENGINE_NO_SOCKET;
         cancel_later(port, accept);
         break;
     case ACCEPT_ENDING:

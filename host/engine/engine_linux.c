@@ -1,0 +1,426 @@
+/* engine_linux.c: what the engines on Linux have in common (see engine_linux.h).
+ *
+ * io_uring comes first. Containers, hardened kernels and old ones refuse it, and there epoll takes
+ * over, chosen once at the start. A want of memory or descriptors is no refusal: it is an error,
+ * since it would hide that the machine could do better.
+ *
+ * Sends are tried at once: the socket's buffer nearly always has room. Only when it is full does
+ * the engine wait until the socket can be written. */
+#include "engine/engine_linux.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "base/log.h"
+
+enum {
+    DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
+    PORT_DESCRIPTORS = 2,   /* the ring or the epoll instance, and the eventfd */
+    HUNGRY_MS = 10,         /* between two looks for memory to receive into */
+};
+
+int64_t linux_translate(int code) {
+    switch (code) {
+    case 0:
+        return 0;
+    case ECANCELED:
+        return ENGINE_E_CANCELLED;
+    case ECONNRESET:
+    case ECONNABORTED:
+    case EPIPE:
+    case ENOTCONN:
+    case ESHUTDOWN:
+    case EPROTO:
+        return ENGINE_E_RESET;
+    case ETIMEDOUT:
+        return ENGINE_E_TIMED_OUT;
+    case ECONNREFUSED:
+        return ENGINE_E_REFUSED;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case ENETDOWN:
+        return ENGINE_E_UNREACHABLE;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        return ENGINE_E_NO_RESOURCES;
+    default:
+        log_debug(NULL, "network: error %d (%s)", code, strerror(code));
+        return ENGINE_E_OTHER;
+    }
+}
+
+/* -- lists of operations ----------------------------------------------------------------------- */
+
+void list_append(struct op_list *list, struct engine_op *op) {
+    part_of(op)->next = NULL;
+    if (list->last) {
+        part_of(list->last)->next = op;
+    } else {
+        list->first = op;
+    }
+    list->last = op;
+}
+
+void list_prepend(struct op_list *list, struct engine_op *op) {
+    part_of(op)->next = list->first;
+    list->first = op;
+    if (!list->last) {
+        list->last = op;
+    }
+}
+
+struct engine_op *list_take(struct op_list *list) {
+    struct engine_op *op = list->first;
+    if (op) {
+        list->first = part_of(op)->next;
+        if (!list->first) {
+            list->last = NULL;
+        }
+    }
+    return op;
+}
+
+void list_remove(struct op_list *list, struct engine_op *op) {
+    struct engine_op *before = NULL;
+    struct engine_op *at = list->first;
+    while (at != op) {
+        before = at;
+        at = part_of(at)->next;
+    }
+    if (before) {
+        part_of(before)->next = part_of(op)->next;
+    } else {
+        list->first = part_of(op)->next;
+    }
+    if (list->last == op) {
+        list->last = before;
+    }
+}
+
+void linux_complete(struct engine_port *port, struct engine_op *op, int64_t result) {
+    port->pending--;
+    port->ran++;
+    op->complete(op, result);
+}
+
+void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result) {
+    part_of(op)->result = result;
+    list_append(&port->deferred, op);
+}
+
+/* -- the engine -------------------------------------------------------------------------------- */
+
+/* How many descriptors the engine may have open before accepting leaves the rest alone: the limit
+ * of the process without those that are open already and those that are reserved. */
+static unsigned descriptors_max(const struct engine_options *options) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT_MAX) {
+        return UINT_MAX;
+    }
+    unsigned taken = options->descriptors_reserved;
+    DIR *folder = opendir("/proc/self/fd");
+    while (folder && readdir(folder)) {
+        taken++;
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    return limit.rlim_cur > taken ? (unsigned)limit.rlim_cur - taken : 0;
+}
+
+static bool check_descriptors(const struct engine *engine, const struct engine_options *options,
+                              struct error *error) {
+    if (engine->descriptors_max >= DESCRIPTORS_LEAST) {
+        return true;
+    }
+    return error_set(
+        error,
+        "the process may open too few descriptors (ulimit -n, LimitNOFILE=) beside the "
+        "%u that host.limits.descriptors_reserved sets apart",
+        options->descriptors_reserved);
+}
+
+static bool choose(struct engine *engine, const char *wanted, struct error *error) {
+    bool automatic = strcmp(wanted, "auto") == 0;
+    engine->backend = &linux_epoll;
+    if (strcmp(wanted, linux_epoll.name) == 0) {
+        return true;
+    }
+    if (!automatic && strcmp(wanted, linux_uring.name) != 0) {
+        return error_set(
+            error, "there is no engine \"%s\" on Linux: \"io_uring\" and \"epoll\" are", wanted);
+    }
+    int code = linux_uring_probe(engine, error);
+    if (code == 0) {
+        engine->backend = &linux_uring;
+        return true;
+    }
+    if (automatic && (code == EPERM || code == ENOSYS)) {
+        log_info(NULL, "engine epoll: %s", error->message);
+        return true;
+    }
+    return false;
+}
+
+struct engine *engine_create(const struct engine_options *options, struct error *error) {
+    struct engine *engine = alloc_zeroed(sizeof(*engine));
+    struct error why = {0};
+    if (!engine) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    engine->descriptors_max = descriptors_max(options);
+    if (!check_descriptors(engine, options, &why) ||
+        !choose(engine, options->engine ? options->engine : "auto", &why)) {
+        *error = why;
+        alloc_free(engine);
+        return NULL;
+    }
+    engine->traits = (struct engine_traits){
+        .name = engine->backend->name,
+        .socket_reuse = "off: a new socket costs no more on Linux",
+        .accept_on_workers = true,
+    };
+    return engine;
+}
+
+void engine_destroy(struct engine *engine) {
+    alloc_free(engine);
+}
+
+const struct engine_traits *engine_traits(const struct engine *engine) {
+    return &engine->traits;
+}
+
+/* -- ports: posts from other threads ----------------------------------------------------------- */
+
+void engine_port_post(struct engine_port *port, struct engine_op *op) {
+    atomic_fetch_add_explicit(&port->posting, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&port->post_count, 1, memory_order_relaxed);
+    struct engine_op *top = atomic_load_explicit(&port->posts, memory_order_relaxed);
+    do {
+        part_of(op)->next = top;
+    } while (!atomic_compare_exchange_weak_explicit(&port->posts, &top, op, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    if (!top) { /* else whoever pushed the first one has woken the port */
+        uint64_t one = 1;
+        ssize_t written = write(port->wake_fd, &one, sizeof(one));
+        ASSERT(written == (ssize_t)sizeof(one));
+    }
+    atomic_fetch_sub_explicit(&port->posting, 1, memory_order_release); /* the last touch */
+}
+
+void linux_run_posts(struct engine_port *port) {
+    struct engine_op *top = atomic_exchange_explicit(&port->posts, NULL, memory_order_acquire);
+    struct engine_op *oldest = NULL;
+    while (top) { /* the stack has the newest on top */
+        struct engine_op *below = part_of(top)->next;
+        part_of(top)->next = oldest;
+        oldest = top;
+        top = below;
+    }
+    while (oldest) {
+        struct engine_op *op = oldest;
+        oldest = part_of(op)->next;
+        atomic_fetch_sub_explicit(&port->post_count, 1, memory_order_relaxed);
+        port->ran++;
+        op->complete(op, 0);
+    }
+}
+
+/* -- ports: life ------------------------------------------------------------------------------- */
+
+struct engine_port *engine_port_create(struct engine *engine,
+                                       const struct engine_port_options *options,
+                                       struct error *error) {
+    struct engine_port *port = engine->backend->port_alloc();
+    if (!port) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    port->engine = engine;
+    port->source = options->buffers;
+    port->wake_fd = eventfd(0, EFD_CLOEXEC);
+    if (port->wake_fd < 0) {
+        error_set(error, "eventfd: %s", strerror(errno));
+        goto fail_port;
+    }
+    if (!engine->backend->port_init(port, options, error)) {
+        goto fail_wake;
+    }
+    atomic_fetch_add(&engine->descriptors, PORT_DESCRIPTORS);
+    return port;
+
+fail_wake:
+    close(port->wake_fd);
+fail_port:
+    alloc_free(port);
+    return NULL;
+}
+
+void engine_port_destroy(struct engine_port *port) {
+    if (!port) {
+        return;
+    }
+    ASSERT(engine_port_pending(port) == 0);
+    /* A post may have run before its poster is through: it still has to wake nobody. */
+    while (atomic_load_explicit(&port->posting, memory_order_acquire) > 0) {
+        sched_yield();
+    }
+    port->engine->backend->port_fini(port);
+    linux_acceptors_fini(port);
+    close(port->wake_fd);
+    atomic_fetch_sub(&port->engine->descriptors, PORT_DESCRIPTORS);
+    alloc_free(port);
+}
+
+unsigned engine_port_pending(const struct engine_port *port) {
+    return port->pending + atomic_load_explicit(&port->post_count, memory_order_relaxed);
+}
+
+/* -- ports: the loop --------------------------------------------------------------------------- */
+
+static void run_deferred(struct engine_port *port) {
+    struct op_list list = port->deferred;
+    port->deferred = (struct op_list){0};
+    for (struct engine_op *op = list_take(&list); op; op = list_take(&list)) {
+        linux_complete(port, op, part_of(op)->result);
+    }
+}
+
+/* How long the port may sleep: not at all while there is work that needs no kernel, and not long
+ * while it lacks buffers, which nobody tells it of when another thread gives them back. */
+static int patience(const struct engine_port *port, int timeout_ms) {
+    if (port->deferred.first || port->acceptors_due) {
+        return 0;
+    }
+    if (port->hungry.first && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
+        return HUNGRY_MS;
+    }
+    return timeout_ms;
+}
+
+unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
+    const struct linux_backend *backend = port->engine->backend;
+    backend->wait(port, patience(port, timeout_ms));
+    port->ran = 0;
+    run_deferred(port);
+    backend->handle(port);
+    linux_accept_check(port);
+    backend->feed(port);
+    return port->ran;
+}
+
+/* -- receiving --------------------------------------------------------------------------------- */
+
+void engine_receive_start(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive, enum engine_receive_mode mode) {
+    (void)mode; /* no connection holds a buffer while nothing comes, whatever is asked for */
+    *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle};
+    port->pending++;
+    port->engine->backend->receive_arm(port, receive);
+}
+
+void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
+                         struct engine_receive *receive) {
+    struct op_part *part = part_of(&receive->op);
+    (void)socket;
+    if (part->stopping) {
+        return;
+    }
+    part->stopping = true;
+    if (part->armed) {
+        port->engine->backend->receive_disarm(port, receive);
+    } else if (part->hungry) {
+        list_remove(&port->hungry, &receive->op);
+        part->hungry = false;
+        linux_defer(port, &receive->op, ENGINE_E_CANCELLED);
+    }
+    /* Else it is being delivered, and its end follows the delivery. */
+}
+
+/* -- sockets ----------------------------------------------------------------------------------- */
+
+bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
+    (void)port;
+    (void)socket;
+    (void)error;
+    return true; /* a descriptor belongs to no port */
+}
+
+int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {
+    (void)port;
+    return shutdown((int)socket.handle, SHUT_WR) == 0 ? 0 : linux_translate(errno);
+}
+
+void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
+    if (reset) {
+        struct linger linger = {.l_onoff = 1, .l_linger = 0};
+        setsockopt((int)socket.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    }
+    close((int)socket.handle);
+    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
+}
+
+/* A new descriptor costs Linux next to nothing: there is nothing to use again. */
+void engine_recycle(struct engine_port *port, struct engine_socket socket) {
+    engine_close(port->engine, socket, false);
+}
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+static ssize_t send_now(int fd, const struct engine_piece *pieces, unsigned count) {
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    if (count == 1) {
+        return send(fd, pieces[0].bytes, pieces[0].size, flags);
+    }
+    struct iovec vectors[ENGINE_PIECES_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        vectors[i].iov_base = (void *)(uintptr_t)pieces[i].bytes; /* sendmsg only reads them */
+        vectors[i].iov_len = pieces[i].size;
+    }
+    struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+    return sendmsg(fd, &message, flags);
+}
+
+int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *pieces, unsigned count) {
+    int fd = (int)socket.handle;
+    ssize_t sent;
+    ASSERT(count <= ENGINE_PIECES_MAX);
+    do {
+        sent = send_now(fd, pieces, count);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0) {
+        return sent;
+    }
+    if (errno != EAGAIN) {
+        return linux_translate(errno);
+    }
+    part_of(op)->fd = fd;
+    part_of(op)->armed = true;
+    port->pending++;
+    port->engine->backend->send_arm(port, op);
+    return ENGINE_PENDING;
+}
+
+void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
+                        struct engine_op *op) {
+    (void)socket;
+    if (part_of(op)->armed) {
+        port->engine->backend->send_disarm(port, op);
+    }
+}

@@ -1,0 +1,190 @@
+/* engine_linux.h: what the engines on Linux share, and what each of them does in its own way;
+ * private to them.
+ *
+ * engine_linux.c         the choice of an engine, ports and their loop, posts, sockets, sending
+ * engine_linux_listen.c  listening sockets
+ * engine_linux_accept.c  accepting
+ * engine_uring.c, engine_uring_receive.c   over io_uring
+ * engine_epoll.c                           over epoll, where io_uring is refused
+ *
+ * Everything is tried at once, without blocking; an engine is what waits until it can go on. */
+#ifndef BERTH_HOST_ENGINE_ENGINE_LINUX_H
+#define BERTH_HOST_ENGINE_ENGINE_LINUX_H
+
+#include <netinet/in.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include "engine/engine.h"
+
+/* How an engine waits. Everything runs on the port's thread. */
+struct linux_backend {
+    const char *name;
+
+    /* The engine's own part of a port, whose common part is set up. */
+    struct engine_port *(*port_alloc)(void);
+    bool (*port_init)(struct engine_port *port, const struct engine_port_options *options,
+                      struct error *error);
+    void (*port_fini)(struct engine_port *port);
+
+    /* Waits for something to handle, then handles what there is, a bounded batch of it. */
+    void (*wait)(struct engine_port *port, int timeout_ms);
+    void (*handle)(struct engine_port *port);
+    /* Lets what waits for a buffer go on, as far as there are some. */
+    void (*feed)(struct engine_port *port);
+
+    /* Until clients come: linux_accept_ready(), once for every arrival at the least. False: not
+     * possible, the code is in errno. The second one lets go of the listening socket here and now,
+     * and of the acceptor when acceptor->polling is false. */
+    bool (*clients_await)(struct engine_acceptor *acceptor);
+    void (*clients_forget)(struct engine_acceptor *acceptor);
+
+    /* Until an accepted client speaks: linux_first_data_try() or _end(). The second one ends that,
+     * with linux_first_data_end() in due time, or linux_first_data_forgotten() now. */
+    void (*first_data_await)(struct engine_port *port, struct engine_accept *accept);
+    void (*first_data_forget)(struct engine_port *port, struct engine_accept *accept);
+
+    /* Until bytes come, again and again; and no more, which is completed in due time. */
+    void (*receive_arm)(struct engine_port *port, struct engine_receive *receive);
+    void (*receive_disarm)(struct engine_port *port, struct engine_receive *receive);
+
+    /* Until the socket can be written: linux_complete() with 0. */
+    void (*send_arm)(struct engine_port *port, struct engine_op *op);
+    void (*send_disarm)(struct engine_port *port, struct engine_op *op);
+};
+
+extern const struct linux_backend linux_uring;
+extern const struct linux_backend linux_epoll;
+
+/* Whether the kernel lets us have io_uring, and which parts of it. 0; or the errno it is refused
+ * with, and the error set. */
+int linux_uring_probe(struct engine *engine, struct error *error);
+
+struct engine {
+    const struct linux_backend *backend;
+    struct engine_traits traits;
+    unsigned uring_flags;     /* of rings: those that this kernel takes */
+    bool uring_limits_bursts; /* a multishot receive can be told when to end */
+
+    /* Of the process, as far as the engine opens and closes them; at descriptors_max it accepts no
+     * more, and what is left is for others. */
+    atomic_uint descriptors;
+    unsigned descriptors_max;
+};
+
+/* The opaque part of an operation. */
+struct __attribute__((__may_alias__)) op_part {
+    struct engine_op *next; /* in the one list it is in */
+    int64_t result;         /* of a deferred completion */
+    int fd;
+    bool is_accept; /* it is a struct engine_accept's */
+    bool armed;     /* the engine waits for it */
+    bool stopping;  /* the owner asked for the last completion */
+    bool hungry;    /* a receive that waits for a buffer */
+};
+_Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
+               "engine_op.opaque is too small");
+
+static inline struct op_part *part_of(struct engine_op *op) {
+    return (struct op_part *)op->opaque;
+}
+
+struct op_list {
+    struct engine_op *first;
+    struct engine_op *last;
+};
+
+void list_append(struct op_list *list, struct engine_op *op);
+void list_prepend(struct op_list *list, struct engine_op *op);
+struct engine_op *list_take(struct op_list *list);
+void list_remove(struct op_list *list, struct engine_op *op);
+
+/* The common part of a port; the engine's own lies behind it. */
+struct engine_port {
+    struct engine *engine;
+    struct engine_buffer_source source;
+    unsigned pending; /* operations started and not completed, without the posts */
+    unsigned ran;     /* callbacks of this turn */
+
+    /* Completions that need no kernel: run at the next turn, so that nothing completes inline. */
+    struct op_list deferred;
+
+    /* Posts: a stack that any thread pushes to and the port takes as a whole. */
+    _Atomic(struct engine_op *) posts;
+    atomic_uint post_count;
+    atomic_uint posting; /* threads that are in engine_port_post() now */
+    int wake_fd;         /* an eventfd: counts up when the stack is no longer empty */
+
+    struct op_list hungry; /* what found no buffer to receive into, first come first served */
+
+    struct engine_acceptor *acceptors;
+    bool acceptors_due; /* something happened to one of them */
+};
+
+void linux_run_posts(struct engine_port *port); /* the eventfd has been read */
+
+/* Completes op now, from within engine_port_run(); and at the next turn. */
+void linux_complete(struct engine_port *port, struct engine_op *op, int64_t result);
+void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result);
+
+int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
+
+/* -- engine_linux_listen.c --------------------------------------------------------------------- */
+
+struct engine_listener {
+    struct engine *engine;
+    struct berth_address address;
+    bool any_address; /* clients may have come to different ones */
+    bool is_counted;  /* in engine->descriptors */
+    int backlog;
+    unsigned count;
+    int sockets[]; /* one an acceptor */
+};
+
+union system_address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+struct berth_address linux_address(const union system_address *from);
+struct berth_address linux_local_address(int fd);
+
+/* -- engine_linux_accept.c --------------------------------------------------------------------- */
+
+struct engine_acceptor {
+    struct engine_acceptor *prev; /* in port->acceptors */
+    struct engine_acceptor *next;
+    struct engine_port *port;
+    struct engine_listener *listener;
+    engine_starved_fn *starved;
+    void *context;
+    struct op_list posted; /* accepts without a client */
+    unsigned started;      /* accepts not yet completed */
+    int fd;                /* the listener's */
+    bool polling;          /* the engine waits for clients */
+    bool ready;            /* clients may queue */
+    bool due;              /* to be looked at in this turn or the next */
+    bool told;             /* starved() was called since the last accept was posted */
+    bool destroyed;        /* freed when the engine has let go of it */
+};
+
+/* Clients have come, or the engine has let go of the acceptor. */
+void linux_accept_ready(struct engine_acceptor *acceptor);
+
+/* The first data of an accept may be there, or there may be a buffer for it: tries it. */
+void linux_first_data_try(struct engine_accept *accept);
+/* It has been received, into accept->data: `result` bytes; 0 is the FIN, less an errno. */
+void linux_first_data_end(struct engine_accept *accept, int result);
+/* It is awaited no more, as its accept was cancelled: the completion follows. */
+void linux_first_data_forgotten(struct engine_accept *accept);
+/* It waits for a buffer. */
+void linux_first_data_starve(struct engine_accept *accept);
+
+/* Takes the clients that have come, and tells the acceptors that have too few accepts. */
+void linux_accept_check(struct engine_port *port);
+
+/* Frees the acceptors that the engine has not let go of. All are destroyed: asserted. */
+void linux_acceptors_fini(struct engine_port *port);
+
+#endif
