@@ -3,8 +3,9 @@
     pytest tests --system linux=DIST:FIXTURES --system windows=DIST:FIXTURES …
 
 DIST is the self-contained folder of a build, FIXTURES the folder of its test plugins. Every test
-that takes the fixture `system` runs once for each of them; on the ThreadSanitizer's build only
-those that let several threads work (marked `threads`).
+that takes the fixture `system` runs once for each of them, with two exceptions: on the
+ThreadSanitizer's build only those run that let several threads work (marked `threads`), and on a
+build's other engine all but those that no engine has a part in (marked `any_engine`).
 """
 
 import pathlib
@@ -42,6 +43,7 @@ def _raise_descriptor_limit():
 def pytest_configure(config):
     _raise_descriptor_limit()
     for marker in (
+        "any_engine: no engine has a part in it, so one of them is enough",
         "quick: one of the few that a fast run consists of",
         "soak: runs for minutes, and only when asked for",
         "threads: several threads of the host are at work; runs under ThreadSanitizer too",
@@ -62,7 +64,11 @@ def pytest_generate_tests(metafunc):
         return
     threads = metafunc.definition.get_closest_marker("threads") is not None
     builds = [build_of(text) for text in metafunc.config.getoption("system")]
-    chosen = [build for build in builds if build[0] != "linux-tsan" or threads]
+    any_engine = metafunc.definition.get_closest_marker("any_engine") is not None
+    chosen = [
+        build for build in builds
+        if ("tsan" not in build[0] or threads) and not (any_engine and build[0].endswith("-epoll"))
+    ]
     metafunc.parametrize("system", chosen, ids=[name for name, _, _ in chosen], indirect=True,
                          scope="session")
 

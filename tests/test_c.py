@@ -11,6 +11,9 @@ from support.systems import System, build_of
 
 TIME_LIMIT_S = 300
 
+WITH_AN_ENGINE = ("test_accepting", "test_engine_accept", "test_engine_port", "test_engine_transfer")
+"""Those that run a real engine of the system, the one that TEST_ENGINE names."""
+
 
 def _executables(fixtures):
     return sorted((pathlib.Path(fixtures).resolve().parent / "tests").iterdir())
@@ -23,6 +26,8 @@ def pytest_generate_tests(metafunc):
         fixtures = text.partition("=")[2].partition(":")[2]
         name = text.partition("=")[0]
         for path in _executables(fixtures):
+            if name.endswith("-epoll") and path.stem not in WITH_AN_ENGINE:
+                continue  # the same as on the build's first engine
             mark = [pytest.mark.quick] if name == "linux" else []
             builds.append(pytest.param(text, path, id=f"{name}-{path.stem}", marks=mark))
     if "c_build" in metafunc.fixturenames:

@@ -6,6 +6,8 @@ import re
 import pytest
 from support import manifests
 
+pytestmark = pytest.mark.any_engine
+
 USAGE = 2
 INVALID = 78
 

@@ -11,6 +11,8 @@ import time
 import pytest
 from support import clients, manifests
 
+pytestmark = pytest.mark.any_engine
+
 SHIPPED_PORTS = (5001, 5002)
 
 

@@ -20,6 +20,22 @@ _TROUBLE = re.compile(
 """What no log may ever say, whatever the test is about."""
 
 
+def _on_engine(manifest, engine):
+    """The manifest for a system that tests one engine, unless it has a word of its own on that."""
+    if not engine or not isinstance(manifest, dict):
+        return manifest
+    return {**manifest, "host": {"engine": engine, **manifest.get("host", {})}}
+
+
+def _refuse_io_uring(code):
+    """Has the system answer io_uring_setup() with an error from now on, as containers do."""
+    import seccomp  # the system's libseccomp
+
+    rules = seccomp.SyscallFilter(seccomp.ALLOW)
+    rules.add_rule(seccomp.ERRNO(code), "io_uring_setup")
+    rules.load()
+
+
 def parse_address(text):
     """"127.0.0.1:80" or "[::1]:80" as (host, port)."""
     host, _, port = text.rpartition(":")
@@ -30,7 +46,7 @@ class Host:
     """`berth run`. Made by the fixture `run_host`, which also ends and examines it."""
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
-                 old_ready_text=None, descriptors=None):
+                 old_ready_text=None, descriptors=None, io_uring_errno=None):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +58,9 @@ class Host:
         command = ["run", "--ready-file", system.path(self.ready_file)]
         if manifest is not None:
             self.manifest_file = self._folder / "berth.json"
-            text = manifest if isinstance(manifest, str) else json.dumps(manifest, indent=2)
+            text = manifest
+            if not isinstance(manifest, str):
+                text = json.dumps(_on_engine(manifest, system.wanted_engine), indent=2)
             self.manifest_file.write_text(text, encoding="utf-8")
             command += ["--manifest", system.path(self.manifest_file)]
         if plugins:
@@ -57,6 +75,7 @@ class Host:
             [*runner, *system.command(command, dist)],
             env=system.environment(), cwd=self._folder, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
+            preexec_fn=io_uring_errno and (lambda: _refuse_io_uring(io_uring_errno)),
         )
 
     # -- what it says ------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The builds under test: where each one lies and how a program of it is started here.
 
 A system is a build of the host for an operating system, or an instrumented one: `linux`, `windows`
-(under Wine), `linux-asan`, `linux-tsan`.
+(under Wine), `linux-asan`, `linux-tsan`; on Linux each also with `-epoll` behind it, which is the same
+build on its other engine.
 """
 
 import contextlib
@@ -12,7 +13,9 @@ import subprocess
 
 import pytest
 
-SYSTEMS = ("linux", "windows", "linux-asan", "linux-tsan")
+SYSTEMS = (
+    "linux", "windows", "linux-asan", "linux-tsan", "linux-epoll", "linux-asan-epoll", "linux-tsan-epoll",
+)
 
 SANITIZER_EXIT = 99
 """So that a report is never taken for an exit code of the host's own."""
@@ -42,17 +45,22 @@ class System:
 
     @property
     def is_sanitized(self):
-        return self.name not in ("linux", "windows")
+        return "san" in self.name
 
     @property
     def measures_memory(self):
         """Whether a process's size says something about the host: a sanitizer keeps freed memory,
         and under Wine much of it is Wine's."""
-        return self.name == "linux"
+        return self.name in ("linux", "linux-epoll")
+
+    @property
+    def wanted_engine(self):
+        """What manifests have to ask for; None where the host's own choice is tested."""
+        return "epoll" if self.name.endswith("-epoll") else None
 
     @property
     def engine(self):
-        return "iocp" if self.is_windows else "io_uring"
+        return self.wanted_engine or ("iocp" if self.is_windows else "io_uring")
 
     @property
     def library_suffix(self):
@@ -71,6 +79,8 @@ class System:
 
     def environment(self):
         environment = dict(os.environ, **_SANITIZER_ENVIRONMENT)
+        if self.wanted_engine:
+            environment["TEST_ENGINE"] = self.wanted_engine  # for the tests in C
         if self.is_windows:
             environment.update(self._wine.environment())
         return environment
