@@ -46,7 +46,7 @@ def test_style_file_is_short_and_without_tabs(path):
 def _may_know_the_system(path):
     name = _relative(path)
     return (
-        re.search(r"host/(os/os_|engine/(engine_(iocp|uring|epoll)|winsock))", name)
+        re.search(r"host/(os/os_|engine/(engine_(iocp|linux|uring|epoll)|winsock))", name)
         or name == "plugin-api/berth/abi.h"
         or re.search(r"tests/.*(_linux|_windows|iocp|winsock)", name)
     )
@@ -124,7 +124,7 @@ def test_style_plugin_of_the_readme_compiles(compiler, tmp_path):
 
 WINDOWS_SOURCES = [
     p for p in _sources("host", endings=(".c",))
-    if not re.search(r"os_linux|engine_uring", p.name) and p.parent.name != "manifest"
+    if not re.search(r"os_linux|engine_(linux|uring|epoll)", p.name) and p.parent.name != "manifest"
 ]
 
 
