@@ -370,11 +370,11 @@ static void handle_one(struct epoll_port *port, int fd, uint32_t events) {
         linux_accept_ready(watch->acceptor);
         return;
     }
-    if (!watch->receive && !watch->accept && !watch->send) {
-        watch_register(port, fd);
-        return;
-    }
     bool is_error = (events & (EPOLLERR | EPOLLHUP)) != 0;
+    if ((events & ~wanted_events(watch) & ~(uint32_t)(EPOLLERR | EPOLLHUP)) != 0 ||
+        wanted_events(watch) == 0) {
+        watch_register(port, fd); /* it was left, and would come again and again */
+    }
     if (watch->send && (is_error || (events & EPOLLOUT) != 0)) {
         send_ready(port, fd);
     }

@@ -1,5 +1,7 @@
 """Clients that do not read: they get what is theirs, and cost the host and the others little."""
 
+import socket
+
 import pytest
 from support import clients, manifests
 
@@ -48,3 +50,23 @@ def test_flow_client_that_reads_a_byte_at_a_time_gets_everything(run_host):
             assert byte, f"the end after {len(received)} bytes"
             received += byte
         assert received == data
+
+
+def test_flow_those_who_are_held_up_cost_no_processor(run_host, system):
+    """A full queue, a client that has finished with its answer still under way, and one that is idle:
+    nothing can be done for any of them, so nothing may be tried again and again."""
+    if system.is_windows:
+        pytest.skip("what a process uses under Wine says nothing of the host")
+    host = run_host(manifests.one(limits={"send_queue_bytes": 65536}))
+    data = clients.random_bytes(64 * MIB, seed=24)
+    address = host.address("echo")
+    with clients.connect(address) as full, clients.connect(address) as finished, \
+            clients.connect(address) as idle:
+        assert clients.fill(full, data) < len(data)
+        assert clients.fill(finished, data) < len(data)
+        finished.shutdown(socket.SHUT_WR)
+        assert clients.echo(idle, b"hello") == b"hello"
+        assert host.idles(), "a busy loop"
+        clients.reset(full)
+        clients.reset(finished)
+    assert clients.is_served(address)

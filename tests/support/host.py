@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import signal
 import subprocess
+import time
 
 from support import clients
 
@@ -130,6 +132,18 @@ class Host:
         """What is resident. Under Wine too: its processes are processes of this machine."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def processor_seconds(self):
+        """How much of a processor it has used so far. Linux only."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii")
+        fields = stat.rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def idles(self, seconds=2.0):
+        """Whether it uses less than a tenth of a processor for so long."""
+        before, began = self.processor_seconds(), time.monotonic()
+        time.sleep(seconds)
+        return self.processor_seconds() - before < 0.1 * (time.monotonic() - began)
 
     def descriptors(self):
         """How many descriptors it has open; under Wine, with the server that keeps its handles."""
