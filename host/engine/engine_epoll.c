@@ -79,8 +79,12 @@ static uint32_t wanted_events(const struct watch *watch) {
     if (watch->acceptor) {
         return EPOLLIN | EPOLLET;
     }
+    if (watch->accept) {
+        /* Whoever gets the connection may live on another port: nothing is heard here any more. */
+        return EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;
+    }
     uint32_t events = 0;
-    if (watch->receive || watch->accept) {
+    if (watch->receive) {
         events |= EPOLLIN | EPOLLRDHUP;
     }
     if (watch->send) {
