@@ -250,8 +250,29 @@ def bad_key_cases():
              '/listenrs: unknown key (did you mean "listeners"?)')
     yield of("typo-accept", changed((*A, "acept"), {}),
              f'{pointer(A)}/acept: unknown key (did you mean "accept"?)')
+    for path, typo in [
+        ((*HOST, "limits", "descriptors_reserved"), "descriptor_reserved"),
+        ((*A, "accept", "pending_max"), "pendingmax"),
+        ((*A, "accept", "at_limit"), "at_limits"),
+        ((*A, "limits", "refusing"), "refusin"),
+        (RATE, "accept_rate_per_clients"),
+        ((*A, "limits", "clients_remembered"), "client_remembered"),
+        ((*A, "allow"), "alow"),
+        ((*A, "deny"), "denny"),
+    ]:
+        wrong = (*path[:-1], typo)
+        yield of(f"typo-{typo}", changed(wrong, 1),
+                 f'{pointer(wrong)}: unknown key (did you mean "{path[-1]}"?)')
     yield of("typo-case", changed((*A, "Plugin"), "echo"),
              f'{pointer(A)}/Plugin: unknown key (did you mean "plugin"?)')
+    yield of("key-with-control-characters", changed((*A, "a\nb\x7f"), 1),
+             f"{pointer(A)}/a\\u000ab\\u007f: unknown key")
+    yield of("address-with-control-characters", changed((*A, "address"), "1\x1b[31m\r"),
+             f'{pointer(A)}/address: "1\\u001b[31m\\u000d": ')
+    for key in ("address", "allow"):
+        long = "x" * 63 + "\u00e9"  # what is quoted ends within the last character
+        yield of(f"{key}-cut-within-a-character", changed((*A, key), [long]),
+                 f'{pointer(A)}/{key}/0: "{"x" * 63}": ')
     yield of("key-with-slash", changed((*A, "a/b~c"), 1), f"{pointer(A)}/a~1b~0c: unknown key")
     yield of("no-manifest", changed(("manifest",), DROP), '/: the key "manifest" is missing')
     yield of("no-listeners-key", changed(("listeners",), DROP), '/: the key "listeners" is missing')

@@ -7,8 +7,42 @@
 
 enum { MESSAGE_MAX = 1024 };
 
+/* Bytes of the UTF-8 character at `text`; 0 when it is cut off, or none. */
+static size_t character_length(const unsigned char *text) {
+    size_t length = text[0] < 0x80   ? 1
+                    : text[0] < 0xc0 ? 0
+                    : text[0] < 0xe0 ? 2
+                    : text[0] < 0xf0 ? 3
+                                     : 4;
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+/* For a line of a terminal or a log: what the manifest quotes may hold control characters, which
+ * become \uXXXX, and may have been cut within a character, which is left out. */
+static void make_printable(char *to, size_t size, const char *from) {
+    const unsigned char *at = (const unsigned char *)from;
+    size_t used = 0;
+    while (*at && used + sizeof("\\u0000") < size) {
+        size_t length = character_length(at);
+        if (length == 1 && (*at < 0x20 || *at == 0x7f)) {
+            used += (size_t)snprintf(to + used, size - used, "\\u%04x", *at);
+        } else {
+            memcpy(to + used, at, length);
+            used += length;
+        }
+        at += length > 0 ? length : 1;
+    }
+    to[used] = '\0';
+}
+
 bool errors_add(struct manifest_errors *errors, struct place place, const char *pointer,
                 const char *format, va_list arguments) {
+    char text[MESSAGE_MAX];
     char message[MESSAGE_MAX];
     struct manifest_error *items =
         alloc_resize(errors->items, (errors->count + 1) * sizeof(*errors->items));
@@ -17,7 +51,8 @@ bool errors_add(struct manifest_errors *errors, struct place place, const char *
         return false;
     }
     errors->items = items;
-    vsnprintf(message, sizeof(message), format, arguments);
+    vsnprintf(text, sizeof(text), format, arguments);
+    make_printable(message, sizeof(message), text);
     struct manifest_error error = {
         .line = place.line,
         .column = place.column,
@@ -72,6 +107,8 @@ void manifest_errors_fini(struct manifest_errors *errors) {
 /* The document itself, whose pointer is empty (RFC 6901), is shown as "/". */
 int manifest_error_format(const struct manifest_error *error, const char *path, char *text,
                           size_t size) {
-    return snprintf(text, size, "%s:%zu:%zu: %s: %s", path, error->line, error->column,
-                    error->pointer[0] ? error->pointer : "/", error->message);
+    char pointer[MESSAGE_MAX];
+    make_printable(pointer, sizeof(pointer), error->pointer[0] ? error->pointer : "/");
+    return snprintf(text, size, "%s:%zu:%zu: %s: %s", path, error->line, error->column, pointer,
+                    error->message);
 }
