@@ -369,6 +369,16 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
                                           &local, &local_size, &remote, &remote_size);
     accept->local = iocp_address(local);
     accept->remote = iocp_address(remote);
+    if (accept->remote.family == BERTH_FAMILY_NONE) {
+        /* Limits and lists go by it, so it is asked for again where AcceptEx left it out (Wine does
+         * for a client that has finished already). Without one the client is gone. */
+        SOCKADDR_STORAGE storage;
+        int size = sizeof(storage);
+        if (winsock->getpeername(socket, (struct sockaddr *)&storage, &size) != 0) {
+            return (unsigned long)winsock->last_error();
+        }
+        accept->remote = iocp_address((struct sockaddr *)&storage);
+    }
     return 0;
 }
 

@@ -12,6 +12,7 @@ const struct winsock_table winsock_system = {
     .accept = accept,
     .shutdown = shutdown,
     .getsockname = getsockname,
+    .getpeername = getpeername,
     .getsockopt = getsockopt,
     .setsockopt = setsockopt,
     .ioctl = WSAIoctl,

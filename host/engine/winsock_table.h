@@ -34,6 +34,7 @@ struct winsock_table {
     SOCKET(WSAAPI *accept)(SOCKET socket, struct sockaddr *address, int *size);
     int(WSAAPI *shutdown)(SOCKET socket, int how);
     int(WSAAPI *getsockname)(SOCKET socket, struct sockaddr *address, int *size);
+    int(WSAAPI *getpeername)(SOCKET socket, struct sockaddr *address, int *size);
     int(WSAAPI *getsockopt)(SOCKET socket, int level, int name, char *value, int *size);
     int(WSAAPI *setsockopt)(SOCKET socket, int level, int name, const char *value, int size);
     int(WSAAPI *ioctl)(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out,

@@ -9,6 +9,7 @@
 #include "connection.h"
 #include "datagram.h"
 #include "file.h"
+#include "framing.h"
 #include "host.h"
 #include "plugin.h"
 #include "status.h"

@@ -293,6 +293,14 @@ static int WSAAPI getsockopt_call(SOCKET socket, int level, int name, char *valu
     return getsockopt(real(socket), level, name, value, size);
 }
 
+static int WSAAPI getsockname_call(SOCKET socket, struct sockaddr *address, int *size) {
+    return getsockname(real(socket), address, size);
+}
+
+static int WSAAPI getpeername_call(SOCKET socket, struct sockaddr *address, int *size) {
+    return getpeername(real(socket), address, size);
+}
+
 static int WSAAPI ioctlsocket_call(SOCKET socket, long command, u_long *argument) {
     return ioctlsocket(real(socket), command, argument);
 }
@@ -598,7 +606,8 @@ const struct winsock_table winsock_faults = {
     .connect = connect_call,
     .accept = accept_call,
     .shutdown = shutdown_call,
-    .getsockname = getsockname,
+    .getsockname = getsockname_call,
+    .getpeername = getpeername_call,
     .getsockopt = getsockopt_call,
     .setsockopt = setsockopt_call,
     .ioctl = ioctl_call,

@@ -73,9 +73,12 @@ class System:
         """A path of this machine in the words of the system under test."""
         return "Z:" + str(path).replace("/", "\\") if self.is_windows else str(path)
 
+    def runner(self):
+        """What a program of the system is started with."""
+        return [self._wine.program] if self.is_windows else []
+
     def command(self, arguments, dist=None):
-        runner = [self._wine.program] if self.is_windows else []
-        return [*runner, str(self.executable(dist)), *map(str, arguments)]
+        return [*self.runner(), str(self.executable(dist)), *map(str, arguments)]
 
     def environment(self):
         environment = dict(os.environ, **_SANITIZER_ENVIRONMENT)
