@@ -7,10 +7,11 @@
  *
  * epoll knows one registration a descriptor, and a receive and a send may be waiting on the same,
  * so the port has a table of what is watched, by the number of the descriptor. It is only ever
- * changed by the port's thread. Closing a socket takes it out of epoll without a word to us, and
- * its number may come back as another socket's: what the table says of a registration is a guess,
- * and epoll's own answer (EEXIST, ENOENT) corrects it. An event that nobody waits for ends its
- * registration; it can do no harm otherwise, as events only lead to attempts.
+ * changed by the port's thread. A registration ends before its socket is closed, as the number may
+ * at once be another socket's, on another port. Only an accept that was heard of leaves one behind,
+ * dumb, since whoever gets the connection may live on this port: so what the table says of a
+ * registration is a guess, and epoll's own answer (EEXIST, ENOENT) corrects it. An event of this
+ * turn that nobody waits for any more is ignored.
  *
  * Listening sockets are watched edge-triggered: clients may queue for long while a limit leaves no
  * room, and accepting remembers that they do. */
@@ -100,7 +101,9 @@ static bool watch_register(struct epoll_port *port, int fd) {
     int first = watch->is_registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     int second = watch->is_registered ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     if (event.events == 0) {
-        epoll_ctl(port->fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it is closed: then it is gone */
+        if (watch->is_registered) {
+            epoll_ctl(port->fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it was only a guess */
+        }
         watch->is_registered = false;
         return true;
     }
@@ -110,12 +113,11 @@ static bool watch_register(struct epoll_port *port, int fd) {
     return watch->is_registered;
 }
 
-/* Nobody waits for it any more. That is said to epoll only when an event comes all the same: mostly
- * the socket is closed before. */
+/* Nobody waits for something to read any more. */
 static void watch_leave(struct epoll_port *port, int fd) {
-    struct watch *watch = &port->watches[fd];
-    watch->receive = NULL;
-    watch->accept = NULL;
+    port->watches[fd].receive = NULL;
+    port->watches[fd].accept = NULL;
+    watch_register(port, fd);
 }
 
 /* -- ports ------------------------------------------------------------------------------------- */
@@ -192,9 +194,8 @@ static void receive_watch(struct epoll_port *port, struct engine_receive *receiv
 /* There is no memory for it: it is tried again with the others that wait, and not before. */
 static void receive_starve(struct epoll_port *port, struct engine_receive *receive) {
     struct op_part *part = part_of(&receive->op);
-    if ((unsigned)part->fd < port->watch_count && port->watches[part->fd].receive) {
-        port->watches[part->fd].receive = NULL;
-        watch_register(port, part->fd);
+    if ((unsigned)part->fd < port->watch_count) {
+        watch_leave(port, part->fd);
     }
     part->armed = false;
     part->hungry = true;
@@ -375,10 +376,6 @@ static void handle_one(struct epoll_port *port, int fd, uint32_t events) {
         return;
     }
     bool is_error = (events & (EPOLLERR | EPOLLHUP)) != 0;
-    if ((events & ~wanted_events(watch) & ~(uint32_t)(EPOLLERR | EPOLLHUP)) != 0 ||
-        wanted_events(watch) == 0) {
-        watch_register(port, fd); /* it was left, and would come again and again */
-    }
     if (watch->send && (is_error || (events & EPOLLOUT) != 0)) {
         send_ready(port, fd);
     }
