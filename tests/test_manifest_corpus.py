@@ -52,7 +52,17 @@ RANGES = [
     ((*A, "limits", "refusing"), 0, 1000000),
     ((*A, "limits", "message_bytes"), 256, 16777216),
     ((*A, "limits", "send_queue_bytes"), 4096, 1073741824),
+    ((*A, "limits", "send_queue_pieces"), 16, 1000000),
+    ((*A, "limits", "active_io"), 1, 10000000),
+    ((*A, "limits", "outbound"), 0, 10000000),
+    ((*A, "limits", "timers"), 0, 10000000),
     ((*A, "close_timeout_ms"), 0, 3600000),
+    ((*A, "idle_timeout_ms"), 0, 2147483647),
+    ((*A, "socket", "receive_buffer_bytes"), 2048, 1073741824),
+    ((*A, "socket", "send_buffer_bytes"), 2048, 1073741824),
+    ((*HOST, "work", "threads_max"), 1, 1024),
+    ((*HOST, "work", "queue_max"), 1, 10000000),
+    ((*HOST, "work", "idle_ms"), 1, 3600000),
     ((*A, "accept", "pool", "high"), 1, 10000),
 ]
 
@@ -63,6 +73,8 @@ CHOICES = [
     ((*HOST, "log", "format"), ["text", "json"]),
     ((*A, "accept", "when"), ["connect", "data"]),
     ((*A, "accept", "at_limit"), ["backlog", "refuse"]),
+    ((*A, "limits", "send_queue_full"), ["pause", "close"]),
+    ((*A, "socket", "linger"), ["finish", "reset"]),
     ((*A, "receive"), ["zero-byte", "buffered"]),
 ]
 
@@ -70,7 +82,8 @@ BOOLS = [(*A, "v6_only"), (*A, "accept", "reuse_sockets"), (*A, "no_delay")]
 
 OBJECTS = [
     HOST, (*HOST, "limits"), (*HOST, "buffers"), (*HOST, "log"),
-    A, (*A, "accept"), (*A, "accept", "pool"), (*A, "limits"), (*A, "config"), ("listeners",),
+    A, (*A, "accept"), (*A, "accept", "pool"), (*A, "limits"), (*A, "config"), (*A, "socket"),
+    (*HOST, "work"), ("listeners",),
 ]
 
 GOOD_ADDRESSES = [
@@ -219,6 +232,18 @@ def bad_value_cases():
              f"{pointer(RATE)}/burst: {rule}, found 0")
     yield of("rate-typo", changed(RATE, {"per_second": 1, "bursts": 1}),
              f'{pointer(RATE)}/bursts: unknown key (did you mean "burst"?)')
+    yield of("proxy-without-from", changed((*A, "proxy_protocol"), {}),
+             f'{pointer(A)}/proxy_protocol: the key "from" is missing')
+    yield of("proxy-from-nobody", changed((*A, "proxy_protocol"), {"from": []}),
+             f"{pointer(A)}/proxy_protocol/from: expected 1 to 1024 networks, found 0")
+    yield of("proxy-timeout-0", changed((*A, "proxy_protocol"), {"from": ["::1"], "timeout_ms": 0}),
+             f"{pointer(A)}/proxy_protocol/timeout_ms: expected a whole number from 100 to ")
+    yield of("keepalive-without-idle", changed((*A, "socket"), {"keepalive": {}}),
+             f'{pointer(A)}/socket/keepalive: the key "idle_s" is missing')
+    yield of("keepalive-idle-0", changed((*A, "socket"), {"keepalive": {"idle_s": 0}}),
+             f"{pointer(A)}/socket/keepalive/idle_s: expected a whole number from 1 to 32767, found 0")
+    yield of("keepalive-in-ms", changed((*A, "socket"), {"keepalive": {"idle_s": 1, "idle_ms": 1}}),
+             f'{pointer(A)}/socket/keepalive/idle_ms: unknown key (did you mean "idle_s"?)')
     yield of("plugin-path", changed((*A, "plugin"), "../echo"), f"{pointer(A)}/plugin: expected a "
              "plugin's id (1 to 63 of a-z, 0-9 and -; no path, no suffix), found something else")
     yield of("plugin-suffix", changed((*A, "plugin"), "echo.so"), f"{pointer(A)}/plugin: ")
@@ -259,6 +284,9 @@ def bad_key_cases():
         ((*A, "limits", "clients_remembered"), "client_remembered"),
         ((*A, "allow"), "alow"),
         ((*A, "deny"), "denny"),
+        ((*A, "idle_timeout_ms"), "idle_timeout"),
+        ((*A, "proxy_protocol"), "proxy_protokol"),
+        ((*A, "limits", "send_queue_full"), "send_queue_ful"),
     ]:
         wrong = (*path[:-1], typo)
         yield of(f"typo-{typo}", changed(wrong, 1),
@@ -371,6 +399,12 @@ def bad_together_cases():
              f"{pool}/low: 9 is above the pool's \"high\", which is 8", schema_is_silent=order)
     yield of("pool-initial-above-high", changed((*A, "accept", "pool"), {"initial": 9, "high": 8}),
              f"{pool}/initial: 9 is above the pool's \"high\", which is 8", schema_is_silent=order)
+    yield of("work-min-above-max", changed((*HOST, "work"), {"threads_min": 17}),
+             "/host/work/threads_min: 17 is above \"threads_max\", which is 16",
+             schema_is_silent=order)
+    yield of("proxy-bits-behind", changed((*A, "proxy_protocol"), {"from": ["10.1.2.3/8"]}),
+             f'{pointer(A)}/proxy_protocol/from/0: "10.1.2.3/8": bits are set behind the prefix',
+             schema_is_silent=order)
     yield of("v6-only-without-ipv6", changed((*A, "v6_only"), True),
              f"{pointer(A)}/v6_only: true, but the listener has no IPv6 address",
              schema_is_silent=order)

@@ -137,7 +137,16 @@ static struct listener_options listener_options(const struct manifest_listener *
         .addresses = listener->addresses,
         .address_count = listener->address_count,
         .v6_only = listener->v6_only,
-        .no_delay = listener->no_delay,
+        .sockets =
+            {
+                .no_delay = listener->no_delay,
+                .reset_on_close = listener->socket.linger == MANIFEST_LINGER_RESET,
+                .keepalive_idle_s = listener->socket.keepalive.idle_s,
+                .keepalive_interval_s = listener->socket.keepalive.interval_s,
+                .keepalive_probes = listener->socket.keepalive.probes,
+                .receive_bytes = listener->socket.receive_buffer_bytes,
+                .send_bytes = listener->socket.send_buffer_bytes,
+            },
         .accept_on_data = listener->accept.when == MANIFEST_ACCEPT_DATA,
         .pool_initial = listener->accept.pool.initial,
         .pool_low = listener->accept.pool.low,

@@ -36,7 +36,8 @@ struct engine_acceptor; /* one listening socket of a listener at work on one por
 #define ENGINE_E_UNREACHABLE INT64_C(-6)  /* no route */
 #define ENGINE_E_NO_RESOURCES INT64_C(-7) /* descriptors, socket buffers, memory: try later */
 #define ENGINE_E_OTHER INT64_C(-8)        /* logged by the engine with the system's code */
-#define ENGINE_ERRORS 9                   /* how many there are, for arrays by their negative */
+#define ENGINE_E_FILE_SHORT INT64_C(-9)   /* a file ended before the bytes that were to be sent */
+#define ENGINE_ERRORS 10                  /* how many there are, for arrays by their negative */
 
 /* "reset by peer", …: for logs. */
 const char *engine_error_text(int64_t result);
@@ -140,6 +141,17 @@ void engine_close(struct engine *engine, struct engine_socket socket, bool reset
  * the system lets it be used again, else closes it. */
 void engine_recycle(struct engine_port *port, struct engine_socket socket);
 
+/* What connected sockets are set to. Zero is the system's default. */
+struct engine_socket_options {
+    bool no_delay;                 /* TCP_NODELAY */
+    bool reset_on_close;           /* SO_LINGER with 0 seconds: closing always resets */
+    uint32_t keepalive_idle_s;     /* SO_KEEPALIVE, TCP_KEEPIDLE; 0: no keep-alive */
+    uint32_t keepalive_interval_s; /* TCP_KEEPINTVL */
+    uint32_t keepalive_probes;     /* TCP_KEEPCNT */
+    uint32_t receive_bytes;        /* SO_RCVBUF */
+    uint32_t send_bytes;           /* SO_SNDBUF */
+};
+
 /* -- listening and accepting ------------------------------------------------------------------- */
 
 struct engine_listen_options {
@@ -147,8 +159,8 @@ struct engine_listen_options {
     unsigned backlog;
     unsigned acceptors; /* how many acceptors there will be: 1, or one a worker */
     bool v6_only;       /* "[::]" without IPv4 clients */
-    bool no_delay;      /* TCP_NODELAY on what is accepted */
     bool reuse_sockets; /* those that engine_recycle() gets are accepted with again */
+    struct engine_socket_options sockets; /* of what is accepted */
 };
 
 /* Binds (SO_EXCLUSIVEADDRUSE on Windows; never shared with another process on Linux either). The
@@ -236,20 +248,52 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
 
 #define ENGINE_PIECES_MAX 16
 
+/* Bytes in memory, or a run of a file. */
 struct engine_piece {
-    const uint8_t *bytes;
-    uint32_t size;
+    const uint8_t *bytes; /* NULL: of the file */
+    uint64_t size;        /* memory: UINT32_MAX at the most */
+    intptr_t file;        /* os_file_handle(), open for reading until the send is done */
+    uint64_t offset;      /* where in the file */
 };
 
-/* Sends pieces in order. Returns the bytes sent when it is done at once (no completion follows), an
- * ENGINE_E_*, or ENGINE_PENDING: then the completion tells the bytes sent, which may be fewer than
- * asked for, or 0: just try again. The array is free after the call, the bytes only after the
- * completion. One send in flight per socket. */
+/* Sends pieces of memory and of files, mixed, in order. Returns the bytes sent when it is done at
+ * once (no completion follows), an ENGINE_E_*, or ENGINE_PENDING: then the completion tells the
+ * bytes sent, which may be fewer than asked for (of a file, as many as are good for the others), or
+ * 0: just try again. The array is free after the call, bytes and files only after the completion.
+ * One send in flight per socket. A file that ends before its piece does: what there is of it may be
+ * sent; the attempt that finds nothing gives ENGINE_E_FILE_SHORT. (TransmitFile, TransmitPackets;
+ * sendfile.) */
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count);
 
 /* Asks a pending send to complete soon. */
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op);
+
+/* -- connecting -------------------------------------------------------------------------------- */
+
+/* One outbound connection to come. */
+struct engine_connect {
+    struct engine_op op; /* completes with the bytes of first_data that are sent, or ENGINE_E_* */
+
+    /* In. */
+    struct berth_address remote;
+    struct engine_socket_options options;
+    /* Sent with the connect where the system can (ConnectEx), else left to the caller, who sends
+     * what the result says is not sent. In memory, free after the completion. Size 0: none. */
+    struct engine_piece first_data;
+
+    /* Out, when the result is >= 0: the receiver owns the socket, which is attached to the port. */
+    struct engine_socket socket;
+    struct berth_address local;
+
+    uint64_t opaque[4];
+};
+
+/* A failure, also of making the socket, comes as the completion. */
+void engine_connect(struct engine_port *port, struct engine_connect *connect);
+
+/* Ends an attempt: completes with ENGINE_E_CANCELLED, unless it was decided before. */
+void engine_connect_cancel(struct engine_port *port, struct engine_connect *connect);
 
 #endif

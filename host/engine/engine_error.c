@@ -17,6 +17,8 @@ const char *engine_error_text(int64_t result) {
         return "unreachable";
     case ENGINE_E_NO_RESOURCES:
         return "out of system resources";
+    case ENGINE_E_FILE_SHORT:
+        return "the file is shorter than expected";
     case ENGINE_E_OTHER:
         return "failed";
     default:

@@ -53,8 +53,8 @@ struct engine_listener {
     SOCKET socket;
     int family; /* AF_INET, AF_INET6 */
     bool dual_stack;
-    bool no_delay;
     bool reuse_sockets;
+    struct engine_socket_options options; /* of what is accepted */
     int backlog;
     struct berth_address address;
     struct winsock_extensions extensions;
@@ -150,6 +150,8 @@ void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset);
 struct berth_address iocp_address(const struct sockaddr *from); /* NULL: none */
 bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int level, int name,
                         DWORD value);
+bool iocp_set_options(const struct winsock_table *winsock, SOCKET socket,
+                      const struct engine_socket_options *options);
 SOCKET iocp_socket_open(const struct winsock_table *winsock, int family);
 
 /* -- engine_iocp_accept.c --------------------------------------------------------------------- */

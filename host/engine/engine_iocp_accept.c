@@ -356,7 +356,7 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
     /* The option's value is the listening socket's handle, whole. */
     if (winsock->setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                             (const char *)&listener->socket, sizeof(listener->socket)) != 0 ||
-        (listener->no_delay && !iocp_socket_option(winsock, socket, IPPROTO_TCP, TCP_NODELAY, 1))) {
+        !iocp_set_options(winsock, socket, &listener->options)) {
         return (unsigned long)winsock->last_error();
     }
     DWORD data_room;
@@ -449,7 +449,7 @@ static bool plain_open(struct engine_acceptor *acceptor, SOCKET socket,
     /* It has inherited the listening socket's event, which is none of its business. */
     if (winsock->event_select(socket, NULL, 0) != 0 ||
         winsock->getsockname(socket, (struct sockaddr *)&local, &size) != 0 ||
-        (listener->no_delay && !iocp_socket_option(winsock, socket, IPPROTO_TCP, TCP_NODELAY, 1))) {
+        !iocp_set_options(winsock, socket, &listener->options)) {
         iocp_socket_close(listener->engine, socket, true);
         return false;
     }

@@ -1,6 +1,7 @@
 /* engine_iocp_listen.c: listening sockets, and addresses as Winsock has them. */
 #include "engine/engine_iocp.h"
 
+#include <mstcpip.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -8,6 +9,9 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "os/os_windows.h"
+
+/* TCP_KEEPCNT, which mingw-w64 10 does not know. */
+enum { KEEPALIVE_COUNT = 16 };
 
 /* -- addresses --------------------------------------------------------------------------------- */
 
@@ -58,6 +62,39 @@ static int address_to_system(const struct berth_address *from, SOCKADDR_STORAGE 
 bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int level, int name,
                         DWORD value) {
     return winsock->setsockopt(socket, level, name, (const char *)&value, sizeof(value)) == 0;
+}
+
+static bool set_keepalive(const struct winsock_table *winsock, SOCKET socket,
+                          const struct engine_socket_options *options) {
+    /* All Windows versions take these by SIO_KEEPALIVE_VALS; the number of probes is fixed at 10
+     * there, and TCP_KEEPCNT, which sets it, came with Windows 10 1703: a refusal is no failure. */
+    struct tcp_keepalive values = {1, options->keepalive_idle_s * 1000,
+                                   options->keepalive_interval_s * 1000};
+    DWORD returned = 0;
+    if (winsock->ioctl(socket, SIO_KEEPALIVE_VALS, &values, sizeof(values), NULL, 0, &returned,
+                       NULL, NULL) != 0) {
+        return false;
+    }
+    if (options->keepalive_probes > 0) {
+        iocp_socket_option(winsock, socket, IPPROTO_TCP, KEEPALIVE_COUNT,
+                           options->keepalive_probes);
+    }
+    return true;
+}
+
+bool iocp_set_options(const struct winsock_table *winsock, SOCKET socket,
+                      const struct engine_socket_options *options) {
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    return (!options->no_delay ||
+            iocp_socket_option(winsock, socket, IPPROTO_TCP, TCP_NODELAY, 1)) &&
+           (options->keepalive_idle_s == 0 || set_keepalive(winsock, socket, options)) &&
+           (options->receive_bytes == 0 ||
+            iocp_socket_option(winsock, socket, SOL_SOCKET, SO_RCVBUF, options->receive_bytes)) &&
+           (options->send_bytes == 0 ||
+            iocp_socket_option(winsock, socket, SOL_SOCKET, SO_SNDBUF, options->send_bytes)) &&
+           (!options->reset_on_close ||
+            winsock->setsockopt(socket, SOL_SOCKET, SO_LINGER, (const char *)&reset,
+                                sizeof(reset)) == 0);
 }
 
 SOCKET iocp_socket_open(const struct winsock_table *winsock, int family) {
@@ -115,7 +152,7 @@ struct engine_listener *engine_listener_open(struct engine *engine,
     listener->engine = engine;
     listener->family = options->address.family == BERTH_FAMILY_IPV6 ? AF_INET6 : AF_INET;
     listener->dual_stack = listener->family == AF_INET6 && !options->v6_only;
-    listener->no_delay = options->no_delay;
+    listener->options = options->sockets;
     listener->backlog = (int)options->backlog;
     listener->reuse_sockets = options->reuse_sockets;
     listener->socket = iocp_socket_open(engine->winsock, listener->family);

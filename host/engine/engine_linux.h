@@ -147,6 +147,9 @@ union system_address {
     struct sockaddr_in6 v6;
 };
 
+/* False: the code is in errno. */
+bool linux_set_options(int fd, const struct engine_socket_options *options);
+
 struct berth_address linux_address(const union system_address *from);
 struct berth_address linux_local_address(int fd);
 

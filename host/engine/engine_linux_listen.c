@@ -1,5 +1,6 @@
 /* engine_linux_listen.c: listening sockets, one an acceptor, that no other process shares. */
 #include <errno.h>
+#include <limits.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -82,6 +83,25 @@ static bool switch_on(int fd, int level, int name) {
     return setsockopt(fd, level, name, &one, sizeof(one)) == 0;
 }
 
+static bool set_number(int fd, int level, int name, uint32_t value) {
+    int number = value <= INT_MAX ? (int)value : INT_MAX;
+    return value == 0 || setsockopt(fd, level, name, &number, sizeof(number)) == 0;
+}
+
+bool linux_set_options(int fd, const struct engine_socket_options *options) {
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    bool alive = options->keepalive_idle_s > 0;
+    return (!options->no_delay || switch_on(fd, IPPROTO_TCP, TCP_NODELAY)) &&
+           (!alive || (switch_on(fd, SOL_SOCKET, SO_KEEPALIVE) &&
+                       set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, options->keepalive_idle_s) &&
+                       set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, options->keepalive_interval_s) &&
+                       set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, options->keepalive_probes))) &&
+           set_number(fd, SOL_SOCKET, SO_RCVBUF, options->receive_bytes) &&
+           set_number(fd, SOL_SOCKET, SO_SNDBUF, options->send_bytes) &&
+           (!options->reset_on_close ||
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
+}
+
 /* A socket that is ready to be bound, or -1. What it sets is inherited by what it accepts. */
 static int open_socket(const struct engine_listen_options *options) {
     bool v6 = options->address.family == BERTH_FAMILY_IPV6;
@@ -92,8 +112,7 @@ static int open_socket(const struct engine_listen_options *options) {
     }
     /* SO_REUSEADDR lets a restarted host bind although connections of the last one are still in
      * TIME_WAIT; on Linux it does not let two sockets listen. */
-    if (!switch_on(fd, SOL_SOCKET, SO_REUSEADDR) ||
-        (options->no_delay && !switch_on(fd, IPPROTO_TCP, TCP_NODELAY)) ||
+    if (!switch_on(fd, SOL_SOCKET, SO_REUSEADDR) || !linux_set_options(fd, &options->sockets) ||
         (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) != 0)) {
         int code = errno;
         close(fd);

@@ -10,6 +10,7 @@
 
 enum {
     WORKERS_MAX = 64,
+    WORK_THREADS_MAX = 1024,
     ADDRESSES_MAX = 16,
     PREFIXES_MAX = 1024,
     NAME_MAX_BYTES = 63,
@@ -29,6 +30,8 @@ static const char *const log_levels[] = {"error", "warn", "info", "debug"};
 static const char *const log_formats[] = {"text", "json"};
 static const char *const accept_whens[] = {"connect", "data"};
 static const char *const at_limits[] = {"backlog", "refuse"};
+static const char *const lingers[] = {"finish", "reset"};
+static const char *const queue_fulls[] = {"pause", "close"};
 static const char *const receives[] = {"zero-byte", "buffered"};
 
 /* -- names ---------------------------------------------------------------------------------------
@@ -114,6 +117,13 @@ static const struct field host_buffers[] = {
     {.key = "retained_max", .min = 0, .max = 1000000, IN_MANIFEST(host.buffers.retained_max)},
 };
 
+static const struct field host_work[] = {
+    {.key = "threads_min", .min = 0, .max = WORK_THREADS_MAX, IN_MANIFEST(host.work.threads_min)},
+    {.key = "threads_max", .min = 1, .max = WORK_THREADS_MAX, IN_MANIFEST(host.work.threads_max)},
+    {.key = "queue_max", .min = 1, .max = 10000000, IN_MANIFEST(host.work.queue_max)},
+    {.key = "idle_ms", .min = 1, .max = 3600000, IN_MANIFEST(host.work.idle_ms)},
+};
+
 static const struct field host_log[] = {
     {.key = "level", .kind = FIELD_CHOICE, CHOICES(log_levels), IN_MANIFEST(host.log.level)},
     {.key = "format", .kind = FIELD_CHOICE, CHOICES(log_formats), IN_MANIFEST(host.log.format)},
@@ -127,6 +137,7 @@ static const struct field host[] = {
     {.key = "drain_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.drain_timeout_ms)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
     {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
+    {.key = "work", .kind = FIELD_OBJECT, FIELDS(host_work)},
     {.key = "log", .kind = FIELD_OBJECT, FIELDS(host_log)},
 };
 
@@ -141,6 +152,10 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.limits.connections = 50000;
     manifest->host.limits.posts = 65536;
     manifest->host.limits.descriptors_reserved = 32;
+    manifest->host.work.threads_min = 0;
+    manifest->host.work.threads_max = 16;
+    manifest->host.work.queue_max = 1024;
+    manifest->host.work.idle_ms = 10000;
     manifest->host.buffers.bytes = 16384;
     manifest->host.buffers.retained_max = 1024;
     manifest->host.log.level = LOG_LEVEL_INFO;
@@ -330,6 +345,48 @@ static const struct field listener_limits[] = {
      .min = 4096,
      .max = 1073741824,
      IN_LISTENER(limits.send_queue_bytes)},
+    {.key = "send_queue_pieces", .min = 16, .max = 1000000, IN_LISTENER(limits.send_queue_pieces)},
+    {.key = "send_queue_full",
+     .kind = FIELD_CHOICE,
+     CHOICES(queue_fulls),
+     IN_LISTENER(limits.send_queue_full)},
+    {.key = "active_io", .min = 1, .max = 10000000, IN_LISTENER(limits.active_io)},
+    {.key = "outbound", .min = 0, .max = 10000000, IN_LISTENER(limits.outbound)},
+    {.key = "timers", .min = 0, .max = 10000000, IN_LISTENER(limits.timers)},
+};
+
+static void read_proxies(struct checker *checker, struct checked value, void *target) {
+    struct manifest_listener *listener = target;
+    read_prefixes(checker, value, &listener->proxy_protocol.from,
+                  &listener->proxy_protocol.from_count);
+}
+
+static const struct field proxy_protocol[] = {
+    {.key = "from", .kind = FIELD_OTHER, .required = true, .read = read_proxies},
+    {.key = "timeout_ms", .min = 100, .max = 3600000, IN_LISTENER(proxy_protocol.timeout_ms)},
+};
+
+static const struct field keepalive[] = {
+    {.key = "idle_s",
+     .required = true,
+     .min = 1,
+     .max = 32767,
+     IN_LISTENER(socket.keepalive.idle_s)},
+    {.key = "interval_s", .min = 1, .max = 32767, IN_LISTENER(socket.keepalive.interval_s)},
+    {.key = "probes", .min = 1, .max = 127, IN_LISTENER(socket.keepalive.probes)},
+};
+
+static const struct field socket_options[] = {
+    {.key = "receive_buffer_bytes",
+     .min = 2048,
+     .max = 1073741824,
+     IN_LISTENER(socket.receive_buffer_bytes)},
+    {.key = "send_buffer_bytes",
+     .min = 2048,
+     .max = 1073741824,
+     IN_LISTENER(socket.send_buffer_bytes)},
+    {.key = "linger", .kind = FIELD_CHOICE, CHOICES(lingers), IN_LISTENER(socket.linger)},
+    {.key = "keepalive", .kind = FIELD_OBJECT, FIELDS(keepalive)},
 };
 
 static const struct field listener[] = {
@@ -341,7 +398,10 @@ static const struct field listener[] = {
     {.key = "allow", .kind = FIELD_OTHER, .read = read_allow},
     {.key = "deny", .kind = FIELD_OTHER, .read = read_deny},
     {.key = "close_timeout_ms", .min = 0, .max = 3600000, IN_LISTENER(close_timeout_ms)},
+    {.key = "idle_timeout_ms", .min = 0, .max = 2147483647, IN_LISTENER(idle_timeout_ms)},
     {.key = "no_delay", .kind = FIELD_BOOL, IN_LISTENER(no_delay)},
+    {.key = "socket", .kind = FIELD_OBJECT, FIELDS(socket_options)},
+    {.key = "proxy_protocol", .kind = FIELD_OBJECT, FIELDS(proxy_protocol)},
     {.key = "receive", .kind = FIELD_CHOICE, CHOICES(receives), IN_LISTENER(receive)},
     {.key = "config", .kind = FIELD_OTHER, .read = read_config},
 };
@@ -378,7 +438,12 @@ static void read_listener(struct checker *checker, struct checked value,
                    .clients_remembered = 65536,
                    .refusing = 256,
                    .message_bytes = 65536,
-                   .send_queue_bytes = 1048576},
+                   .outbound = 10000,
+                   .timers = 64,
+                   .send_queue_bytes = 1048576,
+                   .send_queue_pieces = 4096},
+        .proxy_protocol = {.timeout_ms = 5000},
+        .socket = {.keepalive = {.interval_s = 10, .probes = 6}},
         .close_timeout_ms = 5000,
         .no_delay = true,
         .receive = MANIFEST_RECEIVE_ZERO_BYTE,
@@ -428,6 +493,7 @@ void fields_free_listener(struct manifest_listener *one) {
     alloc_free(one->config_json);
     alloc_free(one->allow);
     alloc_free(one->deny);
+    alloc_free(one->proxy_protocol.from);
 }
 
 /* -- the document ---------------------------------------------------------------------------------
@@ -455,87 +521,3 @@ const struct field fields_document[] = {
     {.key = "listeners", .kind = FIELD_OTHER, .required = true, .read = read_listeners},
 };
 const size_t fields_document_count = ARRAY_COUNT(fields_document);
-
-/* -- what no single value shows
- * -------------------------------------------------------------------- */
-
-static void check_pool(struct checker *checker, const struct manifest_listener *one) {
-    char pointer[CHECK_POINTER_MAX];
-    static const char *const names[] = {"initial", "low"};
-    const uint32_t values[] = {one->accept.pool.initial, one->accept.pool.low};
-    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
-        if (values[i] > one->accept.pool.high) {
-            snprintf(pointer, sizeof(pointer), "/listeners/%s/accept/pool/%s", one->name, names[i]);
-            check_error(checker, pointer, "%u is above the pool's \"high\", which is %u",
-                        (unsigned)values[i], (unsigned)one->accept.pool.high);
-        }
-    }
-}
-
-static void check_v6_only(struct checker *checker, const struct manifest_listener *one) {
-    char pointer[CHECK_POINTER_MAX];
-    if (!one->v6_only || one->address_count == 0) {
-        return;
-    }
-    for (size_t i = 0; i < one->address_count; i++) {
-        if (one->addresses[i].family == BERTH_FAMILY_IPV6) {
-            return;
-        }
-    }
-    snprintf(pointer, sizeof(pointer), "/listeners/%s/v6_only", one->name);
-    check_error(checker, pointer, "true, but the listener has no IPv6 address");
-}
-
-/* Whether the two cannot be bound at the same time. */
-static bool clash(const struct berth_address *left, bool left_v6_only,
-                  const struct berth_address *right, bool right_v6_only) {
-    if (left->port != right->port || left->port == 0) {
-        return false;
-    }
-    if (left->family == right->family) {
-        return address_equal(left, right) || address_is_any(left) || address_is_any(right);
-    }
-    const struct berth_address *six = left->family == BERTH_FAMILY_IPV6 ? left : right;
-    bool v6_only = six == left ? left_v6_only : right_v6_only;
-    return address_is_any(six) && !v6_only; /* dual-stack takes the IPv4 port too */
-}
-
-static void report_clash(struct checker *checker, const struct manifest_listener *one, size_t index,
-                         const struct manifest_listener *other, const struct berth_address *taken) {
-    char pointer[CHECK_POINTER_MAX];
-    char text[BERTH_ADDRESS_TEXT_MAX];
-    address_format(taken, text, sizeof(text));
-    snprintf(pointer, sizeof(pointer), "/listeners/%s/address/%zu", one->name, index);
-    check_error(checker, pointer, "the same address and port are taken by listener \"%s\" (%s)",
-                other->name, text);
-}
-
-static void check_clashes(struct checker *checker, size_t listener_index) {
-    const struct manifest *manifest = checker->manifest;
-    const struct manifest_listener *one = &manifest->listeners[listener_index];
-    for (size_t a = 0; a < one->address_count; a++) {
-        for (size_t l = 0; l <= listener_index; l++) {
-            const struct manifest_listener *other = &manifest->listeners[l];
-            size_t end = l == listener_index ? a : other->address_count;
-            for (size_t b = 0; b < end; b++) {
-                if (clash(&one->addresses[a], one->v6_only, &other->addresses[b], other->v6_only)) {
-                    report_clash(checker, one, a, other, &other->addresses[b]);
-                    l = listener_index; /* one line an address is enough */
-                    break;
-                }
-            }
-        }
-    }
-}
-
-void fields_check_together(struct checker *checker) {
-    for (size_t i = 0; i < checker->manifest->listener_count; i++) {
-        const struct manifest_listener *one = &checker->manifest->listeners[i];
-        if (!one->name) {
-            return; /* no memory; said elsewhere */
-        }
-        check_pool(checker, one);
-        check_v6_only(checker, one);
-        check_clashes(checker, i);
-    }
-}

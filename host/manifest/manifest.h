@@ -22,6 +22,8 @@
 enum manifest_engine { MANIFEST_ENGINE_AUTO, MANIFEST_ENGINE_URING, MANIFEST_ENGINE_EPOLL };
 enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
 enum manifest_at_limit { MANIFEST_LIMIT_BACKLOG, MANIFEST_LIMIT_REFUSE };
+enum manifest_linger { MANIFEST_LINGER_FINISH, MANIFEST_LINGER_RESET };
+enum manifest_queue_full { MANIFEST_QUEUE_PAUSE, MANIFEST_QUEUE_CLOSE };
 enum manifest_receive { MANIFEST_RECEIVE_ZERO_BYTE, MANIFEST_RECEIVE_BUFFERED };
 
 /* "/listeners/<name>" */
@@ -54,8 +56,29 @@ struct manifest_listener {
         uint32_t clients_remembered; /* for the rate, when they have no connections */
         uint32_t refusing;           /* told "busy" at a time */
         uint32_t message_bytes;      /* unconsumed bytes a plugin may leave */
-        uint32_t send_queue_bytes;   /* reading pauses at it; four times it closes */
+        uint32_t active_io;          /* connections that receive or send at a time; 0: no limit */
+        uint32_t outbound;           /* connections made for the plugin at a time */
+        uint32_t timers;             /* of one connection, or of the listener, at a time */
+        uint32_t send_queue_bytes;   /* full at it */
+        uint32_t send_queue_pieces;  /* full at so many slices and runs of files, too */
+        enum manifest_queue_full send_queue_full;
     } limits;
+    struct {
+        struct address_prefix *from; /* who sends the header; none: nobody */
+        size_t from_count;
+        uint32_t timeout_ms;
+    } proxy_protocol;
+    struct {
+        uint32_t receive_buffer_bytes; /* 0: the system's default */
+        uint32_t send_buffer_bytes;
+        enum manifest_linger linger;
+        struct {
+            uint32_t idle_s; /* 0: no keep-alive */
+            uint32_t interval_s;
+            uint32_t probes;
+        } keepalive;
+    } socket;
+    uint32_t idle_timeout_ms;     /* 0: none */
     struct address_prefix *allow; /* none: everybody */
     size_t allow_count;
     struct address_prefix *deny; /* counts more than `allow` */
@@ -80,6 +103,12 @@ struct manifest {
             uint32_t posts; /* messages waiting for one worker */
             uint32_t descriptors_reserved;
         } limits;
+        struct {
+            uint32_t threads_min;
+            uint32_t threads_max;
+            uint32_t queue_max;
+            uint32_t idle_ms; /* a thread above the minimum ends after so long without work */
+        } work;
         struct {
             uint32_t bytes;        /* of one buffer */
             uint32_t retained_max; /* free buffers kept by each worker */

@@ -36,8 +36,8 @@ static bool bind_addresses(struct listener *listener, struct error *error) {
             .backlog = options->backlog,
             .acceptors = server_acceptor_count(listener->server),
             .v6_only = options->v6_only,
-            .no_delay = options->no_delay,
             .reuse_sockets = options->reuse_sockets,
+            .sockets = options->sockets,
         };
         listener->addresses[i].socket =
             engine_listener_open(listener->server->engine, &listen, error);

@@ -42,7 +42,6 @@ struct listener_options {
     const struct berth_address *addresses;
     size_t address_count;
     bool v6_only;
-    bool no_delay;
     bool accept_on_data;
     uint32_t pool_initial;
     uint32_t pool_low;
@@ -53,6 +52,7 @@ struct listener_options {
     bool refuse_at_limit;  /* tell clients at a limit, instead of leaving them in the backlog */
     uint32_t refusing_max; /* at a time */
     bool reuse_sockets;
+    struct engine_socket_options sockets;
     struct access_list access;
     uint32_t connections_max;
     struct client_limits per_client;

@@ -124,7 +124,8 @@ unsigned send_queue_gather(const struct send_queue *queue, struct engine_piece *
     unsigned count = 0;
     for (const struct send_node *node = queue->first; node && count < ENGINE_PIECES_MAX;
          node = node->next) {
-        pieces[count++] = (struct engine_piece){node->slice.bytes, node->slice.size};
+        pieces[count++] =
+            (struct engine_piece){.bytes = node->slice.bytes, .size = node->slice.size};
     }
     return count;
 }

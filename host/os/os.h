@@ -97,6 +97,18 @@ bool os_file_copy(const char *from, const char *to, struct error *error); /* `to
 bool os_file_exists(const char *path);                                    /* a regular file */
 bool os_file_remove(const char *path);
 
+/* A regular file, open for reading at any place of it; others may go on writing and removing it. */
+struct os_file {
+    intptr_t handle; /* the system's: a descriptor, a HANDLE */
+};
+struct os_file_status {
+    uint64_t size;
+    int64_t modified_unix_ms;
+};
+bool os_file_open(struct os_file *file, const char *path, struct error *error);
+bool os_file_status(const struct os_file *file, struct os_file_status *status, struct error *error);
+void os_file_close(struct os_file *file);
+
 /* Calls visit for every entry but "." and "..", in the order of the names' bytes; stops when visit
  * returns false. False only when the folder cannot be read. */
 bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *name),

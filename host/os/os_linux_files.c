@@ -149,6 +149,29 @@ bool os_file_copy(const char *from, const char *to, struct error *error) {
     return copied;
 }
 
+bool os_file_open(struct os_file *file, const char *path, struct error *error) {
+    struct stat status;
+    file->handle = open_regular(path, &status, error);
+    return file->handle >= 0;
+}
+
+bool os_file_status(const struct os_file *file, struct os_file_status *status,
+                    struct error *error) {
+    struct stat now;
+    if (fstat((int)file->handle, &now) != 0) {
+        return error_set(error, "%s", strerror(errno));
+    }
+    status->size = (uint64_t)now.st_size;
+    status->modified_unix_ms =
+        (int64_t)now.st_mtim.tv_sec * 1000 + (int64_t)now.st_mtim.tv_nsec / 1000000;
+    return true;
+}
+
+void os_file_close(struct os_file *file) {
+    close((int)file->handle);
+    file->handle = -1;
+}
+
 bool os_file_exists(const char *path) {
     struct stat status;
     return stat(path, &status) == 0 && S_ISREG(status.st_mode);

@@ -110,9 +110,8 @@ static bool is_folder(const wchar_t *wide) {
     return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY);
 }
 
-/* The file open for reading and its size checked, or INVALID_HANDLE_VALUE. */
-static HANDLE file_open_checked(const char *path, size_t max_bytes, size_t *size,
-                                struct error *error) {
+/* The regular file open for reading, and its size; or INVALID_HANDLE_VALUE. */
+static HANDLE file_open_regular(const char *path, uint64_t *size, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
     if (!windows_path(path, wide, ARRAY_COUNT(wide), error)) {
         return INVALID_HANDLE_VALUE;
@@ -135,24 +134,53 @@ static HANDLE file_open_checked(const char *path, size_t max_bytes, size_t *size
         error_set(error, "is not a regular file");
     } else if (!GetFileSizeEx(file, &length)) {
         windows_error_set(error, GetLastError());
-    } else if ((uint64_t)length.QuadPart > max_bytes) {
-        error_set(error, "has %lld bytes; at most %llu are read", (long long)length.QuadPart,
-                  (unsigned long long)max_bytes);
     } else {
-        *size = (size_t)length.QuadPart;
+        *size = (uint64_t)length.QuadPart;
         return file;
     }
     CloseHandle(file);
     return INVALID_HANDLE_VALUE;
 }
 
+bool os_file_open(struct os_file *file, const char *path, struct error *error) {
+    uint64_t size;
+    HANDLE handle = file_open_regular(path, &size, error);
+    file->handle = (intptr_t)handle;
+    return handle != INVALID_HANDLE_VALUE;
+}
+
+bool os_file_status(const struct os_file *file, struct os_file_status *status,
+                    struct error *error) {
+    BY_HANDLE_FILE_INFORMATION information;
+    if (!GetFileInformationByHandle((HANDLE)file->handle, &information)) {
+        return windows_error_set(error, GetLastError());
+    }
+    /* A FILETIME counts steps of 100 ns since 1601. */
+    uint64_t modified = (uint64_t)information.ftLastWriteTime.dwHighDateTime << 32 |
+                        information.ftLastWriteTime.dwLowDateTime;
+    status->size = (uint64_t)information.nFileSizeHigh << 32 | information.nFileSizeLow;
+    status->modified_unix_ms = (int64_t)(modified / 10000) - INT64_C(11644473600000);
+    return true;
+}
+
+void os_file_close(struct os_file *file) {
+    CloseHandle((HANDLE)file->handle);
+    file->handle = -1;
+}
+
 bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
                   struct error *error) {
-    size_t expected = 0;
-    HANDLE file = file_open_checked(path, max_bytes, &expected, error);
+    uint64_t length = 0;
+    HANDLE file = file_open_regular(path, &length, error);
     if (file == INVALID_HANDLE_VALUE) {
         return false;
     }
+    if (length > max_bytes) {
+        CloseHandle(file);
+        return error_set(error, "has %llu bytes; at most %llu are read", (unsigned long long)length,
+                         (unsigned long long)max_bytes);
+    }
+    size_t expected = (size_t)length;
     char *bytes = expected < SIZE_MAX ? alloc_zeroed(expected + 1) : NULL;
     if (!bytes) {
         CloseHandle(file);

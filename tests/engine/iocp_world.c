@@ -44,7 +44,7 @@ static void world_open(struct world *world) {
     struct engine_listen_options options = {.address = loopback,
                                             .backlog = 50,
                                             .acceptors = 1,
-                                            .no_delay = true,
+                                            .sockets = {.no_delay = true},
                                             .reuse_sockets = true};
     world->listener = engine_listener_open(world->engine, &options, &error);
     assert_non_null(world->listener);

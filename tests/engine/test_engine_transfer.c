@@ -407,7 +407,8 @@ static void test_send_gathers_any_number_of_pieces(void **state) {
         struct engine_piece pieces[ENGINE_PIECES_MAX];
         uint32_t at = 0;
         for (unsigned i = 0; i < count; i++) {
-            pieces[i] = (struct engine_piece){bytes + at, i % 2 ? 1 : GATHER_BYTES - i};
+            pieces[i] =
+                (struct engine_piece){.bytes = bytes + at, .size = i % 2 ? 1 : GATHER_BYTES - i};
             at += pieces[i].size;
         }
         send_all(link, pieces, count);
@@ -430,7 +431,7 @@ static void test_send_to_a_slow_reader_arrives_whole(void **state) {
     size_t done = 0;
     while (done < STREAM_BYTES) {
         size_t size = STREAM_BYTES - done < PIECE ? STREAM_BYTES - done : PIECE;
-        struct engine_piece piece = {bytes + done, (uint32_t)size};
+        struct engine_piece piece = {.bytes = bytes + done, .size = (uint32_t)size};
         link->sends = 0;
         int64_t sent = engine_send(world->port, link->socket, &link->send, &piece, 1);
         if (sent == ENGINE_PENDING) {
@@ -458,7 +459,7 @@ static void test_send_to_a_slow_reader_arrives_whole(void **state) {
 /* Sends until the engine has no room left. The bytes outlive the link. */
 static void send_until_pending(struct link *link) {
     static uint8_t bytes[1 << 20];
-    struct engine_piece piece = {bytes, sizeof(bytes)};
+    struct engine_piece piece = {.bytes = bytes, .size = sizeof(bytes)};
     for (size_t total = 0; total < FLOOD_MAX;) {
         link->sends = 0;
         int64_t sent = engine_send(link->world->port, link->socket, &link->send, &piece, 1);
@@ -494,7 +495,7 @@ static void test_send_that_is_cancelled_completes(void **state) {
 
 /* The next sends must fail with the reset, at once or by their completion. */
 static void expect_send_fails(struct link *link) {
-    struct engine_piece piece = {(const uint8_t *)"x", 1};
+    struct engine_piece piece = {.bytes = (const uint8_t *)"x", .size = 1};
     uint64_t start_ms = os_now_ms();
     int64_t sent = 0;
     while (sent >= 0) {
@@ -555,7 +556,7 @@ static void test_send_and_receive_at_once_do_not_mix(void **state) {
 static void test_shutdown_sends_a_fin_after_the_data_and_still_receives(void **state) {
     struct world *world = *state;
     struct link *link = link_open(world);
-    struct engine_piece piece = {(const uint8_t *)"bye", 3};
+    struct engine_piece piece = {.bytes = (const uint8_t *)"bye", .size = 3};
     char byte;
     send_all(link, &piece, 1);
     assert_int_equal(engine_shutdown_send(world->port, link->socket), 0);

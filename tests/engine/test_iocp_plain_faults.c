@@ -16,7 +16,7 @@ static void expect_serving(struct world *world) {
     receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
     client_send(connection->client, "hello");
     expect_received(connection, "hello");
-    struct engine_piece piece = {(const uint8_t *)"world", 5};
+    struct engine_piece piece = {.bytes = (const uint8_t *)"world", .size = 5};
     int64_t sent = engine_send(world->port, connection->socket, &connection->send, &piece, 1);
     assert_true(sent == 5 || sent == ENGINE_PENDING);
     client_expect(connection->client, "world");

@@ -34,7 +34,7 @@ static void expect_used_again(struct world *world, struct engine_socket socket) 
     assert_true(accepted.accept.socket.handle == socket.handle);
     assert_ptr_equal(accepted.accept.home, world->port);
     struct engine_op send = {0};
-    struct engine_piece piece = {(const uint8_t *)"world", 5};
+    struct engine_piece piece = {.bytes = (const uint8_t *)"world", .size = 5};
     send.complete = accepted.accept.op.complete;
     if (world->engine->skip_success) {
         assert_int_equal(engine_send(world->port, accepted.accept.socket, &send, &piece, 1), 5);

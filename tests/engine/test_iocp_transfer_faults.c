@@ -207,8 +207,8 @@ static void test_receives_without_buffers_are_served_in_order(void **state) {
 /* -- sending ---------------------------------------------------------------------------------- */
 
 static int64_t send_hello(struct connection *connection) {
-    static const struct engine_piece pieces[] = {{(const uint8_t *)"hel", 3},
-                                                 {(const uint8_t *)"lo", 2}};
+    static const struct engine_piece pieces[] = {{.bytes = (const uint8_t *)"hel", .size = 3},
+                                                 {.bytes = (const uint8_t *)"lo", .size = 2}};
     connection->sent = false;
     return engine_send(connection->world->port, connection->socket, &connection->send, pieces,
                        ARRAY_COUNT(pieces));

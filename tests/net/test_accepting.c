@@ -87,7 +87,7 @@ static int set_up(void **state) {
         .host = &host,
         .addresses = &address,
         .address_count = 1,
-        .no_delay = true,
+        .sockets = {.no_delay = true},
         .pool_initial = HIGH,
         .pool_low = HIGH / 2,
         .pool_high = HIGH,

@@ -1,0 +1,97 @@
+/* together.c: what is wrong with a manifest that no single value of it shows. */
+#include <stdio.h>
+
+#include "base/address.h"
+#include "manifest/check.h"
+#include "manifest/fields.h"
+
+static void check_pool(struct checker *checker, const struct manifest_listener *one) {
+    char pointer[CHECK_POINTER_MAX];
+    static const char *const names[] = {"initial", "low"};
+    const uint32_t values[] = {one->accept.pool.initial, one->accept.pool.low};
+    for (size_t i = 0; i < ARRAY_COUNT(values); i++) {
+        if (values[i] > one->accept.pool.high) {
+            snprintf(pointer, sizeof(pointer), "/listeners/%s/accept/pool/%s", one->name, names[i]);
+            check_error(checker, pointer, "%u is above the pool's \"high\", which is %u",
+                        (unsigned)values[i], (unsigned)one->accept.pool.high);
+        }
+    }
+}
+
+static void check_v6_only(struct checker *checker, const struct manifest_listener *one) {
+    char pointer[CHECK_POINTER_MAX];
+    if (!one->v6_only || one->address_count == 0) {
+        return;
+    }
+    for (size_t i = 0; i < one->address_count; i++) {
+        if (one->addresses[i].family == BERTH_FAMILY_IPV6) {
+            return;
+        }
+    }
+    snprintf(pointer, sizeof(pointer), "/listeners/%s/v6_only", one->name);
+    check_error(checker, pointer, "true, but the listener has no IPv6 address");
+}
+
+/* Whether the two cannot be bound at the same time. */
+static bool clash(const struct berth_address *left, bool left_v6_only,
+                  const struct berth_address *right, bool right_v6_only) {
+    if (left->port != right->port || left->port == 0) {
+        return false;
+    }
+    if (left->family == right->family) {
+        return address_equal(left, right) || address_is_any(left) || address_is_any(right);
+    }
+    const struct berth_address *six = left->family == BERTH_FAMILY_IPV6 ? left : right;
+    bool v6_only = six == left ? left_v6_only : right_v6_only;
+    return address_is_any(six) && !v6_only; /* dual-stack takes the IPv4 port too */
+}
+
+static void report_clash(struct checker *checker, const struct manifest_listener *one, size_t index,
+                         const struct manifest_listener *other, const struct berth_address *taken) {
+    char pointer[CHECK_POINTER_MAX];
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    address_format(taken, text, sizeof(text));
+    snprintf(pointer, sizeof(pointer), "/listeners/%s/address/%zu", one->name, index);
+    check_error(checker, pointer, "the same address and port are taken by listener \"%s\" (%s)",
+                other->name, text);
+}
+
+static void check_clashes(struct checker *checker, size_t listener_index) {
+    const struct manifest *manifest = checker->manifest;
+    const struct manifest_listener *one = &manifest->listeners[listener_index];
+    for (size_t a = 0; a < one->address_count; a++) {
+        for (size_t l = 0; l <= listener_index; l++) {
+            const struct manifest_listener *other = &manifest->listeners[l];
+            size_t end = l == listener_index ? a : other->address_count;
+            for (size_t b = 0; b < end; b++) {
+                if (clash(&one->addresses[a], one->v6_only, &other->addresses[b], other->v6_only)) {
+                    report_clash(checker, one, a, other, &other->addresses[b]);
+                    l = listener_index; /* one line an address is enough */
+                    break;
+                }
+            }
+        }
+    }
+}
+
+static void check_work(struct checker *checker) {
+    const struct manifest *manifest = checker->manifest;
+    if (manifest->host.work.threads_min > manifest->host.work.threads_max) {
+        check_error(checker, "/host/work/threads_min", "%u is above \"threads_max\", which is %u",
+                    (unsigned)manifest->host.work.threads_min,
+                    (unsigned)manifest->host.work.threads_max);
+    }
+}
+
+void fields_check_together(struct checker *checker) {
+    check_work(checker);
+    for (size_t i = 0; i < checker->manifest->listener_count; i++) {
+        const struct manifest_listener *one = &checker->manifest->listeners[i];
+        if (!one->name) {
+            return; /* no memory; said elsewhere */
+        }
+        check_pool(checker, one);
+        check_v6_only(checker, one);
+        check_clashes(checker, i);
+    }
+}
