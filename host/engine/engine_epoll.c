@@ -16,6 +16,7 @@
  * Listening sockets are watched edge-triggered: clients may queue for long while a limit leaves no
  * room, and accepting remembers that they do. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -344,13 +345,56 @@ static void send_disarm(struct engine_port *common, struct engine_op *op) {
     linux_defer(common, op, ENGINE_E_CANCELLED);
 }
 
-/* Whatever the event was, also an error of the socket, the next send tells. */
+static struct engine_connect *connect_of(struct engine_op *op) {
+    return CONTAINER_OF(op, struct engine_connect, op);
+}
+
+static void connect_end(struct engine_port *port, struct engine_connect *connect, int code) {
+    fcntl((int)connect->socket.handle, F_SETFL, 0); /* for what the engines share */
+    linux_connected(port, connect, code);
+}
+
+/* The descriptor can be written, or has an error: whichever it was, the socket tells. */
 static void send_ready(struct epoll_port *port, int fd) {
     struct engine_op *op = port->watches[fd].send;
     port->watches[fd].send = NULL;
     watch_register(port, fd);
     part_of(op)->armed = false;
-    linux_complete(&port->common, op, 0);
+    if (part_of(op)->is_connect) {
+        int code = 0;
+        socklen_t size = sizeof(code);
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size);
+        connect_end(&port->common, connect_of(op), code);
+    } else {
+        linux_complete(&port->common, op, 0);
+    }
+}
+
+/* What connect() says at once is told in the next turn, when the descriptor has an event for it. */
+static void connect_start(struct engine_port *common, struct engine_connect *attempt) {
+    struct epoll_port *port = epoll_of(common);
+    union system_address to;
+    socklen_t size = linux_address_to_system(&attempt->remote, &to);
+    int fd = (int)attempt->socket.handle;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    int code = connect(fd, &to.any, size) == 0 ? 0 : errno;
+    if ((code == 0 || code == EINPROGRESS) && table_reach(port, fd)) {
+        port->watches[fd].send = &attempt->op;
+        if (watch_register(port, fd)) {
+            return;
+        }
+        port->watches[fd].send = NULL;
+        code = errno;
+    }
+    linux_connect_failed(common, attempt, code == EINPROGRESS || code == 0 ? ENOMEM : code);
+}
+
+static void connect_cancel(struct engine_port *common, struct engine_connect *connect) {
+    struct epoll_port *port = epoll_of(common);
+    int fd = (int)connect->socket.handle;
+    port->watches[fd].send = NULL;
+    watch_register(port, fd);
+    linux_connect_failed(common, connect, ECANCELED);
 }
 
 /* -- events -------------------------------------------------------------------------------------
@@ -430,6 +474,8 @@ const struct linux_backend linux_epoll = {
     .first_data_forget = first_data_forget,
     .receive_arm = receive_arm,
     .receive_disarm = receive_disarm,
+    .connect_start = connect_start,
+    .connect_cancel = connect_cancel,
     .send_arm = send_arm,
     .send_disarm = send_disarm,
 };

@@ -3,9 +3,7 @@
  * io_uring comes first. Containers, hardened kernels and old ones refuse it, and there epoll takes
  * over, chosen once at the start. A want of memory or descriptors is no refusal: it is an error,
  * since it would hide that the machine could do better.
- *
- * Sends are tried at once: the socket's buffer nearly always has room. Only when it is full does
- * the engine wait until the socket can be written. */
+ **/
 #include "engine/engine_linux.h"
 
 #include <dirent.h>
@@ -51,6 +49,7 @@ int64_t linux_translate(int code) {
     case EHOSTDOWN:
     case ENETDOWN:
         return ENGINE_E_UNREACHABLE;
+    case EADDRNOTAVAIL: /* connect: no port is left for it */
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
@@ -139,6 +138,15 @@ static unsigned descriptors_max(const struct engine_options *options) {
         closedir(folder);
     }
     return limit.rlim_cur > taken ? (unsigned)limit.rlim_cur - taken : 0;
+}
+
+bool linux_descriptor_take(struct engine *engine) {
+    if (atomic_fetch_add_explicit(&engine->descriptors, 1, memory_order_relaxed) <
+        engine->descriptors_max) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
+    return false;
 }
 
 static bool check_descriptors(const struct engine *engine, const struct engine_options *options,
@@ -378,49 +386,4 @@ void engine_close(struct engine *engine, struct engine_socket socket, bool reset
 /* A new descriptor costs Linux next to nothing: there is nothing to use again. */
 void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     engine_close(port->engine, socket, false);
-}
-
-/* -- sending ----------------------------------------------------------------------------------- */
-
-static ssize_t send_now(int fd, const struct engine_piece *pieces, unsigned count) {
-    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-    if (count == 1) {
-        return send(fd, pieces[0].bytes, pieces[0].size, flags);
-    }
-    struct iovec vectors[ENGINE_PIECES_MAX];
-    for (unsigned i = 0; i < count; i++) {
-        vectors[i].iov_base = (void *)(uintptr_t)pieces[i].bytes; /* sendmsg only reads them */
-        vectors[i].iov_len = pieces[i].size;
-    }
-    struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-    return sendmsg(fd, &message, flags);
-}
-
-int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
-                    const struct engine_piece *pieces, unsigned count) {
-    int fd = (int)socket.handle;
-    ssize_t sent;
-    ASSERT(count <= ENGINE_PIECES_MAX);
-    do {
-        sent = send_now(fd, pieces, count);
-    } while (sent < 0 && errno == EINTR);
-    if (sent >= 0) {
-        return sent;
-    }
-    if (errno != EAGAIN) {
-        return linux_translate(errno);
-    }
-    part_of(op)->fd = fd;
-    part_of(op)->armed = true;
-    port->pending++;
-    port->engine->backend->send_arm(port, op);
-    return ENGINE_PENDING;
-}
-
-void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
-                        struct engine_op *op) {
-    (void)socket;
-    if (part_of(op)->armed) {
-        port->engine->backend->send_disarm(port, op);
-    }
 }

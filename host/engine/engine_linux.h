@@ -4,6 +4,7 @@
  * engine_linux.c         the choice of an engine, ports and their loop, posts, sockets, sending
  * engine_linux_listen.c  listening sockets
  * engine_linux_accept.c  accepting
+ * engine_linux_send.c    sending memory and files, connecting
  * engine_uring.c, engine_uring_receive.c   over io_uring
  * engine_epoll.c                           over epoll, where io_uring is refused
  *
@@ -48,6 +49,11 @@ struct linux_backend {
     void (*receive_arm)(struct engine_port *port, struct engine_receive *receive);
     void (*receive_disarm)(struct engine_port *port, struct engine_receive *receive);
 
+    /* Until the connection stands or not: linux_connected(); the second one ends that, with
+     * linux_connected() in due time, or linux_connect_failed() now. */
+    void (*connect_start)(struct engine_port *port, struct engine_connect *connect);
+    void (*connect_cancel)(struct engine_port *port, struct engine_connect *connect);
+
     /* Until the socket can be written: linux_complete() with 0. */
     void (*send_arm)(struct engine_port *port, struct engine_op *op);
     void (*send_disarm)(struct engine_port *port, struct engine_op *op);
@@ -77,10 +83,11 @@ struct __attribute__((__may_alias__)) op_part {
     struct engine_op *next; /* in the one list it is in */
     int64_t result;         /* of a deferred completion */
     int fd;
-    bool is_accept; /* it is a struct engine_accept's */
-    bool armed;     /* the engine waits for it */
-    bool stopping;  /* the owner asked for the last completion */
-    bool hungry;    /* a receive that waits for a buffer */
+    bool is_accept;  /* it is a struct engine_accept's */
+    bool armed;      /* the engine waits for it */
+    bool stopping;   /* the owner asked for the last completion */
+    bool hungry;     /* a receive that waits for a buffer */
+    bool is_connect; /* it is a struct engine_connect's */
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
@@ -129,6 +136,16 @@ void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result)
 
 int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
 
+/* Counts one descriptor more, unless what is left is reserved. */
+bool linux_descriptor_take(struct engine *engine);
+
+/* -- engine_linux_send.c ----------------------------------------------------------------------- */
+
+/* The attempt has come to an end: 0, or an errno. Completes it. */
+void linux_connected(struct engine_port *port, struct engine_connect *connect, int code);
+/* The same from outside the run loop: the completion follows. */
+void linux_connect_failed(struct engine_port *port, struct engine_connect *connect, int code);
+
 /* -- engine_linux_listen.c --------------------------------------------------------------------- */
 
 struct engine_listener {
@@ -150,6 +167,7 @@ union system_address {
 /* False: the code is in errno. */
 bool linux_set_options(int fd, const struct engine_socket_options *options);
 
+socklen_t linux_address_to_system(const struct berth_address *from, union system_address *to);
 struct berth_address linux_address(const union system_address *from);
 struct berth_address linux_local_address(int fd);
 

@@ -221,19 +221,9 @@ static bool clients_queue(struct engine_acceptor *acceptor) {
     return acceptor->ready;
 }
 
-/* Counts one descriptor more, unless what is left is reserved. */
-static bool descriptor_take(struct engine *engine) {
-    if (atomic_fetch_add_explicit(&engine->descriptors, 1, memory_order_relaxed) <
-        engine->descriptors_max) {
-        return true;
-    }
-    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
-    return false;
-}
-
 static void accept_one(struct engine_acceptor *acceptor) {
     struct engine *engine = acceptor->port->engine;
-    if (!descriptor_take(engine)) {
+    if (!linux_descriptor_take(engine)) {
         if (clients_queue(acceptor)) {
             fail_one(acceptor, EMFILE);
         }

@@ -36,7 +36,7 @@ struct berth_address linux_address(const union system_address *from) {
     return address;
 }
 
-static socklen_t address_to_system(const struct berth_address *from, union system_address *to) {
+socklen_t linux_address_to_system(const struct berth_address *from, union system_address *to) {
     memset(to, 0, sizeof(*to));
     if (from->family == BERTH_FAMILY_IPV6) {
         to->v6.sin6_family = AF_INET6;
@@ -124,7 +124,7 @@ static int open_socket(const struct engine_listen_options *options) {
 
 static bool bind_patiently(int fd, const struct berth_address *address) {
     union system_address to;
-    socklen_t size = address_to_system(address, &to);
+    socklen_t size = linux_address_to_system(address, &to);
     for (int tries = 1; bind(fd, &to.any, size) != 0; tries++) {
         if (errno != EADDRINUSE || tries == BIND_TRIES) {
             return false;

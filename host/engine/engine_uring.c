@@ -224,6 +224,9 @@ static void handle_one(struct uring_port *port, uint64_t data, int32_t result, u
     case TAG_FIRST_DATA:
         uring_first_data_completed(port, pointer, result, flags);
         break;
+    case TAG_CONNECT:
+        linux_connected(&port->common, pointer, -result);
+        break;
     case TAG_IGNORED:
     case TAG_MASK:
         break;
@@ -253,6 +256,25 @@ static void send_disarm(struct engine_port *port, struct engine_op *op) {
     uring_cancel(uring_of(port), op, TAG_SEND);
 }
 
+/* The kernel reads the address when the entry is submitted, or when it gets to it: it lies with the
+ * connect. */
+_Static_assert(sizeof(struct sockaddr_in6) <= sizeof(((struct engine_connect *)0)->opaque),
+               "engine_connect.opaque is too small");
+
+static void connect_start(struct engine_port *port, struct engine_connect *connect) {
+    union system_address to;
+    socklen_t size = linux_address_to_system(&connect->remote, &to);
+    memcpy(connect->opaque, &to, size);
+    struct io_uring_sqe *sqe = uring_sqe(uring_of(port));
+    io_uring_prep_connect(sqe, (int)connect->socket.handle, (struct sockaddr *)connect->opaque,
+                          size);
+    uring_mark(sqe, connect, TAG_CONNECT);
+}
+
+static void connect_cancel(struct engine_port *port, struct engine_connect *connect) {
+    uring_cancel(uring_of(port), connect, TAG_CONNECT);
+}
+
 const struct linux_backend linux_uring = {
     .name = "io_uring",
     .port_alloc = port_alloc,
@@ -267,6 +289,8 @@ const struct linux_backend linux_uring = {
     .first_data_forget = uring_first_data_forget,
     .receive_arm = uring_receive_arm,
     .receive_disarm = uring_receive_disarm,
+    .connect_start = connect_start,
+    .connect_cancel = connect_cancel,
     .send_arm = send_arm,
     .send_disarm = send_disarm,
 };

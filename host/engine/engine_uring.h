@@ -14,6 +14,7 @@ enum tag {
     TAG_SEND = 3,       /* struct engine_op: the socket can be written */
     TAG_ACCEPT = 4,     /* struct engine_acceptor: clients have come */
     TAG_FIRST_DATA = 5, /* struct engine_accept: the client's first data */
+    TAG_CONNECT = 6,    /* struct engine_connect */
     TAG_MASK = 7,
 };
 

@@ -1,0 +1,190 @@
+/* engine_linux_send.c: sending memory and files, and connecting.
+ *
+ * Sends are tried at once: the socket's buffer nearly always has room. Only when it is full does
+ * the engine wait until the socket can be written.
+ *
+ * Files go out by sendfile(), which copies nothing. The ring has no operation for it: its splice
+ * runs on threads of the kernel, one for each slow client, and needs a pipe for each connection.
+ * sendfile() has no flag against waiting either, it goes by the socket's; and a socket that is
+ * always non-blocking is one that the ring does not wait for. So the socket is made non-blocking
+ * for the length of the call, which nobody else sees: only this thread uses it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "engine/engine_linux.h"
+
+/* Of files, a call: a reader that keeps up would otherwise have the worker for itself. */
+enum { FILE_CHUNK_BYTES = 256 * 1024 };
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+/* Pieces of memory. `more` follows: a packet that is not full may wait for it. */
+static ssize_t send_memory(int fd, const struct engine_piece *pieces, unsigned count, bool more) {
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+    if (count == 1) {
+        return send(fd, pieces[0].bytes, pieces[0].size, flags);
+    }
+    struct iovec vectors[ENGINE_PIECES_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        vectors[i].iov_base = (void *)(uintptr_t)pieces[i].bytes; /* sendmsg only reads them */
+        vectors[i].iov_len = pieces[i].size;
+    }
+    struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
+    return sendmsg(fd, &message, flags);
+}
+
+/* 0: the file has ended. */
+static ssize_t send_file(int fd, const struct engine_piece *piece) {
+    off_t offset = (off_t)piece->offset;
+    size_t size = piece->size < FILE_CHUNK_BYTES ? (size_t)piece->size : FILE_CHUNK_BYTES;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    ssize_t sent = sendfile(fd, (int)piece->file, &offset, size);
+    int code = errno;
+    fcntl(fd, F_SETFL, 0);
+    errno = code;
+    return sent;
+}
+
+static uint64_t size_of(const struct engine_piece *pieces, unsigned count) {
+    uint64_t size = 0;
+    for (unsigned i = 0; i < count; i++) {
+        size += pieces[i].size;
+    }
+    return size;
+}
+
+/* Sends the run of memory, or the one of a file, at the front, and tells how many pieces that was.
+ * Bytes sent, 0 for a file that has ended, or less with the code in errno. */
+static ssize_t send_front(int fd, const struct engine_piece *pieces, unsigned count,
+                          unsigned *taken) {
+    ssize_t sent;
+    *taken = 1;
+    if (pieces[0].bytes) {
+        while (*taken < count && pieces[*taken].bytes) {
+            (*taken)++;
+        }
+    }
+    do {
+        sent = pieces[0].bytes ? send_memory(fd, pieces, *taken, *taken < count)
+                               : send_file(fd, pieces);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+/* What a send of nothing at all comes to. */
+static int64_t wait_or_fail(struct engine_port *port, struct engine_socket socket,
+                            struct engine_op *op, int code) {
+    if (code != EAGAIN) {
+        return linux_translate(code);
+    }
+    *part_of(op) = (struct op_part){.fd = (int)socket.handle, .armed = true};
+    port->pending++;
+    port->engine->backend->send_arm(port, op);
+    return ENGINE_PENDING;
+}
+
+int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *pieces, unsigned count) {
+    int64_t total = 0;
+    ASSERT(count > 0 && count <= ENGINE_PIECES_MAX);
+    for (unsigned done = 0; done < count;) {
+        unsigned taken;
+        bool is_file = !pieces[done].bytes;
+        ssize_t sent = send_front((int)socket.handle, pieces + done, count - done, &taken);
+        if (sent <= 0 && total > 0) {
+            break; /* the next attempt tells */
+        }
+        if (sent < 0) {
+            return wait_or_fail(port, socket, op, errno);
+        }
+        if (sent == 0 && is_file) {
+            return ENGINE_E_FILE_SHORT;
+        }
+        total += sent;
+        if ((uint64_t)sent < size_of(pieces + done, taken)) {
+            break;
+        }
+        done += taken;
+    }
+    return total;
+}
+
+void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
+                        struct engine_op *op) {
+    (void)socket;
+    if (part_of(op)->armed) {
+        port->engine->backend->send_disarm(port, op);
+    }
+}
+
+/* -- connecting -------------------------------------------------------------------------------- */
+
+static int open_socket(struct engine *engine, const struct engine_connect *connect) {
+    bool v6 = connect->remote.family == BERTH_FAMILY_IPV6;
+    if (!linux_descriptor_take(engine)) {
+        errno = EMFILE;
+        return -1;
+    }
+    int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && linux_set_options(fd, &connect->options)) {
+        return fd;
+    }
+    int code = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
+    errno = code;
+    return -1;
+}
+
+void engine_connect(struct engine_port *port, struct engine_connect *connect) {
+    int fd = open_socket(port->engine, connect);
+    *part_of(&connect->op) = (struct op_part){.fd = fd, .is_connect = true};
+    port->pending++;
+    connect->socket = ENGINE_NO_SOCKET;
+    if (fd < 0) {
+        linux_defer(port, &connect->op, linux_translate(errno));
+        return;
+    }
+    connect->socket.handle = fd;
+    part_of(&connect->op)->armed = true;
+    port->engine->backend->connect_start(port, connect);
+}
+
+static void give_up(struct engine_port *port, struct engine_connect *connect) {
+    engine_close(port->engine, connect->socket, true);
+    connect->socket = ENGINE_NO_SOCKET;
+}
+
+/* The first data is left to the caller, whose send costs as much as ours would. */
+void linux_connected(struct engine_port *port, struct engine_connect *connect, int code) {
+    part_of(&connect->op)->armed = false;
+    if (code == 0) {
+        connect->local = linux_local_address((int)connect->socket.handle);
+    } else {
+        give_up(port, connect);
+    }
+    linux_complete(port, &connect->op, linux_translate(code));
+}
+
+void linux_connect_failed(struct engine_port *port, struct engine_connect *connect, int code) {
+    part_of(&connect->op)->armed = false;
+    give_up(port, connect);
+    linux_defer(port, &connect->op, linux_translate(code));
+}
+
+void engine_connect_cancel(struct engine_port *port, struct engine_connect *connect) {
+    struct op_part *part = part_of(&connect->op);
+    if (part->armed && !part->stopping) {
+        part->stopping = true;
+        port->engine->backend->connect_cancel(port, connect);
+    }
+}
