@@ -165,6 +165,12 @@ static struct listener_options listener_options(const struct manifest_listener *
                        .idle_max = listener->limits.clients_remembered},
         .message_bytes = listener->limits.message_bytes,
         .send_queue_bytes = listener->limits.send_queue_bytes,
+        .send_queue_pieces = listener->limits.send_queue_pieces,
+        .close_full_queues = listener->limits.send_queue_full == MANIFEST_QUEUE_CLOSE,
+        .active_io_max = listener->limits.active_io,
+        .outbound_max = listener->limits.outbound,
+        .timers_max = listener->limits.timers,
+        .idle_timeout_ms = listener->idle_timeout_ms,
         .close_timeout_ms = listener->close_timeout_ms,
         .receive_mode = listener->receive == MANIFEST_RECEIVE_BUFFERED ? ENGINE_RECEIVE_BUFFERED
                                                                        : ENGINE_RECEIVE_ZERO_BYTE,

@@ -120,7 +120,7 @@ static void BERTH_CALL service_close(struct berth_conn *conn) {
 }
 
 static void BERTH_CALL service_abort(struct berth_conn *conn) {
-    connection_end(connection_of(conn), BERTH_CLOSED_BY_PLUGIN, true);
+    connection_end(connection_of(conn), BERTH_CLOSED_ABORTED, true);
 }
 
 static void BERTH_CALL receive_pause(struct berth_conn *conn) {

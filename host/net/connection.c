@@ -1,5 +1,6 @@
 #include "net/connection.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -35,14 +36,33 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset) 
     worker_unsettle(connection->worker, connection);
 }
 
+uint32_t connection_reason_of(int64_t result) {
+    switch (result) {
+    case ENGINE_E_RESET:
+        return BERTH_CLOSED_RESET;
+    case ENGINE_E_TIMED_OUT:
+        return BERTH_CLOSED_TIMEOUT;
+    case ENGINE_E_NO_RESOURCES:
+        return BERTH_CLOSED_OUT_OF_MEMORY;
+    case ENGINE_E_FILE_SHORT:
+        return BERTH_CLOSED_FILE_SHORT;
+    default:
+        return BERTH_CLOSED_ERROR;
+    }
+}
+
 void connection_close(struct connection *connection) {
+    connection_finish(connection,
+                      connection->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN);
+}
+
+void connection_finish(struct connection *connection, uint32_t reason) {
     if (connection->state != CONNECTION_OPEN) {
         return;
     }
     connection_move(connection, CONNECTION_DRAINING);
     if (connection->reason == 0) {
-        connection->reason =
-            connection->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN;
+        connection->reason = (uint8_t)reason;
     }
     connection->redeliver = false;
     buffer_release(connection->pending.buffer);
@@ -79,7 +99,7 @@ static void finish(struct connection *connection) {
     struct listener *listener = connection->listener;
     connection_move(connection, CONNECTION_CLOSED);
     connection->unsettled = true; /* no service that `closed` calls may list it any more */
-    if (!connection->reset && connection->peer_first && connection->queue.bytes == 0) {
+    if (!connection->reset && connection->peer_first && send_queue_is_empty(&connection->queue)) {
         engine_recycle(worker->port, connection->socket);
     } else {
         engine_close(worker->server->engine, connection->socket, connection->reset);
@@ -107,13 +127,91 @@ static void finish(struct connection *connection) {
     listener_unrefer(listener);
 }
 
+/* -- the host wants it closed -------------------------------------------------------------------
+ */
+
+/* What the plugin makes of it, `absent` without that operation. */
+static uint32_t ask_plugin(struct connection *connection, uint32_t reason, uint32_t absent) {
+    const struct listener *listener = connection->listener;
+    if (!listener->plugin->closing) {
+        return absent;
+    }
+    return listener->plugin->closing(&connection->public, reason);
+}
+
+/* Whether the connection goes on. */
+static bool close_unless_kept(struct connection *connection, uint32_t reason, uint32_t absent) {
+    uint32_t answer = ask_plugin(connection, reason, absent);
+    if (answer == BERTH_CLOSING_KEEP) {
+        return true;
+    }
+    if (answer == BERTH_CLOSING_ABORT) {
+        connection_end(connection, reason, true);
+    } else {
+        connection_finish(connection, reason);
+    }
+    return false;
+}
+
+void connection_host_stops(struct connection *connection) {
+    if (connection->state == CONNECTION_OPEN) {
+        close_unless_kept(connection, BERTH_CLOSED_STOPPING, BERTH_CLOSING_KEEP);
+    }
+}
+
+void connection_watch_idle(struct connection *connection) {
+    uint32_t timeout_ms = connection->listener->options.idle_timeout_ms;
+    if (timeout_ms > 0) {
+        connection->active_ms = os_now_ms();
+        timers_start(&connection->worker->timers, &connection->deadline, connection->active_ms,
+                     timeout_ms);
+    }
+}
+
+void connection_note_activity(struct connection *connection) {
+    if (connection->listener->options.idle_timeout_ms > 0) {
+        connection->active_ms = os_now_ms();
+    }
+}
+
+/* The timer is not moved at every packet: it looks, when it fires, how long ago the last one was.
+ */
+static void check_idle(struct connection *connection) {
+    uint32_t timeout_ms = connection->listener->options.idle_timeout_ms;
+    uint64_t now = os_now_ms();
+    uint64_t idle_ms = now - connection->active_ms;
+    if (idle_ms < timeout_ms) {
+        timers_start(&connection->worker->timers, &connection->deadline, now, timeout_ms - idle_ms);
+        return;
+    }
+    if (close_unless_kept(connection, BERTH_CLOSED_TIMEOUT, BERTH_CLOSING_CLOSE)) {
+        if (connection->state == CONNECTION_OPEN) {
+            connection_watch_idle(connection);
+        }
+        return;
+    }
+    listener_count(&connection->listener->counters.idle_timeouts);
+}
+
+void connection_deadline(struct timer *timer) {
+    struct connection *connection = CONTAINER_OF(timer, struct connection, deadline);
+    if (connection->state == CONNECTION_OPEN) {
+        check_idle(connection);
+        return;
+    }
+    if (connection->state == CONNECTION_ACCEPTED) {
+        connection_entry_timed_out(connection);
+    }
+    connection_end(connection, BERTH_CLOSED_TIMEOUT, true);
+}
+
 /* -- settling -----------------------------------------------------------------------------------
  */
 
 /* The queue is empty: a FIN that was waiting for that goes out, and an ending that was too. */
 static void send_fin(struct connection *connection) {
     bool draining = connection->state == CONNECTION_DRAINING;
-    if (connection->queue.bytes > 0 || connection->send_pending) {
+    if (!send_queue_is_empty(&connection->queue) || connection->send_pending) {
         return;
     }
     if (draining && connection->peer_finished) {
@@ -173,7 +271,7 @@ void connection_info(const struct connection *connection, struct berth_conn_info
         .remote = connection->remote,
         .bytes_received = connection->bytes_received,
         .bytes_sent = connection->bytes_sent,
-        .bytes_queued = connection->queue.bytes,
+        .bytes_queued = connection->queue.bytes + connection->queue.file_bytes,
         .opened_ago_ms = os_now_ms() - connection->opened_ms,
     };
     full.struct_size = info->struct_size < sizeof(full) ? info->struct_size : sizeof(full);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "berth/connection.h"
+#include "berth/file.h"
 #include "engine/engine.h"
 #include "net/connection_state.h"
 #include "net/send_queue.h"
@@ -44,8 +45,9 @@ struct connection {
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t opened_ms;
-    uint32_t want; /* the plugin asks for no fewer bytes */
-    uint8_t state; /* enum connection_state */
+    uint64_t active_ms; /* when something was received or sent last, if that is asked for */
+    uint32_t want;      /* the plugin asks for no fewer bytes */
+    uint8_t state;      /* enum connection_state */
     uint8_t reason;
     uint8_t held;
     bool unsettled : 1;
@@ -90,6 +92,15 @@ void connection_settle(struct connection *connection);
 /* Begins the end. `reset`: with a reset, what is queued is lost. The first reason counts. */
 void connection_end(struct connection *connection, uint32_t reason, bool reset);
 
+/* Closes in good order, for that reason; see berth_host.close(). */
+void connection_finish(struct connection *connection, uint32_t reason);
+
+/* The host is about to stop: the plugin is asked what to do with it. */
+void connection_host_stops(struct connection *connection);
+
+/* BERTH_CLOSED_* for an ENGINE_E_*. */
+uint32_t connection_reason_of(int64_t result);
+
 /* Moves on in connection_state.h's table. */
 void connection_move(struct connection *connection, enum connection_state to);
 
@@ -106,6 +117,8 @@ static inline bool connection_is_ending(const struct connection *connection) {
 int32_t connection_send(struct connection *connection, const void *bytes, uint32_t size);
 int32_t connection_send_slices(struct connection *connection, const struct berth_slice *slices,
                                uint32_t count);
+int32_t connection_send_pieces(struct connection *connection, const struct berth_piece *pieces,
+                               uint32_t count);
 int32_t connection_shutdown_send(struct connection *connection);
 void connection_close(struct connection *connection);
 void connection_pause(struct connection *connection);
@@ -115,6 +128,14 @@ void connection_info(const struct connection *connection, struct berth_conn_info
 
 /* -- between the three files --------------------------------------------------------------------
  */
+
+/* connection.c */
+void connection_deadline(struct timer *timer);
+void connection_watch_idle(struct connection *connection);    /* from now on */
+void connection_note_activity(struct connection *connection); /* something was received or sent */
+
+/* connection_enter.c */
+void connection_entry_timed_out(struct connection *connection);
 
 /* connection_receive.c */
 void connection_received(struct engine_op *op, int64_t result);

@@ -28,12 +28,10 @@ static const size_t state_offset =
 
 _Static_assert(offsetof(struct connection, public) == 0, "connection_of() is a cast");
 
-static void on_deadline(struct timer *timer) {
-    struct connection *connection = CONTAINER_OF(timer, struct connection, deadline);
+void connection_entry_timed_out(struct connection *connection) {
     if (connection->is_pending) {
         listener_count(&connection->listener->counters.first_data_timeouts);
     }
-    connection_end(connection, BERTH_CLOSED_TIMEOUT, true);
 }
 
 /* -- an accepted socket becomes a connection ----------------------------------------------------
@@ -59,7 +57,7 @@ static struct connection *create(struct worker *worker, struct listener *listene
     connection->remote = accept->remote;
     connection->receive.op.complete = connection_received;
     connection->send.complete = connection_sent;
-    connection->deadline.fire = on_deadline;
+    connection->deadline.fire = connection_deadline;
     connection->state = CONNECTION_ACCEPTED;
     if (!worker_register(worker, connection)) {
         alloc_free(connection);
@@ -193,6 +191,7 @@ static void open(struct connection *connection) {
     connection->opened_ms = os_now_ms();
     connection->told_opened = true;
     connection_move(connection, CONNECTION_OPEN);
+    connection_watch_idle(connection);
     listener_count(&listener->counters.opened);
     worker_unsettle(connection->worker, connection);
     if (listener->plugin->opened) {

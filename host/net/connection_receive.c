@@ -81,7 +81,7 @@ static void show(struct connection *connection, struct berth_slice data) {
                   "fault of the plugin: received() consumed %u of %u bytes; connection %llu is cut",
                   consumed, data.size, (unsigned long long)connection->public.id);
         buffer_release(data.buffer);
-        connection_end(connection, BERTH_CLOSED_LIMIT, true);
+        connection_end(connection, BERTH_CLOSED_FAULT, true);
         return;
     }
     data.bytes += consumed;
@@ -113,6 +113,7 @@ static void show_pending(struct connection *connection) {
 
 void connection_deliver(struct connection *connection, struct berth_slice *arrived) {
     connection->bytes_received += arrived->size;
+    connection_note_activity(connection);
     if (connection->state != CONNECTION_OPEN && connection->state != CONNECTION_ACCEPTED) {
         buffer_release(arrived->buffer);
         return;
@@ -172,10 +173,7 @@ void connection_received(struct engine_op *op, int64_t result) {
                 connection->redeliver = true; /* a last look at a rest shorter than it wants */
             }
         } else if (result != ENGINE_E_CANCELLED) {
-            uint32_t reason = result == ENGINE_E_TIMED_OUT      ? BERTH_CLOSED_TIMEOUT
-                              : result == ENGINE_E_NO_RESOURCES ? BERTH_CLOSED_OUT_OF_MEMORY
-                                                                : BERTH_CLOSED_RESET;
-            connection_end(connection, reason, false);
+            connection_end(connection, connection_reason_of(result), false);
         }
     }
     worker_unsettle(worker, connection);

@@ -4,12 +4,33 @@
 #include "base/log.h"
 #include "net/buffer.h"
 #include "net/connection.h"
+#include "net/file.h"
 #include "net/listener.h"
 #include "net/worker.h"
 
-/* Past so many times the limit at which reading pauses, the connection is cut: a plugin that sends
- * of its own accord would fill the memory otherwise. */
-enum { HARD_CAP_FACTOR = 4 };
+enum {
+    /* Past so many times the limit at which reading pauses, the connection is cut: a plugin that
+     * sends of its own accord would fill the memory otherwise. */
+    HARD_CAP_FACTOR = 4,
+    /* Of files, before others get their turn: a client may read as fast as we send. */
+    FLUSH_BYTES_MAX = 256 * 1024,
+};
+
+/* Whether the queue has reached the limits `times` times. */
+static bool queue_reaches(const struct connection *connection, uint32_t times) {
+    const struct listener_options *options = &connection->listener->options;
+    return connection->queue.bytes >= (uint64_t)options->send_queue_bytes * times ||
+           connection->queue.pieces >= (uint64_t)options->send_queue_pieces * times;
+}
+
+static void cut_full_queue(struct connection *connection, const char *why) {
+    struct listener *listener = connection->listener;
+    listener_count(&listener->counters.queues_cut);
+    log_info(&listener->subject, "connection %llu cut: %llu bytes in %u pieces wait to be sent: %s",
+             (unsigned long long)connection->public.id, (unsigned long long)connection->queue.bytes,
+             connection->queue.pieces, why);
+    connection_end(connection, BERTH_CLOSED_LIMIT, true);
+}
 
 /* Whether more may be queued. What is refused is a send to a queue that is past the cap already,
  * not one that passes it: an answer may be as long as it must. */
@@ -20,14 +41,9 @@ static int32_t check_send(struct connection *connection) {
     if (connection->state != CONNECTION_OPEN || connection->fin_wanted) {
         return BERTH_E_STATE;
     }
-    const struct listener *listener = connection->listener;
-    uint64_t cap = (uint64_t)listener->options.send_queue_bytes * HARD_CAP_FACTOR;
-    if (connection->queue.bytes >= cap) {
-        log_warn(&listener->subject,
-                 "connection %llu cut: the plugin queued more than %llu bytes (four times "
-                 "limits.send_queue_bytes)",
-                 (unsigned long long)connection->public.id, (unsigned long long)cap);
-        connection_end(connection, BERTH_CLOSED_LIMIT, true);
+    if (queue_reaches(connection, HARD_CAP_FACTOR)) {
+        cut_full_queue(connection, "the plugin sends on past four times limits.send_queue_bytes "
+                                   "or limits.send_queue_pieces");
         return BERTH_E_LIMIT;
     }
     return BERTH_OK;
@@ -46,6 +62,12 @@ int32_t connection_send(struct connection *connection, const void *bytes, uint32
     return BERTH_OK;
 }
 
+/* Some of what belongs together is queued and some is lost: the stream cannot go on. */
+static int32_t break_off(struct connection *connection) {
+    connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
+    return BERTH_E_NO_MEMORY;
+}
+
 int32_t connection_send_slices(struct connection *connection, const struct berth_slice *slices,
                                uint32_t count) {
     int32_t status = check_send(connection);
@@ -54,10 +76,33 @@ int32_t connection_send_slices(struct connection *connection, const struct berth
         if (status != BERTH_OK) {
             buffer_release(slices[i].buffer);
         } else if (!send_queue_add(&connection->queue, &worker->nodes, &slices[i])) {
-            /* Some of the slices are queued and this one is lost: the stream cannot go on. */
-            connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
-            status = BERTH_E_NO_MEMORY;
+            status = break_off(connection);
         }
+    }
+    worker_unsettle(worker, connection);
+    return status;
+}
+
+int32_t connection_send_pieces(struct connection *connection, const struct berth_piece *pieces,
+                               uint32_t count) {
+    int32_t status = check_send(connection);
+    struct worker *worker = connection->worker;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct berth_piece *piece = &pieces[i];
+        uint64_t size = piece->file ? file_run(piece->file, piece->offset, piece->size) : 0;
+        bool queued = false;
+        if (status != BERTH_OK) {
+            buffer_release(piece->file ? NULL : piece->memory.buffer);
+            file_release(piece->file);
+            continue;
+        }
+        if (piece->file) {
+            queued = send_queue_add_file(&connection->queue, &worker->nodes, piece->file,
+                                         piece->offset, size);
+        } else {
+            queued = send_queue_add(&connection->queue, &worker->nodes, &piece->memory);
+        }
+        status = queued ? BERTH_OK : break_off(connection);
     }
     worker_unsettle(worker, connection);
     return status;
@@ -65,6 +110,7 @@ int32_t connection_send_slices(struct connection *connection, const struct berth
 
 static void account_sent(struct connection *connection, uint64_t bytes) {
     connection->bytes_sent += bytes;
+    connection_note_activity(connection);
     send_queue_consume(&connection->queue, &connection->worker->nodes, bytes);
     if (bytes > 0 && connection->state == CONNECTION_DRAINING) {
         /* The peer still reads: its time to take the rest begins anew. */
@@ -73,25 +119,49 @@ static void account_sent(struct connection *connection, uint64_t bytes) {
     }
 }
 
+/* What there was of the file is sent. The client sees an end before what it was told to expect, and
+ * none of the bytes that came before is lost to a reset. */
+static void file_was_short(struct connection *connection) {
+    struct listener *listener = connection->listener;
+    listener_count(&listener->counters.files_short);
+    log_warn(&listener->subject,
+             "connection %llu closed: a file that is sent has become shorter meanwhile; %llu bytes "
+             "of it are missing",
+             (unsigned long long)connection->public.id,
+             (unsigned long long)connection->queue.file_bytes);
+    send_queue_clear(&connection->queue, &connection->worker->nodes);
+    if (connection->state == CONNECTION_OPEN) {
+        connection_finish(connection, BERTH_CLOSED_FILE_SHORT);
+    }
+    connection->reason = BERTH_CLOSED_FILE_SHORT;
+}
+
 static void send_failed(struct connection *connection, int64_t result) {
-    uint32_t reason = result == ENGINE_E_TIMED_OUT      ? BERTH_CLOSED_TIMEOUT
-                      : result == ENGINE_E_NO_RESOURCES ? BERTH_CLOSED_OUT_OF_MEMORY
-                                                        : BERTH_CLOSED_RESET;
-    connection_end(connection, reason, true);
+    if (result == ENGINE_E_FILE_SHORT) {
+        file_was_short(connection);
+    } else {
+        connection_end(connection, connection_reason_of(result), true);
+    }
 }
 
 void connection_flush(struct connection *connection) {
-    while (connection->queue.bytes > 0 && !connection->send_pending) {
+    uint64_t flushed = 0;
+    while (!send_queue_is_empty(&connection->queue) && !connection->send_pending) {
         struct engine_piece pieces[ENGINE_PIECES_MAX];
         unsigned count = send_queue_gather(&connection->queue, pieces);
         int64_t result = engine_send(connection->worker->port, connection->socket,
                                      &connection->send, pieces, count);
-        if (result >= 0) {
-            account_sent(connection, (uint64_t)result);
-        } else if (result == ENGINE_PENDING) {
+        if (result == ENGINE_PENDING) {
             connection->send_pending = true;
-        } else {
+        } else if (result < 0) {
             send_failed(connection, result);
+            return;
+        } else {
+            account_sent(connection, (uint64_t)result);
+            flushed += (uint64_t)result;
+        }
+        if (flushed >= FLUSH_BYTES_MAX && connection->queue.file_bytes > 0) {
+            worker_unsettle(connection->worker, connection); /* goes on in the next round */
             return;
         }
     }
@@ -114,10 +184,15 @@ void connection_sent(struct engine_op *op, int64_t result) {
 /* Reading pauses while the queue is full, and goes on when it has fallen to half. */
 void connection_update_queue_hold(struct connection *connection) {
     const struct listener *listener = connection->listener;
-    if (connection->queue.bytes >= listener->options.send_queue_bytes) {
+    if (queue_reaches(connection, 1)) {
+        if (listener->options.close_full_queues) {
+            cut_full_queue(connection, "limits.send_queue_full says \"close\"");
+            return;
+        }
         connection->held |= CONNECTION_HELD_BY_QUEUE;
     } else if ((connection->held & CONNECTION_HELD_BY_QUEUE) != 0 &&
-               connection->queue.bytes <= listener->options.send_queue_bytes / 2) {
+               connection->queue.bytes <= listener->options.send_queue_bytes / 2 &&
+               connection->queue.pieces <= listener->options.send_queue_pieces / 2) {
         connection->held &= (uint8_t)~CONNECTION_HELD_BY_QUEUE;
         if (listener->plugin->drained) {
             listener->plugin->drained(&connection->public);

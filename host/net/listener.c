@@ -168,7 +168,7 @@ void listener_stop_accepting(struct listener *listener) {
         stop_address(listener, &listener->addresses[i]);
     }
     for (unsigned i = 0; i < listener->server->started; i++) {
-        worker_cut_unseen(&listener->server->workers[i], listener);
+        worker_stop_listener(&listener->server->workers[i], listener);
     }
 }
 

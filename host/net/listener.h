@@ -58,6 +58,12 @@ struct listener_options {
     struct client_limits per_client;
     uint32_t message_bytes;
     uint32_t send_queue_bytes;
+    uint32_t send_queue_pieces;
+    bool close_full_queues;
+    uint32_t active_io_max; /* 0: no limit */
+    uint32_t outbound_max;
+    uint32_t timers_max;
+    uint32_t idle_timeout_ms; /* 0: none */
     uint32_t close_timeout_ms;
     enum engine_receive_mode receive_mode;
 };
@@ -77,6 +83,9 @@ struct listener_counters {
     atomic_ullong pool_low;                     /* times a pool fell below its low water */
     atomic_ullong pool_high; /* times a pool stood at its high water with clients waiting */
     atomic_ullong shortages; /* episodes in which a resource of the system ran out */
+    atomic_ullong idle_timeouts;
+    atomic_ullong queues_cut;  /* connections that had too much waiting to be sent */
+    atomic_ullong files_short; /* files that ended before what was to be sent of them */
     atomic_ullong plugin_faults;
 };
 

@@ -5,12 +5,20 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "net/buffer.h"
+#include "net/file.h"
 
 struct send_node {
     struct send_node *next;
-    struct berth_slice slice;
-    bool ours; /* a copy of ours: nobody else writes or keeps it, so it may be appended to */
+    struct berth_slice slice; /* of memory, when there is no file */
+    struct berth_file *file;
+    uint64_t offset;
+    uint64_t left; /* of the run of the file */
+    bool ours;     /* a copy of ours: nobody else writes or keeps it, so it may be appended to */
 };
+
+static uint64_t node_size(const struct send_node *node) {
+    return node->file ? node->left : node->slice.size;
+}
 
 static struct send_node *node_take(struct send_nodes *nodes) {
     struct send_node *node = nodes->free;
@@ -25,6 +33,7 @@ static struct send_node *node_take(struct send_nodes *nodes) {
 
 static void node_give(struct send_nodes *nodes, struct send_node *node) {
     buffer_release(node->slice.buffer);
+    file_release(node->file);
     if (nodes->free_count >= nodes->free_max) {
         alloc_free(node);
         return;
@@ -52,6 +61,8 @@ static void append(struct send_queue *queue, struct send_node *node) {
     }
     queue->last = node;
     queue->bytes += node->slice.size;
+    queue->file_bytes += node->left;
+    queue->pieces++;
 }
 
 bool send_queue_add(struct send_queue *queue, struct send_nodes *nodes,
@@ -66,6 +77,20 @@ bool send_queue_add(struct send_queue *queue, struct send_nodes *nodes,
         return false;
     }
     node->slice = *slice;
+    append(queue, node);
+    return true;
+}
+
+bool send_queue_add_file(struct send_queue *queue, struct send_nodes *nodes,
+                         struct berth_file *file, uint64_t offset, uint64_t size) {
+    struct send_node *node = size > 0 ? node_take(nodes) : NULL;
+    if (!node) {
+        file_release(file);
+        return size == 0;
+    }
+    node->file = file;
+    node->offset = offset;
+    node->left = size;
     append(queue, node);
     return true;
 }
@@ -124,32 +149,42 @@ unsigned send_queue_gather(const struct send_queue *queue, struct engine_piece *
     unsigned count = 0;
     for (const struct send_node *node = queue->first; node && count < ENGINE_PIECES_MAX;
          node = node->next) {
-        pieces[count++] =
-            (struct engine_piece){.bytes = node->slice.bytes, .size = node->slice.size};
+        pieces[count++] = (struct engine_piece){
+            .bytes = node->file ? NULL : node->slice.bytes,
+            .size = node_size(node),
+            .file = node->file ? node->file->file.handle : -1,
+            .offset = node->offset,
+        };
     }
     return count;
 }
 
 void send_queue_consume(struct send_queue *queue, struct send_nodes *nodes, uint64_t bytes) {
-    ASSERT(bytes <= queue->bytes);
-    queue->bytes -= bytes;
+    ASSERT(bytes <= queue->bytes + queue->file_bytes);
     while (bytes > 0) {
         struct send_node *node = queue->first;
         ASSERT(node);
-        if (bytes < node->slice.size) {
-            node->slice.bytes += bytes;
-            node->slice.size -= (uint32_t)bytes;
-            return;
+        uint64_t size = node_size(node);
+        uint64_t gone = bytes < size ? bytes : size;
+        bytes -= gone;
+        if (node->file) {
+            queue->file_bytes -= gone;
+            node->offset += gone;
+            node->left -= gone;
+        } else {
+            queue->bytes -= gone;
+            node->slice.bytes += gone;
+            node->slice.size -= (uint32_t)gone;
         }
-        bytes -= node->slice.size;
-        queue->first = node->next;
-        if (!queue->first) {
-            queue->last = NULL;
+        if (gone == size) {
+            queue->first = node->next;
+            queue->last = queue->first ? queue->last : NULL;
+            queue->pieces--;
+            node_give(nodes, node);
         }
-        node_give(nodes, node);
     }
 }
 
 void send_queue_clear(struct send_queue *queue, struct send_nodes *nodes) {
-    send_queue_consume(queue, nodes, queue->bytes);
+    send_queue_consume(queue, nodes, queue->bytes + queue->file_bytes);
 }

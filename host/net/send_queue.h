@@ -1,4 +1,4 @@
-/* send_queue.h: the slices that wait to be sent on one connection, in order.
+/* send_queue.h: the slices and runs of files that wait to be sent on one connection, in order.
  *
  * Small copies are gathered in the last buffer while it has room, so that a plugin that writes line
  * by line costs one piece and not many. The nodes come from a free list of the worker.
@@ -13,6 +13,7 @@
 #include "berth/buffer.h"
 #include "engine/engine.h"
 
+struct berth_file;
 struct buffer_pool;
 struct send_node;
 
@@ -26,14 +27,24 @@ struct send_nodes {
 struct send_queue {
     struct send_node *first;
     struct send_node *last;
-    uint64_t bytes;
+    uint64_t bytes;      /* in memory */
+    uint64_t file_bytes; /* of files, which cost no memory */
+    uint32_t pieces;
 };
+
+static inline bool send_queue_is_empty(const struct send_queue *queue) {
+    return !queue->first;
+}
 
 void send_nodes_fini(struct send_nodes *nodes);
 
 /* Appends a slice; takes over its reference, also on failure. False: no memory. */
 bool send_queue_add(struct send_queue *queue, struct send_nodes *nodes,
                     const struct berth_slice *slice);
+
+/* Appends a run of a file; takes over its reference, also on failure. False: no memory. */
+bool send_queue_add_file(struct send_queue *queue, struct send_nodes *nodes,
+                         struct berth_file *file, uint64_t offset, uint64_t size);
 
 /* Appends a copy of the bytes. False: no memory; nothing was appended then. */
 bool send_queue_add_copy(struct send_queue *queue, struct send_nodes *nodes,

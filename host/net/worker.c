@@ -301,7 +301,7 @@ void worker_kick(struct worker *worker) {
 
 struct cut {
     const struct listener *listener; /* NULL: all */
-    bool unseen_only;
+    bool stopping;                   /* those that the plugin knows are left to it */
     uint32_t count;
 };
 
@@ -310,11 +310,16 @@ static void cut_list(struct connection *list, struct cut *cut) {
     struct connection *next;
     DL_FOREACH_SAFE(list, connection, next) {
         bool unseen = connection->state == CONNECTION_ACCEPTED;
-        bool meant = !cut->listener || connection->listener == cut->listener;
-        if (meant && !connection_is_ending(connection) && (unseen || !cut->unseen_only)) {
+        if ((cut->listener && connection->listener != cut->listener) ||
+            connection_is_ending(connection)) {
+            continue;
+        }
+        if (cut->stopping && !unseen) {
+            connection_host_stops(connection);
+        } else {
             /* A reset only where something is lost: an idle client sees an ordinary end. */
             connection_end(connection, BERTH_CLOSED_STOPPING,
-                           unseen || connection->queue.bytes > 0);
+                           unseen || !send_queue_is_empty(&connection->queue));
             cut->count++;
         }
     }
@@ -331,8 +336,8 @@ uint32_t worker_cut(struct worker *worker, const struct listener *listener) {
     return cut.count;
 }
 
-void worker_cut_unseen(struct worker *worker, const struct listener *listener) {
-    struct cut cut = {.listener = listener, .unseen_only = true};
+void worker_stop_listener(struct worker *worker, const struct listener *listener) {
+    struct cut cut = {.listener = listener, .stopping = true};
     worker_call(worker, cut_here, &cut);
 }
 

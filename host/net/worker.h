@@ -89,8 +89,9 @@ void worker_unwait(struct worker *worker, struct connection *connection);
 /* What waits for room under a limit, connections and pools, is looked at again. [any] */
 void worker_kick(struct worker *worker);
 
-/* Resets the listener's connections that its plugin has not heard of. [control] */
-void worker_cut_unseen(struct worker *worker, const struct listener *listener);
+/* The listener stops: resets its connections that the plugin has not heard of, and asks the plugin
+ * what to do with the others. [control] */
+void worker_stop_listener(struct worker *worker, const struct listener *listener);
 
 /* Resets or closes every connection of the listener (all, when it is NULL); returns how many. */
 uint32_t worker_cut(struct worker *worker, const struct listener *listener);

@@ -51,13 +51,22 @@ struct berth_conn_info {
 };
 
 /* Why a connection ended; passed to `closed`. */
-#define BERTH_CLOSED_BY_PLUGIN UINT32_C(1) /* close() or abort() of the plugin */
+#define BERTH_CLOSED_BY_PLUGIN UINT32_C(1) /* close() of the plugin */
 #define BERTH_CLOSED_BY_PEER UINT32_C(2)   /* the peer finished, and so did we */
 #define BERTH_CLOSED_RESET UINT32_C(3)     /* the peer reset it, or the network lost it */
 #define BERTH_CLOSED_TIMEOUT UINT32_C(4) /* a deadline passed (the peer's FIN after close(), …) */
 #define BERTH_CLOSED_LIMIT UINT32_C(5)   /* a limit of the manifest was exceeded */
 #define BERTH_CLOSED_STOPPING UINT32_C(6)      /* cut because the host or the listener stops */
 #define BERTH_CLOSED_OUT_OF_MEMORY UINT32_C(7) /* a resource of the system ran out */
+#define BERTH_CLOSED_ABORTED UINT32_C(8)       /* abort() of the plugin */
+#define BERTH_CLOSED_FAULT UINT32_C(9)         /* the plugin broke the rules; the log says how */
+#define BERTH_CLOSED_FILE_SHORT UINT32_C(10)   /* a file that was sent ended too early */
+#define BERTH_CLOSED_ERROR UINT32_C(11)        /* the system reported something else */
+
+/* What `closing` answers. Anything else is taken for BERTH_CLOSING_CLOSE. */
+#define BERTH_CLOSING_CLOSE UINT32_C(0) /* close(): what is queued is sent, then a FIN */
+#define BERTH_CLOSING_ABORT UINT32_C(1) /* abort(): a reset */
+#define BERTH_CLOSING_KEEP UINT32_C(2)  /* go on; see berth_plugin.closing */
 
 BERTH_END_DECLS
 

@@ -96,6 +96,17 @@ struct berth_plugin {
     uint32_t(BERTH_CALL *busy)(const struct berth_listener *listener, uint8_t *answer,
                                uint32_t capacity);
 
+    /* The host wants to close the connection. `reason` says why, and `closed` will get the same:
+     *   BERTH_CLOSED_TIMEOUT   nothing was received or sent for "idle_timeout_ms". With
+     *                          BERTH_CLOSING_KEEP that time begins anew. Without this operation:
+     *                          BERTH_CLOSING_CLOSE.
+     *   BERTH_CLOSED_STOPPING  the host, or the listener, stops. With BERTH_CLOSING_KEEP the plugin
+     *                          closes it itself, when it suits the protocol; what is left when
+     *                          "drain_timeout_ms" is over is cut. Without this operation:
+     *                          BERTH_CLOSING_KEEP.
+     * The plugin may still send (a goodbye), and may close() or abort() itself. Optional. [conn] */
+    uint32_t(BERTH_CALL *closing)(struct berth_conn *conn, uint32_t reason);
+
     /* A datagram came on a UDP listener (datagram.h). Needed for those only. [listener] */
     void(BERTH_CALL *datagram)(const struct berth_listener *listener,
                                const struct berth_datagram *datagram);

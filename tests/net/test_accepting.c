@@ -98,6 +98,7 @@ static int set_up(void **state) {
         .connections_max = 500,
         .message_bytes = 65536,
         .send_queue_bytes = 65536,
+        .send_queue_pieces = 4096,
         .close_timeout_ms = 5000,
     };
     server = server_create(&server_options, &error);

@@ -103,6 +103,7 @@ static int set_up(void **state) {
                                    .connections_max = 50,
                                    .message_bytes = MESSAGE_BYTES,
                                    .send_queue_bytes = QUEUE_BYTES,
+                                   .send_queue_pieces = 4096,
                                    .close_timeout_ms = 60000};
     struct error error;
     (void)state;
@@ -441,7 +442,7 @@ static void steps_hard_cap(struct worker *worker, void *argument) {
     for (int i = 0; i < 4; i++) {
         assert_int_equal(connection_send(connection, chunk, sizeof(chunk)), BERTH_OK);
     }
-    assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_LIMIT);
+    assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_FAULT);
     assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_GONE);
     worker_settle(worker);
     fake_run_stopped();
