@@ -292,7 +292,7 @@ static void steps_plugin_fault(struct worker *worker, void *argument) {
 static void test_connection_plugin_that_consumes_too_much_is_cut_and_counted(void **state) {
     (void)state;
     on_worker(steps_plugin_fault);
-    assert_string_equal(diary, "opened closed:5 ");
+    assert_string_equal(diary, "opened closed:9 ");
     assert_int_equal(atomic_load(&listener->counters.plugin_faults), 1);
 }
 
@@ -442,7 +442,7 @@ static void steps_hard_cap(struct worker *worker, void *argument) {
     for (int i = 0; i < 4; i++) {
         assert_int_equal(connection_send(connection, chunk, sizeof(chunk)), BERTH_OK);
     }
-    assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_FAULT);
+    assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_LIMIT);
     assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_GONE);
     worker_settle(worker);
     fake_run_stopped();
