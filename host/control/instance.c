@@ -186,6 +186,10 @@ static struct server_options server_options(const struct manifest *manifest) {
         .connections_max = manifest->host.limits.connections,
         .posts_max = manifest->host.limits.posts,
         .descriptors_reserved = manifest->host.limits.descriptors_reserved,
+        .work = {.threads_min = manifest->host.work.threads_min,
+                 .threads_max = manifest->host.work.threads_max,
+                 .queue_max = manifest->host.work.queue_max,
+                 .idle_ms = manifest->host.work.idle_ms},
         .idle = os_signals_wake,
     };
 }

@@ -270,6 +270,13 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op);
 
+/* -- names ------------------------------------------------------------------------------------- */
+
+/* The addresses of a host's name, or of a literal address, in the order the system prefers; at
+ * least one. Blocks, for seconds where a name server does not answer. [any] */
+bool engine_resolve(const char *host, uint16_t port, struct berth_address *addresses,
+                    unsigned capacity, unsigned *count, struct error *error);
+
 /* -- connecting -------------------------------------------------------------------------------- */
 
 /* One outbound connection to come. */

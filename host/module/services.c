@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "module/extensions.h"
 #include "module/module.h"
 #include "net/buffer.h"
 #include "net/connection.h"
@@ -20,11 +21,9 @@ static const struct module *module_of(const struct berth_host *host) {
     return CONTAINER_OF(host, const struct module, host);
 }
 
-/* No extension is served yet. */
 static const void *BERTH_CALL query(const struct berth_host *host, const char *id) {
     (void)host;
-    (void)id;
-    return NULL;
+    return extensions_find(id);
 }
 
 static enum log_level level_of(uint32_t level) {

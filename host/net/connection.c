@@ -8,6 +8,9 @@
 #include "base/assert.h"
 #include "net/buffer.h"
 #include "net/listener.h"
+#include "net/outbound.h"
+#include "net/plugin_timer.h"
+#include "net/plugin_work.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -33,6 +36,8 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset) 
     connection_leave_entry(connection);
     connection_move(connection, CONNECTION_CANCELLING);
     timers_stop(&connection->worker->timers, &connection->deadline);
+    plugin_timers_stop(connection);
+    plugin_work_call_off(connection);
     worker_unsettle(connection->worker, connection);
 }
 
@@ -107,18 +112,24 @@ static void finish(struct connection *connection) {
     connection->socket = ENGINE_NO_SOCKET;
     send_queue_clear(&connection->queue, &worker->nodes);
     buffer_release(connection->pending.buffer);
+    outbound_leave(connection);
+    plugin_work_leave(connection);
     if (connection->told_opened) {
         listener_count(&listener->counters.closed);
         if (listener->plugin->closed) {
             listener->plugin->closed(&connection->public, connection->reason);
         }
     }
+    plugin_timers_free(connection);
     timers_stop(&worker->timers, &connection->deadline);
     DL_DELETE(worker->connections, connection);
     worker_unregister(worker, connection);
     atomic_fetch_sub(&worker->load, 1);
     if (connection->is_refused) {
         atomic_fetch_sub(&listener->refusing, 1);
+    }
+    if (connection->is_outbound) {
+        atomic_fetch_sub(&listener->outbound, 1);
     }
     if (connection->is_admitted) {
         listener_release(listener, &connection->remote);

@@ -19,7 +19,10 @@
 #include "net/send_queue.h"
 #include "net/timers.h"
 
+struct berth_timer;
 struct listener;
+struct outbound;
+struct plugin_work;
 struct worker;
 
 /* Why nothing is received at present; any one holds it. */
@@ -46,8 +49,12 @@ struct connection {
     uint64_t bytes_sent;
     uint64_t opened_ms;
     uint64_t active_ms; /* when something was received or sent last, if that is asked for */
-    uint32_t want;      /* the plugin asks for no fewer bytes */
-    uint8_t state;      /* enum connection_state */
+    struct berth_timer *plugin_timers; /* utlist, and how many */
+    struct plugin_work *works;         /* utlist */
+    struct outbound *outbounds;        /* utlist: what it has asked for */
+    uint32_t timer_count;
+    uint32_t want; /* the plugin asks for no fewer bytes */
+    uint8_t state; /* enum connection_state */
     uint8_t reason;
     uint8_t held;
     bool unsettled : 1;
@@ -55,6 +62,7 @@ struct connection {
     bool is_waiting : 1;  /* for room under a limit: in worker->waiting */
     bool is_admitted : 1; /* counted under the limits */
     bool is_refused : 1;  /* being told that there is no room */
+    bool is_outbound : 1; /* counted among the listener's outbound ones */
     bool told_opened : 1;
     bool receive_armed : 1;
     bool receive_stopping : 1;
@@ -76,6 +84,12 @@ struct connection {
  * socket. */
 void connection_adopt(struct worker *worker, struct listener *listener,
                       struct engine_accept *accept, uint32_t first_data_size, bool refused);
+
+/* A connection of an attempt that succeeded, open; `first` is what of the first data is not sent
+ * yet, whose reference it takes over. NULL: no memory; the socket is closed. */
+struct connection *connection_adopt_outbound(struct worker *worker, struct listener *listener,
+                                             const struct engine_connect *from,
+                                             const struct berth_slice *first);
 
 /* Asks again for room, for one that waits. False: there is none. */
 bool connection_try_again(struct connection *connection);

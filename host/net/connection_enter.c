@@ -38,7 +38,8 @@ void connection_entry_timed_out(struct connection *connection) {
  */
 
 static struct connection *create(struct worker *worker, struct listener *listener,
-                                 const struct engine_accept *accept) {
+                                 struct engine_socket socket, const struct berth_address *local,
+                                 const struct berth_address *remote) {
     const struct berth_plugin *plugin = listener->plugin;
     struct connection *connection = alloc_zeroed(state_offset + plugin->conn_state_size);
     if (!connection) {
@@ -52,9 +53,9 @@ static struct connection *create(struct worker *worker, struct listener *listene
     };
     connection->worker = worker;
     connection->listener = listener;
-    connection->socket = accept->socket;
-    connection->local = accept->local;
-    connection->remote = accept->remote;
+    connection->socket = socket;
+    connection->local = *local;
+    connection->remote = *remote;
     connection->receive.op.complete = connection_received;
     connection->send.complete = connection_sent;
     connection->deadline.fire = connection_deadline;
@@ -241,7 +242,8 @@ void connection_adopt(struct worker *worker, struct listener *listener,
         lose(worker, listener, accept, error.message);
         return;
     }
-    struct connection *connection = create(worker, listener, accept);
+    struct connection *connection =
+        create(worker, listener, accept->socket, &accept->local, &accept->remote);
     if (!connection) {
         lose(worker, listener, accept, "out of memory");
         return;
@@ -261,4 +263,32 @@ void connection_adopt(struct worker *worker, struct listener *listener,
     }
     worker_unsettle(worker, connection);
     worker_settle(worker);
+}
+
+struct connection *connection_adopt_outbound(struct worker *worker, struct listener *listener,
+                                             const struct engine_connect *from,
+                                             const struct berth_slice *first) {
+    struct connection *connection =
+        create(worker, listener, from->socket, &from->local, &from->remote);
+    if (!connection) {
+        buffer_release(first->buffer);
+        engine_close(worker->server->engine, from->socket, true);
+        return NULL;
+    }
+    DL_APPEND(worker->connections, connection);
+    atomic_fetch_add(&worker->load, 1);
+    atomic_fetch_add(&listener->outbound, 1);
+    listener_refer(listener);
+    connection->is_outbound = true;
+    connection->public.flags = BERTH_CONN_OUTBOUND;
+    connection->opened_ms = os_now_ms();
+    connection->told_opened = true;
+    connection_move(connection, CONNECTION_OPEN);
+    connection_watch_idle(connection);
+    listener_count(&listener->counters.connected);
+    if (!send_queue_add(&connection->queue, &worker->nodes, first)) {
+        connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
+    }
+    worker_unsettle(worker, connection);
+    return connection;
 }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "net/accept_pool.h"
 #include "net/latch.h"
+#include "net/plugin_timer.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
@@ -202,9 +203,11 @@ void listener_destroy(struct listener *listener) {
         listener_stop_accepting(listener);
         alloc_free(listener->addresses);
     }
+    plugin_timers_stop_listener(listener);
     if (listener->opened && listener->plugin->listener_close) {
         listener->plugin->listener_close(&listener->public);
     }
+    plugin_timers_free_listener(listener);
     client_table_fini(&listener->clients);
     alloc_free(listener);
 }

@@ -74,6 +74,7 @@ struct listener_counters {
     atomic_ullong reused;              /* those of them on a socket used again */
     atomic_ullong opened;              /* those the plugin was told of */
     atomic_ullong closed;              /* those that ended after that */
+    atomic_ullong connected;           /* outbound connections made */
     atomic_ullong first_data_timeouts; /* silent clients cut */
     atomic_ullong ended_silent;        /* accept on data: came and left without a byte */
     atomic_ullong ended_waiting;       /* left, or were cut, before a limit had room for them */
@@ -103,11 +104,17 @@ struct listener {
     struct listener_address *addresses; /* options.address_count of them */
     bool opened;                        /* listener_open has succeeded: listener_close is owed */
     bool accepting;
-    atomic_uint references;  /* connections in whatever state, from the accept to the last byte */
+    atomic_uint references;  /* connections in whatever state, from the accept to the last byte; and
+                              * works and attempts to connect, which may outlive theirs */
     atomic_uint connections; /* those of them that are admitted */
     atomic_uint pending;     /* those of them that the client's first data is awaited of */
     atomic_uint waiting;     /* those of them that wait for room under a limit */
     atomic_uint refusing;    /* those of them that are told that there is none */
+    atomic_uint outbound;    /* connections made for the plugin, and attempts */
+    atomic_uint works;       /* blocking works of the plugin that are not done */
+    struct berth_timer *plugin_timers; /* utlist, and how many; [control] */
+    uint32_t timer_count;
+    atomic_bool timers_closed; /* they are started no more */
     atomic_bool paused;
     struct client_table clients;
     struct listener_counters counters;

@@ -21,6 +21,10 @@ struct server *server_create(const struct server_options *options, struct error 
     if (!server->engine) {
         goto fail;
     }
+    server->work = work_pool_create(&options->work, error);
+    if (!server->work) {
+        goto fail;
+    }
     bool with_acceptor = !engine_traits(server->engine)->accept_on_workers;
     unsigned count = options->workers + (with_acceptor ? 1 : 0);
     server->workers = alloc_array(count, sizeof(*server->workers));
@@ -47,6 +51,7 @@ void server_destroy(struct server *server) {
     if (!server) {
         return;
     }
+    work_pool_destroy(server->work); /* it posts to the workers to the last */
     while (server->started > 0) {
         worker_stop(&server->workers[--server->started]);
     }

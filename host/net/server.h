@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "berth/host.h"
+#include "net/work_pool.h"
 
 struct accept_pool;
 struct engine;
@@ -26,6 +27,7 @@ struct server_options {
     uint32_t connections_max;
     uint32_t posts_max; /* a worker */
     uint32_t descriptors_reserved;
+    struct work_pool_options work;
 
     /* Runs when the last connection of a listener is gone. [worker] */
     void (*idle)(void);
@@ -34,6 +36,7 @@ struct server_options {
 struct server {
     struct server_options options;
     struct engine *engine;
+    struct work_pool *work;
     struct worker *workers;  /* options.workers of them, and the acceptor behind them if any */
     struct worker *acceptor; /* NULL when the workers accept for themselves */
     unsigned started;        /* threads that run */

@@ -64,6 +64,7 @@ void os_mutex_lock(struct os_mutex *mutex);
 void os_mutex_unlock(struct os_mutex *mutex);
 void os_condition_init(struct os_condition *condition);
 void os_condition_fini(struct os_condition *condition);
+void os_condition_signal(struct os_condition *condition); /* one that waits, if any */
 void os_condition_signal_all(struct os_condition *condition);
 /* Waits with the mutex held; false when the time-out passed (negative: none). May wake for nothing:
  * test the condition again. */

@@ -214,6 +214,10 @@ void os_condition_fini(struct os_condition *condition) {
     pthread_cond_destroy(condition_of(condition));
 }
 
+void os_condition_signal(struct os_condition *condition) {
+    pthread_cond_signal(condition_of(condition));
+}
+
 void os_condition_signal_all(struct os_condition *condition) {
     pthread_cond_broadcast(condition_of(condition));
 }

@@ -326,6 +326,10 @@ void os_condition_fini(struct os_condition *condition) {
     (void)condition; /* owns nothing either */
 }
 
+void os_condition_signal(struct os_condition *condition) {
+    WakeConditionVariable((CONDITION_VARIABLE *)condition->room);
+}
+
 void os_condition_signal_all(struct os_condition *condition) {
     WakeAllConditionVariable((CONDITION_VARIABLE *)condition->room);
 }

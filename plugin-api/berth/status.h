@@ -13,15 +13,17 @@
 BERTH_BEGIN_DECLS
 
 #define BERTH_OK INT32_C(0)
-#define BERTH_E_FAILED INT32_C(-1)      /* none of the others; the message says what */
-#define BERTH_E_INVALID INT32_C(-2)     /* an argument or a configuration is wrong */
-#define BERTH_E_NO_MEMORY INT32_C(-3)   /* memory or another resource of the system ran out */
-#define BERTH_E_GONE INT32_C(-4)        /* the connection has ended, or is just ending */
-#define BERTH_E_LIMIT INT32_C(-5)       /* a configured limit was reached */
-#define BERTH_E_STATE INT32_C(-6)       /* not allowed now (a send after close, say) */
-#define BERTH_E_UNSUPPORTED INT32_C(-7) /* this host, or this system, cannot do it */
-#define BERTH_E_CANCELLED INT32_C(-8)   /* called off before it was done */
-#define BERTH_E_TIMEOUT INT32_C(-9)     /* its deadline passed */
+#define BERTH_E_FAILED INT32_C(-1)       /* none of the others; the message says what */
+#define BERTH_E_INVALID INT32_C(-2)      /* an argument or a configuration is wrong */
+#define BERTH_E_NO_MEMORY INT32_C(-3)    /* memory or another resource of the system ran out */
+#define BERTH_E_GONE INT32_C(-4)         /* the connection has ended, or is just ending */
+#define BERTH_E_LIMIT INT32_C(-5)        /* a configured limit was reached */
+#define BERTH_E_STATE INT32_C(-6)        /* not allowed now (a send after close, say) */
+#define BERTH_E_UNSUPPORTED INT32_C(-7)  /* this host, or this system, cannot do it */
+#define BERTH_E_CANCELLED INT32_C(-8)    /* called off before it was done */
+#define BERTH_E_TIMEOUT INT32_C(-9)      /* its deadline passed */
+#define BERTH_E_REFUSED INT32_C(-10)     /* connect: nobody listens there */
+#define BERTH_E_UNREACHABLE INT32_C(-11) /* connect: no such host, or no way to it */
 
 /* Words to go with a status. The host owns it and its buffer, and passes it to [control] calls; it
  * is valid until the call returns. The plugin fills it (berth_error_set) when it returns a failure:

@@ -20,19 +20,28 @@ struct berth_timer_host {
     uint32_t reserved;
 
     /* A timer of the connection, not running. It is freed with the connection; its function runs on
-     * the connection's worker, never after `closed`. NULL: no memory, or a limit. [conn] */
+     * the connection's worker, never once the connection begins to end. NULL: no memory, or
+     * "limits.timers" are reached. [conn] */
     struct berth_timer *(BERTH_CALL *create_for_conn)(struct berth_conn *conn,
                                                       berth_timer_fn function, void *argument);
 
-    /* The same for a listener: runs on one worker, freed after listener_close. [control] */
+    /* The same for a listener, from within its `listener_open`: its function runs on one worker,
+     * beside all others, and never once `listener_close` has begun. It is freed after that.
+     * [control] */
     struct berth_timer *(BERTH_CALL *create_for_listener)(const struct berth_listener *listener,
                                                           berth_timer_fn function, void *argument);
 
-    /* Runs the function once, in delay_ms. A running timer is moved. [conn], [worker] */
+    /* Runs the function once, in delay_ms. A running timer is moved. That of a connection: [conn];
+     * of a listener: [any]. */
     void(BERTH_CALL *start)(struct berth_timer *timer, uint64_t delay_ms);
 
-    /* After it the function does not run. A timer that is not running is left as it is. */
+    /* After it the function does not run, unless that of a listener's timer is just running on its
+     * worker. A timer that is not running is left as it is. Threads as start(). */
     void(BERTH_CALL *stop)(struct berth_timer *timer);
+
+    /* Frees a connection's timer before the connection ends, also from within its function; a
+     * listener's is left as it is. NULL is legal. [conn] */
+    void(BERTH_CALL *destroy)(struct berth_timer *timer);
 };
 
 BERTH_END_DECLS

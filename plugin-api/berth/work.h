@@ -11,9 +11,12 @@ BERTH_BEGIN_DECLS
 /* Runs on a thread of the pool; may block. Sees only its argument. [any] */
 typedef void(BERTH_CALL *berth_work_fn)(void *argument);
 
-/* Runs exactly once for every accepted work, on the connection's worker: BERTH_OK (it ran),
- * BERTH_E_CANCELLED (it never ran), BERTH_E_GONE (it ran, but the connection has ended: conn is
- * NULL). Frees the argument. [conn] */
+/* Runs exactly once for every accepted work, on the connection's worker:
+ *   BERTH_OK           the work ran; `conn` is there, though it may have been closed meanwhile
+ *   BERTH_E_GONE       it ran, but the connection has ended; conn is NULL, and `closed` is over
+ *   BERTH_E_CANCELLED  it never ran, as the connection began to end before its turn, or the host
+ *                      stops; conn is NULL
+ * The one place to free the argument. [conn] */
 typedef void(BERTH_CALL *berth_work_done_fn)(struct berth_conn *conn, int32_t status,
                                              void *argument);
 
@@ -21,7 +24,10 @@ struct berth_work_host {
     uint32_t struct_size;
     uint32_t reserved;
 
-    /* BERTH_E_LIMIT when the queue of the pool is full: nothing was accepted. [conn] */
+    /* Queues `work` for the pool ("host.work" of the manifest), first come first served. What fails
+     * was not accepted: BERTH_E_LIMIT when "host.work.queue_max" works wait already, or no thread
+     * can be had; BERTH_E_GONE; BERTH_E_NO_MEMORY. The listener stays, and the plugin's code, until
+     * `done` has run. [conn] */
     int32_t(BERTH_CALL *submit)(struct berth_conn *conn, berth_work_fn work,
                                 berth_work_done_fn done, void *argument);
 };

@@ -4,6 +4,7 @@ with a good exit code, and its log may say nothing of a defect or a sanitizer's 
 import itertools
 
 import pytest
+from support import services
 from support.host import Host, run_berth
 
 
@@ -35,6 +36,16 @@ def run_host(start_host):
 
     def run(manifest, **options):
         return start_host(manifest, **options).wait_ready()
+
+    return run
+
+
+@pytest.fixture
+def run_services(run_host, system):
+    """run_services(…) serves the plugin `services` (see support/services.py)."""
+
+    def run(**more):
+        return run_host(services.manifest(**more), plugins=system.fixtures)
 
     return run
 

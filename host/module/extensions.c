@@ -1,0 +1,150 @@
+#include "module/extensions.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "berth/connect.h"
+#include "berth/file.h"
+#include "berth/timer.h"
+#include "berth/work.h"
+#include "net/connection.h"
+#include "net/file.h"
+#include "net/listener.h"
+#include "net/outbound.h"
+#include "net/plugin_timer.h"
+#include "net/plugin_work.h"
+
+/* -- berth.timer/1 --------------------------------------------------------------------------------
+ */
+
+static struct berth_timer *BERTH_CALL timer_create_for_conn(struct berth_conn *conn,
+                                                            berth_timer_fn function,
+                                                            void *argument) {
+    return plugin_timer_create(connection_of(conn), function, argument);
+}
+
+/* The plugin may only read what it is given of its listener; the host, whose it is, may write. */
+static struct berth_timer *BERTH_CALL timer_create_for_listener(
+    const struct berth_listener *listener, berth_timer_fn function, void *argument) {
+    return plugin_timer_create_listener((struct listener *)(uintptr_t)listener, function, argument);
+}
+
+static void BERTH_CALL timer_start(struct berth_timer *timer, uint64_t delay_ms) {
+    plugin_timer_start(timer, delay_ms);
+}
+
+static void BERTH_CALL timer_stop(struct berth_timer *timer) {
+    plugin_timer_stop(timer);
+}
+
+static void BERTH_CALL timer_destroy(struct berth_timer *timer) {
+    plugin_timer_destroy(timer);
+}
+
+static const struct berth_timer_host timer_host = {
+    .struct_size = sizeof(timer_host),
+    .create_for_conn = timer_create_for_conn,
+    .create_for_listener = timer_create_for_listener,
+    .start = timer_start,
+    .stop = timer_stop,
+    .destroy = timer_destroy,
+};
+
+/* -- berth.work/1 ---------------------------------------------------------------------------------
+ */
+
+static int32_t BERTH_CALL work_submit(struct berth_conn *conn, berth_work_fn work,
+                                      berth_work_done_fn done, void *argument) {
+    return plugin_work_submit(connection_of(conn), work, done, argument);
+}
+
+static const struct berth_work_host work_host = {
+    .struct_size = sizeof(work_host),
+    .submit = work_submit,
+};
+
+/* -- berth.connect/1 ------------------------------------------------------------------------------
+ */
+
+static int32_t BERTH_CALL connect_connect(struct berth_conn *asker,
+                                          const struct berth_connect_request *request,
+                                          berth_connected_fn connected, void *argument) {
+    struct berth_connect_request whole = {0};
+    size_t size = request->struct_size < sizeof(whole) ? request->struct_size : sizeof(whole);
+    memcpy(&whole, request, size);
+    return outbound_connect(connection_of(asker), &whole, connected, argument);
+}
+
+static const struct berth_connect_host connect_host = {
+    .struct_size = sizeof(connect_host),
+    .connect = connect_connect,
+};
+
+/* -- berth.file/1 ---------------------------------------------------------------------------------
+ */
+
+static int32_t BERTH_CALL service_file_open(const struct berth_host *host, const char *path,
+                                            struct berth_file **file, struct berth_error *error) {
+    struct error why = {0};
+    (void)host;
+    *file = file_open(path, &why);
+    return *file ? BERTH_OK : berth_error_set(error, BERTH_E_FAILED, "%s", why.message);
+}
+
+static int32_t BERTH_CALL service_file_stat(struct berth_file *file, struct berth_file_info *info) {
+    struct os_file_status status;
+    if (!os_file_status(&file->file, &status, NULL)) {
+        return BERTH_E_FAILED;
+    }
+    struct berth_file_info full = {
+        .size = status.size,
+        .modified_unix_ms = status.modified_unix_ms,
+    };
+    full.struct_size = info->struct_size < sizeof(full) ? info->struct_size : sizeof(full);
+    memcpy(info, &full, full.struct_size);
+    return BERTH_OK;
+}
+
+static void BERTH_CALL service_file_acquire(struct berth_file *file) {
+    file_acquire(file);
+}
+
+static void BERTH_CALL service_file_release(struct berth_file *file) {
+    file_release(file);
+}
+
+static int32_t BERTH_CALL file_send_pieces(struct berth_conn *conn,
+                                           const struct berth_piece *pieces, uint32_t count) {
+    return connection_send_pieces(connection_of(conn), pieces, count);
+}
+
+static const struct berth_file_host file_host = {
+    .struct_size = sizeof(file_host),
+    .open = service_file_open,
+    .stat = service_file_stat,
+    .acquire = service_file_acquire,
+    .release = service_file_release,
+    .send_pieces = file_send_pieces,
+};
+
+/* -- by name --------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *id;
+    const void *extension;
+} extensions[] = {
+    {BERTH_TIMER_ID, &timer_host},
+    {BERTH_WORK_ID, &work_host},
+    {BERTH_CONNECT_ID, &connect_host},
+    {BERTH_FILE_ID, &file_host},
+};
+
+const void *extensions_find(const char *id) {
+    for (size_t i = 0; i < ARRAY_COUNT(extensions); i++) {
+        if (strcmp(extensions[i].id, id) == 0) {
+            return extensions[i].extension;
+        }
+    }
+    return NULL;
+}

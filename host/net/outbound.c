@@ -1,0 +1,346 @@
+#include "net/outbound.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/address.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "net/buffer.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/work_pool.h"
+#include "net/worker.h"
+
+enum {
+    ADDRESSES_MAX = 8,
+    NEXT_ATTEMPT_MS = 250,      /* the Connection Attempt Delay that RFC 8305 recommends */
+    TIMEOUT_DEFAULT_MS = 30000, /* when the plugin gives none */
+    NAME_BYTES_MAX = 255,
+};
+
+struct attempt {
+    struct engine_connect connect;
+    struct outbound *outbound;
+    bool runs;
+};
+
+struct outbound {
+    struct outbound *prev; /* in asker->outbounds */
+    struct outbound *next;
+    struct connection *asker; /* NULL once it is gone, or has been told */
+    struct worker *worker;
+    struct listener *listener;
+    berth_connected_fn connected;
+    void *argument;
+    struct berth_slice first_data;
+    struct timer timeout;
+    struct timer next_attempt;
+    int64_t last_error; /* ENGINE_E_* of the attempt that failed last */
+
+    struct work resolve;
+    struct engine_op resolved; /* brings the addresses back to the worker */
+    bool resolving;
+    bool found;
+    struct error why; /* it was not */
+    char name[NAME_BYTES_MAX + 1];
+    uint16_t port;
+
+    struct berth_address addresses[ADDRESSES_MAX];
+    unsigned address_count;
+    unsigned begun; /* attempts */
+    unsigned running;
+    struct attempt attempts[ADDRESSES_MAX];
+};
+
+/* -- the end --------------------------------------------------------------------------------------
+ */
+
+/* Frees it when nothing is under way any more. */
+static void free_when_done(struct outbound *one) {
+    struct listener *listener = one->listener;
+    if (one->resolving || one->running > 0 || one->asker) {
+        return;
+    }
+    buffer_release(one->first_data.buffer);
+    alloc_free(one);
+    atomic_fetch_sub(&listener->outbound, 1);
+    listener_unrefer(listener);
+}
+
+static void stop_attempts(struct outbound *one) {
+    for (unsigned i = 0; i < one->begun; i++) {
+        if (one->attempts[i].runs) {
+            engine_connect_cancel(one->worker->port, &one->attempts[i].connect);
+        }
+    }
+}
+
+/* Tells the plugin how it ended, and calls off what still runs. */
+static void tell(struct outbound *one, struct berth_conn *conn, int32_t status) {
+    struct timers *timers = &one->worker->timers;
+    DL_DELETE(one->asker->outbounds, one);
+    one->asker = NULL;
+    timers_stop(timers, &one->timeout);
+    timers_stop(timers, &one->next_attempt);
+    work_call_off(&one->resolve);
+    stop_attempts(one);
+    one->connected(conn, status, one->argument);
+}
+
+static void fail(struct outbound *one, int32_t status, const char *why) {
+    if (log_enabled(LOG_LEVEL_DEBUG)) {
+        log_debug(&one->listener->subject, "connecting to %s port %u: %s", one->name, one->port,
+                  why);
+    }
+    tell(one, NULL, status);
+}
+
+void outbound_leave(struct connection *asker) {
+    while (asker->outbounds) {
+        struct outbound *one = asker->outbounds;
+        tell(one, NULL, BERTH_E_CANCELLED);
+        free_when_done(one);
+    }
+}
+
+/* -- attempts ------------------------------------------------------------------------------------
+ */
+
+static int32_t status_of(int64_t error) {
+    switch (error) {
+    case ENGINE_E_REFUSED:
+    case ENGINE_E_RESET:
+        return BERTH_E_REFUSED;
+    case ENGINE_E_UNREACHABLE:
+        return BERTH_E_UNREACHABLE;
+    case ENGINE_E_TIMED_OUT:
+        return BERTH_E_TIMEOUT;
+    case ENGINE_E_NO_RESOURCES:
+        return BERTH_E_NO_MEMORY;
+    default:
+        return BERTH_E_FAILED;
+    }
+}
+
+static void succeed(struct outbound *one, struct attempt *attempt, uint64_t sent) {
+    struct berth_slice rest = one->first_data;
+    rest.bytes += sent;
+    rest.size -= (uint32_t)sent;
+    one->first_data = (struct berth_slice){0};
+    struct connection *connection =
+        connection_adopt_outbound(one->worker, one->listener, &attempt->connect, &rest);
+    if (connection) {
+        connection->bytes_sent = sent;
+        tell(one, &connection->public, BERTH_OK);
+    } else {
+        fail(one, BERTH_E_NO_MEMORY, "out of memory");
+    }
+}
+
+static void begin_next(struct outbound *one);
+
+static void on_connected(struct engine_op *op, int64_t result) {
+    struct attempt *attempt = CONTAINER_OF(op, struct attempt, connect.op);
+    struct outbound *one = attempt->outbound;
+    struct worker *worker = one->worker;
+    attempt->runs = false;
+    one->running--;
+    if (!one->asker) { /* told already: this one came too late */
+        if (result >= 0) {
+            engine_close(worker->server->engine, attempt->connect.socket, true);
+        }
+    } else if (result >= 0) {
+        succeed(one, attempt, (uint64_t)result);
+    } else {
+        one->last_error = result;
+        begin_next(one);
+    }
+    free_when_done(one);
+    worker_settle(worker);
+}
+
+/* Begins the next attempt, if there is one; fails when there is none and none runs. */
+static void begin_next(struct outbound *one) {
+    if (one->begun == one->address_count) {
+        if (one->running == 0) {
+            fail(one, status_of(one->last_error), engine_error_text(one->last_error));
+        }
+        return;
+    }
+    struct attempt *attempt = &one->attempts[one->begun];
+    attempt->outbound = one;
+    attempt->runs = true;
+    attempt->connect = (struct engine_connect){
+        .op.complete = on_connected,
+        .remote = one->addresses[one->begun],
+        .options = one->listener->options.sockets,
+    };
+    /* With several attempts the bytes might reach two servers: then they wait for the winner. */
+    if (one->address_count == 1 && one->first_data.size > 0) {
+        attempt->connect.first_data.bytes = one->first_data.bytes;
+        attempt->connect.first_data.size = one->first_data.size;
+    }
+    one->begun++;
+    one->running++;
+    if (one->begun < one->address_count) {
+        timers_start(&one->worker->timers, &one->next_attempt, os_now_ms(), NEXT_ATTEMPT_MS);
+    }
+    engine_connect(one->worker->port, &attempt->connect);
+}
+
+static void on_next_attempt(struct timer *timer) {
+    begin_next(CONTAINER_OF(timer, struct outbound, next_attempt));
+}
+
+static void on_timeout(struct timer *timer) {
+    struct outbound *one = CONTAINER_OF(timer, struct outbound, timeout);
+    struct worker *worker = one->worker;
+    fail(one, BERTH_E_TIMEOUT, "timed out");
+    free_when_done(one);
+    worker_settle(worker);
+}
+
+/* -- names ----------------------------------------------------------------------------------------
+ */
+
+/* The families take turns, beginning with the one that the system prefers (RFC 8305, section 4). */
+static void take_turns(struct outbound *one) {
+    struct berth_address ordered[ADDRESSES_MAX];
+    bool used[ADDRESSES_MAX] = {false};
+    uint16_t wanted = one->addresses[0].family;
+    for (unsigned n = 0; n < one->address_count; n++) {
+        unsigned pick = ADDRESSES_MAX;
+        for (unsigned i = 0; i < one->address_count; i++) {
+            bool fits = one->addresses[i].family == wanted;
+            if (!used[i] && (fits || pick == ADDRESSES_MAX)) {
+                pick = i;
+                if (fits) {
+                    break;
+                }
+            }
+        }
+        used[pick] = true;
+        ordered[n] = one->addresses[pick];
+        wanted = ordered[n].family == BERTH_FAMILY_IPV6 ? BERTH_FAMILY_IPV4 : BERTH_FAMILY_IPV6;
+    }
+    memcpy(one->addresses, ordered, one->address_count * sizeof(ordered[0]));
+}
+
+static void resolve(struct work *work) {
+    struct outbound *one = CONTAINER_OF(work, struct outbound, resolve);
+    one->found = engine_resolve(one->name, one->port, one->addresses, ADDRESSES_MAX,
+                                &one->address_count, &one->why);
+    engine_port_post(one->worker->port, &one->resolved);
+}
+
+static void skip_resolving(struct work *work) {
+    struct outbound *one = CONTAINER_OF(work, struct outbound, resolve);
+    error_set(&one->why, "the host stops");
+    engine_port_post(one->worker->port, &one->resolved);
+}
+
+static void on_resolved(struct engine_op *op, int64_t result) {
+    struct outbound *one = CONTAINER_OF(op, struct outbound, resolved);
+    struct worker *worker = one->worker;
+    (void)result;
+    one->resolving = false;
+    if (one->asker && one->found) {
+        take_turns(one);
+        begin_next(one);
+    } else if (one->asker) {
+        fail(one, BERTH_E_UNREACHABLE, one->why.message);
+    }
+    free_when_done(one);
+    worker_settle(worker);
+}
+
+/* A literal address needs no resolver. Brackets around an IPv6 address are left out or not. */
+static bool is_literal(struct outbound *one) {
+    char text[NAME_BYTES_MAX + 16];
+    bool is_v6 = strchr(one->name, ':') && one->name[0] != '[';
+    snprintf(text, sizeof(text), is_v6 ? "[%s]:%u" : "%s:%u", one->name, one->port);
+    one->address_count = address_parse(&one->addresses[0], text, NULL) ? 1 : 0;
+    return one->address_count == 1;
+}
+
+/* -- asking ---------------------------------------------------------------------------------------
+ */
+
+static struct outbound *create(struct connection *asker,
+                               const struct berth_connect_request *request) {
+    struct outbound *one = alloc_zeroed(sizeof(*one));
+    if (!one) {
+        return NULL;
+    }
+    one->worker = asker->worker;
+    one->listener = asker->listener;
+    one->resolve.run = resolve;
+    one->resolve.skip = skip_resolving;
+    one->resolved.complete = on_resolved;
+    one->timeout.fire = on_timeout;
+    one->next_attempt.fire = on_next_attempt;
+    one->port = request->port;
+    memcpy(one->name, request->host, strlen(request->host));
+    return one;
+}
+
+/* Begins. False: the queue of the work pool is full. */
+static bool begin(struct outbound *one) {
+    if (is_literal(one)) {
+        /* As if it had been resolved, in the next turn: the plugin is not called from within. */
+        one->found = true;
+        one->resolving = true;
+        engine_port_post(one->worker->port, &one->resolved);
+        return true;
+    }
+    one->resolving = work_pool_submit(one->worker->server->work, &one->resolve);
+    return one->resolving;
+}
+
+static int32_t check(const struct connection *asker, const struct berth_connect_request *request) {
+    if (connection_is_ending(asker)) {
+        return BERTH_E_GONE;
+    }
+    size_t length = request->host ? strlen(request->host) : 0;
+    if (length == 0 || length > NAME_BYTES_MAX || request->port == 0) {
+        return BERTH_E_INVALID;
+    }
+    return BERTH_OK;
+}
+
+int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
+                         berth_connected_fn connected, void *argument) {
+    struct listener *listener = asker->listener;
+    struct berth_slice first_data = request->first_data;
+    int32_t status = check(asker, request);
+    struct outbound *one = status == BERTH_OK ? create(asker, request) : NULL;
+    if (status == BERTH_OK && !one) {
+        status = BERTH_E_NO_MEMORY;
+    }
+    if (status == BERTH_OK &&
+        atomic_fetch_add(&listener->outbound, 1) >= listener->options.outbound_max) {
+        atomic_fetch_sub(&listener->outbound, 1);
+        status = BERTH_E_LIMIT;
+    } else if (status == BERTH_OK && !begin(one)) {
+        atomic_fetch_sub(&listener->outbound, 1);
+        status = BERTH_E_LIMIT;
+    }
+    if (status != BERTH_OK) {
+        buffer_release(first_data.buffer);
+        alloc_free(one);
+        return status;
+    }
+    listener_refer(listener);
+    one->asker = asker;
+    one->connected = connected;
+    one->argument = argument;
+    one->first_data = first_data;
+    DL_APPEND(asker->outbounds, one);
+    timers_start(&asker->worker->timers, &one->timeout, os_now_ms(),
+                 request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);
+    return BERTH_OK;
+}

@@ -1,0 +1,200 @@
+#include "net/plugin_timer.h"
+
+#include <stdatomic.h>
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/worker.h"
+
+#define NOT_WANTED UINT64_MAX
+
+struct berth_timer {
+    struct timer timer;
+    struct berth_timer *prev; /* in its owner's list */
+    struct berth_timer *next;
+    berth_timer_fn function;
+    void *argument;
+    struct worker *worker;
+    struct connection *connection; /* NULL: a listener's */
+    struct listener *listener;
+
+    /* Of a listener's timer: when it is wanted to fire, or NOT_WANTED; and the post that tells the
+     * worker, which is under way while `telling`. */
+    _Atomic uint64_t wanted_ms;
+    atomic_bool telling;
+    struct engine_op tell;
+};
+
+static void fire(struct timer *timer) {
+    struct berth_timer *one = CONTAINER_OF(timer, struct berth_timer, timer);
+    struct worker *worker = one->worker;
+    if (!one->connection) {
+        uint64_t wanted_ms = atomic_load(&one->wanted_ms);
+        /* It was moved or stopped meanwhile: then the worker is told, or was already. */
+        if (wanted_ms == NOT_WANTED || wanted_ms > os_now_ms() ||
+            !atomic_compare_exchange_strong(&one->wanted_ms, &wanted_ms, NOT_WANTED)) {
+            return;
+        }
+    }
+    one->function(one, one->argument);
+    worker_settle(worker);
+}
+
+static struct berth_timer *create(struct worker *worker, berth_timer_fn function, void *argument) {
+    struct berth_timer *one = alloc_zeroed(sizeof(*one));
+    if (one) {
+        one->timer.fire = fire;
+        one->function = function;
+        one->argument = argument;
+        one->worker = worker;
+    }
+    return one;
+}
+
+/* -- of connections ------------------------------------------------------------------------------
+ */
+
+struct berth_timer *plugin_timer_create(struct connection *connection, berth_timer_fn function,
+                                        void *argument) {
+    if (connection_is_ending(connection) ||
+        connection->timer_count >= connection->listener->options.timers_max) {
+        return NULL;
+    }
+    struct berth_timer *one = create(connection->worker, function, argument);
+    if (one) {
+        one->connection = connection;
+        one->listener = connection->listener;
+        connection->timer_count++;
+        DL_APPEND(connection->plugin_timers, one);
+    }
+    return one;
+}
+
+void plugin_timers_stop(struct connection *connection) {
+    struct berth_timer *one;
+    DL_FOREACH(connection->plugin_timers, one) {
+        timers_stop(&connection->worker->timers, &one->timer);
+    }
+}
+
+static void destroy_of_connection(struct berth_timer *one) {
+    struct connection *connection = one->connection;
+    timers_stop(&one->worker->timers, &one->timer);
+    DL_DELETE(connection->plugin_timers, one);
+    connection->timer_count--;
+    alloc_free(one);
+}
+
+void plugin_timers_free(struct connection *connection) {
+    while (connection->plugin_timers) {
+        destroy_of_connection(connection->plugin_timers);
+    }
+}
+
+/* -- of listeners --------------------------------------------------------------------------------
+ */
+
+static void on_tell(struct engine_op *op, int64_t result) {
+    struct berth_timer *one = CONTAINER_OF(op, struct berth_timer, tell);
+    struct timers *timers = &one->worker->timers;
+    (void)result;
+    atomic_store(&one->telling, false); /* before the look: who changes it now tells again */
+    uint64_t wanted_ms = atomic_load(&one->wanted_ms);
+    uint64_t now_ms = os_now_ms();
+    if (wanted_ms == NOT_WANTED) {
+        timers_stop(timers, &one->timer);
+    } else {
+        timers_start(timers, &one->timer, now_ms, wanted_ms > now_ms ? wanted_ms - now_ms : 0);
+    }
+}
+
+static void want(struct berth_timer *one, uint64_t wanted_ms) {
+    if (atomic_load(&one->listener->timers_closed)) {
+        return;
+    }
+    atomic_store(&one->wanted_ms, wanted_ms);
+    if (!atomic_exchange(&one->telling, true)) {
+        engine_port_post(one->worker->port, &one->tell);
+    }
+}
+
+struct berth_timer *plugin_timer_create_listener(struct listener *listener, berth_timer_fn function,
+                                                 void *argument) {
+    struct server *server = listener->server;
+    if (listener->timer_count >= listener->options.timers_max) {
+        return NULL;
+    }
+    struct worker *worker = &server->workers[listener->timer_count % server->options.workers];
+    struct berth_timer *one = create(worker, function, argument);
+    if (one) {
+        one->listener = listener;
+        one->tell.complete = on_tell;
+        atomic_init(&one->wanted_ms, NOT_WANTED);
+        listener->timer_count++;
+        DL_APPEND(listener->plugin_timers, one);
+    }
+    return one;
+}
+
+static void stop_here(struct worker *worker, void *argument) {
+    const struct listener *listener = argument;
+    struct berth_timer *one;
+    DL_FOREACH(listener->plugin_timers, one) {
+        if (one->worker == worker) {
+            atomic_store(&one->wanted_ms, NOT_WANTED);
+            timers_stop(&worker->timers, &one->timer);
+        }
+    }
+}
+
+/* A post that was under way is through when the workers have been called. */
+void plugin_timers_stop_listener(struct listener *listener) {
+    if (!listener->plugin_timers) {
+        return;
+    }
+    atomic_store(&listener->timers_closed, true);
+    for (unsigned i = 0; i < listener->server->options.workers; i++) {
+        worker_call(&listener->server->workers[i], stop_here, listener);
+    }
+}
+
+void plugin_timers_free_listener(struct listener *listener) {
+    plugin_timers_stop_listener(listener);
+    while (listener->plugin_timers) {
+        struct berth_timer *one = listener->plugin_timers;
+        ASSERT(!timer_is_running(&one->timer));
+        DL_DELETE(listener->plugin_timers, one);
+        alloc_free(one);
+    }
+}
+
+/* -- of both -------------------------------------------------------------------------------------
+ */
+
+void plugin_timer_start(struct berth_timer *timer, uint64_t delay_ms) {
+    uint64_t now_ms = os_now_ms();
+    if (!timer->connection) {
+        uint64_t delay = delay_ms < TIMERS_DELAY_MAX_MS ? delay_ms : TIMERS_DELAY_MAX_MS;
+        want(timer, now_ms + delay);
+    } else if (!connection_is_ending(timer->connection)) {
+        timers_start(&timer->worker->timers, &timer->timer, now_ms, delay_ms);
+    }
+}
+
+void plugin_timer_stop(struct berth_timer *timer) {
+    if (timer->connection) {
+        timers_stop(&timer->worker->timers, &timer->timer);
+    } else {
+        want(timer, NOT_WANTED);
+    }
+}
+
+void plugin_timer_destroy(struct berth_timer *timer) {
+    if (timer && timer->connection) {
+        destroy_of_connection(timer);
+    }
+}

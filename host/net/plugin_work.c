@@ -1,0 +1,106 @@
+#include "net/plugin_work.h"
+
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/work_pool.h"
+#include "net/worker.h"
+
+struct plugin_work {
+    struct work work;
+    struct engine_op finished; /* brings it back to the worker */
+    struct plugin_work *prev;  /* in connection->works */
+    struct plugin_work *next;
+    struct connection *connection; /* NULL when that is gone */
+    struct worker *worker;
+    struct listener *listener;
+    berth_work_fn function;
+    berth_work_done_fn done;
+    void *argument;
+    bool ran;
+};
+
+static void go_home(struct plugin_work *one) {
+    engine_port_post(one->worker->port, &one->finished);
+}
+
+static void run(struct work *work) {
+    struct plugin_work *one = CONTAINER_OF(work, struct plugin_work, work);
+    one->function(one->argument);
+    one->ran = true;
+    go_home(one);
+}
+
+static void skip(struct work *work) {
+    go_home(CONTAINER_OF(work, struct plugin_work, work));
+}
+
+static void on_finished(struct engine_op *op, int64_t result) {
+    struct plugin_work *one = CONTAINER_OF(op, struct plugin_work, finished);
+    struct connection *connection = one->connection;
+    struct worker *worker = one->worker;
+    struct listener *listener = one->listener;
+    (void)result;
+    if (connection) {
+        DL_DELETE(connection->works, one);
+    }
+    if (connection && connection_is_ending(connection)) {
+        connection = NULL;
+    }
+    int32_t status = !one->ran ? BERTH_E_CANCELLED : connection ? BERTH_OK : BERTH_E_GONE;
+    one->done(status == BERTH_OK ? &connection->public : NULL, status, one->argument);
+    alloc_free(one);
+    atomic_fetch_sub(&listener->works, 1);
+    listener_unrefer(listener);
+    worker_settle(worker);
+}
+
+int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
+                           berth_work_done_fn done, void *argument) {
+    if (connection_is_ending(connection)) {
+        return BERTH_E_GONE;
+    }
+    struct plugin_work *one = alloc_zeroed(sizeof(*one));
+    if (!one) {
+        return BERTH_E_NO_MEMORY;
+    }
+    one->work.run = run;
+    one->work.skip = skip;
+    one->finished.complete = on_finished;
+    one->connection = connection;
+    one->worker = connection->worker;
+    one->listener = connection->listener;
+    one->function = work;
+    one->done = done;
+    one->argument = argument;
+    DL_APPEND(connection->works, one);
+    listener_refer(one->listener);
+    atomic_fetch_add(&one->listener->works, 1);
+    if (!work_pool_submit(one->worker->server->work, &one->work)) {
+        DL_DELETE(connection->works, one);
+        atomic_fetch_sub(&one->listener->works, 1);
+        listener_unrefer(one->listener);
+        alloc_free(one);
+        return BERTH_E_LIMIT;
+    }
+    return BERTH_OK;
+}
+
+void plugin_work_call_off(struct connection *connection) {
+    struct plugin_work *one;
+    DL_FOREACH(connection->works, one) {
+        work_call_off(&one->work);
+    }
+}
+
+void plugin_work_leave(struct connection *connection) {
+    struct plugin_work *one;
+    struct plugin_work *next;
+    DL_FOREACH_SAFE(connection->works, one, next) {
+        DL_DELETE(connection->works, one);
+        one->connection = NULL;
+    }
+}

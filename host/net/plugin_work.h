@@ -1,0 +1,23 @@
+/* plugin_work.h: blocking work that a plugin hands over for a connection (berth/work.h).
+ *
+ * Owner: itself, until `done` has run. A work keeps the listener, and so the plugin's code, alive;
+ * the connection may end before it. Threads: the connection's worker. */
+#ifndef BERTH_HOST_NET_PLUGIN_WORK_H
+#define BERTH_HOST_NET_PLUGIN_WORK_H
+
+#include <stdint.h>
+
+#include "berth/work.h"
+
+struct connection;
+
+int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
+                           berth_work_done_fn done, void *argument);
+
+/* The connection begins to end: what has not begun is called off. */
+void plugin_work_call_off(struct connection *connection);
+
+/* The connection is gone: its works go on without it. */
+void plugin_work_leave(struct connection *connection);
+
+#endif
