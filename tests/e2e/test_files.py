@@ -157,6 +157,7 @@ def test_file_beyond_four_gibibytes_begins_at_the_right_place(run_services, syst
         assert session.read(19) == b"<behind the fourth>"
 
 
+@pytest.mark.threads
 def test_files_of_many_connections_at_once(run_services, system, content):
     path, data = content
     host = run_services()

@@ -5,6 +5,8 @@ import time
 import pytest
 from support import clients, services
 
+pytestmark = pytest.mark.threads
+
 
 def test_timer_fires_once_and_never_early(run_services):
     host = run_services()

@@ -1,6 +1,9 @@
 """Blocking work of plugins, off the I/O threads."""
 
+import pytest
 from support import services
+
+pytestmark = pytest.mark.threads
 
 MANY = 40
 
@@ -37,7 +40,7 @@ def test_work_of_a_connection_that_ends_is_gone_or_cancelled(run_services):
     host = run_services(host={"work": {"threads_max": 1}})
     with services.session(host) as session:
         session.send("work", 5, 300)
-        assert session.ask("echo", "x") == "x"
+        services.wait_for_log(host, "work begins")
         session.send("abort")
         try:
             assert session.rest() == b""
@@ -54,7 +57,7 @@ def test_stop_waits_for_work_that_runs(run_services):
     host = run_services(host={"drain_timeout_ms": 100, "work": {"threads_max": 1}})
     with services.session(host) as session:
         session.send("work", 3, 600)
-        assert session.ask("echo", "x") == "x"
+        services.wait_for_log(host, "work begins")
         host.stop()
     assert host.log().count("work GONE") == 1
     assert host.log().count("work CANCELLED, not run") == 2
