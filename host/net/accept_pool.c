@@ -213,7 +213,8 @@ static void hand_over(struct accept_pool *pool, struct accept_slot *slot) {
 static bool goes_on(struct accept_slot *slot) {
     struct listener *listener = slot->listener;
     enum listener_refusal why;
-    if (listener_welcomes(listener, &slot->accept.remote, &why)) {
+    if (listener_trusts_proxy(listener, &slot->accept.remote) || /* its clients are looked at */
+        listener_welcomes(listener, &slot->accept.remote, &why)) {
         return true;
     }
     slot->refused = true;

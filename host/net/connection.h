@@ -59,6 +59,7 @@ struct connection {
     uint8_t held;
     bool unsettled : 1;
     bool is_pending : 1;  /* the client's first data is awaited */
+    bool is_proxied : 1;  /* the proxy's header is awaited; pending, too */
     bool is_waiting : 1;  /* for room under a limit: in worker->waiting */
     bool is_admitted : 1; /* counted under the limits */
     bool is_refused : 1;  /* being told that there is no room */

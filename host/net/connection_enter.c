@@ -1,8 +1,11 @@
 /* The way in: from the accept to `opened`.
  *
- *     accept ─► (first data awaited) ─► room under the limits? ─► opened
- *                        │                     │        │
- *                     time out               waits   refused
+ *     accept ─► (proxy's header) ─► (first data awaited) ─► room under the limits? ─► opened
+ *                      │                     │                     │        │
+ *              time out, malformed        time out               waits   refused
+ *
+ * A proxy that the listener trusts begins with a header that names its client; from then on the
+ * connection is that client's, and the lists and limits go by its address.
  *
  * A listener that accepts on first data gets most of it with the accept. What its pool takes beyond
  * that (see accept_pool.h) comes here without, and is *pending* until the client speaks or its time
@@ -18,6 +21,7 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/proxy_header.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -28,8 +32,19 @@ static const size_t state_offset =
 
 _Static_assert(offsetof(struct connection, public) == 0, "connection_of() is a cast");
 
+static void proxy_failed(struct connection *connection, const char *fault) {
+    struct listener *listener = connection->listener;
+    char proxy[BERTH_ADDRESS_TEXT_MAX];
+    address_format(&connection->remote, proxy, sizeof(proxy));
+    listener_count(&listener->counters.proxy_failed);
+    log_info(&listener->subject, "proxy %s: closed, as its PROXY protocol header is wrong: %s",
+             proxy, fault);
+}
+
 void connection_entry_timed_out(struct connection *connection) {
-    if (connection->is_pending) {
+    if (connection->is_proxied) {
+        proxy_failed(connection, "none came in time");
+    } else if (connection->is_pending) {
         listener_count(&connection->listener->counters.first_data_timeouts);
     }
 }
@@ -82,12 +97,14 @@ static void lose(struct worker *worker, struct listener *listener, struct engine
 /* -- pending, waiting ----------------------------------------------------------------------------
  */
 
-static void await_first_data(struct connection *connection) {
-    struct listener *listener = connection->listener;
+static void await_data(struct connection *connection, uint32_t timeout_ms) {
     connection->is_pending = true;
-    atomic_fetch_add(&listener->pending, 1);
-    timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(),
-                 listener->options.first_data_timeout_ms);
+    atomic_fetch_add(&connection->listener->pending, 1);
+    timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(), timeout_ms);
+}
+
+static void await_first_data(struct connection *connection) {
+    await_data(connection, connection->listener->options.first_data_timeout_ms);
 }
 
 static void wait_for_room(struct connection *connection) {
@@ -222,8 +239,62 @@ static void ask_for_room(struct connection *connection) {
     }
 }
 
+/* -- a proxy's header ---------------------------------------------------------------------------
+ */
+
+static void begin(struct connection *connection) {
+    if (connection->listener->options.accept_on_data && connection->pending.size == 0) {
+        await_first_data(connection);
+    } else {
+        ask_for_room(connection);
+    }
+}
+
+/* The connection is the client's from now on, who must be welcome. */
+static void become_client(struct connection *connection, const struct proxy_header *header) {
+    struct listener *listener = connection->listener;
+    enum listener_refusal why;
+    if (header->names_client) {
+        connection->local = header->to;
+        connection->remote = header->from;
+    }
+    if (listener_welcomes(listener, &connection->remote, &why)) {
+        begin(connection);
+    } else if (why != LISTENER_REFUSED_ACCESS && listener_answers_busy(listener)) {
+        refuse(connection);
+    } else {
+        connection_end(connection, BERTH_CLOSED_LIMIT, true);
+    }
+}
+
+static void read_proxy_header(struct connection *connection) {
+    struct berth_slice *pending = &connection->pending;
+    struct proxy_header header;
+    switch (proxy_header_read(pending->bytes, pending->size, &header)) {
+    case PROXY_HEADER_PART:
+        return;
+    case PROXY_HEADER_MALFORMED:
+        proxy_failed(connection, header.fault);
+        connection_end(connection, BERTH_CLOSED_ERROR, true);
+        return;
+    case PROXY_HEADER_WHOLE:
+        break;
+    }
+    connection->is_proxied = false;
+    connection_leave_entry(connection);
+    pending->bytes += header.size;
+    pending->size -= header.size;
+    if (pending->size == 0) {
+        buffer_release(pending->buffer);
+        *pending = (struct berth_slice){0};
+    }
+    become_client(connection, &header);
+}
+
 void connection_entered_data(struct connection *connection) {
-    if (!connection->is_waiting) {
+    if (connection->is_proxied) {
+        read_proxy_header(connection);
+    } else if (!connection->is_waiting) {
         ask_for_room(connection);
     }
 }
@@ -256,10 +327,14 @@ void connection_adopt(struct worker *worker, struct listener *listener,
     }
     if (refused) {
         refuse(connection);
-    } else if (listener->options.accept_on_data && first_data_size == 0) {
-        await_first_data(connection);
+    } else if (listener_trusts_proxy(listener, &accept->remote)) {
+        connection->is_proxied = true;
+        await_data(connection, listener->options.proxy_timeout_ms);
+        if (first_data_size > 0) {
+            read_proxy_header(connection);
+        }
     } else {
-        ask_for_room(connection);
+        begin(connection);
     }
     worker_unsettle(worker, connection);
     worker_settle(worker);

@@ -252,6 +252,11 @@ bool listener_welcomes(struct listener *listener, const struct berth_address *re
     return true;
 }
 
+bool listener_trusts_proxy(const struct listener *listener, const struct berth_address *remote) {
+    const struct access_list *proxies = &listener->options.proxies;
+    return proxies->allow_count > 0 && access_list_allows(proxies, remote);
+}
+
 bool listener_answers_busy(const struct listener *listener) {
     return listener->options.refuse_at_limit && listener->plugin->busy;
 }

@@ -54,6 +54,8 @@ struct listener_options {
     bool reuse_sockets;
     struct engine_socket_options sockets;
     struct access_list access;
+    struct access_list proxies; /* .allow: who sends the PROXY protocol's header; none: nobody */
+    uint32_t proxy_timeout_ms;
     uint32_t connections_max;
     struct client_limits per_client;
     uint32_t message_bytes;
@@ -76,6 +78,7 @@ struct listener_counters {
     atomic_ullong closed;              /* those that ended after that */
     atomic_ullong connected;           /* outbound connections made */
     atomic_ullong first_data_timeouts; /* silent clients cut */
+    atomic_ullong proxy_failed;        /* headers that were wrong, or did not come in time */
     atomic_ullong ended_silent;        /* accept on data: came and left without a byte */
     atomic_ullong ended_waiting;       /* left, or were cut, before a limit had room for them */
     atomic_ullong refused[LISTENER_REFUSALS];
@@ -146,6 +149,9 @@ struct berth_address listener_address(const struct listener *listener, size_t in
 /* Whether the client may come at all, now: allow, deny, and the rate. False: `why` is set. */
 bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
                        enum listener_refusal *why);
+
+/* Whether the address is a proxy's, whose connections begin with a header. */
+bool listener_trusts_proxy(const struct listener *listener, const struct berth_address *remote);
 
 /* Whether those who are refused may hear the plugin's busy answer. */
 bool listener_answers_busy(const struct listener *listener);
