@@ -144,7 +144,7 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket);
 /* What connected sockets are set to. Zero is the system's default. */
 struct engine_socket_options {
     bool no_delay;                 /* TCP_NODELAY */
-    bool reset_on_close;           /* SO_LINGER with 0 seconds: closing always resets */
+    bool reset_on_close;           /* SO_LINGER with 0 seconds: closing throws the unsent away */
     uint32_t keepalive_idle_s;     /* SO_KEEPALIVE, TCP_KEEPIDLE; 0: no keep-alive */
     uint32_t keepalive_interval_s; /* TCP_KEEPINTVL */
     uint32_t keepalive_probes;     /* TCP_KEEPCNT */

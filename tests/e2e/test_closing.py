@@ -1,0 +1,101 @@
+"""How connections end, and what the plugin has to say in it."""
+
+import contextlib
+
+import pytest
+from support import clients, services
+
+MIB = 1024 * 1024
+
+
+def test_close_sends_what_is_queued_first(run_services):
+    host = run_services()
+    with services.session(host) as session:
+        session.sock.sendall(b"slices 40 100000\nclose\n")
+        assert session.rest() == b"x" * 4000000
+    services.wait_for_log(host, ": closed 1")
+
+
+def test_shutdown_after_queued_sends_leaves_the_other_way_open(run_services):
+    host = run_services()
+    with services.session(host) as session:
+        session.sock.sendall(b"slices 40 100000\nshutdown\n")
+        assert session.rest() == b"x" * 4000000
+        session.send("close")
+        assert session.rest() == b""
+    services.wait_for_log(host, ": closed ")
+
+
+def test_abort_resets_and_is_told_apart(run_services):
+    host = run_services()
+    with services.session(host) as session:
+        session.send("abort")
+        with pytest.raises(ConnectionError):
+            session.rest()
+    services.wait_for_log(host, ": closed 8")
+
+
+def test_reset_of_the_client_is_told_apart(run_services):
+    host = run_services()
+    session = services.Session(host)
+    assert session.ask("echo", "x") == "x"
+    session.reader.close()
+    clients.reset(session.sock)
+    services.wait_for_log(host, ": closed 3")
+
+
+def test_peer_closed_is_told_once(run_services):
+    host = run_services()
+    with services.session(host) as session:
+        assert session.ask("echo", "x") == "x"
+    services.wait_for_log(host, ": closed 2")
+    assert host.log().count("peer closed") == 1
+
+
+def test_client_that_never_finishes_is_cut_at_the_deadline(run_services):
+    host = run_services(close_timeout_ms=200)
+    with services.session(host) as session:
+        session.send("close")
+        assert session.rest() == b""
+        services.wait_for_log(host, ": closed 1")
+        with contextlib.suppress(ConnectionError):
+            session.send("echo", "x")
+
+
+def test_stop_asks_the_plugin_about_each_connection(run_services):
+    host = run_services(host={"drain_timeout_ms": 10000})
+    with services.session(host) as leaves, services.session(host) as stays:
+        assert leaves.ask("closing", 0, 0) == "ready"
+        assert stays.ask("closing", 1, 0) == "ready"
+        host.interrupt()
+        assert leaves.line() == "closing 6"
+        assert leaves.line() is None, "close() follows what closing() has sent"
+        assert stays.line() == "closing 6"
+        assert stays.ask("echo", "still") == "still"
+        stays.send("close")
+        assert stays.rest() == b""
+        assert host.wait() == 0
+    services.wait_for_log(host, ": closed 6")
+
+
+def test_stop_may_be_answered_with_a_reset(run_services):
+    host = run_services()
+    with services.session(host) as session:
+        assert session.ask("closing", 0, 1) == "ready"
+        host.interrupt()
+        with pytest.raises(ConnectionError):
+            session.rest()
+            session.sock.sendall(b"x")
+            session.rest()
+        assert host.wait() == 0
+
+
+def test_stop_cuts_what_a_plugin_keeps_too_long(run_services):
+    host = run_services(host={"drain_timeout_ms": 300})
+    with services.session(host) as session:
+        assert session.ask("closing", 100, 0) == "ready"
+        host.interrupt()
+        assert session.line() == "closing 6"
+        assert session.rest() == b""
+        assert host.wait() == 0
+    assert "1 connections had not finished and were cut" in host.log()
