@@ -1,5 +1,5 @@
 /* engine_iocp.c: the engine on Windows' I/O completion ports. This file has the engine, its ports
- * and the loop; engine_iocp_accept.c and engine_iocp_transfer.c have the operations.
+ * and the loop; engine_iocp_accept.c, _transfer.c, _send.c and _connect.c have the operations.
  *
  * How it works. A port is an IOCP that only its own thread waits on, so a completion is handled on
  * the thread that posted the operation and nothing here needs a lock but the queue of posts.
@@ -36,6 +36,12 @@
  *  - accept() beside WSAEventSelect after a fall back: that it re-enables FD_ACCEPT (documented).
  *  - That a dual-stack AcceptEx needs IPV6_V6ONLY off on the accepting socket as well: it is
  *    switched off there to be safe.
+ *  - TransmitPackets, which Wine has not: that it takes memory and files mixed, each at its offset,
+ *    and that a file that shrinks under it gives code 38. The tests run it over real sockets with
+ *    an imitation. Whether the client editions really run two transmits at a time only.
+ *  - How long ConnectEx tries a port that nobody listens on (some two seconds: Windows repeats its
+ *    SYN although it was answered with an RST), and that it completes at once or with part of the
+ *    first data; SO_REUSE_UNICASTPORT, which Wine refuses.
  *  - Which of 64, 1236 and 10054 a reset gives in each state; all are ENGINE_E_RESET.
  *  - WSAENOBUFS when the non-paged pool runs out; every figure of speed; layered providers that are
  *    not IFS (the mode is then off, and the tests run that way too). */
@@ -58,7 +64,8 @@ enum {
     /* The longest one wait: should the packet that announces a post, or a starved acceptor, not be
      * queued for want of memory, the port finds them at this tick. */
     WAIT_MAX_MS = 1000,
-    /* How soon receives that found no memory try again; nothing tells when there is some. */
+    /* How soon receives that found no memory try again, and files that wait for the transmits of
+     * other ports; nothing tells when there is some. */
     STARVING_WAIT_MS = 10,
 
     /* Not in mingw-w64's winerror.h. */
@@ -100,11 +107,14 @@ int64_t iocp_error(unsigned long code) {
     case ERROR_BAD_NETPATH:
     case WSAENETUNREACH:
     case WSAEHOSTUNREACH:
+    case WSAEADDRNOTAVAIL: /* connect: not an address that anything can have */
+    case WSAEAFNOSUPPORT:  /* connect: no IPv6 here */
     case WSAENETDOWN:
     case WSAEHOSTDOWN:
         return ENGINE_E_UNREACHABLE;
     case WSAENOBUFS:
     case WSAEMFILE:
+    case WSAEADDRINUSE: /* connect: no port is left for it */
     case ERROR_TOO_MANY_OPEN_FILES:
     case ERROR_NOT_ENOUGH_MEMORY: /* also WSA_NOT_ENOUGH_MEMORY */
     case ERROR_OUTOFMEMORY:
@@ -115,6 +125,8 @@ int64_t iocp_error(unsigned long code) {
     case ERROR_PAGED_SYSTEM_RESOURCES:
     case ERROR_NOT_ENOUGH_QUOTA:
         return ENGINE_E_NO_RESOURCES;
+    case ERROR_HANDLE_EOF:
+        return ENGINE_E_FILE_SHORT;
     default: {
         char text[512];
         windows_error_text(code, text, sizeof(text));
@@ -139,23 +151,46 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op) {
 
 /* -- the engine -------------------------------------------------------------------------------- */
 
-/* Whether sockets of the family can be told to skip packets. An LSP that is not an IFS provider
- * hands out handles of its own, for which packets come whatever one asks: hence both questions. */
-static bool skip_success_works(const struct winsock_table *winsock, int family) {
-    SOCKET probe = winsock->socket(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
-                                   WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
-    if (probe == INVALID_SOCKET) {
-        return winsock->last_error() == WSAEAFNOSUPPORT; /* no IPv6 here: it has no say */
-    }
+/* Whether sockets like it can be told to skip packets. An LSP that is not an IFS provider hands out
+ * handles of its own, for which packets come whatever one asks: hence both questions. */
+static bool skip_success_works(const struct winsock_table *winsock, SOCKET probe) {
     WSAPROTOCOL_INFOW protocol = {0};
     int size = sizeof(protocol);
-    bool works =
-        winsock->getsockopt(probe, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&protocol, &size) == 0 &&
-        (protocol.dwServiceFlags1 & XP1_IFS_HANDLES) &&
-        winsock->set_modes((HANDLE)probe,
-                           FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE);
-    winsock->close(probe);
-    return works;
+    return winsock->getsockopt(probe, SOL_SOCKET, SO_PROTOCOL_INFOW, (char *)&protocol, &size) ==
+               0 &&
+           (protocol.dwServiceFlags1 & XP1_IFS_HANDLES) &&
+           winsock->set_modes((HANDLE)probe,
+                              FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE);
+}
+
+/* What sockets of both families can do, the engine does: a socket of this interface does not tell
+ * its family. Connecting knows it. */
+static void providers_probe(struct engine *engine) {
+    static const int families[IOCP_FAMILIES] = {AF_INET, AF_INET6};
+    const struct winsock_table *winsock = engine->winsock;
+    struct winsock_outward outward[IOCP_FAMILIES] = {0};
+    unsigned found = 0;
+    engine->skip_success = true;
+    for (unsigned i = 0; i < IOCP_FAMILIES; i++) {
+        SOCKET probe = iocp_socket_open(winsock, families[i]);
+        if (probe == INVALID_SOCKET) { /* no IPv6 here: it has no say */
+            engine->skip_success &= winsock->last_error() == WSAEAFNOSUPPORT;
+            continue;
+        }
+        engine->skip_success = engine->skip_success && skip_success_works(winsock, probe);
+        winsock_outward_load(winsock, probe, &outward[found]);
+        engine->connect_ex[i] = outward[found].connect_ex;
+        winsock->close(probe);
+        found++;
+    }
+    const struct winsock_outward *first = &outward[0];
+    const struct winsock_outward *last = &outward[found > 1 ? 1 : 0];
+    if (first->transmit_file == last->transmit_file) {
+        engine->transmit_file = first->transmit_file;
+    }
+    if (first->transmit_packets == last->transmit_packets) {
+        engine->transmit_packets = first->transmit_packets;
+    }
 }
 
 struct engine *engine_iocp_create(const struct winsock_table *winsock, struct error *error) {
@@ -178,8 +213,8 @@ struct engine *engine_iocp_create(const struct winsock_table *winsock, struct er
         .socket_reuse = engine->reuse_text,
         .accept_on_workers = false,
     };
-    engine->skip_success =
-        skip_success_works(winsock, AF_INET) && skip_success_works(winsock, AF_INET6);
+    providers_probe(engine);
+    iocp_send_init(engine);
     iocp_reuse_init(engine);
     return engine;
 }
@@ -266,6 +301,7 @@ void engine_port_destroy(struct engine_port *port) {
     ASSERT(engine_port_pending(port) == 0);
     ASSERT(port->acceptors == NULL);
     iocp_reuse_port_remove(port);
+    iocp_send_port_remove(port);
     os_mutex_fini(&port->posts_lock);
     CloseHandle(port->iocp);
     alloc_free(port);
@@ -311,10 +347,19 @@ static void ready_run(struct engine_port *port) {
         struct iocp_op *op = ready;
         DL_DELETE2(ready, op, queued.prev, queued.next);
         int64_t result = op->queued.result;
-        if (op->kind == IOCP_ACCEPT) {
+        switch (op->kind) {
+        case IOCP_ACCEPT:
             iocp_accept_failed(port, op, result);
-        } else {
+            break;
+        case IOCP_RECEIVE:
             iocp_receive_resume(port, op, result);
+            break;
+        case IOCP_CONNECT:
+            iocp_connect_resume(port, op, result);
+            break;
+        default:
+            ASSERT(op->kind == IOCP_FILE_SEND);
+            iocp_finish(port, op, result);
         }
     }
 }
@@ -332,6 +377,12 @@ static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
     case IOCP_RECEIVE:
         iocp_receive_completed(port, op, bytes);
         break;
+    case IOCP_TRANSMIT:
+        iocp_transmit_completed(port, op, bytes);
+        break;
+    case IOCP_CONNECT:
+        iocp_connect_completed(port, op, bytes);
+        break;
     case IOCP_DISCONNECT:
         iocp_disconnect_completed(port, op);
         break;
@@ -347,10 +398,11 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     OVERLAPPED_ENTRY entries[BATCH_MAX];
     ULONG count = 0;
     iocp_receives_feed(port);
+    iocp_transmits_feed(port);
     ready_run(port);
     if (port->ready || port->ran > 0 || port->plain_due) {
         wait_ms = 0;
-    } else if (port->starving && wait_ms > STARVING_WAIT_MS) {
+    } else if ((port->starving || port->transmits_waiting) && wait_ms > STARVING_WAIT_MS) {
         wait_ms = STARVING_WAIT_MS;
     }
     /* The count means nothing when the call fails: Wine reports 1 on a time-out. */
@@ -390,20 +442,19 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
 
 /* -- sockets ----------------------------------------------------------------------------------- */
 
-bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
+bool iocp_attach(struct engine_port *port, SOCKET socket) {
     const struct winsock_table *winsock = port->engine->winsock;
-    HANDLE handle = (HANDLE)socket.handle;
+    HANDLE handle = (HANDLE)socket;
     u_long non_blocking = 1;
-    if (winsock->ioctlsocket((SOCKET)socket.handle, (long)FIONBIO, &non_blocking) != 0 ||
-        winsock->port_create(handle, port->iocp, KEY_SOCKET, 0) != port->iocp) {
-        return windows_error_set(error, GetLastError());
-    }
-    if (port->engine->skip_success &&
-        !winsock->set_modes(handle,
-                            FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE)) {
-        return windows_error_set(error, GetLastError());
-    }
-    return true;
+    return winsock->ioctlsocket(socket, (long)FIONBIO, &non_blocking) == 0 &&
+           winsock->port_create(handle, port->iocp, KEY_SOCKET, 0) == port->iocp &&
+           (!port->engine->skip_success ||
+            winsock->set_modes(handle, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
+                                           FILE_SKIP_SET_EVENT_ON_HANDLE));
+}
+
+bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
+    return iocp_attach(port, (SOCKET)socket.handle) || windows_error_set(error, GetLastError());
 }
 
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {

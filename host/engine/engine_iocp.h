@@ -5,7 +5,9 @@
  * engine_iocp_accept.c    AcceptEx, FD_ACCEPT
  * engine_iocp_reuse.c     sockets that are used again
  * engine_iocp_trial.c     whether they can be, on this system
- * engine_iocp_transfer.c  receiving and sending */
+ * engine_iocp_transfer.c  receiving
+ * engine_iocp_send.c      sending memory and files
+ * engine_iocp_connect.c   ConnectEx */
 #ifndef BERTH_HOST_ENGINE_ENGINE_IOCP_H
 #define BERTH_HOST_ENGINE_ENGINE_IOCP_H
 
@@ -33,12 +35,20 @@ enum iocp_reuse { IOCP_REUSE_OFF, IOCP_REUSE_DISCONNECT, IOCP_REUSE_TRANSMIT };
 #define IOCP_REUSE_TEXT_MAX 160
 #define IOCP_REUSABLE_MAX 256 /* sockets kept for a listener */
 
+enum { IOCP_V4, IOCP_V6, IOCP_FAMILIES };
+
 struct engine {
     const struct winsock_table *winsock;
     struct engine_traits traits;
     bool skip_success; /* an operation that succeeds at once leaves no packet in the port */
     enum iocp_reuse reuse;
     char reuse_text[IOCP_REUSE_TEXT_MAX]; /* traits.socket_reuse */
+
+    LPFN_CONNECTEX connect_ex[IOCP_FAMILIES]; /* NULL: the provider has none, nor has the family */
+    LPFN_TRANSMITFILE transmit_file;          /* NULL: not there for all sockets */
+    LPFN_TRANSMITPACKETS transmit_packets;    /* the same */
+    unsigned transmits_max;                   /* of both in flight at once; 0: any number */
+    atomic_uint transmits;                    /* in flight, counted when there is a maximum */
 
     struct os_mutex reuse_lock;
     struct engine_listener *listeners; /* utlist; under reuse_lock */
@@ -65,12 +75,22 @@ struct engine_listener {
 /* An engine on another Winsock: for tests. engine_create() is this with winsock_system. */
 struct engine *engine_iocp_create(const struct winsock_table *winsock, struct error *error);
 
-enum iocp_kind { IOCP_IDLE, IOCP_POST, IOCP_ACCEPT, IOCP_RECEIVE, IOCP_SEND, IOCP_DISCONNECT };
+enum iocp_kind {
+    IOCP_IDLE,
+    IOCP_POST,
+    IOCP_ACCEPT,
+    IOCP_RECEIVE,
+    IOCP_SEND,      /* of memory only */
+    IOCP_FILE_SEND, /* its iocp_transmit does the work */
+    IOCP_TRANSMIT,  /* that one's operation */
+    IOCP_CONNECT,
+    IOCP_DISCONNECT,
+};
 
-/* Where an armed receive is. */
+/* Where an armed receive, a send of a file or a connect is. */
 enum iocp_where {
     IOCP_POSTED,   /* the system has it */
-    IOCP_STARVING, /* in the port's queue of those that wait for memory */
+    IOCP_STARVING, /* in the port's queue of those that wait for memory, or for a transmit */
     IOCP_READY,    /* in the port's queue of those that go on in the next pass */
     IOCP_RUNNING,  /* in receive_advance(), perhaps inside its completion */
 };
@@ -89,10 +109,11 @@ struct __attribute__((__may_alias__)) iocp_op {
             struct iocp_op *next;
             int64_t result;
         } queued;
+        struct iocp_transmit *transmit; /* sends of files */
     };
     SOCKET socket;  /* the one that the system call was made on */
     uint8_t kind;   /* enum iocp_kind */
-    uint8_t where;  /* enum iocp_where; receives */
+    uint8_t where;  /* enum iocp_where; receives, sends of files, connects */
     uint8_t step;   /* enum iocp_step; receives in a queue */
     bool zero_mode; /* receives: ENGINE_RECEIVE_ZERO_BYTE */
     bool zero_now;  /* receives: the next or current WSARecv asks for no bytes */
@@ -117,6 +138,12 @@ struct engine_port {
 
     struct iocp_disconnect *disconnects; /* utlist: in flight */
     uint64_t disconnects_checked_ms;
+
+    struct iocp_transmit *transmits_waiting; /* utlist: first come first served */
+    unsigned transmits_waiting_count;
+    struct iocp_transmit *transmits_free; /* utlist: memory for more */
+    unsigned transmits_free_count;
+    bool transmits_stalled; /* those in flight stand still: the others go on without */
 
     struct os_mutex posts_lock;
     struct iocp_op *posts; /* under posts_lock */
@@ -145,9 +172,13 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op);
 
 void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset);
 
+/* Binds the socket to the port, for all operations on it to come. */
+bool iocp_attach(struct engine_port *port, SOCKET socket);
+
 /* -- engine_iocp_listen.c --------------------------------------------------------------------- */
 
-struct berth_address iocp_address(const struct sockaddr *from); /* NULL: none */
+struct berth_address iocp_address(const struct sockaddr *from);                     /* NULL: none */
+int iocp_address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to); /* the size */
 bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int level, int name,
                         DWORD value);
 bool iocp_set_options(const struct winsock_table *winsock, SOCKET socket,
@@ -185,5 +216,17 @@ enum iocp_reuse iocp_trial(const struct winsock_table *winsock, char *text, size
 void iocp_receive_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
 void iocp_receive_resume(struct engine_port *port, struct iocp_op *op, int64_t result);
 void iocp_receives_feed(struct engine_port *port); /* serves those that wait for memory */
+
+/* -- engine_iocp_send.c ----------------------------------------------------------------------- */
+
+void iocp_send_init(struct engine *engine);
+void iocp_send_port_remove(struct engine_port *port);
+void iocp_transmit_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
+void iocp_transmits_feed(struct engine_port *port); /* starts those that wait and now may */
+
+/* -- engine_iocp_connect.c -------------------------------------------------------------------- */
+
+void iocp_connect_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
+void iocp_connect_resume(struct engine_port *port, struct iocp_op *op, int64_t result);
 
 #endif

@@ -42,7 +42,7 @@ struct berth_address iocp_address(const struct sockaddr *from) {
     return address;
 }
 
-static int address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to) {
+int iocp_address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to) {
     memset(to, 0, sizeof(*to));
     if (from->family == BERTH_FAMILY_IPV6) {
         struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(from->port)};
@@ -121,7 +121,7 @@ static bool listen_error(struct error *error, int code) {
 static bool listener_bind(struct engine_listener *listener, const struct berth_address *address) {
     const struct winsock_table *winsock = listener->engine->winsock;
     SOCKADDR_STORAGE storage;
-    int size = address_to_system(address, &storage);
+    int size = iocp_address_to_system(address, &storage);
     if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)) {
         return false;
     }

@@ -1,4 +1,4 @@
-/* engine_iocp_transfer.c: receiving and sending.
+/* engine_iocp_transfer.c: receiving.
  *
  * An armed receive is a small machine. Its steps, whatever made them possible (a packet of the
  * port, a synchronous success, memory that came back), run in receive_advance():
@@ -245,42 +245,4 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
         receive_defer(port, op, IOCP_STEP_END, ENGINE_E_CANCELLED);
     }
     /* Ready or running, it comes by receive_advance() soon and sees the flag there. */
-}
-
-/* -- sending ----------------------------------------------------------------------------------- */
-
-int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
-                    const struct engine_piece *pieces, unsigned count) {
-    ASSERT(count > 0 && count <= ENGINE_PIECES_MAX);
-    WSABUF buffers[ENGINE_PIECES_MAX];
-    for (unsigned i = 0; i < count; i++) {
-        /* WSABUF serves both directions; a send only reads. */
-        buffers[i] = (WSABUF){pieces[i].size, (char *)(uintptr_t)pieces[i].bytes};
-    }
-    struct iocp_op *send = iocp_op_of(op);
-    const struct winsock_table *winsock = port->engine->winsock;
-    iocp_start(port, send, IOCP_SEND, (SOCKET)socket.handle);
-    DWORD sent = 0;
-    if (winsock->wsa_send((SOCKET)socket.handle, buffers, count, &sent, 0, &send->overlapped,
-                          NULL) == 0) {
-        if (!port->engine->skip_success) {
-            return ENGINE_PENDING; /* its packet comes all the same */
-        }
-        iocp_unstart(port, send);
-        return sent;
-    }
-    unsigned long code = (unsigned long)winsock->last_error();
-    if (code == WSA_IO_PENDING) {
-        return ENGINE_PENDING;
-    }
-    iocp_unstart(port, send);
-    return iocp_error(code);
-}
-
-void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
-                        struct engine_op *op) {
-    struct iocp_op *send = iocp_op_of(op);
-    if (send->kind == IOCP_SEND) {
-        port->engine->winsock->cancel((HANDLE)socket.handle, &send->overlapped);
-    }
 }

@@ -60,3 +60,21 @@ bool winsock_extensions_load(const struct winsock_table *winsock, SOCKET socket,
     }
     return true;
 }
+
+void winsock_outward_load(const struct winsock_table *winsock, SOCKET socket,
+                          struct winsock_outward *outward) {
+    static const GUID connect_ex = WSAID_CONNECTEX;
+    static const GUID transmit_file = WSAID_TRANSMITFILE;
+    static const GUID transmit_packets = WSAID_TRANSMITPACKETS;
+    if (!load(winsock, socket, connect_ex, &outward->connect_ex, sizeof(outward->connect_ex))) {
+        outward->connect_ex = NULL;
+    }
+    if (!load(winsock, socket, transmit_file, &outward->transmit_file,
+              sizeof(outward->transmit_file))) {
+        outward->transmit_file = NULL;
+    }
+    if (!load(winsock, socket, transmit_packets, &outward->transmit_packets,
+              sizeof(outward->transmit_packets))) {
+        outward->transmit_packets = NULL;
+    }
+}

@@ -68,8 +68,7 @@ struct winsock_table {
 
 extern const struct winsock_table winsock_system;
 
-/* The extension functions of one provider. TransmitPackets joins them with the piece of the engine
- * that uses it. */
+/* The extension functions of one provider that listeners use. */
 struct winsock_extensions {
     LPFN_ACCEPTEX accept_ex;
     LPFN_GETACCEPTEXSOCKADDRS accept_addresses;
@@ -82,5 +81,16 @@ struct winsock_extensions {
  * the code is in last_error(). */
 bool winsock_extensions_load(const struct winsock_table *winsock, SOCKET socket,
                              struct winsock_extensions *extensions);
+
+/* Those that connections use, made or accepted; NULL what the provider does not have. Microsoft's
+ * documents give TransmitPackets to all versions of Windows, and Wine has none. */
+struct winsock_outward {
+    LPFN_CONNECTEX connect_ex;
+    LPFN_TRANSMITFILE transmit_file;
+    LPFN_TRANSMITPACKETS transmit_packets;
+};
+
+void winsock_outward_load(const struct winsock_table *winsock, SOCKET socket,
+                          struct winsock_outward *outward);
 
 #endif

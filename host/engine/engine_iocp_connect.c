@@ -1,0 +1,125 @@
+/* engine_iocp_connect.c: connecting, by ConnectEx, which takes the first data along.
+ *
+ * The socket is the engine's until the connect has succeeded: a failed or cancelled one is closed
+ * here, before the completion. An attempt that fails where it is started completes from the loop
+ * like any other. */
+#include "engine/engine_iocp.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+enum {
+    /* Not in mingw-w64's headers. ConnectEx wants a bound socket, and binding alone would take a
+     * port from all destinations: a few ten thousand connections would be all there can be. With
+     * this, of Windows 10, the port is chosen when the destination is known. */
+    REUSE_UNICAST_PORT = 0x3007, /* SO_REUSE_UNICASTPORT */
+};
+
+static struct engine_connect *connect_of(struct iocp_op *op) {
+    return CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct engine_connect, op);
+}
+
+static bool bind_anywhere(const struct winsock_table *winsock, SOCKET socket, int family) {
+    struct berth_address any = {
+        .family = family == AF_INET6 ? BERTH_FAMILY_IPV6 : BERTH_FAMILY_IPV4,
+    };
+    SOCKADDR_STORAGE storage;
+    int size = iocp_address_to_system(&any, &storage);
+    iocp_socket_option(winsock, socket, SOL_SOCKET, REUSE_UNICAST_PORT, 1); /* older: without */
+    return winsock->bind(socket, (struct sockaddr *)&storage, size) == 0;
+}
+
+/* The operation has failed: it completes with the result in the next pass. */
+static void fail(struct engine_port *port, struct iocp_op *op, int64_t result) {
+    if (op->socket != INVALID_SOCKET) {
+        iocp_socket_close(port->engine, op->socket, true);
+        op->socket = INVALID_SOCKET;
+    }
+    op->where = IOCP_READY;
+    iocp_defer(port, op, result);
+}
+
+static void start(struct engine_port *port, struct iocp_op *op, LPFN_CONNECTEX connect_ex) {
+    const struct engine_connect *connect = connect_of(op);
+    SOCKADDR_STORAGE storage;
+    int size = iocp_address_to_system(&connect->remote, &storage);
+    DWORD first = (DWORD)connect->first_data.size;
+    void *bytes = first > 0 ? (void *)(uintptr_t)connect->first_data.bytes : NULL; /* only read */
+    DWORD sent = 0;
+    op->where = IOCP_POSTED;
+    if (connect_ex(op->socket, (struct sockaddr *)&storage, size, bytes, first, &sent,
+                   &op->overlapped)) {
+        if (port->engine->skip_success) { /* else its packet tells */
+            op->where = IOCP_READY;
+            iocp_defer(port, op, sent);
+        }
+        return;
+    }
+    unsigned long code = (unsigned long)port->engine->winsock->last_error();
+    if (code != WSA_IO_PENDING) {
+        fail(port, op, iocp_error(code));
+    }
+}
+
+void engine_connect(struct engine_port *port, struct engine_connect *connect) {
+    struct engine *engine = port->engine;
+    const struct winsock_table *winsock = engine->winsock;
+    struct iocp_op *op = iocp_op_of(&connect->op);
+    bool v6 = connect->remote.family == BERTH_FAMILY_IPV6;
+    int family = v6 ? AF_INET6 : AF_INET;
+    LPFN_CONNECTEX connect_ex = engine->connect_ex[v6 ? IOCP_V6 : IOCP_V4];
+    ASSERT(connect->first_data.size == 0 || connect->first_data.bytes);
+    ASSERT(connect->first_data.size <= UINT32_MAX);
+    connect->socket = ENGINE_NO_SOCKET;
+    connect->local = (struct berth_address){0};
+    iocp_start(port, op, IOCP_CONNECT, iocp_socket_open(winsock, family));
+    if (op->socket == INVALID_SOCKET || !iocp_set_options(winsock, op->socket, &connect->options) ||
+        !bind_anywhere(winsock, op->socket, family) || !iocp_attach(port, op->socket)) {
+        fail(port, op, iocp_error((unsigned long)winsock->last_error()));
+    } else if (!connect_ex) {
+        log_warn(NULL, "network: the provider has no ConnectEx");
+        fail(port, op, ENGINE_E_OTHER);
+    } else {
+        start(port, op, connect_ex);
+    }
+}
+
+/* Until this is done the socket knows neither its address nor how to shut down. */
+static bool settle(const struct winsock_table *winsock, struct iocp_op *op) {
+    struct engine_connect *connect = connect_of(op);
+    SOCKADDR_STORAGE storage;
+    int size = sizeof(storage);
+    if (winsock->setsockopt(op->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0 ||
+        winsock->getsockname(op->socket, (struct sockaddr *)&storage, &size) != 0) {
+        return false;
+    }
+    connect->local = iocp_address((struct sockaddr *)&storage);
+    connect->socket.handle = (intptr_t)op->socket;
+    connect->socket.origin = 0;
+    return true;
+}
+
+void iocp_connect_resume(struct engine_port *port, struct iocp_op *op, int64_t result) {
+    const struct winsock_table *winsock = port->engine->winsock;
+    if (result >= 0 && !settle(winsock, op)) {
+        result = iocp_error((unsigned long)winsock->last_error());
+    }
+    if (result < 0 && op->socket != INVALID_SOCKET) {
+        iocp_socket_close(port->engine, op->socket, true);
+    }
+    iocp_finish(port, op, result);
+}
+
+void iocp_connect_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes) {
+    unsigned long code = iocp_op_error(port, op);
+    iocp_connect_resume(port, op, code ? iocp_error(code) : (int64_t)bytes);
+}
+
+void engine_connect_cancel(struct engine_port *port, struct engine_connect *connect) {
+    struct iocp_op *op = iocp_op_of(&connect->op);
+    if (op->kind == IOCP_CONNECT && op->where == IOCP_POSTED && !op->stopping) {
+        op->stopping = true;
+        /* Finding nothing to cancel means that the packet is in the port already. */
+        port->engine->winsock->cancel((HANDLE)op->socket, &op->overlapped);
+    }
+}
