@@ -12,6 +12,7 @@
 #include "net/plugin_timer.h"
 #include "net/plugin_work.h"
 #include "net/server.h"
+#include "net/turns.h"
 #include "net/worker.h"
 
 void connection_move(struct connection *connection, enum connection_state to) {
@@ -114,6 +115,7 @@ static void finish(struct connection *connection) {
     buffer_release(connection->pending.buffer);
     outbound_leave(connection);
     plugin_work_leave(connection);
+    turns_leave(connection);
     if (connection->told_opened) {
         listener_count(&listener->counters.closed);
         if (listener->plugin->closed) {
@@ -245,6 +247,20 @@ static void send_fin(struct connection *connection) {
     }
 }
 
+/* Everything that was to be done at present is done. */
+static bool is_quiet(const struct connection *connection) {
+    return send_queue_is_empty(&connection->queue) && !connection->send_pending &&
+           !connection->redeliver && !connection->unsettled;
+}
+
+void connection_turn_comes(struct connection *connection) {
+    if ((connection->held & CONNECTION_HELD_BY_TURN) != 0) {
+        connection->held &= (uint8_t)~CONNECTION_HELD_BY_TURN;
+        connection->redeliver = true;
+    }
+    worker_unsettle(connection->worker, connection);
+}
+
 void connection_settle(struct connection *connection) {
     if (connection->state == CONNECTION_ACCEPTED) {
         connection_settle_entry(connection);
@@ -267,6 +283,9 @@ void connection_settle(struct connection *connection) {
     }
     if (!connection_is_ending(connection)) {
         connection_update_receive(connection);
+        if (connection->turn && is_quiet(connection)) {
+            turns_end(connection);
+        }
         return;
     }
     cancel_operations(connection);

@@ -23,12 +23,14 @@ struct berth_timer;
 struct listener;
 struct outbound;
 struct plugin_work;
+struct turn;
 struct worker;
 
 /* Why nothing is received at present; any one holds it. */
 #define CONNECTION_HELD_BY_PLUGIN 1u
 #define CONNECTION_HELD_BY_QUEUE 2u /* too much is waiting to be sent */
 #define CONNECTION_HELD_BY_LIMIT 4u /* it waits for room under a limit */
+#define CONNECTION_HELD_BY_TURN 8u  /* it waits for its turn to receive and send */
 
 struct connection {
     struct berth_conn public; /* what the plugin sees; first, so that one is the other */
@@ -51,6 +53,7 @@ struct connection {
     uint64_t active_ms; /* when something was received or sent last, if that is asked for */
     struct berth_timer *plugin_timers; /* utlist, and how many */
     struct plugin_work *works;         /* utlist */
+    struct turn *turn;                 /* NULL as long as it never needed one */
     struct outbound *outbounds;        /* utlist: what it has asked for */
     uint32_t timer_count;
     uint32_t want; /* the plugin asks for no fewer bytes */
@@ -112,6 +115,9 @@ void connection_finish(struct connection *connection, uint32_t reason);
 
 /* The host is about to stop: the plugin is asked what to do with it. */
 void connection_host_stops(struct connection *connection);
+
+/* Its turn to receive and send has come, which it had asked for. */
+void connection_turn_comes(struct connection *connection);
 
 /* BERTH_CLOSED_* for an ENGINE_E_*. */
 uint32_t connection_reason_of(int64_t result);

@@ -15,6 +15,7 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/turns.h"
 #include "net/worker.h"
 
 static void pending_drop(struct connection *connection) {
@@ -117,6 +118,9 @@ void connection_deliver(struct connection *connection, struct berth_slice *arriv
     if (connection->state != CONNECTION_OPEN && connection->state != CONNECTION_ACCEPTED) {
         buffer_release(arrived->buffer);
         return;
+    }
+    if (connection->state == CONNECTION_OPEN && connection->held == 0 && !turns_ask(connection)) {
+        connection->held |= CONNECTION_HELD_BY_TURN;
     }
     if (connection->state == CONNECTION_OPEN && !connection->pending.buffer &&
         connection->held == 0 && arrived->size >= connection->want) {

@@ -6,6 +6,7 @@
 #include "net/connection.h"
 #include "net/file.h"
 #include "net/listener.h"
+#include "net/turns.h"
 #include "net/worker.h"
 
 enum {
@@ -111,6 +112,7 @@ int32_t connection_send_pieces(struct connection *connection, const struct berth
 static void account_sent(struct connection *connection, uint64_t bytes) {
     connection->bytes_sent += bytes;
     connection_note_activity(connection);
+    turns_progress(connection);
     send_queue_consume(&connection->queue, &connection->worker->nodes, bytes);
     if (bytes > 0 && connection->state == CONNECTION_DRAINING) {
         /* The peer still reads: its time to take the rest begins anew. */
@@ -146,6 +148,10 @@ static void send_failed(struct connection *connection, int64_t result) {
 
 void connection_flush(struct connection *connection) {
     uint64_t flushed = 0;
+    if (send_queue_is_empty(&connection->queue) || connection->send_pending ||
+        !turns_ask(connection)) {
+        return;
+    }
     while (!send_queue_is_empty(&connection->queue) && !connection->send_pending) {
         struct engine_piece pieces[ENGINE_PIECES_MAX];
         unsigned count = send_queue_gather(&connection->queue, pieces);

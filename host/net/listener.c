@@ -70,6 +70,7 @@ struct listener *listener_create(struct server *server, const struct listener_op
         .plugin_state = options->plugin_state,
     };
     client_table_init(&listener->clients, &options->per_client);
+    turns_init(&listener->turns, options->active_io_max);
     listener->addresses = alloc_array(options->address_count, sizeof(*listener->addresses));
     if (!listener->addresses) {
         error_set(error, "out of memory");
@@ -209,6 +210,7 @@ void listener_destroy(struct listener *listener) {
     }
     plugin_timers_free_listener(listener);
     client_table_fini(&listener->clients);
+    turns_fini(&listener->turns);
     alloc_free(listener);
 }
 

@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "net/access_list.h"
 #include "net/client_table.h"
+#include "net/turns.h"
 
 struct accept_pool;
 struct error;
@@ -120,6 +121,7 @@ struct listener {
     atomic_bool timers_closed; /* they are started no more */
     atomic_bool paused;
     struct client_table clients;
+    struct turns turns;
     struct listener_counters counters;
 };
 

@@ -35,13 +35,15 @@ def test_abort_resets_and_is_told_apart(run_services):
     services.wait_for_log(host, ": closed 8")
 
 
-def test_reset_of_the_client_is_told_apart(run_services):
+def test_reset_of_the_client_is_told_apart(run_services, system):
     host = run_services()
     session = services.Session(host)
     assert session.ask("echo", "x") == "x"
     session.reader.close()
     clients.reset(session.sock)
-    services.wait_for_log(host, ": closed 3")
+    # Wine shows a receive of no bytes that was reset as the peer's FIN; what Windows itself says
+    # in each state is in the Winsock table's tests.
+    services.wait_for_log(host, ": closed 2" if system.is_windows else ": closed 3")
 
 
 def test_peer_closed_is_told_once(run_services):

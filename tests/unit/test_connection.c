@@ -661,6 +661,85 @@ static void test_connection_info_fills_no_more_than_the_caller_has(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+/* -- turns ("limits.active_io") ------------------------------------------------------------------
+ */
+
+static void steps_two_and_one_turn(struct worker *worker, void *argument) {
+    (void)argument;
+    turns_init(&listener->turns, 1);
+    in_received = echo;
+    fake_socket(0)->send_room = 0;
+    adopt(worker, 0, NULL);
+    adopt(worker, 1, NULL);
+    arrive(worker, 0, "a");
+    arrive(worker, 1, "b");
+    assert_string_equal(diary, "opened opened received:a ");
+    assert_true(fake_socket(1)->receive_stopping);
+    fake_end(1, ENGINE_E_CANCELLED);
+}
+
+static void steps_first_is_sent(struct worker *worker, void *argument) {
+    (void)worker;
+    (void)argument;
+    fake_sendable(0, UINT32_MAX);
+}
+
+static void steps_both_end(struct worker *worker, void *argument) {
+    (void)worker;
+    (void)argument;
+    for (int i = 0; i < 2; i++) {
+        if (fake_socket(i)->receive) {
+            fake_end(i, 0);
+        }
+    }
+}
+
+static void test_connection_without_a_turn_waits_until_the_other_is_done(void **state) {
+    (void)state;
+    on_worker(steps_two_and_one_turn);
+    on_worker(steps_first_is_sent);
+    on_worker(steps_both_end); /* its turn came before: posts keep their order */
+    assert_string_equal(diary,
+                        "opened opened received:a received:b peer_closed closed:2 peer_closed "
+                        "closed:2 ");
+    assert_memory_equal(fake_socket(1)->sent, "b", 1);
+}
+
+static void steps_waiting_one_is_reset(struct worker *worker, void *argument) {
+    (void)argument;
+    connection_end(worker->connections->next, BERTH_CLOSED_RESET, true);
+}
+
+static void test_connection_that_waits_for_its_turn_may_end(void **state) {
+    (void)state;
+    on_worker(steps_two_and_one_turn);
+    on_worker(steps_waiting_one_is_reset);
+    assert_string_equal(diary, "opened opened received:a closed:3 ");
+    on_worker(steps_first_is_sent);
+    on_worker(steps_both_end);
+    assert_string_equal(diary, "opened opened received:a closed:3 peer_closed closed:2 ");
+}
+
+static void look_for_b(struct worker *worker, void *argument) {
+    (void)worker;
+    *(bool *)argument = strstr(diary, "received:b") != NULL;
+}
+
+/* The peer of the first does not read: the second one's turn comes all the same. */
+static void test_connection_that_is_stalled_passes_its_turn_on(void **state) {
+    (void)state;
+    on_worker(steps_two_and_one_turn);
+    bool came = false;
+    uint64_t patience_ms = os_now_ms() + 60000;
+    while (!came && os_now_ms() < patience_ms) {
+        worker_call(&server->workers[0], look_for_b, &came);
+    }
+    assert_true(came);
+    on_worker(steps_first_is_sent);
+    on_worker(steps_both_end);
+    assert_memory_equal(fake_socket(0)->sent, "a", 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_connection_echoes_and_ends_when_the_peer_does),
@@ -685,6 +764,9 @@ int main(void) {
         TEST(test_connection_post_reaches_it_by_id_and_tells_when_it_is_gone),
         TEST(test_connection_posts_are_bounded),
         TEST(test_connection_info_fills_no_more_than_the_caller_has),
+        TEST(test_connection_without_a_turn_waits_until_the_other_is_done),
+        TEST(test_connection_that_waits_for_its_turn_may_end),
+        TEST(test_connection_that_is_stalled_passes_its_turn_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
