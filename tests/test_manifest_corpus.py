@@ -73,6 +73,7 @@ CHOICES = [
     ((*HOST, "log", "format"), ["text", "json"]),
     ((*A, "accept", "when"), ["connect", "data"]),
     ((*A, "accept", "at_limit"), ["backlog", "refuse"]),
+    ((*A, "transport"), ["tcp", "udp"]),
     ((*A, "limits", "send_queue_full"), ["pause", "close"]),
     ((*A, "socket", "linger"), ["finish", "reset"]),
     ((*A, "receive"), ["zero-byte", "buffered"]),
@@ -405,6 +406,15 @@ def bad_together_cases():
     yield of("proxy-bits-behind", changed((*A, "proxy_protocol"), {"from": ["10.1.2.3/8"]}),
              f'{pointer(A)}/proxy_protocol/from/0: "10.1.2.3/8": bits are set behind the prefix',
              schema_is_silent=order)
+    for path, value in [
+        (("accept", "when"), "data"), (("proxy_protocol",), {"from": ["::1"]}),
+        (("limits", "active_io"), 1), (("idle_timeout_ms",), 1),
+    ]:
+        manifest = changed((*A, *path), value)
+        manifest["listeners"]["a"]["transport"] = "udp"
+        yield of(f"udp-with-{name_of(path)}", manifest,
+                 f'{pointer((*A, *path))}: this is about connections, and "transport" is "udp"',
+                 schema_is_silent=order)
     yield of("v6-only-without-ipv6", changed((*A, "v6_only"), True),
              f"{pointer(A)}/v6_only: true, but the listener has no IPv6 address",
              schema_is_silent=order)

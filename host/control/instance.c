@@ -95,6 +95,24 @@ static void check_speaks_first(const struct instance *instance,
     }
 }
 
+/* A plugin for connections cannot serve datagrams, nor the other way round. */
+static void check_transport(const struct instance *instance,
+                            const struct manifest_listener *listener,
+                            struct manifest_errors *errors) {
+    const struct module *module = find_module(instance, listener->plugin);
+    bool datagrams = listener->transport == MANIFEST_TRANSPORT_UDP;
+    if (module &&
+        !(datagrams ? module->plugin.datagram != NULL : module->plugin.received != NULL)) {
+        char pointer[256];
+        pointer_to(pointer, sizeof(pointer), listener, "plugin");
+        manifest_errors_add_at(errors, instance->manifest->path, pointer,
+                               "plugin \"%s\" serves %s only: set the listener's \"transport\" to "
+                               "\"%s\"",
+                               listener->plugin, datagrams ? "connections" : "datagrams",
+                               datagrams ? "tcp" : "udp");
+    }
+}
+
 bool instance_open_plugins(struct instance *instance, const struct manifest *manifest,
                            const char *plugins_folder, struct instance_problems *problems) {
     instance->manifest = manifest;
@@ -108,6 +126,7 @@ bool instance_open_plugins(struct instance *instance, const struct manifest *man
         const struct manifest_listener *listener = &manifest->listeners[i];
         if (open_plugin(instance, listener, plugins_folder, &problems->plugins)) {
             check_speaks_first(instance, listener, &problems->manifest);
+            check_transport(instance, listener, &problems->manifest);
         }
     }
     return problems->plugins.count == 0 && problems->manifest.count == 0;
@@ -147,6 +166,7 @@ static struct listener_options listener_options(const struct manifest_listener *
                 .receive_bytes = listener->socket.receive_buffer_bytes,
                 .send_bytes = listener->socket.send_buffer_bytes,
             },
+        .datagrams = listener->transport == MANIFEST_TRANSPORT_UDP,
         .accept_on_data = listener->accept.when == MANIFEST_ACCEPT_DATA,
         .pool_initial = listener->accept.pool.initial,
         .pool_low = listener->accept.pool.low,

@@ -20,7 +20,9 @@
  */
 
 static const char *accept_name(const struct listener *listener) {
-    return listener->options.accept_on_data ? "data" : "connect";
+    return listener->options.datagrams        ? "datagrams"
+           : listener->options.accept_on_data ? "data"
+                                              : "connect";
 }
 
 static void print_listeners(const struct instance *instance) {
@@ -33,9 +35,10 @@ static void print_listeners(const struct instance *instance) {
             address_format(&address, text, sizeof(text));
             printf("%s%s", a > 0 ? ", " : "", text);
         }
-        printf(" with %s %s, accepts on %s, engine %s\n", listener->plugin->id,
-               listener->plugin->version,
-               listener->options.accept_on_data ? "first data" : "connect",
+        printf(" with %s %s, %s, engine %s\n", listener->plugin->id, listener->plugin->version,
+               listener->options.datagrams        ? "takes datagrams"
+               : listener->options.accept_on_data ? "accepts on first data"
+                                                  : "accepts on connect",
                server_traits(instance->server)->name);
     }
     fflush(stdout);

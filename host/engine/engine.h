@@ -160,6 +160,7 @@ struct engine_listen_options {
     unsigned acceptors; /* how many acceptors there will be: 1, or one a worker */
     bool v6_only;       /* "[::]" without IPv4 clients */
     bool reuse_sockets; /* those that engine_recycle() gets are accepted with again */
+    bool datagrams;     /* UDP: receivers take the place of acceptors, and none is started */
     struct engine_socket_options sockets; /* of what is accepted */
 };
 
@@ -269,6 +270,44 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
 /* Asks a pending send to complete soon. */
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op);
+
+/* -- datagrams --------------------------------------------------------------------------------- */
+
+struct engine_receiver; /* one socket of a listener for datagrams, at work on one port */
+
+struct engine_datagram {
+    struct berth_address local;  /* where it was sent to (IP_PKTINFO, IPV6_PKTINFO) */
+    struct berth_address remote; /* who sent it */
+    struct engine_buffer data;   /* the receiver of this owns it; size 0 is a datagram too */
+    bool truncated;              /* it was longer than the buffer: the rest is lost */
+};
+
+/* Runs from engine_port_run(), a bounded number of times a turn. */
+typedef void engine_datagram_fn(struct engine_receiver *receiver,
+                                const struct engine_datagram *datagram, void *context);
+
+/* Called when there was no memory to receive a datagram into, and it was thrown away. */
+typedef void engine_datagram_lost_fn(struct engine_receiver *receiver, void *context);
+
+struct engine_receiver *engine_receiver_create(struct engine_port *port,
+                                               struct engine_listener *listener, unsigned index,
+                                               engine_datagram_fn *received,
+                                               engine_datagram_lost_fn *lost, void *context,
+                                               struct error *error);
+
+/* No function of it runs from now on; `stopped` completes when it is freed. */
+void engine_receiver_stop(struct engine_receiver *receiver, struct engine_op *stopped);
+
+/* Sends one datagram from that local address (any, or none: the system chooses), at once or with
+ * others that are sent soon. What cannot be sent then is dropped, as by any network. The buffer
+ * goes back to the port's source, also on failure. 0, or ENGINE_E_* where that is known at once. */
+int64_t engine_receiver_send(struct engine_receiver *receiver, const struct berth_address *local,
+                             const struct berth_address *remote, const struct engine_buffer *data);
+
+/* The same from any thread, at once. */
+int64_t engine_datagram_send(struct engine_listener *listener, const struct berth_address *local,
+                             const struct berth_address *remote, const uint8_t *bytes,
+                             uint32_t size);
 
 /* -- names ------------------------------------------------------------------------------------- */
 

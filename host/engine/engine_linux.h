@@ -5,6 +5,7 @@
  * engine_linux_listen.c  listening sockets
  * engine_linux_accept.c  accepting
  * engine_linux_send.c    sending memory and files, connecting
+ * engine_linux_datagram.c  datagrams
  * engine_uring.c, engine_uring_receive.c   over io_uring
  * engine_epoll.c                           over epoll, where io_uring is refused
  *
@@ -152,7 +153,8 @@ struct engine_listener {
     struct engine *engine;
     struct berth_address address;
     bool any_address; /* clients may have come to different ones */
-    bool is_counted;  /* in engine->descriptors */
+    bool v6;
+    bool is_counted; /* in engine->descriptors */
     int backlog;
     unsigned count;
     int sockets[]; /* one an acceptor */
@@ -168,6 +170,8 @@ union system_address {
 bool linux_set_options(int fd, const struct engine_socket_options *options);
 
 socklen_t linux_address_to_system(const struct berth_address *from, union system_address *to);
+/* As an IPv6 socket wants it: IPv4 mapped. */
+socklen_t linux_address_to_system6(const struct berth_address *from, union system_address *to);
 struct berth_address linux_address(const union system_address *from);
 struct berth_address linux_local_address(int fd);
 
@@ -180,15 +184,23 @@ struct engine_acceptor {
     struct engine_listener *listener;
     engine_starved_fn *starved;
     void *context;
-    struct op_list posted; /* accepts without a client */
-    unsigned started;      /* accepts not yet completed */
-    int fd;                /* the listener's */
-    bool polling;          /* the engine waits for clients */
-    bool ready;            /* clients may queue */
-    bool due;              /* to be looked at in this turn or the next */
-    bool told;             /* starved() was called since the last accept was posted */
-    bool destroyed;        /* freed when the engine has let go of it */
+    struct op_list posted;            /* accepts without a client */
+    unsigned started;                 /* accepts not yet completed */
+    int fd;                           /* the listener's */
+    bool polling;                     /* the engine waits for clients */
+    bool ready;                       /* clients may queue */
+    bool due;                         /* to be looked at in this turn or the next */
+    bool told;                        /* starved() was called since the last accept was posted */
+    bool destroyed;                   /* freed when the engine has let go of it */
+    struct engine_receiver *receiver; /* of datagrams, which it is the first member of; or NULL */
 };
+
+/* What an acceptor and a receiver have in common: watches the listener's socket. False: the error
+ * is set. */
+bool linux_acceptor_init(struct engine_acceptor *acceptor, struct engine_port *port,
+                         struct engine_listener *listener, unsigned index, struct error *error);
+void linux_acceptor_end(struct engine_acceptor *acceptor); /* it is freed in due time */
+void linux_acceptor_make_due(struct engine_acceptor *acceptor);
 
 /* Clients have come, or the engine has let go of the acceptor. */
 void linux_accept_ready(struct engine_acceptor *acceptor);
@@ -204,6 +216,15 @@ void linux_first_data_starve(struct engine_accept *accept);
 
 /* Takes the clients that have come, and tells the acceptors that have too few accepts. */
 void linux_accept_check(struct engine_port *port);
+
+/* -- engine_linux_datagram.c --------------------------------------------------------------------
+ */
+
+/* Takes a batch of the datagrams that have come. */
+void linux_datagrams_take(struct engine_receiver *receiver);
+
+/* The engine has let go of it. */
+void linux_receiver_free(struct engine_receiver *receiver);
 
 /* Frees the acceptors that the engine has not let go of. All are destroyed: asserted. */
 void linux_acceptors_fini(struct engine_port *port);

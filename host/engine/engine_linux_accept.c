@@ -49,7 +49,7 @@ static struct accept_part *accept_part_of(const struct engine_accept *accept) {
 
 /* -- acceptors --------------------------------------------------------------------------------- */
 
-static void make_due(struct engine_acceptor *acceptor) {
+void linux_acceptor_make_due(struct engine_acceptor *acceptor) {
     acceptor->due = true;
     acceptor->port->acceptors_due = true;
 }
@@ -58,24 +58,37 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
                                                struct engine_listener *listener, unsigned index,
                                                engine_starved_fn *starved, void *context,
                                                struct error *error) {
-    ASSERT(index < listener->count);
     struct engine_acceptor *acceptor = alloc_zeroed(sizeof(*acceptor));
     if (!acceptor) {
         error_set(error, "out of memory");
         return NULL;
     }
-    acceptor->port = port;
-    acceptor->listener = listener;
     acceptor->starved = starved;
     acceptor->context = context;
-    acceptor->fd = listener->sockets[index];
-    if (!port->engine->backend->clients_await(acceptor)) {
-        error_set(error, "watching for clients: %s", strerror(errno));
+    if (!linux_acceptor_init(acceptor, port, listener, index, error)) {
         alloc_free(acceptor);
         return NULL;
     }
-    DL_APPEND(port->acceptors, acceptor);
     return acceptor;
+}
+
+bool linux_acceptor_init(struct engine_acceptor *acceptor, struct engine_port *port,
+                         struct engine_listener *listener, unsigned index, struct error *error) {
+    ASSERT(index < listener->count);
+    acceptor->port = port;
+    acceptor->listener = listener;
+    acceptor->fd = listener->sockets[index];
+    if (!port->engine->backend->clients_await(acceptor)) {
+        return error_set(error, "watching for clients: %s", strerror(errno));
+    }
+    DL_APPEND(port->acceptors, acceptor);
+    return true;
+}
+
+void linux_acceptor_end(struct engine_acceptor *acceptor) {
+    acceptor->destroyed = true;
+    linux_acceptor_make_due(acceptor);
+    acceptor->port->engine->backend->clients_forget(acceptor);
 }
 
 void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
@@ -83,14 +96,16 @@ void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
         return;
     }
     ASSERT(acceptor->started == 0);
-    acceptor->destroyed = true;
-    make_due(acceptor);
-    acceptor->port->engine->backend->clients_forget(acceptor);
+    linux_acceptor_end(acceptor);
 }
 
 static void acceptor_free(struct engine_acceptor *acceptor) {
     DL_DELETE(acceptor->port->acceptors, acceptor);
-    alloc_free(acceptor);
+    if (acceptor->receiver) {
+        linux_receiver_free(acceptor->receiver);
+    } else {
+        alloc_free(acceptor);
+    }
 }
 
 void linux_acceptors_fini(struct engine_port *port) {
@@ -104,7 +119,7 @@ void linux_acceptors_fini(struct engine_port *port) {
 
 void linux_accept_ready(struct engine_acceptor *acceptor) {
     acceptor->ready = !acceptor->destroyed;
-    make_due(acceptor);
+    linux_acceptor_make_due(acceptor);
 }
 
 /* -- completing an accept ---------------------------------------------------------------------- */
@@ -140,7 +155,7 @@ static void lose_client(struct engine_accept *accept) {
     }
     part->state = ACCEPT_POSTED;
     list_prepend(&part->acceptor->posted, &accept->op);
-    make_due(part->acceptor);
+    linux_acceptor_make_due(part->acceptor);
 }
 
 /* -- the first data ---------------------------------------------------------------------------- */
@@ -269,7 +284,7 @@ static void serve(struct engine_acceptor *acceptor) {
         return;
     }
     if (acceptor->posted.first) {
-        make_due(acceptor);
+        linux_acceptor_make_due(acceptor);
     } else if (!acceptor->told && clients_queue(acceptor)) {
         acceptor->told = true;
         acceptor->port->ran++;
@@ -291,7 +306,11 @@ void linux_accept_check(struct engine_port *port) {
             acceptor_free(acceptor);
         } else if (acceptor->due) {
             acceptor->due = false;
-            serve(acceptor);
+            if (acceptor->receiver) {
+                linux_datagrams_take(acceptor->receiver);
+            } else {
+                serve(acceptor);
+            }
         }
     }
 }
@@ -308,7 +327,7 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     acceptor->port->pending++;
     acceptor->told = false;
     if (acceptor->ready) {
-        make_due(acceptor);
+        linux_acceptor_make_due(acceptor);
     }
 }
 

@@ -51,6 +51,19 @@ socklen_t linux_address_to_system(const struct berth_address *from, union system
     return sizeof(to->v4);
 }
 
+socklen_t linux_address_to_system6(const struct berth_address *from, union system_address *to) {
+    if (from->family == BERTH_FAMILY_IPV6) {
+        return linux_address_to_system(from, to);
+    }
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    memset(to, 0, sizeof(*to));
+    to->v6.sin6_family = AF_INET6;
+    to->v6.sin6_port = htons(from->port);
+    memcpy(&to->v6.sin6_addr, mapped, sizeof(mapped));
+    memcpy((uint8_t *)&to->v6.sin6_addr + sizeof(mapped), from->bytes, 4);
+    return sizeof(to->v6);
+}
+
 struct berth_address linux_local_address(int fd) {
     union system_address address = {0};
     socklen_t size = sizeof(address);
@@ -102,18 +115,28 @@ bool linux_set_options(int fd, const struct engine_socket_options *options) {
             setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 }
 
+static bool set_datagram_options(int fd, bool v6, const struct engine_socket_options *options) {
+    return (v6 ? switch_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO)
+               : switch_on(fd, IPPROTO_IP, IP_PKTINFO)) &&
+           set_number(fd, SOL_SOCKET, SO_RCVBUF, options->receive_bytes) &&
+           set_number(fd, SOL_SOCKET, SO_SNDBUF, options->send_bytes);
+}
+
 /* A socket that is ready to be bound, or -1. What it sets is inherited by what it accepts. */
 static int open_socket(const struct engine_listen_options *options) {
     bool v6 = options->address.family == BERTH_FAMILY_IPV6;
     int v6_only = options->v6_only;
-    int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int type = options->datagrams ? SOCK_DGRAM : SOCK_STREAM;
+    int fd = socket(v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;
     }
     /* SO_REUSEADDR lets a restarted host bind although connections of the last one are still in
-     * TIME_WAIT; on Linux it does not let two sockets listen. */
-    if (!switch_on(fd, SOL_SOCKET, SO_REUSEADDR) || !linux_set_options(fd, &options->sockets) ||
-        (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) != 0)) {
+     * TIME_WAIT; on Linux it does not let two sockets listen, but it would let them receive. */
+    bool set = options->datagrams ? set_datagram_options(fd, v6, &options->sockets)
+                                  : switch_on(fd, SOL_SOCKET, SO_REUSEADDR) &&
+                                        linux_set_options(fd, &options->sockets);
+    if (!set || (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) != 0)) {
         int code = errno;
         close(fd);
         errno = code;
@@ -177,6 +200,7 @@ struct engine_listener *engine_listener_open(struct engine *engine,
     }
     listener->engine = engine;
     listener->backlog = (int)options->backlog;
+    listener->v6 = options->address.family == BERTH_FAMILY_IPV6;
     if (!bind_all(listener, options)) {
         listen_error(error, errno);
         engine_listener_close(listener);

@@ -30,6 +30,7 @@ static const char *const log_levels[] = {"error", "warn", "info", "debug"};
 static const char *const log_formats[] = {"text", "json"};
 static const char *const accept_whens[] = {"connect", "data"};
 static const char *const at_limits[] = {"backlog", "refuse"};
+static const char *const transports[] = {"tcp", "udp"};
 static const char *const lingers[] = {"finish", "reset"};
 static const char *const queue_fulls[] = {"pause", "close"};
 static const char *const receives[] = {"zero-byte", "buffered"};
@@ -392,6 +393,7 @@ static const struct field socket_options[] = {
 static const struct field listener[] = {
     {.key = "address", .kind = FIELD_OTHER, .required = true, .read = read_address},
     {.key = "plugin", .kind = FIELD_OTHER, .required = true, .read = read_plugin},
+    {.key = "transport", .kind = FIELD_CHOICE, CHOICES(transports), IN_LISTENER(transport)},
     {.key = "v6_only", .kind = FIELD_BOOL, IN_LISTENER(v6_only)},
     {.key = "accept", .kind = FIELD_OBJECT, FIELDS(accept)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(listener_limits)},

@@ -22,6 +22,7 @@
 enum manifest_engine { MANIFEST_ENGINE_AUTO, MANIFEST_ENGINE_URING, MANIFEST_ENGINE_EPOLL };
 enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
 enum manifest_at_limit { MANIFEST_LIMIT_BACKLOG, MANIFEST_LIMIT_REFUSE };
+enum manifest_transport { MANIFEST_TRANSPORT_TCP, MANIFEST_TRANSPORT_UDP };
 enum manifest_linger { MANIFEST_LINGER_FINISH, MANIFEST_LINGER_RESET };
 enum manifest_queue_full { MANIFEST_QUEUE_PAUSE, MANIFEST_QUEUE_CLOSE };
 enum manifest_receive { MANIFEST_RECEIVE_ZERO_BYTE, MANIFEST_RECEIVE_BUFFERED };
@@ -32,6 +33,7 @@ struct manifest_listener {
     char *plugin;                    /* an id: a name without path parts */
     struct berth_address *addresses; /* at least one */
     size_t address_count;
+    enum manifest_transport transport;
     bool v6_only;
     struct {
         enum manifest_accept_when when;

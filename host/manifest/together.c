@@ -18,6 +18,23 @@ static void check_pool(struct checker *checker, const struct manifest_listener *
     }
 }
 
+/* What is about connections means nothing without them. */
+static void check_transport(struct checker *checker, const struct manifest_listener *one) {
+    char pointer[CHECK_POINTER_MAX];
+    if (one->transport == MANIFEST_TRANSPORT_TCP) {
+        return;
+    }
+    const char *key = one->accept.when == MANIFEST_ACCEPT_DATA ? "accept/when"
+                      : one->proxy_protocol.from_count > 0     ? "proxy_protocol"
+                      : one->limits.active_io > 0              ? "limits/active_io"
+                      : one->idle_timeout_ms > 0               ? "idle_timeout_ms"
+                                                               : NULL;
+    if (key) {
+        snprintf(pointer, sizeof(pointer), "/listeners/%s/%s", one->name, key);
+        check_error(checker, pointer, "this is about connections, and \"transport\" is \"udp\"");
+    }
+}
+
 static void check_v6_only(struct checker *checker, const struct manifest_listener *one) {
     char pointer[CHECK_POINTER_MAX];
     if (!one->v6_only || one->address_count == 0) {
@@ -63,6 +80,7 @@ static void check_clashes(struct checker *checker, size_t listener_index) {
         for (size_t l = 0; l <= listener_index; l++) {
             const struct manifest_listener *other = &manifest->listeners[l];
             size_t end = l == listener_index ? a : other->address_count;
+            end = one->transport == other->transport ? end : 0; /* TCP and UDP do not meet */
             for (size_t b = 0; b < end; b++) {
                 if (clash(&one->addresses[a], one->v6_only, &other->addresses[b], other->v6_only)) {
                     report_clash(checker, one, a, other, &other->addresses[b]);
@@ -92,6 +110,7 @@ void fields_check_together(struct checker *checker) {
         }
         check_pool(checker, one);
         check_v6_only(checker, one);
+        check_transport(checker, one);
         check_clashes(checker, i);
     }
 }

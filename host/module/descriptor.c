@@ -63,8 +63,9 @@ static bool check_members(const struct berth_plugin *copy, const char *id, struc
         return error_set(error, "its conn_state_size is %u; at most %u bytes are allowed",
                          (unsigned)copy->conn_state_size, DESCRIPTOR_STATE_BYTES_MAX);
     }
-    if (!copy->received) {
-        return error_set(error, "its operation `received` is NULL, which is required");
+    if (!copy->received && !copy->datagram) {
+        return error_set(error, "its operations `received` and `datagram` are both NULL: one of "
+                                "them is required");
     }
     return true;
 }

@@ -4,10 +4,12 @@
 
 #include "base/error.h"
 #include "berth/connect.h"
+#include "berth/datagram.h"
 #include "berth/file.h"
 #include "berth/timer.h"
 #include "berth/work.h"
 #include "net/connection.h"
+#include "net/datagrams.h"
 #include "net/file.h"
 #include "net/listener.h"
 #include "net/outbound.h"
@@ -127,6 +129,21 @@ static const struct berth_file_host file_host = {
     .send_pieces = file_send_pieces,
 };
 
+/* -- berth.datagram/1 -----------------------------------------------------------------------------
+ */
+
+static int32_t BERTH_CALL datagram_send(const struct berth_listener *listener,
+                                        const struct berth_address *local,
+                                        const struct berth_address *remote,
+                                        const struct berth_slice *data) {
+    return datagrams_send((struct listener *)(uintptr_t)listener, local, remote, data);
+}
+
+static const struct berth_datagram_host datagram_host = {
+    .struct_size = sizeof(datagram_host),
+    .send = datagram_send,
+};
+
 /* -- by name --------------------------------------------------------------------------------------
  */
 
@@ -134,10 +151,9 @@ static const struct {
     const char *id;
     const void *extension;
 } extensions[] = {
-    {BERTH_TIMER_ID, &timer_host},
-    {BERTH_WORK_ID, &work_host},
-    {BERTH_CONNECT_ID, &connect_host},
-    {BERTH_FILE_ID, &file_host},
+    {BERTH_TIMER_ID, &timer_host},       {BERTH_WORK_ID, &work_host},
+    {BERTH_CONNECT_ID, &connect_host},   {BERTH_FILE_ID, &file_host},
+    {BERTH_DATAGRAM_ID, &datagram_host},
 };
 
 const void *extensions_find(const char *id) {

@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "net/accept_pool.h"
+#include "net/datagrams.h"
 #include "net/latch.h"
 #include "net/plugin_timer.h"
 #include "net/server.h"
@@ -38,6 +39,7 @@ static bool bind_addresses(struct listener *listener, struct error *error) {
             .acceptors = server_acceptor_count(listener->server),
             .v6_only = options->v6_only,
             .reuse_sockets = options->reuse_sockets,
+            .datagrams = options->datagrams,
             .sockets = options->sockets,
         };
         listener->addresses[i].socket =
@@ -106,6 +108,9 @@ static void create_pool_here(struct worker *worker, void *argument) {
 static bool start_address(struct listener *listener, struct listener_address *address,
                           struct error *error) {
     unsigned count = server_acceptor_count(listener->server);
+    if (listener->options.datagrams) {
+        return datagrams_start(listener, address, error);
+    }
     address->pools = alloc_array(count, sizeof(struct accept_pool *));
     if (!address->pools) {
         return error_set(error, "out of memory");
@@ -160,6 +165,7 @@ static void stop_address(struct listener *listener, struct listener_address *add
     }
     alloc_free(address->pools);
     address->pools = NULL;
+    datagrams_stop(listener, address);
     engine_listener_close(address->socket);
     address->socket = NULL;
 }

@@ -20,6 +20,7 @@
 #include "net/turns.h"
 
 struct accept_pool;
+struct datagram_receiver;
 struct error;
 struct server;
 
@@ -43,6 +44,7 @@ struct listener_options {
     const struct berth_address *addresses;
     size_t address_count;
     bool v6_only;
+    bool datagrams; /* UDP: no connections */
     bool accept_on_data;
     uint32_t pool_initial;
     uint32_t pool_low;
@@ -88,6 +90,11 @@ struct listener_counters {
     atomic_ullong pool_low;                     /* times a pool fell below its low water */
     atomic_ullong pool_high; /* times a pool stood at its high water with clients waiting */
     atomic_ullong shortages; /* episodes in which a resource of the system ran out */
+    atomic_ullong datagrams_received;
+    atomic_ullong datagrams_truncated; /* those of them that were longer than a buffer */
+    atomic_ullong datagrams_lost;      /* paused, or no memory for them */
+    atomic_ullong datagrams_sent;
+    atomic_ullong datagrams_unsent; /* the system had no room, or no way */
     atomic_ullong idle_timeouts;
     atomic_ullong queues_cut;  /* connections that had too much waiting to be sent */
     atomic_ullong files_short; /* files that ended before what was to be sent of them */
@@ -96,7 +103,8 @@ struct listener_counters {
 
 struct listener_address {
     struct engine_listener *socket;
-    struct accept_pool **pools; /* one an acceptor; NULL until started */
+    struct accept_pool **pools;          /* one an acceptor; NULL until started */
+    struct datagram_receiver *receivers; /* in their place, of UDP */
 };
 
 struct listener {

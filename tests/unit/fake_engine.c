@@ -451,3 +451,33 @@ void fake_connected(unsigned index, int number, int64_t result) {
     }
     connect->op.complete(&connect->op, result);
 }
+
+/* -- datagrams: none -----------------------------------------------------------------------------
+ */
+
+struct engine_receiver *engine_receiver_create(struct engine_port *port, struct engine_listener *of,
+                                               unsigned index, engine_datagram_fn *received,
+                                               engine_datagram_lost_fn *lost, void *context,
+                                               struct error *error) {
+    (void)port, (void)of, (void)index, (void)received, (void)lost, (void)context;
+    error_set(error, "no datagrams here");
+    return NULL;
+}
+
+void engine_receiver_stop(struct engine_receiver *receiver, struct engine_op *stopped) {
+    (void)receiver, (void)stopped;
+    ASSERT(false);
+}
+
+int64_t engine_receiver_send(struct engine_receiver *receiver, const struct berth_address *local,
+                             const struct berth_address *remote, const struct engine_buffer *data) {
+    (void)receiver, (void)local, (void)remote, (void)data;
+    return ENGINE_E_OTHER;
+}
+
+int64_t engine_datagram_send(struct engine_listener *of, const struct berth_address *local,
+                             const struct berth_address *remote, const uint8_t *bytes,
+                             uint32_t size) {
+    (void)of, (void)local, (void)remote, (void)bytes, (void)size;
+    return ENGINE_E_OTHER;
+}

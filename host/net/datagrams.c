@@ -1,0 +1,172 @@
+#include "net/datagrams.h"
+
+#include "base/address.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "net/buffer.h"
+#include "net/latch.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/worker.h"
+
+/* What fits into a datagram of IPv4: 65535 less the headers of IP and UDP (RFC 768). */
+enum { DATAGRAM_BYTES_MAX = 65507 };
+
+struct datagram_receiver {
+    struct listener *listener;
+    struct worker *worker;
+    struct engine_receiver *receiver; /* NULL: not started */
+    struct engine_op stopped;
+    struct latch done;
+};
+
+/* The receiver whose datagram the plugin is shown on this thread. */
+static _Thread_local struct datagram_receiver *showing;
+
+/* -- receiving -----------------------------------------------------------------------------------
+ */
+
+static void on_received(struct engine_receiver *receiver, const struct engine_datagram *from,
+                        void *context) {
+    struct datagram_receiver *one = context;
+    struct listener *listener = one->listener;
+    struct listener_counters *counters = &listener->counters;
+    (void)receiver;
+    listener_count(&counters->datagrams_received);
+    if (!access_list_allows(&listener->options.access, &from->remote)) {
+        listener_count(&counters->refused[LISTENER_REFUSED_ACCESS]);
+    } else if (atomic_load(&listener->paused)) {
+        listener_count(&counters->datagrams_lost);
+    } else {
+        struct berth_datagram datagram = {
+            .struct_size = sizeof(datagram),
+            .flags = from->truncated ? BERTH_DATAGRAM_TRUNCATED : 0,
+            .data = {from->data.owner, from->data.bytes, from->data.size, 0},
+            .local = from->local,
+            .remote = from->remote,
+        };
+        if (from->truncated) {
+            listener_count(&counters->datagrams_truncated);
+        }
+        showing = one;
+        listener->plugin->datagram(&listener->public, &datagram);
+        showing = NULL;
+    }
+    buffer_release(from->data.owner);
+    worker_settle(one->worker);
+}
+
+static void on_lost(struct engine_receiver *receiver, void *context) {
+    struct datagram_receiver *one = context;
+    (void)receiver;
+    listener_count(&one->listener->counters.datagrams_lost);
+}
+
+/* -- starting and stopping -----------------------------------------------------------------------
+ */
+
+struct start {
+    struct datagram_receiver *one;
+    struct engine_listener *socket;
+    unsigned index;
+    struct error *error;
+};
+
+static void start_here(struct worker *worker, void *argument) {
+    struct start *start = argument;
+    struct datagram_receiver *one = start->one;
+    one->receiver = engine_receiver_create(worker->port, start->socket, start->index, on_received,
+                                           on_lost, one, start->error);
+}
+
+bool datagrams_start(struct listener *listener, struct listener_address *address,
+                     struct error *error) {
+    struct server *server = listener->server;
+    unsigned count = server_acceptor_count(server);
+    address->receivers = alloc_array(count, sizeof(*address->receivers));
+    if (!address->receivers) {
+        return error_set(error, "out of memory");
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct datagram_receiver *one = &address->receivers[i];
+        one->listener = listener;
+        one->worker = server->acceptor ? server_least_loaded(server) : server_acceptor(server, i);
+        struct start start = {one, address->socket, i, error};
+        worker_call(one->worker, start_here, &start);
+        if (!one->receiver) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_stopped(struct engine_op *op, int64_t result) {
+    struct datagram_receiver *one = CONTAINER_OF(op, struct datagram_receiver, stopped);
+    (void)result;
+    latch_down(&one->done);
+}
+
+static void stop_here(struct worker *worker, void *argument) {
+    struct datagram_receiver *one = argument;
+    (void)worker;
+    engine_receiver_stop(one->receiver, &one->stopped);
+}
+
+void datagrams_stop(struct listener *listener, struct listener_address *address) {
+    unsigned count = address->receivers ? server_acceptor_count(listener->server) : 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct datagram_receiver *one = &address->receivers[i];
+        if (one->receiver) {
+            one->stopped.complete = on_stopped;
+            latch_init(&one->done, 1);
+            worker_call(one->worker, stop_here, one);
+            latch_wait(&one->done);
+        }
+    }
+    alloc_free(address->receivers);
+    address->receivers = NULL;
+}
+
+/* -- sending --------------------------------------------------------------------------------------
+ */
+
+/* The socket of the listener that a datagram from that address goes out by. */
+static struct engine_listener *socket_for(const struct listener *listener,
+                                          const struct berth_address *local) {
+    for (size_t i = 0; i < listener->options.address_count; i++) {
+        struct berth_address bound = engine_listener_address(listener->addresses[i].socket);
+        bool same_family = bound.family == local->family ||
+                           (bound.family == BERTH_FAMILY_IPV6 && !listener->options.v6_only);
+        if (bound.port == local->port &&
+            (address_equal(&bound, local) || (same_family && address_is_any(&bound)))) {
+            return listener->addresses[i].socket;
+        }
+    }
+    return NULL;
+}
+
+int32_t datagrams_send(struct listener *listener, const struct berth_address *local,
+                       const struct berth_address *remote, const struct berth_slice *data) {
+    struct engine_listener *socket = socket_for(listener, local);
+    if (!listener->options.datagrams || !socket || remote->port == 0 ||
+        remote->family == BERTH_FAMILY_NONE || data->size > DATAGRAM_BYTES_MAX) {
+        buffer_release(data->buffer);
+        return BERTH_E_INVALID;
+    }
+    int64_t result;
+    if (showing && showing->listener == listener) {
+        struct engine_buffer buffer = {data->buffer, data->bytes, data->size};
+        result = engine_receiver_send(showing->receiver, local, remote, &buffer);
+    } else {
+        result = engine_datagram_send(socket, local, remote, data->bytes, data->size);
+        buffer_release(data->buffer);
+    }
+    if (result < 0) {
+        listener_count(&listener->counters.datagrams_unsent);
+        return result == ENGINE_E_NO_RESOURCES  ? BERTH_E_LIMIT
+               : result == ENGINE_E_UNREACHABLE ? BERTH_E_UNREACHABLE
+                                                : BERTH_E_FAILED;
+    }
+    listener_count(&listener->counters.datagrams_sent);
+    return BERTH_OK;
+}
