@@ -300,6 +300,7 @@ void engine_port_destroy(struct engine_port *port) {
     }
     ASSERT(engine_port_pending(port) == 0);
     ASSERT(port->acceptors == NULL);
+    ASSERT(port->receivers == NULL);
     iocp_reuse_port_remove(port);
     iocp_send_port_remove(port);
     os_mutex_fini(&port->posts_lock);
@@ -357,6 +358,9 @@ static void ready_run(struct engine_port *port) {
         case IOCP_CONNECT:
             iocp_connect_resume(port, op, result);
             break;
+        case IOCP_DATAGRAM:
+            iocp_datagram_resume(port, op, result);
+            break;
         default:
             ASSERT(op->kind == IOCP_FILE_SEND);
             iocp_finish(port, op, result);
@@ -383,6 +387,9 @@ static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
     case IOCP_CONNECT:
         iocp_connect_completed(port, op, bytes);
         break;
+    case IOCP_DATAGRAM:
+        iocp_datagram_completed(port, op, bytes);
+        break;
     case IOCP_DISCONNECT:
         iocp_disconnect_completed(port, op);
         break;
@@ -399,10 +406,12 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     ULONG count = 0;
     iocp_receives_feed(port);
     iocp_transmits_feed(port);
+    iocp_receivers_check(port);
     ready_run(port);
     if (port->ready || port->ran > 0 || port->plain_due) {
         wait_ms = 0;
-    } else if ((port->starving || port->transmits_waiting) && wait_ms > STARVING_WAIT_MS) {
+    } else if ((port->starving || port->transmits_waiting || port->receivers_starving) &&
+               wait_ms > STARVING_WAIT_MS) {
         wait_ms = STARVING_WAIT_MS;
     }
     /* The count means nothing when the call fails: Wine reports 1 on a time-out. */

@@ -7,7 +7,8 @@
  * engine_iocp_trial.c     whether they can be, on this system
  * engine_iocp_transfer.c  receiving
  * engine_iocp_send.c      sending memory and files
- * engine_iocp_connect.c   ConnectEx */
+ * engine_iocp_connect.c   ConnectEx
+ * engine_iocp_datagram.c  WSARecvMsg, WSASendMsg */
 #ifndef BERTH_HOST_ENGINE_ENGINE_IOCP_H
 #define BERTH_HOST_ENGINE_ENGINE_IOCP_H
 
@@ -70,6 +71,7 @@ struct engine_listener {
     struct winsock_extensions extensions;
     struct iocp_disconnect *reusable; /* utlist: sockets to use again; under engine->reuse_lock */
     unsigned reusable_count;
+    struct iocp_datagrams *datagrams; /* NULL: TCP */
 };
 
 /* An engine on another Winsock: for tests. engine_create() is this with winsock_system. */
@@ -80,7 +82,8 @@ enum iocp_kind {
     IOCP_POST,
     IOCP_ACCEPT,
     IOCP_RECEIVE,
-    IOCP_SEND,      /* of memory only */
+    IOCP_SEND, /* of memory only */
+    IOCP_DATAGRAM,
     IOCP_FILE_SEND, /* its iocp_transmit does the work */
     IOCP_TRANSMIT,  /* that one's operation */
     IOCP_CONNECT,
@@ -135,6 +138,9 @@ struct engine_port {
     unsigned starving_count;
     struct engine_acceptor *acceptors;
     bool plain_due; /* an acceptor that has fallen back is to be looked at */
+
+    struct engine_receiver *receivers; /* utlist: of datagrams */
+    bool receivers_starving;           /* one of them waits for memory */
 
     struct iocp_disconnect *disconnects; /* utlist: in flight */
     uint64_t disconnects_checked_ms;
@@ -204,6 +210,16 @@ SOCKET iocp_reuse_take(struct engine_listener *listener, const struct engine_por
 
 void iocp_disconnect_completed(struct engine_port *port, struct iocp_op *op);
 void iocp_disconnects_check(struct engine_port *port); /* ends those that take too long */
+
+/* -- engine_iocp_datagram.c ------------------------------------------------------------------- */
+
+SOCKET iocp_datagram_open(const struct winsock_table *winsock, int family);
+bool iocp_datagrams_init(struct engine_listener *listener); /* false: see last_error() */
+bool iocp_datagrams_need_sockets(struct engine_listener *listener, bool any_address);
+void iocp_datagrams_fini(struct engine_listener *listener);
+void iocp_datagram_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
+void iocp_datagram_resume(struct engine_port *port, struct iocp_op *op, int64_t result);
+void iocp_receivers_check(struct engine_port *port); /* serves those that wait for memory */
 
 /* -- engine_iocp_trial.c ---------------------------------------------------------------------- */
 

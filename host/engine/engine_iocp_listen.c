@@ -5,6 +5,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/address.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
@@ -122,7 +123,12 @@ static bool listener_bind(struct engine_listener *listener, const struct berth_a
     const struct winsock_table *winsock = listener->engine->winsock;
     SOCKADDR_STORAGE storage;
     int size = iocp_address_to_system(address, &storage);
-    if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)) {
+    if (listener->datagrams && iocp_datagrams_need_sockets(listener, address_is_any(address))) {
+        /* Other sockets of ours will be bound to single addresses beside this one. */
+        if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_REUSEADDR, 1)) {
+            return false;
+        }
+    } else if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)) {
         return false;
     }
     if (listener->family == AF_INET6 && !iocp_socket_option(winsock, listener->socket, IPPROTO_IPV6,
@@ -137,7 +143,18 @@ static bool listener_bind(struct engine_listener *listener, const struct berth_a
         return false;
     }
     listener->address = iocp_address((struct sockaddr *)&storage);
-    return winsock_extensions_load(winsock, listener->socket, &listener->extensions);
+    return listener->datagrams ||
+           winsock_extensions_load(winsock, listener->socket, &listener->extensions);
+}
+
+static bool datagram_options_set(struct engine_listener *listener) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    const struct engine_socket_options *options = &listener->options;
+    return iocp_datagrams_init(listener) &&
+           (options->receive_bytes == 0 || iocp_socket_option(winsock, listener->socket, SOL_SOCKET,
+                                                              SO_RCVBUF, options->receive_bytes)) &&
+           (options->send_bytes == 0 || iocp_socket_option(winsock, listener->socket, SOL_SOCKET,
+                                                           SO_SNDBUF, options->send_bytes));
 }
 
 struct engine_listener *engine_listener_open(struct engine *engine,
@@ -155,13 +172,18 @@ struct engine_listener *engine_listener_open(struct engine *engine,
     listener->options = options->sockets;
     listener->backlog = (int)options->backlog;
     listener->reuse_sockets = options->reuse_sockets;
-    listener->socket = iocp_socket_open(engine->winsock, listener->family);
-    if (listener->socket == INVALID_SOCKET || !listener_bind(listener, &options->address)) {
+    listener->socket = options->datagrams ? iocp_datagram_open(engine->winsock, listener->family)
+                                          : iocp_socket_open(engine->winsock, listener->family);
+    if (listener->socket == INVALID_SOCKET ||
+        (options->datagrams && !datagram_options_set(listener)) ||
+        !listener_bind(listener, &options->address)) {
         listen_error(error, engine->winsock->last_error());
         engine_listener_close(listener);
         return NULL;
     }
-    iocp_reuse_listener_add(listener);
+    if (!options->datagrams) {
+        iocp_reuse_listener_add(listener);
+    }
     return listener;
 }
 
@@ -188,5 +210,6 @@ void engine_listener_close(struct engine_listener *listener) {
     if (listener->socket != INVALID_SOCKET) {
         listener->engine->winsock->close(listener->socket);
     }
+    iocp_datagrams_fini(listener);
     alloc_free(listener);
 }

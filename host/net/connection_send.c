@@ -195,7 +195,12 @@ void connection_update_queue_hold(struct connection *connection) {
             cut_full_queue(connection, "limits.send_queue_full says \"close\"");
             return;
         }
-        connection->held |= CONNECTION_HELD_BY_QUEUE;
+        if ((connection->held & CONNECTION_HELD_BY_QUEUE) == 0) {
+            connection->held |= CONNECTION_HELD_BY_QUEUE;
+            if (listener->plugin->filled) {
+                listener->plugin->filled(&connection->public);
+            }
+        }
     } else if ((connection->held & CONNECTION_HELD_BY_QUEUE) != 0 &&
                connection->queue.bytes <= listener->options.send_queue_bytes / 2 &&
                connection->queue.pieces <= listener->options.send_queue_pieces / 2) {

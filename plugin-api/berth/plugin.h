@@ -72,8 +72,15 @@ struct berth_plugin {
      * is closed and the fault is logged. Required. [conn] */
     uint32_t(BERTH_CALL *received)(struct berth_conn *conn, const struct berth_slice *data);
 
-    /* The send queue has fallen to half of "limits.send_queue_bytes" after having been full: a
-     * plugin that makes data of its own accord goes on. Optional. [conn] */
+    /* The send queue has reached its high water, "limits.send_queue_bytes" or
+     * "limits.send_queue_pieces", after what could be sent at once was sent. Reading is paused
+     * until `drained`; a plugin that makes data of its own accord stops, as one that sends on loses
+     * the connection at four times as much. Not called where "limits.send_queue_full" is "close":
+     * the connection ends then. Optional. [conn] */
+    void(BERTH_CALL *filled)(struct berth_conn *conn);
+
+    /* The send queue has fallen to its low water, half of the high one, after `filled`. Optional.
+     * [conn] */
     void(BERTH_CALL *drained)(struct berth_conn *conn);
 
     /* The peer will send no more (its FIN came); bytes not consumed by then never will be. Once at

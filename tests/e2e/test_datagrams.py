@@ -8,6 +8,12 @@ from support import clients, manifests
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
 
+ELSEWHERE = ("127.0.0.2", "127.0.0.3")
+WINE_BINDS_TO_ALL = (
+    "Wine ignores PKTINFO on sends and binds UDP sockets to all addresses whatever is asked for: what "
+    "the engine does about the source is in the Winsock table's tests"
+)
+
 
 @pytest.fixture
 def run_udp(run_host, system):
@@ -55,8 +61,10 @@ def test_datagram_comes_back_from_where_it_was_sent(run_udp, family, bound):
     ("0.0.0.0:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "127.0.0.3"),
     ("[::]:0", "::1"),
 ])
-def test_reply_comes_from_the_address_the_datagram_went_to(run_udp, bound, target):
+def test_reply_comes_from_the_address_the_datagram_went_to(run_udp, system, bound, target):
     """The socket is bound to all addresses: by itself the system would choose another one."""
+    if system.is_windows and target in ELSEWHERE:
+        pytest.skip(WINE_BINDS_TO_ALL)
     host = run_udp(bound)
     port = host.address("datagrams")[1]
     with client(SIX if ":" in target else FOUR) as sock:
@@ -69,11 +77,12 @@ def test_reply_comes_from_the_address_the_datagram_went_to(run_udp, bound, targe
         assert answer.decode().split()[0].endswith(f":{mine}")
 
 
-def test_two_addresses_are_both_served(run_udp):
-    host = run_udp(["127.0.0.1:0", "127.0.0.2:0"])
+def test_two_addresses_are_both_served(run_udp, system):
+    host = run_udp(["127.0.0.1:0", "[::1]:0" if system.is_windows else "127.0.0.2:0"])
     for address in host.addresses("datagrams"):
-        with client() as sock:
-            assert ask(sock, address, b"x") == (b"x", address)
+        with client(SIX if ":" in address[0] else FOUR) as sock:
+            answer, sender = ask(sock, address, b"x")
+            assert answer == b"x" and sender[:2] == address
 
 
 def test_datagram_longer_than_the_buffer_is_shown_as_truncated(run_udp):

@@ -49,7 +49,9 @@ def test_full_queue_pauses_reading_and_tells_when_it_is_drained(run_services):
         assert session.read(1) == b"x"
         session.send("echo", "behind")
         assert session.read(12 * MIB + 6) == b"x" * (12 * MIB - 1) + b"behind\n"
-    services.wait_for_log(host, "drained")
+    services.wait_for_log(host, ": drained")
+    log = host.log()
+    assert log.count(": filled") == log.count(": drained") and log.index(": filled") < log.index(": drained")
 
 
 @pytest.mark.parametrize("full, ends", [("pause", False), ("close", True)])

@@ -47,6 +47,11 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
     return consumed;
 }
 
+static void BERTH_CALL on_filled(struct berth_conn *conn) {
+    (void)conn;
+    note("filled ");
+}
+
 static void BERTH_CALL on_drained(struct berth_conn *conn) {
     (void)conn;
     note("drained ");
@@ -74,6 +79,7 @@ static const struct berth_plugin diarist = {
     .version = "1",
     .opened = on_opened,
     .received = on_received,
+    .filled = on_filled,
     .drained = on_drained,
     .peer_closed = on_peer_closed,
     .closed = on_closed,
@@ -430,8 +436,8 @@ static void steps_full_queue(struct worker *worker, void *argument) {
 static void test_connection_full_queue_pauses_reading_until_half_is_sent(void **state) {
     (void)state;
     on_worker(steps_full_queue);
-    assert_string_equal(diary,
-                        "opened received:1 drained received:2 received:3 peer_closed closed:2 ");
+    assert_string_equal(
+        diary, "opened received:1 filled drained received:2 received:3 peer_closed closed:2 ");
 }
 
 static void steps_hard_cap(struct worker *worker, void *argument) {

@@ -1,0 +1,536 @@
+/* engine_iocp_datagram.c: datagrams, by WSARecvMsg and WSASendMsg.
+ *
+ * A few receives are posted at a time, each into a buffer of its own; every one tells by IP_PKTINFO
+ * which address it was sent to. An answer must come from there, or the client's own filter throws
+ * it away. Windows lets the sender choose with the same control message; a system that ignores it
+ * (Wine does) is found out by a trial, and there a socket of its own is bound to each address that
+ * a datagram has come to, when the first one has.
+ *
+ * WSAECONNRESET on a receive is an answer to some earlier datagram, an ICMP "port unreachable", and
+ * none of this one's business. SIO_UDP_CONNRESET switches it off; what comes all the same is
+ * ignored. */
+#include "engine/engine_iocp.h"
+
+#include <string.h>
+#include <utlist.h>
+
+#include "base/address.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "os/os_windows.h"
+
+#ifndef SIO_UDP_CONNRESET
+#define SIO_UDP_CONNRESET _WSAIOW(IOC_VENDOR, 12)
+#endif
+
+enum {
+    RECEIVES_POSTED = 8, /* at a time, on each socket */
+    SOCKETS_MAX = 64,    /* one a local address, where the sender cannot choose */
+    CONTROL_BYTES = WSA_CMSG_SPACE(sizeof(IN6_PKTINFO)),
+    TRIAL_WAIT_MS = 250,
+};
+
+struct control {
+    _Alignas(WSACMSGHDR) char room[CONTROL_BYTES];
+};
+
+/* A socket, and the address that what comes by it was sent to, where that is always the same. */
+struct udp_socket {
+    SOCKET socket;
+    struct berth_address address;
+};
+
+/* Of a listener: what its sockets can do, and the sockets. */
+struct iocp_datagrams {
+    LPFN_WSARECVMSG receive;
+    LPFN_WSASENDMSG send;
+    bool needs_sockets; /* the sender cannot choose its address */
+    struct os_mutex mutex;
+    struct udp_socket sockets[SOCKETS_MAX]; /* under the lock; bound to one address each */
+    unsigned socket_count;
+};
+
+/* One receive. */
+struct slot {
+    struct slot *next; /* in receiver->slots */
+    struct engine_op op;
+    struct engine_receiver *receiver;
+    SOCKET socket;
+    bool starving; /* waits for memory */
+    WSAMSG message;
+    WSABUF vector;
+    SOCKADDR_STORAGE from;
+    struct control control;
+    struct engine_buffer buffer;
+};
+
+struct engine_receiver {
+    struct engine_receiver *prev; /* in port->receivers */
+    struct engine_receiver *next;
+    struct engine_port *port;
+    struct engine_listener *listener;
+    engine_datagram_fn *received;
+    engine_datagram_lost_fn *lost;
+    void *context;
+    struct slot *slots;
+    unsigned posted; /* slots that the system or the loop has */
+    bool stopping;
+    struct engine_op *stopped;
+};
+
+/* -- sockets ----------------------------------------------------------------------------------- */
+
+static bool load(const struct winsock_table *winsock, SOCKET socket, GUID guid, void *function,
+                 DWORD size) {
+    DWORD returned = 0;
+    return winsock->ioctl(socket, SIO_GET_EXTENSION_FUNCTION_POINTER, &guid, sizeof(guid), function,
+                          size, &returned, NULL, NULL) == 0;
+}
+
+SOCKET iocp_datagram_open(const struct winsock_table *winsock, int family) {
+    SOCKET socket = winsock->socket(family, SOCK_DGRAM, IPPROTO_UDP, NULL, 0,
+                                    WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    BOOL reports = FALSE;
+    DWORD returned = 0;
+    if (socket != INVALID_SOCKET) {
+        winsock->ioctl(socket, SIO_UDP_CONNRESET, &reports, sizeof(reports), NULL, 0, &returned,
+                       NULL, NULL); /* where it is unknown, the errors are ignored */
+    }
+    return socket;
+}
+
+static bool ask_for_addresses(const struct winsock_table *winsock, SOCKET socket, int family,
+                              bool dual_stack) {
+    if (family == AF_INET || dual_stack) {
+        bool asked = iocp_socket_option(winsock, socket, IPPROTO_IP, IP_PKTINFO, 1);
+        if (family == AF_INET && !asked) {
+            return false;
+        }
+    }
+    return family == AF_INET || iocp_socket_option(winsock, socket, IPPROTO_IPV6, IPV6_PKTINFO, 1);
+}
+
+static int to_system(const struct engine_listener *listener, const struct berth_address *from,
+                     SOCKADDR_STORAGE *to) {
+    if (listener->family == AF_INET || from->family == BERTH_FAMILY_IPV6) {
+        return iocp_address_to_system(from, to);
+    }
+    struct berth_address mapped = {.family = BERTH_FAMILY_IPV6, .port = from->port};
+    mapped.bytes[10] = 0xff;
+    mapped.bytes[11] = 0xff;
+    memcpy(mapped.bytes + 12, from->bytes, 4);
+    return iocp_address_to_system(&mapped, to);
+}
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+static DWORD write_source(struct control *control, const struct engine_listener *listener,
+                          const struct berth_address *local) {
+    WSACMSGHDR *header = (WSACMSGHDR *)control->room;
+    memset(control, 0, sizeof(*control));
+    if (local->family == BERTH_FAMILY_IPV4) {
+        IN_PKTINFO info = {0};
+        memcpy(&info.ipi_addr, local->bytes, 4);
+        *header = (WSACMSGHDR){WSA_CMSG_LEN(sizeof(info)), IPPROTO_IP, IP_PKTINFO};
+        memcpy(WSA_CMSG_DATA(header), &info, sizeof(info));
+        return WSA_CMSG_SPACE(sizeof(info));
+    }
+    (void)listener;
+    IN6_PKTINFO info = {.ipi6_ifindex = local->scope_id};
+    memcpy(&info.ipi6_addr, local->bytes, 16);
+    *header = (WSACMSGHDR){WSA_CMSG_LEN(sizeof(info)), IPPROTO_IPV6, IPV6_PKTINFO};
+    memcpy(WSA_CMSG_DATA(header), &info, sizeof(info));
+    return WSA_CMSG_SPACE(sizeof(info));
+}
+
+static int64_t send_by(const struct engine_listener *listener, SOCKET socket,
+                       const struct berth_address *local, const struct berth_address *remote,
+                       const uint8_t *bytes, uint32_t size) {
+    SOCKADDR_STORAGE to;
+    struct control control;
+    WSABUF vector = {size, (char *)(uintptr_t)bytes}; /* a send only reads */
+    WSAMSG message = {.name = (struct sockaddr *)&to, .lpBuffers = &vector, .dwBufferCount = 1};
+    DWORD sent = 0;
+    message.namelen = to_system(listener, remote, &to);
+    if (local) {
+        message.Control = (WSABUF){write_source(&control, listener, local), control.room};
+    }
+    if (listener->datagrams->send(socket, &message, 0, &sent, NULL, NULL) == 0) {
+        return 0;
+    }
+    unsigned long code = (unsigned long)listener->engine->winsock->last_error();
+    return code == WSAEWOULDBLOCK ? ENGINE_E_NO_RESOURCES : iocp_error(code);
+}
+
+/* The socket of its own that the address has, or INVALID_SOCKET. */
+static SOCKET find_socket(struct iocp_datagrams *datagrams, const struct berth_address *local) {
+    SOCKET found = INVALID_SOCKET;
+    os_mutex_lock(&datagrams->mutex);
+    for (unsigned i = 0; i < datagrams->socket_count && found == INVALID_SOCKET; i++) {
+        if (address_equal(&datagrams->sockets[i].address, local)) {
+            found = datagrams->sockets[i].socket;
+        }
+    }
+    os_mutex_unlock(&datagrams->mutex);
+    return found;
+}
+
+int64_t engine_datagram_send(struct engine_listener *listener, const struct berth_address *local,
+                             const struct berth_address *remote, const uint8_t *bytes,
+                             uint32_t size) {
+    struct iocp_datagrams *datagrams = listener->datagrams;
+    if (remote->family == BERTH_FAMILY_IPV6
+            ? listener->family != AF_INET6
+            : listener->family != AF_INET && !listener->dual_stack) {
+        return ENGINE_E_UNREACHABLE;
+    }
+    bool chooses = address_is_any(&listener->address) && local->family != BERTH_FAMILY_NONE &&
+                   !address_is_any(local);
+    if (chooses && datagrams->needs_sockets) {
+        SOCKET own = find_socket(datagrams, local);
+        if (own != INVALID_SOCKET) {
+            return send_by(listener, own, NULL, remote, bytes, size);
+        }
+        chooses = false; /* it has none: then the system chooses */
+    }
+    return send_by(listener, listener->socket, chooses ? local : NULL, remote, bytes, size);
+}
+
+int64_t engine_receiver_send(struct engine_receiver *receiver, const struct berth_address *local,
+                             const struct berth_address *remote, const struct engine_buffer *data) {
+    const struct engine_buffer_source *source = &receiver->port->buffers;
+    int64_t result =
+        engine_datagram_send(receiver->listener, local, remote, data->bytes, data->size);
+    source->give(source->context, data->owner);
+    return result;
+}
+
+/* -- receiving --------------------------------------------------------------------------------- */
+
+static struct slot *slot_of(struct iocp_op *op) {
+    return CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct slot, op);
+}
+
+static void give_buffer(struct slot *slot) {
+    const struct engine_buffer_source *source = &slot->receiver->port->buffers;
+    if (slot->buffer.owner) {
+        source->give(source->context, slot->buffer.owner);
+        slot->buffer = (struct engine_buffer){0};
+    }
+}
+
+/* The last receive is back: the receiver ends. */
+static void end_when_idle(struct engine_receiver *receiver) {
+    if (!receiver->stopping || receiver->posted > 0) {
+        return;
+    }
+    while (receiver->slots) {
+        struct slot *slot = receiver->slots;
+        receiver->slots = slot->next;
+        alloc_free(slot);
+    }
+    DL_DELETE(receiver->port->receivers, receiver);
+    engine_port_post(receiver->port, receiver->stopped);
+    alloc_free(receiver);
+}
+
+static void starve(struct slot *slot) {
+    give_buffer(slot);
+    slot->starving = true;
+    slot->receiver->port->receivers_starving = true;
+}
+
+/* The system has it, or the loop has it in its queue, or it waits for memory. */
+static void post(struct slot *slot) {
+    struct engine_receiver *receiver = slot->receiver;
+    struct engine_port *port = receiver->port;
+    const struct engine_buffer_source *source = &port->buffers;
+    slot->starving = false;
+    if (!source->take(source->context, &slot->buffer)) {
+        slot->buffer = (struct engine_buffer){0};
+        starve(slot);
+        return;
+    }
+    slot->vector = (WSABUF){slot->buffer.size, (char *)slot->buffer.bytes};
+    slot->message = (WSAMSG){
+        .name = (struct sockaddr *)&slot->from,
+        .namelen = sizeof(slot->from),
+        .lpBuffers = &slot->vector,
+        .dwBufferCount = 1,
+        .Control = {sizeof(slot->control), slot->control.room},
+    };
+    struct iocp_op *op = iocp_op_of(&slot->op);
+    DWORD bytes = 0;
+    iocp_start(port, op, IOCP_DATAGRAM, slot->socket);
+    receiver->posted++;
+    if (receiver->listener->datagrams->receive(slot->socket, &slot->message, &bytes,
+                                               &op->overlapped, NULL) == 0) {
+        if (port->engine->skip_success) {
+            iocp_defer(port, op, bytes);
+        }
+        return;
+    }
+    unsigned long code = (unsigned long)port->engine->winsock->last_error();
+    if (code == WSA_IO_PENDING) {
+        return;
+    }
+    if (code == WSAEMSGSIZE) {
+        slot->message.dwFlags |= MSG_TRUNC;
+        iocp_defer(port, op, slot->buffer.size);
+    } else {
+        iocp_defer(port, op, iocp_error(code));
+    }
+}
+
+static bool add_socket(struct engine_receiver *receiver, SOCKET socket) {
+    for (int i = 0; i < RECEIVES_POSTED; i++) {
+        struct slot *slot = alloc_zeroed(sizeof(*slot));
+        if (!slot) {
+            return i > 0; /* the others will do */
+        }
+        slot->receiver = receiver;
+        slot->socket = socket;
+        slot->next = receiver->slots;
+        receiver->slots = slot;
+        post(slot);
+    }
+    return true;
+}
+
+/* Datagrams come to an address that has no socket of its own yet, and answers need one. */
+static void make_socket(struct engine_receiver *receiver, const struct berth_address *local) {
+    struct engine_listener *listener = receiver->listener;
+    struct iocp_datagrams *datagrams = listener->datagrams;
+    const struct winsock_table *winsock = listener->engine->winsock;
+    int family = local->family == BERTH_FAMILY_IPV6 ? AF_INET6 : listener->family;
+    SOCKADDR_STORAGE storage;
+    if (find_socket(datagrams, local) != INVALID_SOCKET || datagrams->socket_count == SOCKETS_MAX) {
+        return;
+    }
+    SOCKET socket = iocp_datagram_open(winsock, family);
+    int size = to_system(listener, local, &storage);
+    if (socket != INVALID_SOCKET &&
+        (family == AF_INET ||
+         iocp_socket_option(winsock, socket, IPPROTO_IPV6, IPV6_V6ONLY, !listener->dual_stack)) &&
+        iocp_socket_option(winsock, socket, SOL_SOCKET, SO_REUSEADDR, 1) &&
+        ask_for_addresses(winsock, socket, family, listener->dual_stack) &&
+        winsock->bind(socket, (struct sockaddr *)&storage, size) == 0 &&
+        iocp_attach(receiver->port, socket)) {
+        os_mutex_lock(&datagrams->mutex);
+        datagrams->sockets[datagrams->socket_count++] = (struct udp_socket){socket, *local};
+        os_mutex_unlock(&datagrams->mutex);
+        add_socket(receiver, socket);
+        return;
+    }
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    address_format(local, text, sizeof(text));
+    log_debug(NULL, "network: no socket for answers from %s: error %d", text,
+              winsock->last_error());
+    if (socket != INVALID_SOCKET) {
+        winsock->close(socket);
+    }
+}
+
+static struct berth_address sent_to(struct slot *slot) {
+    struct berth_address local = slot->receiver->listener->address;
+    WSACMSGHDR *header = WSA_CMSG_FIRSTHDR(&slot->message);
+    if (header && header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
+        IN_PKTINFO info;
+        memcpy(&info, WSA_CMSG_DATA(header), sizeof(info));
+        local.family = BERTH_FAMILY_IPV4;
+        local.scope_id = 0;
+        memset(local.bytes, 0, sizeof(local.bytes));
+        memcpy(local.bytes, &info.ipi_addr, 4);
+    } else if (header && header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO) {
+        IN6_PKTINFO info;
+        memcpy(&info, WSA_CMSG_DATA(header), sizeof(info));
+        local.family = BERTH_FAMILY_IPV6;
+        local.scope_id = IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr) ? info.ipi6_ifindex : 0;
+        memcpy(local.bytes, &info.ipi6_addr, 16);
+        address_unmap(&local);
+    }
+    return local;
+}
+
+static void deliver(struct slot *slot, uint32_t size) {
+    struct engine_receiver *receiver = slot->receiver;
+    struct engine_datagram datagram = {
+        .local = sent_to(slot),
+        .remote = iocp_address((struct sockaddr *)&slot->from),
+        .data = slot->buffer,
+        .truncated = (slot->message.dwFlags & MSG_TRUNC) != 0,
+    };
+    datagram.data.size = size;
+    slot->buffer = (struct engine_buffer){0};
+    if (receiver->listener->datagrams->needs_sockets &&
+        address_is_any(&receiver->listener->address)) {
+        make_socket(receiver, &datagram.local);
+    }
+    receiver->received(receiver, &datagram, receiver->context);
+}
+
+void iocp_datagram_resume(struct engine_port *port, struct iocp_op *op, int64_t result) {
+    struct slot *slot = slot_of(op);
+    struct engine_receiver *receiver = slot->receiver;
+    iocp_unstart(port, op);
+    port->ran++;
+    if (result >= 0 && !receiver->stopping) {
+        deliver(slot, (uint32_t)result);
+    }
+    give_buffer(slot);
+    receiver->posted--; /* not before: it may be stopped by what it delivers to */
+    if (receiver->stopping) {
+        end_when_idle(receiver);
+    } else if (result >= 0 || result == ENGINE_E_RESET || result == ENGINE_E_REFUSED) {
+        post(slot);
+    } else {
+        starve(slot); /* tried again, but not at once */
+    }
+}
+
+void iocp_datagram_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes) {
+    unsigned long code = iocp_op_error(port, op);
+    if (code == WSAEMSGSIZE || code == ERROR_MORE_DATA) {
+        slot_of(op)->message.dwFlags |= MSG_TRUNC;
+        iocp_datagram_resume(port, op, slot_of(op)->buffer.size);
+    } else {
+        iocp_datagram_resume(port, op, code ? iocp_error(code) : (int64_t)bytes);
+    }
+}
+
+void iocp_receivers_check(struct engine_port *port) {
+    struct engine_receiver *receiver;
+    if (!port->receivers_starving) {
+        return;
+    }
+    port->receivers_starving = false;
+    DL_FOREACH(port->receivers, receiver) {
+        for (struct slot *slot = receiver->slots; slot; slot = slot->next) {
+            if (slot->starving && !receiver->stopping) {
+                post(slot);
+            }
+        }
+    }
+}
+
+struct engine_receiver *engine_receiver_create(struct engine_port *port,
+                                               struct engine_listener *listener, unsigned index,
+                                               engine_datagram_fn *received,
+                                               engine_datagram_lost_fn *lost, void *context,
+                                               struct error *error) {
+    (void)index; /* there is one */
+    if (!iocp_attach(port, listener->socket)) {
+        windows_error_set(error, (unsigned long)port->engine->winsock->last_error());
+        return NULL;
+    }
+    struct engine_receiver *receiver = alloc_zeroed(sizeof(*receiver));
+    if (!receiver) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    receiver->port = port;
+    receiver->listener = listener;
+    receiver->received = received;
+    receiver->lost = lost;
+    receiver->context = context;
+    DL_APPEND(port->receivers, receiver);
+    if (!add_socket(receiver, listener->socket)) {
+        error_set(error, "out of memory");
+        DL_DELETE(port->receivers, receiver);
+        alloc_free(receiver);
+        return NULL;
+    }
+    return receiver;
+}
+
+void engine_receiver_stop(struct engine_receiver *receiver, struct engine_op *stopped) {
+    const struct winsock_table *winsock = receiver->port->engine->winsock;
+    receiver->stopping = true;
+    receiver->stopped = stopped;
+    for (struct slot *slot = receiver->slots; slot; slot = slot->next) {
+        winsock->cancel((HANDLE)slot->socket, NULL); /* all of the socket's */
+    }
+    end_when_idle(receiver);
+}
+
+/* -- listeners --------------------------------------------------------------------------------- */
+
+/* Whether a datagram can be sent from an address of the sender's choice: tried on loopback, with
+ * one that the system would not choose. The other side hears that address only. */
+static bool source_can_be_chosen(struct engine_listener *listener) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    struct berth_address any = {.family = BERTH_FAMILY_IPV4};
+    struct berth_address odd = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 2}};
+    struct berth_address home = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 1}};
+    struct engine_listener trial = *listener;
+    SOCKADDR_STORAGE from;
+    SOCKADDR_STORAGE to;
+    int size = iocp_address_to_system(&any, &from);
+    char byte = 0;
+    bool chosen = false;
+    trial.family = AF_INET;
+    trial.dual_stack = false;
+    SOCKET sender = iocp_datagram_open(winsock, AF_INET);
+    SOCKET hearer = iocp_datagram_open(winsock, AF_INET);
+    if (sender != INVALID_SOCKET && hearer != INVALID_SOCKET &&
+        winsock->bind(sender, (struct sockaddr *)&from, size) == 0 &&
+        winsock->getsockname(sender, (struct sockaddr *)&from, &size) == 0) {
+        odd.port = iocp_address((struct sockaddr *)&from).port;
+        size = iocp_address_to_system(&home, &to);
+        int to_size = sizeof(to);
+        if (winsock->bind(hearer, (struct sockaddr *)&to, size) == 0 &&
+            winsock->getsockname(hearer, (struct sockaddr *)&to, &to_size) == 0) {
+            home.port = iocp_address((struct sockaddr *)&to).port;
+            size = iocp_address_to_system(&odd, &from);
+            chosen = winsock->connect(hearer, (struct sockaddr *)&from, size) == 0 &&
+                     iocp_socket_option(winsock, hearer, SOL_SOCKET, SO_RCVTIMEO, TRIAL_WAIT_MS) &&
+                     send_by(&trial, sender, &odd, &home, (const uint8_t *)"?", 1) == 0 &&
+                     winsock->recv(hearer, &byte, 1, 0) == 1;
+        }
+    }
+    if (sender != INVALID_SOCKET) {
+        winsock->close(sender);
+    }
+    if (hearer != INVALID_SOCKET) {
+        winsock->close(hearer);
+    }
+    return chosen;
+}
+
+bool iocp_datagrams_init(struct engine_listener *listener) {
+    static const GUID receive = WSAID_WSARECVMSG;
+    static const GUID send = WSAID_WSASENDMSG;
+    const struct winsock_table *winsock = listener->engine->winsock;
+    struct iocp_datagrams *datagrams = alloc_zeroed(sizeof(*datagrams));
+    if (!datagrams) {
+        SetLastError(WSA_NOT_ENOUGH_MEMORY);
+        return false;
+    }
+    listener->datagrams = datagrams;
+    os_mutex_init(&datagrams->mutex);
+    if (!load(winsock, listener->socket, receive, &datagrams->receive,
+              sizeof(datagrams->receive)) ||
+        !load(winsock, listener->socket, send, &datagrams->send, sizeof(datagrams->send))) {
+        return false;
+    }
+    return ask_for_addresses(winsock, listener->socket, listener->family, listener->dual_stack);
+}
+
+/* Tried before the listener is bound, as the way to bind depends on it. */
+bool iocp_datagrams_need_sockets(struct engine_listener *listener, bool any_address) {
+    listener->datagrams->needs_sockets = any_address && !source_can_be_chosen(listener);
+    return listener->datagrams->needs_sockets;
+}
+
+void iocp_datagrams_fini(struct engine_listener *listener) {
+    struct iocp_datagrams *datagrams = listener->datagrams;
+    if (!datagrams) {
+        return;
+    }
+    for (unsigned i = 0; i < datagrams->socket_count; i++) {
+        listener->engine->winsock->close(datagrams->sockets[i].socket);
+    }
+    os_mutex_fini(&datagrams->mutex);
+    alloc_free(datagrams);
+}
