@@ -186,20 +186,28 @@ static void on_sent(struct engine_op *op, int64_t result) {
     link->sent = result;
 }
 
+struct link *link_adopt(struct world *world, struct engine_socket socket) {
+    struct link *link = calloc(1, sizeof(*link));
+    assert_non_null(link);
+    link->world = world;
+    link->socket = socket;
+    link->peer = NO_PEER;
+    link->receive.op.complete = on_received;
+    link->send.complete = on_sent;
+    return link;
+}
+
 static struct link *open_with(struct world *world,
                               bool (*connect)(struct peer *peer, const struct berth_address *to)) {
     struct error error = {0};
     struct accepted accepted;
-    struct link *link = calloc(1, sizeof(*link));
-    assert_non_null(link);
-    link->world = world;
-    link->receive.op.complete = on_received;
-    link->send.complete = on_sent;
+    struct peer peer;
     accept_post(world, &accepted, false);
-    assert_true(connect(&link->peer, &world->address));
+    assert_true(connect(&peer, &world->address));
     RUN_UNTIL(world, accepted.completions > 0);
-    assert_true(is_client(&accepted, link->peer));
-    link->socket = accepted.accept.socket;
+    assert_true(is_client(&accepted, peer));
+    struct link *link = link_adopt(world, accepted.accept.socket);
+    link->peer = peer;
     if (!engine_attach(world->port, link->socket, &error)) {
         fail_msg("%s", error.message);
     }

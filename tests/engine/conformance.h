@@ -106,7 +106,9 @@ void expect_accepting(struct world *world);
 
 struct link *link_open(struct world *world);
 struct link *link_open_small(struct world *world); /* a peer with little room for data */
-void link_close(struct link *link);                /* both ends; nothing is in flight */
+/* A link of a socket that is attached, with no peer of ours. */
+struct link *link_adopt(struct world *world, struct engine_socket socket);
+void link_close(struct link *link); /* both ends; nothing is in flight */
 void link_receive(struct link *link, enum engine_receive_mode mode);
 void link_stop(struct link *link); /* and waits for the last completion */
 void link_let_go(struct link *link);
