@@ -72,6 +72,15 @@ int setup(void **state) {
     return 0;
 }
 
+int setup_after(void **state, void (*prepare)(void)) {
+    static struct world world;
+    faults_reset();
+    prepare();
+    world_open(&world);
+    *state = &world;
+    return 0;
+}
+
 /* The same on a machine whose provider does not allow skipping packets. */
 int setup_without_skipping(void **state) {
     static struct world world;

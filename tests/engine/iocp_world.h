@@ -70,6 +70,7 @@ void starved(struct engine_acceptor *acceptor, void *context);
 /* cmocka's. The second is a machine whose provider does not allow skipping packets. */
 int setup(void **state);
 int setup_without_skipping(void **state);
+int setup_after(void **state, void (*prepare)(void)); /* prepare() sets faults for the start */
 /* Where DisconnectEx, or only TransmitFile, makes sockets ready to be used again. */
 int setup_disconnecting(void **state);
 int setup_disconnecting_without_skipping(void **state);

@@ -1,6 +1,7 @@
 #include "winsock_faults.h"
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -10,6 +11,7 @@ enum {
     HANDLES_MAX = 512,
     OPERATIONS_MAX = 512,
     HELD_MAX = 64,
+    COPIES_MAX = 64,
     AT_ONCE_WAIT_MS = 10000,
 };
 
@@ -24,6 +26,9 @@ struct plan {
     int complete_code;
     unsigned at_once;
     unsigned later;
+    unsigned in_flight; /* operations whose completion the caller has not seen */
+    unsigned in_flight_max;
+    bool withheld; /* the provider does not have it */
 };
 
 /* A handle that was bound to a port. */
@@ -54,6 +59,13 @@ static bool holding;
 static LPFN_ACCEPTEX real_accept_ex;
 static LPFN_DISCONNECTEX real_disconnect_ex;
 static LPFN_TRANSMITFILE real_transmit_file;
+static LPFN_CONNECTEX real_connect_ex;
+
+static bool packets_provided;
+static struct fault_packets packets;
+static char *copies[COPIES_MAX]; /* of what packets are sent: until the reset */
+static unsigned copies_count;
+static DWORD connect_data_max;
 
 /* A handle whose socket lives again as another one. */
 struct second_life {
@@ -78,6 +90,32 @@ void faults_reset(void) {
     held_count = 0;
     holding = false;
     stalling = false;
+    packets_provided = false;
+    memset(&packets, 0, sizeof(packets));
+    while (copies_count > 0) {
+        free(copies[--copies_count]);
+    }
+    connect_data_max = UINT32_MAX;
+}
+
+void faults_provide_packets(void) {
+    packets_provided = true;
+}
+
+const struct fault_packets *faults_packets(void) {
+    return &packets;
+}
+
+void faults_withhold(enum fault_call call) {
+    plans[call].withheld = true;
+}
+
+void faults_limit_connect_data(unsigned bytes) {
+    connect_data_max = bytes;
+}
+
+unsigned faults_in_flight_max(enum fault_call call) {
+    return plans[call].in_flight_max;
 }
 
 void faults_mend_reuse(enum fault_call call) {
@@ -218,8 +256,8 @@ static bool completes_soon(OVERLAPPED *overlapped) {
 }
 
 /* Turns the outcome of a call round where that was asked for. `done`: it succeeded at once. */
-static bool outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
-                    DWORD *bytes) {
+static bool turn_round(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
+                       DWORD *bytes) {
     struct plan *plan = &plans[call];
     struct bound *bound = bound_find(handle);
     bool skips = bound && bound->skips;
@@ -248,6 +286,21 @@ static bool outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped,
     return done;
 }
 
+static bool outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
+                    DWORD *bytes) {
+    struct plan *plan = &plans[call];
+    const struct bound *bound = bound_find(handle);
+    done = turn_round(handle, call, overlapped, done, bytes);
+    bool packet_comes = done ? bound && !bound->skips : WSAGetLastError() == WSA_IO_PENDING;
+    if (bound && packet_comes) {
+        plan->in_flight++;
+        if (plan->in_flight > plan->in_flight_max) {
+            plan->in_flight_max = plan->in_flight;
+        }
+    }
+    return done;
+}
+
 /* -- calls that may only fail ------------------------------------------------------------------ */
 
 static int WSAAPI startup_call(WORD version, WSADATA *data) {
@@ -261,6 +314,7 @@ static SOCKET WSAAPI socket_call(int family, int type, int protocol, WSAPROTOCOL
 }
 
 static int WSAAPI close_call(SOCKET socket) {
+    plans[FAULT_CLOSE].calls++;
     struct bound *bound = bound_find((HANDLE)socket);
     if (bound) {
         *bound = (struct bound){0};
@@ -434,11 +488,79 @@ static BOOL PASCAL transmit_file_call(SOCKET socket, HANDLE file, DWORD size, DW
         return FALSE;
     }
     operation_note(overlapped, FAULT_TRANSMIT);
-    DWORD bytes = 0;
     bool done = mends[FAULT_TRANSMIT] && !file ? mended(socket, overlapped)
                                                : real_transmit_file(real(socket), file, size, piece,
                                                                     overlapped, buffers, flags);
+    DWORD bytes = done ? (DWORD)overlapped->InternalHigh : 0;
     return outcome((HANDLE)socket, FAULT_TRANSMIT, overlapped, done, &bytes);
+}
+
+/* -- TransmitPackets, which Wine has not ------------------------------------------------------- */
+
+/* All the elements' bytes in one piece of memory, which stays until the reset. */
+static char *packets_copy(const TRANSMIT_PACKETS_ELEMENT *elements, DWORD count, DWORD *size) {
+    *size = 0;
+    for (DWORD i = 0; i < count; i++) {
+        ASSERT(elements[i].cLength > 0); /* it would be the whole file */
+        *size += elements[i].cLength;
+    }
+    char *copy = malloc(*size);
+    ASSERT(copy != NULL);
+    ASSERT(copies_count < COPIES_MAX);
+    copies[copies_count++] = copy;
+    for (DWORD i = 0; i < count; i++) {
+        const TRANSMIT_PACKETS_ELEMENT *element = &elements[i];
+        DWORD got = element->cLength;
+        if (element->dwElFlags == TP_ELEMENT_MEMORY) {
+            memcpy(copy, element->pBuffer, got);
+        } else {
+            ASSERT(element->dwElFlags == TP_ELEMENT_FILE);
+            OVERLAPPED place = {.Offset = element->nFileOffset.LowPart,
+                                .OffsetHigh = (DWORD)element->nFileOffset.HighPart};
+            if (!ReadFile(element->hFile, copy, got, &got, &place) || got < element->cLength) {
+                WSASetLastError(ERROR_HANDLE_EOF);
+                return NULL;
+            }
+        }
+        copy += got;
+    }
+    return copies[copies_count - 1];
+}
+
+static BOOL PASCAL transmit_packets_call(SOCKET socket, TRANSMIT_PACKETS_ELEMENT *elements,
+                                         DWORD count, DWORD piece, OVERLAPPED *overlapped,
+                                         DWORD flags) {
+    (void)piece;
+    (void)flags;
+    if (fails(FAULT_PACKETS)) {
+        return FALSE;
+    }
+    ASSERT(count > 0 && count <= ARRAY_COUNT(packets.elements));
+    packets.count = count;
+    memcpy(packets.elements, elements, count * sizeof(*elements));
+    operation_note(overlapped, FAULT_PACKETS);
+    WSABUF buffer;
+    buffer.buf = packets_copy(elements, count, &buffer.len);
+    if (!buffer.buf) {
+        return FALSE;
+    }
+    DWORD sent = 0;
+    bool done = WSASend(real(socket), &buffer, 1, &sent, 0, overlapped, NULL) == 0;
+    return outcome((HANDLE)socket, FAULT_PACKETS, overlapped, done, &sent);
+}
+
+/* -- connecting and cancelling ----------------------------------------------------------------- */
+
+static BOOL PASCAL connect_ex_call(SOCKET socket, const struct sockaddr *address, int size,
+                                   void *first, DWORD first_size, DWORD *sent,
+                                   OVERLAPPED *overlapped) {
+    if (fails(FAULT_CONNECT_EX)) {
+        return FALSE;
+    }
+    operation_note(overlapped, FAULT_CONNECT_EX);
+    first_size = first_size < connect_data_max ? first_size : connect_data_max;
+    bool done = real_connect_ex(socket, address, size, first, first_size, sent, overlapped);
+    return outcome((HANDLE)socket, FAULT_CONNECT_EX, overlapped, done, sent);
 }
 
 static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
@@ -453,36 +575,56 @@ static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
     return CancelIoEx(real_handle(handle), overlapped);
 }
 
+/* -- extension functions ----------------------------------------------------------------------- */
+
+typedef void any_function(void);
+
+/* Every extension function with its wrapper, and where the system's own goes. */
+static const struct extension {
+    GUID guid;
+    enum fault_call call;
+    void *real;
+    any_function *wrapped;
+} extensions[] = {
+    {WSAID_ACCEPTEX, FAULT_ACCEPT, &real_accept_ex, (any_function *)accept_ex_call},
+    {WSAID_DISCONNECTEX, FAULT_DISCONNECT, &real_disconnect_ex, (any_function *)disconnect_ex_call},
+    {WSAID_TRANSMITFILE, FAULT_TRANSMIT, &real_transmit_file, (any_function *)transmit_file_call},
+    {WSAID_CONNECTEX, FAULT_CONNECT_EX, &real_connect_ex, (any_function *)connect_ex_call},
+};
+
 static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out,
                              DWORD out_size, DWORD *returned, OVERLAPPED *overlapped,
                              LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
+    static const GUID transmit_packets = WSAID_TRANSMITPACKETS;
     if (fails(FAULT_IOCTL)) {
         return SOCKET_ERROR;
     }
+    if (code != SIO_GET_EXTENSION_FUNCTION_POINTER) {
+        return WSAIoctl(socket, code, in, in_size, out, out_size, returned, overlapped, routine);
+    }
+    if (memcmp(in, &transmit_packets, sizeof(transmit_packets)) == 0) {
+        LPFN_TRANSMITPACKETS wrapped = transmit_packets_call;
+        memcpy(out, &wrapped, sizeof(wrapped));
+        WSASetLastError(WSAEINVAL);
+        return packets_provided ? 0 : SOCKET_ERROR;
+    }
     int result = WSAIoctl(socket, code, in, in_size, out, out_size, returned, overlapped, routine);
-    static const GUID accept_ex = WSAID_ACCEPTEX;
-    if (result == 0 && code == SIO_GET_EXTENSION_FUNCTION_POINTER &&
-        memcmp(in, &accept_ex, sizeof(accept_ex)) == 0) {
-        LPFN_ACCEPTEX wrapped = accept_ex_call;
-        memcpy(&real_accept_ex, out, sizeof(real_accept_ex));
-        memcpy(out, &wrapped, sizeof(wrapped));
-    }
-    static const GUID disconnect_ex = WSAID_DISCONNECTEX;
-    if (result == 0 && code == SIO_GET_EXTENSION_FUNCTION_POINTER &&
-        memcmp(in, &disconnect_ex, sizeof(disconnect_ex)) == 0) {
-        LPFN_DISCONNECTEX wrapped = disconnect_ex_call;
-        memcpy(&real_disconnect_ex, out, sizeof(real_disconnect_ex));
-        memcpy(out, &wrapped, sizeof(wrapped));
-    }
-    static const GUID transmit_file = WSAID_TRANSMITFILE;
-    if (result == 0 && code == SIO_GET_EXTENSION_FUNCTION_POINTER &&
-        memcmp(in, &transmit_file, sizeof(transmit_file)) == 0) {
-        LPFN_TRANSMITFILE wrapped = transmit_file_call;
-        memcpy(&real_transmit_file, out, sizeof(real_transmit_file));
-        memcpy(out, &wrapped, sizeof(wrapped));
+    for (size_t i = 0; i < ARRAY_COUNT(extensions) && result == 0; i++) {
+        const struct extension *extension = &extensions[i];
+        if (memcmp(in, &extension->guid, sizeof(extension->guid)) != 0) {
+            continue;
+        }
+        if (plans[extension->call].withheld) {
+            WSASetLastError(WSAEINVAL);
+            return SOCKET_ERROR;
+        }
+        memcpy(extension->real, out, sizeof(extension->wrapped));
+        memcpy(out, &extension->wrapped, sizeof(extension->wrapped));
     }
     return result;
 }
+
+/* -- transfers --------------------------------------------------------------------------------- */
 
 static int WSAAPI wsa_recv_call(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *received,
                                 DWORD *flags, OVERLAPPED *overlapped,
@@ -544,6 +686,14 @@ static BOOL WINAPI set_modes_call(HANDLE handle, UCHAR modes) {
     return TRUE;
 }
 
+/* The caller sees the packet. */
+static void packet_seen(const OVERLAPPED_ENTRY *entry) {
+    struct operation *operation = entry->lpOverlapped ? operation_find(entry->lpOverlapped) : NULL;
+    if (operation && plans[operation->call].in_flight > 0) {
+        plans[operation->call].in_flight--;
+    }
+}
+
 /* Whether the caller is to see the packet now; spoils it where that was asked for. */
 static bool packet_passes(const OVERLAPPED_ENTRY *entry) {
     struct operation *operation = entry->lpOverlapped ? operation_find(entry->lpOverlapped) : NULL;
@@ -575,6 +725,9 @@ static BOOL WINAPI port_wait_call(HANDLE port, OVERLAPPED_ENTRY *entries, ULONG 
         ASSERT(held_count <= max);
         memcpy(entries, held, held_count * sizeof(held[0]));
         *count = held_count;
+        for (unsigned i = 0; i < held_count; i++) {
+            packet_seen(&entries[i]);
+        }
         held_count = 0;
         return TRUE;
     }
@@ -585,6 +738,7 @@ static BOOL WINAPI port_wait_call(HANDLE port, OVERLAPPED_ENTRY *entries, ULONG 
     *count = 0;
     for (ULONG i = 0; i < got; i++) {
         if (packet_passes(&entries[i])) {
+            packet_seen(&entries[i]);
             entries[(*count)++] = entries[i];
         }
     }

@@ -27,6 +27,9 @@ enum fault_call {
     FAULT_PLAIN_ACCEPT, /* accept */
     FAULT_DISCONNECT,   /* DisconnectEx */
     FAULT_TRANSMIT,     /* TransmitFile */
+    FAULT_PACKETS,      /* TransmitPackets */
+    FAULT_CONNECT_EX,   /* ConnectEx */
+    FAULT_CLOSE,        /* closesocket: counted only */
     FAULT_RECEIVE,      /* WSARecv */
     FAULT_READ,         /* recv */
     FAULT_SEND,         /* WSASend */
@@ -63,11 +66,29 @@ unsigned faults_held(void);
  * does: the socket's second life is another socket of the system, behind the same handle. */
 void faults_mend_reuse(enum fault_call call);
 
+/* Before the engine is made: gives the provider a TransmitPackets, which reads the elements and
+ * sends all of it like memory. What the last call was given. */
+struct fault_packets {
+    unsigned count;
+    TRANSMIT_PACKETS_ELEMENT elements[16];
+};
+void faults_provide_packets(void);
+const struct fault_packets *faults_packets(void);
+
+/* Before the engine is made: the provider does not have the extension function. */
+void faults_withhold(enum fault_call call);
+
+/* ConnectEx takes no more of the first data than that. */
+void faults_limit_connect_data(unsigned bytes);
+
 /* Lets disconnects be pending for ever, until they are cancelled. */
 void faults_stall_disconnects(bool stall);
 
 /* How many calls were made, and how many of the things asked for above have come to pass. */
 unsigned faults_calls(enum fault_call call);
 unsigned faults_injected(enum fault_call call);
+
+/* The most operations of the kind that were in flight at once, as the caller saw it. */
+unsigned faults_in_flight_max(enum fault_call call);
 
 #endif
