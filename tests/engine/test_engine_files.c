@@ -283,7 +283,8 @@ static void test_pieces_in_any_order_arrive_in_it(void **state) {
         struct engine_piece pieces[PIECES];
         for (unsigned i = 0; i < PIECES; i++) {
             uint32_t size = 1 + pattern(kinds * PIECES + i) * 77;
-            pieces[i] = kinds >> i & 1 ? run(&file, 1000 * i, size) : memory(1000 * i, size);
+            pieces[i] =
+                kinds >> i & 1 ? run(&file, UINT64_C(1000) * i, size) : memory(1000 * i, size);
         }
         expect_sent(*state, pieces, PIECES);
     }
@@ -296,7 +297,8 @@ static void test_as_many_pieces_as_there_may_be_arrive(void **state) {
     file_make(&files[1], 0, FILE_BYTES);
     struct engine_piece pieces[ENGINE_PIECES_MAX];
     for (unsigned i = 0; i < ENGINE_PIECES_MAX; i++) {
-        pieces[i] = i % 3 == 0 ? memory(i, 100 + i) : run(&files[i % 2], 10000 * i, 100000 + i);
+        pieces[i] =
+            i % 3 == 0 ? memory(i, 100 + i) : run(&files[i % 2], UINT64_C(10000) * i, 100000 + i);
     }
     expect_sent(*state, pieces, ENGINE_PIECES_MAX);
     file_end(&files[0]);
