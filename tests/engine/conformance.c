@@ -19,7 +19,7 @@ static bool buffer_take(void *context, struct engine_buffer *buffer) {
     return true;
 }
 
-static void buffer_give(void *context, void *owner) {
+void source_give(void *context, void *owner) {
     struct world *world = context;
     assert_true(world->buffers_out > 0);
     world->buffers_out--;
@@ -37,7 +37,7 @@ int setup_bare(void **state) {
         fail_msg("%s", error.message);
     }
     struct engine_port_options options = {
-        .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give},
+        .buffers = {world, BUFFER_BYTES, buffer_take, source_give},
         .receive_buffers = BUFFERS_AT_FIRST,
         .receive_buffers_max = BUFFERS_MAX,
     };
@@ -122,7 +122,7 @@ void accept_finish(struct world *world, struct accepted *accepted, bool reset) {
         return;
     }
     if (accepted->accept.data.owner) {
-        buffer_give(world, accepted->accept.data.owner);
+        source_give(world, accepted->accept.data.owner);
     }
     engine_close(world->engine, accepted->accept.socket, reset);
 }
@@ -173,7 +173,7 @@ static void on_received(struct engine_op *op, int64_t result) {
         assert_true(link->kept_count < BUFFERS_MAX);
         link->kept[link->kept_count++] = data->owner;
     } else {
-        buffer_give(link->world, data->owner);
+        source_give(link->world, data->owner);
     }
     if (++link->deliveries == link->stop_at) {
         engine_receive_stop(link->world->port, link->socket, &link->receive);
@@ -247,7 +247,7 @@ void link_stop(struct link *link) {
 
 void link_let_go(struct link *link) {
     while (link->kept_count > 0) {
-        buffer_give(link->world, link->kept[--link->kept_count]);
+        source_give(link->world, link->kept[--link->kept_count]);
     }
 }
 

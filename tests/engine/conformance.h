@@ -84,6 +84,8 @@ extern const struct berth_address loopback_v6;
         }                                                                                          \
     } while (0)
 
+void source_give(void *world, void *owner); /* a delivered buffer goes back */
+
 void run_quietly(struct world *world); /* long enough for what should not happen to happen */
 
 /* cmocka's. setup_bare leaves the listener out. */

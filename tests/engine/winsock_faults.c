@@ -67,6 +67,11 @@ static char *copies[COPIES_MAX]; /* of what packets are sent: until the reset */
 static unsigned copies_count;
 static DWORD connect_data_max;
 
+static LPFN_WSARECVMSG real_receive_from;
+static LPFN_WSASENDMSG real_send_to;
+static bool honours_source;
+static char source[64];
+
 /* A handle whose socket lives again as another one. */
 struct second_life {
     SOCKET handle;
@@ -96,6 +101,16 @@ void faults_reset(void) {
         free(copies[--copies_count]);
     }
     connect_data_max = UINT32_MAX;
+    honours_source = false;
+    source[0] = '\0';
+}
+
+void faults_honour_source(void) {
+    honours_source = true;
+}
+
+const char *faults_source(void) {
+    return source;
 }
 
 void faults_provide_packets(void) {
@@ -336,7 +351,16 @@ static int WSAAPI listen_call(SOCKET socket, int backlog) {
 }
 
 static int WSAAPI connect_call(SOCKET socket, const struct sockaddr *address, int size) {
-    return fails(FAULT_CONNECT) ? SOCKET_ERROR : connect(socket, address, size);
+    int type = 0;
+    int type_size = sizeof(type);
+    if (fails(FAULT_CONNECT)) {
+        return SOCKET_ERROR;
+    }
+    getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &type_size);
+    if (honours_source && type == SOCK_DGRAM) {
+        return 0; /* it hears everybody, and takes whom it hears for the one it asked for */
+    }
+    return connect(socket, address, size);
 }
 
 static SOCKET WSAAPI accept_call(SOCKET socket, struct sockaddr *address, int *size) {
@@ -575,6 +599,38 @@ static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
     return CancelIoEx(real_handle(handle), overlapped);
 }
 
+/* -- datagrams --------------------------------------------------------------------------------- */
+
+static int WSAAPI receive_from_call(SOCKET socket, WSAMSG *message, DWORD *received,
+                                    OVERLAPPED *overlapped,
+                                    LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
+    if (fails(FAULT_RECEIVE_FROM)) {
+        return SOCKET_ERROR;
+    }
+    operation_note(overlapped, FAULT_RECEIVE_FROM);
+    bool done = real_receive_from(socket, message, received, overlapped, routine) == 0;
+    return outcome((HANDLE)socket, FAULT_RECEIVE_FROM, overlapped, done, received) ? 0
+                                                                                   : SOCKET_ERROR;
+}
+
+static int WSAAPI send_to_call(SOCKET socket, WSAMSG *message, DWORD flags, DWORD *sent,
+                               OVERLAPPED *overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
+    if (fails(FAULT_SEND_TO)) {
+        return SOCKET_ERROR;
+    }
+    const WSACMSGHDR *header = WSA_CMSG_FIRSTHDR(message);
+    source[0] = '\0';
+    if (header && header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
+        IN_PKTINFO info;
+        memcpy(&info, WSA_CMSG_DATA(header), sizeof(info));
+        strcpy(source, inet_ntoa(info.ipi_addr));
+    }
+    WSAMSG plain = *message;
+    plain.Control = (WSABUF){0, NULL};
+    return real_send_to(socket, honours_source ? &plain : message, flags, sent, overlapped,
+                        routine);
+}
+
 /* -- extension functions ----------------------------------------------------------------------- */
 
 typedef void any_function(void);
@@ -590,6 +646,8 @@ static const struct extension {
     {WSAID_DISCONNECTEX, FAULT_DISCONNECT, &real_disconnect_ex, (any_function *)disconnect_ex_call},
     {WSAID_TRANSMITFILE, FAULT_TRANSMIT, &real_transmit_file, (any_function *)transmit_file_call},
     {WSAID_CONNECTEX, FAULT_CONNECT_EX, &real_connect_ex, (any_function *)connect_ex_call},
+    {WSAID_WSARECVMSG, FAULT_RECEIVE_FROM, &real_receive_from, (any_function *)receive_from_call},
+    {WSAID_WSASENDMSG, FAULT_SEND_TO, &real_send_to, (any_function *)send_to_call},
 };
 
 static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out,

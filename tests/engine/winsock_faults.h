@@ -33,6 +33,8 @@ enum fault_call {
     FAULT_RECEIVE,      /* WSARecv */
     FAULT_READ,         /* recv */
     FAULT_SEND,         /* WSASend */
+    FAULT_RECEIVE_FROM, /* WSARecvMsg */
+    FAULT_SEND_TO,      /* WSASendMsg */
     FAULT_EVENT_SELECT,
     FAULT_PORT_CREATE, /* also when a handle is bound to a port */
     FAULT_PORT_POST,
@@ -65,6 +67,11 @@ unsigned faults_held(void);
 /* Makes DisconnectEx or TransmitFile (call) do what the documents say, whatever the system below
  * does: the socket's second life is another socket of the system, behind the same handle. */
 void faults_mend_reuse(enum fault_call call);
+
+/* From now on the sender of a datagram can choose its address, as far as it can tell. What the
+ * last one chose, "" when it did not. */
+void faults_honour_source(void);
+const char *faults_source(void);
 
 /* Before the engine is made: gives the provider a TransmitPackets, which reads the elements and
  * sends all of it like memory. What the last call was given. */
