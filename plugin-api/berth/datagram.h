@@ -1,4 +1,4 @@
-/* datagram.h: the extension "berth.datagram/1": UDP. */
+/* datagram.h: the extension "berth.datagram/1": UDP, for listeners whose "transport" is "udp". */
 #ifndef BERTH_DATAGRAM_H
 #define BERTH_DATAGRAM_H
 
@@ -16,8 +16,8 @@ BERTH_BEGIN_DECLS
  * IP_PKTINFO and IPV6_PKTINFO (RFC 3542), which tell the local address it was sent to. */
 struct berth_datagram {
     uint32_t struct_size;
-    uint32_t flags; /* BERTH_DATAGRAM_* */
-    struct berth_slice data;
+    uint32_t flags;              /* BERTH_DATAGRAM_* */
+    struct berth_slice data;     /* may be empty; at most "host.buffers.bytes" */
     struct berth_address local;  /* where it was sent to: a reply goes out from here */
     struct berth_address remote; /* who sent it */
 };
@@ -26,9 +26,12 @@ struct berth_datagram_host {
     uint32_t struct_size;
     uint32_t reserved;
 
-    /* Sends one datagram from `local` to `remote`; consumes the reference of the slice. A datagram
-     * may be dropped, as by any network. BERTH_E_LIMIT, BERTH_E_INVALID, BERTH_E_NO_MEMORY. [any]
-     */
+    /* Sends one datagram from `local`, an address of the listener, to `remote`; consumes the
+     * reference of the slice, also when it fails. What is sent from within `datagram` may leave
+     * when that has returned, together with others. A datagram may be lost, as in any network.
+     * BERTH_E_LIMIT: the system has no room for it now; BERTH_E_INVALID: `local` is none of the
+     * listener's, `remote` has no port, or the bytes are more than 65507; BERTH_E_UNREACHABLE,
+     * BERTH_E_FAILED. [any] */
     int32_t(BERTH_CALL *send)(const struct berth_listener *listener,
                               const struct berth_address *local, const struct berth_address *remote,
                               const struct berth_slice *data);

@@ -38,13 +38,19 @@ struct berth_file_host {
      * work (work.h). The path is UTF-8. */
     int32_t(BERTH_CALL *open)(const struct berth_host *host, const char *path,
                               struct berth_file **file, struct berth_error *error);
+
+    /* Fills *info as far as info->struct_size reaches. BERTH_E_FAILED. [any] */
     int32_t(BERTH_CALL *stat)(struct berth_file *file, struct berth_file_info *info);
+
+    /* One reference more, one less. NULL is legal for release. [any] */
     void(BERTH_CALL *acquire)(struct berth_file *file);
     void(BERTH_CALL *release)(struct berth_file *file);
 
     /* Queues the pieces in order, behind all that was queued before; consumes one reference of
-     * every buffer and file, also when it fails. A file that turns out shorter than asked for
-     * closes the connection, and the log says so. Errors as berth_host.send(). [conn] */
+     * every buffer and file, also when it fails. Bytes of files do not count towards
+     * "limits.send_queue_bytes". A file that turns out shorter than asked for ends the connection:
+     * what there is of it is sent, then a FIN; `closed` gets BERTH_CLOSED_FILE_SHORT, and the log
+     * says so. Errors as berth_host.send(). [conn] */
     int32_t(BERTH_CALL *send_pieces)(struct berth_conn *conn, const struct berth_piece *pieces,
                                      uint32_t count);
 };

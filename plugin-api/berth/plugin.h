@@ -69,7 +69,7 @@ struct berth_plugin {
      * consumed. What is not consumed is kept by the host and comes again, at the front of the next
      * call, with what arrived since, always in one piece; more than "limits.message_bytes" of it
      * closes the connection. A plugin that returns more than data->size is at fault: the connection
-     * is closed and the fault is logged. Required. [conn] */
+     * is closed and the fault is logged. Required, but for UDP listeners. [conn] */
     uint32_t(BERTH_CALL *received)(struct berth_conn *conn, const struct berth_slice *data);
 
     /* The send queue has reached its high water, "limits.send_queue_bytes" or
@@ -114,7 +114,8 @@ struct berth_plugin {
      * The plugin may still send (a goodbye), and may close() or abort() itself. Optional. [conn] */
     uint32_t(BERTH_CALL *closing)(struct berth_conn *conn, uint32_t reason);
 
-    /* A datagram came on a UDP listener (datagram.h). Needed for those only. [listener] */
+    /* A datagram came on a UDP listener (datagram.h). Required for those, and not called for
+     * others. [listener] */
     void(BERTH_CALL *datagram)(const struct berth_listener *listener,
                                const struct berth_datagram *datagram);
 };
