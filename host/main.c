@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/macros.h"
 #include "berth/abi.h"
 #include "control/control.h"
@@ -117,5 +119,14 @@ int main(int argc, char **argv) {
         fputs(help_text, stderr);
         return EXIT_USAGE;
     }
-    return run_verb(argc, argv);
+    long before = alloc_live();
+    int code = run_verb(argc, argv);
+    long left = alloc_live() - before;
+    if (left != 0) {
+        log_warn(NULL,
+                 "%ld blocks of memory were not given back: a plugin has kept buffers or files, or "
+                 "there is a defect in the host",
+                 left);
+    }
+    return code;
 }

@@ -206,6 +206,12 @@ void listener_destroy(struct listener *listener) {
         return;
     }
     ASSERT(atomic_load(&listener->references) == 0);
+    ASSERT(atomic_load(&listener->connections) == 0);
+    ASSERT(atomic_load(&listener->pending) == 0);
+    ASSERT(atomic_load(&listener->waiting) == 0);
+    ASSERT(atomic_load(&listener->refusing) == 0);
+    ASSERT(atomic_load(&listener->outbound) == 0);
+    ASSERT(atomic_load(&listener->works) == 0);
     if (listener->addresses) {
         listener_stop_accepting(listener);
         alloc_free(listener->addresses);

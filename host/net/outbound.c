@@ -312,33 +312,41 @@ static int32_t check(const struct connection *asker, const struct berth_connect_
     return BERTH_OK;
 }
 
+/* What can be had of it: the memory, a place under the limit, and the beginning. */
+static int32_t create_and_begin(struct connection *asker,
+                                const struct berth_connect_request *request,
+                                struct outbound **created) {
+    struct listener *listener = asker->listener;
+    struct outbound *one = create(asker, request);
+    if (!one) {
+        return BERTH_E_NO_MEMORY;
+    }
+    bool room = atomic_fetch_add(&listener->outbound, 1) < listener->options.outbound_max;
+    if (room && begin(one)) {
+        *created = one;
+        return BERTH_OK;
+    }
+    atomic_fetch_sub(&listener->outbound, 1);
+    alloc_free(one);
+    return BERTH_E_LIMIT;
+}
+
 int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
                          berth_connected_fn connected, void *argument) {
-    struct listener *listener = asker->listener;
-    struct berth_slice first_data = request->first_data;
+    struct outbound *one = NULL;
     int32_t status = check(asker, request);
-    struct outbound *one = status == BERTH_OK ? create(asker, request) : NULL;
-    if (status == BERTH_OK && !one) {
-        status = BERTH_E_NO_MEMORY;
-    }
-    if (status == BERTH_OK &&
-        atomic_fetch_add(&listener->outbound, 1) >= listener->options.outbound_max) {
-        atomic_fetch_sub(&listener->outbound, 1);
-        status = BERTH_E_LIMIT;
-    } else if (status == BERTH_OK && !begin(one)) {
-        atomic_fetch_sub(&listener->outbound, 1);
-        status = BERTH_E_LIMIT;
+    if (status == BERTH_OK) {
+        status = create_and_begin(asker, request, &one);
     }
     if (status != BERTH_OK) {
-        buffer_release(first_data.buffer);
-        alloc_free(one);
+        buffer_release(request->first_data.buffer);
         return status;
     }
-    listener_refer(listener);
+    listener_refer(asker->listener);
     one->asker = asker;
     one->connected = connected;
     one->argument = argument;
-    one->first_data = first_data;
+    one->first_data = request->first_data;
     DL_APPEND(asker->outbounds, one);
     timers_start(&asker->worker->timers, &one->timeout, os_now_ms(),
                  request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);

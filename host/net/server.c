@@ -51,6 +51,7 @@ void server_destroy(struct server *server) {
     if (!server) {
         return;
     }
+    ASSERT(atomic_load(&server->connections) == 0);
     work_pool_destroy(server->work); /* it posts to the workers to the last */
     while (server->started > 0) {
         worker_stop(&server->workers[--server->started]);

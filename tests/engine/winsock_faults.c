@@ -6,12 +6,12 @@
 
 #include "base/assert.h"
 #include "base/macros.h"
+#include "winsock_faults_inner.h"
 
 enum {
     HANDLES_MAX = 512,
     OPERATIONS_MAX = 512,
     HELD_MAX = 64,
-    COPIES_MAX = 64,
     AT_ONCE_WAIT_MS = 10000,
 };
 
@@ -61,16 +61,7 @@ static LPFN_DISCONNECTEX real_disconnect_ex;
 static LPFN_TRANSMITFILE real_transmit_file;
 static LPFN_CONNECTEX real_connect_ex;
 
-static bool packets_provided;
-static struct fault_packets packets;
-static char *copies[COPIES_MAX]; /* of what packets are sent: until the reset */
-static unsigned copies_count;
 static DWORD connect_data_max;
-
-static LPFN_WSARECVMSG real_receive_from;
-static LPFN_WSASENDMSG real_send_to;
-static bool honours_source;
-static char source[64];
 
 /* A handle whose socket lives again as another one. */
 struct second_life {
@@ -95,30 +86,8 @@ void faults_reset(void) {
     held_count = 0;
     holding = false;
     stalling = false;
-    packets_provided = false;
-    memset(&packets, 0, sizeof(packets));
-    while (copies_count > 0) {
-        free(copies[--copies_count]);
-    }
+    fault_messages_reset();
     connect_data_max = UINT32_MAX;
-    honours_source = false;
-    source[0] = '\0';
-}
-
-void faults_honour_source(void) {
-    honours_source = true;
-}
-
-const char *faults_source(void) {
-    return source;
-}
-
-void faults_provide_packets(void) {
-    packets_provided = true;
-}
-
-const struct fault_packets *faults_packets(void) {
-    return &packets;
 }
 
 void faults_withhold(enum fault_call call) {
@@ -188,7 +157,7 @@ unsigned faults_injected(enum fault_call call) {
 }
 
 /* Counts the call; true when it is to fail, with the code set. */
-static bool fails(enum fault_call call) {
+bool fault_fails(enum fault_call call) {
     AcquireSRWLockExclusive(&lock);
     struct plan *plan = &plans[call];
     plan->calls++;
@@ -219,13 +188,13 @@ static struct second_life *second_life_find(SOCKET handle) {
 }
 
 /* The system's socket behind a handle. */
-static SOCKET real(SOCKET handle) {
+SOCKET fault_real(SOCKET handle) {
     const struct second_life *life = handle ? second_life_find(handle) : NULL;
     return life ? life->socket : handle;
 }
 
 static HANDLE real_handle(HANDLE handle) {
-    return (HANDLE)real((SOCKET)handle);
+    return (HANDLE)fault_real((SOCKET)handle);
 }
 
 /* -- handles and operations -------------------------------------------------------------------- */
@@ -248,7 +217,7 @@ static struct operation *operation_find(OVERLAPPED *overlapped) {
     return NULL;
 }
 
-static struct operation *operation_note(OVERLAPPED *overlapped, enum fault_call call) {
+struct operation *fault_operation(OVERLAPPED *overlapped, enum fault_call call) {
     struct operation *operation = operation_find(overlapped);
     if (!operation) {
         operation = operation_find(NULL);
@@ -281,7 +250,7 @@ static bool turn_round(HANDLE handle, enum fault_call call, OVERLAPPED *overlapp
         if (completes_soon(overlapped) && overlapped->Internal == 0) {
             plan->injected++;
             *bytes = (DWORD)overlapped->InternalHigh;
-            operation_note(overlapped, call)->swallow += skips ? 1 : 0;
+            fault_operation(overlapped, call)->swallow += skips ? 1 : 0;
             return true;
         }
         WSASetLastError(WSA_IO_PENDING);
@@ -301,8 +270,8 @@ static bool turn_round(HANDLE handle, enum fault_call call, OVERLAPPED *overlapp
     return done;
 }
 
-static bool outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
-                    DWORD *bytes) {
+bool fault_outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
+                   DWORD *bytes) {
     struct plan *plan = &plans[call];
     const struct bound *bound = bound_find(handle);
     done = turn_round(handle, call, overlapped, done, bytes);
@@ -319,13 +288,14 @@ static bool outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped,
 /* -- calls that may only fail ------------------------------------------------------------------ */
 
 static int WSAAPI startup_call(WORD version, WSADATA *data) {
-    return fails(FAULT_STARTUP) ? WSAGetLastError() : WSAStartup(version, data);
+    return fault_fails(FAULT_STARTUP) ? WSAGetLastError() : WSAStartup(version, data);
 }
 
 static SOCKET WSAAPI socket_call(int family, int type, int protocol, WSAPROTOCOL_INFOW *information,
                                  GROUP group, DWORD flags) {
-    return fails(FAULT_SOCKET) ? INVALID_SOCKET
-                               : WSASocketW(family, type, protocol, information, group, flags);
+    return fault_fails(FAULT_SOCKET)
+               ? INVALID_SOCKET
+               : WSASocketW(family, type, protocol, information, group, flags);
 }
 
 static int WSAAPI close_call(SOCKET socket) {
@@ -343,73 +313,74 @@ static int WSAAPI close_call(SOCKET socket) {
 }
 
 static int WSAAPI bind_call(SOCKET socket, const struct sockaddr *address, int size) {
-    return fails(FAULT_BIND) ? SOCKET_ERROR : bind(socket, address, size);
+    return fault_fails(FAULT_BIND) ? SOCKET_ERROR : bind(socket, address, size);
 }
 
 static int WSAAPI listen_call(SOCKET socket, int backlog) {
-    return fails(FAULT_LISTEN) ? SOCKET_ERROR : listen(socket, backlog);
+    return fault_fails(FAULT_LISTEN) ? SOCKET_ERROR : listen(socket, backlog);
 }
 
 static int WSAAPI connect_call(SOCKET socket, const struct sockaddr *address, int size) {
     int type = 0;
     int type_size = sizeof(type);
-    if (fails(FAULT_CONNECT)) {
+    if (fault_fails(FAULT_CONNECT)) {
         return SOCKET_ERROR;
     }
     getsockopt(socket, SOL_SOCKET, SO_TYPE, (char *)&type, &type_size);
-    if (honours_source && type == SOCK_DGRAM) {
+    if (fault_honours_source() && type == SOCK_DGRAM) {
         return 0; /* it hears everybody, and takes whom it hears for the one it asked for */
     }
     return connect(socket, address, size);
 }
 
 static SOCKET WSAAPI accept_call(SOCKET socket, struct sockaddr *address, int *size) {
-    return fails(FAULT_PLAIN_ACCEPT) ? INVALID_SOCKET : accept(socket, address, size);
+    return fault_fails(FAULT_PLAIN_ACCEPT) ? INVALID_SOCKET : accept(socket, address, size);
 }
 
 static int WSAAPI getsockopt_call(SOCKET socket, int level, int name, char *value, int *size) {
-    return getsockopt(real(socket), level, name, value, size);
+    return getsockopt(fault_real(socket), level, name, value, size);
 }
 
 static int WSAAPI getsockname_call(SOCKET socket, struct sockaddr *address, int *size) {
-    return getsockname(real(socket), address, size);
+    return getsockname(fault_real(socket), address, size);
 }
 
 static int WSAAPI getpeername_call(SOCKET socket, struct sockaddr *address, int *size) {
-    return getpeername(real(socket), address, size);
+    return getpeername(fault_real(socket), address, size);
 }
 
 static int WSAAPI ioctlsocket_call(SOCKET socket, long command, u_long *argument) {
-    return ioctlsocket(real(socket), command, argument);
+    return ioctlsocket(fault_real(socket), command, argument);
 }
 
 static int WSAAPI shutdown_call(SOCKET socket, int how) {
-    return fails(FAULT_SHUTDOWN) ? SOCKET_ERROR : shutdown(real(socket), how);
+    return fault_fails(FAULT_SHUTDOWN) ? SOCKET_ERROR : shutdown(fault_real(socket), how);
 }
 
 static int WSAAPI setsockopt_call(SOCKET socket, int level, int name, const char *value, int size) {
-    return fails(FAULT_SETSOCKOPT) ? SOCKET_ERROR
-                                   : setsockopt(real(socket), level, name, value, size);
+    return fault_fails(FAULT_SETSOCKOPT) ? SOCKET_ERROR
+                                         : setsockopt(fault_real(socket), level, name, value, size);
 }
 
 static int WSAAPI recv_call(SOCKET socket, char *bytes, int size, int flags) {
-    return fails(FAULT_READ) ? SOCKET_ERROR : recv(real(socket), bytes, size, flags);
+    return fault_fails(FAULT_READ) ? SOCKET_ERROR : recv(fault_real(socket), bytes, size, flags);
 }
 
 static int WSAAPI event_select_call(SOCKET socket, HANDLE event, long events) {
-    return fails(FAULT_EVENT_SELECT) ? SOCKET_ERROR : WSAEventSelect(real(socket), event, events);
+    return fault_fails(FAULT_EVENT_SELECT) ? SOCKET_ERROR
+                                           : WSAEventSelect(fault_real(socket), event, events);
 }
 
 static BOOL WINAPI wait_register_call(HANDLE *wait, HANDLE object, WAITORTIMERCALLBACK callback,
                                       void *context, ULONG ms, ULONG flags) {
-    return fails(FAULT_WAIT_REGISTER)
+    return fault_fails(FAULT_WAIT_REGISTER)
                ? FALSE
                : RegisterWaitForSingleObject(wait, object, callback, context, ms, flags);
 }
 
 static BOOL WINAPI port_post_call(HANDLE port, DWORD bytes, ULONG_PTR key, OVERLAPPED *overlapped) {
-    return fails(FAULT_PORT_POST) ? FALSE
-                                  : PostQueuedCompletionStatus(port, bytes, key, overlapped);
+    return fault_fails(FAULT_PORT_POST) ? FALSE
+                                        : PostQueuedCompletionStatus(port, bytes, key, overlapped);
 }
 
 /* -- operations -------------------------------------------------------------------------------- */
@@ -417,13 +388,13 @@ static BOOL WINAPI port_post_call(HANDLE port, DWORD bytes, ULONG_PTR key, OVERL
 static BOOL PASCAL accept_ex_call(SOCKET listening, SOCKET socket, void *memory, DWORD data_room,
                                   DWORD local_room, DWORD remote_room, DWORD *received,
                                   OVERLAPPED *overlapped) {
-    if (fails(FAULT_ACCEPT)) {
+    if (fault_fails(FAULT_ACCEPT)) {
         return FALSE;
     }
-    operation_note(overlapped, FAULT_ACCEPT);
-    bool done = real_accept_ex(listening, real(socket), memory, data_room, local_room, remote_room,
-                               received, overlapped);
-    return outcome((HANDLE)listening, FAULT_ACCEPT, overlapped, done, received);
+    fault_operation(overlapped, FAULT_ACCEPT);
+    bool done = real_accept_ex(listening, fault_real(socket), memory, data_room, local_room,
+                               remote_room, received, overlapped);
+    return fault_outcome((HANDLE)listening, FAULT_ACCEPT, overlapped, done, received);
 }
 
 /* -- disconnecting ----------------------------------------------------------------------------- */
@@ -432,7 +403,7 @@ static BOOL PASCAL accept_ex_call(SOCKET listening, SOCKET socket, void *memory,
 static bool live_again(SOCKET handle) {
     const struct bound *bound = bound_find((HANDLE)handle);
     struct second_life *life = second_life_find(handle);
-    SOCKET before = real(handle);
+    SOCKET before = fault_real(handle);
     SOCKET after = WSASocketW(AF_INET, SOCK_STREAM, IPPROTO_TCP, NULL, 0, WSA_FLAG_OVERLAPPED);
     if (after == INVALID_SOCKET) {
         return false;
@@ -490,10 +461,10 @@ static bool mended(SOCKET handle, OVERLAPPED *overlapped) {
 
 static BOOL PASCAL disconnect_ex_call(SOCKET socket, OVERLAPPED *overlapped, DWORD flags,
                                       DWORD reserved) {
-    if (fails(FAULT_DISCONNECT)) {
+    if (fault_fails(FAULT_DISCONNECT)) {
         return FALSE;
     }
-    operation_note(overlapped, FAULT_DISCONNECT);
+    fault_operation(overlapped, FAULT_DISCONNECT);
     if (stall(socket, overlapped)) {
         WSASetLastError(WSA_IO_PENDING);
         return FALSE;
@@ -501,76 +472,23 @@ static BOOL PASCAL disconnect_ex_call(SOCKET socket, OVERLAPPED *overlapped, DWO
     DWORD bytes = 0;
     bool done = mends[FAULT_DISCONNECT]
                     ? mended(socket, overlapped)
-                    : real_disconnect_ex(real(socket), overlapped, flags, reserved);
-    return outcome((HANDLE)socket, FAULT_DISCONNECT, overlapped, done, &bytes);
+                    : real_disconnect_ex(fault_real(socket), overlapped, flags, reserved);
+    return fault_outcome((HANDLE)socket, FAULT_DISCONNECT, overlapped, done, &bytes);
 }
 
 static BOOL PASCAL transmit_file_call(SOCKET socket, HANDLE file, DWORD size, DWORD piece,
                                       OVERLAPPED *overlapped, TRANSMIT_FILE_BUFFERS *buffers,
                                       DWORD flags) {
-    if (fails(FAULT_TRANSMIT)) {
+    if (fault_fails(FAULT_TRANSMIT)) {
         return FALSE;
     }
-    operation_note(overlapped, FAULT_TRANSMIT);
-    bool done = mends[FAULT_TRANSMIT] && !file ? mended(socket, overlapped)
-                                               : real_transmit_file(real(socket), file, size, piece,
-                                                                    overlapped, buffers, flags);
+    fault_operation(overlapped, FAULT_TRANSMIT);
+    bool done =
+        mends[FAULT_TRANSMIT] && !file
+            ? mended(socket, overlapped)
+            : real_transmit_file(fault_real(socket), file, size, piece, overlapped, buffers, flags);
     DWORD bytes = done ? (DWORD)overlapped->InternalHigh : 0;
-    return outcome((HANDLE)socket, FAULT_TRANSMIT, overlapped, done, &bytes);
-}
-
-/* -- TransmitPackets, which Wine has not ------------------------------------------------------- */
-
-/* All the elements' bytes in one piece of memory, which stays until the reset. */
-static char *packets_copy(const TRANSMIT_PACKETS_ELEMENT *elements, DWORD count, DWORD *size) {
-    *size = 0;
-    for (DWORD i = 0; i < count; i++) {
-        ASSERT(elements[i].cLength > 0); /* it would be the whole file */
-        *size += elements[i].cLength;
-    }
-    char *copy = malloc(*size);
-    ASSERT(copy != NULL);
-    ASSERT(copies_count < COPIES_MAX);
-    copies[copies_count++] = copy;
-    for (DWORD i = 0; i < count; i++) {
-        const TRANSMIT_PACKETS_ELEMENT *element = &elements[i];
-        DWORD got = element->cLength;
-        if (element->dwElFlags == TP_ELEMENT_MEMORY) {
-            memcpy(copy, element->pBuffer, got);
-        } else {
-            ASSERT(element->dwElFlags == TP_ELEMENT_FILE);
-            OVERLAPPED place = {.Offset = element->nFileOffset.LowPart,
-                                .OffsetHigh = (DWORD)element->nFileOffset.HighPart};
-            if (!ReadFile(element->hFile, copy, got, &got, &place) || got < element->cLength) {
-                WSASetLastError(ERROR_HANDLE_EOF);
-                return NULL;
-            }
-        }
-        copy += got;
-    }
-    return copies[copies_count - 1];
-}
-
-static BOOL PASCAL transmit_packets_call(SOCKET socket, TRANSMIT_PACKETS_ELEMENT *elements,
-                                         DWORD count, DWORD piece, OVERLAPPED *overlapped,
-                                         DWORD flags) {
-    (void)piece;
-    (void)flags;
-    if (fails(FAULT_PACKETS)) {
-        return FALSE;
-    }
-    ASSERT(count > 0 && count <= ARRAY_COUNT(packets.elements));
-    packets.count = count;
-    memcpy(packets.elements, elements, count * sizeof(*elements));
-    operation_note(overlapped, FAULT_PACKETS);
-    WSABUF buffer;
-    buffer.buf = packets_copy(elements, count, &buffer.len);
-    if (!buffer.buf) {
-        return FALSE;
-    }
-    DWORD sent = 0;
-    bool done = WSASend(real(socket), &buffer, 1, &sent, 0, overlapped, NULL) == 0;
-    return outcome((HANDLE)socket, FAULT_PACKETS, overlapped, done, &sent);
+    return fault_outcome((HANDLE)socket, FAULT_TRANSMIT, overlapped, done, &bytes);
 }
 
 /* -- connecting and cancelling ----------------------------------------------------------------- */
@@ -578,13 +496,13 @@ static BOOL PASCAL transmit_packets_call(SOCKET socket, TRANSMIT_PACKETS_ELEMENT
 static BOOL PASCAL connect_ex_call(SOCKET socket, const struct sockaddr *address, int size,
                                    void *first, DWORD first_size, DWORD *sent,
                                    OVERLAPPED *overlapped) {
-    if (fails(FAULT_CONNECT_EX)) {
+    if (fault_fails(FAULT_CONNECT_EX)) {
         return FALSE;
     }
-    operation_note(overlapped, FAULT_CONNECT_EX);
+    fault_operation(overlapped, FAULT_CONNECT_EX);
     first_size = first_size < connect_data_max ? first_size : connect_data_max;
     bool done = real_connect_ex(socket, address, size, first, first_size, sent, overlapped);
-    return outcome((HANDLE)socket, FAULT_CONNECT_EX, overlapped, done, sent);
+    return fault_outcome((HANDLE)socket, FAULT_CONNECT_EX, overlapped, done, sent);
 }
 
 static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
@@ -597,38 +515,6 @@ static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
         }
     }
     return CancelIoEx(real_handle(handle), overlapped);
-}
-
-/* -- datagrams --------------------------------------------------------------------------------- */
-
-static int WSAAPI receive_from_call(SOCKET socket, WSAMSG *message, DWORD *received,
-                                    OVERLAPPED *overlapped,
-                                    LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
-    if (fails(FAULT_RECEIVE_FROM)) {
-        return SOCKET_ERROR;
-    }
-    operation_note(overlapped, FAULT_RECEIVE_FROM);
-    bool done = real_receive_from(socket, message, received, overlapped, routine) == 0;
-    return outcome((HANDLE)socket, FAULT_RECEIVE_FROM, overlapped, done, received) ? 0
-                                                                                   : SOCKET_ERROR;
-}
-
-static int WSAAPI send_to_call(SOCKET socket, WSAMSG *message, DWORD flags, DWORD *sent,
-                               OVERLAPPED *overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
-    if (fails(FAULT_SEND_TO)) {
-        return SOCKET_ERROR;
-    }
-    const WSACMSGHDR *header = WSA_CMSG_FIRSTHDR(message);
-    source[0] = '\0';
-    if (header && header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
-        IN_PKTINFO info;
-        memcpy(&info, WSA_CMSG_DATA(header), sizeof(info));
-        strcpy(source, inet_ntoa(info.ipi_addr));
-    }
-    WSAMSG plain = *message;
-    plain.Control = (WSABUF){0, NULL};
-    return real_send_to(socket, honours_source ? &plain : message, flags, sent, overlapped,
-                        routine);
 }
 
 /* -- extension functions ----------------------------------------------------------------------- */
@@ -646,25 +532,26 @@ static const struct extension {
     {WSAID_DISCONNECTEX, FAULT_DISCONNECT, &real_disconnect_ex, (any_function *)disconnect_ex_call},
     {WSAID_TRANSMITFILE, FAULT_TRANSMIT, &real_transmit_file, (any_function *)transmit_file_call},
     {WSAID_CONNECTEX, FAULT_CONNECT_EX, &real_connect_ex, (any_function *)connect_ex_call},
-    {WSAID_WSARECVMSG, FAULT_RECEIVE_FROM, &real_receive_from, (any_function *)receive_from_call},
-    {WSAID_WSASENDMSG, FAULT_SEND_TO, &real_send_to, (any_function *)send_to_call},
+    {WSAID_WSARECVMSG, FAULT_RECEIVE_FROM, &fault_real_receive_from,
+     (any_function *)fault_receive_from},
+    {WSAID_WSASENDMSG, FAULT_SEND_TO, &fault_real_send_to, (any_function *)fault_send_to},
 };
 
 static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out,
                              DWORD out_size, DWORD *returned, OVERLAPPED *overlapped,
                              LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
     static const GUID transmit_packets = WSAID_TRANSMITPACKETS;
-    if (fails(FAULT_IOCTL)) {
+    if (fault_fails(FAULT_IOCTL)) {
         return SOCKET_ERROR;
     }
     if (code != SIO_GET_EXTENSION_FUNCTION_POINTER) {
         return WSAIoctl(socket, code, in, in_size, out, out_size, returned, overlapped, routine);
     }
     if (memcmp(in, &transmit_packets, sizeof(transmit_packets)) == 0) {
-        LPFN_TRANSMITPACKETS wrapped = transmit_packets_call;
+        LPFN_TRANSMITPACKETS wrapped = fault_transmit_packets;
         memcpy(out, &wrapped, sizeof(wrapped));
         WSASetLastError(WSAEINVAL);
-        return packets_provided ? 0 : SOCKET_ERROR;
+        return fault_packets_provided() ? 0 : SOCKET_ERROR;
     }
     int result = WSAIoctl(socket, code, in, in_size, out, out_size, returned, overlapped, routine);
     for (size_t i = 0; i < ARRAY_COUNT(extensions) && result == 0; i++) {
@@ -687,23 +574,25 @@ static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size,
 static int WSAAPI wsa_recv_call(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *received,
                                 DWORD *flags, OVERLAPPED *overlapped,
                                 LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
-    if (fails(FAULT_RECEIVE)) {
+    if (fault_fails(FAULT_RECEIVE)) {
         return SOCKET_ERROR;
     }
-    operation_note(overlapped, FAULT_RECEIVE);
-    bool done = WSARecv(real(socket), buffers, count, received, flags, overlapped, routine) == 0;
-    return outcome((HANDLE)socket, FAULT_RECEIVE, overlapped, done, received) ? 0 : SOCKET_ERROR;
+    fault_operation(overlapped, FAULT_RECEIVE);
+    bool done =
+        WSARecv(fault_real(socket), buffers, count, received, flags, overlapped, routine) == 0;
+    return fault_outcome((HANDLE)socket, FAULT_RECEIVE, overlapped, done, received) ? 0
+                                                                                    : SOCKET_ERROR;
 }
 
 static int WSAAPI wsa_send_call(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *sent,
                                 DWORD flags, OVERLAPPED *overlapped,
                                 LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
-    if (fails(FAULT_SEND)) {
+    if (fault_fails(FAULT_SEND)) {
         return SOCKET_ERROR;
     }
-    operation_note(overlapped, FAULT_SEND);
-    bool done = WSASend(real(socket), buffers, count, sent, flags, overlapped, routine) == 0;
-    return outcome((HANDLE)socket, FAULT_SEND, overlapped, done, sent) ? 0 : SOCKET_ERROR;
+    fault_operation(overlapped, FAULT_SEND);
+    bool done = WSASend(fault_real(socket), buffers, count, sent, flags, overlapped, routine) == 0;
+    return fault_outcome((HANDLE)socket, FAULT_SEND, overlapped, done, sent) ? 0 : SOCKET_ERROR;
 }
 
 static BOOL WSAAPI overlapped_result_call(SOCKET socket, OVERLAPPED *overlapped, DWORD *bytes,
@@ -714,14 +603,14 @@ static BOOL WSAAPI overlapped_result_call(SOCKET socket, OVERLAPPED *overlapped,
         operation->code = 0;
         return FALSE;
     }
-    return WSAGetOverlappedResult(real(socket), overlapped, bytes, wait, flags);
+    return WSAGetOverlappedResult(fault_real(socket), overlapped, bytes, wait, flags);
 }
 
 /* -- ports ------------------------------------------------------------------------------------- */
 
 static HANDLE WINAPI port_create_call(HANDLE handle, HANDLE port, ULONG_PTR key,
                                       DWORD concurrency) {
-    if (fails(FAULT_PORT_CREATE)) {
+    if (fault_fails(FAULT_PORT_CREATE)) {
         return NULL;
     }
     HANDLE created = CreateIoCompletionPort(real_handle(handle), port, key, concurrency);
@@ -734,7 +623,8 @@ static HANDLE WINAPI port_create_call(HANDLE handle, HANDLE port, ULONG_PTR key,
 }
 
 static BOOL WINAPI set_modes_call(HANDLE handle, UCHAR modes) {
-    if (fails(FAULT_SET_MODES) || !SetFileCompletionNotificationModes(real_handle(handle), modes)) {
+    if (fault_fails(FAULT_SET_MODES) ||
+        !SetFileCompletionNotificationModes(real_handle(handle), modes)) {
         return FALSE;
     }
     struct bound *bound = bound_find(handle);

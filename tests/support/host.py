@@ -17,7 +17,7 @@ EXIT_MANIFEST = 78
 
 _TROUBLE = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error:"
-    r"|defect in the host|Unhandled (exception|page fault)|fault of the plugin"
+    r"|defect in the host|were not given back|Unhandled (exception|page fault)|fault of the plugin"
 )
 """What no log may ever say, whatever the test is about."""
 

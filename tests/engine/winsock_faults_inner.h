@@ -1,0 +1,35 @@
+/* winsock_faults_inner.h: what the files of winsock_faults share; private to them. */
+#ifndef BERTH_TESTS_ENGINE_WINSOCK_FAULTS_INNER_H
+#define BERTH_TESTS_ENGINE_WINSOCK_FAULTS_INNER_H
+
+#include "winsock_faults.h"
+
+struct operation;
+
+/* Counts the call; true when it is to fail, with the code set. */
+bool fault_fails(enum fault_call call);
+
+/* The system's socket behind a handle. */
+SOCKET fault_real(SOCKET handle);
+
+/* Notes what the operation is of, before it is started; what the caller is told of it then. */
+struct operation *fault_operation(OVERLAPPED *overlapped, enum fault_call call);
+bool fault_outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
+                   DWORD *bytes);
+
+/* -- winsock_faults_messages.c ----------------------------------------------------------------- */
+
+extern LPFN_WSARECVMSG fault_real_receive_from;
+extern LPFN_WSASENDMSG fault_real_send_to;
+
+void fault_messages_reset(void);
+bool fault_packets_provided(void);
+bool fault_honours_source(void);
+BOOL PASCAL fault_transmit_packets(SOCKET socket, TRANSMIT_PACKETS_ELEMENT *elements, DWORD count,
+                                   DWORD piece, OVERLAPPED *overlapped, DWORD flags);
+int WSAAPI fault_receive_from(SOCKET socket, WSAMSG *message, DWORD *received,
+                              OVERLAPPED *overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine);
+int WSAAPI fault_send_to(SOCKET socket, WSAMSG *message, DWORD flags, DWORD *sent,
+                         OVERLAPPED *overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine);
+
+#endif
