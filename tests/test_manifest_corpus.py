@@ -167,7 +167,7 @@ def good_cases():
         yield of(f"{name_of(path)}-least", changed(path, low))
         yield of(f"{name_of(path)}-most", changed(path, high))
     for path, words in CHOICES:
-        for word in words:
+        for word in (word for word in words if word != "udp"):  # the plugin here serves connections
             yield of(f"{path[-1]}-{word}", changed(path, word))
     for path in BOOLS:
         yield of(f"{path[-1]}-false", changed(path, False))
