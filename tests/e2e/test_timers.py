@@ -36,6 +36,19 @@ def test_timers_that_are_stopped_never_fire_and_are_limited(run_services):
     assert "has fired" not in host.log()
 
 
+def test_million_timers_of_one_connection(run_services):
+    """Each is made, started, moved and stopped; the connection still answers, and frees them all."""
+    host = run_services(limits={"timers": 1000000})
+    with services.session(host) as session:
+        began = time.monotonic()
+        assert session.ask("timers", 1000001) == "1000000 timers"
+        print(f"{(time.monotonic() - began) * 1000:.0f} ns a timer")
+        assert session.ask("echo", "x") == "x"
+    services.wait_for_log(host, "closed ")
+    with services.session(host) as session:
+        assert session.ask("timer", 1) == "timer"
+
+
 def test_timer_of_a_connection_that_ends_does_not_fire(run_services):
     host = run_services()
     for _ in range(20):

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "net/timers.h"
 
@@ -157,6 +158,51 @@ static void test_timers_endless_delay_is_cut_to_the_longest(void **state) {
     assert_int_equal(probe.count, 1);
 }
 
+static double nanoseconds_each(clock_t since, unsigned count) {
+    return (double)(clock() - since) / CLOCKS_PER_SEC * 1e9 / count;
+}
+
+/* A million at a time. What one costs is printed, for whoever reads it. */
+static void test_timers_million_set_moved_cancelled_and_fired(void **state) {
+    enum { MILLION = 1000000, DELAYS_MS = 600000 };
+    struct probe *probes = calloc(MILLION, sizeof(*probes));
+    unsigned fired = 0;
+    (void)state;
+    assert_non_null(probes);
+    srand(7);
+    clock_t began = clock();
+    for (unsigned i = 0; i < MILLION; i++) {
+        probes[i].timer.fire = on_fire;
+        timers_start(&wheel, &probes[i].timer, clock_ms, (uint64_t)rand() % DELAYS_MS);
+    }
+    double set = nanoseconds_each(began, MILLION);
+    assert_int_equal(wheel.count, MILLION);
+    began = clock();
+    for (unsigned i = 0; i < MILLION; i++) {
+        timers_start(&wheel, &probes[i].timer, clock_ms, (uint64_t)rand() % DELAYS_MS);
+    }
+    double moved = nanoseconds_each(began, MILLION);
+    began = clock();
+    for (unsigned i = 0; i < MILLION; i += 2) {
+        timers_stop(&wheel, &probes[i].timer);
+    }
+    double cancelled = nanoseconds_each(began, MILLION / 2);
+    assert_int_equal(wheel.count, MILLION / 2);
+    began = clock();
+    run_until(clock_ms + DELAYS_MS + TIMERS_TICK_MS);
+    double run = nanoseconds_each(began, MILLION / 2);
+    assert_int_equal(wheel.count, 0);
+    for (unsigned i = 0; i < MILLION; i++) {
+        fired += probes[i].count;
+        assert_int_equal(probes[i].count, i % 2);
+    }
+    assert_int_equal(fired, MILLION / 2);
+    print_message("a million timers, each: set %.0f ns, moved %.0f ns, cancelled %.0f ns, run to "
+                  "its end %.0f ns\n",
+                  set, moved, cancelled, run);
+    free(probes);
+}
+
 #define TEST(function) cmocka_unit_test_setup(function, set_up)
 
 int main(void) {
@@ -169,6 +215,7 @@ int main(void) {
         TEST(test_timers_one_that_starts_itself_again_is_periodic),
         TEST(test_timers_clock_that_jumps_fires_all_that_was_missed),
         TEST(test_timers_endless_delay_is_cut_to_the_longest),
+        TEST(test_timers_million_set_moved_cancelled_and_fired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
