@@ -55,6 +55,10 @@ struct linux_backend {
     void (*connect_start)(struct engine_port *port, struct engine_connect *connect);
     void (*connect_cancel)(struct engine_port *port, struct engine_connect *connect);
 
+    /* Until a byte of a file is in memory: linux_complete() with 0; ended by send_disarm(). NULL:
+     * there is no such way, and who sends it waits for the disk. */
+    void (*file_await)(struct engine_port *port, struct engine_op *op, int file, uint64_t offset);
+
     /* Until the socket can be written: linux_complete() with 0. */
     void (*send_arm)(struct engine_port *port, struct engine_op *op);
     void (*send_disarm)(struct engine_port *port, struct engine_op *op);
@@ -89,6 +93,7 @@ struct __attribute__((__may_alias__)) op_part {
     bool stopping;   /* the owner asked for the last completion */
     bool hungry;     /* a receive that waits for a buffer */
     bool is_connect; /* it is a struct engine_connect's */
+    bool warmed;     /* a send that waited for its file: now it goes ahead */
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");

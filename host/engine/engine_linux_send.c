@@ -7,7 +7,11 @@
  * runs on threads of the kernel, one for each slow client, and needs a pipe for each connection.
  * sendfile() has no flag against waiting either, it goes by the socket's; and a socket that is
  * always non-blocking is one that the ring does not wait for. So the socket is made non-blocking
- * for the length of the call, which nobody else sees: only this thread uses it. */
+ * for the length of the call, which nobody else sees: only this thread uses it.
+ *
+ * What of a file is not in memory would have the thread wait for the disk. So the last byte of a
+ * chunk is asked for first; when it is not there, the ring reads it, the system reads ahead, and
+ * the send goes on when that has come. epoll has no such help: there the disk is waited for. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -40,16 +44,42 @@ static ssize_t send_memory(int fd, const struct engine_piece *pieces, unsigned c
     return sendmsg(fd, &message, flags);
 }
 
+static uint64_t chunk_of(const struct engine_piece *piece) {
+    return piece->size < FILE_CHUNK_BYTES ? piece->size : FILE_CHUNK_BYTES;
+}
+
 /* 0: the file has ended. */
 static ssize_t send_file(int fd, const struct engine_piece *piece) {
     off_t offset = (off_t)piece->offset;
-    size_t size = piece->size < FILE_CHUNK_BYTES ? (size_t)piece->size : FILE_CHUNK_BYTES;
     fcntl(fd, F_SETFL, O_NONBLOCK);
-    ssize_t sent = sendfile(fd, (int)piece->file, &offset, size);
+    ssize_t sent = sendfile(fd, (int)piece->file, &offset, (size_t)chunk_of(piece));
     int code = errno;
     fcntl(fd, F_SETFL, 0);
     errno = code;
     return sent;
+}
+
+/* Whether the chunk would have to come from the disk, as far as its last byte tells. */
+static bool is_cold(struct engine_op *op, const struct engine_piece *piece) {
+    uint8_t byte;
+    if (part_of(op)->warmed) {
+        part_of(op)->warmed = false; /* it had its wait, whatever has become of the page */
+        return false;
+    }
+    struct iovec vector = {&byte, 1};
+    off_t last = (off_t)(piece->offset + chunk_of(piece) - 1);
+    return preadv2((int)piece->file, &vector, 1, last, RWF_NOWAIT) < 0 && errno == EAGAIN;
+}
+
+/* Has the chunk read, and the send tried again then. */
+static int64_t warm(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *piece) {
+    uint64_t size = chunk_of(piece);
+    posix_fadvise((int)piece->file, (off_t)piece->offset, (off_t)size, POSIX_FADV_WILLNEED);
+    *part_of(op) = (struct op_part){.fd = (int)socket.handle, .armed = true, .warmed = true};
+    port->pending++;
+    port->engine->backend->file_await(port, op, (int)piece->file, piece->offset + size - 1);
+    return ENGINE_PENDING;
 }
 
 static uint64_t size_of(const struct engine_piece *pieces, unsigned count) {
@@ -97,6 +127,9 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     for (unsigned done = 0; done < count;) {
         unsigned taken;
         bool is_file = !pieces[done].bytes;
+        if (is_file && port->engine->backend->file_await && is_cold(op, &pieces[done])) {
+            return total > 0 ? total : warm(port, socket, op, &pieces[done]);
+        }
         ssize_t sent = send_front((int)socket.handle, pieces + done, count - done, &taken);
         if (sent <= 0 && total > 0) {
             break; /* the next attempt tells */

@@ -246,6 +246,15 @@ static void handle(struct engine_port *common) {
     }
 }
 
+/* An error of the read is none yet: the send finds it. */
+static void file_await(struct engine_port *common, struct engine_op *op, int file,
+                       uint64_t offset) {
+    struct uring_port *port = uring_of(common);
+    struct io_uring_sqe *sqe = uring_sqe(port);
+    io_uring_prep_read(sqe, file, &port->file_byte, 1, offset);
+    uring_mark(sqe, op, TAG_SEND);
+}
+
 static void send_arm(struct engine_port *port, struct engine_op *op) {
     struct io_uring_sqe *sqe = uring_sqe(uring_of(port));
     io_uring_prep_poll_add(sqe, part_of(op)->fd, POLLOUT);
@@ -289,6 +298,7 @@ const struct linux_backend linux_uring = {
     .first_data_forget = uring_first_data_forget,
     .receive_arm = uring_receive_arm,
     .receive_disarm = uring_receive_disarm,
+    .file_await = file_await,
     .connect_start = connect_start,
     .connect_cancel = connect_cancel,
     .send_arm = send_arm,

@@ -24,6 +24,7 @@ struct uring_port {
     struct engine_port common; /* first, so that one is the other */
     struct io_uring ring;
     uint64_t wake_value; /* what the read of wake_fd goes to */
+    uint8_t file_byte;   /* what reads of files go to, of which only the end is of interest */
 
     /* Provided buffers: slot i of the ring is `slots[i]`, or empty when its owner is NULL. */
     struct io_uring_buf_ring *buffer_ring;

@@ -52,6 +52,19 @@ def test_packets_of_memory_and_files_in_order(run_services, system, content):
         assert session.ask("echo", "x") == "x"
 
 
+def test_file_that_is_not_in_memory_arrives_too(run_services, system, content):
+    """Its pages are dropped first, where the file system lets them go."""
+    path, data = content
+    host = run_services()
+    with services.session(host) as session:
+        for _ in range(3):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            session.send("file", system.path(path), 0, "all", "<", ">")
+            assert session.read(len(data) + 2) == b"<" + data + b">"
+
+
 def test_file_that_is_not_there_is_told_with_the_reason(run_services, system, tmp_path):
     host = run_services()
     with services.session(host) as session:
