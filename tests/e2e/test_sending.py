@@ -45,10 +45,10 @@ def test_pieces_count_like_bytes(run_services):
 def test_full_queue_pauses_reading_and_tells_when_it_is_drained(run_services):
     host = run_services(limits={"send_queue_bytes": 65536})
     with services.session(host) as session:
-        session.send("slices", 12, MIB)  # in one call, and more than sockets hold
-        assert session.read(1) == b"x"
+        session.send("slices", 16, MIB)  # in one call, and more than sockets hold
+        services.wait_for_log(host, ": filled")
         session.send("echo", "behind")
-        assert session.read(12 * MIB + 6) == b"x" * (12 * MIB - 1) + b"behind\n"
+        assert session.read(16 * MIB + 7) == b"x" * 16 * MIB + b"behind\n"
     services.wait_for_log(host, ": drained")
     log = host.log()
     assert log.count(": filled") == log.count(": drained") and log.index(": filled") < log.index(": drained")
