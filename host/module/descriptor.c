@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 
-enum { KNOWN_FLAGS = BERTH_PLUGIN_SPEAKS_FIRST | BERTH_PLUGIN_NO_UNLOAD };
+enum {
+    KNOWN_FLAGS = BERTH_PLUGIN_SPEAKS_FIRST | BERTH_PLUGIN_NO_UNLOAD | BERTH_PLUGIN_PACES_ITSELF
+};
 
 static bool check_prefix(const struct berth_plugin *found, struct error *error) {
     if (found->magic != BERTH_PLUGIN_MAGIC) {

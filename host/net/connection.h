@@ -72,6 +72,7 @@ struct connection {
     bool receive_stopping : 1;
     bool send_pending : 1;
     bool send_cancelling : 1;
+    bool is_full : 1;       /* its send queue, since it was; `drained` is owed */
     bool redeliver : 1;     /* what is pending may go to the plugin again */
     bool peer_finished : 1; /* its FIN, or a reset, has come */
     bool peer_first : 1;    /* before ours */

@@ -195,15 +195,19 @@ void connection_update_queue_hold(struct connection *connection) {
             cut_full_queue(connection, "limits.send_queue_full says \"close\"");
             return;
         }
-        if ((connection->held & CONNECTION_HELD_BY_QUEUE) == 0) {
-            connection->held |= CONNECTION_HELD_BY_QUEUE;
+        if (!connection->is_full) {
+            connection->is_full = true;
+            if ((listener->plugin->flags & BERTH_PLUGIN_PACES_ITSELF) == 0) {
+                connection->held |= CONNECTION_HELD_BY_QUEUE;
+            }
             if (listener->plugin->filled) {
                 listener->plugin->filled(&connection->public);
             }
         }
-    } else if ((connection->held & CONNECTION_HELD_BY_QUEUE) != 0 &&
+    } else if (connection->is_full &&
                connection->queue.bytes <= listener->options.send_queue_bytes / 2 &&
                connection->queue.pieces <= listener->options.send_queue_pieces / 2) {
+        connection->is_full = false;
         connection->held &= (uint8_t)~CONNECTION_HELD_BY_QUEUE;
         if (listener->plugin->drained) {
             listener->plugin->drained(&connection->public);

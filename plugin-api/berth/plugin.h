@@ -25,6 +25,11 @@ BERTH_BEGIN_DECLS
 #define BERTH_PLUGIN_SPEAKS_FIRST UINT32_C(1)
 /* The library cannot be unloaded safely (it starts threads it cannot stop, say): keep it mapped. */
 #define BERTH_PLUGIN_NO_UNLOAD UINT32_C(2)
+/* The plugin holds back whoever fills its send queues itself, by `filled` and `drained`: a full
+ * queue alone does not pause reading. For those who pass bytes on between connections, where the
+ * one to be paused is another one than the one whose queue is full; pausing both may be a
+ * deadlock. A plugin that does nothing loses the connection at four times the limit. */
+#define BERTH_PLUGIN_PACES_ITSELF UINT32_C(4)
 
 struct berth_plugin {
     /* The prefix: frozen for ever, in every major version. */
@@ -74,9 +79,9 @@ struct berth_plugin {
 
     /* The send queue has reached its high water, "limits.send_queue_bytes" or
      * "limits.send_queue_pieces", after what could be sent at once was sent. Reading is paused
-     * until `drained`; a plugin that makes data of its own accord stops, as one that sends on loses
-     * the connection at four times as much. Not called where "limits.send_queue_full" is "close":
-     * the connection ends then. Optional. [conn] */
+     * until `drained` (not with BERTH_PLUGIN_PACES_ITSELF); a plugin that makes data of its own
+     * accord stops, as one that sends on loses the connection at four times as much. Not called
+     * where "limits.send_queue_full" is "close": the connection ends then. Optional. [conn] */
     void(BERTH_CALL *filled)(struct berth_conn *conn);
 
     /* The send queue has fallen to its low water, half of the high one, after `filled`. Optional.

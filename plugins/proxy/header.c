@@ -1,0 +1,69 @@
+/* Source: "The PROXY protocol", versions 1 & 2, HAProxy 2.8, doc/proxy-protocol.txt. */
+#include <stdio.h>
+#include <string.h>
+
+#include "proxy.h"
+
+static const char *without_port(const struct berth_host *host, const struct berth_address *address,
+                                char text[BERTH_ADDRESS_TEXT_MAX]) {
+    struct berth_address plain = *address;
+    plain.scope_id = 0; /* a zone means nothing to others */
+    host->address_format(host, &plain, text, BERTH_ADDRESS_TEXT_MAX);
+    char *colon = strrchr(text, ':');
+    *colon = '\0';
+    if (text[0] != '[') {
+        return text;
+    }
+    colon[-1] = '\0'; /* the bracket */
+    return text + 1;
+}
+
+static uint32_t write_line(const struct berth_host *host, const struct berth_address *client,
+                           const struct berth_address *target, uint8_t *bytes) {
+    char from[BERTH_ADDRESS_TEXT_MAX];
+    char to[BERTH_ADDRESS_TEXT_MAX];
+    char line[HEADER_BYTES_MAX + 1];
+    int size = snprintf(line, sizeof(line), "PROXY TCP%u %s %s %u %u\r\n", (unsigned)client->family,
+                        without_port(host, client, from), without_port(host, target, to),
+                        (unsigned)client->port, (unsigned)target->port);
+    memcpy(bytes, line, (size_t)size);
+    return (uint32_t)size;
+}
+
+static uint8_t *put(uint8_t *at, const void *bytes, size_t size) {
+    memcpy(at, bytes, size);
+    return at + size;
+}
+
+static uint8_t *put16(uint8_t *at, uint32_t number) {
+    *at++ = (uint8_t)(number >> 8);
+    *at++ = (uint8_t)number;
+    return at;
+}
+
+static uint32_t write_binary(const struct berth_address *client, const struct berth_address *target,
+                             uint8_t *bytes) {
+    bool v6 = client->family == BERTH_FAMILY_IPV6;
+    size_t ip_size = v6 ? 16 : 4;
+    uint8_t *at = put(bytes, "\r\n\r\n\0\r\nQUIT\n", 12);
+    *at++ = 0x21; /* version 2, PROXY */
+    *at++ = v6 ? 0x21 : 0x11;
+    at = put16(at, (uint32_t)(2 * ip_size + 4));
+    at = put(at, client->bytes, ip_size);
+    at = put(at, target->bytes, ip_size);
+    at = put16(at, client->port);
+    at = put16(at, target->port);
+    return (uint32_t)(at - bytes);
+}
+
+uint32_t header_write(const struct berth_host *host, uint32_t version,
+                      const struct berth_address *client, const struct berth_address *target,
+                      uint8_t bytes[HEADER_BYTES_MAX]) {
+    bool known = client->family == target->family && client->family != BERTH_FAMILY_NONE;
+    if (version == 1) {
+        return known ? write_line(host, client, target, bytes)
+                     : (uint32_t)(put(bytes, "PROXY UNKNOWN\r\n", 15) - bytes);
+    }
+    return known ? write_binary(client, target, bytes)
+                 : (uint32_t)(put(bytes, "\r\n\r\n\0\r\nQUIT\n\x20\0\0", 16) - bytes);
+}

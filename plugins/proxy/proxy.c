@@ -1,0 +1,263 @@
+/* proxy: forwards TCP connections to upstreams.
+ *
+ * A client and its upstream are a pair, on the same worker, so a pair needs no lock. What comes on
+ * one side goes to the other in the buffers it came in. Nobody is read from faster than the other
+ * side takes it: when a send queue is filled, the side that fills it is paused, and goes on when
+ * the queue is drained. The end of one direction is carried over to the other side, where the other
+ * direction goes on; a reset is, too.
+ *
+ * The client is not read from before its upstream answers: what it says meanwhile waits in the
+ * system, and an upstream that does not answer costs nothing but the time to try the next one. */
+#include "proxy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct pair {
+    struct upstreams *upstreams;
+    struct upstream *chosen;
+    struct berth_conn *client;   /* NULL: gone */
+    struct berth_conn *upstream; /* NULL: not there yet, or gone */
+    uint64_t tried;              /* a bit an upstream */
+    bool client_finished;
+    bool upstream_finished;
+};
+
+struct side {
+    struct pair *pair;
+};
+
+static struct pair *pair_of(const struct berth_conn *conn) {
+    return ((struct side *)conn->state)->pair;
+}
+
+static bool is_upstream(const struct berth_conn *conn) {
+    return (conn->flags & BERTH_CONN_OUTBOUND) != 0;
+}
+
+static struct berth_conn *other_side(const struct berth_conn *conn) {
+    const struct pair *pair = pair_of(conn);
+    return is_upstream(conn) ? pair->client : pair->upstream;
+}
+
+static void say(struct berth_conn *conn, uint32_t level, const char *text) {
+    conn->host->conn_log(conn, level, text, (uint32_t)strlen(text));
+}
+
+/* -- finding an upstream -------------------------------------------------------------------------
+ */
+
+static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *argument);
+
+static struct berth_slice header_for(const struct pair *pair) {
+    struct berth_conn *client = pair->client;
+    struct berth_conn_info info = {.struct_size = sizeof(info)};
+    struct berth_slice slice = {0};
+    if (pair->upstreams->header_version > 0 &&
+        client->host->buffer_create(client->host, HEADER_BYTES_MAX, &slice) == BERTH_OK) {
+        client->host->conn_info(client, &info);
+        slice.size = header_write(client->host, pair->upstreams->header_version, &info.remote,
+                                  &info.local, slice.bytes);
+    }
+    return slice;
+}
+
+static void leave_upstream(struct pair *pair) {
+    if (pair->chosen) {
+        upstream_leave(pair->chosen);
+        pair->chosen = NULL;
+    }
+}
+
+/* Tries the next upstream. When there is none left, the client is told by a reset: an ordinary end
+ * would look like an empty answer. */
+static void try_next(struct pair *pair) {
+    struct berth_conn *client = pair->client;
+    const struct berth_host *host = client->host;
+    const struct berth_connect_host *service = client->listener->plugin_state;
+    pair->chosen = upstreams_choose(pair->upstreams, host->now_ms(host), &pair->tried);
+    if (!pair->chosen) {
+        say(client, BERTH_LOG_WARN, "no upstream answers: the connection is reset");
+        host->abort(client);
+        return;
+    }
+    struct berth_connect_request request = {
+        .struct_size = sizeof(request),
+        .timeout_ms = pair->upstreams->connect_timeout_ms,
+        .host = pair->chosen->host,
+        .port = pair->chosen->port,
+        .first_data = header_for(pair),
+    };
+    int32_t status = service->connect(client, &request, connected, pair);
+    if (status != BERTH_OK) {
+        leave_upstream(pair);
+        say(client, BERTH_LOG_WARN,
+            status == BERTH_E_LIMIT ? "limits.outbound is reached: the connection is reset"
+                                    : "no connection can be made: the connection is reset");
+        host->abort(client);
+    }
+}
+
+static void upstream_did_not_answer(struct pair *pair) {
+    struct berth_conn *client = pair->client;
+    char text[HOST_BYTES_MAX + 64];
+    snprintf(text, sizeof(text), "upstream %s port %u does not answer", pair->chosen->host,
+             (unsigned)pair->chosen->port);
+    say(client, BERTH_LOG_WARN, text);
+    upstream_failed(pair->upstreams, pair->chosen, client->host->now_ms(client->host));
+    leave_upstream(pair);
+    try_next(pair);
+}
+
+static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *argument) {
+    struct pair *pair = argument;
+    if (status == BERTH_OK) {
+        upstream_answered(pair->chosen);
+        pair->upstream = conn;
+        ((struct side *)conn->state)->pair = pair;
+        conn->host->receive_resume(pair->client);
+    } else if (status == BERTH_E_CANCELLED) {
+        leave_upstream(pair); /* the client is gone, and its `closed` follows */
+    } else {
+        upstream_did_not_answer(pair);
+    }
+}
+
+/* -- what passes between the two -----------------------------------------------------------------
+ */
+
+static void BERTH_CALL opened(struct berth_conn *conn) {
+    struct pair *pair = calloc(1, sizeof(*pair));
+    if (!pair) {
+        conn->host->abort(conn);
+        return;
+    }
+    pair->upstreams = conn->listener->state;
+    pair->client = conn;
+    ((struct side *)conn->state)->pair = pair;
+    conn->host->receive_pause(conn);
+    try_next(pair);
+}
+
+static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
+    struct berth_conn *other = other_side(conn);
+    if (other) {
+        conn->host->buffer_acquire(data->buffer);
+        conn->host->send_slices(other, data, 1); /* a failure ends that side, and so both */
+    }
+    return data->size;
+}
+
+static void BERTH_CALL filled(struct berth_conn *conn) {
+    struct berth_conn *other = other_side(conn);
+    if (other) {
+        conn->host->receive_pause(other);
+    }
+}
+
+static void BERTH_CALL drained(struct berth_conn *conn) {
+    struct berth_conn *other = other_side(conn);
+    if (other) {
+        conn->host->receive_resume(other);
+    }
+}
+
+/* One direction is over: the other side hears it, behind all that was sent. */
+static void BERTH_CALL peer_closed(struct berth_conn *conn) {
+    struct pair *pair = pair_of(conn);
+    struct berth_conn *other = other_side(conn);
+    if (is_upstream(conn)) {
+        pair->upstream_finished = true;
+    } else {
+        pair->client_finished = true;
+    }
+    if (pair->client_finished && pair->upstream_finished) {
+        conn->host->close(conn);
+    }
+    if (other && pair->client_finished && pair->upstream_finished) {
+        conn->host->close(other);
+    } else if (other) {
+        conn->host->shutdown_send(other);
+    } else {
+        conn->host->close(conn);
+    }
+}
+
+static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
+    struct pair *pair = pair_of(conn);
+    if (!pair) {
+        return; /* there was no memory for it */
+    }
+    struct berth_conn *other = other_side(conn);
+    if (is_upstream(conn)) {
+        pair->upstream = NULL;
+    } else {
+        pair->client = NULL;
+    }
+    if (other && (reason == BERTH_CLOSED_BY_PEER || reason == BERTH_CLOSED_BY_PLUGIN)) {
+        conn->host->close(other);
+    } else if (other) {
+        conn->host->abort(other); /* what was lost on one side must not look whole on the other */
+    } else {
+        leave_upstream(pair);
+        free(pair);
+    }
+}
+
+/* -- the plugin ----------------------------------------------------------------------------------
+ */
+
+static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_state,
+                               struct berth_error *error) {
+    *plugin_state = (void *)(uintptr_t)host->query(host, BERTH_CONNECT_ID); /* only read */
+    return *plugin_state ? BERTH_OK
+                         : berth_error_set(error, BERTH_E_UNSUPPORTED,
+                                           "this host makes no connections (" BERTH_CONNECT_ID ")");
+}
+
+static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
+                                        void **listener_state, struct berth_error *error) {
+    *listener_state = upstreams_create(listener->config_json, error);
+    return *listener_state ? BERTH_OK : BERTH_E_INVALID;
+}
+
+static void BERTH_CALL listener_close(const struct berth_listener *listener) {
+    upstreams_destroy(listener->state);
+}
+
+static const struct berth_plugin proxy = {
+    .magic = BERTH_PLUGIN_MAGIC,
+    .struct_size = sizeof(struct berth_plugin),
+    .abi_major = BERTH_ABI_MAJOR,
+    .abi_minor_built = BERTH_ABI_MINOR,
+    .flags = BERTH_PLUGIN_PACES_ITSELF,
+    .conn_state_size = sizeof(struct side),
+    .id = "proxy",
+    .name = "TCP proxy",
+    .version = "1.0.0",
+    .vendor = "Berth",
+    .licence = "MIT",
+    .config_schema_json =
+        "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"upstreams\"],"
+        " \"properties\": {"
+        "\"upstreams\": {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 64,"
+        " \"items\": {\"type\": \"string\"}},"
+        "\"balance\": {\"enum\": [\"round-robin\", \"least-connections\"]},"
+        "\"connect_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000},"
+        "\"retry_after_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 3600000},"
+        "\"proxy_protocol\": {\"enum\": [1, 2]}}}",
+    .load = load,
+    .listener_open = listener_open,
+    .listener_close = listener_close,
+    .opened = opened,
+    .received = received,
+    .filled = filled,
+    .drained = drained,
+    .peer_closed = peer_closed,
+    .closed = closed,
+};
+
+BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void) {
+    return &proxy;
+}

@@ -1,0 +1,24 @@
+"""Every example of config/examples can be served as it stands, but for its ports."""
+
+import json
+import pathlib
+
+import pytest
+
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "config" / "examples"
+EXAMPLES = sorted(FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_is_served(path, run_host):
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for listener in manifest["listeners"].values():
+        listener["address"] = listener["address"].rsplit(":", 1)[0] + ":0"
+    host = run_host(manifest)
+    assert set(host.ready["listeners"]) == set(manifest["listeners"])
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_example_is_a_manifest_as_it_stands(path, berth, system):
+    result = berth("check", system.path(path))
+    assert result.code == 0, result
