@@ -106,6 +106,15 @@ def was_reset(sock):
     return False
 
 
+def is_reset(address):
+    """Whether a new connection is reset, as soon as it stands or later; no byte may come."""
+    try:
+        with connect(address) as sock:
+            return was_reset(sock)
+    except ConnectionError:
+        return True
+
+
 def has_ended(sock):
     """Whether the end of a connection has come, without waiting for it; no byte may have come."""
     sock.setblocking(False)

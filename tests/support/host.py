@@ -73,12 +73,13 @@ class Host:
         # A soft and a hard limit of descriptors for this process alone; Linux only.
         runner = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
         # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
-        self.process = subprocess.Popen(
+        self._start = lambda: subprocess.Popen(
             [*runner, *system.command(command, dist)],
             env=system.environment(), cwd=self._folder, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
             preexec_fn=io_uring_errno and (lambda: _refuse_io_uring(io_uring_errno)),
         )
+        self.process = self._start()
 
     # -- what it says ------------------------------------------------------------------------------
 
@@ -108,6 +109,9 @@ class Host:
             return self.ready_file.exists() or self.process.poll() is not None
 
         clients.wait_until(there, "the ready file, or the end", clients.START_S)
+        if self._system.is_windows and self.process.poll() == 1 and not self.log() + self.output():
+            self.process = self._start()  # Wine could not start it: a host that fails says why
+            clients.wait_until(there, "the ready file, or the end", clients.START_S)
         if not self.ready_file.exists():
             self.failed_to_start = True
             raise AssertionError(f"no start, exit code {self.process.returncode}:\n{self.log()}")
