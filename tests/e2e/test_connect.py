@@ -86,8 +86,9 @@ def test_connect_to_a_name_that_is_none(run_services):
     host = run_services()
     with services.session(host) as session:
         session.send("connect", "no-such-host.invalid", 80, 20000)
-        assert session.ask("echo", "meanwhile") == "meanwhile"
-        assert session.line() in ("connect UNREACHABLE", "connect TIMEOUT")
+        session.send("echo", "meanwhile")
+        told = {session.line(), session.line()}
+        assert "meanwhile" in told and told & {"connect UNREACHABLE", "connect TIMEOUT"}, told
 
 
 @contextlib.contextmanager
@@ -104,7 +105,7 @@ def mute_server():
 def test_connect_that_is_not_answered_times_out(run_services):
     host = run_services()
     with mute_server() as upstream, services.session(host) as session:
-        session.send("connect", "127.0.0.1", port_of(upstream), 300)
+        session.send("connect", "127.0.0.1", port_of(upstream), 1500)
         assert session.ask("echo", "meanwhile") == "meanwhile"
         assert session.line() == "connect TIMEOUT"
 
