@@ -60,9 +60,17 @@ static int32_t BERTH_CALL work_submit(struct berth_conn *conn, berth_work_fn wor
     return plugin_work_submit(connection_of(conn), work, done, argument);
 }
 
+static int32_t BERTH_CALL work_submit_for_listener(const struct berth_listener *listener,
+                                                   berth_work_fn work, berth_work_done_fn done,
+                                                   void *argument) {
+    return plugin_work_submit_listener((struct listener *)(uintptr_t)listener, work, done,
+                                       argument);
+}
+
 static const struct berth_work_host work_host = {
     .struct_size = sizeof(work_host),
     .submit = work_submit,
+    .submit_for_listener = work_submit_for_listener,
 };
 
 /* -- berth.connect/1 ------------------------------------------------------------------------------

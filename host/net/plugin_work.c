@@ -14,6 +14,7 @@ struct plugin_work {
     struct engine_op finished; /* brings it back to the worker */
     struct plugin_work *prev;  /* in connection->works */
     struct plugin_work *next;
+    bool of_listener;              /* no connection asked for it */
     struct connection *connection; /* NULL when that is gone */
     struct worker *worker;
     struct listener *listener;
@@ -50,12 +51,38 @@ static void on_finished(struct engine_op *op, int64_t result) {
     if (connection && connection_is_ending(connection)) {
         connection = NULL;
     }
-    int32_t status = !one->ran ? BERTH_E_CANCELLED : connection ? BERTH_OK : BERTH_E_GONE;
-    one->done(status == BERTH_OK ? &connection->public : NULL, status, one->argument);
+    int32_t status = !one->ran                        ? BERTH_E_CANCELLED
+                     : connection || one->of_listener ? BERTH_OK
+                                                      : BERTH_E_GONE;
+    one->done(connection && status == BERTH_OK ? &connection->public : NULL, status, one->argument);
     alloc_free(one);
     atomic_fetch_sub(&listener->works, 1);
     listener_unrefer(listener);
     worker_settle(worker);
+}
+
+static struct plugin_work *create(struct listener *listener, struct worker *worker,
+                                  berth_work_fn work, berth_work_done_fn done, void *argument) {
+    struct plugin_work *one = alloc_zeroed(sizeof(*one));
+    if (one) {
+        one->work.run = run;
+        one->work.skip = skip;
+        one->finished.complete = on_finished;
+        one->worker = worker;
+        one->listener = listener;
+        one->function = work;
+        one->done = done;
+        one->argument = argument;
+        listener_refer(listener);
+        atomic_fetch_add(&listener->works, 1);
+    }
+    return one;
+}
+
+static void destroy(struct plugin_work *one) {
+    atomic_fetch_sub(&one->listener->works, 1);
+    listener_unrefer(one->listener);
+    alloc_free(one);
 }
 
 int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
@@ -63,27 +90,33 @@ int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;
     }
-    struct plugin_work *one = alloc_zeroed(sizeof(*one));
+    struct worker *worker = connection->worker;
+    struct plugin_work *one = create(connection->listener, worker, work, done, argument);
     if (!one) {
         return BERTH_E_NO_MEMORY;
     }
-    one->work.run = run;
-    one->work.skip = skip;
-    one->finished.complete = on_finished;
     one->connection = connection;
-    one->worker = connection->worker;
-    one->listener = connection->listener;
-    one->function = work;
-    one->done = done;
-    one->argument = argument;
     DL_APPEND(connection->works, one);
-    listener_refer(one->listener);
-    atomic_fetch_add(&one->listener->works, 1);
-    if (!work_pool_submit(one->worker->server->work, &one->work)) {
+    if (!work_pool_submit(worker->server->work, &one->work)) {
         DL_DELETE(connection->works, one);
-        atomic_fetch_sub(&one->listener->works, 1);
-        listener_unrefer(one->listener);
-        alloc_free(one);
+        destroy(one);
+        return BERTH_E_LIMIT;
+    }
+    return BERTH_OK;
+}
+
+int32_t plugin_work_submit_listener(struct listener *listener, berth_work_fn work,
+                                    berth_work_done_fn done, void *argument) {
+    struct server *server = listener->server;
+    struct worker *worker =
+        &server->workers[atomic_load(&listener->works) % server->options.workers];
+    struct plugin_work *one = create(listener, worker, work, done, argument);
+    if (!one) {
+        return BERTH_E_NO_MEMORY;
+    }
+    one->of_listener = true;
+    if (!work_pool_submit(server->work, &one->work)) {
+        destroy(one);
         return BERTH_E_LIMIT;
     }
     return BERTH_OK;

@@ -1,7 +1,7 @@
-/* plugin_work.h: blocking work that a plugin hands over for a connection (berth/work.h).
+/* plugin_work.h: blocking work that a plugin hands over (berth/work.h).
  *
  * Owner: itself, until `done` has run. A work keeps the listener, and so the plugin's code, alive;
- * the connection may end before it. Threads: the connection's worker. */
+ * the connection may end before it. Threads: the connection's worker, but where it says more. */
 #ifndef BERTH_HOST_NET_PLUGIN_WORK_H
 #define BERTH_HOST_NET_PLUGIN_WORK_H
 
@@ -10,9 +10,14 @@
 #include "berth/work.h"
 
 struct connection;
+struct listener;
 
 int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
                            berth_work_done_fn done, void *argument);
+
+/* [any], as long as the listener cannot be freed: in a callback, or while a work of it is left */
+int32_t plugin_work_submit_listener(struct listener *listener, berth_work_fn work,
+                                    berth_work_done_fn done, void *argument);
 
 /* The connection begins to end: what has not begun is called off. */
 void plugin_work_call_off(struct connection *connection);

@@ -11,7 +11,8 @@ BERTH_BEGIN_DECLS
 /* Runs on a thread of the pool; may block. Sees only its argument. [any] */
 typedef void(BERTH_CALL *berth_work_fn)(void *argument);
 
-/* Runs exactly once for every accepted work, on the connection's worker:
+/* Runs exactly once for every accepted work, on the connection's worker (on one of the workers, and
+ * with conn NULL, for a work of a listener):
  *   BERTH_OK           the work ran; `conn` is there, though it may have been closed meanwhile
  *   BERTH_E_GONE       it ran, but the connection has ended; conn is NULL, and `closed` is over
  *   BERTH_E_CANCELLED  it never ran, as the connection began to end before its turn, or the host
@@ -30,6 +31,15 @@ struct berth_work_host {
      * `done` has run. [conn] */
     int32_t(BERTH_CALL *submit)(struct berth_conn *conn, berth_work_fn work,
                                 berth_work_done_fn done, void *argument);
+
+    /* The same for no connection in particular: for datagrams, and for what must be done whoever
+     * leaves meanwhile. `done` runs on one worker, with conn NULL and BERTH_OK, or
+     * BERTH_E_CANCELLED. A stop waits for it: it is not called off before the host itself ends.
+     * From within a callback of the listener or of one of its connections, but not in
+     * `listener_open` and `listener_close`; or from a `work` or `done` of the listener. [any] */
+    int32_t(BERTH_CALL *submit_for_listener)(const struct berth_listener *listener,
+                                             berth_work_fn work, berth_work_done_fn done,
+                                             void *argument);
 };
 
 BERTH_END_DECLS

@@ -21,13 +21,13 @@ struct upstream {
     _Atomic uint64_t down_until_ms; /* it did not answer: the others come first until then */
 };
 
-enum balance { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS };
+enum { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS };
 
 /* Of a listener. Read-only but for what is atomic. */
 struct upstreams {
     struct upstream *items;
     uint32_t count;
-    enum balance balance;
+    uint32_t balance; /* BALANCE_* */
     uint32_t connect_timeout_ms;
     uint32_t retry_after_ms;
     uint32_t header_version; /* of the PROXY protocol towards upstreams; 0: none */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/config.h"
 #include "proxy.h"
 
 enum { UPSTREAMS_MAX = 64, TIME_MAX_MS = 3600000 };
@@ -38,8 +39,8 @@ static bool read_target(struct upstream *upstream, const char *text) {
     return true;
 }
 
-static int32_t read_targets(struct upstreams *upstreams, const cJSON *value,
-                            struct berth_error *error) {
+static int32_t read_targets(const cJSON *value, void *target, struct berth_error *error) {
+    struct upstreams *upstreams = target;
     int count = cJSON_IsArray(value) ? cJSON_GetArraySize(value) : 0;
     if (count < 1 || count > UPSTREAMS_MAX) {
         return berth_error_set(error, BERTH_E_INVALID,
@@ -64,76 +65,44 @@ static int32_t read_targets(struct upstreams *upstreams, const cJSON *value,
     return BERTH_OK;
 }
 
-static int32_t read_number(const cJSON *value, uint32_t min, uint32_t max, uint32_t *number,
-                           struct berth_error *error) {
-    double found = cJSON_IsNumber(value) ? value->valuedouble : -1;
-    if (found < min || found > max || found != (double)(uint32_t)found) {
-        return berth_error_set(error, BERTH_E_INVALID, "/%s: expected a whole number from %u to %u",
-                               value->string, (unsigned)min, (unsigned)max);
-    }
-    *number = (uint32_t)found;
-    return BERTH_OK;
-}
-
-static int32_t read_balance(struct upstreams *upstreams, const cJSON *value,
-                            struct berth_error *error) {
-    const char *word = cJSON_IsString(value) ? value->valuestring : "";
-    if (strcmp(word, "round-robin") == 0) {
-        upstreams->balance = BALANCE_ROUND_ROBIN;
-    } else if (strcmp(word, "least-connections") == 0) {
-        upstreams->balance = BALANCE_LEAST_CONNECTIONS;
-    } else {
-        return berth_error_set(error, BERTH_E_INVALID,
-                               "/balance: expected \"round-robin\" or \"least-connections\"");
-    }
-    return BERTH_OK;
-}
-
-static int32_t read_member(struct upstreams *upstreams, const cJSON *value,
-                           struct berth_error *error) {
-    if (strcmp(value->string, "upstreams") == 0) {
-        return upstreams->items ? BERTH_OK : read_targets(upstreams, value, error);
-    }
-    if (strcmp(value->string, "balance") == 0) {
-        return read_balance(upstreams, value, error);
-    }
-    if (strcmp(value->string, "connect_timeout_ms") == 0) {
-        return read_number(value, 1, TIME_MAX_MS, &upstreams->connect_timeout_ms, error);
-    }
-    if (strcmp(value->string, "retry_after_ms") == 0) {
-        return read_number(value, 0, TIME_MAX_MS, &upstreams->retry_after_ms, error);
-    }
-    if (strcmp(value->string, "proxy_protocol") == 0) {
-        return read_number(value, 1, 2, &upstreams->header_version, error);
-    }
-    return berth_error_set(error, BERTH_E_INVALID,
-                           "/%s: unknown key; known here: upstreams, balance, connect_timeout_ms, "
-                           "retry_after_ms, proxy_protocol",
-                           value->string);
-}
-
 struct upstreams *upstreams_create(const char *config_json, struct berth_error *error) {
+    static const char *const balances[] = {"round-robin", "least-connections", NULL};
     struct upstreams *upstreams = calloc(1, sizeof(*upstreams));
-    cJSON *config = cJSON_Parse(config_json);
-    int32_t status = BERTH_OK;
-    if (!upstreams || !config) {
-        status = berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
-    } else {
-        upstreams->connect_timeout_ms = 5000;
-        upstreams->retry_after_ms = 10000;
-        for (const cJSON *item = config->child; item && status == BERTH_OK; item = item->next) {
-            status = read_member(upstreams, item, error);
-        }
-        if (status == BERTH_OK && !upstreams->items) {
-            status = read_targets(upstreams, NULL, error);
-        }
+    if (!upstreams) {
+        berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
+        return NULL;
     }
-    cJSON_Delete(config);
-    if (status == BERTH_OK) {
-        return upstreams;
+    upstreams->connect_timeout_ms = 5000;
+    upstreams->retry_after_ms = 10000;
+    const struct config_member members[] = {
+        {.name = "upstreams",
+         .kind = CONFIG_OWN,
+         .required = true,
+         .target = upstreams,
+         .expected = "an array of 1 to 64 addresses like \"backend.example:8080\"",
+         .read = read_targets},
+        {.name = "balance", .kind = CONFIG_WORD, .target = &upstreams->balance, .words = balances},
+        {.name = "connect_timeout_ms",
+         .kind = CONFIG_NUMBER,
+         .target = &upstreams->connect_timeout_ms,
+         .min = 1,
+         .max = TIME_MAX_MS},
+        {.name = "retry_after_ms",
+         .kind = CONFIG_NUMBER,
+         .target = &upstreams->retry_after_ms,
+         .max = TIME_MAX_MS},
+        {.name = "proxy_protocol",
+         .kind = CONFIG_NUMBER,
+         .target = &upstreams->header_version,
+         .min = 1,
+         .max = 2},
+    };
+    if (config_read(config_json, members, sizeof(members) / sizeof(members[0]), error) !=
+        BERTH_OK) {
+        upstreams_destroy(upstreams);
+        return NULL;
     }
-    upstreams_destroy(upstreams);
-    return NULL;
+    return upstreams;
 }
 
 void upstreams_destroy(struct upstreams *upstreams) {

@@ -1,5 +1,7 @@
 """Blocking work of plugins, off the I/O threads."""
 
+import contextlib
+
 import pytest
 from support import services
 
@@ -61,6 +63,30 @@ def test_stop_waits_for_work_that_runs(run_services):
         host.stop()
     assert host.log().count("work GONE") == 1
     assert host.log().count("work CANCELLED, not run") == 2
+
+
+def test_work_of_a_listener_is_done_whoever_leaves(run_services):
+    host = run_services(host={"drain_timeout_ms": 100, "work": {"threads_max": 1}})
+    with services.session(host) as session:
+        session.send("listener-work", 4, 200)
+        services.wait_for_log(host, "work begins")
+        session.send("abort")
+        with contextlib.suppress(ConnectionError):
+            session.rest()
+    host.stop()
+    assert host.log().count("work OK") == 4, host.log()
+
+
+def test_work_of_a_listener_beyond_the_queue_is_refused(run_services):
+    host = run_services(host={"work": {"threads_max": 1, "queue_max": 3}})
+    with services.session(host) as session:
+        session.send("listener-work", 20, 100)
+        session.send("echo", "on")
+        answers = []
+        while (line := session.line()) != "on":
+            answers.append(line)
+        assert 0 < len(answers) <= 17 and set(answers) == {"work LIMIT"}
+    services.wait_for_log(host, "work OK", 20 - len(answers))
 
 
 def test_threads_come_and_go(run_services):
