@@ -4,13 +4,25 @@
 #include <stdio.h>
 #include <string.h>
 
-bool error_set(struct error *error, const char *format, ...) {
-    if (!error) {
-        return false;
+static void set(struct error *error, enum error_kind kind, const char *format, va_list arguments) {
+    if (error) {
+        error->kind = kind;
+        vsnprintf(error->message, sizeof(error->message), format, arguments);
     }
+}
+
+bool error_set(struct error *error, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(error->message, sizeof(error->message), format, arguments);
+    set(error, ERROR_KIND_OTHER, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+bool error_set_kind(struct error *error, enum error_kind kind, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    set(error, kind, format, arguments);
     va_end(arguments);
     return false;
 }

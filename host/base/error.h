@@ -14,13 +14,27 @@
 
 #define ERROR_MESSAGE_MAX 1024
 
+/* What callers tell apart; most failures are words only. */
+enum error_kind {
+    ERROR_KIND_OTHER,
+    ERROR_KIND_NOT_FOUND,
+    ERROR_KIND_DENIED,
+    ERROR_KIND_NOT_REGULAR, /* a folder, a pipe, a device: not a file */
+    ERROR_KIND_EXHAUSTED,   /* memory, descriptors, … */
+};
+
 struct error {
+    enum error_kind kind;
     char message[ERROR_MESSAGE_MAX]; /* always terminated; cut, never overrun */
 };
 
 /* Sets the message. Returns false, so that `return error_set(error, …)` reads well.
  * A NULL error is allowed: the caller does not want the words. */
 bool error_set(struct error *error, const char *format, ...) BERTH_PRINTF(2, 3);
+
+/* The same, of that kind. */
+bool error_set_kind(struct error *error, enum error_kind kind, const char *format, ...)
+    BERTH_PRINTF(3, 4);
 
 /* Puts text in front of the message there is: `listener "echo": ` + `bind: address in use`.
  * Returns false. */

@@ -118,6 +118,10 @@ bool instance_open_plugins(struct instance *instance, const struct manifest *man
     instance->manifest = manifest;
     instance->services = services_table(manifest->host.name, BERTH_VERSION);
     instance->modules = alloc_array(manifest->listener_count, sizeof(struct module *));
+    if (!os_path_folder(instance->config_folder, sizeof(instance->config_folder), manifest->path)) {
+        manifest_errors_add_at(&problems->plugins, manifest->path, "", "the path is too long");
+        return false;
+    }
     if (!instance->modules) {
         manifest_errors_add_at(&problems->plugins, manifest->path, "", "out of memory");
         return false;
@@ -135,6 +139,7 @@ bool instance_open_plugins(struct instance *instance, const struct manifest *man
 static bool load_plugins(struct instance *instance, struct error *error) {
     for (size_t i = 0; i < instance->module_count; i++) {
         instance->modules[i]->server = instance->server;
+        instance->modules[i]->config_folder = instance->config_folder;
         if (!module_load(instance->modules[i], error)) {
             return false;
         }

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "berth/host.h"
 #include "manifest/manifest.h"
+#include "os/os.h"
 
 struct listener;
 struct module;
@@ -21,7 +22,8 @@ struct server;
 struct instance {
     const struct manifest *manifest;
     struct berth_host services;
-    struct module **modules; /* one a plugin, in the order of their first use */
+    char config_folder[OS_PATH_MAX]; /* the manifest's */
+    struct module **modules;         /* one a plugin, in the order of their first use */
     size_t module_count;
     struct server *server;
     struct listener **listeners; /* as manifest->listeners */

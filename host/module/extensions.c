@@ -93,12 +93,35 @@ static const struct berth_connect_host connect_host = {
 /* -- berth.file/1 ---------------------------------------------------------------------------------
  */
 
+static int32_t status_of(enum error_kind kind) {
+    switch (kind) {
+    case ERROR_KIND_NOT_FOUND:
+        return BERTH_E_NOT_FOUND;
+    case ERROR_KIND_DENIED:
+        return BERTH_E_DENIED;
+    case ERROR_KIND_NOT_REGULAR:
+        return BERTH_E_INVALID;
+    case ERROR_KIND_EXHAUSTED:
+        return BERTH_E_NO_MEMORY;
+    case ERROR_KIND_OTHER:
+        break;
+    }
+    return BERTH_E_FAILED;
+}
+
 static int32_t BERTH_CALL service_file_open(const struct berth_host *host, const char *path,
                                             struct berth_file **file, struct berth_error *error) {
     struct error why = {0};
     (void)host;
     *file = file_open(path, &why);
-    return *file ? BERTH_OK : berth_error_set(error, BERTH_E_FAILED, "%s", why.message);
+    return *file ? BERTH_OK : berth_error_set(error, status_of(why.kind), "%s", why.message);
+}
+
+static int32_t BERTH_CALL service_file_read(struct berth_file *file, uint64_t offset, void *bytes,
+                                            uint32_t size, uint32_t *got) {
+    int64_t result = os_file_read_at(&file->file, offset, bytes, size);
+    *got = result > 0 ? (uint32_t)result : 0;
+    return result >= 0 ? BERTH_OK : BERTH_E_FAILED;
 }
 
 static int32_t BERTH_CALL service_file_stat(struct berth_file *file, struct berth_file_info *info) {
@@ -132,6 +155,7 @@ static const struct berth_file_host file_host = {
     .struct_size = sizeof(file_host),
     .open = service_file_open,
     .stat = service_file_stat,
+    .read = service_file_read,
     .acquire = service_file_acquire,
     .release = service_file_release,
     .send_pieces = file_send_pieces,

@@ -27,6 +27,7 @@ struct module {
     struct berth_plugin plugin; /* the descriptor: a copy, zero-filled where the plugin is older */
     struct log_subject subject; /* .plugin is the id */
     struct server *server;      /* whom its services reach; set before module_load() */
+    const char *config_folder;  /* of relative paths in a "config"; set before module_load() */
     void *state;                /* what `load` set */
     bool loaded;                /* `load` has succeeded: `unload` is owed */
     char id[MODULE_ID_MAX + 1];

@@ -69,6 +69,12 @@ static uint32_t BERTH_CALL service_address_format(const struct berth_host *host,
     return length < 0 ? 0 : (uint32_t)length < capacity ? (uint32_t)length : capacity - 1;
 }
 
+static int32_t BERTH_CALL path_resolve(const struct berth_host *host, const char *path, char *text,
+                                       uint32_t capacity) {
+    const char *folder = module_of(host)->config_folder;
+    return os_path_join(text, capacity, folder, path) ? BERTH_OK : BERTH_E_LIMIT;
+}
+
 /* -- buffers -------------------------------------------------------------------------------------
  */
 
@@ -154,6 +160,7 @@ struct berth_host services_table(const char *name, const char *version) {
         .log = service_log,
         .now_ms = now_ms,
         .address_format = service_address_format,
+        .path_resolve = path_resolve,
         .buffer_create = service_buffer_create,
         .buffer_acquire = service_buffer_acquire,
         .buffer_release = service_buffer_release,

@@ -147,7 +147,8 @@ void connection_redeliver(struct connection *connection) {
 }
 
 void connection_tell_peer_closed(struct connection *connection) {
-    if (!connection->peer_finished || connection->told_peer_closed || connection->held != 0) {
+    if (!connection->peer_finished || connection->told_peer_closed || connection->held != 0 ||
+        connection->redeliver) {
         return;
     }
     connection->told_peer_closed = true;

@@ -6,7 +6,7 @@
 struct berth_file *file_open(const char *path, struct error *error) {
     struct berth_file *file = alloc_zeroed(sizeof(*file));
     if (!file) {
-        error_set(error, "out of memory");
+        error_set_kind(error, ERROR_KIND_EXHAUSTED, "out of memory");
         return NULL;
     }
     if (!os_file_open(&file->file, path, error)) {

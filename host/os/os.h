@@ -106,7 +106,9 @@ struct os_file_status {
     uint64_t size;
     int64_t modified_unix_ms;
 };
-bool os_file_open(struct os_file *file, const char *path, struct error *error);
+bool os_file_open(struct os_file *file, const char *path, struct error *error); /* sets its kind */
+/* How many bytes were read, at most so many; 0 at the end of the file, -1 on a failure. */
+int64_t os_file_read_at(const struct os_file *file, uint64_t offset, void *bytes, size_t size);
 bool os_file_status(const struct os_file *file, struct os_file_status *status, struct error *error);
 void os_file_close(struct os_file *file);
 

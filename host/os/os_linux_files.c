@@ -44,19 +44,45 @@ static bool write_all(int fd, const char *text, size_t size, struct error *error
     return true;
 }
 
+static bool set_errno(struct error *error) {
+    int code = errno;
+    enum error_kind kind = ERROR_KIND_OTHER;
+    switch (code) {
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
+        kind = ERROR_KIND_NOT_FOUND;
+        break;
+    case EACCES:
+    case EPERM:
+        kind = ERROR_KIND_DENIED;
+        break;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        kind = ERROR_KIND_EXHAUSTED;
+        break;
+    default:
+        break;
+    }
+    return error_set_kind(error, kind, "%s", strerror(code));
+}
+
 /* O_NONBLOCK: opening a pipe must not wait for its other end. It means nothing to a regular file.
  */
 static int open_regular(const char *path, struct stat *status, struct error *error) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, status) != 0) {
-        error_set(error, "%s", strerror(errno));
+        set_errno(error);
         if (fd >= 0) {
             close(fd);
         }
         return -1;
     }
     if (!S_ISREG(status->st_mode)) {
-        error_set(error, S_ISDIR(status->st_mode) ? "is a folder" : "is not a regular file");
+        error_set_kind(error, ERROR_KIND_NOT_REGULAR,
+                       S_ISDIR(status->st_mode) ? "is a folder" : "is not a regular file");
         close(fd);
         return -1;
     }
@@ -165,6 +191,14 @@ bool os_file_status(const struct os_file *file, struct os_file_status *status,
     status->modified_unix_ms =
         (int64_t)now.st_mtim.tv_sec * 1000 + (int64_t)now.st_mtim.tv_nsec / 1000000;
     return true;
+}
+
+int64_t os_file_read_at(const struct os_file *file, uint64_t offset, void *bytes, size_t size) {
+    ssize_t got;
+    do {
+        got = pread((int)file->handle, bytes, size, (off_t)offset);
+    } while (got < 0 && errno == EINTR);
+    return got;
 }
 
 void os_file_close(struct os_file *file) {

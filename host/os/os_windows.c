@@ -59,8 +59,30 @@ void windows_error_text(unsigned long code, char *text, size_t size) {
 
 bool windows_error_set(struct error *error, unsigned long code) {
     char text[1100];
+    enum error_kind kind = ERROR_KIND_OTHER;
+    switch (code) {
+    case ERROR_FILE_NOT_FOUND:
+    case ERROR_PATH_NOT_FOUND:
+    case ERROR_INVALID_NAME:
+    case ERROR_BAD_PATHNAME:
+    case ERROR_DIRECTORY:
+    case ERROR_DELETE_PENDING:
+        kind = ERROR_KIND_NOT_FOUND;
+        break;
+    case ERROR_ACCESS_DENIED:
+    case ERROR_SHARING_VIOLATION:
+        kind = ERROR_KIND_DENIED;
+        break;
+    case ERROR_TOO_MANY_OPEN_FILES:
+    case ERROR_NOT_ENOUGH_MEMORY:
+    case ERROR_NO_SYSTEM_RESOURCES:
+        kind = ERROR_KIND_EXHAUSTED;
+        break;
+    default:
+        break;
+    }
     windows_error_text(code, text, sizeof(text));
-    return error_set(error, "%s", text);
+    return error_set_kind(error, kind, "%s", text);
 }
 
 /* -- the process ------------------------------------------------------------------------------ */

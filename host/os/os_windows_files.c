@@ -123,7 +123,7 @@ static HANDLE file_open_regular(const char *path, uint64_t *size, struct error *
     if (file == INVALID_HANDLE_VALUE) {
         DWORD code = GetLastError();
         if (is_folder(wide)) { /* the system says "access denied" */
-            error_set(error, "is a folder");
+            error_set_kind(error, ERROR_KIND_NOT_REGULAR, "is a folder");
         } else {
             windows_error_set(error, code);
         }
@@ -131,7 +131,7 @@ static HANDLE file_open_regular(const char *path, uint64_t *size, struct error *
     }
     LARGE_INTEGER length;
     if (GetFileType(file) != FILE_TYPE_DISK) {
-        error_set(error, "is not a regular file");
+        error_set_kind(error, ERROR_KIND_NOT_REGULAR, "is not a regular file");
     } else if (!GetFileSizeEx(file, &length)) {
         windows_error_set(error, GetLastError());
     } else {
@@ -161,6 +161,15 @@ bool os_file_status(const struct os_file *file, struct os_file_status *status,
     status->size = (uint64_t)information.nFileSizeHigh << 32 | information.nFileSizeLow;
     status->modified_unix_ms = (int64_t)(modified / 10000) - INT64_C(11644473600000);
     return true;
+}
+
+int64_t os_file_read_at(const struct os_file *file, uint64_t offset, void *bytes, size_t size) {
+    OVERLAPPED place = {.Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32)};
+    DWORD got = size < READ_BLOCK_BYTES ? (DWORD)size : READ_BLOCK_BYTES;
+    if (!ReadFile((HANDLE)file->handle, bytes, got, &got, &place)) {
+        return GetLastError() == ERROR_HANDLE_EOF ? 0 : -1;
+    }
+    return got;
 }
 
 void os_file_close(struct os_file *file) {

@@ -34,13 +34,20 @@ struct berth_file_host {
     uint32_t struct_size;
     uint32_t reserved;
 
-    /* Opens a regular file for reading, with one reference. May block: call it in [control] or in
-     * work (work.h). The path is UTF-8. */
+    /* Opens a regular file for reading, with one reference; others may go on writing, renaming and
+     * removing it. May block: call it in [control] or in work (work.h). The path is UTF-8. `error`
+     * may be NULL. BERTH_E_NOT_FOUND, BERTH_E_DENIED, BERTH_E_INVALID (a folder, a pipe, …),
+     * BERTH_E_NO_MEMORY (or descriptors), BERTH_E_FAILED. */
     int32_t(BERTH_CALL *open)(const struct berth_host *host, const char *path,
                               struct berth_file **file, struct berth_error *error);
 
     /* Fills *info as far as info->struct_size reaches. BERTH_E_FAILED. [any] */
     int32_t(BERTH_CALL *stat)(struct berth_file *file, struct berth_file_info *info);
+
+    /* Reads at most `size` bytes at that place and sets *got, to 0 only at the end of the file. May
+     * block: call it in [control] or in work. BERTH_E_FAILED. */
+    int32_t(BERTH_CALL *read)(struct berth_file *file, uint64_t offset, void *bytes, uint32_t size,
+                              uint32_t *got);
 
     /* One reference more, one less. NULL is legal for release. [any] */
     void(BERTH_CALL *acquire)(struct berth_file *file);

@@ -47,6 +47,12 @@ struct berth_host {
                                          const struct berth_address *address, char *text,
                                          uint32_t capacity);
 
+    /* What a path in a "config" means: itself when it is absolute, else it is relative to the
+     * manifest's folder. Writes it with its terminator into `capacity` bytes. BERTH_E_LIMIT: it
+     * does not fit. [any] */
+    int32_t(BERTH_CALL *path_resolve)(const struct berth_host *host, const char *path, char *text,
+                                      uint32_t capacity);
+
     /* -- buffers ----------------------------------------------------------------------------- */
 
     /* A new buffer with room for at least `size` bytes (at most BERTH_BUFFER_BYTES_MAX), with one

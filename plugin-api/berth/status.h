@@ -24,6 +24,8 @@ BERTH_BEGIN_DECLS
 #define BERTH_E_TIMEOUT INT32_C(-9)      /* its deadline passed */
 #define BERTH_E_REFUSED INT32_C(-10)     /* connect: nobody listens there */
 #define BERTH_E_UNREACHABLE INT32_C(-11) /* connect: no such host, or no way to it */
+#define BERTH_E_NOT_FOUND INT32_C(-12)   /* no such file */
+#define BERTH_E_DENIED INT32_C(-13)      /* the system does not allow it */
 
 /* Words to go with a status. The host owns it and its buffer, and passes it to [control] calls; it
  * is valid until the call returns. The plugin fills it (berth_error_set) when it returns a failure:

@@ -41,6 +41,21 @@ def test_file_run(run_services, system, content, offset, size):
         assert session.read(2) == b"<>", "nothing is left behind the end"
 
 
+def test_file_opened_beside_the_manifest_or_not_at_all(run_services, system, tmp_path):
+    host = run_services()
+    (host.manifest_file.parent / "hello.txt").write_bytes(b"hello")
+    (host.manifest_file.parent / "empty").write_bytes(b"")
+    (tmp_path / "a folder").mkdir()
+    with services.session(host) as session:
+        assert session.ask("open", "hello.txt") == "open OK ello"
+        assert session.ask("open", "empty") == "open OK "
+        assert session.ask("open", system.path(host.manifest_file.parent / "hello.txt")) == "open OK ello"
+        assert session.ask("open", "nothing.txt") == "open NOT_FOUND "
+        assert session.ask("open", "nothing/at/all") == "open NOT_FOUND "
+        assert session.ask("open", "..") == "open INVALID "
+        assert session.ask("open", "x" * 200 + "/" + "x" * 300) == "open NOT_FOUND "
+
+
 def test_packets_of_memory_and_files_in_order(run_services, system, content):
     path, data = content
     count = 200

@@ -31,7 +31,7 @@ void starved(struct engine_acceptor *acceptor, void *context) {
 const struct berth_address loopback = {BERTH_FAMILY_IPV4, 0, 0, {127, 0, 0, 1}};
 
 static void world_open(struct world *world) {
-    struct error error = {{0}};
+    struct error error = {0};
     memset(world, 0, sizeof(*world));
     world->buffers_left = 1000;
     world->engine = engine_iocp_create(&winsock_faults, &error);

@@ -175,7 +175,7 @@ static void test_accept_of_a_client_reset_in_the_backlog_goes_on(void **state) {
 
 static void test_accept_on_a_dual_stack_listener_shows_ipv4_clients_as_such(void **state) {
     struct world *world = *state;
-    struct error error = {{0}};
+    struct error error = {0};
     struct engine_listen_options options = {
         .address = {.family = BERTH_FAMILY_IPV6}, .backlog = 5, .acceptors = 1};
     struct engine_listener *ipv4 = world->listener;
@@ -307,7 +307,7 @@ static void test_attach_failing_says_why(void **state) {
     accept_start(world, &accepted, false);
     SOCKET client = client_connect(world);
     assert_true(run_until(world, &accepted.done));
-    struct error error = {{0}};
+    struct error error = {0};
     faults_fail(FAULT_PORT_CREATE, 0, 1, ERROR_NOT_ENOUGH_MEMORY);
     assert_false(engine_attach(world->port, accepted.accept.socket, &error));
     assert_non_null(strstr(error.message, "Windows error 8"));
@@ -323,7 +323,7 @@ static void test_acceptor_failing_to_open_says_why_and_leaks_nothing(void **stat
     static const enum fault_call calls[] = {FAULT_PORT_CREATE, FAULT_WAIT_REGISTER,
                                             FAULT_EVENT_SELECT};
     for (size_t i = 0; i < ARRAY_COUNT(calls); i++) {
-        struct error error = {{0}};
+        struct error error = {0};
         struct engine_listen_options options = {.address = loopback, .backlog = 5, .acceptors = 1};
         struct engine_listener *listener = engine_listener_open(world->engine, &options, &error);
         assert_non_null(listener);
@@ -349,7 +349,7 @@ static void test_listener_failing_to_open_gives_the_reason(void **state) {
                   {FAULT_BIND, WSAEADDRNOTAVAIL, "address not available"},
                   {FAULT_IOCTL, WSAEOPNOTSUPP, "Windows error 10045"}};
     struct engine_listen_options options = {.address = loopback, .backlog = 500, .acceptors = 1};
-    struct error error = {{0}};
+    struct error error = {0};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++) {
         faults_fail(faults[i].call, 0, 1, faults[i].code);
         assert_null(engine_listener_open(world->engine, &options, &error));
@@ -374,7 +374,7 @@ static void test_listener_failing_to_open_gives_the_reason(void **state) {
 
 static void test_engine_and_port_failing_to_start_say_why(void **state) {
     struct world *world = *state;
-    struct error error = {{0}};
+    struct error error = {0};
     faults_fail(FAULT_STARTUP, 0, 1, WSASYSNOTREADY);
     assert_null(engine_iocp_create(&winsock_faults, &error));
     assert_non_null(strstr(error.message, "10091"));
