@@ -1,0 +1,41 @@
+/* body.h: the body of a request, found to its end and thrown away.
+ *
+ * Source: RFC 9112, 7.1 (chunked). As strict as request.h, and for the same reason. Pure functions
+ * on borrowed bytes. Threads: any. */
+#ifndef BERTH_PLUGINS_HTTP_BODY_H
+#define BERTH_PLUGINS_HTTP_BODY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum body_state {
+    BODY_DATA, /* `left` bytes of it follow */
+    BODY_DATA_CR,
+    BODY_DATA_LF,
+    BODY_SIZE_FIRST, /* the first digit of a chunk's size */
+    BODY_SIZE,
+    BODY_EXTENSION,
+    BODY_SIZE_LF,
+    BODY_TRAILER, /* the first byte of a line behind the last chunk */
+    BODY_TRAILER_LINE,
+    BODY_TRAILER_LF,
+    BODY_END_LF,
+    BODY_DONE,
+};
+
+struct body_drain {
+    uint8_t state; /* enum body_state */
+    bool chunked;
+    uint64_t left; /* of the chunk, or of all */
+    uint64_t total;
+    uint64_t max;      /* of `total` */
+    uint32_t overhead; /* bytes of extensions and trailers so far */
+};
+
+void body_begin(struct body_drain *drain, bool chunked, uint64_t length, uint64_t max);
+
+/* Takes what belongs to the body and returns how many bytes that is; drain->state is BODY_DONE when
+ * it has ended. *status is 0, or 400 or 413, and then nothing that follows can be understood. */
+uint32_t body_take(struct body_drain *drain, const uint8_t *bytes, uint32_t size, uint32_t *status);
+
+#endif

@@ -1,0 +1,503 @@
+/* http: serves the files of a folder by HTTP/1.1 (RFC 9110, RFC 9112).
+ *
+ * A connection answers one request after the other. Its bytes lie in the host until the head of a
+ * request is whole; it is read where it lies, answered, and then consumed. When the file has to be
+ * opened first, which another thread does, nothing is consumed: the connection is paused, and the
+ * same request comes again when the file is there. Only the rare request that has a body is copied,
+ * as it is answered when its body has passed.
+ *
+ *   request.c  the head       target.c  the file's name    cache.c   open files
+ *   body.c     the body       range.c, date.c, types.c     answer.c  what is said
+ *   site.c     the "config" */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/answer.h"
+#include "http/body.h"
+#include "http/request.h"
+#include "http/site.h"
+#include "http/target.h"
+
+enum {
+    REQUESTS_A_TURN = 32, /* of a client that pipelines, before the queue is looked at and others
+                             get their turn */
+    LOG_TEXT_MAX = 512,
+};
+
+/* What the clock of a connection waits for. */
+enum waiting {
+    WAITING_NONE,    /* for us */
+    WAITING_REQUEST, /* for the first byte of one */
+    WAITING_HEAD,    /* for the rest of it */
+    WAITING_BODY,
+};
+
+/* A request whose body is passing. */
+struct held {
+    struct body_drain drain;
+    uint32_t size;
+    uint8_t head[];
+};
+
+struct client {
+    struct berth_timer *timer;
+    struct entry *found; /* for the request at the front: looked up just now */
+    struct held *held;
+    uint64_t sent; /* when the timer was started */
+    uint32_t searched;
+    uint32_t answers; /* so far */
+    uint8_t waiting;  /* enum waiting */
+    bool looking;     /* another thread opens the file of the request at the front */
+    bool stopping;    /* the answer to this request is the last one */
+    bool over;        /* closed by us */
+};
+
+static struct client *client_of(const struct berth_conn *conn) {
+    return conn->state;
+}
+
+static const struct site *site_of(const struct berth_conn *conn) {
+    return conn->listener->state;
+}
+
+static void log_answer(struct berth_conn *conn, const struct request *request,
+                       struct answered answered) {
+    char text[LOG_TEXT_MAX];
+    struct text target = request ? request->target : (struct text){0};
+    if (!site_of(conn)->access_log) {
+        return;
+    }
+    uint32_t shown = target.size < 400 ? target.size : 400;
+    const char *method = !request || !target.bytes           ? "-"
+                         : request->method == METHOD_GET     ? "GET"
+                         : request->method == METHOD_HEAD    ? "HEAD"
+                         : request->method == METHOD_OPTIONS ? "OPTIONS"
+                                                             : "other";
+    int size = snprintf(text, sizeof(text), "%s %.*s %u %llu", method, (int)shown,
+                        shown > 0 ? target.bytes : "", (unsigned)answered.status,
+                        (unsigned long long)answered.bytes);
+    conn->host->conn_log(conn, BERTH_LOG_INFO, text, (uint32_t)size);
+}
+
+static void finish(struct berth_conn *conn) {
+    client_of(conn)->over = true;
+    conn->host->close(conn);
+}
+
+/* What cannot be understood, or takes too long, is answered and is the end: where the next request
+ * would begin is not known. */
+static void refuse(struct berth_conn *conn, uint32_t status) {
+    log_answer(conn, NULL, answer_error(conn, NULL, status));
+    finish(conn);
+}
+
+/* -- the clock -----------------------------------------------------------------------------------
+ */
+
+static void wait_for(struct berth_conn *conn, enum waiting waiting, uint64_t delay_ms) {
+    struct client *client = client_of(conn);
+    const struct berth_timer_host *timers = site_of(conn)->services->timer;
+    client->waiting = (uint8_t)waiting;
+    if (waiting == WAITING_NONE) {
+        timers->stop(client->timer);
+    } else {
+        timers->start(client->timer, delay_ms);
+    }
+}
+
+/* Nobody may hold a connection for long by sending slowly. Between requests the time counts from
+ * the last answer's end: as long as the client takes bytes it begins anew. */
+static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
+    struct berth_conn *conn = argument;
+    struct client *client = client_of(conn);
+    struct berth_conn_info info = {.struct_size = sizeof(info)};
+    (void)timer;
+    if (client->over) {
+        return;
+    }
+    if (client->waiting != WAITING_REQUEST) {
+        refuse(conn, 408);
+        return;
+    }
+    conn->host->conn_info(conn, &info);
+    if (info.bytes_queued == 0) {
+        finish(conn);
+    } else if (info.bytes_sent != client->sent) {
+        client->sent = info.bytes_sent;
+        wait_for(conn, WAITING_REQUEST, site_of(conn)->keep_alive_timeout_ms);
+    } else {
+        conn->host->abort(conn); /* it has not taken a byte all the time */
+    }
+}
+
+/* -- looking files up ----------------------------------------------------------------------------
+ */
+
+struct lookup {
+    const struct site *site;
+    struct entry *entry;
+    char name[NAME_BYTES_MAX];
+};
+
+static void BERTH_CALL look_up(void *argument) {
+    struct lookup *lookup = argument;
+    lookup->entry = cache_look_up(lookup->site->cache, lookup->name);
+}
+
+static void go_on(struct berth_conn *conn);
+
+static void BERTH_CALL looked_up(struct berth_conn *conn, int32_t status, void *argument) {
+    struct lookup *lookup = argument;
+    struct entry *entry = lookup->entry;
+    free(lookup);
+    if (status != BERTH_OK || client_of(conn)->over) {
+        entry_release(entry);
+        return;
+    }
+    client_of(conn)->looking = false;
+    client_of(conn)->found = entry;
+    if (entry) {
+        go_on(conn);
+    } else {
+        refuse(conn, 503);
+    }
+}
+
+/* True when it is under way; the connection is paused until then. */
+static bool start_lookup(struct berth_conn *conn, const char *name) {
+    const struct site *site = site_of(conn);
+    struct lookup *lookup = malloc(sizeof(*lookup));
+    if (!lookup) {
+        return false;
+    }
+    lookup->site = site;
+    lookup->entry = NULL;
+    memcpy(lookup->name, name, strlen(name) + 1);
+    if (site->services->work->submit(conn, look_up, looked_up, lookup) != BERTH_OK) {
+        free(lookup);
+        return false;
+    }
+    client_of(conn)->looking = true;
+    conn->host->receive_pause(conn);
+    return true;
+}
+
+/* -- requests ------------------------------------------------------------------------------------
+ */
+
+/* The file, from the cache or looked up; false when it comes later. */
+static bool answer_file(struct berth_conn *conn, const struct request *request,
+                        struct answered *answered) {
+    struct client *client = client_of(conn);
+    const struct site *site = site_of(conn);
+    char name[NAME_BYTES_MAX];
+    uint32_t status = target_to_name(request->path, site->dot_files, name);
+    if (status != 0) {
+        *answered = answer_error(conn, request, status);
+        return true;
+    }
+    struct entry *entry = client->found ? client->found : cache_find(site->cache, name);
+    client->found = NULL;
+    if (!entry && start_lookup(conn, name)) {
+        return false;
+    }
+    *answered = entry ? answer_entry(conn, request, entry, name) : answer_error(conn, request, 503);
+    entry_release(entry);
+    return true;
+}
+
+/* False: it is answered later, and not consumed before. */
+static bool answer(struct berth_conn *conn, struct request *request) {
+    struct client *client = client_of(conn);
+    struct answered answered;
+    request->keep_alive = request->keep_alive && !client->stopping;
+    switch (request->method) {
+    case METHOD_GET:
+    case METHOD_HEAD:
+        if (!answer_file(conn, request, &answered)) {
+            return false;
+        }
+        break;
+    case METHOD_OPTIONS:
+        answered = answer_options(conn, request);
+        break;
+    default:
+        answered = answer_error(conn, request, 405);
+        break;
+    }
+    client->answers++;
+    log_answer(conn, request, answered);
+    if (!request->keep_alive) {
+        finish(conn);
+    }
+    return true;
+}
+
+/* Its body comes first. False when there is no memory for it. */
+static bool hold(struct berth_conn *conn, const struct request *request, const uint8_t *head,
+                 uint32_t size) {
+    struct held *held = malloc(sizeof(*held) + size);
+    if (!held) {
+        return false;
+    }
+    body_begin(&held->drain, request->body == BODY_CHUNKED, request->content_length,
+               site_of(conn)->body_bytes_max);
+    held->size = size;
+    memcpy(held->head, head, size);
+    client_of(conn)->held = held;
+    if (request->expects_continue) {
+        conn->host->send(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+    }
+    wait_for(conn, WAITING_BODY, site_of(conn)->body_timeout_ms);
+    return true;
+}
+
+/* Each of these returns how many bytes it has consumed; 0 when more must come first, or when the
+ * connection is closed, or waits for a file. */
+
+static uint32_t take_request(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
+    const struct site *site = site_of(conn);
+    struct request request;
+    request_read(bytes, size, &site->limits, &request);
+    bool has_body = request.status == 0 && request.body != BODY_NONE;
+    uint32_t status = request.status;
+    if (status == 0 && request.expects_other) {
+        status = 417;
+    } else if (has_body && request.body == BODY_LENGTH &&
+               request.content_length > site->body_bytes_max) {
+        status = 413;
+    } else if (has_body && request.expects_continue && request.method == METHOD_OTHER) {
+        status = 405; /* the answer is known: the body need not come at all */
+    }
+    if (status != 0) {
+        log_answer(conn, &request, answer_error(conn, NULL, status));
+        finish(conn);
+        return 0;
+    }
+    if (has_body) {
+        if (!hold(conn, &request, bytes, size)) {
+            refuse(conn, 503);
+            return 0;
+        }
+    } else if (!answer(conn, &request)) {
+        return 0;
+    }
+    client_of(conn)->searched = 0;
+    return size;
+}
+
+static uint32_t take_head(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
+    struct client *client = client_of(conn);
+    uint32_t status;
+    if (bytes[0] == '\r') { /* an empty line in front of a request: RFC 9112, 2.2 */
+        if (size > 1 && bytes[1] != '\n') {
+            refuse(conn, 400);
+        }
+        return !client->over && size > 1 ? 2 : 0;
+    }
+    uint32_t head =
+        request_head_size(bytes, size, &site_of(conn)->limits, &client->searched, &status);
+    if (status != 0) {
+        refuse(conn, status);
+        return 0;
+    }
+    return head > 0 ? take_request(conn, bytes, head) : 0;
+}
+
+/* The body has passed. */
+static void answer_held(struct berth_conn *conn) {
+    struct client *client = client_of(conn);
+    struct held *held = client->held;
+    struct request request;
+    request_read(held->head, held->size, &site_of(conn)->limits, &request);
+    if (answer(conn, &request)) {
+        free(held);
+        client->held = NULL;
+    }
+}
+
+static uint32_t take_body(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
+    struct held *held = client_of(conn)->held;
+    uint32_t status;
+    uint32_t taken = body_take(&held->drain, bytes, size, &status);
+    if (status != 0) {
+        refuse(conn, status);
+    } else if (held->drain.state == BODY_DONE) {
+        answer_held(conn);
+    }
+    return taken;
+}
+
+/* Sets the clock for what is to come; `rest`: bytes of a request are there. */
+static void set_clock(struct berth_conn *conn, bool answered, bool rest) {
+    const struct client *client = client_of(conn);
+    const struct site *site = site_of(conn);
+    if (client->over || client->looking) {
+        wait_for(conn, WAITING_NONE, 0);
+    } else if (client->held) {
+        return; /* since the body began */
+    } else if (rest) {
+        if (client->waiting != WAITING_HEAD || answered) {
+            wait_for(conn, WAITING_HEAD, site->head_timeout_ms);
+        }
+    } else if (client->waiting != WAITING_REQUEST || answered) {
+        wait_for(conn, WAITING_REQUEST, site->keep_alive_timeout_ms);
+    }
+}
+
+static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
+    const struct client *client = client_of(conn);
+    const uint32_t answers = client->answers;
+    uint32_t consumed = 0;
+    uint32_t turns = 0;
+    while (consumed < data->size && !client->over && !client->looking) {
+        const uint8_t *bytes = data->bytes + consumed;
+        uint32_t size = data->size - consumed;
+        uint32_t taken = client->held ? take_body(conn, bytes, size) : take_head(conn, bytes, size);
+        consumed += taken;
+        if (taken == 0) {
+            break;
+        }
+        if (++turns == REQUESTS_A_TURN && consumed < data->size) {
+            /* The rest comes again when the answers so far are on their way. */
+            conn->host->receive_pause(conn);
+            conn->host->receive_resume(conn);
+            return consumed;
+        }
+    }
+    set_clock(conn, client->answers != answers, consumed < data->size);
+    return consumed;
+}
+
+/* The file is there: for the request whose body has passed, or for the one at the front, which then
+ * comes again. */
+static void go_on(struct berth_conn *conn) {
+    struct client *client = client_of(conn);
+    if (client->held) {
+        answer_held(conn);
+    }
+    if (!client->over && !client->looking) {
+        set_clock(conn, true, false);
+        conn->host->receive_resume(conn);
+    }
+}
+
+/* -- connections ---------------------------------------------------------------------------------
+ */
+
+static void BERTH_CALL opened(struct berth_conn *conn) {
+    struct client *client = client_of(conn);
+    const struct site *site = site_of(conn);
+    client->timer = site->services->timer->create_for_conn(conn, on_timer, conn);
+    if (!client->timer) {
+        conn->host->abort(conn);
+        client->over = true;
+        return;
+    }
+    wait_for(conn, WAITING_REQUEST, site->head_timeout_ms);
+}
+
+static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
+    struct client *client = client_of(conn);
+    bool idle = client->waiting == WAITING_REQUEST;
+    if (reason != BERTH_CLOSED_STOPPING || idle) {
+        return BERTH_CLOSING_CLOSE;
+    }
+    client->stopping = true;
+    return BERTH_CLOSING_KEEP;
+}
+
+static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
+    struct client *client = client_of(conn);
+    (void)reason;
+    entry_release(client->found);
+    free(client->held);
+}
+
+static uint32_t BERTH_CALL busy(const struct berth_listener *listener, uint8_t *answer,
+                                uint32_t capacity) {
+    (void)listener;
+    return answer_busy((char *)answer, capacity);
+}
+
+/* -- the plugin ----------------------------------------------------------------------------------
+ */
+
+static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_state,
+                               struct berth_error *error) {
+    struct services *services = calloc(1, sizeof(*services));
+    if (!services) {
+        return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
+    }
+    services->timer = host->query(host, BERTH_TIMER_ID);
+    services->work = host->query(host, BERTH_WORK_ID);
+    services->file = host->query(host, BERTH_FILE_ID);
+    if (!services->timer || !services->work || !services->file) {
+        free(services);
+        return berth_error_set(error, BERTH_E_UNSUPPORTED,
+                               "this host lacks one of " BERTH_TIMER_ID ", " BERTH_WORK_ID
+                               " and " BERTH_FILE_ID);
+    }
+    *plugin_state = services;
+    return BERTH_OK;
+}
+
+static void BERTH_CALL unload(void *plugin_state) {
+    free(plugin_state);
+}
+
+static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
+                                        void **listener_state, struct berth_error *error) {
+    *listener_state = site_create(listener, error);
+    return *listener_state ? BERTH_OK : BERTH_E_INVALID;
+}
+
+static void BERTH_CALL listener_close(const struct berth_listener *listener) {
+    site_destroy(listener->state);
+}
+
+static const struct berth_plugin http = {
+    .magic = BERTH_PLUGIN_MAGIC,
+    .struct_size = sizeof(struct berth_plugin),
+    .abi_major = BERTH_ABI_MAJOR,
+    .abi_minor_built = BERTH_ABI_MINOR,
+    .conn_state_size = sizeof(struct client),
+    .id = "http",
+    .name = "HTTP/1.1 static files",
+    .version = "1.0.0",
+    .vendor = "Berth",
+    .licence = "MIT",
+    .config_schema_json =
+        "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"root\"],"
+        " \"properties\": {"
+        "\"root\": {\"type\": \"string\"},"
+        "\"index\": {\"type\": \"array\", \"maxItems\": 8, \"items\": {\"type\": \"string\"}},"
+        "\"types\": {\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}},"
+        "\"headers\": {\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}},"
+        "\"access_log\": {\"type\": \"boolean\"},"
+        "\"dot_files\": {\"type\": \"boolean\"},"
+        "\"head_bytes_max\": {\"type\": \"integer\", \"minimum\": 256, \"maximum\": 1048576},"
+        "\"target_bytes_max\": {\"type\": \"integer\", \"minimum\": 16, \"maximum\": 65536},"
+        "\"fields_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 10000},"
+        "\"body_bytes_max\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 4294967295},"
+        "\"head_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000},"
+        "\"body_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000},"
+        "\"keep_alive_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000},"
+        "\"cache_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 3600000},"
+        "\"cache_files_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 100000},"
+        "\"cache_file_bytes\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 1048576}}}",
+    .load = load,
+    .unload = unload,
+    .listener_open = listener_open,
+    .listener_close = listener_close,
+    .opened = opened,
+    .received = received,
+    .closing = closing,
+    .closed = closed,
+    .busy = busy,
+};
+
+BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void) {
+    return &http;
+}

@@ -1,0 +1,412 @@
+#include "http/request.h"
+
+#include <string.h>
+
+/* -- words ---------------------------------------------------------------------------------------
+ */
+
+static char small(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+bool text_is(struct text text, const char *word) {
+    uint32_t i = 0;
+    while (i < text.size && word[i] != '\0' && small(text.bytes[i]) == word[i]) {
+        i++;
+    }
+    return i == text.size && word[i] == '\0' && text.bytes;
+}
+
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
+
+struct text text_trim(struct text text) {
+    while (text.size > 0 && is_blank(text.bytes[0])) {
+        text.bytes++;
+        text.size--;
+    }
+    while (text.size > 0 && is_blank(text.bytes[text.size - 1])) {
+        text.size--;
+    }
+    return text;
+}
+
+bool text_next(struct text *list, struct text *member) {
+    while (list->size > 0) {
+        const char *comma = memchr(list->bytes, ',', list->size);
+        uint32_t size = comma ? (uint32_t)(comma - list->bytes) : list->size;
+        *member = text_trim((struct text){list->bytes, size});
+        list->bytes += comma ? size + 1 : size;
+        list->size -= comma ? size + 1 : size;
+        if (member->size > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* RFC 9110, 5.6.2: tchar */
+static bool is_token_char(uint8_t c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static bool is_token(struct text text) {
+    for (uint32_t i = 0; i < text.size; i++) {
+        if (!is_token_char((uint8_t)text.bytes[i])) {
+            return false;
+        }
+    }
+    return text.size > 0;
+}
+
+/* RFC 9110, 5.5: field-value without obs-fold */
+static bool is_value(struct text text) {
+    for (uint32_t i = 0; i < text.size; i++) {
+        uint8_t c = (uint8_t)text.bytes[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -- where the head ends -------------------------------------------------------------------------
+ */
+
+uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct request_limits *limits,
+                           uint32_t *searched, uint32_t *status) {
+    const uint8_t *at = bytes + *searched;
+    const uint8_t *end = bytes + size;
+    const uint8_t *newline;
+    *status = 0;
+    if (size > 0 && !is_token_char(bytes[0])) {
+        *status = 400; /* no method begins like that: TLS, say */
+        return 0;
+    }
+    while ((newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+        uint32_t place = (uint32_t)(newline - bytes);
+        if (place == 0 || bytes[place - 1] != '\r') {
+            *status = 400;
+            return 0;
+        }
+        if (place >= 3 && bytes[place - 2] == '\n') {
+            *status = place + 1 > limits->head_bytes_max ? 431 : 0;
+            return *status == 0 ? place + 1 : 0;
+        }
+        at = newline + 1;
+    }
+    *searched = size;
+    if (size > limits->head_bytes_max) {
+        bool one_line = !memchr(bytes, '\n', size);
+        *status = one_line ? 414 : 431;
+    }
+    return 0;
+}
+
+/* -- the first line ------------------------------------------------------------------------------
+ */
+
+static bool take_until(struct text *rest, char delimiter, struct text *part) {
+    const char *found = memchr(rest->bytes, delimiter, rest->size);
+    if (!found) {
+        return false;
+    }
+    *part = (struct text){rest->bytes, (uint32_t)(found - rest->bytes)};
+    rest->size -= part->size + 1;
+    rest->bytes = found + 1;
+    return true;
+}
+
+/* Methods are case-sensitive. */
+static uint32_t read_method(struct text word, struct request *request) {
+    static const struct {
+        const char *name;
+        enum method method;
+    } known[] = {
+        {"GET", METHOD_GET},       {"HEAD", METHOD_HEAD},   {"OPTIONS", METHOD_OPTIONS},
+        {"POST", METHOD_OTHER},    {"PUT", METHOD_OTHER},   {"DELETE", METHOD_OTHER},
+        {"CONNECT", METHOD_OTHER}, {"TRACE", METHOD_OTHER}, {"PATCH", METHOD_OTHER},
+    };
+    if (!is_token(word)) {
+        return 400;
+    }
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strlen(known[i].name) == word.size &&
+            memcmp(known[i].name, word.bytes, word.size) == 0) {
+            request->method = known[i].method;
+            return 0;
+        }
+    }
+    return 501;
+}
+
+/* The path of "/path?query", "http://host/path?query" and, for OPTIONS, "*". */
+static uint32_t read_target(struct text target, struct request *request) {
+    struct text path = target;
+    for (uint32_t i = 0; i < target.size; i++) {
+        uint8_t c = (uint8_t)target.bytes[i];
+        if (c <= 0x20 || c >= 0x7f || c == '#') {
+            return 400;
+        }
+    }
+    request->target = target;
+    if (request->method == METHOD_OPTIONS && target.size == 1 && target.bytes[0] == '*') {
+        request->path = target;
+        return 0;
+    }
+    if (target.size > 7 && text_is((struct text){target.bytes, 7}, "http://")) {
+        path.bytes += 7;
+        path.size -= 7;
+        uint32_t host = 0;
+        while (host < path.size && path.bytes[host] != '/' && path.bytes[host] != '?') {
+            host++;
+        }
+        path.bytes += host;
+        path.size -= host;
+        if (host == 0) {
+            return 400;
+        }
+        if (path.size == 0 || path.bytes[0] == '?') {
+            path = (struct text){"/", 1};
+        }
+    } else if (target.size == 0 || target.bytes[0] != '/') {
+        return request->method == METHOD_OTHER && target.size > 0 ? 0 : 400; /* CONNECT host:port */
+    }
+    const char *query = memchr(path.bytes, '?', path.size);
+    request->path = (struct text){path.bytes, query ? (uint32_t)(query - path.bytes) : path.size};
+    return 0;
+}
+
+static uint32_t read_version(struct text version, struct request *request) {
+    bool shaped = version.size == 8 && memcmp(version.bytes, "HTTP/", 5) == 0 &&
+                  version.bytes[5] >= '0' && version.bytes[5] <= '9' && version.bytes[6] == '.' &&
+                  version.bytes[7] >= '0' && version.bytes[7] <= '9';
+    if (!shaped) {
+        return 400;
+    }
+    if (version.bytes[5] != '1') {
+        return 505;
+    }
+    request->minor = version.bytes[7] == '0' ? 0 : 1; /* RFC 9110, 2.5: a higher one is taken so */
+    return 0;
+}
+
+static uint32_t read_first_line(struct text line, const struct request_limits *limits,
+                                struct request *request) {
+    struct text method;
+    struct text target;
+    if (!take_until(&line, ' ', &method) || !take_until(&line, ' ', &target)) {
+        return 400;
+    }
+    uint32_t unknown = read_method(method, request);
+    if (unknown == 400) {
+        return 400;
+    }
+    if (target.size > limits->target_bytes_max) {
+        return 414;
+    }
+    uint32_t status = read_version(line, request);
+    if (status == 0 && unknown == 0) {
+        status = read_target(target, request);
+    }
+    return status != 0 ? status : unknown;
+}
+
+/* -- fields --------------------------------------------------------------------------------------
+ */
+
+enum { FIELD_HOST = 1, FIELD_LENGTH = 2, FIELD_CODING = 4 };
+
+struct reading {
+    struct request *request;
+    uint32_t seen; /* FIELD_* */
+    bool closes;   /* "Connection: close", which wins over "keep-alive" */
+};
+
+static uint32_t read_host(struct reading *reading, struct text value) {
+    if ((reading->seen & FIELD_HOST) != 0) {
+        return 400;
+    }
+    for (uint32_t i = 0; i < value.size; i++) { /* what uri-host and port may consist of */
+        uint8_t c = (uint8_t)value.bytes[i];
+        if (c <= 0x20 || c >= 0x7f || strchr("/\\?#@<>\"^`{}|,", c)) {
+            return 400;
+        }
+    }
+    reading->seen |= FIELD_HOST;
+    reading->request->host = value;
+    return 0;
+}
+
+static uint32_t read_content_length(struct reading *reading, struct text value) {
+    uint64_t length = 0;
+    if ((reading->seen & FIELD_LENGTH) != 0 || value.size == 0) {
+        return 400;
+    }
+    for (uint32_t i = 0; i < value.size; i++) {
+        uint8_t c = (uint8_t)value.bytes[i];
+        if (c < '0' || c > '9' || length > (UINT64_MAX - 9) / 10) {
+            return 400;
+        }
+        length = length * 10 + (c - '0');
+    }
+    reading->seen |= FIELD_LENGTH;
+    reading->request->content_length = length;
+    reading->request->body = length > 0 ? BODY_LENGTH : BODY_NONE;
+    return 0;
+}
+
+/* Just "chunked" is understood. Other codings in front of it are 501; anything whose end could be
+ * found in two ways is 400. */
+static uint32_t read_transfer_encoding(struct reading *reading, struct text value) {
+    struct text member;
+    struct text last = {0};
+    uint32_t count = 0;
+    uint32_t chunked = 0;
+    if ((reading->seen & FIELD_CODING) != 0) {
+        return 400;
+    }
+    reading->seen |= FIELD_CODING;
+    while (text_next(&value, &member)) {
+        chunked += text_is(member, "chunked") ? 1 : 0;
+        last = member;
+        count++;
+        if (!is_token(member) && !memchr(member.bytes, ';', member.size)) {
+            return 400;
+        }
+    }
+    if (count == 0 || chunked > 1 || (chunked == 1 && !text_is(last, "chunked"))) {
+        return 400;
+    }
+    reading->request->body = BODY_CHUNKED;
+    return count == 1 && chunked == 1 ? 0 : 501;
+}
+
+static void read_connection(struct reading *reading, struct text value) {
+    struct text member;
+    while (text_next(&value, &member)) {
+        if (text_is(member, "close")) {
+            reading->closes = true;
+        } else if (text_is(member, "keep-alive")) {
+            reading->request->keep_alive = true;
+        }
+    }
+}
+
+static uint32_t read_expect(struct request *request, struct text value) {
+    if (text_is(value, "100-continue")) {
+        request->expects_continue = true;
+    } else {
+        request->expects_other = true;
+    }
+    return 0;
+}
+
+/* Fields that a client sends once; of what comes twice the second is not believed, and the answer
+ * is the unconditional one. */
+static bool read_condition(struct reading *reading, struct text name, struct text value) {
+    struct request *request = reading->request;
+    const struct {
+        const char *name;
+        struct text *target;
+    } fields[] = {
+        {"range", &request->range},
+        {"if-range", &request->if_range},
+        {"if-match", &request->if_match},
+        {"if-none-match", &request->if_none_match},
+        {"if-modified-since", &request->if_modified_since},
+        {"if-unmodified-since", &request->if_unmodified_since},
+    };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (text_is(name, fields[i].name)) {
+            *fields[i].target = fields[i].target->bytes ? (struct text){"", 0} : value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t read_field(struct reading *reading, struct text line) {
+    struct text name;
+    if (!take_until(&line, ':', &name) || !is_token(name) || !is_value(line)) {
+        return 400; /* also a folded line, and blanks in front of the colon */
+    }
+    struct text value = text_trim(line);
+    switch (small(name.bytes[0])) { /* most fields are none of ours */
+    case 'h':
+        return text_is(name, "host") ? read_host(reading, value) : 0;
+    case 'c':
+        if (text_is(name, "content-length")) {
+            return read_content_length(reading, value);
+        }
+        if (text_is(name, "connection")) {
+            read_connection(reading, value);
+        }
+        return 0;
+    case 't':
+        return text_is(name, "transfer-encoding") ? read_transfer_encoding(reading, value) : 0;
+    case 'e':
+        return text_is(name, "expect") ? read_expect(reading->request, value) : 0;
+    case 'r':
+    case 'i':
+        read_condition(reading, name, value);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+/* What follows from the fields together. */
+static uint32_t settle(const struct reading *reading) {
+    struct request *request = reading->request;
+    request->keep_alive = !reading->closes && (request->minor == 1 || request->keep_alive);
+    if (request->minor == 1 && (reading->seen & FIELD_HOST) == 0) {
+        return 400;
+    }
+    if ((reading->seen & FIELD_CODING) != 0 &&
+        ((reading->seen & FIELD_LENGTH) != 0 || request->minor == 0)) {
+        return 400; /* RFC 9112, 6.1 and 6.3: this is how requests are smuggled */
+    }
+    return 0;
+}
+
+static uint32_t read_fields(struct text rest, const struct request_limits *limits,
+                            struct request *request) {
+    struct reading reading = {.request = request};
+    struct text line;
+    uint32_t status = 0;
+    uint32_t count = 0;
+    uint32_t refused = 0;
+    while (take_until(&rest, '\n', &line) && line.size > 1) {
+        line.size--; /* the CR, which request_head_size() has seen */
+        status = memchr(line.bytes, '\r', line.size) ? 400 : read_field(&reading, line);
+        if (status == 400) {
+            return status;
+        }
+        refused = status != 0 ? status : refused; /* a coding we lack; a 400 may still follow */
+        if (++count > limits->fields_max) {
+            return 431;
+        }
+    }
+    status = settle(&reading);
+    return status != 0 ? status : refused;
+}
+
+void request_read(const uint8_t *bytes, uint32_t size, const struct request_limits *limits,
+                  struct request *request) {
+    struct text rest = {(const char *)bytes, size};
+    struct text line;
+    *request = (struct request){.status = 400};
+    if (!take_until(&rest, '\n', &line) || line.size == 0) {
+        return;
+    }
+    line.size--;
+    uint32_t first = read_first_line(line, limits, request);
+    uint32_t fields = first == 400 || first == 505 ? 0 : read_fields(rest, limits, request);
+    request->status = fields == 400 || first == 0 ? fields : first;
+    if (request->status != 0) {
+        request->keep_alive = false;
+    }
+}
