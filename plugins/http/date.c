@@ -183,7 +183,7 @@ bool date_read(struct text text, int64_t now_s, int64_t *unix_s) {
     if (date.day < 1 || date.day > 31 || date.hour > 23 || date.minute > 59 || date.second > 60) {
         return false;
     }
-    *unix_s = days_of(date.year, date.month, date.day) * 86400 + date.hour * 3600 +
-              date.minute * 60 + date.second;
+    int32_t second = (date.hour * 60 + date.minute) * 60 + date.second;
+    *unix_s = days_of(date.year, date.month, date.day) * 86400 + second;
     return true;
 }

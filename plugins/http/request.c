@@ -72,6 +72,12 @@ static bool is_value(struct text text) {
     return true;
 }
 
+/* Too long: is it the first line, for which there is room of its own, or the fields? */
+static uint32_t too_long(const uint8_t *bytes, uint32_t size, const struct request_limits *limits) {
+    uint32_t line = limits->target_bytes_max + 32;
+    return memchr(bytes, '\n', line < size ? line : size) ? 431 : 414;
+}
+
 /* -- where the head ends -------------------------------------------------------------------------
  */
 
@@ -92,15 +98,14 @@ uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct req
             return 0;
         }
         if (place >= 3 && bytes[place - 2] == '\n') {
-            *status = place + 1 > limits->head_bytes_max ? 431 : 0;
+            *status = place >= limits->head_bytes_max ? too_long(bytes, size, limits) : 0;
             return *status == 0 ? place + 1 : 0;
         }
         at = newline + 1;
     }
     *searched = size;
     if (size > limits->head_bytes_max) {
-        bool one_line = !memchr(bytes, '\n', size);
-        *status = one_line ? 414 : 431;
+        *status = too_long(bytes, size, limits);
     }
     return 0;
 }

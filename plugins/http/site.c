@@ -27,7 +27,13 @@ static int32_t read_root(const cJSON *value, void *target, struct berth_error *e
                                "/root: expected the folder to serve, absolute or relative to the "
                                "manifest's");
     }
-    return BERTH_OK;
+    struct berth_file *file = NULL;
+    int32_t status = site->services->file->open(site->host, site->root, &file, NULL);
+    site->services->file->release(file);
+    return status == BERTH_E_INVALID /* which is what a folder is */
+               ? BERTH_OK
+               : berth_error_set(error, BERTH_E_INVALID,
+                                 "/root: %s is not a folder that can be read", site->root);
 }
 
 static int32_t read_index(const cJSON *value, void *target, struct berth_error *error) {

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import pytest
 
@@ -10,7 +11,9 @@ EXAMPLES = sorted(FOLDER.glob("*.json"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example_is_served(path, run_host):
+def test_example_is_served(path, run_host, tmp_path):
+    # What the examples name lies beside them; so does the manifest of the first host of a test.
+    shutil.copytree(FOLDER, tmp_path / "host-0")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     for listener in manifest["listeners"].values():
         listener["address"] = listener["address"].rsplit(":", 1)[0] + ":0"

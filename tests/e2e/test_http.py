@@ -512,6 +512,7 @@ def test_http_busy(run_web):
 @pytest.mark.parametrize("config, message", [
     ({}, "/root: expected the folder to serve"),
     ({"root": 1}, "/root: expected the folder to serve"),
+    ({"root": "nowhere"}, "nowhere is not a folder that can be read"),
     ({"root": "x", "index": "a"}, "/index: expected an array"),
     ({"root": "x", "index": ["a/b"]}, "/index/0: expected the name of a file"),
     ({"root": "x", "types": {"a": "text"}}, "/types/a: expected a media type"),
@@ -519,8 +520,10 @@ def test_http_busy(run_web):
     ({"root": "x", "headers": {"X": "a\r\nB: c"}}, "/headers/X: expected the name of a field"),
     ({"root": "x", "access_log": 1}, "/access_log: expected true or false"),
     ({"root": "x", "cache_ms": 1.5}, "/cache_ms: expected a whole number from 0 to 3600000"),
-    ({"root": "x", "roots": "y"}, "/roots: unknown key; known here: root, index"),
+    ({"root": "x", "roots": 1}, "/roots: unknown key; known here: root, index"),
 ])
-def test_http_tells_what_is_wrong_with_its_configuration(fail_to_start, config, message):
+def test_http_tells_what_is_wrong_with_its_configuration(fail_to_start, config, message, system, root):
+    if config.get("root") == "x":
+        config = {**config, "root": system.path(root)}
     result = fail_to_start(manifests.one("http", config=config))
     assert result.code == 1 and message in result.errors, result
