@@ -23,8 +23,8 @@ class Answer:
 class Client:
     """One connection."""
 
-    def __init__(self, address):
-        self.sock = clients.connect(address)
+    def __init__(self, address, sock=None):
+        self.sock = sock or clients.connect(address)
         self.reader = self.sock.makefile("rb")
 
     def send(self, data):

@@ -1,0 +1,21 @@
+"""HAProxy in front of plugins: they see, and log, the real client."""
+
+from support import clients, haproxy, web
+
+TRUSTED = {"from": ["127.0.0.1/32"], "timeout_ms": 10000}
+
+
+def test_haproxy_names_the_client_to_http(run_host, system, tmp_path):
+    root = tmp_path / "www"
+    root.mkdir()
+    (root / "index.html").write_bytes(b"page")
+    host = run_host(web.manifest(system, root, {"access_log": True}, proxy_protocol=TRUSTED))
+    with haproxy.in_front_of(host.address("http")[1], tmp_path) as address:
+        for number in (5, 6):
+            client = web.Client(address, clients.connect_from(f"127.0.0.{number}", address))
+            for _ in range(3):
+                assert client.ask("/").body == b"page"
+            _, port = client.sock.getsockname()
+            client.close()
+            host.wait_for_log(f"127.0.0.{number}:{port}: GET / 200 4")
+    assert "127.0.0.1:" not in host.log().replace("listening on 127.0.0.1:", "")
