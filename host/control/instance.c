@@ -140,6 +140,7 @@ static bool load_plugins(struct instance *instance, struct error *error) {
     for (size_t i = 0; i < instance->module_count; i++) {
         instance->modules[i]->server = instance->server;
         instance->modules[i]->config_folder = instance->config_folder;
+        instance->modules[i]->host.workers = instance->server->options.workers;
         if (!module_load(instance->modules[i], error)) {
             return false;
         }

@@ -149,6 +149,13 @@ static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t c
     return server_post(module_of(host)->server, conn_id, function, argument);
 }
 
+/* The plugin may only read what it is given of its listener; the host, whose it is, may write. */
+static int32_t BERTH_CALL service_post_worker(const struct berth_listener *listener,
+                                              uint32_t worker, berth_worker_fn function,
+                                              void *argument) {
+    return server_post_worker((struct listener *)(uintptr_t)listener, worker, function, argument);
+}
+
 struct berth_host services_table(const char *name, const char *version) {
     return (struct berth_host){
         .struct_size = sizeof(struct berth_host),
@@ -175,5 +182,6 @@ struct berth_host services_table(const char *name, const char *version) {
         .conn_info = conn_info,
         .conn_log = conn_log,
         .post = service_post,
+        .post_worker = service_post_worker,
     };
 }

@@ -65,6 +65,7 @@ static struct connection *create(struct worker *worker, struct listener *listene
         .host = listener->public.host,
         .listener = &listener->public,
         .state = plugin->conn_state_size ? (char *)connection + state_offset : NULL,
+        .worker = worker->index,
     };
     connection->worker = worker;
     connection->listener = listener;

@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "net/listener.h"
 #include "net/worker.h"
 
 struct server *server_create(const struct server_options *options, struct error *error) {
@@ -132,4 +133,13 @@ int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, 
         return BERTH_E_GONE;
     }
     return worker_post(&server->workers[index], id, function, argument);
+}
+
+int32_t server_post_worker(struct listener *listener, uint32_t worker, berth_worker_fn function,
+                           void *argument) {
+    struct server *server = listener->server;
+    if (worker >= server->options.workers) {
+        return BERTH_E_INVALID;
+    }
+    return worker_post_listener(&server->workers[worker], listener, function, argument);
 }

@@ -71,4 +71,8 @@ struct worker *server_worker_of(struct server *server, const struct engine_port 
 /* berth_host.post() [any] */
 int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument);
 
+/* berth_host.post_worker() [any] */
+int32_t server_post_worker(struct listener *listener, uint32_t worker, berth_worker_fn function,
+                           void *argument);
+
 #endif

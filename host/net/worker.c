@@ -344,41 +344,80 @@ void worker_stop_listener(struct worker *worker, const struct listener *listener
 struct post {
     struct engine_op op;
     struct worker *worker;
-    uint64_t id;
-    berth_post_fn function;
+    uint64_t id;               /* of the connection it is for; 0: the worker itself */
+    struct listener *listener; /* then, whose connections it may touch */
+    union {
+        berth_post_fn to_connection;
+        berth_worker_fn to_worker;
+    } function;
     void *argument;
 };
+
+static void post_to_connection(struct worker *worker, const struct post *post) {
+    struct connection *connection = find(worker, post->id);
+    if (connection && connection_is_ending(connection)) {
+        connection = NULL;
+    }
+    post->function.to_connection(connection ? &connection->public : NULL,
+                                 connection ? BERTH_OK : BERTH_E_GONE, post->argument);
+}
 
 static void on_post(struct engine_op *op, int64_t result) {
     struct post *post = CONTAINER_OF(op, struct post, op);
     struct worker *worker = post->worker;
-    struct connection *connection = find(worker, post->id);
     (void)result;
     atomic_fetch_sub(&worker->posts, 1);
-    if (connection && connection_is_ending(connection)) {
-        connection = NULL;
+    if (post->listener) {
+        post->function.to_worker(&post->listener->public, worker->index, post->argument);
+        listener_unrefer(post->listener);
+    } else {
+        post_to_connection(worker, post);
     }
-    post->function(connection ? &connection->public : NULL, connection ? BERTH_OK : BERTH_E_GONE,
-                   post->argument);
     alloc_free(post);
     worker_settle(worker);
 }
 
-int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument) {
+/* Room for one more, counted; *status says why there is none. */
+static struct post *post_create(struct worker *worker, int32_t *status) {
+    *status = BERTH_E_LIMIT;
     if (atomic_fetch_add(&worker->posts, 1) >= worker->server->options.posts_max) {
         atomic_fetch_sub(&worker->posts, 1);
-        return BERTH_E_LIMIT;
+        return NULL;
     }
     struct post *post = alloc_zeroed(sizeof(*post));
     if (!post) {
         atomic_fetch_sub(&worker->posts, 1);
-        return BERTH_E_NO_MEMORY;
+        *status = BERTH_E_NO_MEMORY;
+        return NULL;
     }
     post->op.complete = on_post;
     post->worker = worker;
-    post->id = id;
-    post->function = function;
-    post->argument = argument;
-    engine_port_post(worker->port, &post->op);
-    return BERTH_OK;
+    *status = BERTH_OK;
+    return post;
+}
+
+int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument) {
+    int32_t status;
+    struct post *post = post_create(worker, &status);
+    if (post) {
+        post->id = id;
+        post->function.to_connection = function;
+        post->argument = argument;
+        engine_port_post(worker->port, &post->op);
+    }
+    return status;
+}
+
+int32_t worker_post_listener(struct worker *worker, struct listener *listener,
+                             berth_worker_fn function, void *argument) {
+    int32_t status;
+    struct post *post = post_create(worker, &status);
+    if (post) {
+        listener_refer(listener); /* a connection of it, or a function like this one, holds it */
+        post->listener = listener;
+        post->function.to_worker = function;
+        post->argument = argument;
+        engine_port_post(worker->port, &post->op);
+    }
+    return status;
 }

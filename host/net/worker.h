@@ -99,6 +99,10 @@ uint32_t worker_cut(struct worker *worker, const struct listener *listener);
 /* berth_host.post(): see there. [any] */
 int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument);
 
+/* berth_host.post_worker(): see there. [any] */
+int32_t worker_post_listener(struct worker *worker, struct listener *listener,
+                             berth_worker_fn function, void *argument);
+
 /* The number of the worker that an id belongs to. */
 unsigned worker_of_id(uint64_t id);
 

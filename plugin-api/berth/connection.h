@@ -30,8 +30,10 @@ struct berth_conn {
     uint32_t flags;                        /* BERTH_CONN_* */
     const struct berth_host *host;         /* the services; here so that every callback has them */
     const struct berth_listener *listener; /* whose connection it is */
-    void *state; /* the plugin's conn_state_size bytes, zeroed before `opened`; NULL if 0 */
-    uint64_t id; /* never 0, never used again while the host runs: for post() */
+    void *state;     /* the plugin's conn_state_size bytes, zeroed before `opened`; NULL if 0 */
+    uint64_t id;     /* never 0, never used again while the host runs: for post() */
+    uint32_t worker; /* it lives on: 0 to berth_host.workers - 1; for post_worker() */
+    uint32_t reserved;
 };
 
 #define BERTH_CONN_FIRST_DATA                                                                      \

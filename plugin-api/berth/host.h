@@ -23,6 +23,12 @@ BERTH_BEGIN_DECLS
  * Runs exactly once for every post() that returned BERTH_OK. */
 typedef void(BERTH_CALL *berth_post_fn)(struct berth_conn *conn, int32_t status, void *argument);
 
+/* A message that post_worker() delivers, on the thread of that worker: the connections of the
+ * listener whose `worker` is this one may be touched. Runs exactly once for every post_worker()
+ * that returned BERTH_OK. [worker] */
+typedef void(BERTH_CALL *berth_worker_fn)(const struct berth_listener *listener, uint32_t worker,
+                                          void *argument);
+
 struct berth_host {
     uint32_t struct_size;
     uint16_t abi_major;
@@ -114,6 +120,21 @@ struct berth_host {
      * "host.limits.posts"), BERTH_E_NO_MEMORY: then it does not run. [any] */
     int32_t(BERTH_CALL *post)(const struct berth_host *host, uint64_t conn_id,
                               berth_post_fn function, void *argument);
+
+    /* How many I/O workers there are. A plugin that keeps what its connections share in a part for
+     * each of them (conn->worker says which) needs no lock for it. */
+    uint32_t workers;
+    uint32_t reserved;
+
+    /* Runs function(listener, worker, argument) on that worker, never from within this call: one
+     * message for all connections that live there, however many they are. What one thread posts to
+     * a worker, by post() too, runs there in that order. BERTH_E_LIMIT and BERTH_E_NO_MEMORY as
+     * post(); BERTH_E_INVALID: there is no such worker.
+     * From within a callback of the listener or of one of its connections, but not in
+     * `listener_open` and `listener_close`; or from within such a function. The listener stays, and
+     * the plugin's code, until it has run; a stop waits for it. [any] */
+    int32_t(BERTH_CALL *post_worker)(const struct berth_listener *listener, uint32_t worker,
+                                     berth_worker_fn function, void *argument);
 };
 
 BERTH_END_DECLS
