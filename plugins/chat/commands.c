@@ -1,0 +1,201 @@
+/* What the lines do. Every line but an empty one is answered, by one line: of its own, or of the
+ * room that it was said to, where the sender hears it with all others. */
+#include <stdio.h>
+
+#include "chat/chat.h"
+
+static void copy_name(char name[NAME_BYTES_MAX + 1], const struct span *span) {
+    snprintf(name, NAME_BYTES_MAX + 1, "%.*s", (int)span->size, span->bytes);
+}
+
+/* What could not be sent: the sender may try again. */
+static void answer_busy(struct member *member) {
+    member_answer(member, "error busy too much is under way, try again");
+}
+
+/* Comings and goings are told in small rooms only: in a large one they would be most of what there
+ * is to hear, and n members who come one after the other would be told n*n/2 times. */
+static void announce(struct member *member, struct room *room, const char *kind) {
+    struct chat *chat = chat_of(member->conn);
+    if (rooms_count(chat, room) <= chat->announce_max) {
+        message_to_room(chat, NULL, room, kind, member->nick, NULL);
+    }
+}
+
+static void run_nick(struct member *member, const struct line *line) {
+    struct chat *chat = chat_of(member->conn);
+    char name[NAME_BYTES_MAX + 1];
+    char before[NAME_BYTES_MAX + 1];
+    snprintf(before, sizeof(before), "%s", member->nick);
+    copy_name(name, &line->name);
+    int32_t status = rooms_rename(chat, member, name);
+    if (status == BERTH_E_STATE) {
+        member_answer(member, "error nick-taken %s", name);
+    } else if (status != BERTH_OK) {
+        answer_busy(member);
+    } else {
+        member_answer(member, "ok nick %s", name);
+    }
+    if (status == BERTH_OK && member->room &&
+        rooms_count(chat, member->room) <= chat->announce_max) {
+        struct span now = {member->nick, line->name.size};
+        message_to_room(chat, NULL, member->room, "renamed", before, &now);
+    }
+}
+
+static void run_join(struct member *member, const struct line *line) {
+    struct chat *chat = chat_of(member->conn);
+    char name[NAME_BYTES_MAX + 1];
+    struct room *left = NULL;
+    copy_name(name, &line->name);
+    int32_t status = rooms_enter(chat, member, name, &left);
+    if (status == BERTH_E_LIMIT) {
+        member_answer(member, "error room-full %s", name);
+    } else if (status == BERTH_E_STATE) {
+        member_answer(member, "error rooms-full");
+    } else if (status != BERTH_OK) {
+        answer_busy(member);
+    } else {
+        member_answer(member, "ok join %s %u", name, (unsigned)rooms_count(chat, member->room));
+        if (left) {
+            announce(member, left, "left");
+        }
+        announce(member, member->room, "joined");
+    }
+    rooms_release(chat, left);
+}
+
+static void run_leave(struct member *member) {
+    struct chat *chat = chat_of(member->conn);
+    struct room *room = rooms_leave(chat, member);
+    member_answer(member, "ok leave %s", room->name);
+    announce(member, room, "left");
+    rooms_release(chat, room);
+}
+
+static void run_say(struct member *member, const struct line *line) {
+    struct chat *chat = chat_of(member->conn);
+    if (message_to_room(chat, member, member->room, "say", member->nick, &line->text) != BERTH_OK) {
+        answer_busy(member);
+    }
+}
+
+static void run_msg(struct member *member, const struct line *line) {
+    struct chat *chat = chat_of(member->conn);
+    char name[NAME_BYTES_MAX + 1];
+    copy_name(name, &line->name);
+    uint64_t id = rooms_find(chat, name);
+    int32_t status = id ? message_to_member(chat, member, id, &line->text) : BERTH_E_GONE;
+    if (status == BERTH_OK) {
+        member_answer(member, "ok msg %s", name);
+    } else if (status == BERTH_E_GONE) {
+        member_answer(member, "error no-such-nick %s", name);
+    } else {
+        answer_busy(member);
+    }
+}
+
+static void run_who(struct member *member, const struct line *line) {
+    char name[NAME_BYTES_MAX + 1];
+    char text[ANSWER_BYTES_MAX];
+    const struct span own = {member->room ? member->room->name : "", NAME_BYTES_MAX};
+    copy_name(name, line->name.bytes ? &line->name : &own);
+    if (name[0] == '\0') {
+        member_answer(member, "error no-room join one, or name one");
+    } else if (rooms_list_members(chat_of(member->conn), name, text)) {
+        member_answer(member, "who %s", text);
+    } else {
+        member_answer(member, "error no-such-room %s", name);
+    }
+}
+
+static void run_rooms(struct member *member) {
+    char text[ANSWER_BYTES_MAX];
+    rooms_list(chat_of(member->conn), text);
+    member_answer(member, "rooms %s", text);
+}
+
+static void run_quit(struct member *member) {
+    member_answer(member, "bye");
+    member->conn->host->close(member->conn);
+}
+
+static void answer_fault(struct member *member, enum line_kind kind) {
+    switch (kind) {
+    case LINE_NOT_TEXT:
+        member_answer(member, "error not-text a line is UTF-8 without control characters");
+        break;
+    case LINE_UNKNOWN:
+        member_answer(member, "error unknown-command try /help");
+        break;
+    case LINE_BAD_NAME:
+        member_answer(member, "error bad-name 1 to %u of a-z, 0-9, - and _",
+                      (unsigned)chat_of(member->conn)->name_bytes);
+        break;
+    case LINE_MISSING:
+        member_answer(member, "error missing-word try /help");
+        break;
+    default:
+        member_answer(member, "error surplus-word try /help");
+        break;
+    }
+}
+
+/* What only those do who have a name and are in a room, if the command wants that. */
+static bool may_run(struct member *member, enum line_kind kind) {
+    bool wants_room = kind == LINE_SAY || kind == LINE_LEAVE;
+    bool wants_nick = wants_room || kind == LINE_JOIN || kind == LINE_MSG;
+    if (wants_nick && member->nick[0] == '\0') {
+        member_answer(member, "error no-nick say /nick NAME first");
+        return false;
+    }
+    if (wants_room && !member->room) {
+        member_answer(member, "error no-room say /join ROOM first");
+        return false;
+    }
+    return true;
+}
+
+void command_run(struct member *member, const struct line *line) {
+    if (!may_run(member, line->kind)) {
+        return;
+    }
+    switch (line->kind) {
+    case LINE_EMPTY:
+        break;
+    case LINE_SAY:
+        run_say(member, line);
+        break;
+    case LINE_HELP:
+        member_answer(member, "help /nick NAME, /join ROOM, /leave, /msg NAME TEXT, /who [ROOM], "
+                              "/rooms, /ping, /quit; anything else is said, //TEXT as /TEXT");
+        break;
+    case LINE_JOIN:
+        run_join(member, line);
+        break;
+    case LINE_LEAVE:
+        run_leave(member);
+        break;
+    case LINE_MSG:
+        run_msg(member, line);
+        break;
+    case LINE_NICK:
+        run_nick(member, line);
+        break;
+    case LINE_PING:
+        member_answer(member, "pong");
+        break;
+    case LINE_QUIT:
+        run_quit(member);
+        break;
+    case LINE_ROOMS:
+        run_rooms(member);
+        break;
+    case LINE_WHO:
+        run_who(member, line);
+        break;
+    default:
+        answer_fault(member, line->kind);
+        break;
+    }
+}

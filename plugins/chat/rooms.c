@@ -1,0 +1,203 @@
+/* Who is who, and who is where: what all workers share, under one lock. Nothing here sends, and
+ * nothing under the lock waits for anything; what is listed is bounded by the size of an answer. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "chat/chat.h"
+
+static void lock(struct chat *chat) {
+    pthread_mutex_lock(&chat->lock);
+}
+
+static void unlock(struct chat *chat) {
+    pthread_mutex_unlock(&chat->lock);
+}
+
+/* -- names --------------------------------------------------------------------------------------
+ */
+
+static void name_remove(struct chat *chat, struct member *member) {
+    if (member->nick[0] != '\0') {
+        HASH_DEL(chat->names, member);
+        member->nick[0] = '\0';
+    }
+}
+
+int32_t rooms_rename(struct chat *chat, struct member *member, const char *nick) {
+    struct member *holder = NULL;
+    int32_t status = BERTH_OK;
+    lock(chat);
+    HASH_FIND_STR(chat->names, nick, holder);
+    if (holder) {
+        status = holder == member ? BERTH_OK : BERTH_E_STATE;
+    } else {
+        name_remove(chat, member);
+        snprintf(member->nick, sizeof(member->nick), "%s", nick);
+        HASH_ADD_STR(chat->names, nick, member);
+        if (!member->hh.tbl) {
+            member->nick[0] = '\0'; /* the old name is lost, too */
+            status = BERTH_E_NO_MEMORY;
+        }
+    }
+    unlock(chat);
+    return status;
+}
+
+void rooms_forget(struct chat *chat, struct member *member) {
+    lock(chat);
+    name_remove(chat, member);
+    unlock(chat);
+}
+
+uint64_t rooms_find(struct chat *chat, const char *nick) {
+    struct member *member = NULL;
+    lock(chat);
+    HASH_FIND_STR(chat->names, nick, member);
+    uint64_t id = member ? member->conn->id : 0;
+    unlock(chat);
+    return id;
+}
+
+/* -- rooms --------------------------------------------------------------------------------------
+ */
+
+static void room_unrefer(struct chat *chat, struct room *room) {
+    if (--room->references == 0) {
+        HASH_DEL(chat->rooms, room);
+        free(room);
+    }
+}
+
+/* The room with that name, made where there is none. */
+static int32_t room_find_or_create(struct chat *chat, const char *name, struct room **found) {
+    uint32_t workers = chat->listener->host->workers;
+    HASH_FIND_STR(chat->rooms, name, *found);
+    if (*found) {
+        return BERTH_OK;
+    }
+    if (HASH_COUNT(chat->rooms) >= chat->rooms_max) {
+        return BERTH_E_STATE;
+    }
+    struct room *room = calloc(1, sizeof(*room) + workers * sizeof(room->seats[0]));
+    if (!room) {
+        return BERTH_E_NO_MEMORY;
+    }
+    snprintf(room->name, sizeof(room->name), "%s", name);
+    HASH_ADD_STR(chat->rooms, name, room);
+    if (!room->hh.tbl) {
+        free(room);
+        return BERTH_E_NO_MEMORY;
+    }
+    *found = room;
+    return BERTH_OK;
+}
+
+static struct seats *seats_of(const struct member *member) {
+    return &member->room->seats[member->conn->worker];
+}
+
+int32_t rooms_enter(struct chat *chat, struct member *member, const char *name,
+                    struct room **left) {
+    struct room *room = NULL;
+    lock(chat);
+    int32_t status = room_find_or_create(chat, name, &room);
+    if (status == BERTH_OK && room->count >= chat->members_max) {
+        status = BERTH_E_LIMIT;
+    }
+    if (status == BERTH_OK) {
+        room->references++;
+        room->count++;
+    }
+    unlock(chat);
+    if (status != BERTH_OK) {
+        return status;
+    }
+    *left = member->room ? rooms_leave(chat, member) : NULL;
+    member->room = room;
+    DL_APPEND(seats_of(member)->members, member);
+    atomic_fetch_add(&seats_of(member)->count, 1);
+    lock(chat);
+    DL_APPEND2(room->everybody, member, everybody_prev, everybody_next);
+    unlock(chat);
+    return BERTH_OK;
+}
+
+struct room *rooms_leave(struct chat *chat, struct member *member) {
+    struct room *room = member->room;
+    atomic_fetch_sub(&seats_of(member)->count, 1);
+    DL_DELETE(seats_of(member)->members, member);
+    lock(chat);
+    room->count--;
+    DL_DELETE2(room->everybody, member, everybody_prev, everybody_next);
+    unlock(chat);
+    member->room = NULL;
+    return room;
+}
+
+void rooms_acquire(struct chat *chat, struct room *room) {
+    lock(chat);
+    room->references++;
+    unlock(chat);
+}
+
+void rooms_release(struct chat *chat, struct room *room) {
+    if (room) {
+        lock(chat);
+        room_unrefer(chat, room);
+        unlock(chat);
+    }
+}
+
+uint32_t rooms_count(struct chat *chat, const struct room *room) {
+    lock(chat);
+    uint32_t count = room->count;
+    unlock(chat);
+    return count;
+}
+
+/* -- lists --------------------------------------------------------------------------------------
+ */
+
+/* Appends " WORD" where there is room for it. */
+static bool append_word(char text[ANSWER_BYTES_MAX], size_t *used, const char *word) {
+    size_t length = strlen(word);
+    if (length + 2 > ANSWER_BYTES_MAX - *used) {
+        return false;
+    }
+    text[(*used)++] = ' ';
+    memcpy(text + *used, word, length + 1);
+    *used += length;
+    return true;
+}
+
+bool rooms_list_members(struct chat *chat, const char *name, char text[ANSWER_BYTES_MAX]) {
+    struct room *room = NULL;
+    struct member *member;
+    lock(chat);
+    HASH_FIND_STR(chat->rooms, name, room);
+    if (room) {
+        size_t used = (size_t)snprintf(text, ANSWER_BYTES_MAX, "%s %u", name, room->count);
+        DL_FOREACH2(room->everybody, member, everybody_next) {
+            if (!append_word(text, &used, member->nick)) {
+                break;
+            }
+        }
+    }
+    unlock(chat);
+    return room != NULL;
+}
+
+void rooms_list(struct chat *chat, char text[ANSWER_BYTES_MAX]) {
+    struct room *room;
+    struct room *next;
+    lock(chat);
+    size_t used = (size_t)snprintf(text, ANSWER_BYTES_MAX, "%u", HASH_COUNT(chat->rooms));
+    HASH_ITER(hh, chat->rooms, room, next) {
+        if (!append_word(text, &used, room->name)) {
+            break;
+        }
+    }
+    unlock(chat);
+}
