@@ -30,7 +30,7 @@
 
 enum {
     LINES_A_TURN_MAX = 64,
-    ANSWERED_A_TURN_MAX = 8192,
+    ANSWERED_A_TURN_MAX = 32768,
     HELD_BACK_MS = 10,
     LINE_BYTES_MAX = 16384,
     TIME_MAX_MS = 3600000,
@@ -86,16 +86,14 @@ static void drop_timer(struct member *member) {
 /* -- lines --------------------------------------------------------------------------------------
  */
 
-/* What has come stays where it is until the member may go on. */
+/* What has come stays where it is until the member may go on: when more of what it said is
+ * delivered, or what it was answered so far is sent. */
 static void wait_for_next_turn(struct member *member) {
     const struct berth_host *host = member->conn->host;
     host->receive_pause(member->conn);
     member->is_timed = false;
-    if (!message_must_wait(member)) {
-        host->receive_resume(member->conn); /* when what was answered so far is sent */
-    } else if (start_timer(member, HELD_BACK_MS)) {
-        member->is_held_back = true;
-    } else {
+    member->is_held_back = start_timer(member, message_must_wait(member) ? HELD_BACK_MS : 0);
+    if (!member->is_held_back) {
         host->abort(member->conn); /* there is no memory, and nothing would wake it up */
     }
 }

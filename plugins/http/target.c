@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/utf8.h"
+
 static int digit_of(char c) {
     if (c >= '0' && c <= '9') {
         return c - '0';
@@ -26,36 +28,6 @@ static int take_byte(struct text *path) {
     path->bytes += byte < 0 ? path->size : size;
     path->size -= byte < 0 ? path->size : size;
     return byte < 0x20 || byte == 0x7f || byte == '\\' ? -1 : byte;
-}
-
-/* RFC 3629 */
-static bool is_utf8(const char *text, size_t size) {
-    const uint8_t *at = (const uint8_t *)text;
-    const uint8_t *end = at + size;
-    while (at < end) {
-        uint8_t first = *at++;
-        unsigned more = first < 0x80   ? 0
-                        : first < 0xc2 ? 4
-                        : first < 0xe0 ? 1
-                        : first < 0xf0 ? 2
-                                       : 3;
-        if (more == 4 || first > 0xf4 || (size_t)(end - at) < more) {
-            return false;
-        }
-        for (unsigned i = 0; i < more; i++) {
-            uint8_t low = 0x80;
-            uint8_t high = 0xbf;
-            if (i == 0) { /* no overlong forms, no surrogates, nothing above U+10FFFF */
-                low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : low;
-                high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : high;
-            }
-            if (at[i] < low || at[i] > high) {
-                return false;
-            }
-        }
-        at += more;
-    }
-    return true;
 }
 
 static bool stem_is(const char *stem, size_t size, const char *word) {
@@ -127,7 +99,7 @@ static uint32_t end_part(char *name, size_t begin, size_t *used, bool dot_files)
         *used = begin;
         return !up || go_up(name, used) ? 0 : 400;
     }
-    if (!is_utf8(part, size)) {
+    if (!utf8_is_text((const uint8_t *)part, size)) {
         return 400;
     }
     return size == 0 || can_be_file(part, size, dot_files) ? 0 : 404;

@@ -171,7 +171,7 @@ def test_chat_half_closed_client_gets_its_answers(run_chat):
 
 
 def test_chat_says_goodbye_when_the_host_stops(run_chat):
-    host = run_chat()
+    host = run_chat(close_timeout_ms=500)
     with chat.members(host, "ann", "ben", room="tea") as (ann, ben):
         host.interrupt()
         assert ann.rest()[-1] == ben.rest()[-1] == "bye the server stops"
@@ -179,7 +179,7 @@ def test_chat_says_goodbye_when_the_host_stops(run_chat):
 
 
 def test_chat_stops_while_all_talk(run_chat):
-    host = run_chat()
+    host = run_chat(close_timeout_ms=500)
     nicks = [f"m{number}" for number in range(8)]
     with chat.members(host, *nicks, room="tea") as all_of_them:
         for member in all_of_them:

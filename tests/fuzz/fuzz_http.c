@@ -2,7 +2,7 @@
  * the bytes are cut, a head and a body mean the same; names never leave the root.
  *
  * Links: plugins/http/request.c plugins/http/body.c plugins/http/target.c plugins/http/range.c
- * plugins/http/date.c */
+ * plugins/http/date.c plugins/common/utf8.c */
 #include <string.h>
 
 #include "fuzz.h"
