@@ -206,10 +206,15 @@ static struct listener_options listener_options(const struct manifest_listener *
     };
 }
 
+static unsigned worker_count(const struct manifest *manifest) {
+    unsigned count = manifest->host.workers > 0 ? manifest->host.workers : os_cpu_count();
+    return count < SERVER_WORKERS_MAX ? count : SERVER_WORKERS_MAX;
+}
+
 static struct server_options server_options(const struct manifest *manifest) {
     return (struct server_options){
         .engine = manifest_engine_name(manifest->host.engine),
-        .workers = manifest->host.workers > 0 ? manifest->host.workers : os_cpu_count(),
+        .workers = worker_count(manifest),
         .buffer_bytes = manifest->host.buffers.bytes,
         .buffers_retained_max = manifest->host.buffers.retained_max,
         .connections_max = manifest->host.limits.connections,
@@ -239,7 +244,7 @@ bool instance_create(struct instance *instance, struct error *error) {
         const struct manifest_listener *from = &manifest->listeners[i];
         struct listener_options one = listener_options(from, find_module(instance, from->plugin));
         struct error why = {0};
-        instance->listeners[i] = listener_create(instance->server, &one, &why);
+        instance->listeners[i] = listener_create(instance->server, &one, NULL, &why);
         if (!instance->listeners[i]) {
             if (!created) {
                 log_error(NULL, "%s", error->message); /* the last one is the caller's to say */

@@ -357,7 +357,7 @@ static void try_again(struct accept_pool *pool) {
 
 static void on_tick(struct timer *timer) {
     struct accept_pool *pool = CONTAINER_OF(timer, struct accept_pool, tick);
-    if (pool->listener->options.accept_on_data) {
+    if (pool->posted_with_data > 0) {
         sweep(pool);
     }
     end_episode(pool, os_now_ms());
@@ -370,7 +370,7 @@ static void on_tick(struct timer *timer) {
 static void on_starved(struct engine_acceptor *acceptor, void *context) {
     struct accept_pool *pool = context;
     (void)acceptor;
-    if (pool->listener->options.accept_on_data) {
+    if (pool->posted_with_data > 0) {
         sweep(pool);
     }
     feed(pool);
@@ -409,6 +409,30 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
     start_tick(pool);
     post_up_to(pool, listener->options.pool_initial);
     return pool;
+}
+
+/* An accept that waits for first data would keep a client waiting who is to be greeted. One that
+ * has its client already stays: cancelling it would reset him; he is served when he speaks. */
+static void recall_with_data(struct accept_pool *pool) {
+    struct accept_slot *slot;
+    DL_FOREACH(pool->posted, slot) {
+        if (slot->accept.with_data && engine_accept_connected_ms(&slot->accept) < 0) {
+            engine_accept_cancel(pool->acceptor, &slot->accept);
+        }
+    }
+}
+
+void accept_pool_serve(struct accept_pool *pool, struct listener *listener) {
+    struct accept_slot *slot;
+    pool->listener = listener;
+    DL_FOREACH(pool->posted, slot) {
+        slot->listener = listener;
+    }
+    if (pool->posted_with_data > with_data_max(pool)) {
+        recall_with_data(pool);
+    }
+    start_tick(pool);
+    try_again(pool);
 }
 
 void accept_pool_stop(struct accept_pool *pool, struct latch *done) {

@@ -40,6 +40,10 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
                                        struct engine_listener *socket, unsigned index,
                                        struct error *error);
 
+/* Clients that come from now on are for that listener, with its policy and limits: another
+ * generation of the one there was, or itself with other options. */
+void accept_pool_serve(struct accept_pool *pool, struct listener *listener);
+
 /* Cancels every accept, frees the pool, then counts `done` down. */
 void accept_pool_stop(struct accept_pool *pool, struct latch *done);
 

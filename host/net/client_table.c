@@ -50,6 +50,9 @@ void client_table_init(struct client_table *table, const struct client_limits *l
     os_mutex_init(&table->mutex);
 }
 
+/* The entry has no connections: nothing is worth remembering once its bucket is full. */
+static void rest(struct client_table *table, struct client_entry *entry, uint64_t now_ms);
+
 /* -- entries ------------------------------------------------------------------------------------
  */
 
@@ -100,6 +103,9 @@ static void forget(struct client_table *table, struct client_entry *entry) {
 
 static void fill(const struct client_table *table, struct client_entry *entry, uint64_t now_ms) {
     uint64_t full = (uint64_t)table->limits.rate_burst * TOKEN;
+    if (entry->tokens > full) {
+        entry->tokens = full; /* of a larger bucket, before client_table_configure() */
+    }
     uint64_t passed_ms = now_ms > entry->filled_ms ? now_ms - entry->filled_ms : 0;
     uint64_t missing = full - entry->tokens;
     /* A thousandth of the rate a millisecond, in thousandths: the rate itself. */
@@ -146,6 +152,19 @@ static void forget_the_rested(struct client_table *table, uint64_t now_ms) {
 
 /* -- what happens --------------------------------------------------------------------------------
  */
+
+void client_table_configure(struct client_table *table, const struct client_limits *limits) {
+    struct client_limits *old = &table->limits;
+    if (old->connections_max != limits->connections_max ||
+        old->rate_per_second != limits->rate_per_second || old->rate_burst != limits->rate_burst ||
+        old->idle_max != limits->idle_max) {
+        table->configured = true;
+        while (table->idle) {
+            forget(table, table->idle);
+        }
+        *old = *limits;
+    }
+}
 
 void client_table_fini(struct client_table *table) {
     while (table->idle) {
@@ -196,14 +215,15 @@ bool client_table_add(struct client_table *table, const struct berth_address *cl
 
 void client_table_remove(struct client_table *table, const struct berth_address *client,
                          uint64_t now_ms) {
-    if (table->limits.connections_max == 0) {
+    if (table->limits.connections_max == 0 && !table->configured) {
         return;
     }
     struct client_key key = key_of(client);
     os_mutex_lock(&table->mutex);
     struct client_entry *entry = entry_find(table, &key);
-    ASSERT(entry);
-    if (--entry->connections == 0) {
+    bool counted = entry && entry->connections > 0;
+    ASSERT(counted || table->configured);
+    if (counted && --entry->connections == 0) {
         rest(table, entry, now_ms);
     }
     os_mutex_unlock(&table->mutex);

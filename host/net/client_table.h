@@ -30,6 +30,7 @@ struct client_limits {
 struct client_table {
     struct os_mutex mutex;
     struct client_limits limits;
+    bool configured;              /* later than at first: not all connections may be counted */
     struct client_entry *entries; /* uthash */
     struct client_entry *idle;    /* utlist: without connections, idle for longest first */
     uint32_t idle_count;
@@ -38,6 +39,10 @@ struct client_table {
 
 void client_table_init(struct client_table *table, const struct client_limits *limits);
 void client_table_fini(struct client_table *table); /* no client has connections any more */
+
+/* Other limits from now on, for those who come; while no other function of it runs. Connections
+ * that were not counted when they came are not counted later. */
+void client_table_configure(struct client_table *table, const struct client_limits *limits);
 
 /* A client is there at now_ms. False: it comes too often, or there is no memory. */
 bool client_table_arrive(struct client_table *table, const struct berth_address *client,

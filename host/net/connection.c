@@ -136,6 +136,7 @@ static void finish(struct connection *connection) {
     if (connection->is_admitted) {
         listener_release(listener, &connection->remote);
     }
+    connection_free_state(connection);
     alloc_free(connection);
     listener_unrefer(listener);
 }

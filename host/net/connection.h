@@ -96,6 +96,10 @@ struct connection *connection_adopt_outbound(struct worker *worker, struct liste
                                              const struct engine_connect *from,
                                              const struct berth_slice *first);
 
+/* One that the plugin has not heard of yet goes on with another generation of its listener. Without
+ * memory for that, with the one it has. */
+void connection_change_listener(struct connection *connection, struct listener *listener);
+
 /* Asks again for room, for one that waits. False: there is none. */
 bool connection_try_again(struct connection *connection);
 
@@ -157,6 +161,7 @@ void connection_watch_idle(struct connection *connection);    /* from now on */
 void connection_note_activity(struct connection *connection); /* something was received or sent */
 
 /* connection_enter.c */
+void connection_free_state(struct connection *connection);
 void connection_entry_timed_out(struct connection *connection);
 
 /* connection_receive.c */

@@ -83,6 +83,19 @@ static struct connection *create(struct worker *worker, struct listener *listene
     return connection;
 }
 
+/* The plugin's state, where it does not lie behind the connection: that of a generation that needs
+ * more than the one it came to. */
+static bool has_own_state(const struct connection *connection) {
+    const char *state = connection->public.state;
+    return state && state != (const char *)connection + state_offset;
+}
+
+void connection_free_state(struct connection *connection) {
+    if (has_own_state(connection)) {
+        alloc_free(connection->public.state);
+    }
+}
+
 /* The socket never becomes a connection. */
 static void lose(struct worker *worker, struct listener *listener, struct engine_accept *accept,
                  const char *why) {
@@ -290,6 +303,49 @@ static void read_proxy_header(struct connection *connection) {
         *pending = (struct berth_slice){0};
     }
     become_client(connection, &header);
+}
+
+/* -- another generation --------------------------------------------------------------------------
+ */
+
+/* Room for the state of that plugin; untouched so far, so what there is is still zero. */
+static bool change_state(struct connection *connection, const struct berth_plugin *from,
+                         const struct berth_plugin *to) {
+    void *state = NULL;
+    if (to->conn_state_size > from->conn_state_size) {
+        state = alloc_zeroed(to->conn_state_size);
+        if (!state) {
+            return false;
+        }
+    } else if (to->conn_state_size > 0) {
+        return true;
+    }
+    connection_free_state(connection);
+    connection->public.state = state;
+    return true;
+}
+
+void connection_change_listener(struct connection *connection, struct listener *listener) {
+    struct listener *old = connection->listener;
+    if (!change_state(connection, old->plugin, listener->plugin)) {
+        return;
+    }
+    listener_refer(listener);
+    connection->listener = listener;
+    connection->public.host = listener->public.host;
+    connection->public.listener = &listener->public;
+    if (connection->is_pending) {
+        atomic_fetch_add(&listener->pending, 1);
+        atomic_fetch_sub(&old->pending, 1);
+    }
+    if (connection->is_waiting) {
+        atomic_fetch_add(&listener->waiting, 1);
+        atomic_fetch_sub(&old->waiting, 1);
+    }
+    listener_unrefer(old);
+    if (connection->is_pending && !connection->is_proxied && !listener->options.accept_on_data) {
+        ask_for_room(connection); /* nothing is awaited of it any more */
+    }
 }
 
 void connection_entered_data(struct connection *connection) {

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "net/buffer.h"
+#include "net/door.h"
 #include "net/latch.h"
 #include "net/listener.h"
 #include "net/server.h"
@@ -79,19 +80,18 @@ static void start_here(struct worker *worker, void *argument) {
                                            on_lost, one, start->error);
 }
 
-bool datagrams_start(struct listener *listener, struct listener_address *address,
-                     struct error *error) {
+bool datagrams_start(struct door *door, struct listener *listener, struct error *error) {
     struct server *server = listener->server;
     unsigned count = server_acceptor_count(server);
-    address->receivers = alloc_array(count, sizeof(*address->receivers));
-    if (!address->receivers) {
+    door->receivers = alloc_array(count, sizeof(*door->receivers));
+    if (!door->receivers) {
         return error_set(error, "out of memory");
     }
     for (unsigned i = 0; i < count; i++) {
-        struct datagram_receiver *one = &address->receivers[i];
+        struct datagram_receiver *one = &door->receivers[i];
         one->listener = listener;
         one->worker = server->acceptor ? server_least_loaded(server) : server_acceptor(server, i);
-        struct start start = {one, address->socket, i, error};
+        struct start start = {one, door->socket, i, error};
         worker_call(one->worker, start_here, &start);
         if (!one->receiver) {
             return false;
@@ -112,10 +112,29 @@ static void stop_here(struct worker *worker, void *argument) {
     engine_receiver_stop(one->receiver, &one->stopped);
 }
 
-void datagrams_stop(struct listener *listener, struct listener_address *address) {
-    unsigned count = address->receivers ? server_acceptor_count(listener->server) : 0;
+struct turn {
+    struct datagram_receiver *one;
+    struct listener *listener;
+};
+
+static void turn_here(struct worker *worker, void *argument) {
+    struct turn *turn = argument;
+    (void)worker;
+    turn->one->listener = turn->listener;
+}
+
+void datagrams_turn(struct door *door, struct listener *listener) {
+    unsigned count = door->receivers ? server_acceptor_count(door->server) : 0;
     for (unsigned i = 0; i < count; i++) {
-        struct datagram_receiver *one = &address->receivers[i];
+        struct turn turn = {&door->receivers[i], listener};
+        worker_call(turn.one->worker, turn_here, &turn);
+    }
+}
+
+void datagrams_stop(struct door *door) {
+    unsigned count = door->receivers ? server_acceptor_count(door->server) : 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct datagram_receiver *one = &door->receivers[i];
         if (one->receiver) {
             one->stopped.complete = on_stopped;
             latch_init(&one->done, 1);
@@ -123,8 +142,8 @@ void datagrams_stop(struct listener *listener, struct listener_address *address)
             latch_wait(&one->done);
         }
     }
-    alloc_free(address->receivers);
-    address->receivers = NULL;
+    alloc_free(door->receivers);
+    door->receivers = NULL;
 }
 
 /* -- sending --------------------------------------------------------------------------------------
@@ -133,13 +152,13 @@ void datagrams_stop(struct listener *listener, struct listener_address *address)
 /* The socket of the listener that a datagram from that address goes out by. */
 static struct engine_listener *socket_for(const struct listener *listener,
                                           const struct berth_address *local) {
-    for (size_t i = 0; i < listener->options.address_count; i++) {
-        struct berth_address bound = engine_listener_address(listener->addresses[i].socket);
+    for (size_t i = 0; i < listener->door_count; i++) {
+        struct berth_address bound = door_address(listener->doors[i]);
         bool same_family = bound.family == local->family ||
                            (bound.family == BERTH_FAMILY_IPV6 && !listener->options.v6_only);
         if (bound.port == local->port &&
             (address_equal(&bound, local) || (same_family && address_is_any(&bound)))) {
-            return listener->addresses[i].socket;
+            return listener->doors[i]->socket;
         }
     }
     return NULL;

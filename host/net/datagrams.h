@@ -1,6 +1,6 @@
 /* datagrams.h: the UDP side of a listener: its receivers, what they bring and what is sent.
  *
- * A receiver works on each worker where the engine accepts there, else on one. Owner: the listener.
+ * A receiver works on each worker where the engine accepts there, else on one. Owner: the door.
  * Threads: as each function says. */
 #ifndef BERTH_HOST_NET_DATAGRAMS_H
 #define BERTH_HOST_NET_DATAGRAMS_H
@@ -12,14 +12,16 @@
 
 struct error;
 struct listener;
-struct listener_address;
+struct door;
 
 /* Receives from now on. [control] */
-bool datagrams_start(struct listener *listener, struct listener_address *address,
-                     struct error *error);
+bool datagrams_start(struct door *door, struct listener *listener, struct error *error);
+
+/* Datagrams go to that listener from now on. [control]; not started: fine */
+void datagrams_turn(struct door *door, struct listener *listener);
 
 /* No datagram reaches the plugin once it returns. [control]; not started: fine */
-void datagrams_stop(struct listener *listener, struct listener_address *address);
+void datagrams_stop(struct door *door);
 
 /* berth_datagram_host.send() [any] */
 int32_t datagrams_send(struct listener *listener, const struct berth_address *local,

@@ -1,14 +1,15 @@
 #include "net/listener.h"
 
 #include <string.h>
+#include <utlist.h>
 
 #include "base/address.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
-#include "net/accept_pool.h"
-#include "net/datagrams.h"
-#include "net/latch.h"
+#include "net/connection.h"
+#include "net/door.h"
+#include "net/gate.h"
 #include "net/plugin_timer.h"
 #include "net/server.h"
 #include "net/worker.h"
@@ -30,31 +31,109 @@ static bool open_plugin(struct listener *listener, struct error *error) {
     return true;
 }
 
-static bool bind_addresses(struct listener *listener, struct error *error) {
-    const struct listener_options *options = &listener->options;
-    for (size_t i = 0; i < options->address_count; i++) {
-        struct engine_listen_options listen = {
-            .address = options->addresses[i],
-            .backlog = options->backlog,
-            .acceptors = server_acceptor_count(listener->server),
-            .v6_only = options->v6_only,
-            .reuse_sockets = options->reuse_sockets,
-            .datagrams = options->datagrams,
-            .sockets = options->sockets,
-        };
-        listener->addresses[i].socket =
-            engine_listener_open(listener->server->engine, &listen, error);
-        if (!listener->addresses[i].socket) {
-            char text[BERTH_ADDRESS_TEXT_MAX];
-            address_format(&listen.address, text, sizeof(text));
-            return error_prefix(error, "bind %s: ", text);
+/* -- doors --------------------------------------------------------------------------------------
+ */
+
+static struct engine_listen_options door_options(const struct listener *listener,
+                                                 const struct listener_options *options,
+                                                 size_t index) {
+    return (struct engine_listen_options){
+        .address = options->addresses[index],
+        .backlog = options->backlog,
+        .acceptors = server_acceptor_count(listener->server),
+        .v6_only = options->v6_only,
+        .reuse_sockets = options->reuse_sockets,
+        .datagrams = options->datagrams,
+        .sockets = options->sockets,
+    };
+}
+
+static struct door *find_door(const struct listener *listener,
+                              const struct engine_listen_options *wanted) {
+    for (size_t i = 0; listener && i < listener->door_count; i++) {
+        struct door *door = listener->doors[i];
+        if (address_equal(&door->options.address, &wanted->address) &&
+            door->options.address.port == wanted->address.port &&
+            door->options.datagrams == wanted->datagrams) {
+            return door;
         }
     }
-    return true;
+    return NULL;
+}
+
+/* What is set on a socket that stays open stays as it was set. */
+static bool check_kept_door(const struct door *door, const struct engine_listen_options *wanted,
+                            struct error *error) {
+    const struct engine_listen_options *is = &door->options;
+    const char *what = is->v6_only != wanted->v6_only                     ? "v6_only"
+                       : is->backlog != wanted->backlog                   ? "accept.backlog"
+                       : is->reuse_sockets != wanted->reuse_sockets       ? "accept.reuse_sockets"
+                       : is->sockets.no_delay != wanted->sockets.no_delay ? "no_delay"
+                       : memcmp(&is->sockets, &wanted->sockets, sizeof(is->sockets)) != 0 ? "socket"
+                                                                                          : NULL;
+    return !what || error_set(error,
+                              "\"%s\" cannot change while its address stays open: give it another "
+                              "address, or start the host anew",
+                              what);
+}
+
+static void release_doors(struct door **doors, size_t count) {
+    for (size_t i = 0; doors && i < count; i++) {
+        door_release(doors[i]);
+    }
+    alloc_free(doors);
+}
+
+/* The doors for these options, those of `previous` where they fit, each with a reference. */
+static struct door **make_doors(const struct listener *listener,
+                                const struct listener_options *options,
+                                const struct listener *previous, struct error *error) {
+    struct door **doors = alloc_array(options->address_count, sizeof(struct door *));
+    if (!doors) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    for (size_t i = 0; i < options->address_count; i++) {
+        struct engine_listen_options wanted = door_options(listener, options, i);
+        struct door *door = find_door(previous, &wanted);
+        if (!door) {
+            doors[i] = door_open(listener->server, &wanted, error);
+        } else if (check_kept_door(door, &wanted, error)) {
+            door_acquire(door);
+            doors[i] = door;
+        }
+        if (!doors[i]) {
+            release_doors(doors, i);
+            return NULL;
+        }
+    }
+    return doors;
+}
+
+static bool is_started(const struct door *door) {
+    return door->pools || door->receivers;
+}
+
+/* -- life ----------------------------------------------------------------------------------------
+ */
+
+static bool share(struct listener *listener, const struct listener *previous, struct error *error) {
+    if (previous) {
+        gate_acquire(previous->gate);
+        listener->gate = previous->gate;
+        atomic_init(&listener->paused, atomic_load(&previous->paused));
+    } else {
+        listener->gate = gate_create(&listener->options.per_client);
+    }
+    listener->name = alloc_string(listener->options.name);
+    listener->config_json = alloc_string(listener->options.config_json);
+    listener->subject = (struct log_subject){listener->plugin->id, listener->name};
+    return (listener->gate && listener->name && listener->config_json) ||
+           error_set(error, "out of memory");
 }
 
 struct listener *listener_create(struct server *server, const struct listener_options *options,
-                                 struct error *error) {
+                                 const struct listener *previous, struct error *error) {
     struct listener *listener = alloc_zeroed(sizeof(*listener));
     if (!listener) {
         error_set(error, "listener \"%s\": out of memory", options->name);
@@ -63,22 +142,25 @@ struct listener *listener_create(struct server *server, const struct listener_op
     listener->server = server;
     listener->options = *options;
     listener->plugin = options->plugin;
-    listener->subject = (struct log_subject){options->plugin->id, options->name};
+    turns_init(&listener->turns, options->active_io_max);
+    if (!share(listener, previous, error)) {
+        goto fail;
+    }
+    listener->options.name = listener->name;
+    listener->options.config_json = listener->config_json;
     listener->public = (struct berth_listener){
         .struct_size = sizeof(listener->public),
         .host = options->host,
-        .name = options->name,
-        .config_json = options->config_json,
+        .name = listener->name,
+        .config_json = listener->config_json,
         .plugin_state = options->plugin_state,
     };
-    client_table_init(&listener->clients, &options->per_client);
-    turns_init(&listener->turns, options->active_io_max);
-    listener->addresses = alloc_array(options->address_count, sizeof(*listener->addresses));
-    if (!listener->addresses) {
-        error_set(error, "out of memory");
+    listener->doors = make_doors(listener, options, previous, error);
+    if (!listener->doors) {
         goto fail;
     }
-    if (!bind_addresses(listener, error) || !open_plugin(listener, error)) {
+    listener->door_count = options->address_count;
+    if (!open_plugin(listener, error)) {
         goto fail;
     }
     return listener;
@@ -89,40 +171,11 @@ fail:
     return NULL;
 }
 
-struct create_pool {
-    struct listener *listener;
-    struct listener_address *address;
-    unsigned index;
-    struct error *error;
-    bool created;
-};
-
-static void create_pool_here(struct worker *worker, void *argument) {
-    struct create_pool *create = argument;
-    struct accept_pool *pool = accept_pool_create(worker, create->listener, create->address->socket,
-                                                  create->index, create->error);
-    create->address->pools[create->index] = pool;
-    create->created = pool != NULL;
-}
-
-static bool start_address(struct listener *listener, struct listener_address *address,
-                          struct error *error) {
-    unsigned count = server_acceptor_count(listener->server);
-    if (listener->options.datagrams) {
-        return datagrams_start(listener, address, error);
-    }
-    address->pools = alloc_array(count, sizeof(struct accept_pool *));
-    if (!address->pools) {
-        return error_set(error, "out of memory");
-    }
-    if (!engine_listener_start(address->socket, error)) {
-        return false;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        struct create_pool create = {listener, address, i, error, false};
-        worker_call(server_acceptor(listener->server, i), create_pool_here, &create);
-        if (!create.created) {
-            return false;
+static bool start_doors(struct listener *listener, struct door **doors, size_t count,
+                        struct error *error) {
+    for (size_t i = 0; i < count; i++) {
+        if (!is_started(doors[i]) && !door_start(doors[i], listener, error)) {
+            return error_prefix(error, "listener \"%s\": ", listener->name);
         }
     }
     return true;
@@ -130,50 +183,106 @@ static bool start_address(struct listener *listener, struct listener_address *ad
 
 bool listener_start(struct listener *listener, struct error *error) {
     listener->accepting = true;
-    for (size_t i = 0; i < listener->options.address_count; i++) {
-        if (!start_address(listener, &listener->addresses[i], error)) {
-            char text[BERTH_ADDRESS_TEXT_MAX];
-            struct berth_address address = listener_address(listener, i);
-            address_format(&address, text, sizeof(text));
-            return error_prefix(error, "listener \"%s\": listen on %s: ", listener->options.name,
-                                text);
+    return start_doors(listener, listener->doors, listener->door_count, error);
+}
+
+struct take_over {
+    struct listener *from;
+    struct listener *to;
+};
+
+static void take_over_list(struct connection *list, const struct take_over *move) {
+    struct connection *connection;
+    struct connection *next;
+    DL_FOREACH_SAFE(list, connection, next) {
+        if (connection->listener == move->from && connection->state == CONNECTION_ACCEPTED) {
+            connection_change_listener(connection, move->to);
         }
     }
+}
+
+static void take_over_here(struct worker *worker, void *argument) {
+    take_over_list(worker->connections, argument);
+    take_over_list(worker->waiting, argument);
+}
+
+void listener_take_over(struct listener *listener, struct listener *previous) {
+    struct take_over move = {previous, listener};
+    for (size_t i = 0; i < listener->door_count; i++) {
+        door_turn(listener->doors[i], listener);
+    }
+    /* What an acceptor had under way to a worker has got there before this. */
+    for (unsigned i = 0; i < listener->server->options.workers; i++) {
+        worker_call(&listener->server->workers[i], take_over_here, &move);
+    }
+    server_kick(listener->server);
+}
+
+/* -- other options -------------------------------------------------------------------------------
+ */
+
+struct configure {
+    struct listener *listener;
+    const struct listener_options *options;
+    struct door **doors; /* the new ones; the old ones afterwards */
+    size_t door_count;
+};
+
+static void configure_at_rest(void *argument) {
+    struct configure *configure = argument;
+    struct listener *listener = configure->listener;
+    struct door **doors = listener->doors;
+    size_t count = listener->door_count;
+    listener->options = *configure->options;
+    listener->options.name = listener->name;
+    listener->options.config_json = listener->config_json;
+    turns_configure(&listener->turns, configure->options->active_io_max);
+    client_table_configure(&listener->gate->clients, &configure->options->per_client);
+    listener->doors = configure->doors;
+    listener->door_count = configure->door_count;
+    configure->doors = doors;
+    configure->door_count = count;
+}
+
+bool listener_configure(struct listener *listener, const struct listener_options *options,
+                        struct error *error) {
+    struct configure configure = {
+        .listener = listener,
+        .options = options,
+        .doors = make_doors(listener, options, listener, error),
+        .door_count = options->address_count,
+    };
+    if (!configure.doors) {
+        return error_prefix(error, "listener \"%s\": ", listener->name);
+    }
+    if (!start_doors(listener, configure.doors, configure.door_count, error)) {
+        release_doors(configure.doors, configure.door_count);
+        return false;
+    }
+    server_rest(listener->server, configure_at_rest, &configure);
+    for (size_t i = 0; i < listener->door_count; i++) {
+        door_turn(listener->doors[i], listener); /* the pools look at their marks again */
+    }
+    release_doors(configure.doors, configure.door_count);
+    server_kick(listener->server);
     return true;
 }
 
-struct stop_pool {
-    struct accept_pool *pool;
-    struct latch stopped;
-};
-
-static void stop_pool_here(struct worker *worker, void *argument) {
-    struct stop_pool *stop = argument;
-    (void)worker;
-    accept_pool_stop(stop->pool, &stop->stopped);
-}
-
-static void stop_address(struct listener *listener, struct listener_address *address) {
-    unsigned count = address->pools ? server_acceptor_count(listener->server) : 0;
-    for (unsigned i = 0; i < count; i++) {
-        if (address->pools[i]) {
-            struct stop_pool stop = {.pool = address->pools[i]};
-            latch_init(&stop.stopped, 1);
-            worker_call(server_acceptor(listener->server, i), stop_pool_here, &stop);
-            latch_wait(&stop.stopped);
-        }
-    }
-    alloc_free(address->pools);
-    address->pools = NULL;
-    datagrams_stop(listener, address);
-    engine_listener_close(address->socket);
-    address->socket = NULL;
-}
+/* -- the end -------------------------------------------------------------------------------------
+ */
 
 void listener_stop_accepting(struct listener *listener) {
     listener->accepting = false;
-    for (size_t i = 0; i < listener->options.address_count; i++) {
-        stop_address(listener, &listener->addresses[i]);
+    for (size_t i = 0; i < listener->door_count; i++) {
+        if (!listener->options.datagrams) {
+            door_release(listener->doors[i]);
+            listener->doors[i] = NULL;
+        } else if (listener->doors[i]->references == 1) {
+            door_stop_receiving(listener->doors[i]); /* what is still sent goes out by it */
+        }
+    }
+    if (!listener->options.datagrams) {
+        listener->door_count = 0;
     }
     for (unsigned i = 0; i < listener->server->started; i++) {
         worker_stop_listener(&listener->server->workers[i], listener);
@@ -212,22 +321,24 @@ void listener_destroy(struct listener *listener) {
     ASSERT(atomic_load(&listener->refusing) == 0);
     ASSERT(atomic_load(&listener->outbound) == 0);
     ASSERT(atomic_load(&listener->works) == 0);
-    if (listener->addresses) {
+    if (listener->accepting) {
         listener_stop_accepting(listener);
-        alloc_free(listener->addresses);
     }
     plugin_timers_stop_listener(listener);
     if (listener->opened && listener->plugin->listener_close) {
         listener->plugin->listener_close(&listener->public);
     }
     plugin_timers_free_listener(listener);
-    client_table_fini(&listener->clients);
+    release_doors(listener->doors, listener->door_count);
+    gate_release(listener->gate);
     turns_fini(&listener->turns);
+    alloc_free(listener->name);
+    alloc_free(listener->config_json);
     alloc_free(listener);
 }
 
 struct berth_address listener_address(const struct listener *listener, size_t index) {
-    return engine_listener_address(listener->addresses[index].socket);
+    return door_address(listener->doors[index]);
 }
 
 /* -- room under the limits ------------------------------------------------------------------------
@@ -260,7 +371,7 @@ bool listener_welcomes(struct listener *listener, const struct berth_address *re
     if (!access_list_allows(&listener->options.access, remote)) {
         return refuse(listener, why, LISTENER_REFUSED_ACCESS);
     }
-    if (!client_table_arrive(&listener->clients, remote, os_now_ms())) {
+    if (!client_table_arrive(&listener->gate->clients, remote, os_now_ms())) {
         return refuse(listener, why, LISTENER_REFUSED_RATE);
     }
     return true;
@@ -294,22 +405,25 @@ enum listener_verdict listener_admit(struct listener *listener, const struct ber
     if (!count_up(&server->connections, server->options.connections_max)) {
         return at_limit(listener, why, LISTENER_REFUSED_HOST);
     }
-    if (!count_up(&listener->connections, listener->options.connections_max)) {
+    struct gate *gate = listener->gate;
+    if (!count_up(&gate->connections, listener->options.connections_max)) {
         atomic_fetch_sub(&server->connections, 1);
         return at_limit(listener, why, LISTENER_REFUSED_LISTENER);
     }
-    if (!client_table_add(&listener->clients, remote)) {
-        atomic_fetch_sub(&listener->connections, 1);
+    if (!client_table_add(&gate->clients, remote)) {
+        atomic_fetch_sub(&gate->connections, 1);
         atomic_fetch_sub(&server->connections, 1);
         refuse(listener, why, LISTENER_REFUSED_PER_CLIENT);
         return LISTENER_REFUSE;
     }
+    atomic_fetch_add(&listener->connections, 1);
     return LISTENER_ADMITTED;
 }
 
 void listener_release(struct listener *listener, const struct berth_address *remote) {
     struct server *server = listener->server;
-    client_table_remove(&listener->clients, remote, os_now_ms());
+    client_table_remove(&listener->gate->clients, remote, os_now_ms());
+    atomic_fetch_sub(&listener->gate->connections, 1);
     atomic_fetch_sub(&listener->connections, 1);
     atomic_fetch_sub(&server->connections, 1);
     server_room_made(server);
@@ -321,7 +435,7 @@ bool listener_has_room(const struct listener *listener) {
         return false;
     }
     return listener->options.refuse_at_limit ||
-           (atomic_load(&listener->connections) < listener->options.connections_max &&
+           (atomic_load(&listener->gate->connections) < listener->options.connections_max &&
             atomic_load(&server->connections) < server->options.connections_max);
 }
 

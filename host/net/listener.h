@@ -2,8 +2,12 @@
  *
  * Life: create (asks the plugin, binds) -> start (accepts) -> stop_accepting -> its connections end
  * or are cut -> destroy (tells the plugin). Owner: the verb that runs the host. Threads: [control],
- * unless a function says otherwise; options and the public part are read-only once it is created.
- */
+ * unless a function says otherwise; options and the public part are read-only once it is created,
+ * but for listener_configure().
+ *
+ * Generations. When its plugin is replaced, or its "config", a listener is created anew beside the
+ * old one, with the same doors (sockets) and the same gate (counts). When that has worked, the new
+ * one takes over: who comes from then on is its client, and the old one drains. */
 #ifndef BERTH_HOST_NET_LISTENER_H
 #define BERTH_HOST_NET_LISTENER_H
 
@@ -19,9 +23,9 @@
 #include "net/client_table.h"
 #include "net/turns.h"
 
-struct accept_pool;
-struct datagram_receiver;
+struct door;
 struct error;
+struct gate;
 struct server;
 
 /* Why a client does not get in. */
@@ -34,7 +38,8 @@ enum listener_refusal {
     LISTENER_REFUSALS,
 };
 
-/* The strings and arrays are the caller's and outlive the listener. */
+/* The arrays and the plugin are the caller's and outlive the listener, or its next options; the
+ * strings are copied. */
 struct listener_options {
     const char *name;
     const char *config_json;
@@ -101,20 +106,18 @@ struct listener_counters {
     atomic_ullong plugin_faults;
 };
 
-struct listener_address {
-    struct engine_listener *socket;
-    struct accept_pool **pools;          /* one an acceptor; NULL until started */
-    struct datagram_receiver *receivers; /* in their place, of UDP */
-};
-
 struct listener {
     struct berth_listener public; /* what the plugin sees */
     struct listener_options options;
     const struct berth_plugin *plugin;
     struct log_subject subject;
     struct server *server;
-    struct listener_address *addresses; /* options.address_count of them */
-    bool opened;                        /* listener_open has succeeded: listener_close is owed */
+    char *name;
+    char *config_json;
+    struct door **doors; /* as options.addresses, while it accepts */
+    size_t door_count;
+    struct gate *gate;
+    bool opened; /* listener_open has succeeded: listener_close is owed */
     bool accepting;
     atomic_uint references;  /* connections in whatever state, from the accept to the last byte; and
                               * works and attempts to connect, which may outlive theirs */
@@ -128,14 +131,26 @@ struct listener {
     uint32_t timer_count;
     atomic_bool timers_closed; /* they are started no more */
     atomic_bool paused;
-    struct client_table clients;
     struct turns turns;
     struct listener_counters counters;
 };
 
+/* `previous`: the generation whose doors and gate it shares, or NULL. */
 struct listener *listener_create(struct server *server, const struct listener_options *options,
-                                 struct error *error);
+                                 const struct listener *previous, struct error *error);
+
+/* Lets clients in by those of its doors that are not open yet. */
 bool listener_start(struct listener *listener, struct error *error);
+
+/* Lets them in by the doors that it shares with `previous`, and takes over those of its clients
+ * that the plugin has not heard of. Nobody is lost on the way. Cannot fail. */
+void listener_take_over(struct listener *listener, struct listener *previous);
+
+/* Other options from now on, for the same plugin with the same "config" and transport. Doors that
+ * are wanted no more are closed after new ones are open. False: nothing has changed. Every worker
+ * rests meanwhile, for a moment. */
+bool listener_configure(struct listener *listener, const struct listener_options *options,
+                        struct error *error);
 
 /* Returns when no accept is posted any more and the listening sockets are closed. */
 void listener_stop_accepting(struct listener *listener);

@@ -3,11 +3,14 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/macros.h"
 #include "engine/engine.h"
+#include "net/latch.h"
 #include "net/listener.h"
 #include "net/worker.h"
 
 struct server *server_create(const struct server_options *options, struct error *error) {
+    ASSERT(options->workers >= 1 && options->workers <= SERVER_WORKERS_MAX);
     struct server *server = alloc_zeroed(sizeof(*server));
     if (!server) {
         error_set(error, "out of memory");
@@ -113,6 +116,44 @@ struct worker *server_worker_of(struct server *server, const struct engine_port 
         ASSERT(i < server->started);
     }
     return &server->workers[i];
+}
+
+struct rest {
+    struct engine_op op;
+    struct latch *resting;
+    struct latch *left;
+    struct latch go_on;
+};
+
+static void rest_here(struct engine_op *op, int64_t result) {
+    struct rest *rest = CONTAINER_OF(op, struct rest, op);
+    (void)result;
+    latch_down(rest->resting);
+    latch_wait(&rest->go_on);
+    latch_down(rest->left); /* the last touch: all of it lives on the other thread's stack */
+}
+
+void server_rest(struct server *server, void (*function)(void *argument), void *argument) {
+    struct latch resting;
+    struct latch left;
+    struct rest rests[SERVER_WORKERS_MAX + 1];
+    latch_init(&resting, server->started);
+    latch_init(&left, server->started);
+    for (unsigned i = 0; i < server->started; i++) {
+        rests[i] = (struct rest){
+            .op = {.complete = rest_here},
+            .resting = &resting,
+            .left = &left,
+        };
+        latch_init(&rests[i].go_on, 1);
+        engine_port_post(server->workers[i].port, &rests[i].op);
+    }
+    latch_wait(&resting);
+    function(argument);
+    for (unsigned i = 0; i < server->started; i++) {
+        latch_down(&rests[i].go_on);
+    }
+    latch_wait(&left);
 }
 
 void server_kick(struct server *server) {

@@ -19,9 +19,11 @@ struct error;
 struct listener;
 struct worker;
 
+enum { SERVER_WORKERS_MAX = 64 };
+
 struct server_options {
     const char *engine; /* which one; NULL: the best there is */
-    unsigned workers;   /* at least 1 */
+    unsigned workers;   /* 1 to SERVER_WORKERS_MAX */
     uint32_t buffer_bytes;
     uint32_t buffers_retained_max; /* a worker */
     uint32_t connections_max;
@@ -58,6 +60,10 @@ struct worker *server_least_loaded(struct server *server);
 
 /* The worker that a connection accepted on `own` best lives on. [any] */
 struct worker *server_choose_worker(struct server *server, struct worker *own);
+
+/* Runs function(argument) on this thread while all workers rest, so that it may change what they
+ * read without a lock. [control] */
+void server_rest(struct server *server, void (*function)(void *argument), void *argument);
 
 /* A connection is gone: what waits for room, if anything does, may go on. [any] */
 void server_room_made(struct server *server);

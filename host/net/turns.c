@@ -29,16 +29,12 @@ struct turn {
 
 void turns_init(struct turns *turns, uint32_t max) {
     turns->max = max;
-    if (max > 0) {
-        os_mutex_init(&turns->mutex);
-    }
+    os_mutex_init(&turns->mutex);
 }
 
 void turns_fini(struct turns *turns) {
-    if (turns->max > 0) {
-        ASSERT(!turns->holders && !turns->waiting);
-        os_mutex_fini(&turns->mutex);
-    }
+    ASSERT(!turns->holders && !turns->waiting);
+    os_mutex_fini(&turns->mutex);
 }
 
 /* -- under the lock ------------------------------------------------------------------------------
@@ -53,7 +49,7 @@ static void hold(struct turn *turn) {
 
 /* Free turns go to those who wait. */
 static void hand_out(struct turns *turns) {
-    while (turns->waiting && turns->taken < turns->max) {
+    while (turns->waiting && (turns->max == 0 || turns->taken < turns->max)) {
         struct turn *turn = turns->waiting;
         DL_DELETE(turns->waiting, turn);
         hold(turn);
@@ -73,6 +69,13 @@ static void drop(struct turn *turn) {
         DL_DELETE(turns->waiting, turn);
     }
     turn->state = TURN_NONE;
+}
+
+void turns_configure(struct turns *turns, uint32_t max) {
+    os_mutex_lock(&turns->mutex);
+    turns->max = max;
+    hand_out(turns);
+    os_mutex_unlock(&turns->mutex);
 }
 
 /* -- on the connections' workers -----------------------------------------------------------------

@@ -19,7 +19,7 @@ struct connection;
 struct turn;
 
 struct turns {
-    uint32_t max;          /* 0: no limit, and nothing below is used */
+    uint32_t max;          /* 0: no limit, and nobody asks */
     struct os_mutex mutex; /* of all that follows, and of the turns' states */
     uint32_t taken;
     struct turn *holders; /* utlist, those longest in it first */
@@ -28,6 +28,7 @@ struct turns {
 
 void turns_init(struct turns *turns, uint32_t max);
 void turns_fini(struct turns *turns);
+void turns_configure(struct turns *turns, uint32_t max); /* while no other function of it runs */
 
 /* Whether the connection may receive and send now. False: connection_turn_comes() tells when. */
 bool turns_ask(struct connection *connection);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "net/connection.h"
+#include "net/gate.h"
 #include "net/listener.h"
 #include "net/server.h"
 #include "net/worker.h"
@@ -107,7 +108,7 @@ static int set_up(void **state) {
 
 static void start(void) {
     struct error error;
-    listener = listener_create(server, &options, &error);
+    listener = listener_create(server, &options, NULL, &error);
     assert_non_null(listener);
     assert_true(listener_start(listener, &error));
 }
@@ -304,14 +305,14 @@ static void test_refused_by_the_host_and_by_the_client_are_told_apart(void **sta
     assert_true(hears_busy(surplus));
     peer_close(surplus);
     assert_int_equal(refused(LISTENER_REFUSED_PER_CLIENT), 1);
-    assert_int_equal(client_table_counts(&listener->clients).clients, 1);
+    assert_int_equal(client_table_counts(&listener->gate->clients).clients, 1);
     server->options.connections_max = 2;
     surplus = client();
     assert_true(hears_busy(surplus));
     peer_close(surplus);
     assert_int_equal(refused(LISTENER_REFUSED_HOST), 1);
     close_all(served, 2);
-    WAIT_UNTIL(client_table_counts(&listener->clients).clients == 0);
+    WAIT_UNTIL(client_table_counts(&listener->gate->clients).clients == 0);
 }
 
 static void test_refused_by_rate_and_lists_are_counted(void **state) {
@@ -331,7 +332,7 @@ static void test_refused_by_rate_and_lists_are_counted(void **state) {
     assert_true(served >= 5);
     WAIT_UNTIL(count(&listener->counters.opened) + refused(LISTENER_REFUSED_RATE) == 20);
     assert_int_equal(count(&listener->counters.opened), served);
-    assert_true(client_table_counts(&listener->clients).clients <= 1);
+    assert_true(client_table_counts(&listener->gate->clients).clients <= 1);
     WAIT_UNTIL(atomic_load(&listener->references) == 0);
     listener_stop_accepting(listener);
     listener_destroy(listener);

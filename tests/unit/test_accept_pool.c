@@ -68,7 +68,7 @@ static int set_up(void **state) {
 
 static void start(void) {
     struct error error;
-    listener = listener_create(server, &options, &error);
+    listener = listener_create(server, &options, NULL, &error);
     assert_non_null(listener);
     assert_true(listener_start(listener, &error));
 }

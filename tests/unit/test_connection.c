@@ -119,7 +119,7 @@ static int set_up(void **state) {
     in_received = NULL;
     keeps_half_open = false;
     server = server_create(&options, &error);
-    listener = server ? listener_create(server, &one, &error) : NULL;
+    listener = server ? listener_create(server, &one, NULL, &error) : NULL;
     return listener ? 0 : -1;
 }
 

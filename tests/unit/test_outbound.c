@@ -81,7 +81,7 @@ static int set_up(void **state) {
     diary[0] = '\0';
     made = NULL;
     server = server_create(&options, &error);
-    listener = server ? listener_create(server, &one, &error) : NULL;
+    listener = server ? listener_create(server, &one, NULL, &error) : NULL;
     return listener ? 0 : -1;
 }
 

@@ -1,0 +1,140 @@
+#include "net/door.h"
+
+#include "base/address.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "net/accept_pool.h"
+#include "net/datagrams.h"
+#include "net/latch.h"
+#include "net/server.h"
+#include "net/worker.h"
+
+struct door *door_open(struct server *server, const struct engine_listen_options *options,
+                       struct error *error) {
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    struct door *door = alloc_zeroed(sizeof(*door));
+    if (!door) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    door->server = server;
+    door->options = *options;
+    door->references = 1;
+    door->socket = engine_listener_open(server->engine, options, error);
+    if (!door->socket) {
+        alloc_free(door);
+        address_format(&options->address, text, sizeof(text));
+        error_prefix(error, "bind %s: ", text);
+        return NULL;
+    }
+    return door;
+}
+
+struct create_pool {
+    struct door *door;
+    struct listener *listener;
+    unsigned index;
+    struct error *error;
+};
+
+static void create_pool_here(struct worker *worker, void *argument) {
+    struct create_pool *create = argument;
+    create->door->pools[create->index] = accept_pool_create(
+        worker, create->listener, create->door->socket, create->index, create->error);
+}
+
+static bool start_pools(struct door *door, struct listener *listener, struct error *error) {
+    unsigned count = server_acceptor_count(door->server);
+    door->pools = alloc_array(count, sizeof(struct accept_pool *));
+    if (!door->pools) {
+        return error_set(error, "out of memory");
+    }
+    if (!engine_listener_start(door->socket, error)) {
+        return false;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct create_pool create = {door, listener, i, error};
+        worker_call(server_acceptor(door->server, i), create_pool_here, &create);
+        if (!door->pools[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool door_start(struct door *door, struct listener *listener, struct error *error) {
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    bool started = door->options.datagrams ? datagrams_start(door, listener, error)
+                                           : start_pools(door, listener, error);
+    if (!started) {
+        struct berth_address address = door_address(door);
+        address_format(&address, text, sizeof(text));
+        error_prefix(error, "listen on %s: ", text);
+    }
+    return started;
+}
+
+struct turn_pool {
+    struct accept_pool *pool;
+    struct listener *listener;
+};
+
+static void turn_pool_here(struct worker *worker, void *argument) {
+    struct turn_pool *turn = argument;
+    (void)worker;
+    accept_pool_serve(turn->pool, turn->listener);
+}
+
+void door_turn(struct door *door, struct listener *listener) {
+    unsigned count = door->pools ? server_acceptor_count(door->server) : 0;
+    for (unsigned i = 0; i < count; i++) {
+        struct turn_pool turn = {door->pools[i], listener};
+        worker_call(server_acceptor(door->server, i), turn_pool_here, &turn);
+    }
+    datagrams_turn(door, listener);
+}
+
+struct stop_pool {
+    struct accept_pool *pool;
+    struct latch stopped;
+};
+
+static void stop_pool_here(struct worker *worker, void *argument) {
+    struct stop_pool *stop = argument;
+    (void)worker;
+    accept_pool_stop(stop->pool, &stop->stopped);
+}
+
+static void close(struct door *door) {
+    unsigned count = door->pools ? server_acceptor_count(door->server) : 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (door->pools[i]) {
+            struct stop_pool stop = {.pool = door->pools[i]};
+            latch_init(&stop.stopped, 1);
+            worker_call(server_acceptor(door->server, i), stop_pool_here, &stop);
+            latch_wait(&stop.stopped);
+        }
+    }
+    alloc_free(door->pools);
+    door_stop_receiving(door);
+    engine_listener_close(door->socket);
+    alloc_free(door);
+}
+
+void door_acquire(struct door *door) {
+    door->references++;
+}
+
+void door_release(struct door *door) {
+    if (door && --door->references == 0) {
+        close(door);
+    }
+}
+
+void door_stop_receiving(struct door *door) {
+    datagrams_stop(door);
+}
+
+struct berth_address door_address(const struct door *door) {
+    return engine_listener_address(door->socket);
+}

@@ -1,0 +1,23 @@
+/* gate.h: what the generations of a listener count together: its clients, for the limits on them.
+ *
+ * A connection of an old generation takes room like any other. Owner: the generations that share
+ * it, by references. Threads: the counts any; else [control]. */
+#ifndef BERTH_HOST_NET_GATE_H
+#define BERTH_HOST_NET_GATE_H
+
+#include <stdatomic.h>
+
+#include "net/client_table.h"
+
+struct gate {
+    unsigned references;
+    atomic_uint connections; /* admitted */
+    struct client_table clients;
+};
+
+struct gate *gate_create(const struct client_limits *limits); /* NULL: no memory */
+void gate_acquire(struct gate *gate);
+void gate_release(struct gate *gate); /* no connection is counted any more by the last one; NULL is
+                                         legal */
+
+#endif
