@@ -14,31 +14,58 @@ static const char help_text[] =
     "berth " BERTH_VERSION ": a server that hosts protocol plugins\n"
     "\n"
     "usage:\n"
-    "  berth run [--manifest FILE] [--ready-file FILE] [--plugins DIR]\n"
-    "      Serves what the manifest says until Ctrl-C or SIGTERM.\n"
+    "  berth run [--manifest FILE] [--ready-file FILE] [--plugins DIR] [--watch]\n"
+    "      Serves what the manifest says until Ctrl-C or SIGTERM. SIGHUP reloads; --watch does so\n"
+    "      whenever the manifest or a plugin's file has changed.\n"
     "  berth check [FILE] [--plugins DIR]\n"
     "      Checks a manifest and its plugins: says ok, or lists everything that is wrong.\n"
     "  berth plugins [--plugins DIR]\n"
-    "      Lists the plugins in the folder: id, version, ABI, loadable or why not.\n"
+    "      Lists the plugins of the host that runs; without one, or with --plugins, those in the\n"
+    "      folder: id, version, ABI, loadable or why not.\n"
+    "\n"
+    "  berth status | listeners\n"
+    "      What the host that runs is doing.\n"
+    "  berth pause | resume NAME... | --all\n"
+    "      New clients of these listeners, or of these plugins' listeners, wait; or come in "
+    "again.\n"
+    "  berth restart NAME... | --all\n"
+    "      Loads the plugins of these listeners anew, and no client notices.\n"
+    "  berth reload [--dry-run]\n"
+    "      Serves what the manifest says now, or tells whether that could be done.\n"
+    "  berth stop [--now]\n"
+    "      Stops the host: connections may finish until host.drain_timeout_ms, or are cut now.\n"
+    "\n"
     "  berth help, berth --version\n"
     "\n"
     "  --manifest FILE    default: config/berth.json beside the executable\n"
     "  --ready-file FILE  written when every listener accepts: the actual addresses, as JSON\n"
     "  --plugins DIR      instead of the manifest's host.plugins\n"
+    "  --name NAME        the host to speak to: its host.name (default: berth); or --manifest "
+    "FILE\n"
+    "  --json             the host's answer as it comes\n"
     "\n"
     "exit codes: 0 fine, 1 failure, 2 usage, 78 invalid manifest\n";
+
+enum words { NO_WORDS, A_FILE, NAMES };
 
 struct verb {
     const char *name;
     int (*function)(const struct control_options *options);
-    const char *options[4]; /* those it takes, up to a NULL */
-    bool takes_file;        /* one word without an option: the manifest */
+    const char *options[5]; /* those it takes, up to a NULL */
+    enum words words;
 };
 
 static const struct verb verbs[] = {
-    {"run", control_run, {"--manifest", "--ready-file", "--plugins"}, false},
-    {"check", control_check, {"--plugins"}, true},
-    {"plugins", control_plugins, {"--plugins"}, false},
+    {"run", control_run, {"--manifest", "--ready-file", "--plugins", "--watch"}, NO_WORDS},
+    {"check", control_check, {"--plugins"}, A_FILE},
+    {"plugins", control_plugins, {"--plugins", "--name", "--json"}, NO_WORDS},
+    {"status", control_status, {"--name", "--manifest", "--json"}, NO_WORDS},
+    {"listeners", control_listeners, {"--name", "--manifest", "--json"}, NO_WORDS},
+    {"pause", control_pause, {"--name", "--manifest", "--json", "--all"}, NAMES},
+    {"resume", control_resume, {"--name", "--manifest", "--json", "--all"}, NAMES},
+    {"restart", control_restart, {"--name", "--manifest", "--json", "--all"}, NAMES},
+    {"reload", control_reload, {"--name", "--manifest", "--json", "--dry-run"}, NO_WORDS},
+    {"stop", control_stop, {"--name", "--manifest", "--json", "--now"}, NO_WORDS},
 };
 
 static int usage_error(const char *what, const char *word) {
@@ -55,37 +82,65 @@ static bool verb_takes(const struct verb *verb, const char *option) {
     return false;
 }
 
-static const char **option_value(struct control_options *options, const char *option) {
-    if (strcmp(option, "--manifest") == 0) {
-        return &options->manifest;
+/* Where the value of an option goes; NULL: it has none, and *flag is where it is noted. */
+static const char **option_value(struct control_options *options, const char *option, bool **flag) {
+    const struct {
+        const char *option;
+        const char **value;
+        bool *flag;
+    } all[] = {
+        {"--manifest", &options->manifest, NULL}, {"--ready-file", &options->ready_file, NULL},
+        {"--plugins", &options->plugins, NULL},   {"--name", &options->name, NULL},
+        {"--all", NULL, &options->all},           {"--dry-run", NULL, &options->dry_run},
+        {"--json", NULL, &options->json},         {"--now", NULL, &options->now},
+        {"--watch", NULL, &options->watch},
+    };
+    size_t i = 0;
+    while (strcmp(all[i].option, option) != 0) {
+        i++; /* the tables of verbs have no others */
     }
-    return strcmp(option, "--ready-file") == 0 ? &options->ready_file : &options->plugins;
+    *flag = all[i].flag;
+    return all[i].value;
+}
+
+/* A word without an option. */
+static int take_word(const struct verb *verb, char *word, struct control_options *options) {
+    if (verb->words == NAMES && options->word_count < CONTROL_WORDS_MAX) {
+        options->words[options->word_count++] = word;
+        return EXIT_FINE;
+    }
+    if (verb->words != A_FILE || options->manifest) {
+        return usage_error("unexpected word", word);
+    }
+    options->manifest = word;
+    return EXIT_FINE;
 }
 
 /* Reads the words behind the verb. EXIT_FINE, or EXIT_USAGE after a message. */
 static int parse(const struct verb *verb, int argc, char **argv, struct control_options *options) {
-    for (int i = 0; i < argc; i++) {
-        const char **value = NULL;
+    int code = EXIT_FINE;
+    for (int i = 0; i < argc && code == EXIT_FINE; i++) {
+        bool *flag = NULL;
         if (argv[i][0] != '-') {
-            if (!verb->takes_file || options->manifest) {
-                return usage_error("unexpected word", argv[i]);
-            }
-            options->manifest = argv[i];
+            code = take_word(verb, argv[i], options);
             continue;
         }
         if (!verb_takes(verb, argv[i])) {
             return usage_error("unknown option", argv[i]);
         }
-        value = option_value(options, argv[i]);
-        if (*value) {
+        const char **value = option_value(options, argv[i], &flag);
+        if (value ? *value != NULL : *flag) {
             return usage_error("given twice: option", argv[i]);
         }
-        if (i + 1 == argc || argv[i + 1][0] == '\0') {
+        if (!value) {
+            *flag = true;
+        } else if (i + 1 == argc || argv[i + 1][0] == '\0') {
             return usage_error("a value is missing behind", argv[i]);
+        } else {
+            *value = argv[++i];
         }
-        *value = argv[++i];
     }
-    return EXIT_FINE;
+    return code;
 }
 
 static int run_verb(int argc, char **argv) {

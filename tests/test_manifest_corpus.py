@@ -39,6 +39,7 @@ HOST = ("host",)
 # path, smallest, greatest
 RANGES = [
     ((*HOST, "drain_timeout_ms"), 0, 3600000),
+    ((*HOST, "generations_max"), 2, 1000),
     ((*HOST, "limits", "connections"), 1, 10000000),
     ((*HOST, "limits", "posts"), 1, 10000000),
     ((*HOST, "buffers", "retained_max"), 0, 1000000),
@@ -79,7 +80,7 @@ CHOICES = [
     ((*A, "receive"), ["zero-byte", "buffered"]),
 ]
 
-BOOLS = [(*A, "v6_only"), (*A, "accept", "reuse_sockets"), (*A, "no_delay")]
+BOOLS = [(*HOST, "control"), (*A, "v6_only"), (*A, "accept", "reuse_sockets"), (*A, "no_delay")]
 
 OBJECTS = [
     HOST, (*HOST, "limits"), (*HOST, "buffers"), (*HOST, "log"),

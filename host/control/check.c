@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "control/change.h"
 #include "control/control.h"
 #include "control/instance.h"
 #include "control/paths.h"
@@ -10,31 +11,35 @@
 #include "os/os.h"
 
 /* The plugins are opened as `run` would open them, but nothing of theirs is called. */
-static int check_plugins(const struct manifest *manifest, const char *given) {
+static int check_plugins(struct edition *edition, const char *given) {
     struct instance instance = {0};
-    struct instance_problems problems = {0};
+    struct change_problems problems = {0};
+    struct change_options options = {.dry_run = true};
+    struct change_counts counts;
     struct error error = {0};
     char plugins[OS_PATH_MAX];
-    if (!paths_plugins(plugins, sizeof(plugins), given, manifest->host.plugins, &error)) {
+    const struct manifest *manifest = edition->manifest;
+    if (!paths_plugins(plugins, sizeof(plugins), given, manifest->host.plugins, &error) ||
+        !instance_init(&instance, manifest, plugins, &error)) {
         fprintf(stderr, "berth: %s\n", error.message);
         return EXIT_FAILED;
     }
-    instance_open_plugins(&instance, manifest, plugins, &problems);
+    change_apply(&instance, edition, &options, &counts, &problems);
     int code = report_problems(&problems, manifest->path);
     instance_destroy(&instance);
-    instance_problems_fini(&problems);
+    change_problems_fini(&problems);
     return code;
 }
 
 int control_check(const struct control_options *options) {
-    struct manifest *manifest = NULL;
-    int code = report_load(options->manifest, &manifest);
+    struct edition *edition = NULL;
+    int code = report_load(options->manifest, &edition);
     if (code == EXIT_FINE) {
-        code = check_plugins(manifest, options->plugins);
+        code = check_plugins(edition, options->plugins);
     }
     if (code == EXIT_FINE) {
-        printf("%s: ok\n", manifest->path);
+        printf("%s: ok\n", edition->manifest->path);
     }
-    manifest_destroy(manifest);
+    edition_release(edition);
     return code;
 }

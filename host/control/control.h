@@ -12,15 +12,37 @@
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_MANIFEST = 78 };
 
-/* What the command line said. NULL: not given. */
+enum { CONTROL_WORDS_MAX = 1024 };
+
+/* What the command line said. NULL, false, none: not given. */
 struct control_options {
     const char *manifest;
     const char *ready_file;
     const char *plugins;
+    const char *name; /* of the host to speak to */
+    bool all;
+    bool dry_run;
+    bool json;
+    bool now;
+    bool watch;
+    const char *words[CONTROL_WORDS_MAX];
+    size_t word_count;
 };
 
 int control_run(const struct control_options *options);
 int control_check(const struct control_options *options);
 int control_plugins(const struct control_options *options);
+
+/* Of a host that runs: client.c */
+int control_status(const struct control_options *options);
+int control_listeners(const struct control_options *options);
+int control_pause(const struct control_options *options);
+int control_resume(const struct control_options *options);
+int control_restart(const struct control_options *options);
+int control_reload(const struct control_options *options);
+int control_stop(const struct control_options *options);
+
+/* The plugins of a host that runs. False: there is none of that name. */
+bool control_running_plugins(const struct control_options *options, int *code);
 
 #endif

@@ -1,8 +1,9 @@
-/* instance.h: what runs: the manifest with its plugins loaded, the server and the listeners.
+/* instance.h: what runs: the server, the plugins, and every generation of every listener.
  *
- * instance_create() does everything up to bound sockets and instance_start() the rest; either all
- * of it works or nothing is left running, and every problem that can be found is reported, one line
- * each. Owner: the verb. Threads: [control]. */
+ * A unit is one generation of a listener: it serves, or it is retired and drains until its last
+ * connection is gone or its time is up. A module is one generation of a plugin; when its last unit
+ * is gone it is unloaded. An edition is a manifest with its users. change.h moves an instance from
+ * one edition to the next. Owner: the verb. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_INSTANCE_H
 #define BERTH_HOST_CONTROL_INSTANCE_H
 
@@ -19,39 +20,63 @@ struct listener;
 struct module;
 struct server;
 
+struct edition {
+    struct manifest *manifest;
+    unsigned users;
+};
+
+/* Takes over the manifest; with one user. NULL without memory: the manifest is then destroyed. */
+struct edition *edition_create(struct manifest *manifest);
+void edition_release(struct edition *edition); /* NULL is legal */
+
+struct unit {
+    struct unit *prev; /* utlist */
+    struct unit *next;
+    struct listener *listener;
+    struct module *module;
+    struct edition *edition;
+    const struct manifest_listener *from; /* in the edition */
+    unsigned generation;                  /* of its name: 1, 2, … */
+    uint64_t retired_ms;                  /* 0: it serves */
+    uint64_t deadline_ms;                 /* when what is left of it is cut */
+    bool cut;
+};
+
 struct instance {
-    const struct manifest *manifest;
+    struct edition *edition; /* NULL until it runs */
     struct berth_host services;
+    char plugins_folder[OS_PATH_MAX];
     char config_folder[OS_PATH_MAX]; /* the manifest's */
-    struct module **modules;         /* one a plugin, in the order of their first use */
-    size_t module_count;
     struct server *server;
-    struct listener **listeners; /* as manifest->listeners */
+    struct module *modules; /* utlist: all that are mapped */
+    struct unit *serving;   /* utlist, as in the manifest */
+    struct unit *retired;   /* utlist, the oldest first */
+    uint64_t started_ms;
 };
 
-/* What is wrong with the manifest only in the light of its plugins, and what is wrong with those.
- */
-struct instance_problems {
-    struct manifest_errors manifest; /* exit code 78 */
-    struct manifest_errors plugins;  /* exit code 1 */
-};
-void instance_problems_fini(struct instance_problems *problems);
+/* Where plugins and the files of their configurations are. */
+bool instance_init(struct instance *instance, const struct manifest *manifest,
+                   const char *plugins_folder, struct error *error);
 
-/* Finds and verifies all plugins of the manifest, without calling them. False: see problems. */
-bool instance_open_plugins(struct instance *instance, const struct manifest *manifest,
-                           const char *plugins_folder, struct instance_problems *problems);
+/* The newest of that id which serves, or is about to; NULL. */
+struct module *instance_module(const struct instance *instance, const char *id);
+struct unit *instance_unit(const struct instance *instance, const char *name);
 
-/* Starts the workers, loads the plugins, opens every listener. */
-bool instance_create(struct instance *instance, struct error *error);
+/* Unloads it once nothing of it is under way, and says so. */
+void instance_drop_module(struct instance *instance, struct module *module);
 
-/* Accepts. */
-bool instance_start(struct instance *instance, struct error *error);
+/* The unit stops serving: what it has open may finish until its time is up. */
+void instance_retire(struct instance *instance, struct unit *unit);
 
-/* Stops accepting on all listeners; their connections go on. */
-void instance_stop_accepting(struct instance *instance);
+/* What is retired and done is taken down, what is over its time is cut. Returns when it is to be
+ * called again, in milliseconds; -1: when something has ended. */
+int instance_look_after(struct instance *instance);
 
-uint32_t instance_connections(const struct instance *instance);
-uint32_t instance_cut(struct instance *instance); /* ends them; returns how many */
+/* Frees a unit that no connection refers to any more, and its module if that was its last. */
+void instance_destroy_unit(struct instance *instance, struct unit *unit);
+
+uint32_t instance_connections(const struct instance *instance); /* of all generations */
+uint32_t instance_cut(struct instance *instance);               /* ends them; returns how many */
 
 /* Closes everything in reverse order; no connections are left. Legal at any stage. */
 void instance_destroy(struct instance *instance);

@@ -29,6 +29,15 @@ static void describe(const char *folder, const char *id) {
 }
 
 int control_plugins(const struct control_options *options) {
+    int code;
+    if (!options->plugins && control_running_plugins(options, &code)) {
+        return code;
+    }
+    if (options->name || options->json) {
+        fprintf(stderr, "berth: no host called \"%s\" can be spoken to\n",
+                options->name ? options->name : "berth");
+        return EXIT_FAILED;
+    }
     char folder[OS_PATH_MAX];
     struct error error = {0};
     struct module_list list;

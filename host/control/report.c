@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "control/change.h"
 #include "control/control.h"
 #include "control/instance.h"
 #include "control/paths.h"
@@ -25,7 +27,7 @@ static void print_errors(const struct manifest_errors *errors, const char *path)
     fflush(stderr);
 }
 
-int report_load(const char *given, struct manifest **manifest) {
+int report_load(const char *given, struct edition **edition) {
     char path[OS_PATH_MAX];
     struct error error = {0};
     if (!paths_manifest(path, sizeof(path), given, &error)) {
@@ -33,19 +35,27 @@ int report_load(const char *given, struct manifest **manifest) {
         return EXIT_FAILED;
     }
     struct manifest_errors errors = {0};
-    *manifest = manifest_load(path, &errors);
+    struct manifest *manifest = manifest_load(path, &errors);
+    *edition = manifest ? edition_create(manifest) : NULL;
     print_errors(&errors, path);
-    if (!*manifest && errors.count == 0) {
+    if (!*edition && errors.count == 0) {
         fprintf(stderr, "%s: out of memory\n", path);
     }
     manifest_errors_fini(&errors);
-    return *manifest ? EXIT_FINE : EXIT_MANIFEST;
+    return *edition ? EXIT_FINE : EXIT_MANIFEST;
 }
 
-int report_problems(const struct instance_problems *problems, const char *path) {
+int report_problems(const struct change_problems *problems, const char *path) {
     print_errors(&problems->plugins, path);
     print_errors(&problems->manifest, path);
-    return problems->manifest.count > 0  ? EXIT_MANIFEST
-           : problems->plugins.count > 0 ? EXIT_FAILED
-                                         : EXIT_FINE;
+    for (size_t i = 0; i < problems->failures.count; i++) {
+        log_error(NULL, "%s", problems->failures.items[i].message);
+    }
+    return report_code(problems);
+}
+
+int report_code(const struct change_problems *problems) {
+    return problems->manifest.count > 0                                  ? EXIT_MANIFEST
+           : problems->plugins.count > 0 || problems->failures.count > 0 ? EXIT_FAILED
+                                                                         : EXIT_FINE;
 }

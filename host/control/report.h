@@ -4,14 +4,15 @@
 #ifndef BERTH_HOST_CONTROL_REPORT_H
 #define BERTH_HOST_CONTROL_REPORT_H
 
-struct instance_problems;
-struct manifest;
+struct change_problems;
+struct edition;
 
 /* Loads the manifest at `given`, or the default one. EXIT_FINE, or the exit code after its errors
  * have been printed. */
-int report_load(const char *given, struct manifest **manifest);
+int report_load(const char *given, struct edition **edition);
 
-/* Prints the problems; returns the exit code that they mean. */
-int report_problems(const struct instance_problems *problems, const char *path);
+/* Prints the problems, those without a place into the log; returns the exit code they mean. */
+int report_problems(const struct change_problems *problems, const char *path);
+int report_code(const struct change_problems *problems);
 
 #endif

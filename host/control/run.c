@@ -1,139 +1,45 @@
 /* The verb `run`: from the manifest to serving, and from the signal to a clean stop. */
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
-#include "base/address.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "control/announce.h"
+#include "control/channel.h"
 #include "control/control.h"
-#include "control/instance.h"
 #include "control/paths.h"
 #include "control/report.h"
-#include "manifest/manifest.h"
-#include "manifest/ready.h"
-#include "module/module.h"
+#include "control/requests.h"
+#include "control/service.h"
+#include "control/watch.h"
+#include "engine/engine.h"
 #include "net/listener.h"
 #include "net/server.h"
-#include "os/os.h"
-
-/* -- saying what is served ------------------------------------------------------------------------
- */
-
-static const char *accept_name(const struct listener *listener) {
-    return listener->options.datagrams        ? "datagrams"
-           : listener->options.accept_on_data ? "data"
-                                              : "connect";
-}
-
-static void print_listeners(const struct instance *instance) {
-    for (size_t i = 0; i < instance->manifest->listener_count; i++) {
-        const struct listener *listener = instance->listeners[i];
-        printf("%s: listening on ", listener->options.name);
-        for (size_t a = 0; a < listener->options.address_count; a++) {
-            char text[BERTH_ADDRESS_TEXT_MAX];
-            struct berth_address address = listener_address(listener, a);
-            address_format(&address, text, sizeof(text));
-            printf("%s%s", a > 0 ? ", " : "", text);
-        }
-        printf(" with %s %s, %s, engine %s\n", listener->plugin->id, listener->plugin->version,
-               listener->options.datagrams        ? "takes datagrams"
-               : listener->options.accept_on_data ? "accepts on first data"
-                                                  : "accepts on connect",
-               server_traits(instance->server)->name);
-    }
-    fflush(stdout);
-}
-
-static bool describe_listener(const struct listener *listener, struct ready_listener *ready) {
-    *ready = (struct ready_listener){
-        .name = listener->options.name,
-        .plugin = listener->plugin->id,
-        .version = listener->plugin->version,
-        .accept = accept_name(listener),
-        .addresses = alloc_array(listener->options.address_count, sizeof(char *)),
-    };
-    if (!ready->addresses) {
-        return false;
-    }
-    for (; ready->address_count < listener->options.address_count; ready->address_count++) {
-        char text[BERTH_ADDRESS_TEXT_MAX];
-        struct berth_address address = listener_address(listener, ready->address_count);
-        address_format(&address, text, sizeof(text));
-        ready->addresses[ready->address_count] = alloc_string(text);
-        if (!ready->addresses[ready->address_count]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The text of the ready file, or NULL without memory. */
-static char *describe(const struct instance *instance) {
-    size_t count = instance->manifest->listener_count;
-    struct ready_listener *listeners = alloc_array(count, sizeof(*listeners));
-    char *text = NULL;
-    bool complete = listeners != NULL;
-    for (size_t i = 0; complete && i < count; i++) {
-        complete = describe_listener(instance->listeners[i], &listeners[i]);
-    }
-    if (complete) {
-        struct ready ready = {
-            .pid = os_process_id(),
-            .name = instance->manifest->host.name,
-            .version = BERTH_VERSION,
-            .engine = server_traits(instance->server)->name,
-            .socket_reuse = server_traits(instance->server)->socket_reuse,
-            .listeners = listeners,
-            .listener_count = count,
-        };
-        text = ready_format(&ready);
-    }
-    for (size_t i = 0; listeners && i < count; i++) {
-        for (size_t a = 0; a < listeners[i].address_count; a++) {
-            alloc_free(listeners[i].addresses[a]);
-        }
-        alloc_free(listeners[i].addresses);
-    }
-    alloc_free(listeners);
-    return text;
-}
-
-static bool write_ready_file(const struct instance *instance, const char *path,
-                             struct error *error) {
-    char *text = describe(instance);
-    if (!text) {
-        return error_set(error, "ready file %s: out of memory", path);
-    }
-    bool written = os_file_write_atomic(path, text, strlen(text), error);
-    alloc_free(text);
-    return written || error_prefix(error, "ready file %s: ", path);
-}
 
 /* -- stopping -------------------------------------------------------------------------------------
  */
 
-/* Waits until no connection is left, the time is over, or somebody asks a second time. */
-static void wait_for_connections(const struct instance *instance, uint32_t timeout_ms) {
-    uint64_t deadline_ms = os_now_ms() + timeout_ms;
-    while (instance_connections(instance) > 0) {
-        uint64_t now_ms = os_now_ms();
-        if (now_ms >= deadline_ms) {
-            return;
-        }
-        if (os_signals_wait((int)(deadline_ms - now_ms)) == OS_SIGNAL_STOP) {
-            log_warn(NULL, "asked again to stop: not waiting any longer");
-            return;
-        }
+static void begin_stop(struct service *service) {
+    struct instance *instance = &service->instance;
+    uint32_t timeout_ms = instance->edition->manifest->host.drain_timeout_ms;
+    struct unit *unit;
+    DL_FOREACH(instance->serving, unit) {
+        listener_stop_accepting(unit->listener);
     }
+    service->stopping = true;
+    service->stop_deadline_ms = os_now_ms() + timeout_ms;
+    log_info(NULL, "stopping: no new connections; %u open ones may finish within %u ms",
+             instance_connections(instance), timeout_ms);
 }
 
-static void drain(struct instance *instance) {
-    uint32_t timeout_ms = instance->manifest->host.drain_timeout_ms;
-    instance_stop_accepting(instance);
-    uint32_t open = instance_connections(instance);
-    log_info(NULL, "stopping: no new connections; %u open ones may finish within %u ms", open,
-             timeout_ms);
-    wait_for_connections(instance, timeout_ms);
+/* Whether it is time to cut what has not finished. */
+static bool is_over(const struct service *service) {
+    return service->stop_now || os_now_ms() >= service->stop_deadline_ms;
+}
+
+static void end_stop(struct service *service) {
+    struct instance *instance = &service->instance;
     uint32_t cut = instance_cut(instance);
     while (instance_connections(instance) > 0) {
         os_signals_wait(-1); /* what is in flight is cancelled; this takes no time */
@@ -145,74 +51,147 @@ static void drain(struct instance *instance) {
     }
 }
 
-/* -- the verb -------------------------------------------------------------------------------------
+/* -- serving --------------------------------------------------------------------------------------
  */
 
-static bool serve(struct instance *instance, const struct control_options *options,
-                  struct error *error) {
-    if (!instance_create(instance, error) || !instance_start(instance, error)) {
-        return false;
+static void on_signal(struct service *service, enum os_signal signal) {
+    if (signal == OS_SIGNAL_STOP && service->stopping) {
+        log_warn(NULL, "asked again to stop: not waiting any longer");
+        service->stop_now = true;
+    } else if (signal == OS_SIGNAL_STOP) {
+        service->stop_wanted = true;
+    } else if (signal == OS_SIGNAL_RELOAD && !service->stopping) {
+        service_reload_and_log(service, "SIGHUP");
     }
-    if (options->ready_file && !write_ready_file(instance, options->ready_file, error)) {
-        return false;
+}
+
+static int sooner(int one_ms, int64_t other_ms) {
+    int other = other_ms < 0 ? 0 : (int)other_ms;
+    return one_ms < 0 || other < one_ms ? other : one_ms;
+}
+
+static int next_ms(struct service *service, const struct watch *watch) {
+    int timeout_ms = instance_look_after(&service->instance);
+    if (watch) {
+        timeout_ms = sooner(timeout_ms, WATCH_MS);
     }
-    print_listeners(instance);
+    if (service->stopping) {
+        timeout_ms = sooner(timeout_ms, (int64_t)(service->stop_deadline_ms - os_now_ms()));
+    }
+    return timeout_ms;
+}
+
+static void answer_requests(struct service *service, struct channel *channel) {
+    struct channel_request *request;
+    while (channel && (request = channel_take(channel)) != NULL) {
+        channel_answer(channel, request, requests_answer(service, request->text));
+    }
+}
+
+static void serve_until_stopped(struct service *service, struct channel *channel,
+                                struct watch *watch) {
+    while (!service->stopping ||
+           (instance_connections(&service->instance) > 0 && !is_over(service))) {
+        on_signal(service, os_signals_wait(next_ms(service, watch)));
+        answer_requests(service, channel);
+        if (!service->stopping) {
+            watch_look(watch, service);
+        }
+        if (service->stop_wanted && !service->stopping) {
+            begin_stop(service);
+        }
+    }
+    end_stop(service);
+}
+
+/* A host that cannot be spoken to serves all the same. */
+static struct channel *open_channel(const struct manifest *manifest) {
+    struct error error = {0};
+    struct channel *channel =
+        manifest->host.control ? channel_open(manifest->host.name, os_signals_wake, &error) : NULL;
+    if (manifest->host.control && !channel) {
+        log_warn(NULL,
+                 "no control channel: %s; \"host.name\" tells hosts apart, and \"host.control\": "
+                 "false does without",
+                 error.message);
+    }
+    return channel;
+}
+
+static int start(struct service *service, struct edition *edition, struct error *error) {
+    const struct control_options *options = service->options;
+    struct instance *instance = &service->instance;
+    struct change_options change = {0};
+    struct change_counts counts;
+    struct change_problems problems = {0};
+    int code = EXIT_FINE;
+    if (!change_apply(instance, edition, &change, &counts, &problems)) {
+        code = report_problems(&problems, edition->manifest->path);
+    } else if (options->ready_file && !announce_ready(instance, options->ready_file, error)) {
+        log_error(NULL, "%s", error->message);
+        code = EXIT_FAILED;
+    }
+    change_problems_fini(&problems);
+    return code;
+}
+
+static void serve(struct service *service) {
+    const struct instance *instance = &service->instance;
+    const struct control_options *options = service->options;
+    announce_listeners(instance);
     log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
-    while (os_signals_wait(-1) != OS_SIGNAL_STOP) {
-    }
-    drain(instance);
+    struct channel *channel = open_channel(instance->edition->manifest);
+    struct watch *watch = options->watch ? watch_create(service) : NULL;
+    serve_until_stopped(service, channel, watch);
     if (options->ready_file) {
         os_file_remove(options->ready_file); /* it would say that something is served */
     }
-    return true;
+    watch_destroy(watch);
+    channel_close(channel);
 }
 
 /* What was accepted before a start failed ends with it. */
 static void abandon(struct instance *instance) {
-    if (instance->listeners) {
-        for (size_t i = 0; i < instance->manifest->listener_count; i++) {
-            if (instance->listeners[i]) {
-                listener_stop_accepting(instance->listeners[i]);
-                listener_cut(instance->listeners[i]);
-                while (atomic_load(&instance->listeners[i]->references) > 0) {
-                    os_signals_wait(-1);
-                }
-            }
+    struct unit *unit;
+    DL_FOREACH(instance->serving, unit) {
+        listener_stop_accepting(unit->listener);
+        listener_cut(unit->listener);
+        while (atomic_load(&unit->listener->references) > 0) {
+            os_signals_wait(-1);
         }
     }
     instance_destroy(instance);
 }
 
-static int run_manifest(const struct manifest *manifest, const struct control_options *options) {
-    struct instance instance = {0};
-    struct instance_problems problems = {0};
+static int run_edition(struct edition *edition, const struct control_options *options) {
     struct error error = {0};
     char plugins[OS_PATH_MAX];
-    int code = EXIT_FINE;
+    const struct manifest *manifest = edition->manifest;
+    struct service service = {.options = options};
     log_setup(manifest->host.log.level, manifest->host.log.format);
-    if (!os_signals_start(&error) || !paths_plugins(plugins, sizeof(plugins), options->plugins,
-                                                    manifest->host.plugins, &error)) {
+    snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
+    if (!os_signals_start(&error) ||
+        !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
+                       &error) ||
+        !instance_init(&service.instance, manifest, plugins, &error)) {
         log_error(NULL, "%s", error.message);
         return EXIT_FAILED;
     }
-    if (!instance_open_plugins(&instance, manifest, plugins, &problems)) {
-        code = report_problems(&problems, manifest->path);
-    } else if (!serve(&instance, options, &error)) {
-        log_error(NULL, "%s", error.message);
-        code = EXIT_FAILED;
+    int code = start(&service, edition, &error);
+    if (code == EXIT_FINE) {
+        serve(&service);
     }
-    abandon(&instance);
-    instance_problems_fini(&problems);
+    abandon(&service.instance);
     os_signals_finished();
     return code;
 }
 
 int control_run(const struct control_options *options) {
-    struct manifest *manifest = NULL;
-    int code = report_load(options->manifest, &manifest);
+    struct edition *edition = NULL;
+    int code = report_load(options->manifest, &edition);
     if (code == EXIT_FINE) {
-        code = run_manifest(manifest, options);
+        code = run_edition(edition, options);
     }
-    manifest_destroy(manifest);
+    edition_release(edition);
     return code;
 }

@@ -108,6 +108,9 @@ void manifest_errors_fini(struct manifest_errors *errors) {
 int manifest_error_format(const struct manifest_error *error, const char *path, char *text,
                           size_t size) {
     char pointer[MESSAGE_MAX];
+    if (error->line == 0) {
+        return snprintf(text, size, "%s", error->message);
+    }
     make_printable(pointer, sizeof(pointer), error->pointer[0] ? error->pointer : "/");
     return snprintf(text, size, "%s:%zu:%zu: %s: %s", path, error->line, error->column, pointer,
                     error->message);

@@ -136,6 +136,8 @@ static const struct field host[] = {
     {.key = "engine", .kind = FIELD_CHOICE, CHOICES(engines), IN_MANIFEST(host.engine)},
     {.key = "plugins", .kind = FIELD_TEXT, IN_MANIFEST(host.plugins)},
     {.key = "drain_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.drain_timeout_ms)},
+    {.key = "generations_max", .min = 2, .max = 1000, IN_MANIFEST(host.generations_max)},
+    {.key = "control", .kind = FIELD_BOOL, IN_MANIFEST(host.control)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
     {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
     {.key = "work", .kind = FIELD_OBJECT, FIELDS(host_work)},
@@ -150,6 +152,8 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.name = alloc_string("berth");
     manifest->host.plugins = alloc_string("plugins");
     manifest->host.drain_timeout_ms = 10000;
+    manifest->host.generations_max = 8;
+    manifest->host.control = true;
     manifest->host.limits.connections = 50000;
     manifest->host.limits.posts = 65536;
     manifest->host.limits.descriptors_reserved = 32;
@@ -452,6 +456,10 @@ static void read_listener(struct checker *checker, struct checked value,
     };
     one->name = check_copy(checker, name);
     one->config_json = check_copy(checker, "{}");
+    char *json = cJSON_PrintUnformatted(value.item);
+    one->json = json ? check_copy(checker, json) : NULL;
+    checker->failed = checker->failed || !json;
+    cJSON_free(json);
     one->line = places_key(checker->places, value.pointer).line;
     if (!is_name(name)) {
         check_key_error(checker, value.pointer, "not a listener's name (%s)", name_rule);
@@ -493,6 +501,7 @@ void fields_free_listener(struct manifest_listener *one) {
     alloc_free(one->plugin);
     alloc_free(one->addresses);
     alloc_free(one->config_json);
+    alloc_free(one->json);
     alloc_free(one->allow);
     alloc_free(one->deny);
     alloc_free(one->proxy_protocol.from);

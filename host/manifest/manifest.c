@@ -153,6 +153,10 @@ static struct place look_up(const char *path, const char *pointer) {
     return place;
 }
 
+bool manifest_errors_add(struct manifest_errors *errors, const char *message) {
+    return errors_addf(errors, (struct place){0, 0}, "", "%s", message);
+}
+
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) {
     va_list arguments;

@@ -89,6 +89,7 @@ struct manifest_listener {
     bool no_delay;
     enum manifest_receive receive;
     char *config_json; /* "config" as compact JSON; "{}" by default */
+    char *json;        /* all of the listener as compact JSON: equal texts mean equal listeners */
     size_t line;       /* where the listener begins in the file, for later messages */
 };
 
@@ -100,6 +101,8 @@ struct manifest {
         enum manifest_engine engine;
         char *plugins; /* a folder; absolute, or relative to the host's folder */
         uint32_t drain_timeout_ms;
+        uint32_t generations_max; /* of one listener at a time, the draining ones included */
+        bool control;             /* whether it can be spoken to while it runs */
         struct {
             uint32_t connections;
             uint32_t posts; /* messages waiting for one worker */
@@ -152,7 +155,8 @@ const char *manifest_engine_name(enum manifest_engine engine);
 void manifest_destroy(struct manifest *manifest); /* NULL is legal */
 void manifest_errors_fini(struct manifest_errors *errors);
 
-/* "file:line:column: /json/pointer: message" into text; returns as snprintf. */
+/* "file:line:column: /json/pointer: message" into text, or the message alone where it has no place;
+ * returns as snprintf. */
 int manifest_error_format(const struct manifest_error *error, const char *path, char *text,
                           size_t size);
 
@@ -160,6 +164,9 @@ int manifest_error_format(const struct manifest_error *error, const char *path, 
  * place is looked up again in the file's text. */
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) BERTH_PRINTF(4, 5);
+
+/* Something without a place. */
+bool manifest_errors_add(struct manifest_errors *errors, const char *message);
 
 /* The candidate nearest in spelling, or NULL when none is near: for "did you mean". */
 const char *manifest_nearest(const char *word, const char *const *candidates, size_t count);

@@ -46,8 +46,8 @@ static bool copy_file(struct module *module, struct error *error) {
     if (!os_folder_create_private(folder, sizeof(folder), error)) {
         return error_prefix(error, "making a private folder: ");
     }
-    snprintf(name, sizeof(name), "%s.%u%s", module->id, atomic_fetch_add(&generations, 1) + 1,
-             os_library_suffix());
+    module->generation = atomic_fetch_add(&generations, 1) + 1;
+    snprintf(name, sizeof(name), "%s.%u%s", module->id, module->generation, os_library_suffix());
     module->copy = join(folder, name);
     if (!module->copy || !os_file_copy(module->file, module->copy, error)) {
         os_folder_remove(folder);
@@ -72,6 +72,7 @@ static void remove_copy(struct module *module) {
  */
 
 static bool read_plugin(struct module *module, struct error *error) {
+    os_library_unique_symbol(module->copy, module->unique_symbol, sizeof(module->unique_symbol));
     module->library = os_library_open(module->copy, error);
     if (!module->library) {
         return error_prefix(error, "the system cannot load it: ");
@@ -137,20 +138,24 @@ void module_unload(struct module *module) {
     module->loaded = false;
 }
 
-void module_close(struct module *module) {
+bool module_close(struct module *module) {
     if (!module) {
-        return;
+        return true;
     }
     module_unload(module);
-    bool keep = (module->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) != 0;
-    if (module->library && !keep && !os_library_close(module->library)) {
-        log_warn(&module->subject, "the library stays mapped after it was unloaded (%s)",
+    bool gone = (module->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) == 0;
+    if (module->library && gone && !os_library_close(module->library)) {
+        log_warn(&module->subject,
+                 "the library stays mapped after it was unloaded (%s): something in it holds it, "
+                 "as thread_local objects of C++ do",
                  module->copy);
+        gone = false;
     }
     remove_copy(module);
     alloc_free(module->file);
     alloc_free(module->copy);
     alloc_free(module);
+    return gone;
 }
 
 /* -- listing -------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 #ifndef BERTH_HOST_MODULE_MODULE_H
 #define BERTH_HOST_MODULE_MODULE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -30,10 +31,16 @@ struct module {
     const char *config_folder;  /* of relative paths in a "config"; set before module_load() */
     void *state;                /* what `load` set */
     bool loaded;                /* `load` has succeeded: `unload` is owed */
+    unsigned generation;        /* 1, 2, … of all plugins of this process */
+    unsigned users;             /* generations of listeners that it serves */
+    atomic_uint posts;          /* messages of the plugin on their way: its code is to run */
+    struct module *prev;        /* utlist: the instance's */
+    struct module *next;
     char id[MODULE_ID_MAX + 1];
     char *file; /* the file in the plugins folder */
     char *copy; /* the private copy that is mapped */
     struct os_library *library;
+    char unique_symbol[64]; /* one that all generations would share; "" */
 };
 
 /* Whether text can be a plugin's id. */
@@ -53,8 +60,8 @@ bool module_load(struct module *module, struct error *error);
 void module_unload(struct module *module);
 
 /* module_unload(), unmaps the library, verifies that it is gone, and removes the copy. A library
- * that stays mapped is logged. NULL is legal. */
-void module_close(struct module *module);
+ * that stays mapped is logged; then false. NULL is legal. */
+bool module_close(struct module *module);
 
 /* Every file in the folder that looks like a plugin, in the order of the names. */
 struct module_listed {

@@ -146,7 +146,9 @@ static void BERTH_CALL conn_info(struct berth_conn *conn, struct berth_conn_info
 
 static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t conn_id,
                                        berth_post_fn function, void *argument) {
-    return server_post(module_of(host)->server, conn_id, function, argument);
+    /* The table is the host's own, whatever the plugin is shown of it. */
+    struct module *module = (struct module *)(uintptr_t)module_of(host);
+    return server_post(module->server, conn_id, function, argument, &module->posts);
 }
 
 /* The plugin may only read what it is given of its listener; the host, whose it is, may write. */

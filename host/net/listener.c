@@ -221,51 +221,65 @@ void listener_take_over(struct listener *listener, struct listener *previous) {
 /* -- other options -------------------------------------------------------------------------------
  */
 
-struct configure {
+struct listener_change {
     struct listener *listener;
-    const struct listener_options *options;
+    struct listener_options options;
     struct door **doors; /* the new ones; the old ones afterwards */
     size_t door_count;
 };
 
-static void configure_at_rest(void *argument) {
-    struct configure *configure = argument;
-    struct listener *listener = configure->listener;
-    struct door **doors = listener->doors;
-    size_t count = listener->door_count;
-    listener->options = *configure->options;
-    listener->options.name = listener->name;
-    listener->options.config_json = listener->config_json;
-    turns_configure(&listener->turns, configure->options->active_io_max);
-    client_table_configure(&listener->gate->clients, &configure->options->per_client);
-    listener->doors = configure->doors;
-    listener->door_count = configure->door_count;
-    configure->doors = doors;
-    configure->door_count = count;
+struct listener_change *listener_prepare(struct listener *listener,
+                                         const struct listener_options *options,
+                                         struct error *error) {
+    struct listener_change *change = alloc_zeroed(sizeof(*change));
+    if (!change) {
+        error_set(error, "listener \"%s\": out of memory", listener->name);
+        return NULL;
+    }
+    change->listener = listener;
+    change->options = *options;
+    change->options.name = listener->name;
+    change->options.config_json = listener->config_json;
+    change->door_count = options->address_count;
+    change->doors = make_doors(listener, options, listener, error);
+    if (!change->doors) {
+        error_prefix(error, "listener \"%s\": ", listener->name);
+    } else if (start_doors(listener, change->doors, change->door_count, error)) {
+        return change;
+    }
+    listener_abandon(change);
+    return NULL;
 }
 
-bool listener_configure(struct listener *listener, const struct listener_options *options,
-                        struct error *error) {
-    struct configure configure = {
-        .listener = listener,
-        .options = options,
-        .doors = make_doors(listener, options, listener, error),
-        .door_count = options->address_count,
-    };
-    if (!configure.doors) {
-        return error_prefix(error, "listener \"%s\": ", listener->name);
+void listener_abandon(struct listener_change *change) {
+    if (change) {
+        release_doors(change->doors, change->doors ? change->door_count : 0);
+        alloc_free(change);
     }
-    if (!start_doors(listener, configure.doors, configure.door_count, error)) {
-        release_doors(configure.doors, configure.door_count);
-        return false;
-    }
-    server_rest(listener->server, configure_at_rest, &configure);
+}
+
+static void commit_at_rest(void *argument) {
+    struct listener_change *change = argument;
+    struct listener *listener = change->listener;
+    struct door **doors = listener->doors;
+    size_t count = listener->door_count;
+    listener->options = change->options;
+    turns_configure(&listener->turns, change->options.active_io_max);
+    client_table_configure(&listener->gate->clients, &change->options.per_client);
+    listener->doors = change->doors;
+    listener->door_count = change->door_count;
+    change->doors = doors;
+    change->door_count = count;
+}
+
+void listener_commit(struct listener_change *change) {
+    struct listener *listener = change->listener;
+    server_rest(listener->server, commit_at_rest, change);
     for (size_t i = 0; i < listener->door_count; i++) {
-        door_turn(listener->doors[i], listener); /* the pools look at their marks again */
+        door_turn(listener->doors[i], listener); /* its pools look at their marks again */
     }
-    release_doors(configure.doors, configure.door_count);
     server_kick(listener->server);
-    return true;
+    listener_abandon(change); /* the old doors, those that are kept apart */
 }
 
 /* -- the end -------------------------------------------------------------------------------------

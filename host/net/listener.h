@@ -3,7 +3,7 @@
  * Life: create (asks the plugin, binds) -> start (accepts) -> stop_accepting -> its connections end
  * or are cut -> destroy (tells the plugin). Owner: the verb that runs the host. Threads: [control],
  * unless a function says otherwise; options and the public part are read-only once it is created,
- * but for listener_configure().
+ * but for listener_commit().
  *
  * Generations. When its plugin is replaced, or its "config", a listener is created anew beside the
  * old one, with the same doors (sockets) and the same gate (counts). When that has worked, the new
@@ -146,11 +146,15 @@ bool listener_start(struct listener *listener, struct error *error);
  * that the plugin has not heard of. Nobody is lost on the way. Cannot fail. */
 void listener_take_over(struct listener *listener, struct listener *previous);
 
-/* Other options from now on, for the same plugin with the same "config" and transport. Doors that
- * are wanted no more are closed after new ones are open. False: nothing has changed. Every worker
- * rests meanwhile, for a moment. */
-bool listener_configure(struct listener *listener, const struct listener_options *options,
-                        struct error *error);
+/* Other options, for the same plugin with the same "config" and transport: prepared, which opens
+ * new doors and may fail (NULL), then committed or abandoned. A commit closes the doors that are
+ * wanted no more, and has all workers rest for a moment. */
+struct listener_change;
+struct listener_change *listener_prepare(struct listener *listener,
+                                         const struct listener_options *options,
+                                         struct error *error);
+void listener_commit(struct listener_change *change);
+void listener_abandon(struct listener_change *change); /* NULL is legal */
 
 /* Returns when no accept is posted any more and the listening sockets are closed. */
 void listener_stop_accepting(struct listener *listener);

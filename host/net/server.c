@@ -156,6 +156,17 @@ void server_rest(struct server *server, void (*function)(void *argument), void *
     latch_wait(&left);
 }
 
+static void do_nothing(struct worker *worker, void *argument) {
+    (void)worker;
+    (void)argument;
+}
+
+void server_flush(struct server *server) {
+    for (unsigned i = 0; i < server->started; i++) {
+        worker_call(&server->workers[i], do_nothing, NULL);
+    }
+}
+
 void server_kick(struct server *server) {
     for (unsigned i = 0; i < server->started; i++) {
         worker_kick(&server->workers[i]);
@@ -168,12 +179,13 @@ void server_room_made(struct server *server) {
     }
 }
 
-int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument) {
+int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
+                    atomic_uint *underway) {
     unsigned index = worker_of_id(id);
     if (id == 0 || index >= server->options.workers) {
         return BERTH_E_GONE;
     }
-    return worker_post(&server->workers[index], id, function, argument);
+    return worker_post(&server->workers[index], id, function, argument, underway);
 }
 
 int32_t server_post_worker(struct listener *listener, uint32_t worker, berth_worker_fn function,

@@ -65,6 +65,9 @@ struct worker *server_choose_worker(struct server *server, struct worker *own);
  * read without a lock. [control] */
 void server_rest(struct server *server, void (*function)(void *argument), void *argument);
 
+/* Returns when all that was posted to the workers before has run. [control] */
+void server_flush(struct server *server);
+
 /* A connection is gone: what waits for room, if anything does, may go on. [any] */
 void server_room_made(struct server *server);
 
@@ -74,8 +77,9 @@ void server_kick(struct server *server);
 /* The worker whose port it is. [any] */
 struct worker *server_worker_of(struct server *server, const struct engine_port *port);
 
-/* berth_host.post() [any] */
-int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument);
+/* berth_host.post(); `underway` counts those that are not delivered yet. [any] */
+int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
+                    atomic_uint *underway);
 
 /* berth_host.post_worker() [any] */
 int32_t server_post_worker(struct listener *listener, uint32_t worker, berth_worker_fn function,

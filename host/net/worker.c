@@ -351,6 +351,7 @@ struct post {
         berth_worker_fn to_worker;
     } function;
     void *argument;
+    atomic_uint *underway; /* of a post to a connection */
 };
 
 static void post_to_connection(struct worker *worker, const struct post *post) {
@@ -372,6 +373,7 @@ static void on_post(struct engine_op *op, int64_t result) {
         listener_unrefer(post->listener);
     } else {
         post_to_connection(worker, post);
+        atomic_fetch_sub(post->underway, 1);
     }
     alloc_free(post);
     worker_settle(worker);
@@ -396,10 +398,13 @@ static struct post *post_create(struct worker *worker, int32_t *status) {
     return post;
 }
 
-int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument) {
+int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument,
+                    atomic_uint *underway) {
     int32_t status;
     struct post *post = post_create(worker, &status);
     if (post) {
+        atomic_fetch_add(underway, 1);
+        post->underway = underway;
         post->id = id;
         post->function.to_connection = function;
         post->argument = argument;

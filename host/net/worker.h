@@ -96,8 +96,9 @@ void worker_stop_listener(struct worker *worker, const struct listener *listener
 /* Resets or closes every connection of the listener (all, when it is NULL); returns how many. */
 uint32_t worker_cut(struct worker *worker, const struct listener *listener);
 
-/* berth_host.post(): see there. [any] */
-int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument);
+/* berth_host.post(): see there. `underway` is counted up, and down when it is delivered. [any] */
+int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument,
+                    atomic_uint *underway);
 
 /* berth_host.post_worker(): see there. [any] */
 int32_t worker_post_listener(struct worker *worker, struct listener *listener,

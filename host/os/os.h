@@ -75,9 +75,10 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
 enum os_signal {
     OS_SIGNAL_NONE, /* the time-out passed, or os_signals_wake() was called */
     OS_SIGNAL_STOP, /* Ctrl-C, SIGTERM, the console closes, the system shuts down */
+    OS_SIGNAL_RELOAD, /* SIGHUP; not on Windows */
 };
 
-/* Waits on the control thread. Linux: SIGINT and SIGTERM. Windows: console control events; the
+/* Waits on the control thread. Linux: SIGINT, SIGTERM, SIGHUP. Windows: console control events; the
  * handler of a close or shutdown event holds the system off until os_signals_finished(). */
 bool os_signals_start(struct error *error);
 enum os_signal os_signals_wait(int timeout_ms); /* negative: no time-out */
@@ -127,6 +128,27 @@ bool os_path_join(char *path, size_t size, const char *folder, const char *name)
 /* The folder part of a path ("." when there is none). */
 bool os_path_folder(char *folder, size_t size, const char *path);
 
+/* -- a channel to a running host --------------------------------------------------------------- */
+
+/* Linux: a Unix socket NAME.sock, mode 0600, in a folder of this user's alone: $BERTH_RUNTIME_DIR,
+ * else /run/berth (root), $XDG_RUNTIME_DIR/berth or /tmp/berth-UID. Windows: the named pipe
+ * \\.\pipe\berth-NAME, for its owner, Administrators and the system, from this machine only. */
+struct os_channel;
+struct os_pipe; /* one connection; bytes both ways */
+
+struct os_channel *os_channel_open(const char *name, struct error *error);
+/* Waits for a client; several threads may. NULL: interrupted. */
+struct os_pipe *os_channel_accept(struct os_channel *channel);
+void os_channel_interrupt(struct os_channel *channel); /* for good. [any] */
+void os_channel_close(struct os_channel *channel);     /* nobody waits any more; NULL is legal */
+
+struct os_pipe *os_pipe_connect(const char *name, struct error *error);
+/* How many bytes came; 0 or less: the other end is gone, the time is over, or interrupted. */
+int64_t os_pipe_read(struct os_pipe *pipe, void *bytes, size_t size, int timeout_ms);
+bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int timeout_ms);
+void os_pipe_interrupt(struct os_pipe *pipe); /* reads end from now on. [any] */
+void os_pipe_close(struct os_pipe *pipe);     /* NULL is legal */
+
 /* -- libraries ------------------------------------------------------------------------------- */
 
 struct os_library; /* a loaded library */
@@ -138,6 +160,10 @@ const char *os_library_suffix(void); /* ".so", ".dll" */
  * its own folder or from the system, never from the current folder or PATH). */
 struct os_library *os_library_open(const char *path, struct error *error);
 void *os_library_symbol(struct os_library *library, const char *name); /* NULL: not exported */
+
+/* The name of a symbol of the file at that path of which there is one a process, however many
+ * copies of the library are loaded (STB_GNU_UNIQUE); "" where there is none. Cut to fit. */
+void os_library_unique_symbol(const char *path, char *symbol, size_t size);
 
 /* Unloads it. True when it is really gone from the process, verified by asking the system. */
 bool os_library_close(struct os_library *library);

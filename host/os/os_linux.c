@@ -24,6 +24,7 @@ static void stop_signals(sigset_t *set) {
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
 }
 
 /* As far as the system allows: a shell's usual 1024 are few for a server. The manifest's limits
@@ -268,7 +269,7 @@ enum os_signal os_signals_wait(int timeout_ms) {
     }
     struct signalfd_siginfo info;
     if (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        return OS_SIGNAL_STOP;
+        return info.ssi_signo == SIGHUP ? OS_SIGNAL_RELOAD : OS_SIGNAL_STOP;
     }
     uint64_t count;
     ssize_t ignored = read(wake_fd, &count, sizeof(count));

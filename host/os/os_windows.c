@@ -447,6 +447,13 @@ struct os_library *os_library_open(const char *path, struct error *error) {
     return (struct os_library *)module;
 }
 
+void os_library_unique_symbol(const char *path, char *symbol, size_t size) {
+    (void)path; /* a DLL shares nothing that it does not import */
+    if (size > 0) {
+        symbol[0] = '\0';
+    }
+}
+
 void *os_library_symbol(struct os_library *library, const char *name) {
     FARPROC found = GetProcAddress((HMODULE)library, name);
     void *symbol;

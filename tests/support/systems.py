@@ -5,11 +5,13 @@ A system is a build of the host for an operating system, or an instrumented one:
 build on its other engine.
 """
 
+import atexit
 import contextlib
 import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -25,6 +27,11 @@ _SANITIZER_ENVIRONMENT = {
     "UBSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": f"exitcode={SANITIZER_EXIT}:second_deadlock_stack=1",
 }
+
+
+RUNTIME = pathlib.Path(tempfile.mkdtemp(prefix="berth-run-"))
+"""Where the hosts of this process of pytest can be spoken to."""
+atexit.register(shutil.rmtree, RUNTIME, ignore_errors=True)
 
 
 class System:
@@ -82,6 +89,8 @@ class System:
 
     def environment(self):
         environment = dict(os.environ, **_SANITIZER_ENVIRONMENT)
+        # Hosts of tests that run beside have the same name. Short: a socket's path has a limit.
+        environment["BERTH_RUNTIME_DIR"] = str(RUNTIME)
         if self.wanted_engine:
             environment["TEST_ENGINE"] = self.wanted_engine  # for the tests in C
         if self.is_windows:

@@ -565,6 +565,7 @@ static void test_connection_every_failing_allocation_loses_only_that_one(void **
 static uint64_t known_id;
 static int known_number;
 static int posts_ok;
+static atomic_uint underway;
 static int posts_gone;
 
 static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *argument) {
@@ -601,31 +602,31 @@ static void test_connection_post_reaches_it_by_id_and_tells_when_it_is_gone(void
     posts_gone = 0;
     known_number = 0;
     on_worker(steps_adopt_for_post);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
     on_worker(steps_nothing); /* behind it in the same queue */
     assert_int_equal(posts_ok, 1);
     on_worker(steps_end);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 1);
     uint64_t old_id = known_id;
     on_worker(steps_adopt_for_post); /* the slot is used again: the old id stays gone */
     assert_int_not_equal(known_id, old_id);
-    assert_int_equal(server_post(server, old_id, on_post, &posts_ok), BERTH_OK);
+    assert_int_equal(server_post(server, old_id, on_post, &posts_ok, &underway), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 2);
     on_worker(steps_end);
-    assert_int_equal(server_post(server, 0, on_post, &posts_ok), BERTH_E_GONE);
-    assert_int_equal(server_post(server, UINT64_MAX, on_post, &posts_ok), BERTH_E_GONE);
+    assert_int_equal(server_post(server, 0, on_post, &posts_ok, &underway), BERTH_E_GONE);
+    assert_int_equal(server_post(server, UINT64_MAX, on_post, &posts_ok, &underway), BERTH_E_GONE);
 }
 
 static void steps_posts_are_bounded(struct worker *worker, void *argument) {
     (void)worker;
     (void)argument;
     /* From here they cannot run before this function returns. */
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok), BERTH_OK);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok), BERTH_OK);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok), BERTH_E_LIMIT);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_E_LIMIT);
 }
 
 static void test_connection_posts_are_bounded(void **state) {

@@ -1,0 +1,507 @@
+#include "control/change.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "control/control.h"
+#include "control/instance.h"
+#include "control/options.h"
+#include "module/module.h"
+#include "module/services.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "os/os.h"
+
+enum step_kind { STEP_KEEP, STEP_CONFIGURE, STEP_REPLACE, STEP_ADD };
+
+/* What becomes of one listener of the new edition. */
+struct step {
+    enum step_kind kind;
+    const struct manifest_listener *to;
+    struct unit *old;                 /* NULL: STEP_ADD */
+    bool fresh;                       /* its plugin is loaded anew */
+    struct module *module;            /* of the new generation */
+    struct unit *made;                /* it */
+    struct listener_change *prepared; /* STEP_CONFIGURE */
+};
+
+struct change {
+    struct instance *instance;
+    struct edition *edition;
+    const struct change_options *options;
+    struct change_problems *problems;
+    struct step *steps;
+    size_t count;
+    struct module *opened; /* utlist: modules of this change, not the instance's yet */
+};
+
+void change_problems_fini(struct change_problems *problems) {
+    manifest_errors_fini(&problems->manifest);
+    manifest_errors_fini(&problems->plugins);
+    manifest_errors_fini(&problems->failures);
+}
+
+/* Something that has no place of its own in the manifest. */
+static bool fail(struct change *change, const char *text) {
+    manifest_errors_add(&change->problems->failures, text);
+    return false;
+}
+
+/* -- what is to be done --------------------------------------------------------------------------
+ */
+
+static bool is_named(const struct change_options *options, const char *listener,
+                     const char *plugin) {
+    for (size_t i = 0; i < options->restart_count; i++) {
+        if (strcmp(options->restart[i], listener) == 0 ||
+            strcmp(options->restart[i], plugin) == 0) {
+            return true;
+        }
+    }
+    return options->restart_all;
+}
+
+static void plan_step(const struct change *change, struct step *step) {
+    const struct manifest_listener *to = step->to;
+    step->old = instance_unit(change->instance, to->name);
+    if (!step->old) {
+        step->kind = STEP_ADD;
+        return;
+    }
+    const struct manifest_listener *from = step->old->from;
+    step->fresh = is_named(change->options, to->name, to->plugin);
+    bool same_plugin =
+        strcmp(from->plugin, to->plugin) == 0 && strcmp(from->config_json, to->config_json) == 0 &&
+        from->transport == to->transport && from->transport == MANIFEST_TRANSPORT_TCP;
+    if (step->fresh) {
+        step->kind = STEP_REPLACE;
+    } else if (strcmp(from->json, to->json) == 0) {
+        step->kind = STEP_KEEP;
+    } else {
+        step->kind = same_plugin ? STEP_CONFIGURE : STEP_REPLACE;
+    }
+}
+
+static bool check_names(struct change *change) {
+    bool known = true;
+    for (size_t i = 0; i < change->options->restart_count; i++) {
+        const char *name = change->options->restart[i];
+        bool found = false;
+        for (size_t k = 0; k < change->count && !found; k++) {
+            found = strcmp(change->steps[k].to->name, name) == 0 ||
+                    strcmp(change->steps[k].to->plugin, name) == 0;
+        }
+        if (!found) {
+            char text[256];
+            snprintf(text, sizeof(text), "no listener and no plugin is called \"%.100s\"", name);
+            known = fail(change, text);
+        }
+    }
+    return known;
+}
+
+/* A generation of that listener more: is there room for it? */
+static bool check_generations(struct change *change, const struct step *step) {
+    uint32_t max = change->edition->manifest->host.generations_max;
+    uint32_t count = 2; /* that which serves, and the new one */
+    struct unit *unit;
+    if (step->kind != STEP_REPLACE) {
+        return true;
+    }
+    DL_FOREACH(change->instance->retired, unit) {
+        count += strcmp(unit->from->name, step->to->name) == 0 ? 1 : 0;
+    }
+    if (count > max) {
+        char text[256];
+        snprintf(text, sizeof(text),
+                 "listener \"%.80s\": %u generations of it still have connections, and there may "
+                 "be %u in all (host.generations_max): try again when one is gone",
+                 step->to->name, (unsigned)(count - 1), (unsigned)max);
+        return fail(change, text);
+    }
+    return true;
+}
+
+/* What the host itself is made of stays as it is while it runs. */
+static bool check_host(struct change *change) {
+    const struct manifest *to = change->edition->manifest;
+    const struct manifest *from =
+        change->instance->edition ? change->instance->edition->manifest : to;
+    const struct {
+        const char *pointer;
+        bool same;
+    } parts[] = {
+        {"/host/name", strcmp(from->host.name, to->host.name) == 0},
+        {"/host/workers", from->host.workers == to->host.workers},
+        {"/host/engine", from->host.engine == to->host.engine},
+        {"/host/plugins", strcmp(from->host.plugins, to->host.plugins) == 0},
+        {"/host/control", from->host.control == to->host.control},
+        {"/host/limits",
+         memcmp(&from->host.limits, &to->host.limits, sizeof(to->host.limits)) == 0},
+        {"/host/work", memcmp(&from->host.work, &to->host.work, sizeof(to->host.work)) == 0},
+        {"/host/buffers",
+         memcmp(&from->host.buffers, &to->host.buffers, sizeof(to->host.buffers)) == 0},
+    };
+    bool same = true;
+    for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
+        if (!parts[i].same) {
+            same = false;
+            manifest_errors_add_at(&change->problems->manifest, to->path, parts[i].pointer,
+                                   "cannot change while the host runs: stop it and start it anew");
+        }
+    }
+    return same;
+}
+
+static bool plan(struct change *change) {
+    const struct manifest *manifest = change->edition->manifest;
+    bool fine = check_host(change);
+    change->steps = alloc_array(manifest->listener_count, sizeof(*change->steps));
+    if (!change->steps) {
+        return fail(change, "out of memory");
+    }
+    for (; change->count < manifest->listener_count; change->count++) {
+        struct step *step = &change->steps[change->count];
+        step->to = &manifest->listeners[change->count];
+        plan_step(change, step);
+        fine = check_generations(change, step) && fine;
+    }
+    return check_names(change) && fine;
+}
+
+/* -- plugins -------------------------------------------------------------------------------------
+ */
+
+/* JSON pointer of a member of a listener. */
+static void pointer_to(char *pointer, size_t size, const struct manifest_listener *listener,
+                       const char *member) {
+    snprintf(pointer, size, "/listeners/%s/%s", listener->name, member);
+}
+
+/* A name in the folder that is spelt nearly so, as " (did you mean …)", or "". */
+static void suggest(char *text, size_t size, const char *folder, const char *id) {
+    struct module_list list;
+    text[0] = '\0';
+    if (!module_list_init(&list, folder, NULL)) {
+        return;
+    }
+    const char **ids = alloc_array(list.count + 1, sizeof(*ids));
+    if (ids) {
+        for (size_t i = 0; i < list.count; i++) {
+            ids[i] = list.items[i].id;
+        }
+        const char *nearest = manifest_nearest(id, ids, list.count);
+        if (nearest && strcmp(nearest, id) != 0) {
+            snprintf(text, size, " (did you mean \"%s\"?)", nearest);
+        }
+        alloc_free(ids);
+    }
+    module_list_fini(&list);
+}
+
+static struct module *find_opened(const struct change *change, const char *id) {
+    struct module *one;
+    DL_FOREACH(change->opened, one) {
+        if (strcmp(one->id, id) == 0) {
+            return one;
+        }
+    }
+    return NULL;
+}
+
+/* Two generations side by side must not share what each takes for its own. */
+static bool check_separate(const struct change *change, const struct module *module,
+                           struct error *error) {
+    const struct module *other;
+    DL_FOREACH(change->instance->modules, other) {
+        if (strcmp(other->id, module->id) != 0) {
+            continue;
+        }
+        if (other->library == module->library) {
+            return error_set(error,
+                             "plugin \"%s\": the system gave the library that is mapped already",
+                             module->id);
+        }
+        if (module->unique_symbol[0] != '\0') {
+            return error_set(error,
+                             "plugin \"%s\": its generations would share the symbol %s, of which "
+                             "there is one a process (STB_GNU_UNIQUE): build it with "
+                             "-fno-gnu-unique, or start the host anew",
+                             module->id, module->unique_symbol);
+        }
+    }
+    return true;
+}
+
+/* The plugin of a step: of this change, or the one that serves. Every listener that needs a plugin
+ * which cannot be had gets its own line. */
+static bool find_module(struct change *change, struct step *step) {
+    struct instance *instance = change->instance;
+    const char *id = step->to->plugin;
+    struct error error = {0};
+    char pointer[256];
+    char suggestion[128];
+    step->module = find_opened(change, id);
+    if (!step->module && !step->fresh) {
+        step->module = instance_module(instance, id);
+    }
+    if (step->module) {
+        return true;
+    }
+    step->module = module_open(instance->plugins_folder, id, &instance->services, &error);
+    if (step->module && check_separate(change, step->module, &error)) {
+        DL_APPEND(change->opened, step->module);
+        return true;
+    }
+    module_close(step->module);
+    step->module = NULL;
+    pointer_to(pointer, sizeof(pointer), step->to, "plugin");
+    suggest(suggestion, sizeof(suggestion), instance->plugins_folder, id);
+    manifest_errors_add_at(&change->problems->plugins, change->edition->manifest->path, pointer,
+                           "%s%s", error.message, suggestion);
+    return false;
+}
+
+/* A plugin that speaks first and a listener that waits for the client to speak wait for ever. */
+static void check_speaks_first(const struct change *change, const struct step *step) {
+    const struct manifest_listener *listener = step->to;
+    const struct module *module = step->module;
+    if (listener->accept.when == MANIFEST_ACCEPT_DATA &&
+        (module->plugin.flags & BERTH_PLUGIN_SPEAKS_FIRST) != 0) {
+        char pointer[256];
+        pointer_to(pointer, sizeof(pointer), listener, "accept/when");
+        manifest_errors_add_at(
+            &change->problems->manifest, change->edition->manifest->path, pointer,
+            "listener \"%s\" accepts on first data, but its plugin \"%s\" speaks "
+            "first: both sides would wait; use \"connect\"",
+            listener->name, listener->plugin);
+    }
+}
+
+/* A plugin for connections cannot serve datagrams, nor the other way round. */
+static void check_transport(const struct change *change, const struct step *step) {
+    const struct manifest_listener *listener = step->to;
+    const struct module *module = step->module;
+    bool datagrams = listener->transport == MANIFEST_TRANSPORT_UDP;
+    if (!(datagrams ? module->plugin.datagram != NULL : module->plugin.received != NULL)) {
+        char pointer[256];
+        pointer_to(pointer, sizeof(pointer), listener, "plugin");
+        manifest_errors_add_at(
+            &change->problems->manifest, change->edition->manifest->path, pointer,
+            "plugin \"%s\" serves %s only: set the listener's \"transport\" to "
+            "\"%s\"",
+            listener->plugin, datagrams ? "connections" : "datagrams", datagrams ? "tcp" : "udp");
+    }
+}
+
+/* What serves already was checked when it came. */
+static bool find_modules(struct change *change) {
+    bool found = true;
+    for (size_t i = 0; i < change->count; i++) {
+        struct step *step = &change->steps[i];
+        if (step->kind == STEP_KEEP) {
+            continue;
+        }
+        if (step->kind == STEP_CONFIGURE) {
+            step->module = step->old->module;
+        } else if (!find_module(change, step)) {
+            found = false;
+            continue;
+        }
+        check_speaks_first(change, step);
+        check_transport(change, step);
+    }
+    return found && change->problems->manifest.count == 0;
+}
+
+static bool load_modules(struct change *change) {
+    struct instance *instance = change->instance;
+    struct module *module;
+    struct error error = {0};
+    bool loaded = true;
+    DL_FOREACH(change->opened, module) {
+        module->server = instance->server;
+        module->config_folder = instance->config_folder;
+        module->host.workers = instance->server->options.workers;
+        if (!module_load(module, &error)) {
+            loaded = fail(change, error.message);
+        }
+    }
+    return loaded;
+}
+
+/* -- listeners -----------------------------------------------------------------------------------
+ */
+
+static bool make_unit(struct change *change, struct step *step) {
+    struct listener_options options = options_of_listener(step->to, step->module);
+    struct error error = {0};
+    struct unit *unit = alloc_zeroed(sizeof(*unit));
+    if (!unit) {
+        return fail(change, "out of memory");
+    }
+    unit->listener = listener_create(change->instance->server, &options,
+                                     step->old ? step->old->listener : NULL, &error);
+    if (!unit->listener) {
+        alloc_free(unit);
+        return fail(change, error.message);
+    }
+    unit->module = step->module;
+    unit->module->users++;
+    unit->edition = change->edition;
+    unit->edition->users++;
+    unit->from = step->to;
+    unit->generation = step->old ? step->old->generation + 1 : 1;
+    step->made = unit;
+    return true;
+}
+
+static bool make_units(struct change *change) {
+    bool made = true;
+    for (size_t i = 0; i < change->count; i++) {
+        struct step *step = &change->steps[i];
+        struct error error = {0};
+        if (step->kind == STEP_CONFIGURE) {
+            struct listener_options options = options_of_listener(step->to, step->module);
+            step->prepared = listener_prepare(step->old->listener, &options, &error);
+            made = (step->prepared || fail(change, error.message)) && made;
+        } else if (step->kind != STEP_KEEP) {
+            made = make_unit(change, step) && made;
+        }
+    }
+    return made;
+}
+
+/* Old addresses stay open all the while; new ones open here. */
+static bool start_units(struct change *change) {
+    for (size_t i = 0; i < change->count; i++) {
+        struct unit *made = change->steps[i].made;
+        struct error error = {0};
+        if (made && !listener_start(made->listener, &error)) {
+            return fail(change, error.message);
+        }
+    }
+    return true;
+}
+
+/* -- done, or undone -----------------------------------------------------------------------------
+ */
+
+static void give_up(struct change *change) {
+    struct instance *instance = change->instance;
+    struct module *module;
+    struct module *next;
+    for (size_t i = 0; i < change->count; i++) {
+        struct step *step = &change->steps[i];
+        listener_abandon(step->prepared);
+        if (step->made) {
+            struct listener *listener = step->made->listener;
+            listener_stop_accepting(listener);
+            listener_cut(listener); /* who came by a new address, in that moment */
+            while (atomic_load(&listener->references) > 0) {
+                os_signals_wait(-1);
+            }
+            step->module->users++; /* it goes below, with all that are this change's */
+            instance_destroy_unit(instance, step->made);
+            step->module->users--;
+        }
+    }
+    DL_FOREACH_SAFE(change->opened, module, next) {
+        DL_DELETE(change->opened, module);
+        DL_APPEND(instance->modules, module);
+        instance_drop_module(instance, module);
+    }
+}
+
+/* Cannot fail. Those that are gone from the manifest close last: what is new is open by now. */
+static void carry_out(struct change *change) {
+    struct instance *instance = change->instance;
+    struct unit *serving = NULL;
+    struct unit *unit;
+    struct unit *next;
+    edition_release(instance->edition);
+    instance->edition = change->edition;
+    instance->edition->users++;
+    DL_CONCAT(instance->modules, change->opened);
+    change->opened = NULL;
+    for (size_t i = 0; i < change->count; i++) {
+        struct step *step = &change->steps[i];
+        if (step->prepared) {
+            listener_commit(step->prepared);
+            edition_release(step->old->edition);
+            step->old->edition = change->edition;
+            change->edition->users++;
+            step->old->from = step->to;
+        }
+        if (step->made && step->old) {
+            listener_take_over(step->made->listener, step->old->listener);
+            log_info(&step->made->listener->subject, "generation %u serves: %s %s",
+                     step->made->generation, step->module->plugin.id, step->module->plugin.version);
+            instance_retire(instance, step->old);
+        } else if (step->old) {
+            DL_DELETE(instance->serving, step->old);
+        }
+        unit = step->made ? step->made : step->old;
+        DL_APPEND(serving, unit);
+    }
+    DL_FOREACH_SAFE(instance->serving, unit, next) {
+        log_info(&unit->listener->subject, "is no longer in the manifest");
+        instance_retire(instance, unit);
+    }
+    instance->serving = serving;
+}
+
+static void count(const struct change *change, struct change_counts *counts) {
+    struct unit *unit;
+    *counts = (struct change_counts){0};
+    for (size_t i = 0; i < change->count; i++) {
+        enum step_kind kind = change->steps[i].kind;
+        counts->added += kind == STEP_ADD;
+        counts->replaced += kind == STEP_REPLACE;
+        counts->configured += kind == STEP_CONFIGURE;
+        counts->kept += kind == STEP_KEEP;
+    }
+    DL_FOREACH(change->instance->serving, unit) {
+        counts->removed++;
+    }
+    counts->removed -= counts->replaced + counts->configured + counts->kept;
+}
+
+static bool start_server(struct change *change) {
+    struct instance *instance = change->instance;
+    struct error error = {0};
+    if (!instance->server) {
+        struct server_options options = options_of_server(change->edition->manifest);
+        instance->server = server_create(&options, &error);
+    }
+    return instance->server || fail(change, error.message);
+}
+
+bool change_apply(struct instance *instance, struct edition *edition,
+                  const struct change_options *options, struct change_counts *counts,
+                  struct change_problems *problems) {
+    struct change change = {
+        .instance = instance,
+        .edition = edition,
+        .options = options,
+        .problems = problems,
+    };
+    *counts = (struct change_counts){0};
+    instance->services = services_table(edition->manifest->host.name, BERTH_VERSION);
+    bool fine = plan(&change) && find_modules(&change);
+    if (fine) {
+        count(&change, counts);
+    }
+    bool done = fine && !options->dry_run && start_server(&change) && load_modules(&change) &&
+                make_units(&change) && start_units(&change);
+    if (done) {
+        carry_out(&change);
+    } else {
+        give_up(&change);
+    }
+    alloc_free(change.steps);
+    return options->dry_run ? fine : done;
+}

@@ -1,0 +1,48 @@
+/* change.h: from what an instance serves to what it shall serve: all of it or nothing.
+ *
+ * The start, a reload and a restart are the same thing. New generations are loaded, verified and
+ * opened beside the old ones, on the same sockets; new addresses are bound; only when all of that
+ * has worked do they take over, and the old ones drain. What fails on the way is told, and all goes
+ * on as before. Threads: [control]. */
+#ifndef BERTH_HOST_CONTROL_CHANGE_H
+#define BERTH_HOST_CONTROL_CHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "manifest/manifest.h"
+
+struct edition;
+struct instance;
+
+/* What is wrong: with the manifest in the light of its plugins, or with what it asks for. */
+struct change_problems {
+    struct manifest_errors manifest; /* exit code 78 */
+    struct manifest_errors plugins;  /* that cannot be had: exit code 1 */
+    struct manifest_errors failures; /* what else went wrong, without a place: exit code 1 */
+};
+void change_problems_fini(struct change_problems *problems);
+
+struct change_options {
+    const char *const *restart; /* names of listeners and ids of plugins to load anew */
+    size_t restart_count;
+    bool restart_all;
+    bool dry_run; /* only look whether it could be done */
+};
+
+/* What was, or would be, done. */
+struct change_counts {
+    unsigned added;
+    unsigned removed;
+    unsigned replaced;   /* a new generation serves */
+    unsigned configured; /* other options, the same connections */
+    unsigned kept;
+};
+
+/* False: nothing has changed, and the problems say why. On success the edition is the instance's,
+ * too; the caller keeps its own use of it. */
+bool change_apply(struct instance *instance, struct edition *edition,
+                  const struct change_options *options, struct change_counts *counts,
+                  struct change_problems *problems);
+
+#endif

@@ -1,0 +1,34 @@
+/* channel.h: the control channel: requests from outside, one JSON text a line, and their answers.
+ *
+ * A few threads of its own talk to the clients, so that it depends on no worker and counts under no
+ * limit on connections. What a request asks for is done on the control thread, one after the other.
+ * Bounded: CHANNEL_CLIENTS_MAX clients at a time (others wait), one request of each,
+ * CHANNEL_REQUEST_BYTES_MAX long. Owner: the verb `run`. Threads: [control]. */
+#ifndef BERTH_HOST_CONTROL_CHANNEL_H
+#define BERTH_HOST_CONTROL_CHANNEL_H
+
+struct channel;
+struct error;
+
+enum { CHANNEL_CLIENTS_MAX = 4, CHANNEL_REQUEST_BYTES_MAX = 65536 };
+
+struct channel_request {
+    char *text;   /* a line, without its end */
+    char *answer; /* allocated by whoever answers, without the end of the line */
+    struct channel_request *prev;
+    struct channel_request *next;
+    int answered;
+};
+
+/* `wake` runs on a thread of the channel's when a request has come. */
+struct channel *channel_open(const char *name, void (*wake)(void), struct error *error);
+
+/* The next request, or NULL. It must be answered. */
+struct channel_request *channel_take(struct channel *channel);
+/* Takes over the answer; NULL: there was no memory for one. The request is gone afterwards. */
+void channel_answer(struct channel *channel, struct channel_request *request, char *answer);
+
+/* Answers that are given go out; requests that wait are told that the host stops. NULL is legal. */
+void channel_close(struct channel *channel);
+
+#endif

@@ -1,0 +1,20 @@
+/* requests.h: what can be asked of a running host: a JSON text a line, and one in answer.
+ *
+ *     {"berth": 1, "verb": "restart", "names": ["echo"]}
+ *     {"berth": 1, "ok": true, "code": 0, "result": {…}}
+ *     {"berth": 1, "ok": false, "code": 78, "errors": ["…"]}
+ *
+ * "berth" is the version of this language; `code` is the exit code that the command line ends with.
+ * Verbs: status; pause, resume and restart with "names" (listeners, or plugins for all listeners of
+ * theirs) or "all": true; reload with "dry_run"; stop with "now". Threads: [control]. */
+#ifndef BERTH_HOST_CONTROL_REQUESTS_H
+#define BERTH_HOST_CONTROL_REQUESTS_H
+
+struct service;
+
+enum { REQUESTS_VERSION = 1, REQUEST_NAMES_MAX = 1024 };
+
+/* Does what is asked for. The answer is the caller's to free; NULL: no memory. */
+char *requests_answer(struct service *service, const char *text);
+
+#endif

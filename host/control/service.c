@@ -1,0 +1,64 @@
+#include "control/service.h"
+
+#include "base/log.h"
+#include "control/control.h"
+#include "control/report.h"
+
+int service_reload(struct service *service, bool dry_run, struct change_counts *counts,
+                   struct change_problems *problems) {
+    struct change_options options = {.dry_run = dry_run};
+    *counts = (struct change_counts){0};
+    struct manifest *manifest = manifest_load(service->manifest_path, &problems->manifest);
+    if (!manifest) {
+        return EXIT_MANIFEST;
+    }
+    struct edition *edition = edition_create(manifest);
+    if (!edition) {
+        manifest_errors_add(&problems->failures, "out of memory");
+        return EXIT_FAILED;
+    }
+    bool done = change_apply(&service->instance, edition, &options, counts, problems);
+    if (done && !dry_run) {
+        log_setup(manifest->host.log.level, manifest->host.log.format);
+    }
+    edition_release(edition);
+    return done ? EXIT_FINE : report_code(problems);
+}
+
+int service_restart(struct service *service, const char *const *names, size_t count, bool all,
+                    struct change_counts *counts, struct change_problems *problems) {
+    struct change_options options = {.restart = names, .restart_count = count, .restart_all = all};
+    struct edition *edition = service->instance.edition;
+    edition->users++;
+    bool done = change_apply(&service->instance, edition, &options, counts, problems);
+    edition_release(edition);
+    return done ? EXIT_FINE : report_code(problems);
+}
+
+static void log_outcome(const struct service *service, int code, const char *what, const char *why,
+                        const struct change_counts *counts, struct change_problems *problems) {
+    if (code == EXIT_FINE) {
+        log_info(NULL, "%s (%s): %u added, %u removed, %u replaced, %u configured, %u as before",
+                 what, why, counts->added, counts->removed, counts->replaced, counts->configured,
+                 counts->kept);
+    } else {
+        report_problems(problems, service->manifest_path);
+        log_error(NULL, "%s (%s) failed: all goes on as before", what, why);
+    }
+    change_problems_fini(problems);
+}
+
+void service_reload_and_log(struct service *service, const char *why) {
+    struct change_counts counts;
+    struct change_problems problems = {0};
+    int code = service_reload(service, false, &counts, &problems);
+    log_outcome(service, code, "reload", why, &counts, &problems);
+}
+
+void service_restart_and_log(struct service *service, const char *const *names, size_t count,
+                             const char *why) {
+    struct change_counts counts;
+    struct change_problems problems = {0};
+    int code = service_restart(service, names, count, false, &counts, &problems);
+    log_outcome(service, code, "restart", why, &counts, &problems);
+}

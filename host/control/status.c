@@ -1,0 +1,159 @@
+#include "control/status.h"
+
+#include <cjson/cJSON.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/address.h"
+#include "control/control.h"
+#include "control/service.h"
+#include "engine/engine.h"
+#include "module/module.h"
+#include "net/door.h"
+#include "net/gate.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/work_pool.h"
+
+static void add_count(cJSON *object, const char *key, unsigned long long count) {
+    cJSON_AddNumberToObject(object, key, (double)count);
+}
+
+/* -- listeners -----------------------------------------------------------------------------------
+ */
+
+static void add_counters(cJSON *object, struct listener_counters *counters) {
+    const struct {
+        const char *key;
+        atomic_ullong *counter;
+    } all[] = {
+        {"accepted", &counters->accepted},
+        {"opened", &counters->opened},
+        {"closed", &counters->closed},
+        {"connected", &counters->connected},
+        {"first_data_timeouts", &counters->first_data_timeouts},
+        {"idle_timeouts", &counters->idle_timeouts},
+        {"proxy_failed", &counters->proxy_failed},
+        {"answered_busy", &counters->answered_busy},
+        {"refused_access", &counters->refused[LISTENER_REFUSED_ACCESS]},
+        {"refused_rate", &counters->refused[LISTENER_REFUSED_RATE]},
+        {"refused_per_client", &counters->refused[LISTENER_REFUSED_PER_CLIENT]},
+        {"refused_listener", &counters->refused[LISTENER_REFUSED_LISTENER]},
+        {"refused_host", &counters->refused[LISTENER_REFUSED_HOST]},
+        {"shortages", &counters->shortages},
+        {"queues_cut", &counters->queues_cut},
+        {"files_short", &counters->files_short},
+        {"datagrams_received", &counters->datagrams_received},
+        {"datagrams_sent", &counters->datagrams_sent},
+        {"datagrams_lost", &counters->datagrams_lost},
+        {"plugin_faults", &counters->plugin_faults},
+    };
+    cJSON *list = cJSON_AddObjectToObject(object, "counters");
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        add_count(list, all[i].key, atomic_load(all[i].counter));
+    }
+}
+
+static const char *state_of(const struct service *service, const struct unit *unit) {
+    return unit->retired_ms != 0 || service->stopping ? "draining"
+           : atomic_load(&unit->listener->paused)     ? "paused"
+                                                      : "serving";
+}
+
+static void add_unit(const struct service *service, cJSON *list, const struct unit *unit) {
+    struct listener *listener = unit->listener;
+    cJSON *object = cJSON_CreateObject();
+    uint64_t now_ms = os_now_ms();
+    cJSON_AddStringToObject(object, "name", listener->name);
+    cJSON_AddStringToObject(object, "plugin", unit->module->id);
+    cJSON_AddStringToObject(object, "version", unit->module->plugin.version);
+    add_count(object, "generation", unit->generation);
+    add_count(object, "plugin_generation", unit->module->generation);
+    cJSON_AddStringToObject(object, "state", state_of(service, unit));
+    if (unit->retired_ms != 0) {
+        add_count(object, "drain_left_ms",
+                  unit->deadline_ms > now_ms ? unit->deadline_ms - now_ms : 0);
+    }
+    cJSON *addresses = cJSON_AddArrayToObject(object, "addresses");
+    for (size_t i = 0; i < listener->door_count; i++) {
+        char text[BERTH_ADDRESS_TEXT_MAX];
+        struct berth_address address = listener_address(listener, i);
+        address_format(&address, text, sizeof(text));
+        cJSON_AddItemToArray(addresses, cJSON_CreateString(text));
+    }
+    add_count(object, "connections", atomic_load(&listener->connections));
+    add_count(object, "connections_max", listener->options.connections_max);
+    add_count(object, "pending", atomic_load(&listener->pending));
+    add_count(object, "waiting", atomic_load(&listener->waiting));
+    add_count(object, "outbound", atomic_load(&listener->outbound));
+    add_count(object, "works", atomic_load(&listener->works));
+    add_counters(object, &listener->counters);
+    cJSON_AddItemToArray(list, object);
+}
+
+/* -- plugins -------------------------------------------------------------------------------------
+ */
+
+static bool add_users(cJSON *list, const struct unit *units, const struct module *module) {
+    bool any = false;
+    const struct unit *unit;
+    DL_FOREACH(units, unit) {
+        if (unit->module == module) {
+            cJSON_AddItemToArray(list, cJSON_CreateString(unit->from->name));
+            any = true;
+        }
+    }
+    return any;
+}
+
+static void add_module(const struct instance *instance, cJSON *list, const struct module *module) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "id", module->id);
+    cJSON_AddStringToObject(object, "name", module->plugin.name);
+    cJSON_AddStringToObject(object, "version", module->plugin.version);
+    add_count(object, "generation", module->generation);
+    cJSON_AddStringToObject(object, "file", module->file);
+    cJSON *users = cJSON_AddArrayToObject(object, "listeners");
+    bool serves = add_users(users, instance->serving, module);
+    add_users(users, instance->retired, module);
+    cJSON_AddStringToObject(object, "state", serves ? "serving" : "draining");
+    cJSON_AddItemToArray(list, object);
+}
+
+/* -- the host ------------------------------------------------------------------------------------
+ */
+
+void status_describe(const struct service *service, struct cJSON *status) {
+    const struct instance *instance = &service->instance;
+    const struct manifest *manifest = instance->edition->manifest;
+    const struct unit *unit;
+    const struct module *module;
+    cJSON_AddStringToObject(status, "name", manifest->host.name);
+    add_count(status, "pid", os_process_id());
+    cJSON_AddStringToObject(status, "version", BERTH_VERSION);
+    cJSON_AddStringToObject(status, "state", service->stopping ? "stopping" : "serving");
+    cJSON_AddStringToObject(status, "manifest", service->manifest_path);
+    cJSON_AddStringToObject(status, "plugins_folder", instance->plugins_folder);
+    cJSON_AddStringToObject(status, "engine", server_traits(instance->server)->name);
+    cJSON_AddStringToObject(status, "socket_reuse", server_traits(instance->server)->socket_reuse);
+    add_count(status, "workers", instance->server->options.workers);
+    add_count(status, "uptime_ms", os_now_ms() - instance->started_ms);
+    add_count(status, "connections", atomic_load(&instance->server->connections));
+    add_count(status, "connections_max", instance->server->options.connections_max);
+    struct work_pool_status work = work_pool_status(instance->server->work);
+    cJSON *pool = cJSON_AddObjectToObject(status, "work");
+    add_count(pool, "threads", work.threads);
+    add_count(pool, "running", work.running);
+    add_count(pool, "waiting", work.waiting);
+    cJSON *listeners = cJSON_AddArrayToObject(status, "listeners");
+    DL_FOREACH(instance->serving, unit) {
+        add_unit(service, listeners, unit);
+    }
+    DL_FOREACH(instance->retired, unit) {
+        add_unit(service, listeners, unit);
+    }
+    cJSON *plugins = cJSON_AddArrayToObject(status, "plugins");
+    DL_FOREACH(instance->modules, module) {
+        add_module(instance, plugins, module);
+    }
+}

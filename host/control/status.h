@@ -1,0 +1,13 @@
+/* status.h: a running host, described as JSON for `berth status`, `listeners` and `plugins`.
+ *
+ * Threads: [control]. */
+#ifndef BERTH_HOST_CONTROL_STATUS_H
+#define BERTH_HOST_CONTROL_STATUS_H
+
+struct cJSON;
+struct service;
+
+/* Adds its members. What there is no memory for is left out. */
+void status_describe(const struct service *service, struct cJSON *status);
+
+#endif
