@@ -1,0 +1,342 @@
+"""The plugin `datagram`: an echo, and a receiver of syslog messages (RFC 5424)."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+from support import clients, manifests
+
+pytestmark = pytest.mark.threads
+
+WHOLE = '<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47 '
+LINE = re.compile(r"(?P<received>\S+) (?P<sender>\S+) (?P<kind>\S+) (?P<rest>.*)")
+
+
+@pytest.fixture
+def run_datagram(run_host, tmp_path, system):
+    """run_datagram(…) serves a syslog receiver and an echo; .file is what the first writes."""
+
+    def run(host=None, address="127.0.0.1:0", **config):
+        file = tmp_path / "messages.log"
+        common = {"plugin": "datagram", "transport": "udp",
+                  "socket": {"receive_buffer_bytes": 4194304}}
+        listeners = {
+            "syslog": {**common, "address": address,
+                       "config": {"mode": "syslog", "file": system.path(file), **config}},
+            "echo": {**common, "address": "127.0.0.1:0"},
+        }
+        running = run_host(manifests.manifest(listeners, **(host or {})))
+        running.file = file
+        return running
+
+    return run
+
+
+def udp(family=socket.AF_INET):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.settimeout(2)
+    return sock
+
+
+def lines_of(host):
+    if not host.file.exists():
+        return []
+    return host.file.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def receives(host, *datagrams):
+    """Sends them, one after the other has come into the file; what then stands there for each,
+    without time and sender."""
+    found = []
+    with udp() as sock:
+        sock.bind(("127.0.0.1", 0))
+        for data in datagrams:
+            count = len(lines_of(host))
+            sock.sendto(data if isinstance(data, bytes) else data.encode(), host.address("syslog"))
+            clients.wait_until(lambda: len(lines_of(host)) > count, f"a line for {data!r}")
+            (line,) = lines_of(host)[count:]
+            match = LINE.fullmatch(line)
+            assert match and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", match["received"])
+            assert match["sender"] == "{}:{}".format(*sock.getsockname())
+            found.append(f"{match['kind']} {match['rest']}")
+    return found
+
+
+# -- echo --------------------------------------------------------------------------------------------
+
+
+def ask(sock, address, data):
+    for _ in range(30):
+        sock.sendto(data, address)
+        try:
+            return sock.recv(65536)
+        except TimeoutError:
+            continue
+    raise AssertionError("no answer")
+
+
+def test_datagram_echo_sends_back_what_comes(run_datagram):
+    host = run_datagram()
+    with udp() as sock:
+        for data in (b"x", b"", bytes(range(256)) * 16):
+            assert ask(sock, host.address("echo"), data) == data
+
+
+def test_datagram_echo_answers_nothing_that_is_cut_off(run_datagram):
+    host = run_datagram(host={"buffers": {"bytes": 4096}})
+    with udp() as sock:
+        sock.sendto(bytes(4097), host.address("echo"))
+        assert ask(sock, host.address("echo"), b"x") == b"x"
+        host.wait_for_log("echo: 1 datagrams not echoed")
+
+
+# -- syslog ------------------------------------------------------------------------------------------
+
+
+def test_datagram_syslog_writes_a_line_a_message(run_datagram):
+    host = run_datagram()
+    fields = "2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47"
+    data = '[a@1 x="1" y="\\"\\]"][b@2]'
+    assert receives(
+        host, WHOLE + "- hello", WHOLE + data + " and more", WHOLE + "-", WHOLE + "- ",
+        "<0>1 - - - - - -", "<191>1 2024-02-29T00:00:00+23:59 h a p m - x\n",
+        WHOLE + "- \ufeffgrüße",
+    ) == [
+        f"local4.notice {fields} - hello", f"local4.notice {fields} {data} and more",
+        f"local4.notice {fields} - ", f"local4.notice {fields} - ",
+        "kern.emerg - - - - - - ", "local7.debug 2024-02-29T00:00:00+23:59 h a p m - x",
+        f"local4.notice {fields} - grüße",
+    ]
+
+
+ESCAPED = [
+    (b"two\nlines", r"two\x0alines"),
+    (b"nul\0 and \x1b[31mred", r"nul\x00 and \x1b[31mred"),
+    (b"cr\r\n\n", r"cr\x0d\x0a"),
+    (rb"a\x0a backslash", r"a\\x0a backslash"),
+    (b"\xff\xc3 bad", r"\xff\xc3 bad"),
+    ("c1 \x85, lines \u2028 \u2029".encode(), r"c1 \xc2\x85, lines \xe2\x80\xa8 \xe2\x80\xa9"),
+]
+
+
+def test_datagram_syslog_text_makes_no_lines_of_its_own(run_datagram):
+    host = run_datagram()
+    lines = receives(host, *(WHOLE.encode() + b"- " + text for text, _ in ESCAPED))
+    for line, (_, written) in zip(lines, ESCAPED, strict=True):
+        assert line.endswith(f"ID47 - {written}")
+
+
+MALFORMED = [
+    b"", b"x", b"<", b"<13", b"<13>", b"<192>1 - - - - - -", b"<013>1 - - - - - -", b"<>1 - - - - - -",
+    b"<13>Oct 11 22:14:15 mymachine su: of RFC 3164", b"<13>2 - - - - - -", b"<13>01 - - - - - -",
+    b"<13>1", b"<13>1 - - - - -", b"<13>1 - - - - - ", b"<13>1  - - - - -", b"<13>1 - - - - - x",
+    b"<13>1 2003-13-11T22:14:15Z - - - - -", b"<13>1 2003-02-29T22:14:15Z - - - - -",
+    b"<13>1 2003-10-11T22:14:60Z - - - - -", b"<13>1 2003-10-11T22:14:15 - - - - -",
+    b"<13>1 2003-10-11T22:14:15.1234567Z - - - - -", b"<13>1 2003-10-11t22:14:15z - - - - -",
+    b"<13>1 - " + b"h" * 256 + b" - - - -", b"<13>1 - - " + b"a" * 49 + b" - - -",
+    b"<13>1 - h\xc3\xa9 - - - -", b"<13>1 - - - - - [", b"<13>1 - - - - - []", b"<13>1 - - - - - [a",
+    b"<13>1 - - - - - [a x]", b'<13>1 - - - - - [a x="]', b'<13>1 - - - - - [a x="]"]',
+    b'<13>1 - - - - - [a x="\xff"]', b"<13>1 - - - - - [" + b"a" * 33 + b"]", b"<13>1 - - - - - -x",
+    b"<13>1 - - - - - [a]x", b"<13>1 - - - - - - \xef\xbb\xbf\xff", b"\n\n\n", bytes(2000),
+]
+
+
+def test_datagram_syslog_keeps_what_is_malformed_as_that(run_datagram):
+    host = run_datagram()
+    for data, line in zip(MALFORMED, receives(host, *MALFORMED), strict=True):
+        beginning = "malformed - - - - - - "
+        assert line.startswith(beginning), data
+        assert len(re.sub(r"\\x..", ".", line[len(beginning):]).encode()) == len(data)
+    host.wait_for_log("syslog: 1 datagrams were no syslog messages of RFC 5424")
+
+
+def test_datagram_syslog_drops_what_is_malformed_where_that_is_wanted(run_datagram):
+    host = run_datagram(malformed="drop")
+    with udp() as sock:
+        for _ in range(50):
+            sock.sendto(b"noise", host.address("syslog"))
+    host.wait_for_log("were no syslog messages")
+    (line,) = receives(host, WHOLE + "- hello")
+    assert line.endswith("- hello")
+    host.stop()
+    assert host.log().count("were no syslog messages") <= 2, "it is told rarely, and at the end"
+
+
+def test_datagram_syslog_marks_what_is_cut_off(run_datagram):
+    host = run_datagram(host={"buffers": {"bytes": 4096}})
+    long = (WHOLE + "- \ufeff").encode() + "é".encode() * 3000
+    lines = receives(host, long, long.replace(b"- \xef", b"- x\xef"), bytes(5000))
+    assert [line.split()[0] for line in lines] == [
+        "local4.notice+truncated", "local4.notice+truncated", "malformed+truncated"]
+    assert lines[0].endswith("é")
+
+
+def test_datagram_syslog_takes_a_flood_and_loses_nothing_unsaid(run_datagram):
+    """Every message is in the file in the order of its sender, or the system lost it before."""
+    host = run_datagram(host={"workers": 2}, queue_max_bytes=16777216)
+    senders, count = 3, 3000
+
+    def send(number):
+        with udp() as sock:
+            for turn in range(count):
+                sock.sendto(f"<13>1 - - - - - - {number} {turn}".encode(), host.address("syslog"))
+
+    clients.in_threads([lambda n=number: send(n) for number in range(senders)])
+    receives_one = WHOLE + "- the last"
+    with udp() as sock:
+        def there():
+            sock.sendto(receives_one.encode(), host.address("syslog"))
+            return "the last" in host.file.read_text(encoding="utf-8")
+        clients.wait_until(there, "the last one")
+    host.stop()
+    came = {number: [] for number in range(senders)}
+    for line in lines_of(host):
+        if "user.notice" in line:
+            number, turn = map(int, line.split()[-2:])
+            came[number].append(turn)
+    for turns in came.values():
+        assert turns == sorted(set(turns)) and len(turns) > count // 100
+
+
+def test_datagram_syslog_writes_what_it_accepted_before_it_stops(run_datagram):
+    host = run_datagram(host={"workers": 2}, queue_max_bytes=67108864)
+    stopping = threading.Event()
+    address = host.address("syslog")
+
+    def send():
+        with udp() as sock:
+            while not stopping.is_set():
+                sock.sendto(b"<13>1 - - - - - - again and again", address)
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    try:
+        clients.wait_until(lambda: len(lines_of(host)) > 100, "lines")
+        host.stop()
+    finally:
+        stopping.set()
+        sending.join()
+    lines = lines_of(host)
+    assert host.file.read_bytes().endswith(b"\n")
+    assert all(line.endswith("- again and again") for line in lines)
+    assert "dropped" not in host.log() and "lost" not in host.log()
+
+
+def test_datagram_syslog_makes_a_file_that_was_moved_away_again(run_datagram):
+    host = run_datagram()
+    for turn in range(3):
+        assert len(receives(host, WHOLE + f"- {turn}")) == 1
+        moved = host.file.with_suffix(f".{turn}")
+        # On Windows nobody can move it while a batch is being written.
+        clients.wait_until(lambda: _moves(host.file, moved), "the move")
+        assert moved.read_text(encoding="utf-8").endswith(f"- {turn}\n")
+
+
+def _moves(file, to):
+    try:
+        os.rename(file, to)
+    except OSError:
+        return False
+    return True
+
+
+def test_datagram_syslog_overload_is_counted_and_told(run_datagram, system, tmp_path):
+    """A pipe that nobody reads from is the slowest of disks."""
+    if system.is_windows:
+        pytest.skip("Windows has no pipes with the names of files")
+    os.mkfifo(tmp_path / "messages.log")
+    pipe = os.open(tmp_path / "messages.log", os.O_RDWR)
+    host = run_datagram(queue_max_bytes=524288)
+    text = b"x" * 3000
+    sent = 0
+    with udp() as sock:
+        while "messages dropped" not in host.log() and sent < 20000:
+            # The first batch blocks; when the pipe is emptied a little, the second one tells.
+            for _ in range(400):
+                sock.sendto(b"<13>1 - - - - - - %d " % sent + text, host.address("syslog"))
+                sent += 1
+            ask(sock, host.address("echo"), b"the workers have come so far")
+            os.set_blocking(pipe, False)
+            read = b""
+            while len(read) < 3000000:
+                try:
+                    read += os.read(pipe, 65536)
+                except BlockingIOError:
+                    break
+            told = re.findall(rb"- dropped - - - - - - (\d+) messages\n", read)
+            if told:
+                assert int(told[0]) > 0
+                break
+        assert ask(sock, host.address("echo"), b"x") == b"x", "others are served"
+    reading = threading.Event()
+
+    def drain():
+        while not reading.is_set():
+            try:
+                os.read(pipe, 1 << 20)
+            except BlockingIOError:
+                reading.wait(0.01)
+
+    draining = threading.Thread(target=drain)
+    draining.start()
+    try:
+        host.stop()
+    finally:
+        reading.set()
+        draining.join()
+        os.close(pipe)
+    assert "messages dropped: they came faster than they could be written" in host.log()
+
+
+def test_datagram_syslog_survives_a_disk_that_fails(run_datagram, system):
+    host = run_datagram()
+    receives(host, WHOLE + "- before")
+    host.file.unlink()
+    host.file.mkdir()
+    with udp() as sock:
+        sock.sendto((WHOLE + "- lost").encode(), host.address("syslog"))
+        host.wait_for_log("cannot be written: ")
+        host.wait_for_log("syslog: 1 messages lost")
+        host.file.rmdir()
+        (line,) = receives(host, WHOLE + "- after")
+        assert line.endswith("- after")
+        host.wait_for_log("is written again")
+
+
+def test_datagram_syslog_serves_logger(run_datagram):
+    """The client of util-linux."""
+    program = shutil.which("logger")
+    if not program:
+        pytest.skip("there is no logger here")
+    host = run_datagram()
+    address, port = host.address("syslog")
+    subprocess.run(
+        [program, "--udp", "--rfc5424", "-n", address, "-P", str(port), "-p", "local3.warning",
+         "-t", "a-tag", "--id=4711", "--msgid", "MSG1", "--sd-id", "zoo@123", "--sd-param",
+         'tiger="hungry"', "the words, ünd möre"],
+        check=True, timeout=clients.WAIT_S,
+    )
+    clients.wait_until(lambda: lines_of(host), "the line")
+    (line,) = lines_of(host)
+    assert re.search(
+        r' local3\.warning \d{4}-\S+ \S+ a-tag 4711 MSG1 \[.*\[zoo@123 tiger="hungry"\] the words, ünd möre$',
+        line), line
+
+
+@pytest.mark.parametrize("config, code, message", [
+    ({"mode": "syslog"}, 1, '/file: "mode" is "syslog": expected the path of a file'),
+    ({"mode": "echo", "file": "x"}, 1, '/file: "mode" is "echo", which writes none'),
+    ({"file": "x"}, 1, '/file: "mode" is "echo", which writes none'),
+    ({"mode": "syslog", "file": "no-folder/x"}, 1, "/file: no-folder/x cannot be written: "),
+    ({"mode": "chargen"}, 1, '/mode: expected "echo" or "syslog"'),
+    ({"mode": "syslog", "file": "x", "malformed": "fix"}, 1, '/malformed: expected "keep" or "drop"'),
+    ({"queue_max_bytes": 1}, 1, "/queue_max_bytes: expected a whole number from 524288"),
+])
+def test_datagram_tells_what_is_wrong_with_its_configuration(fail_to_start, config, code, message):
+    listener = {"address": "127.0.0.1:0", "plugin": "datagram", "transport": "udp", "config": config}
+    result = fail_to_start(manifests.manifest({"l": listener}))
+    assert result.code == code and message in result.errors, result
