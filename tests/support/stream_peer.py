@@ -21,8 +21,12 @@ WAIT_S = 300.0
 PAUSE_S = 0.002
 
 
+saying = threading.Lock()
+
+
 def say(*words):
-    print(*words, flush=True)
+    with saying:
+        print(*words, flush=True)
 
 
 def send(sock, size, seed):
