@@ -18,7 +18,7 @@ static void answer_busy(struct member *member) {
 static void announce(struct member *member, struct room *room, const char *kind) {
     struct chat *chat = chat_of(member->conn);
     if (rooms_count(chat, room) <= chat->announce_max) {
-        message_to_room(chat, NULL, room, kind, member->nick, NULL);
+        message_to_room(chat, member, room, kind, member->nick, NULL);
     }
 }
 
@@ -39,7 +39,7 @@ static void run_nick(struct member *member, const struct line *line) {
     if (status == BERTH_OK && member->room &&
         rooms_count(chat, member->room) <= chat->announce_max) {
         struct span now = {member->nick, line->name.size};
-        message_to_room(chat, NULL, member->room, "renamed", before, &now);
+        message_to_room(chat, member, member->room, "renamed", before, &now);
     }
 }
 

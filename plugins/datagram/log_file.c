@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/append.h"
 #include "datagram/datagram.h"
 #include "datagram/syslog.h"
 
@@ -55,7 +56,7 @@ static void write_dropped(FILE *file, uint64_t dropped) {
 
 /* False, with errno, when not all of it is known to have been written. */
 static bool write_batch(struct log_file *log_file, const struct batch *batch) {
-    FILE *file = fopen(log_file->options.path, "ab");
+    FILE *file = append_open(log_file->options.path);
     if (!file) {
         return false;
     }
@@ -184,7 +185,7 @@ static void discard(struct log_file *log_file) {
 
 struct log_file *log_file_create(const struct log_file_options *options,
                                  struct berth_error *error) {
-    FILE *file = fopen(options->path, "ab");
+    FILE *file = append_open(options->path);
     if (!file || fclose(file) != 0) {
         berth_error_set(error, BERTH_E_FAILED, "/file: %s cannot be written: %s", options->path,
                         strerror(errno));
