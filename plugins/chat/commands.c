@@ -1,6 +1,7 @@
 /* What the lines do. Every line but an empty one is answered, by one line: of its own, or of the
  * room that it was said to, where the sender hears it with all others. */
 #include <stdio.h>
+#include <string.h>
 
 #include "chat/chat.h"
 
@@ -43,11 +44,21 @@ static void run_nick(struct member *member, const struct line *line) {
     }
 }
 
+static void answer_joined(struct member *member) {
+    struct chat *chat = chat_of(member->conn);
+    member_answer(member, "ok join %s %u", member->room->name,
+                  (unsigned)rooms_count(chat, member->room));
+}
+
 static void run_join(struct member *member, const struct line *line) {
     struct chat *chat = chat_of(member->conn);
     char name[NAME_BYTES_MAX + 1];
     struct room *left = NULL;
     copy_name(name, &line->name);
+    if (member->room && strcmp(member->room->name, name) == 0) {
+        answer_joined(member);
+        return;
+    }
     int32_t status = rooms_enter(chat, member, name, &left);
     if (status == BERTH_E_LIMIT) {
         member_answer(member, "error room-full %s", name);
@@ -56,7 +67,7 @@ static void run_join(struct member *member, const struct line *line) {
     } else if (status != BERTH_OK) {
         answer_busy(member);
     } else {
-        member_answer(member, "ok join %s %u", name, (unsigned)rooms_count(chat, member->room));
+        answer_joined(member);
         if (left) {
             announce(member, left, "left");
         }

@@ -61,6 +61,7 @@ def test_chat_commands_in_a_wrong_state_are_errors(run_chat):
         assert ann.ask("/leave").startswith("error no-room")
         assert ann.ask("/join tea") == "ok join tea 1"
         assert ann.ask("/join tea", "ok join") == "ok join tea 1", "again is no harm"
+        assert ann.until_pong() in ([], ["joined tea ann"]), "and no news"
         assert ann.ask("/leave", "ok leave") == "ok leave tea"
         assert ann.ask("/leave", "error").startswith("error no-room")
 
@@ -139,8 +140,8 @@ def test_chat_cuts_one_byte_a_second_by_the_limits(run_chat):
 
 def test_chat_cuts_the_idle(run_chat):
     host = run_chat(idle_timeout_ms=300)
-    with chat.members(host, "ann") as (ann,):
-        assert ann.rest() == ["bye idle for too long"]
+    with chat.members(host, None) as (silent,):
+        assert silent.rest() == ["bye idle for too long"]
 
 
 def test_chat_half_open_sessions_cost_nobody_anything(run_chat, system):
