@@ -1,0 +1,122 @@
+/* login.c: logging in.
+ *
+ * An attempt waits as long as its client has to (throttle.h), then a work verifies the password and
+ * opens the mailbox. Whether a user exists shows neither in the words nor in the time. */
+#include <string.h>
+
+#include "session.h"
+
+/* -- on a thread of the pool -------------------------------------------------------------------
+ */
+
+static bool is_right(const struct session *session, const struct user *user) {
+    const struct login *login = &session->login;
+    const struct password *password = user ? &user->password : NULL;
+    if (login->is_apop) {
+        return password_verify_apop(password, session->stamp, login->secret, login->secret_size);
+    }
+    return password_verify(password, session->site->users->rounds_max, login->secret,
+                           login->secret_size);
+}
+
+static void verify(struct session *session) {
+    struct login *login = &session->login;
+    const struct user *user = users_find(session->site->users, login->name);
+    bool right = is_right(session, user);
+    password_forget(login->secret, sizeof(login->secret));
+    login->result = LOGIN_WRONG;
+    if (!user || !right) {
+        return;
+    }
+    switch (mailbox_open(user->maildir, &session->mailbox, login->words)) {
+    case MAILBOX_OPEN:
+        login->result = LOGIN_DONE;
+        break;
+    case MAILBOX_IN_USE:
+        login->result = LOGIN_IN_USE;
+        break;
+    case MAILBOX_FAILED:
+        login->result = LOGIN_FAILED;
+        break;
+    }
+}
+
+/* -- on the connection's worker ----------------------------------------------------------------
+ */
+
+static struct berth_address client_of(const struct session *session) {
+    struct berth_conn_info info = {.struct_size = sizeof(info)};
+    session->host->conn_info(session->conn, &info);
+    return info.remote;
+}
+
+/* What a client names itself need not be UTF-8, as the log is. */
+static const char *shown(struct session *session) {
+    for (char *at = session->login.name; *at != '\0'; at++) {
+        if (*at < 0x20 || *at > 0x7e) {
+            *at = '?';
+        }
+    }
+    return session->login.name;
+}
+
+static void wrong(struct session *session) {
+    struct berth_address client = client_of(session);
+    throttle_failed(session->site->throttle, &client, session->host->now_ms(session->host));
+    session_log(session, BERTH_LOG_INFO, "log-in failed: user \"%s\"", shown(session));
+    session_say(session, "-ERR [AUTH] wrong user name or password\r\n");
+    session->failures++;
+    if (session->failures >= session->site->login_failures_max) {
+        session_close(session);
+        return;
+    }
+    session_ready(session);
+}
+
+static void verified(struct session *session) {
+    char text[96];
+    switch (session->login.result) {
+    case LOGIN_DONE:
+        session->state = SESSION_TRANSACTION;
+        session_log(session, BERTH_LOG_INFO, "logged in: user \"%s\", %u messages", shown(session),
+                    (unsigned)session->mailbox->count);
+        snprintf(text, sizeof(text), "+OK %u messages, %llu octets\r\n",
+                 (unsigned)session->mailbox->count, (unsigned long long)session->mailbox->octets);
+        session_say(session, text);
+        session_ready(session);
+        return;
+    case LOGIN_WRONG:
+        wrong(session);
+        return;
+    case LOGIN_IN_USE:
+        session_say(session, "-ERR [IN-USE] another session has the mailbox\r\n");
+        session_ready(session);
+        return;
+    case LOGIN_FAILED:
+        session_log(session, BERTH_LOG_ERROR, "the mailbox of user \"%s\" cannot be opened: %s",
+                    shown(session), session->login.words);
+        session_say(session, "-ERR [SYS/PERM] the mailbox cannot be opened\r\n");
+        session_ready(session);
+        return;
+    }
+}
+
+void login_begin(struct session *session, bool is_apop, const char *name, const uint8_t *secret,
+                 uint32_t secret_size) {
+    struct login *login = &session->login;
+    struct berth_address client = client_of(session);
+    uint64_t wait_ms;
+    if (!throttle_attempt(session->site->throttle, &client, session->host->now_ms(session->host),
+                          &wait_ms)) {
+        session_log(session, BERTH_LOG_INFO, "log-in turned away: too many attempts");
+        session_say(session, "-ERR [SYS/TEMP] too many attempts to log in, try again later\r\n");
+        session_close(session);
+        return;
+    }
+    memset(login, 0, sizeof(*login));
+    login->is_apop = is_apop;
+    snprintf(login->name, sizeof(login->name), "%s", name);
+    memcpy(login->secret, secret, secret_size);
+    login->secret_size = secret_size;
+    session_work(session, wait_ms, verify, verified);
+}

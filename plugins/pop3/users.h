@@ -1,0 +1,37 @@
+/* users.h: who may log in, from the users file:
+ *
+ *     # comments, and empty lines
+ *     NAME:ENTRY:MAILDIR
+ *
+ * ENTRY as in password.h. A MAILDIR that is not absolute begins in the folder of the file. Read
+ * once, when the listener opens, and unchanged from then on: threads any. */
+#ifndef BERTH_PLUGINS_POP3_USERS_H
+#define BERTH_PLUGINS_POP3_USERS_H
+
+#include <berth/status.h>
+
+#include "password.h"
+
+enum { USER_NAME_MAX = 128 };
+
+struct user {
+    char *name;
+    char *maildir;
+    struct password password;
+};
+
+struct users {
+    struct user *items; /* by name */
+    uint32_t count;
+    uint32_t rounds_max; /* of all entries */
+    bool has_secrets;    /* somebody may use APOP */
+};
+
+/* NULL with the error set on failure. May block. */
+struct users *users_read(const char *path, struct berth_error *error);
+void users_destroy(struct users *users);
+
+/* NULL: there is nobody of that name. */
+const struct user *users_find(const struct users *users, const char *name);
+
+#endif
