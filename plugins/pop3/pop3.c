@@ -82,17 +82,17 @@ static void BERTH_CALL peer_closed(struct berth_conn *conn) {
 }
 
 /* Idle: a session that is logged in has a time-out of its own, which RFC 1939 wants to be long.
- * Stopping: whoever is logged in may finish. The others hear why, unless a password is just being
- * verified. */
+ * Stopping: whoever is logged in, or just being, may finish; the others hear why. */
 static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
     struct session *session = session_of(conn);
     if (!session || session->state == SESSION_OVER) {
         return BERTH_CLOSING_CLOSE;
     }
-    if (session->state == SESSION_TRANSACTION || session->busy) {
+    bool stopping = reason == BERTH_CLOSED_STOPPING;
+    if (session->state == SESSION_TRANSACTION || session->working || (session->busy && !stopping)) {
         return BERTH_CLOSING_KEEP;
     }
-    if (reason == BERTH_CLOSED_STOPPING) {
+    if (stopping) {
         session_say(session, "-ERR [SYS/TEMP] the server stops, try again later\r\n");
     }
     session->state = SESSION_OVER;

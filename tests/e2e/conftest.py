@@ -4,7 +4,7 @@ with a good exit code, and its log may say nothing of a defect or a sanitizer's 
 import itertools
 
 import pytest
-from support import services
+from support import pop3, services
 from support.host import Host, run_berth
 
 
@@ -74,5 +74,24 @@ def berth(system, tmp_path):
 
     def run(*arguments, **options):
         return run_berth(system, arguments, tmp_path, **options)
+
+    return run
+
+
+@pytest.fixture
+def mail(system, tmp_path):
+    """Users and Maildirs for the plugin `pop3`: "ann", whose password is "secret"."""
+    (tmp_path / "mail").mkdir()
+    made = pop3.Mail(system, tmp_path / "mail")
+    made.add_user("ann")
+    return made
+
+
+@pytest.fixture
+def run_pop3(run_host, mail):
+    """run_pop3(config, …) serves them."""
+
+    def run(config=None, **more):
+        return run_host(mail.manifest(config, **more))
 
     return run
