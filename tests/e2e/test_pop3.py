@@ -225,6 +225,7 @@ def test_pop3_gives_a_mailbox_to_one_session_at_a_time(run_pop3, mail):
                 second.ok("USER ann")
                 assert second.refused("PASS secret").startswith("[IN-USE]")
                 second.log_in("bob")
+                second.ok("QUIT")
         first.ok("QUIT")
     with pop3.session(two) as session:
         session.log_in()  # free by the time QUIT is answered

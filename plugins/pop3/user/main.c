@@ -7,7 +7,7 @@
 #include "../users.h"
 #include "console.h"
 
-enum { EXIT_USAGE = 2, PASSWORD_MAX = 249 /* what fits into a command of 255 bytes */ };
+enum { EXIT_USAGE = 2, PASSWORD_MAX = 248 /* what fits into a command of 255 bytes */ };
 
 static int usage(const char *words) {
     fprintf(stderr,
@@ -63,7 +63,7 @@ static int print_line(const char *name, const char *maildir, bool apop, uint32_t
     char password[PASSWORD_MAX + 3];
     char entry[PASSWORD_ENTRY_MAX];
     if (!console_read_secret("password: ", password, sizeof(password))) {
-        return fail("there is no password of at most 249 bytes on standard input");
+        return fail("there is no password of at most 248 bytes on standard input");
     }
     const char *fault = fault_of(password, apop);
     if (fault) {

@@ -1,0 +1,267 @@
+"""The plugin `pop3`: who gets in, how fast one may guess, and the file that says so."""
+
+import hashlib
+import itertools
+import subprocess
+
+import pytest
+from support import clients, pop3
+
+pytestmark = pytest.mark.threads
+
+WRONG = "[AUTH] wrong user name or password"
+
+
+# -- passwords -----------------------------------------------------------------------------------------
+
+
+def test_pop3_says_the_same_about_wrong_users_and_wrong_passwords(run_pop3):
+    with pop3.session(run_pop3({"login_delay_ms": 0, "login_failures_max": 10})) as session:
+        for user, password in [("ann", "Secret"), ("nobody", "secret"), ("ann", ""), ("ann", "secret "),
+                               ("ann", "x" * 240), ("ANN", "secret")]:
+            session.ok("USER", user)
+            assert session.refused("PASS", password) == WRONG
+            assert session.refused("PASS", "secret") == "USER comes first"
+        session.log_in()
+
+
+@pytest.mark.parametrize("password", ["two words", " spaces ", "pässwörd €", "a:b$c", "x" * 248],
+                         ids=["words", "spaces", "utf-8", "punctuation", "long"])
+def test_pop3_takes_any_password_that_fits_into_a_line(run_pop3, mail, password):
+    mail.add_user("eve", pop3.hashed(password, rounds=1, salt=b"\xfb\xff\xbe\0"))
+    with pop3.session(run_pop3()) as session:
+        session.log_in("eve", password)
+
+
+def test_pop3_closes_after_some_failures(run_pop3):
+    with pop3.session(run_pop3({"login_delay_ms": 1, "login_failures_max": 2})) as session:
+        for _ in range(2):
+            session.ok("USER ann")
+            assert session.refused("PASS wrong") == WRONG
+        session.wait_closed()
+
+
+def digest(stamp, secret):
+    return hashlib.md5((stamp + secret).encode()).hexdigest()
+
+
+def test_pop3_takes_apop_only_from_users_whose_secret_it_has(run_pop3, mail):
+    mail.add_user("carl", "{apop}tanstaaf")
+    host = run_pop3({"login_delay_ms": 0, "login_failures_max": 10})
+    stamps = []
+    for word in ("lower", "upper"):
+        with pop3.session(host) as session:
+            stamp = session.greeting.split()[-1]
+            assert stamp.startswith("<") and stamp.endswith("@berth>")
+            stamps.append(stamp)
+            for name, secret in [("carl", "wrong"), ("ann", "secret"), ("nobody", ""), ("nobody", "\0"),
+                                 ("ann", "")]:
+                assert session.refused("APOP", name, digest(stamp, secret)) == WRONG
+            assert session.refused("APOP carl", "0" * 31) == WRONG
+            assert session.refused("APOP carl") == "wrong arguments"
+            answer = digest(stamp, "tanstaaf")
+            session.ok("APOP carl", answer if word == "lower" else answer.upper())
+            session.ok("QUIT")
+    assert stamps[0] != stamps[1]
+    with pop3.session(host) as session:
+        session.log_in("carl", "tanstaaf")
+
+
+def test_pop3_has_no_apop_where_nobody_could_use_it(run_pop3):
+    with pop3.session(run_pop3()) as session:
+        assert session.greeting == "+OK POP3 ready"
+        assert session.refused("APOP ann", digest("", "secret")) == "there is no APOP here"
+        session.log_in()
+
+
+# -- how fast one may guess ----------------------------------------------------------------------------
+
+
+def test_pop3_slows_a_client_down_over_all_its_connections(run_pop3):
+    """One has failed. Of two further attempts one waits a minute, so the other would wait longer than
+    the maximum, and is turned away. Other clients notice nothing."""
+    host = run_pop3({"login_delay_ms": 60000, "login_delay_max_ms": 60000})
+    with pop3.session(host) as session:
+        session.ok("USER ann")
+        assert session.refused("PASS wrong") == WRONG
+    with pop3.session(host) as one, pop3.session(host) as two, pop3.session(host, "127.0.0.2") as other:
+        for session in (one, two):
+            session.ok("USER ann")
+            session.send(b"PASS secret\r\n")
+        lines = _first_line_of_either(one, two)
+        assert lines == "-ERR [SYS/TEMP] too many attempts to log in, try again later"
+        other.log_in()
+        other.ok("QUIT")
+    host.wait_for_log("log-in turned away: too many attempts")
+
+
+def _first_line_of_either(one, two):
+    for session in (one, two):
+        session.sock.setblocking(False)
+
+    def read():
+        for session in (one, two):
+            try:
+                return session.sock.recv(4096).decode().rstrip()
+            except BlockingIOError:
+                pass
+        return None
+
+    return clients.wait_until(read, "an answer")
+
+
+def test_pop3_lets_a_slowed_client_in_after_its_wait(run_pop3):
+    with pop3.session(run_pop3({"login_delay_ms": 50, "login_delay_max_ms": 200})) as session:
+        for _ in range(2):
+            session.ok("USER ann")
+            session.refused("PASS wrong")
+        session.send(b"USER ann\r\nPASS secret\r\nSTAT\r\n")  # what is sent ahead waits, too
+        for _ in range(3):
+            assert session.line().startswith("+OK")
+
+
+def test_pop3_forgets_the_oldest_clients_first(run_pop3):
+    """With room for two, a third that fails makes the first one a stranger again."""
+    host = run_pop3({"login_delay_ms": 86400000, "login_delay_max_ms": 86400000, "login_clients_max": 2,
+                     "login_failures_max": 1})
+    for last in (2, 3, 4):
+        with pop3.session(host, f"127.0.0.{last}") as session:
+            session.ok("USER ann")
+            session.refused("PASS wrong")
+    with pop3.session(host, "127.0.0.2") as session:
+        session.log_in()
+
+
+# -- the users file ------------------------------------------------------------------------------------
+
+
+def test_pop3_reads_the_users_file_with_all_that_it_may_hold(run_pop3, mail, system):
+    for name in ("bob", "böb"):
+        mail.add_user(name)
+    mail.users.write_bytes(
+        f"# who may come\r\n\r\nbob:{pop3.hashed('b')}:bob\r\n"
+        f"böb:{pop3.hashed('ö')}:{system.path(mail.folder / 'böb')}".encode())
+    mail.deliver("bob")
+    mail.deliver("böb")
+    host = run_pop3()
+    for name, password in (("bob", "b"), ("böb", "ö")):
+        with pop3.session(host) as session:
+            session.log_in(name, password)
+            assert session.ok("STAT").startswith("1 ")
+
+
+def test_pop3_says_when_a_mailbox_is_not_there(run_pop3, mail, system):
+    with mail.users.open("a", encoding="utf-8") as file:
+        file.write(f"gone:{pop3.hashed('secret')}:{system.path(mail.folder / 'nowhere')}\n")
+    host = run_pop3()
+    with pop3.session(host) as session:
+        session.ok("USER gone")
+        assert session.refused("PASS secret") == "[SYS/PERM] the mailbox cannot be opened"
+        session.log_in()
+    host.wait_for_log('the mailbox of user "gone" cannot be opened: cannot make the lock')
+
+
+GOOD = pop3.hashed("x")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("ann\n", "users:1: expected NAME:ENTRY:MAILDIR"),
+    ("ann:{apop}x\n", "users:1: expected NAME:ENTRY:MAILDIR"),
+    ("ann:{apop}x:\n", "users:1: expected NAME:ENTRY:MAILDIR"),
+    (f"# one\na b:{GOOD}:box\n", "users:2: the name must have 1 to 128 bytes"),
+    (f":{GOOD}:box\n", "users:1: the name must have 1 to 128 bytes"),
+    ("a:secret:box\n", "users:1: the password's entry is no good: it begins neither with"),
+    ("a:{apop}:box\n", "its secret must have 1 to 128 bytes"),
+    ("a:$pbkdf2-sha256$0$YQ$YQ:box\n", "its number of rounds must be 1 to 10000000"),
+    ("a:$pbkdf2-sha256$99999999999$YQ$YQ:box\n", "its number of rounds must be 1 to 10000000"),
+    ("a:$pbkdf2-sha256$1000$YQ:box\n", "its salt or its hash is missing"),
+    ("a:$pbkdf2-sha256$1000$Y+$YQ:box\n", "its salt is not base64 of at most 64 bytes"),
+    ("a:$pbkdf2-sha256$1000$YQ$YQ:box\n", "its hash is not base64 of 32 bytes"),
+    (f"a:{GOOD[:-1]}:box\n", "its hash is not base64 of 32 bytes"),
+    (f"a:{GOOD}:box\nb:{GOOD}:box\na:{GOOD}:box\n", 'users: "a" is there twice'),
+    ("#" * 5000 + "\n", "users:1: a line is longer than 4094 bytes, or has a zero byte"),
+    (f"a:{GOOD}:b\0x\n", "users:1: a line is longer than 4094 bytes, or has a zero byte"),
+    (None, "users does not exist; a path that is not absolute begins in the folder"),
+], ids=map(str, itertools.count()))
+def test_pop3_tells_what_is_wrong_with_the_users_file(fail_to_start, mail, text, message):
+    mail.users.unlink()
+    if text is not None:
+        mail.users.write_bytes(text.encode())
+    result = fail_to_start(mail.manifest())
+    assert result.code == 1 and message in result.errors, result
+
+
+@pytest.mark.parametrize("config, message", [
+    ({"users": 1}, "/users: expected the path of a file"),
+    ({"autologout_ms": 0}, "/autologout_ms: expected a whole number from 1 to"),
+    ({"login_delay_ms": -1}, "/login_delay_ms: expected a whole number from 0 to"),
+    ({"login_clients_max": 0}, "/login_clients_max: expected a whole number from 1 to"),
+    ({"login_failures_max": 0}, "/login_failures_max: expected a whole number from 1 to"),
+    ({"autologout": 1}, "/autologout: unknown key"),
+])
+def test_pop3_tells_what_is_wrong_with_its_configuration(fail_to_start, mail, config, message):
+    result = fail_to_start(mail.manifest(config))
+    assert result.code == 1 and message in result.errors, result
+
+
+def test_pop3_is_refused_where_the_client_must_speak_first(fail_to_start, mail):
+    result = fail_to_start({**mail.manifest(), "listeners": {"pop3": {
+        **mail.manifest()["listeners"]["pop3"], "accept": {"when": "data"}}}})
+    assert result.code != 0 and "data" in result.errors, result
+
+
+# -- the program that writes its lines -----------------------------------------------------------------
+
+
+@pytest.fixture
+def pop3_user(system, tmp_path):
+    """pop3_user(words, …) runs it with the words on its standard input."""
+
+    def run(words, *arguments):
+        program = system.dist / f"berth-pop3-user{'.exe' if system.is_windows else ''}"
+        system.hold()
+        return subprocess.run([*system.runner(), str(program), *arguments], cwd=tmp_path,
+                              env=system.environment(), input=words, capture_output=True,
+                              timeout=clients.START_S, check=False)
+
+    return run
+
+
+@pytest.mark.parametrize("options, begins", [
+    ([], "$pbkdf2-sha256$100000$"),
+    (["--rounds", "1000"], "$pbkdf2-sha256$1000$"),
+    (["--apop"], "{apop}"),
+])
+def test_pop3_user_writes_lines_that_let_its_users_in(run_pop3, mail, pop3_user, options, begins):
+    mail.add_user("dörte")
+    made = pop3_user("pä55 wörd\n".encode(), *options, "dörte", "dörte")
+    assert made.returncode == 0 and made.stdout.count(b"\n") == 1, made
+    assert made.stdout.decode().split(":")[1].startswith(begins)
+    assert b"\r" not in made.stdout
+    mail.users.write_bytes(made.stdout)
+    with pop3.session(run_pop3()) as session:
+        session.log_in("dörte", "pä55 wörd")
+
+
+def test_pop3_user_salts(pop3_user):
+    lines = {pop3_user(b"secret", "--rounds", "1000", "ann", "box").stdout for _ in range(3)}
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("words, arguments, code", [
+    (b"secret\n", [], 2),
+    (b"secret\n", ["ann"], 2),
+    (b"secret\n", ["a:b", "box"], 2),
+    (b"secret\n", ["--rounds", "10", "ann", "box"], 2),
+    (b"secret\n", ["--rounds"], 2),
+    (b"", ["ann", "box"], 1),
+    (b"\n", ["ann", "box"], 1),
+    (b"x" * 249 + b"\n", ["ann", "box"], 1),
+    (b"a:b\n", ["--apop", "ann", "box"], 1),
+], ids=[
+    "nothing", "no-folder", "colon", "few-rounds", "no-rounds", "no-password", "empty", "long", "secret",
+])
+def test_pop3_user_says_what_is_wrong(pop3_user, words, arguments, code):
+    made = pop3_user(words, *arguments)
+    assert made.returncode == code and made.stdout == b"", made
+    assert made.stderr.startswith(b"berth-pop3-user: "), made
