@@ -88,8 +88,10 @@ static bool read_arguments(enum arguments wanted, const uint8_t *line, uint32_t 
     case NAME:
         return size > 0 && first == size;
     case NAME_AND_DIGEST:
-        command->digest_at = at + first + 1;
-        command->digest_size = first < size ? size - first - 1 : 0;
+        if (first < size) {
+            command->digest_at = at + first + 1;
+            command->digest_size = size - first - 1;
+        }
         return first > 0 && command->digest_size > 0;
     case NUMBER:
         return read_numbers(line + at, size, command) && command->count == 1;

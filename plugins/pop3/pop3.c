@@ -11,7 +11,7 @@
 enum {
     TIME_MAX_MS = 86400000,
     CLIENTS_MAX = 1000000,
-    COMMANDS_AT_ONCE = 64, /* then their answers leave, and a send queue that is full says so */
+    COMMANDS_AT_ONCE = 256, /* then the answers leave, and a send queue that is full says so */
 };
 
 struct services {
@@ -56,13 +56,12 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
             session_close(session);
             break;
         }
-        if (count++ == COMMANDS_AT_ONCE) {
-            conn->host->receive_pause(conn);
-            conn->host->receive_resume(conn); /* the rest comes again */
-            break;
-        }
         consumed += command.size;
         talk_command(session, line, &command);
+        count++;
+        if (count == COMMANDS_AT_ONCE && !session->busy && session->state != SESSION_OVER) {
+            session_yield(session);
+        }
     }
     return consumed;
 }

@@ -131,9 +131,21 @@ static void submit(struct session *session) {
 static void BERTH_CALL on_pause_over(struct berth_timer *timer, void *argument) {
     struct session *session = argument;
     (void)timer;
-    if (session->state != SESSION_OVER) {
-        submit(session);
+    if (session->state == SESSION_OVER) {
+        return;
     }
+    if (session->task) {
+        submit(session);
+    } else {
+        session_ready(session);
+    }
+}
+
+void session_yield(struct session *session) {
+    session->busy = true;
+    session->task = NULL;
+    session->host->receive_pause(session->conn);
+    session->site->timer->start(session->pause, 0);
 }
 
 void session_work(struct session *session, uint64_t delay_ms, void (*task)(struct session *),

@@ -113,6 +113,9 @@ void session_end(struct session *session);
 void session_work(struct session *session, uint64_t delay_ms, void (*task)(struct session *),
                   void (*then)(struct session *));
 
+/* Lets what was answered leave before the next command is looked at. */
+void session_yield(struct session *session);
+
 /* The next command may come. */
 void session_ready(struct session *session);
 

@@ -51,8 +51,8 @@ static const char *fault_of(const char *password, bool apop) {
             return "the secret of APOP has no colon";
         }
     }
-    if (password[0] == '\0') {
-        return "the password is empty";
+    if (password[0] == '\0' || strlen(password) > PASSWORD_MAX) {
+        return "a password has 1 to 248 bytes";
     }
     return apop && strlen(password) > PASSWORD_SECRET_MAX
                ? "the secret of APOP has 128 bytes at most"
@@ -60,10 +60,10 @@ static const char *fault_of(const char *password, bool apop) {
 }
 
 static int print_line(const char *name, const char *maildir, bool apop, uint32_t rounds) {
-    char password[PASSWORD_MAX + 3];
+    char password[PASSWORD_MAX + 4];
     char entry[PASSWORD_ENTRY_MAX];
     if (!console_read_secret("password: ", password, sizeof(password))) {
-        return fail("there is no password of at most 248 bytes on standard input");
+        return fail("there is no password on standard input");
     }
     const char *fault = fault_of(password, apop);
     if (fault) {
