@@ -12,7 +12,7 @@ EXAMPLES = sorted(FOLDER.glob("*.json"))
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_is_served(path, run_host, tmp_path):
-    # What the examples name lies beside them; so does the manifest of the first host of a test.
+    """From a copy of the folder: what an example names beside itself, it names from there."""
     shutil.copytree(FOLDER, tmp_path / "host-0")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     for listener in manifest["listeners"].values():
