@@ -11,6 +11,15 @@
 
 enum { READ_BYTES = 16384 };
 
+static char *copy_of(const char *text) {
+    size_t size = strlen(text) + 1;
+    char *copy = malloc(size);
+    if (copy) {
+        memcpy(copy, text, size);
+    }
+    return copy;
+}
+
 /* -- names -------------------------------------------------------------------------------------
  */
 
@@ -67,10 +76,7 @@ static bool search_one(void *argument, const char *name) {
         memcmp(name, message->name, message->unique_size) != 0) {
         return true;
     }
-    search->name = malloc(strlen(name) + 1);
-    if (search->name) {
-        strcpy(search->name, name);
-    }
+    search->name = copy_of(name);
     return false;
 }
 
@@ -131,12 +137,11 @@ static bool list_one(void *argument, const char *name) {
         }
         mailbox->messages = messages;
     }
-    char *copy = malloc(strlen(name) + 1);
+    char *copy = copy_of(name);
     listing->no_memory = !copy;
     if (!copy) {
         return false;
     }
-    strcpy(copy, name);
     mailbox->messages[mailbox->count++] =
         (struct message){.name = copy, .in_new = listing->in_new, .unique_size = unique_size(name)};
     return true;
@@ -239,13 +244,12 @@ enum mailbox_status mailbox_open(const char *path, struct mailbox **opened,
     struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
     enum mailbox_status status = MAILBOX_FAILED;
     if (mailbox) {
-        mailbox->path = malloc(strlen(path) + 1);
+        mailbox->path = copy_of(path);
     }
     if (!mailbox || !mailbox->path) {
         fail(words, "out of memory for", path);
         goto fail;
     }
-    strcpy(mailbox->path, path);
     status = take(mailbox, words);
     if (status == MAILBOX_OPEN) {
         status = list(mailbox, words);

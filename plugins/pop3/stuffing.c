@@ -51,8 +51,10 @@ uint32_t stuffing_end(struct stuffing *stuffing, uint8_t to[STUFFING_END_MAX]) {
         }
         *at++ = '\n';
     }
-    memcpy(at, ".\r\n", 3);
-    return (uint32_t)(at + 3 - to);
+    *at++ = '.';
+    *at++ = '\r';
+    *at++ = '\n';
+    return (uint32_t)(at - to);
 }
 
 void octets_add(struct octets *octets, const uint8_t *from, uint32_t size) {

@@ -146,17 +146,17 @@ struct users *users_read(const char *path, struct berth_error *error) {
                         path, status == FILES_MISSING ? "does not exist" : "cannot be read");
         return NULL;
     }
-    struct reading reading = {.users = calloc(1, sizeof(struct users)), .path = path};
-    reading.error = error;
+    struct users *users = calloc(1, sizeof(*users));
+    struct reading reading = {.users = users, .path = path, .error = error};
     for (size_t i = 0; path[i] != '\0'; i++) {
         reading.folder_size = files_is_separator(path[i]) ? i + 1 : reading.folder_size;
     }
-    int32_t read = reading.users ? read_lines(&reading, file) : no_memory(&reading);
+    int32_t read = users ? read_lines(&reading, file) : no_memory(&reading);
     fclose(file);
-    if (read == BERTH_OK && put_in_order(&reading) == BERTH_OK) {
-        return reading.users;
+    if (users && read == BERTH_OK && put_in_order(&reading) == BERTH_OK) {
+        return users;
     }
-    users_destroy(reading.users);
+    users_destroy(users);
     return NULL;
 }
 
