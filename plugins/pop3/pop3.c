@@ -31,8 +31,10 @@ static struct session *session_of(const struct berth_conn *conn) {
  */
 
 static void BERTH_CALL opened(struct berth_conn *conn) {
+    static const char why[] = "no session: out of memory, or limits.timers are less than 2";
     struct session *session = session_create(conn);
     if (!session) {
+        conn->host->conn_log(conn, BERTH_LOG_ERROR, why, sizeof(why) - 1);
         conn->host->abort(conn);
         return;
     }

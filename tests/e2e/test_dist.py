@@ -51,7 +51,8 @@ def test_dist_has_everything(system):
 
 
 def test_dist_needs_no_library_that_the_system_lacks(system):
-    programs = [system.executable(), *(system.dist / "plugins").glob(f"*{system.library_suffix}")]
+    beside = system.executable().with_stem("berth-pop3-user")
+    programs = [system.executable(), beside, *(system.dist / "plugins").glob(f"*{system.library_suffix}")]
     for program in programs:
         if system.is_windows:
             tool = ["x86_64-w64-mingw32-objdump", "-p", program]

@@ -352,3 +352,31 @@ def test_pop3_logs_who_came(run_pop3, mail):
         host.wait_for_log(event)
         assert all(peer in line for line in host.log().splitlines() if event in line)
     assert "secret" not in host.log() and "wrong" not in host.log()
+
+
+def test_pop3_waits_for_the_pool_when_that_is_full(run_pop3, mail):
+    """One thread, and one work that may wait: all sessions come to their end nevertheless."""
+    names = [f"user{number}" for number in range(16)]
+    for name in names:
+        mail.add_user(name)
+        mail.deliver(name, b"Subject: x\n\n" + b"0123456789abcdef\n" * 5000)
+    host = run_pop3(host={"work": {"threads_min": 1, "threads_max": 1, "queue_max": 1}})
+
+    def fetch(name):
+        with pop3.session(host) as session:
+            session.log_in(name)
+            session.ok("RETR 1")
+            size = len(session.body())
+            session.ok("DELE 1")
+            session.ok("QUIT")
+            return size
+
+    sizes = clients.in_threads([lambda name=name: fetch(name) for name in names])
+    assert sizes == [14 + 18 * 5000] * len(names)
+    assert all(mail.messages(name) == [] for name in names)
+
+
+def test_pop3_says_when_it_lacks_timers(run_pop3):
+    host = run_pop3(limits={"timers": 1})
+    assert clients.is_reset(host.address("pop3"))
+    host.wait_for_log("no session: out of memory, or limits.timers are less than 2")

@@ -132,6 +132,28 @@ def test_pop3_forgets_the_oldest_clients_first(run_pop3):
         session.log_in()
 
 
+def test_pop3_slows_and_logs_the_clients_behind_a_proxy(run_pop3):
+    """Of an IPv6 /64 all are one client; the next network is another."""
+    host = run_pop3({"login_delay_ms": 86400000, "login_delay_max_ms": 86400000, "login_failures_max": 1},
+                    proxy_protocol={"from": ["127.0.0.1/32"], "timeout_ms": 5000})
+    header = "PROXY TCP6 2001:db8:0:{}::{} ::1 {} 110\r\n"
+    with pop3.session(host, first=header.format(1, 1, 4001).encode()) as session:
+        session.ok("USER ann")
+        assert session.refused("PASS wrong") == WRONG
+    with pop3.session(host, first=header.format(2, 1, 4002).encode()) as session:
+        session.log_in()
+        session.ok("QUIT")
+    with (pop3.session(host, first=header.format(1, 2, 4003).encode()) as one,
+          pop3.session(host, first=header.format(1, 3, 4004).encode()) as two):
+        for session in (one, two):
+            session.ok("USER ann")
+            session.send(b"PASS secret\r\n")
+        assert _first_line_of_either(one, two).startswith("-ERR [SYS/TEMP]")
+    for port, event in [(":1::1]:4001", "log-in failed"), (":2::1]:4002", "logged in")]:
+        host.wait_for_log(event)
+        assert any(port in line for line in host.log().splitlines() if event in line)
+
+
 # -- the users file ------------------------------------------------------------------------------------
 
 

@@ -70,10 +70,11 @@ class Mail:
 
 
 class Session:
-    """One connection, whose greeting has been read."""
+    """One connection, whose greeting has been read; `first` is what a proxy sends before that."""
 
-    def __init__(self, address, ip=None):
+    def __init__(self, address, ip=None, first=b""):
         self.sock = clients.connect_from(ip, address) if ip else clients.connect(address)
+        self.sock.sendall(first)
         self.reader = self.sock.makefile("rb")
         self.greeting = self.line()
 
@@ -130,8 +131,8 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(host, ip=None):
-    one = Session(host.address("pop3"), ip)
+def session(host, ip=None, first=b""):
+    one = Session(host.address("pop3"), ip, first)
     try:
         yield one
     finally:
