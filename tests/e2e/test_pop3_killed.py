@@ -6,8 +6,8 @@ from support import clients, pop3
 
 pytestmark = pytest.mark.threads
 
-SCRIPT = ["USER ann", "PASS secret", "STAT", "LIST", "UIDL", "RETR 1", "DELE 1", "RETR 2", "TOP 3 1", "DELE 3",
-          "RSET", "DELE 2", "DELE 4", "NOOP", "QUIT"]
+SCRIPT = ["USER ann", "PASS secret", "STAT", "LIST", "UIDL", "RETR 1", "DELE 1", "RETR 2", "TOP 3 1",
+          "DELE 3", "RSET", "DELE 2", "DELE 4", "NOOP", "QUIT"]
 LONG_ANSWERS = ("LIST", "UIDL", "RETR", "TOP")
 
 
