@@ -1,0 +1,55 @@
+/* options.h: the client's command line. */
+#ifndef BERTH_LOAD_OPTIONS_H
+#define BERTH_LOAD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "berth/address.h"
+
+struct error;
+
+enum options_mode {
+    MODE_ECHO,   /* round trips */
+    MODE_STREAM, /* both ways at once */
+    MODE_SHORT,  /* connect, send, receive, close */
+    MODE_IDLE,   /* one round trip, then nothing */
+    MODE_SILENT, /* not even that */
+    MODE_SLOW,   /* sends much and reads little */
+};
+
+struct options {
+    struct berth_address target;
+    enum options_mode mode;
+    uint32_t connections;
+    uint32_t block;    /* connections in a block */
+    double block_rate; /* bytes a second for a block; 0: as fast as the server answers */
+    uint32_t message_bytes;
+    uint32_t pipeline;   /* messages on their way at once */
+    uint64_t operations; /* 0: no limit */
+    double seconds;      /* 0: no limit */
+    double warmup_seconds;
+    double connect_rate; /* a second; 0: no limit */
+    uint32_t connecting_max;
+    uint32_t read_rate;        /* bytes a second for a slow reader */
+    double patience_seconds;   /* for what must still come at the end, and for connects */
+    struct berth_address from; /* the first source address */
+    uint32_t from_count;       /* 0: the system's choice */
+    bool server_closes;
+    bool reset;
+    bool quiet;
+    uint32_t processes;
+    const char *json; /* NULL: none */
+};
+
+extern const char options_help[];
+
+/* False with an error; `*help` when that was asked for. */
+bool options_parse(struct options *options, int count, char **words, bool *help,
+                   struct error *error);
+const char *options_mode_name(enum options_mode mode);
+
+/* The source address of the connection with that number. */
+struct berth_address options_from(const struct options *options, uint32_t connection);
+
+#endif
