@@ -80,8 +80,8 @@ struct load {
     uint32_t count;        /* of sessions */
     uint32_t number_first; /* what the first one is called in messages */
     uint32_t block_count;
-    uint32_t connecting;
-    uint32_t settled; /* greeted, or given up */
+    uint32_t connecting; /* or not yet greeted */
+    uint32_t settled;    /* greeted, or given up */
     uint32_t open;
     uint32_t live; /* not over */
     struct pace connects;

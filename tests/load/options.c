@@ -34,7 +34,7 @@ const char options_help[] =
     "  --warmup S          run so long before anything is counted (0)\n"
     "  --connect-rate N    connects a second (0: no limit); in short, latency then counts from\n"
     "                      when a connection was due\n"
-    "  --connecting N      connects under way at once (128)\n"
+    "  --connecting N      connections under way at once, until they are served (128)\n"
     "  --read-rate N       for slow: bytes a second on each connection (1000)\n"
     "  --from FIRST[-LAST] source addresses, used in turn, as 127.0.0.1-127.0.0.20\n"
     "  --server-closes     in short, wait for the server's end instead of closing first\n"

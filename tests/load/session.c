@@ -24,17 +24,16 @@ static bool greets(const struct load *load) {
 
 /* -- the ways out ---------------------------------------------------------------------------- */
 
-static void settle(struct load *load, struct session *session) {
+static void settle(struct load *load, const struct session *session) {
     if (session->state == SESSION_CONNECTING || session->state == SESSION_GREETING) {
         load->settled++;
+        load->connecting--;
     }
 }
 
 static void leave(struct load *load, uint32_t slot, bool reset) {
     struct session *session = &load->sessions[slot];
-    if (session->state == SESSION_CONNECTING) {
-        load->connecting--;
-    } else {
+    if (session->state != SESSION_CONNECTING) {
         load->open--;
     }
     settle(load, session);
@@ -242,7 +241,6 @@ static void on_connected(void *owner, uint32_t slot) {
     struct session *session = &load->sessions[slot];
     struct result *result = load->result;
     load->now_ns = transport_now_ns();
-    load->connecting--;
     load->open++;
     result->connected++;
     if (load->open > result->open_max) {
@@ -255,7 +253,7 @@ static void on_connected(void *owner, uint32_t slot) {
         push(load, slot);
         return;
     }
-    load->settled++;
+    settle(load, session);
     session->state = SESSION_OPEN;
     if (load->options->mode == MODE_SLOW) {
         transport_allow(load->transport, slot, load_slow_read_bytes(load));
@@ -332,10 +330,13 @@ static void on_received(void *owner, uint32_t slot, const uint8_t *bytes, size_t
         return;
     }
     session->received += size;
+    if (session->sent < session->target) {
+        push(load, slot); /* it stopped to let others have their turn */
+    }
     if (session->state == SESSION_GREETING) {
         if (session->received == session->target) {
             session->answered = session->received;
-            load->settled++;
+            settle(load, session);
             session->state = SESSION_OPEN;
             session_go_on(load, slot);
         }

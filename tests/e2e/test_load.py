@@ -1,0 +1,315 @@
+"""The load client: every mode counts what it did, and no wrong byte goes by."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+from support import load, manifests
+
+PERCENTILES = ("min", "p50", "p90", "p99", "p99_9", "max")
+
+
+def text_of(address):
+    return f"{address[0]}:{address[1]}"
+
+
+@pytest.fixture
+def run_load(system, tmp_path):
+    """run_load(address, …) runs the client of the system under test."""
+
+    def run(address, *arguments, **options):
+        return load.run(system, tmp_path, *arguments, text_of(address), **options)
+
+    return run
+
+
+@pytest.fixture
+def echo_address(run_host):
+    limits = {"connections": 1000, "per_client": 1000}
+    return run_host(manifests.one(limits=limits)).address("echo")
+
+
+def assert_in_order(histogram):
+    values = [histogram[name] for name in PERCENTILES]
+    assert values == sorted(values), histogram
+    assert histogram["min"] <= histogram["mean"] <= histogram["max"], histogram
+
+
+def assert_served(results, connections):
+    """Every connection was there at once, and every operation is in the histogram."""
+    assert results["connections"]["attempted"] == connections
+    assert results["connections"]["connected"] == connections
+    assert results["connections"]["open_max"] == connections
+    assert results["connections"]["refused"] == results["connections"]["cut"] == 0
+    assert results["connect_us"]["count"] == connections
+    for name in ("latency_us", "service_us", "connect_us"):
+        assert_in_order(results[name])
+
+
+# -- every mode against an honest server -----------------------------------------------------------
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("size, pipeline", [(1, 1), (64, 1), (64, 8), (102400, 1), (300000, 2)])
+def test_load_round_trips_are_counted_and_timed(echo_address, run_load, size, pipeline):
+    result = run_load(echo_address, "-c", 10, "-n", 200, "-s", size, "--pipeline", pipeline)
+    results = result.expect_fine().json
+    assert_served(results, 10)
+    assert results["mode"] == "echo"
+    assert results["operations"] == 200
+    assert results["bytes_sent"] == results["bytes_received"] == 200 * size
+    assert results["latency_us"]["count"] == 200
+    assert not results["latency_from_due"]
+
+
+def test_load_for_a_time_does_something_and_ends(echo_address, run_load):
+    results = run_load(echo_address, "-c", 4, "-d", 0.5, "--warmup", 0.2).expect_fine().json
+    assert_served(results, 4)
+    assert results["seconds"] >= 0.5
+    assert results["operations"] > 0
+    assert results["latency_us"]["count"] == results["operations"]
+
+
+def test_load_at_a_rate_sends_no_more_and_counts_from_when_it_was_due(echo_address, run_load):
+    rate, size = 6400, 64
+    result = run_load(echo_address, "-c", 30, "-b", 10, "-r", rate, "-s", size, "-d", 1)
+    results = result.expect_fine().json
+    assert_served(results, 30)
+    most = 3 * (rate / size * results["seconds"] + 1)
+    assert 0 < results["operations"] <= most
+    assert results["operations"] * size == results["bytes_received"] == results["bytes_sent"]
+    assert results["latency_from_due"]
+    for name in PERCENTILES:
+        assert results["latency_us"][name] >= results["service_us"][name]
+
+
+@pytest.mark.threads
+def test_load_streams_come_back_equal_both_ways(echo_address, run_load):
+    result = run_load(echo_address, "-m", "stream", "-c", 5, "-n", 4096, "-s", 2048)
+    results = result.expect_fine().json
+    assert results["operations"] == 4096
+    assert results["bytes_sent"] == results["bytes_received"] == 4096 * 2048
+
+
+@pytest.mark.threads
+@pytest.mark.parametrize("how", [[], ["--reset"], ["--connect-rate", 200]])
+def test_load_short_lived_each_is_a_connection(echo_address, run_load, how):
+    result = run_load(echo_address, "-m", "short", "-c", 4, "-n", 60, "-s", 700, *how)
+    results = result.expect_fine().json
+    assert results["operations"] == results["latency_us"]["count"] == 60
+    assert results["connections"]["attempted"] == results["connections"]["connected"] == 60
+    assert 1 <= results["connections"]["open_max"] <= 4
+    assert results["bytes_sent"] == results["bytes_received"] == 60 * 700
+    assert_in_order(results["latency_us"])
+
+
+def test_load_idle_ones_are_served_once_and_stay(echo_address, run_load):
+    results = run_load(echo_address, "-m", "idle", "-c", 50, "-d", 0.5).expect_fine().json
+    assert_served(results, 50)
+    assert results["operations"] == results["bytes_sent"] == results["bytes_received"] == 0
+
+
+def test_load_silent_ones_connect_and_may_be_cut(run_host, run_load):
+    host = run_host(manifests.one(accept={"first_data_timeout_ms": 200}))
+    results = run_load(host.address("echo"), "-m", "silent", "-c", 5, "-d", 3).expect_fine().json
+    assert results["connections"]["connected"] == 5
+    assert results["connections"]["cut"] == 5
+    assert results["bytes_sent"] == results["bytes_received"] == 0
+
+
+def test_load_slow_readers_read_at_their_rate(echo_address, run_load):
+    result = run_load(echo_address, "-m", "slow", "-c", 3, "-d", 1, "--read-rate", 2000)
+    results = result.expect_fine().json
+    assert results["connections"]["connected"] == 3
+    assert 0 < results["bytes_received"] < results["bytes_sent"]
+    assert results["bytes_received"] <= 3 * 2000 * (results["seconds"] + 1)
+
+
+def test_load_from_several_addresses(system, run_host, run_load):
+    limits = {"per_client": 5, "connections": 100}
+    host = run_host(manifests.one(limits=limits, accept={"at_limit": "refuse"}))
+    addresses = "127.0.0.1-127.0.0.4"
+    result = run_load(host.address("echo"), "-c", 20, "-n", 40, "--from", addresses)
+    assert_served(result.expect_fine().json, 20)
+
+
+def test_load_from_several_processes_adds_up(system, echo_address, run_load):
+    arguments = ["-c", 31, "-n", 310, "--processes", 3]
+    result = run_load(echo_address, *arguments)
+    if system.is_windows:
+        assert result.code == 1
+        assert "--processes is for Linux" in result.errors
+        return
+    results = result.expect_fine().json
+    assert_served(results, 31)
+    assert results["operations"] == results["latency_us"]["count"] == 310
+
+
+# -- servers that are not honest -------------------------------------------------------------------
+
+
+class Server:
+    """Accepts and has each connection served by a function of it, in a thread."""
+
+    def __init__(self, serve):
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
+        self._serve = serve
+        self.address = self._listener.getsockname()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                threading.Thread(target=self._one, args=[sock], daemon=True).start()
+
+    def _one(self, sock):
+        with contextlib.suppress(OSError), sock:
+            self._serve(sock)
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(function):
+        servers.append(Server(function))
+        return servers[-1].address
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def echo_but(change):
+    """A server that echoes, but for what change(data, position) makes of it."""
+
+    def run(sock):
+        position = 0
+        while data := sock.recv(65536):
+            sock.sendall(change(data, position))
+            position += len(data)
+
+    return run
+
+
+def flip_byte_150(data, position):
+    if not position <= 150 < position + len(data):
+        return data
+    changed = bytearray(data)
+    changed[150 - position] ^= 0xFF
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("arguments", [
+    ["-n", 10], ["-m", "stream", "-n", 10], ["-m", "short", "-n", 1, "-s", 200],
+])
+def test_load_one_wrong_byte_is_found_and_named(serve, run_load, arguments):
+    result = run_load(serve(echo_but(flip_byte_150)), *arguments)
+    assert result.code == 1, result
+    assert result.json["errors"] >= 1
+    assert "connection 0: byte 150 came back as 0x" in result.json["first_errors"][0]
+    assert "byte 150" in result.output
+
+
+def test_load_a_byte_too_many_is_an_error(serve, run_load):
+    address = serve(echo_but(lambda data, position: data + b"!"))
+    result = run_load(address, "-n", 10, "--patience", 1)
+    assert result.code == 1, result
+    assert "65 bytes came back of 64 sent" in result.json["first_errors"][0]
+
+
+def test_load_a_byte_missing_is_an_error(serve, run_load):
+    address = serve(echo_but(lambda data, position: data if position < 64 else data[:-1]))
+    result = run_load(address, "-n", 10, "-d", 1, "--patience", 1)
+    assert result.code == 1, result
+    assert "only 127 of 128 bytes came back" in result.json["first_errors"][0]
+
+
+def test_load_a_server_that_closes_early_is_an_error(serve, run_load):
+    def two_messages(sock):
+        for _ in range(2):
+            sock.sendall(sock.recv(64))
+
+    result = run_load(serve(two_messages), "-n", 10)
+    assert result.code == 1, result
+    assert result.json["connections"]["cut"] == 1
+    assert "128 of" in result.json["first_errors"][0]
+
+
+def test_load_short_lived_waits_for_the_servers_end(serve, run_load):
+    def one_message(sock):
+        sock.sendall(sock.recv(64))
+
+    address = serve(one_message)
+    result = run_load(address, "-m", "short", "--server-closes", "-c", 3, "-n", 30).expect_fine()
+    assert result.json["operations"] == 30
+
+
+def test_load_nobody_there_is_an_error(run_load):
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        address = gone.getsockname()
+    result = run_load(address, "-c", 2, "-d", 1)
+    assert result.code == 1, result
+    assert result.json["connections"]["refused"] == 2
+    assert "connect: Connection refused" in result.json["first_errors"][0]
+
+
+# -- the command line ------------------------------------------------------------------------------
+
+NOWHERE = ("127.0.0.1", 9)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--sise", 3], 'unknown option "--sise"'),
+    (["-c", "many"], '--connections: "many" is no number'),
+    (["-c", 0], "--connections: 0 is not between 1 and"),
+    (["-c", 1.5], "--connections: 1.5 is no whole number"),
+    (["-m", "loud"], '--mode: "loud" is none of echo, stream'),
+    (["--from", "127.0.0.9-127.0.0.1"], "the last address of 127.0.0.9-127.0.0.1 is before"),
+    (["--from", "here"], "--from: "),
+    (["-m", "idle", "-r", 5], "--rate and --pipeline are for --mode echo"),
+    (["-m", "idle", "-n", 5], "--operations: --mode idle has none"),
+    (["--server-closes"], "--server-closes is for --mode short"),
+    (["--processes", 2], "--processes: more than there are connections"),
+    (["-d", 0], "it would never end"),
+    (["127.0.0.1:8"], 'unexpected word "127.0.0.1:9"'),
+])
+@pytest.mark.any_engine
+def test_load_bad_options_are_told(run_load, arguments, message):
+    result = run_load(NOWHERE, *arguments, json_file=False)
+    assert result.code == 2, result
+    assert message in result.errors
+    assert "see \"berth-load --help\"" in result.errors
+    assert result.output == ""
+
+
+@pytest.mark.any_engine
+def test_load_option_without_its_value_is_told(system, tmp_path):
+    result = load.run(system, tmp_path, "127.0.0.1:9", "-c", json_file=False)
+    assert result.code == 2, result
+    assert "-c wants a value" in result.errors
+
+
+@pytest.mark.any_engine
+def test_load_help_names_every_option(system, tmp_path):
+    result = load.run(system, tmp_path, "--help", json_file=False)
+    assert result.code == 0
+    for option in ("--mode", "--connections", "--block", "--rate", "--size", "--pipeline",
+                   "--operations", "--duration", "--warmup", "--connect-rate", "--connecting",
+                   "--read-rate", "--from", "--server-closes", "--reset", "--patience",
+                   "--processes", "--json", "--quiet"):
+        assert option in result.output
+
+
+@pytest.mark.any_engine
+def test_load_results_that_cannot_be_written_are_an_error(echo_address, run_load, tmp_path):
+    missing = tmp_path / "no" / "such"
+    result = run_load(echo_address, "-n", 1, "--json", missing.name + "/x", json_file=False)
+    assert result.code == 1
+    assert "--json such/x: " in result.errors
