@@ -44,6 +44,7 @@ def pytest_configure(config):
     _raise_descriptor_limit()
     for marker in (
         "any_engine: no engine has a part in it, so one of them is enough",
+        "models: the reference servers that it is about, as linux-epoll",
         "quick: one of the few that a fast run consists of",
         "soak: runs for minutes, and only when asked for",
         "threads: several threads of the host are at work; runs under ThreadSanitizer too",

@@ -1,0 +1,105 @@
+#include "model_windows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <ws2tcpip.h>
+
+SOCKET model_listen(const struct model_options *options) {
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(options->port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int size = sizeof(address);
+    WSADATA data;
+    if (WSAStartup(MAKEWORD(2, 2), &data) != 0) {
+        model_fail("WSAStartup failed");
+    }
+    SOCKET listener = WSASocketW(AF_INET, SOCK_STREAM, 0, NULL, 0, WSA_FLAG_OVERLAPPED);
+    if (bind(listener, (struct sockaddr *)&address, size) != 0 ||
+        listen(listener, options->backlog) != 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &size) != 0) {
+        model_fail("127.0.0.1:%u: error %d", options->port, WSAGetLastError());
+    }
+    model_ready(ntohs(address.sin_port));
+    return listener;
+}
+
+SOCKET model_accept(SOCKET listener) {
+    BOOL one = TRUE;
+    SOCKET socket = accept(listener, NULL, NULL);
+    if (socket == INVALID_SOCKET) {
+        int code = WSAGetLastError();
+        if (code == WSAEMFILE || code == WSAENOBUFS) {
+            model_limit("refused: no more sockets for this process, error %d", code);
+        }
+        return INVALID_SOCKET;
+    }
+    setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, (const char *)&one, sizeof(one));
+    return socket;
+}
+
+void model_close(SOCKET socket) {
+    shutdown(socket, SD_SEND);
+    closesocket(socket);
+}
+
+static enum client_wants after_send(struct client *client, const struct model_options *options,
+                                    size_t sent) {
+    client->echoed += sent;
+    if (client->rest) {
+        return CLIENT_SENDS;
+    }
+    bool ends =
+        client->finished || (options->close_after > 0 && client->echoed >= options->close_after);
+    return ends ? CLIENT_ENDS : CLIENT_RECEIVES;
+}
+
+static bool keep(struct client *client, const uint8_t *bytes, size_t size) {
+    client->rest = malloc(size);
+    if (!client->rest) {
+        return false;
+    }
+    memcpy(client->rest, bytes, size);
+    client->rest_at = 0;
+    client->rest_size = size;
+    return true;
+}
+
+enum client_wants client_echo(struct client *client, const struct model_options *options,
+                              uint8_t *buffer) {
+    int size = recv(client->socket, (char *)buffer, (int)options->buffer_bytes, 0);
+    if (size <= 0) {
+        return size < 0 && WSAGetLastError() == WSAEWOULDBLOCK ? CLIENT_RECEIVES : CLIENT_ENDS;
+    }
+    int sent = send(client->socket, (const char *)buffer, size, 0);
+    if (sent < 0) {
+        if (WSAGetLastError() != WSAEWOULDBLOCK) {
+            return CLIENT_ENDS;
+        }
+        sent = 0;
+    }
+    if (sent < size && !keep(client, buffer + sent, (size_t)(size - sent))) {
+        return CLIENT_ENDS;
+    }
+    return after_send(client, options, (size_t)sent);
+}
+
+enum client_wants client_send_rest(struct client *client, const struct model_options *options) {
+    size_t left = client->rest_size - client->rest_at;
+    int sent = send(client->socket, (const char *)client->rest + client->rest_at, (int)left, 0);
+    if (sent < 0) {
+        return WSAGetLastError() == WSAEWOULDBLOCK ? CLIENT_SENDS : CLIENT_ENDS;
+    }
+    client->rest_at += (size_t)sent;
+    if (client->rest_at == client->rest_size) {
+        free(client->rest);
+        client->rest = NULL;
+    }
+    return after_send(client, options, (size_t)sent);
+}
+
+void client_close(struct client *client) {
+    free(client->rest);
+    client->rest = NULL;
+    model_close(client->socket);
+}
