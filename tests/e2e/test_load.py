@@ -251,6 +251,15 @@ def test_load_short_lived_waits_for_the_servers_end(serve, run_load):
     assert result.json["operations"] == 30
 
 
+@pytest.mark.threads
+@pytest.mark.parametrize("when", ["data", "connect"])
+def test_load_short_lived_that_the_host_ends(system, run_host, run_load, when):
+    host = run_host(manifests.one(plugin="echo-once", when=when), plugins=system.fixtures)
+    arguments = ["-m", "short", "--server-closes", "-c", 4, "-n", 100]
+    result = run_load(host.address("echo-once"), *arguments).expect_fine()
+    assert result.json["operations"] == result.json["connections"]["connected"] == 100
+
+
 def test_load_nobody_there_is_an_error(run_load):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         address = gone.getsockname()

@@ -55,22 +55,14 @@ static void serve(SOCKET socket, WORD event) {
     if (!client) {
         return; /* a message that was on its way when the socket was closed */
     }
+    client->finished = client->finished || event == FD_CLOSE;
     if (event == FD_WRITE && client->rest) {
         wants = client_send_rest(client, &options);
-        if (wants == CLIENT_RECEIVES) {
-            wants = client_echo(client, &options, buffer); /* its FD_READ has come and gone */
-        }
-    } else if (event == FD_READ && !client->rest) {
-        wants = client_echo(client, &options, buffer);
-    } else if (event == FD_CLOSE) {
-        client->finished = client->rest != NULL;
-        while (wants == CLIENT_RECEIVES && !client->rest) {
-            uint64_t before = client->echoed;
-            wants = client_echo(client, &options, buffer);
-            if (client->echoed == before && !client->rest) {
-                wants = CLIENT_ENDS;
-            }
-        }
+    }
+    if (wants == CLIENT_RECEIVES && !client->rest) {
+        /* Also behind an FD_WRITE: its FD_READ may have come and gone. */
+        wants = client->finished ? client_echo_all(client, &options, buffer)
+                                 : client_echo(client, &options, buffer);
     }
     if (wants == CLIENT_ENDS) {
         *place = NULL;

@@ -59,19 +59,14 @@ static void serve(struct worker *worker, unsigned index) {
         remove_client(worker, index);
         return;
     }
-    bool closed = (happened.lNetworkEvents & FD_CLOSE) != 0;
+    client->finished = client->finished || (happened.lNetworkEvents & FD_CLOSE);
     if (client->rest && (happened.lNetworkEvents & FD_WRITE)) {
         wants = client_send_rest(client, worker->options);
     }
-    client->finished = client->finished || (closed && client->rest);
-    bool more = (happened.lNetworkEvents & (FD_READ | FD_WRITE)) || closed;
-    while (wants == CLIENT_RECEIVES && !client->rest && more) {
-        uint64_t before = client->echoed;
-        wants = client_echo(client, worker->options, worker->buffer);
-        more = closed; /* then nobody will tell of the rest; else an FD_READ comes for it */
-        if (closed && client->echoed == before && !client->rest) {
-            wants = CLIENT_ENDS;
-        }
+    if (wants == CLIENT_RECEIVES && !client->rest) {
+        /* Also behind an FD_WRITE: its FD_READ may have come and gone. */
+        wants = client->finished ? client_echo_all(client, worker->options, worker->buffer)
+                                 : client_echo(client, worker->options, worker->buffer);
     }
     if (wants == CLIENT_ENDS) {
         remove_client(worker, index);

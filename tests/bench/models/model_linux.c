@@ -62,8 +62,7 @@ static enum client_wants after_send(struct client *client, const struct model_op
     if (client->rest) {
         return CLIENT_SENDS;
     }
-    bool ends =
-        client->finished || (options->close_after > 0 && client->echoed >= options->close_after);
+    bool ends = options->close_after > 0 && client->echoed >= options->close_after;
     return ends ? CLIENT_ENDS : CLIENT_RECEIVES;
 }
 

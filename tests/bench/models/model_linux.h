@@ -12,7 +12,6 @@
  */
 struct client {
     int fd;
-    bool finished; /* has sent all it will */
     uint8_t *rest;
     size_t rest_at, rest_size;
     uint64_t echoed;

@@ -49,8 +49,7 @@ static enum client_wants after_send(struct client *client, const struct model_op
     if (client->rest) {
         return CLIENT_SENDS;
     }
-    bool ends =
-        client->finished || (options->close_after > 0 && client->echoed >= options->close_after);
+    bool ends = options->close_after > 0 && client->echoed >= options->close_after;
     return ends ? CLIENT_ENDS : CLIENT_RECEIVES;
 }
 
@@ -82,6 +81,21 @@ enum client_wants client_echo(struct client *client, const struct model_options 
         return CLIENT_ENDS;
     }
     return after_send(client, options, (size_t)sent);
+}
+
+enum client_wants client_echo_all(struct client *client, const struct model_options *options,
+                                  uint8_t *buffer) {
+    while (!client->rest) {
+        uint64_t before = client->echoed;
+        enum client_wants wants = client_echo(client, options, buffer);
+        if (wants == CLIENT_RECEIVES && client->echoed == before && !client->rest) {
+            return CLIENT_ENDS;
+        }
+        if (wants != CLIENT_RECEIVES) {
+            return wants;
+        }
+    }
+    return CLIENT_SENDS;
 }
 
 enum client_wants client_send_rest(struct client *client, const struct model_options *options) {

@@ -16,7 +16,7 @@
  */
 struct client {
     SOCKET socket;
-    bool finished; /* has sent all it will */
+    bool finished; /* its end has been told: nobody will tell of what is still to be received */
     uint8_t *rest;
     size_t rest_at, rest_size;
     uint64_t echoed;
@@ -36,6 +36,10 @@ void model_close(SOCKET socket);
 /* Receives once and sends it back, without blocking. `buffer` may serve all clients. */
 enum client_wants client_echo(struct client *client, const struct model_options *options,
                               uint8_t *buffer);
+
+/* For a client that has finished: echoes all that there is, up to its end. */
+enum client_wants client_echo_all(struct client *client, const struct model_options *options,
+                                  uint8_t *buffer);
 
 /* Goes on with what was left. */
 enum client_wants client_send_rest(struct client *client, const struct model_options *options);
