@@ -134,6 +134,14 @@ def test_load_from_several_addresses(system, run_host, run_load):
     assert_served(result.expect_fine().json, 20)
 
 
+def test_load_counts_the_processor_time_of_the_server(system, run_host, run_load):
+    host = run_host(manifests.one())
+    pid = ["--server-pid", host.process.pid]
+    results = run_load(host.address("echo"), "-c", 4, "-d", 0.5, *pid).expect_fine().json
+    used = results["server_cpu_seconds"]
+    assert used == 0 if system.is_windows else used > 0
+
+
 def test_load_from_several_processes_adds_up(system, echo_address, run_load):
     arguments = ["-c", 31, "-n", 310, "--processes", 3]
     result = run_load(echo_address, *arguments)
@@ -312,7 +320,7 @@ def test_load_help_names_every_option(system, tmp_path):
     for option in ("--mode", "--connections", "--block", "--rate", "--size", "--pipeline",
                    "--operations", "--duration", "--warmup", "--connect-rate", "--connecting",
                    "--read-rate", "--from", "--server-closes", "--reset", "--patience",
-                   "--processes", "--json", "--quiet"):
+                   "--processes", "--server-pid", "--json", "--quiet"):
         assert option in result.output
 
 

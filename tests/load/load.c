@@ -140,10 +140,20 @@ static void allow_reads(struct load *load, uint64_t *next_ns) {
 
 /* -- phases ---------------------------------------------------------------------------------- */
 
+/* One process asks for all of them. */
+static uint64_t server_ns(const struct load *load) {
+    uint64_t sum_ns = 0;
+    for (uint32_t i = 0; i < load->options->server_pid_count && load->is_first; i++) {
+        sum_ns += transport_process_ns(load->options->server_pids[i]);
+    }
+    return sum_ns;
+}
+
 static void start_measuring(struct load *load) {
     enter(load, PHASE_MEASURING);
     result_begin_measuring(load->result);
     load->started = 0;
+    load->server_ns = server_ns(load);
     for (uint32_t slot = 0; slot < load->count; slot++) {
         session_go_on(load, slot);
     }
@@ -201,6 +211,7 @@ static void drain(struct load *load) {
         load->result->seconds = (double)(load->operation_ns - load->began_ns) / 1e9;
     }
     if (busy == 0 || expired) {
+        load->result->server_seconds = (double)(server_ns(load) - load->server_ns) / 1e9;
         enter(load, PHASE_OVER);
     }
 }
@@ -316,6 +327,7 @@ bool load_run(const struct options *options, struct result *result, struct gathe
     struct load load = {.options = options, .result = result, .gathering = gathering};
     load.count = (uint32_t)share(options->connections, options->processes, process);
     load.live = load.count;
+    load.is_first = process == 0;
     for (unsigned i = 0; i < process; i++) {
         load.number_first += (uint32_t)share(options->connections, options->processes, i);
     }

@@ -78,6 +78,7 @@ struct load {
     uint32_t *waiting; /* a ring of those that are to connect */
     uint32_t waiting_first, waiting_count;
     uint32_t count;        /* of sessions */
+    bool is_first;         /* of the processes */
     uint32_t number_first; /* what the first one is called in messages */
     uint32_t block_count;
     uint32_t connecting; /* or not yet greeted */
@@ -90,6 +91,7 @@ struct load {
     uint64_t began_ns;
     uint64_t phase_ns;     /* when this phase began */
     uint64_t operation_ns; /* when the last one ended */
+    uint64_t server_ns;    /* processor time of the server when measuring began */
     uint64_t operations_max;
     uint64_t started; /* operations */
 };

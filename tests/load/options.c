@@ -41,6 +41,9 @@ const char options_help[] =
     "  --reset             close with a reset\n"
     "  --patience S        what has not come back so long after the end is missing (10)\n"
     "  --processes N       share the connections among so many processes (1; Linux)\n"
+    "  --server-pid N      count the processor time of this process while measuring (Linux; may "
+    "be\n"
+    "                      given 16 times)\n"
     "  --json FILE         write the results there, too\n"
     "  -q, --quiet         no line of progress every second\n"
     "  -h, --help\n"
@@ -53,7 +56,16 @@ const char options_help[] =
 
 static const char *const mode_names[] = {"echo", "stream", "short", "idle", "silent", "slow"};
 
-enum kind { KIND_COUNT, KIND_BIG_COUNT, KIND_NUMBER, KIND_FLAG, KIND_TEXT, KIND_MODE, KIND_FROM };
+enum kind {
+    KIND_COUNT,
+    KIND_BIG_COUNT,
+    KIND_NUMBER,
+    KIND_FLAG,
+    KIND_TEXT,
+    KIND_MODE,
+    KIND_FROM,
+    KIND_PID
+};
 
 struct known {
     const char *brief; /* NULL: none */
@@ -83,6 +95,7 @@ static const struct known known_options[] = {
     {NULL, "--reset", KIND_FLAG, AT(reset), 0, 0},
     {NULL, "--patience", KIND_NUMBER, AT(patience_seconds), 0.1, 1e5},
     {NULL, "--processes", KIND_COUNT, AT(processes), 1, 256},
+    {NULL, "--server-pid", KIND_PID, 0, 1, 1 << 30},
     {NULL, "--json", KIND_TEXT, AT(json), 0, 0},
     {"-q", "--quiet", KIND_FLAG, AT(quiet), 0, 0},
 };
@@ -191,6 +204,11 @@ static bool read_value(struct options *options, const struct known *known, const
         return read_mode(text, place, error);
     case KIND_FROM:
         return read_from(options, text, error);
+    case KIND_PID:
+        if (options->server_pid_count == OPTIONS_SERVER_PIDS_MAX) {
+            return error_set(error, "--server-pid: more than %d", OPTIONS_SERVER_PIDS_MAX);
+        }
+        return read_number(known, text, &options->server_pids[options->server_pid_count++], error);
     case KIND_TEXT:
         *(const char **)place = text;
         return true;

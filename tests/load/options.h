@@ -9,6 +9,8 @@
 
 struct error;
 
+#define OPTIONS_SERVER_PIDS_MAX 16
+
 enum options_mode {
     MODE_ECHO,   /* round trips */
     MODE_STREAM, /* both ways at once */
@@ -39,6 +41,8 @@ struct options {
     bool reset;
     bool quiet;
     uint32_t processes;
+    uint32_t server_pids[OPTIONS_SERVER_PIDS_MAX]; /* whose processor time is measured */
+    uint32_t server_pid_count;
     const char *json; /* NULL: none */
 };
 

@@ -52,6 +52,12 @@ void report_print(const struct options *options, const struct result *result) {
            per_second((double)result->bytes_sent, result));
     printf("received      %" PRIu64 " bytes, %.0f a second\n", result->bytes_received,
            per_second((double)result->bytes_received, result));
+    if (options->server_pid_count > 0) {
+        printf("server        %.3f s of processor time, %.3f us an operation\n",
+               result->server_seconds,
+               result->operations > 0 ? result->server_seconds * 1e6 / (double)result->operations
+                                      : 0.0);
+    }
     print_histogram(is_paced(options) ? "latency (due)" : "latency", &result->latency);
     if (is_paced(options)) {
         print_histogram("service", &result->service);
@@ -116,6 +122,7 @@ static void write_all(FILE *file, const struct options *options, const struct re
             result->bytes_sent, result->bytes_received,
             per_second((double)result->bytes_sent, result),
             per_second((double)result->bytes_received, result));
+    fprintf(file, "  \"server_cpu_seconds\": %.9f,\n", result->server_seconds);
     fprintf(file, "  \"latency_from_due\": %s,\n", is_paced(options) ? "true" : "false");
     write_histogram(file, "latency_us", &result->latency);
     write_histogram(file, "service_us", &result->service);

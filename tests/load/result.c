@@ -52,6 +52,7 @@ void result_merge(struct result *into, const struct result *from) {
     if (from->connect_seconds > into->connect_seconds) {
         into->connect_seconds = from->connect_seconds;
     }
+    into->server_seconds += from->server_seconds;
     histogram_merge(&into->latency, &from->latency);
     histogram_merge(&into->service, &from->service);
     histogram_merge(&into->connects, &from->connects);

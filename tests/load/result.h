@@ -25,6 +25,7 @@ struct result {
     uint64_t bytes_received;
     uint64_t errors;
     double seconds;
+    double server_seconds;    /* of processor time, while measuring */
     double connect_seconds;   /* until every connection stood or had failed */
     struct histogram latency; /* from the moment that an operation was due */
     struct histogram service; /* from the moment that it began */

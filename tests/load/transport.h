@@ -39,6 +39,9 @@ struct transport_events {
 bool transport_start(struct error *error); /* first of all */
 uint64_t transport_now_ns(void);           /* monotonic */
 
+/* The processor time that a process has used, 0 when it cannot be told. */
+uint64_t transport_process_ns(uint32_t pid);
+
 /* Runs work(argument, index) in so many processes of its own and waits for them; `memory` is what
  * they share. False when a system cannot, or when one of them came to a bad end. */
 bool transport_in_processes(unsigned count, void (*work)(void *argument, unsigned index),

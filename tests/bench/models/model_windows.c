@@ -43,12 +43,8 @@ void model_close(SOCKET socket) {
     closesocket(socket);
 }
 
-static enum client_wants after_send(struct client *client, const struct model_options *options,
-                                    size_t sent) {
-    client->echoed += sent;
-    if (client->rest) {
-        return CLIENT_SENDS;
-    }
+static enum client_wants after_all(const struct client *client,
+                                   const struct model_options *options) {
     bool ends = options->close_after > 0 && client->echoed >= options->close_after;
     return ends ? CLIENT_ENDS : CLIENT_RECEIVES;
 }
@@ -77,10 +73,12 @@ enum client_wants client_echo(struct client *client, const struct model_options 
         }
         sent = 0;
     }
-    if (sent < size && !keep(client, buffer + sent, (size_t)(size - sent))) {
-        return CLIENT_ENDS;
+    client->echoed += (uint64_t)sent;
+    if (sent == size) {
+        return after_all(client, options);
     }
-    return after_send(client, options, (size_t)sent);
+    return keep(client, buffer + sent, (size_t)(size - sent)) ? client_send_rest(client, options)
+                                                              : CLIENT_ENDS;
 }
 
 enum client_wants client_echo_all(struct client *client, const struct model_options *options,
@@ -98,18 +96,20 @@ enum client_wants client_echo_all(struct client *client, const struct model_opti
     return CLIENT_SENDS;
 }
 
+/* Until the system takes nothing: only then will it tell when there is room again. */
 enum client_wants client_send_rest(struct client *client, const struct model_options *options) {
-    size_t left = client->rest_size - client->rest_at;
-    int sent = send(client->socket, (const char *)client->rest + client->rest_at, (int)left, 0);
-    if (sent < 0) {
-        return WSAGetLastError() == WSAEWOULDBLOCK ? CLIENT_SENDS : CLIENT_ENDS;
+    while (client->rest_at < client->rest_size) {
+        int left = (int)(client->rest_size - client->rest_at);
+        int sent = send(client->socket, (const char *)client->rest + client->rest_at, left, 0);
+        if (sent < 0) {
+            return WSAGetLastError() == WSAEWOULDBLOCK ? CLIENT_SENDS : CLIENT_ENDS;
+        }
+        client->rest_at += (size_t)sent;
+        client->echoed += (uint64_t)sent;
     }
-    client->rest_at += (size_t)sent;
-    if (client->rest_at == client->rest_size) {
-        free(client->rest);
-        client->rest = NULL;
-    }
-    return after_send(client, options, (size_t)sent);
+    free(client->rest);
+    client->rest = NULL;
+    return after_all(client, options);
 }
 
 void client_close(struct client *client) {

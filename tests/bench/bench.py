@@ -1,0 +1,186 @@
+"""Measures the host beside others: ./dev bench [SUITE…].
+
+    bench.py --dist DIR --bench DIR --fixtures DIR --out DIR [--samples N] [--seconds S] [SUITE…]
+
+Runs in a network namespace of its own where that is permitted, the server on one core and the client
+on another. All servers of a case are sampled in turn, and that again and again, so that what the
+machine does meanwhile happens to all of them."""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+
+import page
+import sampling
+from servers import NotHere
+from suites import SUITES
+
+IN_NAMESPACE = "BERTH_BENCH_NAMESPACE"
+
+
+def options():
+    parser = argparse.ArgumentParser(description="Measures the host beside others.")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
+    for name in ("dist", "bench", "fixtures", "out"):
+        parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each sample")
+    parser.add_argument("--only", default="", help="only servers whose name has this in it")
+    chosen = parser.parse_args()
+    for name in chosen.suites:
+        if name not in SUITES:
+            parser.error(f"unknown suite \"{name}\": there are {', '.join(SUITES)}")
+    return chosen
+
+
+def enter_namespace():
+    """Starts this program again in a network of its own, where nobody else's traffic is. Returns
+    what to say of it."""
+    if os.environ.get(IN_NAMESPACE):
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        return "in a network namespace of its own"
+    allowed = subprocess.run(["unshare", "-n", "ip", "link", "set", "lo", "up"], check=False,
+                             capture_output=True)
+    if allowed.returncode == 0:
+        os.environ[IN_NAMESPACE] = "1"
+        os.execvp("unshare", ["unshare", "-n", sys.executable, *sys.argv])
+    return "in the machine's network: a namespace of its own is not permitted here"
+
+
+def choose_cores():
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < 2:
+        sys.exit("bench: it takes two cores, one for the server and one for the client")
+    return sampling.Cores(server=usable[0], client=usable[1])
+
+
+def _line(path, beginning):
+    for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
+        if line.startswith(beginning):
+            return line.partition(":")[2].strip()
+    return "unknown"
+
+
+def describe_machine(cores):
+    return {
+        "processor": f"{_line('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
+        "memory": _line("/proc/meminfo", "MemTotal"),
+        "kernel": platform.release(),
+        "cores": f"server on {cores.server}, client on {cores.client}",
+    }
+
+
+def versions(places):
+    def first_line(*command):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        except OSError:
+            return "not there"
+        return (done.stdout or done.stderr).strip().splitlines()[0]
+
+    packages = ("libuv1-dev", "libevent-dev", "libasio-dev", "liburing-dev")
+    installed = {name: first_line("dpkg-query", "-W", "-f", "${Version}", name)
+                 for name in packages}
+    return {"berth": first_line(str(places.dist / "berth"), "--version"),
+            "compiler": first_line("cc", "--version"), **installed}
+
+
+# -- a suite ---------------------------------------------------------------------------------------
+
+
+def take_turns(places, cores, case, servers, count, skipped):
+    """All servers one after the other, `count` times."""
+    taken = {server.name: [] for server in servers}
+    for turn in range(count):
+        for server in servers:
+            if server.name in skipped:
+                continue
+            try:
+                taken[server.name].append(sampling.sample(places, cores, case, server))
+            except (NotHere, sampling.Skipped) as reason:
+                skipped[server.name] = str(reason)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                skipped[server.name] = f"failed: {error}"
+            print(f"  {case['name']}: {turn + 1}/{count} {server.name}"
+                  f" {skipped.get(server.name, '')}", file=sys.stderr, flush=True)
+    return taken
+
+
+def add_ratios(rows):
+    """To the best of the raw models, in processor time."""
+    raw = [row["cpu_us"] for row in rows if row["kind"] == "model" and row.get("cpu_us")]
+    for row in rows:
+        if raw and row.get("cpu_us"):
+            row["ratio"] = row["cpu_us"] / min(raw)
+
+
+def run_case(places, cores, case, servers, count):
+    skipped = {}
+    for server in servers:
+        try:
+            server.check()
+        except NotHere as reason:
+            skipped[server.name] = str(reason)
+    taken = take_turns(places, cores, case, servers, count, skipped)
+    kept, left_out = sampling.comparable(taken)
+    rows, latency_ns, command = [], None, ""
+    for server in servers:
+        row = {"name": server.name, "kind": server.kind}
+        if server.name in skipped:
+            row["skipped"] = skipped[server.name]
+        elif not kept[server.name]:
+            row["skipped"] = "no sample at the core-to-core latency of the others"
+        else:
+            row.update(sampling.medians(kept[server.name]))
+            latency_ns = latency_ns or row["latency_ns"]
+            command = command or " ".join(row.get("command", []))
+        rows.append(row)
+    add_ratios(rows)
+    return {"name": case["name"], "rows": rows, "left_out": left_out, "latency_ns": latency_ns,
+            "command": command, "samples": taken}
+
+
+def run_suite(name, places, cores, chosen):
+    suite = SUITES[name]
+    servers = [s for s in suite["servers"](places) if chosen.only.lower() in s.name.lower()]
+    print(f"{name}:", file=sys.stderr)
+    cases = [run_case(places, cores, case, servers, chosen.samples)
+             for case in suite["cases"](chosen.seconds)]
+    return {"name": name, "title": suite["title"], "text": suite["text"],
+            "columns": suite["columns"], "chart": suite["chart"], "cases": cases}
+
+
+def write(report, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    (folder / "report.html").write_text(page.page(report), encoding="utf-8")
+
+
+def main():
+    chosen = options()
+    where = enter_namespace()
+    cores = choose_cores()
+    with tempfile.TemporaryDirectory(prefix="berth-bench-") as work:
+        places = sampling.Places(*(p.resolve() for p in (chosen.dist, chosen.fixtures,
+                                                         chosen.bench)), pathlib.Path(work))
+        report = {
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+            "machine": describe_machine(cores),
+            "versions": versions(places),
+            "notes": [where, f"{chosen.samples} samples of {chosen.seconds:g} s, in turn"],
+            "suites": [],
+        }
+        for name in chosen.suites or SUITES:
+            report["suites"].append(run_suite(name, places, cores, chosen))
+            write(report, chosen.out)
+    print(f"written: {chosen.out / 'report.html'}, {chosen.out / 'report.json'}")
+
+
+if __name__ == "__main__":
+    main()

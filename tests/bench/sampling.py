@@ -1,0 +1,171 @@
+"""Samples: one run of the client against one server, and what is made of many.
+
+The server's core and the client's core are two, and how far apart they are is measured before every
+sample: a virtual machine is moved about, and samples are only compared with those of its like."""
+
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import threading
+import time
+
+RUN_S = 300.0
+LIKE = 1.5
+"""Latencies whose ratio is less are of one class."""
+
+Places = collections.namedtuple("Places", "dist fixtures bench work")
+Cores = collections.namedtuple("Cores", "server client")
+
+
+class Skipped(Exception):
+    """Why a server has no sample in a case."""
+
+
+def core_latency_ns(places, cores):
+    """From core to core, by two threads that hand a cache line to each other."""
+    command = [str(places.bench / "bench-latency"), str(cores.server), str(cores.client)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return float(done.stdout)
+
+
+def socket_memory_bytes():
+    """What the kernel has given to TCP, on the whole machine."""
+    text = pathlib.Path("/proc/net/sockstat").read_text(encoding="ascii")
+    fields = next(line for line in text.splitlines() if line.startswith("TCP:")).split()
+    return int(fields[fields.index("mem") + 1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Watch:
+    """Follows the memory of a server, and of the kernel's sockets, while a client runs."""
+
+    def __init__(self, server):
+        self._server = server
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.memory_before = server.memory_bytes()
+        self.sockets_before = socket_memory_bytes()
+        self.memory_max = self.memory_before
+        self.sockets_max = self.sockets_before
+
+    def _run(self):
+        while not self._ends.wait(0.2):
+            with contextlib.suppress(OSError, StopIteration):
+                self.memory_max = max(self.memory_max, self._server.memory_bytes())
+                self.sockets_max = max(self.sockets_max, socket_memory_bytes())
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        self._thread.join()
+
+
+def client_command(places, case, server, address, result):
+    command = [str(places.bench / "berth-load"), "--quiet", "--json", str(result)]
+    for name, value in case["client"].items():
+        command += [name] if value is True else [name, str(value)]
+    for pid in server.pids()[:16]:
+        command += ["--server-pid", str(pid)]
+    return [*command, address]
+
+
+def run_client(places, cores, case, server, address):
+    result = places.work / "load.json"
+    result.unlink(missing_ok=True)
+    command = client_command(places, case, server, address, result)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S,
+        check=False, preexec_fn=lambda: os.sched_setaffinity(0, {cores.client}),
+    )
+    if not result.exists():
+        raise RuntimeError(f"the client failed: {done.stderr[-500:]}")
+    return json.loads(result.read_text(encoding="utf-8")), command
+
+
+def sample(places, cores, case, server):
+    """One run; a dictionary of figures."""
+    folder = places.work / "server"
+    shutil.rmtree(folder, ignore_errors=True)
+    latency_ns = core_latency_ns(places, cores)
+    try:
+        address = server.start(folder, cores.server, case)
+        if case.get("start_only"):
+            return {"latency_ns": latency_ns, "start_ms": server.start_seconds * 1000}
+        with Watch(server) as watch:
+            found, command = run_client(places, cores, case, server, address)
+        said = server.said(folder)
+    finally:
+        server.stop()
+    connected = found["connections"]["connected"] - found["connections"]["cut"]
+    operations = max(found["operations"], 1)
+    seconds = max(found["seconds"], 1e-9)
+    return {
+        "latency_ns": latency_ns,
+        "start_ms": server.start_seconds * 1000,
+        "cpu_us": found["server_cpu_seconds"] * 1e6 / operations,
+        "cpu_share": found["server_cpu_seconds"] / seconds,
+        "per_second": found["operations_per_second"],
+        "p50_us": found["latency_us"]["p50"],
+        "p99_us": found["latency_us"]["p99"],
+        "attempted": found["connections"]["attempted"],
+        "connected": connected,
+        "sent_per_second": found["bytes_sent_per_second"],
+        "received_per_second": found["bytes_received_per_second"],
+        "unsent": found["unsent"],
+        "memory": watch.memory_max,
+        "memory_each": (watch.memory_max - watch.memory_before) / max(connected, 1),
+        "sockets": watch.sockets_max - watch.sockets_before,
+        "errors": found["errors"],
+        "first_error": (found["first_errors"] or [""])[0],
+        "said": said,
+        "command": command,
+        "at": time.time(),
+    }
+
+
+# -- what is made of them --------------------------------------------------------------------------
+
+
+def latency_classes(samples):
+    """The limits between classes of core-to-core latency: where two neighbours differ by LIKE."""
+    values = sorted({s["latency_ns"] for s in samples})
+    return [b for a, b in zip(values, values[1:]) if b / max(a, 0.1) >= LIKE]
+
+
+def class_of(limits, one):
+    return sum(one["latency_ns"] >= limit for limit in limits)
+
+
+def comparable(by_server):
+    """Those samples of a case that are of the class in which the servers with the fewest have most.
+    Returns them, and how many were left out."""
+    everything = [s for samples in by_server.values() for s in samples]
+    limits = latency_classes(everything)
+    classes = range(len(limits) + 1)
+
+    def worth(number):
+        counts = [sum(class_of(limits, s) == number for s in samples)
+                  for samples in by_server.values() if samples]
+        return (min(counts, default=0), sum(counts))
+
+    best = max(classes, key=worth)
+    kept = {name: [s for s in samples if class_of(limits, s) == best]
+            for name, samples in by_server.items()}
+    return kept, len(everything) - sum(map(len, kept.values()))
+
+
+def medians(samples):
+    """The median of every figure, and of the rest what the last sample has."""
+    row = dict(samples[-1])
+    for key, value in row.items():
+        if isinstance(value, (int, float)):
+            row[key] = statistics.median(s[key] for s in samples)
+    row["samples"] = len(samples)
+    return row

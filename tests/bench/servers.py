@@ -1,0 +1,237 @@
+"""The servers that are compared: how each is started, and when it is ready.
+
+A server is started afresh for every sample, on the core that is meant for it."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import time
+
+START_S = 20.0
+CONNECTIONS_MAX = 100000
+SHORT_BYTES = 64
+"""What an echo of the suite `short` has; the plugin echo-once knows it too."""
+
+
+class NotHere(Exception):
+    """Why a server cannot take part."""
+
+
+class Server:
+    """One program. Subclasses say how it is started and where it listens."""
+
+    kind = "peer"
+
+    def __init__(self, name):
+        self.name = name
+        self.process = None
+        self.start_seconds = None
+
+    def check(self):
+        """Raises NotHere when it cannot be started on this machine."""
+
+    def command(self, folder, case):
+        raise NotImplementedError
+
+    def find_address(self, folder):
+        """Where it listens, None while it does not."""
+        raise NotImplementedError
+
+    def start(self, folder, cpu, case):
+        """Starts it and waits until it serves; returns "ADDRESS:PORT"."""
+        folder.mkdir(parents=True, exist_ok=True)
+        command = self.command(folder, case)
+        with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+            began = time.monotonic()
+            self.process = subprocess.Popen(
+                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+            )
+        while not (address := self.find_address(folder)):
+            if self.process.poll() is not None or time.monotonic() - began > START_S:
+                text = (folder / "stderr").read_text(errors="replace")
+                self.stop()
+                raise RuntimeError(f"{self.name} does not start: {text[-500:]}")
+            time.sleep(0.0005)
+        self.start_seconds = time.monotonic() - began
+        return address
+
+    def pids(self):
+        """The process and its children: all that serve."""
+        found, left = [], [self.process.pid]
+        while left:
+            pid = left.pop()
+            found.append(pid)
+            with contextlib.suppress(OSError):
+                for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+                    left += map(int, (task / "children").read_text().split())
+        return found
+
+    def memory_bytes(self):
+        """What is resident of all its processes."""
+        pages = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                pages += int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def said(self, folder):
+        """What it wrote about its limits."""
+        text = (folder / "stdout").read_text(errors="replace")
+        return next((line for line in text.splitlines() if line.startswith("refused")), "")
+
+    def stop(self):
+        if self.process:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+class Program(Server):
+    """A reference server or a peer of ours: it says where it listens."""
+
+    def __init__(self, name, path, kind):
+        super().__init__(name)
+        self.path = pathlib.Path(path)
+        self.kind = kind
+
+    def check(self):
+        if not self.path.is_file():
+            raise NotHere(f"{self.path.name} was not built")
+
+    def command(self, folder, case):
+        close_after = SHORT_BYTES if case.get("server_closes") else 0
+        return [str(self.path), "--port", "0", "--close-after", str(close_after)]
+
+    def find_address(self, folder):
+        text = (folder / "stdout").read_text(errors="replace")
+        if "listening on " in text and text.endswith("\n"):
+            return text.split("listening on ")[1].splitlines()[0]
+        return None
+
+
+class Berth(Server):
+    """The host with the echo plugin, on one worker."""
+
+    kind = "berth"
+
+    def __init__(self, dist, fixtures, when, engine="auto"):
+        name = f"berth, {when}" + (f", {engine}" if engine != "auto" else "")
+        super().__init__(name)
+        self.dist, self.fixtures, self.when, self.engine = dist, fixtures, when, engine
+
+    def check(self):
+        if not (self.dist / "berth").is_file():
+            raise NotHere("it was not built")
+
+    def command(self, folder, case):
+        plugin = "echo-once" if case.get("server_closes") else "echo"
+        limits = {"connections": CONNECTIONS_MAX, "per_client": CONNECTIONS_MAX}
+        accept = {"when": self.when, "backlog": 4096, "first_data_timeout_ms": 60000}
+        listener = {"address": "127.0.0.1:0", "plugin": plugin, "accept": accept, "limits": limits}
+        manifest = {
+            "manifest": 1,
+            "host": {"workers": 1, "engine": self.engine, "limits": {"connections": CONNECTIONS_MAX},
+                     "log": {"level": "error"}},
+            "listeners": {"echo": listener},
+        }
+        (folder / "berth.json").write_text(json.dumps(manifest), encoding="utf-8")
+        (folder / "ready.json").unlink(missing_ok=True)
+        plugins = self.fixtures if case.get("server_closes") else self.dist / "plugins"
+        return [str(self.dist / "berth"), "run", "--manifest", "berth.json",
+                "--ready-file", "ready.json", "--plugins", str(plugins)]
+
+    def find_address(self, folder):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            ready = json.loads((folder / "ready.json").read_text(encoding="utf-8"))
+            return ready["listeners"]["echo"]["addresses"][0]
+        return None
+
+
+class Elsewhere(Server):
+    """A server from a package for which there is no case here: its row says why."""
+
+    def __init__(self, name, program, reason):
+        super().__init__(name)
+        self.program, self.reason = program, reason
+
+    def check(self):
+        if not shutil.which(self.program):
+            raise NotHere("not installed")
+        raise NotHere(self.reason)
+
+
+class ApacheEcho(Server):
+    """Apache httpd with mod_echo: its event model, an echo of its own."""
+
+    def __init__(self):
+        super().__init__("httpd mod_echo")
+        self._port = 0
+
+    def check(self):
+        if not shutil.which("apache2"):
+            raise NotHere("not installed")
+        if not pathlib.Path("/usr/lib/apache2/modules/mod_echo.so").is_file():
+            raise NotHere("the package has no mod_echo")
+
+    def command(self, folder, case):
+        if case.get("server_closes"):
+            raise NotHere("it never closes first")
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        modules = "/usr/lib/apache2/modules"
+        (folder / "httpd.conf").write_text(
+            f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\n"
+            f"ErrorLog {folder}/error.log\nLoadModule mpm_event_module {modules}/mod_mpm_event.so\n"
+            f"LoadModule echo_module {modules}/mod_echo.so\n"
+            f"LoadModule authz_core_module {modules}/mod_authz_core.so\n"
+            f"Listen 127.0.0.1:{self._port}\nProtocolEcho On\nListenBacklog 4096\nStartServers 1\n"
+            "ServerLimit 16\nThreadsPerChild 64\nMaxRequestWorkers 1024\nTimeout 60\n",
+            encoding="utf-8",
+        )
+        return ["apache2", "-DFOREGROUND", "-f", str(folder / "httpd.conf")]
+
+    def find_address(self, folder):
+
+        with contextlib.suppress(OSError), socket.create_connection(
+            ("127.0.0.1", self._port), timeout=1
+        ):
+            return f"127.0.0.1:{self._port}"
+        return None
+
+    def stop(self):
+        if self.process:
+            pids = self.pids()
+            super().stop()
+            for pid in pids[1:]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, 9)
+
+
+NO_ECHO = "it has no echo, and the load client speaks only that"
+
+
+def berths(places):
+    return [Berth(places.dist, places.fixtures, when) for when in ("connect", "data")]
+
+
+def models(places):
+    return [Program(f"model {name}", places.bench / f"model-{name}", "model")
+            for name in ("uring", "epoll", "poll", "select", "threads")]
+
+
+def peers(places):
+    return [Program(name, places.bench / f"peer-{name}", "peer")
+            for name in ("libuv", "libevent", "asio")]
+
+
+def packages():
+    return [ApacheEcho(), Elsewhere("nginx", "nginx", NO_ECHO),
+            Elsewhere("HAProxy", "haproxy", NO_ECHO),
+            Elsewhere("Redis", "redis-server", NO_ECHO)]
