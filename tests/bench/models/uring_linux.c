@@ -6,6 +6,9 @@
  * do not read hold none of the 64. Then the client's receive is cancelled, and when that has come
  * to its end the ring sends the rest, and only then is there a receive again.
  *
+ * With --close-after, receives are single: closing a socket that the ring still receives from would
+ * send no FIN.
+ *
  * A completion's user data is what was asked for and the descriptor. A descriptor is closed only
  * when nothing asked for it is left, so that none can mean the next client. */
 #include "model_linux.h"
@@ -32,7 +35,7 @@ struct peer {
     uint8_t pending; /* asked for and not yet at its end */
     bool receiving, cancelling;
     bool finished; /* has sent all it will */
-    bool shut;     /* has got all it will */
+    bool served;   /* has got all it will */
     bool broken;
 };
 
@@ -74,7 +77,11 @@ static void ask_wait(void) {
 
 static void ask_receive(int fd) {
     struct io_uring_sqe *sqe = next_entry();
-    io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+    if (options.close_after > 0) {
+        io_uring_prep_recv(sqe, fd, NULL, options.buffer_bytes, 0);
+    } else {
+        io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+    }
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = BUFFER_GROUP;
     sqe->user_data = named(ASKED_RECEIVE, fd);
@@ -117,7 +124,7 @@ static void go_on(int fd) {
     }
     if (peer->rest && !peer->broken) {
         ask_send(fd);
-    } else if (peer->finished || peer->broken) {
+    } else if (peer->finished || peer->served || peer->broken) {
         free(peer->rest);
         peer->rest = NULL;
         close(fd);
@@ -131,15 +138,10 @@ static void give_up(int fd) {
     ask_cancel(fd);
 }
 
-/* The FIN goes out now, the descriptor when the client's has come: closing a socket that the ring
- * receives from would send none. */
 static void count(int fd, size_t sent) {
     struct peer *peer = &peers[fd];
     peer->echoed += sent;
-    if (options.close_after > 0 && peer->echoed >= options.close_after && !peer->rest) {
-        peer->shut = true;
-        shutdown(fd, SHUT_WR);
-    }
+    peer->served = options.close_after > 0 && peer->echoed >= options.close_after && !peer->rest;
 }
 
 static void keep(int fd, const uint8_t *bytes, size_t size) {
@@ -157,7 +159,7 @@ static void keep(int fd, const uint8_t *bytes, size_t size) {
 
 static void echo(int fd, const uint8_t *bytes, size_t size) {
     struct peer *peer = &peers[fd];
-    if (peer->shut || peer->broken) {
+    if (peer->served || peer->broken) {
         return;
     }
     if (peer->rest) {
@@ -211,9 +213,18 @@ static void on_sent(const struct io_uring_cqe *cqe, int fd) {
     go_on(fd);
 }
 
+/* Who gets one answer has often sent its question already; then the ring is not needed at all. */
 static void adopt(int fd) {
+    static uint8_t first[4096];
     peers[fd] = (struct peer){0};
-    ask_receive(fd);
+    if (options.close_after > 0) {
+        ssize_t size = recv(fd, first, sizeof(first), MSG_DONTWAIT);
+        if (size > 0) {
+            echo(fd, first, (size_t)size);
+        }
+        peers[fd].finished = size == 0;
+    }
+    go_on(fd);
 }
 
 static void on_accepted(const struct io_uring_cqe *cqe) {
