@@ -40,6 +40,8 @@ def _models(seconds):
                   "--processes": processes}
         if rate:
             client["-r"] = rate
+        if processes > 1:  # many will be left waiting, and they shall wait together
+            client.update({"--connecting": 4000, "--patience": 3})
         return {"name": name, "client": client}
 
     return [

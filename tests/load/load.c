@@ -58,8 +58,8 @@ static bool block_allows(const struct load *load) {
 static bool connect_allowed(const struct load *load) {
     bool phase_allows = load->options->mode == MODE_SHORT ? load->phase <= PHASE_MEASURING
                                                           : load->phase == PHASE_CONNECTING;
-    return phase_allows && load->waiting_count > 0 &&
-           load->connecting < load->options->connecting_max && block_allows(load);
+    return phase_allows && load->waiting_count > 0 && load->connecting < load->connecting_max &&
+           block_allows(load);
 }
 
 static void connect_what_is_due(struct load *load) {
@@ -327,6 +327,8 @@ bool load_run(const struct options *options, struct result *result, struct gathe
     struct load load = {.options = options, .result = result, .gathering = gathering};
     load.count = (uint32_t)share(options->connections, options->processes, process);
     load.live = load.count;
+    load.connecting_max = (uint32_t)share(options->connecting_max, options->processes, process);
+    load.connecting_max += load.connecting_max == 0 ? 1 : 0;
     load.is_first = process == 0;
     for (unsigned i = 0; i < process; i++) {
         load.number_first += (uint32_t)share(options->connections, options->processes, i);

@@ -81,6 +81,7 @@ struct load {
     bool is_first;         /* of the processes */
     uint32_t number_first; /* what the first one is called in messages */
     uint32_t block_count;
+    uint32_t connecting_max;
     uint32_t connecting; /* or not yet greeted */
     uint32_t settled;    /* greeted, or given up */
     uint32_t open;
