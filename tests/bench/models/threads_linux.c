@@ -6,11 +6,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define STACK_BYTES (64 * 1024)
+#define CLIENTS_MAX 8000 /* then a machine may have no process numbers left for others */
+
+static atomic_uint clients;
 
 /* The first byte not yet sent is bytes[begin], behind it lie `size` of them. */
 struct pair {
@@ -35,6 +39,7 @@ static void leave(struct pair *pair) {
         pthread_cond_destroy(&pair->changed);
         pthread_mutex_destroy(&pair->mutex);
         free(pair);
+        atomic_fetch_sub(&clients, 1);
     }
 }
 
@@ -98,6 +103,11 @@ static void *send_all(void *argument) {
 }
 
 static void start(int fd, const struct model_options *options, const pthread_attr_t *small) {
+    if (atomic_load(&clients) == CLIENTS_MAX) {
+        model_limit("refused: %d clients have two threads each, and that is enough", CLIENTS_MAX);
+        close(fd);
+        return;
+    }
     struct pair *pair = calloc(1, sizeof(*pair) + options->buffer_bytes);
     pthread_t thread;
     if (!pair) {
@@ -108,6 +118,7 @@ static void start(int fd, const struct model_options *options, const pthread_att
     pair->fd = fd;
     pair->options = options;
     pair->threads = 2;
+    atomic_fetch_add(&clients, 1);
     pthread_mutex_init(&pair->mutex, NULL);
     pthread_cond_init(&pair->changed, NULL);
     if (pthread_create(&thread, small, send_all, pair) != 0) {

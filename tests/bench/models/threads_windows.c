@@ -3,9 +3,13 @@
  * else. */
 #include "model_windows.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define STACK_BYTES (64 * 1024)
+#define CLIENTS_MAX 8000 /* then a machine may have no process numbers left for others */
+
+static atomic_uint clients;
 
 /* The first byte not yet sent is bytes[begin], behind it lie `size` of them. */
 struct pair {
@@ -28,6 +32,7 @@ static void leave(struct pair *pair) {
         model_close(pair->socket);
         DeleteCriticalSection(&pair->lock);
         free(pair);
+        atomic_fetch_sub(&clients, 1);
     }
 }
 
@@ -97,6 +102,11 @@ static bool start_thread(LPTHREAD_START_ROUTINE function, struct pair *pair) {
 }
 
 static void start(SOCKET socket, const struct model_options *options) {
+    if (atomic_load(&clients) == CLIENTS_MAX) {
+        model_limit("refused: %d clients have two threads each, and that is enough", CLIENTS_MAX);
+        model_close(socket);
+        return;
+    }
     struct pair *pair = calloc(1, sizeof(*pair) + options->buffer_bytes);
     if (!pair) {
         model_limit("refused: no memory for another client");
@@ -106,6 +116,7 @@ static void start(SOCKET socket, const struct model_options *options) {
     pair->socket = socket;
     pair->options = options;
     pair->threads = 2;
+    atomic_fetch_add(&clients, 1);
     InitializeCriticalSection(&pair->lock);
     InitializeConditionVariable(&pair->changed);
     if (!start_thread(send_all, pair)) {

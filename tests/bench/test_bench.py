@@ -1,0 +1,89 @@
+"""What the bench makes of its samples, and that its report is whole. No figure is judged here."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+BENCH = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(BENCH))
+
+import page  # noqa: E402  (the path must be set first)
+import sampling  # noqa: E402
+from suites import SUITES  # noqa: E402
+
+
+def taken(*latencies, cpu_us=5.0):
+    return [{"latency_ns": ns, "cpu_us": cpu_us} for ns in latencies]
+
+
+def test_bench_samples_of_one_latency_are_all_compared():
+    kept, left_out = sampling.comparable({"a": taken(41, 44, 43), "b": taken(42, 45, 47)})
+    assert left_out == 0
+    assert [len(samples) for samples in kept.values()] == [3, 3]
+
+
+def test_bench_samples_of_another_latency_are_left_out():
+    kept, left_out = sampling.comparable({"a": taken(41, 160, 43), "b": taken(158, 45, 42)})
+    assert left_out == 2
+    assert all(s["latency_ns"] < 50 for samples in kept.values() for s in samples)
+
+
+def test_bench_class_that_every_server_has_wins():
+    kept, _ = sampling.comparable({"a": taken(41, 42, 43, 44), "b": taken(160), "c": taken(161, 40)})
+    assert {name: len(samples) for name, samples in kept.items()} == {"a": 4, "b": 0, "c": 1}
+    kept, _ = sampling.comparable({"a": taken(41, 42, 43, 160), "b": taken(165), "c": taken(161, 40)})
+    assert {name: len(samples) for name, samples in kept.items()} == {"a": 1, "b": 1, "c": 1}
+
+
+def test_bench_nothing_taken_is_nothing_compared():
+    assert sampling.comparable({"a": [], "b": []}) == ({"a": [], "b": []}, 0)
+
+
+def test_bench_row_has_the_medians():
+    row = sampling.medians(taken(40, cpu_us=9.0) + taken(41, cpu_us=5.0) + taken(45, cpu_us=4.0))
+    assert (row["cpu_us"], row["latency_ns"], row["samples"]) == (5.0, 41, 3)
+
+
+def test_bench_every_chart_shows_a_column_of_its_table():
+    for suite in SUITES.values():
+        assert suite["chart"] in dict(suite["columns"])
+        assert suite["cases"](1.0)
+
+
+def test_bench_report_is_well_formed_and_escapes_names():
+    row = {"name": "a <b>", "kind": "peer", "samples": 5, "cpu_us": 5.0, "first_error": "x < y"}
+    case = {"name": "c", "rows": [row, {"name": "d", "kind": "peer", "skipped": "not installed"}],
+            "left_out": 1, "latency_ns": 42.0, "command": "run <it>", "samples": {}}
+    columns = [("cpu_us", "server µs/op"), ("said", "said")]
+    suite = {"name": "s", "title": "T", "text": "t", "columns": columns, "chart": "cpu_us",
+             "cases": [case]}
+    text = page.page({"date": "today", "machine": {"kernel": "6"}, "versions": {"berth": "0"},
+                      "notes": ["n"], "suites": [suite]})
+    assert "a &lt;b&gt;" in text
+    assert "skipped: not installed" in text
+    svg = text[text.index("<svg"):text.index("</svg>") + len("</svg>")]
+    assert xml.etree.ElementTree.fromstring(svg).findall("rect")
+    assert "http" not in text
+
+
+def test_bench_unknown_suite_is_told(tmp_path):
+    folders = [f"--{name}={tmp_path}" for name in ("dist", "bench", "fixtures", "out")]
+    done = subprocess.run([sys.executable, str(BENCH / "bench.py"), *folders, "nonsense"],
+                          capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert 'unknown suite "nonsense"' in done.stderr
+
+
+def test_bench_row_of_what_is_missing_says_why(tmp_path, monkeypatch):
+    import bench
+    from servers import Program
+
+    monkeypatch.setattr(sampling, "core_latency_ns", lambda places, cores: 42.0)
+    missing = Program("model none", tmp_path / "model-none", "model")
+    case = {"name": "c", "client": {}, "start_only": True}
+    places = sampling.Places(tmp_path, tmp_path, tmp_path, tmp_path)
+    found = bench.run_case(places, sampling.Cores(0, 1), case, [missing], 1)
+    assert found["rows"][0]["skipped"] == "model-none was not built"
+    json.dumps(found)
