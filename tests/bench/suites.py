@@ -84,7 +84,8 @@ SUITES = {
         "title": "Round trips",
         "text": "Every connection sends a message, waits for its echo, and sends the next.",
         "servers": everybody, "cases": _echo, "chart": "cpu_us",
-        "columns": [CPU, ("ratio", "× best raw"), RATE, ("p50_us", "p50 µs"), P99],
+        "columns": [("connected", "connected"), CPU, ("ratio", "× best raw"), RATE,
+                    ("p50_us", "p50 µs"), P99],
     },
     "short": {
         "title": "Short-lived connections",

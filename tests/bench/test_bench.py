@@ -9,8 +9,10 @@ import xml.etree.ElementTree
 BENCH = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCH))
 
-import page  # noqa: E402  (the path must be set first)
+import bench  # noqa: E402  (the path must be set first)
+import page  # noqa: E402
 import sampling  # noqa: E402
+from servers import Program  # noqa: E402
 from suites import SUITES  # noqa: E402
 
 
@@ -46,6 +48,13 @@ def test_bench_row_has_the_medians():
     assert (row["cpu_us"], row["latency_ns"], row["samples"]) == (5.0, 41, 3)
 
 
+def test_bench_ratio_is_to_the_best_model_that_served_all():
+    rows = [{"kind": kind, "cpu_us": cpu_us, "errors": errors} for kind, cpu_us, errors in (
+        ("berth", 6.0, 0), ("model", 5.0, 0), ("model", 2.0, 7), ("peer", 1.0, 0))]
+    bench.add_ratios(rows)
+    assert [row.get("ratio") for row in rows] == [1.2, 1.0, None, 0.2]
+
+
 def test_bench_every_chart_shows_a_column_of_its_table():
     for suite in SUITES.values():
         assert suite["chart"] in dict(suite["columns"])
@@ -77,9 +86,6 @@ def test_bench_unknown_suite_is_told(tmp_path):
 
 
 def test_bench_row_of_what_is_missing_says_why(tmp_path, monkeypatch):
-    import bench
-    from servers import Program
-
     monkeypatch.setattr(sampling, "core_latency_ns", lambda places, cores: 42.0)
     missing = Program("model none", tmp_path / "model-none", "model")
     case = {"name": "c", "client": {}, "start_only": True}
