@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import time
 
@@ -166,54 +165,6 @@ class Elsewhere(Server):
         raise NotHere(self.reason)
 
 
-class ApacheEcho(Server):
-    """Apache httpd with mod_echo: its event model, an echo of its own."""
-
-    def __init__(self):
-        super().__init__("httpd mod_echo")
-        self._port = 0
-
-    def check(self):
-        if not shutil.which("apache2"):
-            raise NotHere("not installed")
-        if not pathlib.Path("/usr/lib/apache2/modules/mod_echo.so").is_file():
-            raise NotHere("the package has no mod_echo")
-
-    def command(self, folder, case):
-        if case.get("server_closes"):
-            raise NotHere("it never closes first")
-
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = free.getsockname()[1]
-        modules = "/usr/lib/apache2/modules"
-        (folder / "httpd.conf").write_text(
-            f"ServerRoot {folder}\nServerName localhost\nPidFile {folder}/pid\n"
-            f"ErrorLog {folder}/error.log\nLoadModule mpm_event_module {modules}/mod_mpm_event.so\n"
-            f"LoadModule echo_module {modules}/mod_echo.so\n"
-            f"LoadModule authz_core_module {modules}/mod_authz_core.so\n"
-            f"Listen 127.0.0.1:{self._port}\nProtocolEcho On\nListenBacklog 4096\nStartServers 1\n"
-            "ServerLimit 16\nThreadsPerChild 64\nMaxRequestWorkers 1024\nTimeout 60\n",
-            encoding="utf-8",
-        )
-        return ["apache2", "-DFOREGROUND", "-f", str(folder / "httpd.conf")]
-
-    def find_address(self, folder):
-
-        with contextlib.suppress(OSError), socket.create_connection(
-            ("127.0.0.1", self._port), timeout=1
-        ):
-            return f"127.0.0.1:{self._port}"
-        return None
-
-    def stop(self):
-        if self.process:
-            pids = self.pids()
-            super().stop()
-            for pid in pids[1:]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, 9)
-
-
 NO_ECHO = "it has no echo, and the load client speaks only that"
 
 
@@ -232,6 +183,8 @@ def peers(places):
 
 
 def packages():
-    return [ApacheEcho(), Elsewhere("nginx", "nginx", NO_ECHO),
+    return [Elsewhere("httpd mod_echo", "apache2",
+                      "it echoes lines, and the load client sends any bytes"),
+            Elsewhere("nginx", "nginx", NO_ECHO),
             Elsewhere("HAProxy", "haproxy", NO_ECHO),
             Elsewhere("Redis", "redis-server", NO_ECHO)]
