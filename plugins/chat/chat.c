@@ -249,8 +249,7 @@ static int32_t read_settings(struct chat *chat, struct berth_error *error) {
         {"announce_max", CONFIG_NUMBER, .target = &chat->announce_max, .max = COUNT_MAX},
         {"slow", CONFIG_WORD, .target = &chat->slow, .words = slow},
     };
-    return config_read(chat->listener->config_json, members, sizeof(members) / sizeof(members[0]),
-                       error);
+    return config_read(chat->listener, members, sizeof(members) / sizeof(members[0]), error);
 }
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, void **state,

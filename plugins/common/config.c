@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIST_MAX = 512 };
+enum { LIST_MAX = 512, PATH_BYTES_MAX = 4096 };
 
 static int32_t read_number(const cJSON *value, const struct config_member *member,
                            struct berth_error *error) {
@@ -68,8 +68,25 @@ static int32_t read_flag(const cJSON *value, const struct config_member *member,
     return BERTH_OK;
 }
 
-static int32_t read_member(const cJSON *value, const struct config_member *member,
-                           struct berth_error *error) {
+static int32_t resolve(const struct berth_host *host, const struct config_member *member,
+                       struct berth_error *error) {
+    char **target = member->target;
+    char *path = malloc(PATH_BYTES_MAX);
+    if (!path) {
+        return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
+    }
+    if (host->path_resolve(host, *target, path, PATH_BYTES_MAX) != BERTH_OK) {
+        free(path);
+        return berth_error_set(error, BERTH_E_INVALID, "/%s: the path is too long", member->name);
+    }
+    free(*target);
+    *target = path;
+    return BERTH_OK;
+}
+
+static int32_t read_member(const struct berth_host *host, const cJSON *value,
+                           const struct config_member *member, struct berth_error *error) {
+    int32_t status;
     switch (member->kind) {
     case CONFIG_NUMBER:
         return read_number(value, member, error);
@@ -79,6 +96,9 @@ static int32_t read_member(const cJSON *value, const struct config_member *membe
         return read_word(value, member, error);
     case CONFIG_FLAG:
         return read_flag(value, member, error);
+    case CONFIG_PATH:
+        status = read_text(value, member, error);
+        return status == BERTH_OK ? resolve(host, member, error) : status;
     case CONFIG_OWN:
         break;
     }
@@ -96,14 +116,15 @@ static int32_t unknown_key(const char *name, const struct config_member *members
     return berth_error_set(error, BERTH_E_INVALID, "/%s: unknown key; known here: %s", name, list);
 }
 
-static int32_t read_all(const cJSON *config, const struct config_member *members, size_t count,
+static int32_t read_all(const struct berth_host *host, const cJSON *config,
+                        const struct config_member *members, size_t count,
                         struct berth_error *error) {
     for (const cJSON *value = config->child; value; value = value->next) {
         size_t i = 0;
         while (i < count && strcmp(members[i].name, value->string) != 0) {
             i++;
         }
-        int32_t status = i < count ? read_member(value, &members[i], error)
+        int32_t status = i < count ? read_member(host, value, &members[i], error)
                                    : unknown_key(value->string, members, count, error);
         if (status != BERTH_OK) {
             return status;
@@ -118,13 +139,13 @@ static int32_t read_all(const cJSON *config, const struct config_member *members
     return BERTH_OK;
 }
 
-int32_t config_read(const char *config_json, const struct config_member *members, size_t count,
-                    struct berth_error *error) {
-    cJSON *config = cJSON_Parse(config_json);
+int32_t config_read(const struct berth_listener *listener, const struct config_member *members,
+                    size_t count, struct berth_error *error) {
+    cJSON *config = cJSON_Parse(listener->config_json);
     if (!config) { /* the manifest was checked, so it is JSON */
         return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
     }
-    int32_t status = read_all(config, members, count, error);
+    int32_t status = read_all(listener->host, config, members, count, error);
     cJSON_Delete(config);
     return status;
 }

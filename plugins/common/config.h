@@ -5,16 +5,18 @@
 #ifndef BERTH_PLUGINS_COMMON_CONFIG_H
 #define BERTH_PLUGINS_COMMON_CONFIG_H
 
-#include <berth/status.h>
+#include <berth/host.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct cJSON;
+struct berth_listener;
 
 enum config_kind {
     CONFIG_NUMBER, /* uint32_t: a whole number from min to max */
     CONFIG_TEXT,   /* char *: allocated, 1 to max bytes; the owner of the table frees it */
+    CONFIG_PATH,   /* the same, made absolute: relative paths begin in the manifest's folder */
     CONFIG_WORD,   /* uint32_t: the index of one of the words */
     CONFIG_FLAG,   /* bool */
     CONFIG_OWN,    /* whatever `read` makes of it */
@@ -34,7 +36,7 @@ struct config_member {
 
 /* Reads them all, or returns the status that goes with the error. What was read before an error
  * stays: the caller frees texts in any case. */
-int32_t config_read(const char *config_json, const struct config_member *members, size_t count,
-                    struct berth_error *error);
+int32_t config_read(const struct berth_listener *listener, const struct config_member *members,
+                    size_t count, struct berth_error *error);
 
 #endif

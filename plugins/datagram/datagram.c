@@ -161,14 +161,14 @@ static void BERTH_CALL unload(void *plugin_state) {
     free(plugin_state);
 }
 
-static int32_t read_settings(struct service *service, const char *config_json,
+static int32_t read_settings(struct service *service, const struct berth_listener *listener,
                              struct berth_error *error) {
     static const char *const modes[] = {"echo", "syslog", NULL};
     static const char *const malformed[] = {"keep", "drop", NULL};
     const struct config_member members[] = {
         {.name = "mode", .kind = CONFIG_WORD, .target = &service->mode, .words = modes},
         {.name = "file",
-         .kind = CONFIG_TEXT,
+         .kind = CONFIG_PATH,
          .target = &service->path,
          .max = PATH_BYTES_MAX,
          .expected = "the path of a file"},
@@ -182,7 +182,7 @@ static int32_t read_settings(struct service *service, const char *config_json,
          .min = QUEUE_BYTES_MIN,
          .max = QUEUE_BYTES_MAX},
     };
-    int32_t status = config_read(config_json, members, sizeof(members) / sizeof(members[0]), error);
+    int32_t status = config_read(listener, members, sizeof(members) / sizeof(members[0]), error);
     if (status == BERTH_OK && service->mode == MODE_SYSLOG && !service->path) {
         return berth_error_set(error, BERTH_E_INVALID,
                                "/file: \"mode\" is \"syslog\": expected the path of a file");
@@ -207,7 +207,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, v
         return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
     }
     service->queue_max_bytes = 1048576;
-    int32_t status = read_settings(service, listener->config_json, error);
+    int32_t status = read_settings(service, listener, error);
     if (status == BERTH_OK && service->mode == MODE_SYSLOG) {
         struct log_file_options options = {
             .listener = listener,

@@ -136,7 +136,8 @@ static int32_t read_headers(const cJSON *value, void *target, struct berth_error
     return BERTH_OK;
 }
 
-static int32_t read_config(struct site *site, const char *config_json, struct berth_error *error) {
+static int32_t read_config(struct site *site, const struct berth_listener *listener,
+                           struct berth_error *error) {
 #define NUMBER(key, member, least, most)                                                           \
     { .name = key, .kind = CONFIG_NUMBER, .target = &site->member, .min = least, .max = most }
 #define OWN(key, function)                                                                         \
@@ -166,7 +167,7 @@ static int32_t read_config(struct site *site, const char *config_json, struct be
     };
 #undef NUMBER
 #undef OWN
-    return config_read(config_json, members, sizeof(members) / sizeof(members[0]), error);
+    return config_read(listener, members, sizeof(members) / sizeof(members[0]), error);
 }
 
 struct site *site_create(const struct berth_listener *listener, struct berth_error *error) {
@@ -186,7 +187,7 @@ struct site *site_create(const struct berth_listener *listener, struct berth_err
     site->cache_files_max = 1024;
     site->cache_file_bytes = 65536;
     site->indexes[0] = copy_text("index.html"); /* without memory for it none is served */
-    int32_t status = read_config(site, listener->config_json, error);
+    int32_t status = read_config(site, listener, error);
     if (status == BERTH_OK) {
         site->cache = cache_create(site);
         status = site->cache ? BERTH_OK : no_memory(error);

@@ -139,11 +139,11 @@ static struct config_member time_member(const char *name, uint32_t *target, uint
         .name = name, .kind = CONFIG_NUMBER, .target = target, .min = min, .max = TIME_MAX_MS};
 }
 
-static int32_t read_config(const char *config_json, struct settings *settings, struct site *site,
-                           struct berth_error *error) {
+static int32_t read_config(const struct berth_listener *listener, struct settings *settings,
+                           struct site *site, struct berth_error *error) {
     const struct config_member members[] = {
         {.name = "users",
-         .kind = CONFIG_TEXT,
+         .kind = CONFIG_PATH,
          .required = true,
          .target = &settings->users,
          .max = 1024,
@@ -163,7 +163,7 @@ static int32_t read_config(const char *config_json, struct settings *settings, s
          .min = 1,
          .max = 1000},
     };
-    return config_read(config_json, members, sizeof(members) / sizeof(members[0]), error);
+    return config_read(listener, members, sizeof(members) / sizeof(members[0]), error);
 }
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
@@ -179,7 +179,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
     site->autologout_ms = 600000;
     site->login_timeout_ms = 120000;
     site->login_failures_max = 3;
-    int32_t status = read_config(listener->config_json, &settings, site, error);
+    int32_t status = read_config(listener, &settings, site, error);
     if (status == BERTH_OK) {
         site->users = users_read(settings.users, error);
         status = site->users ? BERTH_OK : BERTH_E_INVALID;

@@ -218,7 +218,7 @@ static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_stat
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
                                         void **listener_state, struct berth_error *error) {
-    *listener_state = upstreams_create(listener->config_json, error);
+    *listener_state = upstreams_create(listener, error);
     return *listener_state ? BERTH_OK : BERTH_E_INVALID;
 }
 

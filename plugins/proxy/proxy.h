@@ -35,7 +35,8 @@ struct upstreams {
 };
 
 /* From the listener's "config". NULL with the error set on failure. */
-struct upstreams *upstreams_create(const char *config_json, struct berth_error *error);
+struct upstreams *upstreams_create(const struct berth_listener *listener,
+                                   struct berth_error *error);
 void upstreams_destroy(struct upstreams *upstreams);
 
 /* The next one to try, after `tried` of them in this attempt have failed; one that is down only

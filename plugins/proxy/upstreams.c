@@ -65,7 +65,8 @@ static int32_t read_targets(const cJSON *value, void *target, struct berth_error
     return BERTH_OK;
 }
 
-struct upstreams *upstreams_create(const char *config_json, struct berth_error *error) {
+struct upstreams *upstreams_create(const struct berth_listener *listener,
+                                   struct berth_error *error) {
     static const char *const balances[] = {"round-robin", "least-connections", NULL};
     struct upstreams *upstreams = calloc(1, sizeof(*upstreams));
     if (!upstreams) {
@@ -97,8 +98,7 @@ struct upstreams *upstreams_create(const char *config_json, struct berth_error *
          .min = 1,
          .max = 2},
     };
-    if (config_read(config_json, members, sizeof(members) / sizeof(members[0]), error) !=
-        BERTH_OK) {
+    if (config_read(listener, members, sizeof(members) / sizeof(members[0]), error) != BERTH_OK) {
         upstreams_destroy(upstreams);
         return NULL;
     }

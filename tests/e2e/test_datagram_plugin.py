@@ -313,7 +313,7 @@ def test_datagram_syslog_serves_logger(run_datagram):
     ({"mode": "syslog"}, 1, '/file: "mode" is "syslog": expected the path of a file'),
     ({"mode": "echo", "file": "x"}, 1, '/file: "mode" is "echo", which writes none'),
     ({"file": "x"}, 1, '/file: "mode" is "echo", which writes none'),
-    ({"mode": "syslog", "file": "no-folder/x"}, 1, "/file: no-folder/x cannot be written: "),
+    ({"mode": "syslog", "file": "no-folder/x"}, 1, "no-folder/x cannot be written: "),
     ({"mode": "chargen"}, 1, '/mode: expected "echo" or "syslog"'),
     ({"mode": "syslog", "file": "x", "malformed": "fix"}, 1, '/malformed: expected "keep" or "drop"'),
     ({"queue_max_bytes": 1}, 1, "/queue_max_bytes: expected a whole number from 524288"),
