@@ -1,0 +1,196 @@
+"""The control channel: what is asked of a running host, and what comes back."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+
+import pytest
+from support import clients, manifests, operator
+from support.systems import RUNTIME
+
+pytestmark = pytest.mark.threads
+
+
+@pytest.fixture
+def operate(system, tmp_path):
+    return lambda name="berth": operator.Operator(system, tmp_path, name)
+
+
+def two():
+    return manifests.manifest({
+        "one": manifests.listener("echo", "connect"),
+        "two": manifests.listener("echo", "data"),
+    })
+
+
+def test_control_status_tells_what_runs(run_host, operate, system):
+    host = run_host(two())
+    with clients.connect(host.address("one")) as sock:
+        assert clients.echo(sock, b"x") == b"x"
+        status = operate().status()
+    assert status["name"] == "berth" and status["state"] == "serving"
+    assert status["engine"] == system.engine
+    if not system.is_windows:
+        assert status["pid"] == host.process.pid
+    one = next(each for each in status["listeners"] if each["name"] == "one")
+    assert one["plugin"] == "echo" and one["generation"] == 1 and one["connections"] == 1
+    assert one["addresses"] == host.ready["listeners"]["one"]["addresses"]
+    assert [(each["id"], each["listeners"]) for each in status["plugins"]] == [("echo", ["one", "two"])]
+
+
+def test_control_verbs_print_tables(run_host, operate):
+    host = run_host(two())
+    for verb, words in (("status", ["LISTENER", "PLUGIN", "one", "two", "serving"]),
+                        ("listeners", ["GEN", "one", host.ready["listeners"]["one"]["addresses"][0]]),
+                        ("plugins", ["echo", "1.0.0", "one, two"])):
+        done = operate().run(verb)
+        assert done.code == 0, done
+        for word in words:
+            assert word in done.output, done
+
+
+def test_control_without_a_host_says_so(operate):
+    for verb in ("status", "listeners", "plugins", "reload", "stop"):
+        done = operate("nobody").run(verb)
+        assert done.code == 1 and "nobody" in done.errors, done
+
+
+@pytest.mark.any_engine
+@pytest.mark.parametrize("words", [
+    ["pause"], ["restart"], ["pause", "x", "--all"], ["status", "x"], ["stop", "--later"], ["reload", "--now"],
+])
+def test_control_usage(berth, words):
+    assert berth(*words).code == 2
+
+
+def test_control_pause_keeps_new_clients_waiting_and_resume_lets_them_in(run_host, operate):
+    host = run_host(two())
+    operator_ = operate()
+    with clients.connect(host.address("one")) as old:
+        assert clients.echo(old, b"1") == b"1"
+        assert operator_.ask("pause", "one") == {"paused": 1}
+        assert operator_.serving("one")["state"] == "paused"
+        with clients.connect(host.address("one")) as new:
+            new.sendall(b"2")
+            assert clients.echo(old, b"3") == b"3", "connections go on"
+            assert clients.is_served(host.address("two")), "others serve"
+            assert operator_.ask("resume", "--all") == {"resumed": 2}
+            assert clients.receive_exactly(new, 1) == b"2"
+    assert operator_.ask("pause", "echo") == {"paused": 2}, "a plugin means all of its listeners"
+
+
+def test_control_unknown_names_change_nothing(run_host, operate):
+    run_host(two())
+    for verb in ("pause", "resume", "restart"):
+        done = operate().run(verb, "one", "nothing")
+        assert done.code == 1 and 'no listener and no plugin is called "nothing"' in done.errors, done
+    assert all(one["state"] == "serving" and one["generation"] == 1 for one in operate().listeners())
+
+
+def test_control_stop_waits_for_connections_and_now_does_not(run_host, operate):
+    host = run_host(manifests.one(host={"drain_timeout_ms": 3600000}))
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"x") == b"x"
+        with operate().beside("stop") as first:
+            operate().wait_for(lambda status: status["state"] == "stopping", "the stop")
+            assert clients.echo(sock, b"y") == b"y", "it may finish"
+            assert operate().run("restart", "--all").code == 1, "no more changes"
+            done = operate().run("stop", "--now")
+            assert done.code == 0, done
+            assert host.wait() == 0
+            output, _ = first.communicate(timeout=clients.WAIT_S)
+            assert first.returncode == 0 and b"1 connections are open" in output
+        assert clients.has_ended(sock) or clients.receive_to_end(sock) == b""
+
+
+def test_control_two_hosts_of_a_name(run_host, operate):
+    first = run_host(two())
+    second = run_host(two())
+    assert "another host of this name is running" in second.log()
+    assert clients.is_served(second.address("one")), "it serves all the same"
+    assert operate().serving("one")["addresses"] == first.ready["listeners"]["one"]["addresses"]
+
+
+def test_control_can_be_done_without(run_host, operate):
+    host = run_host(manifests.one(host={"control": False, "name": "silent"}))
+    assert clients.is_served(host.address("echo"))
+    assert operate("silent").run("status").code == 1
+
+
+def test_control_channel_survives_its_clients(run_host, system):
+    """Garbage, half lines, floods, clients that leave or stay silent: none of them stops the others."""
+    if system.is_windows:
+        pytest.skip("the pipes of Wine cannot be reached from outside of it")
+    run_host(two())
+    good = b'{"berth":1,"verb":"status"}\n'
+    for text, message in [
+        (b"\n", "expected a JSON object"), (b"[]\n", "expected a JSON object"), (b"nonsense\n", "expected a JSON"),
+        (b"{}\n", '"berth": expected 1'), (b'{"berth":2,"verb":"status"}\n', '"berth": expected 1'),
+        (b'{"berth":1,"verb":"fly"}\n', '"verb": expected'), (b'{"berth":1}\n', '"verb": expected'),
+        (b'{"berth":1,"verb":"pause"}\n', 'expected either "names" or "all"'),
+        (b'{"berth":1,"verb":"pause","names":[1]}\n', '"names": expected'),
+        (b"[" * 60000 + b"\n", "expected a JSON object"), (b"x" * 70000 + b"\n", "longer than 65536"),
+        (b'{"berth":1,"verb":"\x00"}\n', "expected"),
+    ]:
+        answer = operator.raw("berth", text)
+        assert answer["ok"] is False and message in answer["errors"][0], (text[:50], answer)
+        assert operator.raw("berth", good)["ok"]
+    with contextlib.ExitStack() as held:
+        for index in range(3):  # of four that may talk at a time
+            sock = held.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(str(RUNTIME / "berth.sock"))
+            sock.sendall(b'{"berth":1' if index else b"")
+        for _ in range(20):
+            assert operator.raw("berth", good)["ok"]
+    with socket.socket(socket.AF_UNIX) as sock:  # several requests on one connection
+        sock.settimeout(clients.WAIT_S)
+        sock.connect(str(RUNTIME / "berth.sock"))
+        sock.sendall(good * 50)
+        reader = sock.makefile("rb")
+        assert all(json.loads(reader.readline())["ok"] for _ in range(50))
+
+
+def test_control_channel_is_the_owners_alone(run_host, system):
+    if system.is_windows:
+        pytest.skip("the pipe's access list is in os_windows_channel.c; Wine does not enforce it")
+    run_host(two())
+    assert stat.S_IMODE((RUNTIME / "berth.sock").stat().st_mode) == 0o600
+
+
+def test_control_channel_of_a_killed_host_is_taken_over(start_host, run_host, operate, system):
+    host = run_host(two())
+    host.process.kill()
+    host.process.wait(clients.WAIT_S)
+    host.failed_to_start = True  # it has no good end to examine
+    run_host(two())
+    if system.is_windows:
+        operate().wait_for(lambda status: True, "an answer")
+    assert operate().status()["state"] == "serving"
+
+
+def test_control_channel_is_not_starved_by_connections(run_host, operate):
+    """At the limit on connections, with clients waiting, the operator is heard."""
+    host = run_host(manifests.one(when="connect", host={"limits": {"connections": 4}}))
+    with contextlib.ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(clients.connect(host.address("echo")))
+        operate().wait_for(lambda status: status["connections"] == 4, "the limit")
+
+
+def test_control_hangup_reloads(run_host, operate, system):
+    if system.is_windows:
+        pytest.skip("Windows has no SIGHUP")
+    host = run_host(two())
+    manifest = json.loads(host.manifest_file.read_text(encoding="utf-8"))
+    manifest["listeners"]["three"] = manifest["listeners"]["one"]
+    host.manifest_file.write_text(json.dumps(manifest), encoding="utf-8")
+    host.send_signal(signal.SIGHUP)
+    host.wait_for_log("reload (SIGHUP): 1 added")
+    assert len(operate().listeners()) == 3
+    host.manifest_file.write_text("{", encoding="utf-8")
+    host.send_signal(signal.SIGHUP)
+    host.wait_for_log("reload (SIGHUP) failed: all goes on as before")
+    assert os.path.exists(host.ready_file)
