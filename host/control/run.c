@@ -118,36 +118,37 @@ static struct channel *open_channel(const struct manifest *manifest) {
     return channel;
 }
 
-static int start(struct service *service, struct edition *edition, struct error *error) {
-    const struct control_options *options = service->options;
-    struct instance *instance = &service->instance;
+static int start(struct service *service, struct edition *edition) {
     struct change_options change = {0};
     struct change_counts counts;
     struct change_problems problems = {0};
-    int code = EXIT_FINE;
-    if (!change_apply(instance, edition, &change, &counts, &problems)) {
-        code = report_problems(&problems, edition->manifest->path);
-    } else if (options->ready_file && !announce_ready(instance, options->ready_file, error)) {
-        log_error(NULL, "%s", error->message);
-        code = EXIT_FAILED;
-    }
+    change_apply(&service->instance, edition, &change, &counts, &problems);
+    int code = report_problems(&problems, edition->manifest->path);
     change_problems_fini(&problems);
     return code;
 }
 
-static void serve(struct service *service) {
+static int serve(struct service *service) {
     const struct instance *instance = &service->instance;
     const struct control_options *options = service->options;
-    announce_listeners(instance);
-    log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
     struct channel *channel = open_channel(instance->edition->manifest);
     struct watch *watch = options->watch ? watch_create(service) : NULL;
-    serve_until_stopped(service, channel, watch);
-    if (options->ready_file) {
+    struct error error = {0};
+    int code = EXIT_FINE;
+    if (options->ready_file && !announce_ready(instance, options->ready_file, &error)) {
+        log_error(NULL, "%s", error.message);
+        code = EXIT_FAILED;
+    } else {
+        announce_listeners(instance);
+        log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
+        serve_until_stopped(service, channel, watch);
+    }
+    if (options->ready_file && code == EXIT_FINE) {
         os_file_remove(options->ready_file); /* it would say that something is served */
     }
     watch_destroy(watch);
     channel_close(channel);
+    return code;
 }
 
 /* What was accepted before a start failed ends with it. */
@@ -177,9 +178,9 @@ static int run_edition(struct edition *edition, const struct control_options *op
         log_error(NULL, "%s", error.message);
         return EXIT_FAILED;
     }
-    int code = start(&service, edition, &error);
+    int code = start(&service, edition);
     if (code == EXIT_FINE) {
-        serve(&service);
+        code = serve(&service);
     }
     abandon(&service.instance);
     os_signals_finished();

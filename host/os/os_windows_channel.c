@@ -114,9 +114,11 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
         windows_error_set(error, GetLastError());
         goto fail;
     }
-    channel->first = make_instance(channel, true);
+    /* Asked first, as Wine 8 knows no FILE_FLAG_FIRST_PIPE_INSTANCE; on Windows that decides. */
+    bool taken = WaitNamedPipeW(channel->path, 1) || GetLastError() == ERROR_SEM_TIMEOUT;
+    channel->first = taken ? INVALID_HANDLE_VALUE : make_instance(channel, true);
     if (channel->first == INVALID_HANDLE_VALUE) {
-        DWORD code = GetLastError();
+        DWORD code = taken ? ERROR_PIPE_BUSY : GetLastError();
         if (code == ERROR_ACCESS_DENIED || code == ERROR_PIPE_BUSY) {
             error_set(error, "another host of this name is running (\\\\.\\pipe\\berth-%s)", name);
         } else {

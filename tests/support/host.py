@@ -48,7 +48,7 @@ class Host:
     """`berth run`. Made by the fixture `run_host`, which also ends and examines it."""
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
-                 old_ready_text=None, descriptors=None, io_uring_errno=None):
+                 old_ready_text=None, descriptors=None, io_uring_errno=None, arguments=()):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class Host:
         self.ready_file = ready_file or self._folder / "ready.json"
         if old_ready_text is not None:
             self.ready_file.write_text(old_ready_text, encoding="utf-8")
-        command = ["run", "--ready-file", system.path(self.ready_file)]
+        command = ["run", "--ready-file", system.path(self.ready_file), *arguments]
         if manifest is not None:
             self.manifest_file = self._folder / "berth.json"
             text = manifest

@@ -46,8 +46,13 @@ class Operator:
         return next(one for one in self.listeners(name) if one["state"] != "draining")
 
     def wait_for(self, condition, what):
-        """Until condition(status) holds."""
-        return clients.wait_until(lambda: condition(self.status()), what)
+        """The first status for which condition(status) holds."""
+
+        def look():
+            status = self.status()
+            return status if condition(status) else None
+
+        return clients.wait_until(look, what)
 
     def wait_level(self, plugins):
         """Until nothing drains any more, and so many plugins are mapped."""
