@@ -189,6 +189,9 @@ static const struct {
 };
 
 const void *extensions_find(const char *id) {
+    if (!id) {
+        return NULL;
+    }
     for (size_t i = 0; i < ARRAY_COUNT(extensions); i++) {
         if (strcmp(extensions[i].id, id) == 0) {
             return extensions[i].extension;

@@ -4,7 +4,7 @@
 #ifndef BERTH_HOST_MODULE_EXTENSIONS_H
 #define BERTH_HOST_MODULE_EXTENSIONS_H
 
-/* berth_host.query(): a const struct of the host's, or NULL. */
+/* berth_host.query(): a const struct of the host's, or NULL; so it is for NULL. */
 const void *extensions_find(const char *id);
 
 #endif

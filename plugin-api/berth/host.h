@@ -36,8 +36,9 @@ struct berth_host {
     const char *name;    /* the instance, "host.name" of the manifest */
     const char *version; /* of the host program */
 
-    /* The extension with that id ("berth.timer/1"), or NULL. The pointer is to a const struct with
-     * a size of its own and lives as long as this table. [any] */
+    /* The extension with that id ("berth.timer/1"), or NULL for an id that this host does not know
+     * and for none. The pointer is to a const struct with a size of its own and lives as long as
+     * this table. [any] */
     const void *(BERTH_CALL *query)(const struct berth_host *host, const char *id);
 
     /* Writes one line of the log, marked with the plugin. Text need not be terminated. [any] */
