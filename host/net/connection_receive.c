@@ -23,12 +23,16 @@ static void pending_drop(struct connection *connection) {
     connection->pending = (struct berth_slice){0};
 }
 
-/* The rest and `more` bytes in a buffer of the rest's own with room for both. */
+/* The rest and `more` bytes in a buffer of the rest's own with room for both. One that is full gets
+ * twice as large, so that growing costs O(1) a byte. One that the plugin holds as well need not be
+ * full: were it doubled, a small rest behind what is being sent would double it at every arrival.
+ */
 static bool pending_make_room(struct connection *connection, uint32_t more) {
     struct berth_slice *pending = &connection->pending;
     struct berth_buffer *buffer = pending->buffer;
     const uint8_t *end = buffer->bytes + buffer->capacity;
-    if (buffer_is_exclusive(buffer)) {
+    bool exclusive = buffer_is_exclusive(buffer);
+    if (exclusive) {
         if ((size_t)(end - (pending->bytes + pending->size)) >= more) {
             return true;
         }
@@ -39,8 +43,8 @@ static bool pending_make_room(struct connection *connection, uint32_t more) {
         }
     }
     uint64_t needed = (uint64_t)pending->size + more;
-    uint64_t doubled = (uint64_t)buffer->capacity * 2; /* so that growing costs O(1) a byte */
-    uint64_t capacity = needed > doubled ? needed : doubled;
+    uint64_t grown = (uint64_t)buffer->capacity * (exclusive ? 2 : 1);
+    uint64_t capacity = needed > grown ? needed : grown;
     struct berth_buffer *larger = capacity <= UINT32_MAX ? buffer_create((uint32_t)capacity) : NULL;
     if (!larger) {
         return false;
