@@ -5,6 +5,9 @@
 
 #include "base/error.h"
 
+/* What ABI 1.0 ends with: later minors grow behind it, and plugins of 1.0 stay as long as this. */
+#define BYTES_1_0 (offsetof(struct berth_plugin, datagram) + sizeof(void *))
+
 enum {
     KNOWN_FLAGS = BERTH_PLUGIN_SPEAKS_FIRST | BERTH_PLUGIN_NO_UNLOAD | BERTH_PLUGIN_PACES_ITSELF
 };
@@ -23,20 +26,20 @@ static bool check_prefix(const struct berth_plugin *found, struct error *error) 
                          found->abi_major, found->abi_minor_built, BERTH_ABI_MAJOR,
                          BERTH_ABI_MINOR);
     }
-    if (found->abi_minor_required > BERTH_ABI_MINOR) {
-        return error_set(
-            error, "it requires ABI %u.%u and this host serves ABI %d.%d: use a newer host",
-            found->abi_major, found->abi_minor_required, BERTH_ABI_MAJOR, BERTH_ABI_MINOR);
-    }
     if (found->abi_minor_required > found->abi_minor_built) {
         return error_set(error,
                          "its descriptor contradicts itself: built for minor %u, requires minor %u",
                          found->abi_minor_built, found->abi_minor_required);
     }
-    if (found->struct_size < sizeof(struct berth_plugin)) {
+    if (found->abi_minor_required > BERTH_ABI_MINOR) {
         return error_set(
-            error, "its descriptor is truncated: struct_size is %u, ABI %d.0 has %zu bytes",
-            (unsigned)found->struct_size, BERTH_ABI_MAJOR, sizeof(struct berth_plugin));
+            error, "it requires ABI %u.%u and this host serves ABI %d.%d: use a newer host",
+            found->abi_major, found->abi_minor_required, BERTH_ABI_MAJOR, BERTH_ABI_MINOR);
+    }
+    if (found->struct_size < BYTES_1_0) {
+        return error_set(error,
+                         "its descriptor is truncated: struct_size is %u, ABI %d.0 has %zu bytes",
+                         (unsigned)found->struct_size, BERTH_ABI_MAJOR, BYTES_1_0);
     }
     return true;
 }
