@@ -46,8 +46,7 @@ class Session:
 def manifest(plugin):
     """A listener for streams, one for datagrams, one with room for one."""
     return manifests.manifest({
-        "streams": manifests.listener(plugin, "connect", config={"colour": "blue"},
-                                      limits={"send_queue_bytes": 4096}),
+        "streams": manifests.listener(plugin, "connect", config={"colour": "blue"}),
         "datagrams": {"address": manifests.LOOPBACK, "plugin": plugin, "transport": "udp"},
         "narrow": manifests.listener(plugin, "connect", limits={"connections": 1},
                                      accept={"at_limit": "refuse"}),
@@ -103,7 +102,7 @@ def _exercise_services(one, host):
 
 
 def _exercise_extensions(one, host, file):
-    one.send("timer 20")
+    assert one.ask("timer 20") == "waiting"
     assert one.ask("while it waits") == "timer"
     assert one.line() == "while it waits"
     assert one.ask(f"file {file}") == "file 10 8 1"

@@ -169,6 +169,7 @@ static void do_timer(struct berth_conn *conn, char *rest) {
     timers->stop(state_of(conn)->timer);
     timers->start(state_of(conn)->timer, strtoul(rest, NULL, 10));
     conn->host->receive_pause(conn);
+    say(conn, "waiting\n");
 }
 
 static void BERTH_CALL on_listener_timer(struct berth_timer *timer, void *argument) {
