@@ -71,20 +71,22 @@ def test_later_plugin_that_needs_its_minor_is_refused(fail_to_start, build_later
 COPIED = ("host", "plugins", "config", "subprojects", "meson.build", "meson_options.txt", "plugin-api")
 
 
-@pytest.fixture(scope="session")
-def later_host(system, tmp_path_factory):
-    """The folder of a host built from today's sources with headers that have grown."""
-    top = tmp_path_factory.mktemp("later-host") / "sources"
+def _build_host(system, top):
+    """A host from today's sources with headers that have grown; its folder."""
     top.mkdir()
     for name in COPIED:
         source = headers.TOP / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, top / name)
     shutil.rmtree(top / "plugin-api" / "berth")
     grow.grow(top / "plugin-api")
+    options = []
+    if system.is_windows:
+        options = ["--cross-file", "config/cross/x86_64-w64-mingw32.ini"]
+    elif system.is_sanitized:
+        options = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
     program = system.executable(top / "build" / "host")
-    cross = ["--cross-file", "config/cross/x86_64-w64-mingw32.ini"] if system.is_windows else []
     for command in (
-        ["meson", "setup", "build", "--prefix=/", "-Doptimization=0", "-Ddebug=false", *cross],
+        ["meson", "setup", "build", "--prefix=/", "-Doptimization=0", "-Ddebug=false", *options],
         ["ninja", "-C", "build", f"host/{program.name}"],
     ):
         done = subprocess.run(command, cwd=top, capture_output=True, text=True, check=False)
@@ -97,12 +99,24 @@ def later_host(system, tmp_path_factory):
     return dist
 
 
+@pytest.fixture(scope="session")
+def later_hosts():
+    """Those that are built, by their systems: the fixture `system` itself is another for every test."""
+    return {}
+
+
+@pytest.fixture
+def later_host(system, later_hosts, tmp_path_factory):
+    if system.name not in later_hosts:
+        top = tmp_path_factory.mktemp("later-host") / "sources"
+        later_hosts[system.name] = _build_host(system, top)
+    return later_hosts[system.name]
+
+
 @pytest.mark.any_engine
 @pytest.mark.xdist_group("later host")
 @pytest.mark.parametrize("name", sorted(past.EXERCISES))
 def test_later_host_runs_the_past(run_host, system, later_host, tmp_path, name):
-    if system.is_sanitized:
-        pytest.skip("the later host is built without sanitizers; the plain build shows it")
     host = run_host(past.manifest(name), plugins=past.folder(system), dist=later_host)
     past.EXERCISES[name](host, system, tmp_path)
 
@@ -111,8 +125,6 @@ def test_later_host_runs_the_past(run_host, system, later_host, tmp_path, name):
 @pytest.mark.xdist_group("later host")
 def test_later_host_gives_a_later_plugin_all_of_it(run_host, system, later_host, build_later):
     """The counterpart: the later plugin is not blind, it sees what a later host has."""
-    if system.is_sanitized:
-        pytest.skip("the later host is built without sanitizers; the plain build shows it")
     host = run_host(manifests.one("later", "connect"), plugins=build_later("BERTH_ABI_MINOR"),
                     dist=later_host)
     with past.Session(host.address("later")) as one:

@@ -201,6 +201,8 @@ def test_out_of_tree_versions_are_those_of_the_abi(api):
     assert told.strip() == version
     meson = (api / "meson.build").read_text(encoding="utf-8")
     assert set(re.findall(r"\bversion: '([^']*)'", meson)) == {version}
+    root = (headers.TOP / "meson.build").read_text(encoding="utf-8")
+    assert f"declare_dependency(include_directories: api_includes, version: '{version}')" in root
     readme = (api / "README.md").read_text(encoding="utf-8")
     assert f"ABI {version} is a release candidate" in readme or constants["BERTH_ABI_RC"] == 0
 
@@ -209,3 +211,25 @@ def test_out_of_tree_example_is_the_plugin_of_the_readme():
     readme = (headers.TOP / "README.md").read_text(encoding="utf-8")
     example = (headers.API / "examples" / "c" / "shout.c").read_text(encoding="utf-8")
     assert f"```c\n{example}```" in readme
+
+
+def test_out_of_tree_readme_tells_of_every_callback_and_header():
+    readme = (headers.API / "README.md").read_text(encoding="utf-8")
+    table = readme[readme.index("| callback | thread |"):readme.index("## Threads")]
+    for name, kind in headers.structs()["berth_plugin"].items():
+        assert "(" not in kind or f"| `{name}` |" in table, name
+    headers_told = readme[: readme.index("## Life cycle")]
+    for path in (headers.API / "berth").glob("*.h"):
+        assert f"{path.name}`" in headers_told, path.name
+    for extension in re.findall(r'_ID "(berth\.\w+/\d+)"', "".join(
+            path.read_text(encoding="utf-8") for path in (headers.API / "berth").glob("*.h"))):
+        assert f"| `{extension}` |" in headers_told, extension
+
+
+@pytest.mark.parametrize("language, file", [("meson", "meson.build"), ("cmake", "CMakeLists.txt")])
+def test_out_of_tree_readme_shows_the_example_files(language, file):
+    """Without their comments and options of taste: every line of the README is one of the example."""
+    readme = (headers.API / "README.md").read_text(encoding="utf-8")
+    shown = re.search(rf"```{language}\n(.*?)```", readme, re.DOTALL)[1].splitlines()
+    example = (headers.API / "examples" / "c" / file).read_text(encoding="utf-8").splitlines()
+    assert [line for line in shown if line not in example and "project('shout'" not in line] == []
