@@ -13,6 +13,7 @@ import snapshot
 SYSTEMS = list(snapshot.COMPILERS)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("target", SYSTEMS)
 def test_abi_is_as_its_snapshot(target):
     lines = snapshot.differences(snapshot.stored(target), snapshot.take(target))

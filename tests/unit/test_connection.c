@@ -239,6 +239,27 @@ static void test_connection_buffer_kept_by_the_plugin_is_not_written_again(void 
     assert_string_equal(diary, "opened received:abc received:bcdef peer_closed closed:2 ");
 }
 
+static void steps_many_kept_rests(struct worker *worker, void *argument) {
+    (void)argument;
+    consume_max = 1;
+    in_received = keep_and_leave;
+    struct connection *connection = adopt(worker, 0, NULL);
+    struct berth_slice *last = connection->public.state;
+    for (int i = 0; i < 20; i++) {
+        struct berth_slice kept = *last;
+        arrive(worker, 0, i == 0 ? "xy" : "x"); /* one byte is left, again and again */
+        assert_in_range(last->buffer->capacity, 1, 2 * BUFFER_BYTES);
+        buffer_release(kept.buffer);
+    }
+    buffer_release(last->buffer);
+    fake_end(0, 0);
+}
+
+static void test_connection_rests_of_kept_buffers_do_not_grow(void **state) {
+    (void)state;
+    on_worker(steps_many_kept_rests);
+}
+
 static void steps_want(struct worker *worker, void *argument) {
     (void)argument;
     struct connection *connection = adopt(worker, 0, NULL);
@@ -752,6 +773,7 @@ int main(void) {
         TEST(test_connection_echoes_and_ends_when_the_peer_does),
         TEST(test_connection_with_first_data_is_opened_and_shown_it),
         TEST(test_connection_rest_comes_again_in_front_of_what_follows),
+        TEST(test_connection_rests_of_kept_buffers_do_not_grow),
         TEST(test_connection_buffer_kept_by_the_plugin_is_not_written_again),
         TEST(test_connection_want_at_least_holds_back_until_the_end),
         TEST(test_connection_message_past_the_limit_is_cut),
