@@ -60,6 +60,10 @@ static bool check_members(const struct berth_plugin *copy, const char *id, struc
                          "must be the same",
                          copy->id, id);
     }
+    if (copy->reserved != 0) {
+        return error_set(error, "its reserved member is %u, which this host does not know: set 0",
+                         copy->reserved);
+    }
     if ((copy->flags & ~(uint32_t)KNOWN_FLAGS) != 0) {
         return error_set(error, "its flags 0x%x have bits that this host does not know",
                          (unsigned)copy->flags);

@@ -306,7 +306,8 @@ static int32_t check(const struct connection *asker, const struct berth_connect_
         return BERTH_E_GONE;
     }
     size_t length = request->host ? strlen(request->host) : 0;
-    if (length == 0 || length > NAME_BYTES_MAX || request->port == 0) {
+    if (length == 0 || length > NAME_BYTES_MAX || request->port == 0 || request->reserved != 0 ||
+        request->reserved2 != 0) {
         return BERTH_E_INVALID;
     }
     return BERTH_OK;

@@ -5,6 +5,8 @@
  * - A struct that may grow begins with `struct_size`, set by whoever fills it to the sizeof it was
  *   compiled with. It grows at its end only. The reader uses the smaller of the two sizes and takes
  *   what is missing as zero. Structs without a size (slices, addresses) never change.
+ * - What is named `reserved` is 0, and whoever fills the struct sets it so: it may mean something
+ *   one day, and then must not have been anything else before.
  * - Text is UTF-8, terminated, and lives as long as its owner says; sizes are in bytes, times in
  *   milliseconds unless the name says otherwise.
  * - Every function names its thread in brackets:

@@ -27,8 +27,8 @@ struct berth_connect_request {
     uint32_t timeout_ms; /* for name resolution and all addresses together; 0: 30 s */
     const char *host;    /* a name or a literal address, resolved off the I/O threads; copied */
     uint16_t port;
-    uint16_t reserved;
-    uint32_t reserved2;
+    uint16_t reserved;             /* 0 */
+    uint32_t reserved2;            /* 0 */
     struct berth_slice first_data; /* sent with the connect where the system can; may be empty */
 };
 
@@ -39,8 +39,8 @@ struct berth_connect_host {
     /* Connects to the first address of the host that answers; several are tried as RFC 8305 says.
      * Consumes the reference of first_data, also when it fails. The socket is set as those of the
      * listener ("socket", "no_delay"). BERTH_E_LIMIT: "limits.outbound", or too many names wait to
-     * be resolved; BERTH_E_INVALID (no host, port 0), BERTH_E_GONE, BERTH_E_NO_MEMORY: then
-     * `connected` does not run. [conn] */
+     * be resolved; BERTH_E_INVALID (no host, port 0, something reserved), BERTH_E_GONE,
+     * BERTH_E_NO_MEMORY: then `connected` does not run. [conn] */
     int32_t(BERTH_CALL *connect)(struct berth_conn *asker,
                                  const struct berth_connect_request *request,
                                  berth_connected_fn connected, void *argument);

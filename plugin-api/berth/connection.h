@@ -24,7 +24,7 @@ struct berth_listener {
     void *state;             /* what the plugin's `listener_open` set */
 };
 
-/* One accepted (later also: outbound) connection. */
+/* One connection, accepted or outbound (connect.h). */
 struct berth_conn {
     uint32_t struct_size;
     uint32_t flags;                        /* BERTH_CONN_* */

@@ -1,7 +1,7 @@
 /* plugin.h: what a plugin exports: one function that returns its descriptor.
  *
- *     load ─► listener_open ─► opened ─► received … ─► peer_closed ─► closed ─► listener_close ─►
- * unload
+ *     load ─► listener_open ─► opened ─► received … ─► peer_closed ─► closed ─► listener_close
+ *     ─► unload
  *
  * The host calls `berth_plugin_entry_v1` right after it has loaded the library. The function is
  * pure: it returns a pointer to a static const descriptor and touches nothing. Everything that a
@@ -38,7 +38,7 @@ struct berth_plugin {
     uint16_t abi_major;          /* BERTH_ABI_MAJOR: must equal the host's */
     uint16_t abi_minor_built;    /* BERTH_ABI_MINOR: what the plugin was compiled with */
     uint16_t abi_minor_required; /* the least minor of a host that can run it */
-    uint16_t reserved;           /* 0 */
+    uint16_t reserved;           /* 0; anything else is refused */
     uint32_t flags;              /* BERTH_PLUGIN_*; unknown bits are refused */
 
     uint32_t conn_state_size; /* bytes of state the host keeps for each connection, or 0 */

@@ -68,7 +68,7 @@ static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *
 }
 
 /* A request with members that the host does not know; and one that ends before its port, which the
- * host takes for 0, whatever lies there. */
+ * host takes for 0, whatever lies there. What is reserved may not be set. */
 static void see_connect(struct berth_conn *conn, uint16_t port) {
     struct berth_connect_request request;
     memset(&request, 0xaa, sizeof(request));
@@ -82,7 +82,10 @@ static void see_connect(struct berth_conn *conn, uint16_t port) {
     int32_t longer = connect_of(conn)->connect(conn, &request, connected, conn);
     request.struct_size = offsetof(struct berth_connect_request, port);
     int32_t shorter = connect_of(conn)->connect(conn, &request, connected, NULL);
-    say(conn, "connect", (int)longer, (int)shorter, 0);
+    request.struct_size = sizeof(request);
+    request.reserved2 = 1;
+    int32_t unknown = connect_of(conn)->connect(conn, &request, connected, NULL);
+    say(conn, "connect", (int)longer, (int)shorter, (int)unknown);
 }
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {

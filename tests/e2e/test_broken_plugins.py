@@ -14,6 +14,7 @@ REFUSED = [
     ("contradicting", ["built for minor 0", "requires minor 1"]),
     ("truncated", ["struct_size is 24"]),
     ("short", ["truncated"]),
+    ("reserved", ["reserved member is 7"]),
     ("null-operation", ["received"]),
     ("null-entry", ["returned NULL"]),
     ("other-id", ["somebody-else"]),
