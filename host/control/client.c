@@ -51,7 +51,7 @@ static char *read_answer(struct os_pipe *pipe) {
     size_t capacity = 0;
     while (filled < ANSWER_BYTES_MAX) {
         if (filled + 65536 > capacity) {
-            capacity = capacity * 2 + 65536 * 2;
+            capacity = capacity * 2 + 131072;
             char *grown = alloc_resize(text, capacity);
             if (!grown) {
                 break;

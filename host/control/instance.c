@@ -181,10 +181,11 @@ uint32_t instance_cut(struct instance *instance) {
 }
 
 static void destroy_units(struct instance *instance, struct unit **list) {
-    while (*list) {
-        struct unit *last = (*list)->prev; /* utlist: the head's is the tail */
-        DL_DELETE(*list, last);
-        instance_destroy_unit(instance, last);
+    struct unit *unit;
+    struct unit *next;
+    DL_FOREACH_SAFE(*list, unit, next) {
+        DL_DELETE(*list, unit);
+        instance_destroy_unit(instance, unit);
     }
 }
 

@@ -46,11 +46,15 @@ static bool same(const struct look *one, const struct look *other) {
     return one->size == other->size && one->modified_ms == other->modified_ms;
 }
 
-static void forget(struct watch *watch, struct watched *file) {
-    DL_DELETE(watch->files, file);
+static void release(struct watched *file) {
     alloc_free(file->path);
     alloc_free(file->plugin);
     alloc_free(file);
+}
+
+static void forget(struct watch *watch, struct watched *file) {
+    DL_DELETE(watch->files, file);
+    release(file);
 }
 
 /* Watches it from now on, if it is not watched already. */
@@ -69,11 +73,11 @@ static void see(struct watch *watch, const char *path, const char *plugin) {
     file->path = alloc_string(path);
     file->plugin = plugin ? alloc_string(plugin) : NULL;
     file->seen = true;
-    DL_APPEND(watch->files, file);
     if (!file->path || (plugin && !file->plugin)) {
-        forget(watch, file);
+        release(file);
         return;
     }
+    DL_APPEND(watch->files, file);
     file->known = look_at(path);
     file->last = file->known;
 }

@@ -61,6 +61,15 @@ static struct door *find_door(const struct listener *listener,
     return NULL;
 }
 
+static bool same_sockets(const struct engine_socket_options *one,
+                         const struct engine_socket_options *other) {
+    return one->reset_on_close == other->reset_on_close &&
+           one->keepalive_idle_s == other->keepalive_idle_s &&
+           one->keepalive_interval_s == other->keepalive_interval_s &&
+           one->keepalive_probes == other->keepalive_probes &&
+           one->receive_bytes == other->receive_bytes && one->send_bytes == other->send_bytes;
+}
+
 /* What is set on a socket that stays open stays as it was set. */
 static bool check_kept_door(const struct door *door, const struct engine_listen_options *wanted,
                             struct error *error) {
@@ -69,8 +78,8 @@ static bool check_kept_door(const struct door *door, const struct engine_listen_
                        : is->backlog != wanted->backlog                   ? "accept.backlog"
                        : is->reuse_sockets != wanted->reuse_sockets       ? "accept.reuse_sockets"
                        : is->sockets.no_delay != wanted->sockets.no_delay ? "no_delay"
-                       : memcmp(&is->sockets, &wanted->sockets, sizeof(is->sockets)) != 0 ? "socket"
-                                                                                          : NULL;
+                       : !same_sockets(&is->sockets, &wanted->sockets)    ? "socket"
+                                                                          : NULL;
     return !what || error_set(error,
                               "\"%s\" cannot change while its address stays open: give it another "
                               "address, or start the host anew",

@@ -73,8 +73,8 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
 /* -- what asks the host to stop -------------------------------------------------------------- */
 
 enum os_signal {
-    OS_SIGNAL_NONE, /* the time-out passed, or os_signals_wake() was called */
-    OS_SIGNAL_STOP, /* Ctrl-C, SIGTERM, the console closes, the system shuts down */
+    OS_SIGNAL_NONE,   /* the time-out passed, or os_signals_wake() was called */
+    OS_SIGNAL_STOP,   /* Ctrl-C, SIGTERM, the console closes, the system shuts down */
     OS_SIGNAL_RELOAD, /* SIGHUP; not on Windows */
 };
 

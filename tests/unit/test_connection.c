@@ -619,8 +619,7 @@ static void steps_end(struct worker *worker, void *argument) {
 
 static void test_connection_post_reaches_it_by_id_and_tells_when_it_is_gone(void **state) {
     (void)state;
-    posts_ok = 0;
-    posts_gone = 0;
+    posts_ok = posts_gone = 0;
     known_number = 0;
     on_worker(steps_adopt_for_post);
     assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
@@ -652,8 +651,7 @@ static void steps_posts_are_bounded(struct worker *worker, void *argument) {
 
 static void test_connection_posts_are_bounded(void **state) {
     (void)state;
-    posts_ok = 0;
-    posts_gone = 0;
+    posts_ok = posts_gone = 0;
     known_number = 0;
     on_worker(steps_adopt_for_post);
     on_worker(steps_end);
