@@ -1,8 +1,19 @@
 #include "control/service.h"
 
+#include "base/error.h"
 #include "base/log.h"
+#include "control/announce.h"
 #include "control/control.h"
 #include "control/report.h"
+
+/* The ready file says where the host listens now. */
+static void tell_ready(const struct service *service) {
+    struct error error = {0};
+    const char *path = service->options->ready_file;
+    if (path && !announce_ready(&service->instance, path, &error)) {
+        log_warn(NULL, "%s", error.message);
+    }
+}
 
 int service_reload(struct service *service, bool dry_run, struct change_counts *counts,
                    struct change_problems *problems) {
@@ -20,6 +31,7 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
     bool done = change_apply(&service->instance, edition, &options, counts, problems);
     if (done && !dry_run) {
         log_setup(manifest->host.log.level, manifest->host.log.format);
+        tell_ready(service);
     }
     edition_release(edition);
     return done ? EXIT_FINE : report_code(problems);
@@ -32,6 +44,9 @@ int service_restart(struct service *service, const char *const *names, size_t co
     edition->users++;
     bool done = change_apply(&service->instance, edition, &options, counts, problems);
     edition_release(edition);
+    if (done) {
+        tell_ready(service);
+    }
     return done ? EXIT_FINE : report_code(problems);
 }
 

@@ -166,9 +166,10 @@ static struct engine_listener *socket_for(const struct listener *listener,
 
 int32_t datagrams_send(struct listener *listener, const struct berth_address *local,
                        const struct berth_address *remote, const struct berth_slice *data) {
-    struct engine_listener *socket = socket_for(listener, local);
-    if (!listener->options.datagrams || !socket || remote->port == 0 ||
-        remote->family == BERTH_FAMILY_NONE || data->size > DATAGRAM_BYTES_MAX) {
+    struct engine_listener *socket =
+        listener->options.datagrams ? socket_for(listener, local) : NULL;
+    if (!socket || remote->port == 0 || remote->family == BERTH_FAMILY_NONE ||
+        data->size > DATAGRAM_BYTES_MAX) {
         buffer_release(data->buffer);
         return BERTH_E_INVALID;
     }

@@ -388,8 +388,8 @@ def test_reload_keeps_what_is_unchanged_and_opens_and_closes_the_rest(world):
         world.operator.ask("reload")
         assert version_of(kept)[1] == 2, "the same library"
         assert clients.echo(leaving, b"y") == b"y", "who is there may finish"
-        coming = world.operator.serving("coming")["addresses"][0].rsplit(":", 1)
-        with clients.connect((coming[0], int(coming[1]))) as sock:
+        assert set(host.ready["listeners"]) == {"kept", "coming"}, "the ready file says what is"
+        with clients.connect(host.address("coming")) as sock:
             assert version_of(sock)[0] == 1
     assert clients.is_refused(going)
     world.operator.wait_level(1)
