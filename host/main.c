@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "author/author.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -35,6 +36,8 @@ static const char help_text[] =
     "  berth stop [--now]\n"
     "      Stops the host: connections may finish until host.drain_timeout_ms, or are cut now.\n"
     "\n"
+    "  berth plugin test FILE TRANSCRIPT... [--config FILE|JSON] [--json]\n"
+    "      Plays recorded conversations to a plugin, under every way the bytes could arrive.\n"
     "  berth help, berth --version\n"
     "\n"
     "  --manifest FILE    default: config/berth.json beside the executable\n"
@@ -153,6 +156,9 @@ static int run_verb(int argc, char **argv) {
         printf("berth %s (plugin ABI %d.%d%s)\n", BERTH_VERSION, BERTH_ABI_MAJOR, BERTH_ABI_MINOR,
                BERTH_ABI_RC ? ", release candidate" : "");
         return EXIT_FINE;
+    }
+    if (strcmp(word, "plugin") == 0) {
+        return author_plugin(argc - 2, argv + 2);
     }
     for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
         if (strcmp(word, verbs[i].name) == 0) {

@@ -1,0 +1,102 @@
+#include "author/library.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "module/descriptor.h"
+#include "module/module.h"
+#include "os/os.h"
+
+/* The id is what the file is called. */
+static bool read_id(struct library *library, struct error *error) {
+    const char *name = library->file;
+    for (const char *at = name; *at; at++) {
+        if (*at == '/' || *at == '\\') {
+            name = at + 1;
+        }
+    }
+    size_t length = strlen(name);
+    size_t suffix = strlen(os_library_suffix());
+    if (length <= suffix || strcmp(name + length - suffix, os_library_suffix()) != 0) {
+        return error_set(error, "%s is not called ID%s", library->file, os_library_suffix());
+    }
+    snprintf(library->id, sizeof(library->id), "%.*s", (int)(length - suffix), name);
+    return (length - suffix < sizeof(library->id) && module_id_valid(library->id)) ||
+           error_set(error, "\"%.*s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -",
+                     (int)(length - suffix), name, MODULE_ID_MAX);
+}
+
+static bool copy_file(struct library *library, struct error *error) {
+    char folder[OS_PATH_MAX];
+    char path[OS_PATH_MAX];
+    char name[96];
+    if (!os_file_exists(library->file)) {
+        return error_set(error, "there is no file %s", library->file);
+    }
+    if (!os_folder_create_private(folder, sizeof(folder), error)) {
+        return error_prefix(error, "making a private folder: ");
+    }
+    snprintf(name, sizeof(name), "%s%s", library->id, os_library_suffix());
+    bool joined = os_path_join(path, sizeof(path), folder, name);
+    library->copy = joined ? alloc_string(path) : NULL;
+    if (!library->copy || !os_file_copy(library->file, path, error)) {
+        os_folder_remove(folder);
+        alloc_free(library->copy);
+        library->copy = NULL;
+        return error_prefix(error, "copying it: ");
+    }
+    return true;
+}
+
+bool library_open(struct library *library, const char *file, struct error *error) {
+    *library = (struct library){.file = alloc_string(file)};
+    if (!library->file) {
+        return error_set(error, "out of memory");
+    }
+    if (!read_id(library, error) || !copy_file(library, error)) {
+        return false;
+    }
+    library->stage = LIBRARY_MAPPED;
+    library->handle = os_library_open(library->copy, error);
+    if (!library->handle) {
+        return error_prefix(error, "the system cannot load it: ");
+    }
+    library->stage = LIBRARY_EXPORTS;
+    void *symbol = os_library_symbol(library->handle, BERTH_PLUGIN_ENTRY_NAME);
+    if (!symbol) {
+        return error_set(error, "it exports no " BERTH_PLUGIN_ENTRY_NAME "(): not a Berth plugin");
+    }
+    _Static_assert(sizeof(library->entry) == sizeof(symbol), "a symbol's address is a function's");
+    memcpy(&library->entry, &symbol, sizeof(symbol));
+    library->stage = LIBRARY_ENTRY;
+    library->found = library->entry();
+    if (!library->found) {
+        return error_set(error, "its " BERTH_PLUGIN_ENTRY_NAME "() returned NULL");
+    }
+    if (!descriptor_read(library->found, library->id, &library->plugin, error)) {
+        return false;
+    }
+    library->stage = LIBRARY_READ;
+    return true;
+}
+
+bool library_close(struct library *library) {
+    char folder[OS_PATH_MAX];
+    bool keep = (library->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) != 0;
+    bool gone = true;
+    if (library->handle && !keep) {
+        gone = os_library_close(library->handle);
+    }
+    if (library->copy) {
+        os_file_remove(library->copy);
+        if (os_path_folder(folder, sizeof(folder), library->copy)) {
+            os_folder_remove(folder);
+        }
+    }
+    alloc_free(library->copy);
+    alloc_free(library->file);
+    *library = (struct library){0};
+    return gone;
+}

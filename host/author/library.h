@@ -1,0 +1,34 @@
+/* library.h: a plugin's file, mapped for trying it.
+ *
+ * As host/module does it, in steps of its own: whoever validates wants to know which one failed.
+ *
+ * Owner: whoever opened it. Threads: [control]. */
+#ifndef BERTH_HOST_AUTHOR_LIBRARY_H
+#define BERTH_HOST_AUTHOR_LIBRARY_H
+
+#include <stdbool.h>
+
+#include "berth/plugin.h"
+
+struct error;
+struct os_library;
+
+enum library_stage { LIBRARY_FILE, LIBRARY_MAPPED, LIBRARY_EXPORTS, LIBRARY_ENTRY, LIBRARY_READ };
+
+struct library {
+    char *file; /* as given */
+    char *copy; /* the private one that is mapped */
+    char id[64];
+    enum library_stage stage; /* how far it came */
+    struct os_library *handle;
+    berth_plugin_entry_fn entry;
+    const struct berth_plugin *found; /* the plugin's own descriptor */
+    struct berth_plugin plugin;       /* what the host uses of it */
+};
+
+/* Also a library that could not be opened must be closed. */
+bool library_open(struct library *library, const char *file, struct error *error);
+/* Unmaps it and removes the copy. False: it stays mapped. */
+bool library_close(struct library *library);
+
+#endif

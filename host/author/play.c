@@ -1,0 +1,456 @@
+#include "author/play.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "author/tool.h"
+#include "os/os.h"
+
+enum {
+    SMALL_TAKE = 7,
+    FULL_QUEUE = 64,
+    AFTER_MS = 10 * 60 * 1000, /* after a client has left: every timer has its turn */
+    RUNS_MAX = 4000,           /* of one delivery; a longer transcript is sampled, and says so */
+    SHOWN_BYTES = 160,         /* of a difference */
+    FINDINGS_SHOWN = 4,
+};
+
+enum way {
+    WAY_AS_WRITTEN,
+    WAY_WITH_ACCEPT,
+    WAY_BYTES,
+    WAY_CUTS,
+    WAY_AT_ONCE,
+    WAY_SMALL_TAKES,
+    WAY_FULL_QUEUE,
+    WAY_HALF_CLOSE,
+    WAY_RESET,
+};
+
+static const char *const way_names[] = {
+    "as-written",  "with-accept", "byte-by-byte", "two-way-cuts", "at-once",
+    "small-takes", "full-queue",  "half-close",   "reset",
+};
+
+/* One run of the transcript. */
+struct run {
+    const struct transcript *transcript;
+    const struct berth_plugin *plugin;
+    const struct play_options *options;
+    enum way way;
+    size_t at_step; /* where the message is cut, or the client leaves */
+    size_t at_byte;
+    struct bench *bench;
+    struct bench_conn *conns[TRANSCRIPT_CLIENTS_MAX];
+    struct bytes failure; /* empty: it is good */
+};
+
+static char place[256] = "";
+
+const char *play_place(void) {
+    return place;
+}
+
+static void note_place(const struct run *run, unsigned line) {
+    snprintf(place, sizeof(place), "%.150s:%u, %s", run->transcript->path, line,
+             way_names[run->way]);
+}
+
+/* -- what failed --------------------------------------------------------------------------------
+ */
+
+static bool fail(struct run *run, unsigned line, const char *words) {
+    if (run->failure.size == 0) {
+        bytes_add_format(&run->failure, "line %u: %s", line, words);
+        if (run->way == WAY_CUTS || run->way == WAY_HALF_CLOSE || run->way == WAY_RESET) {
+            bytes_add_format(&run->failure, " (%s the message of line %u after %zu of its bytes)",
+                             run->way == WAY_CUTS ? "with a cut in" : "when the client left in",
+                             run->transcript->steps[run->at_step].line, run->at_byte);
+        }
+    }
+    return false;
+}
+
+static void show_bytes(struct bytes *to, const char *label, const uint8_t *bytes, size_t size,
+                       size_t from) {
+    size_t shown = size - from < SHOWN_BYTES ? size - from : SHOWN_BYTES;
+    bytes_add_format(to, "\n%s: %s", label, from > 0 ? "…" : "");
+    bytes_add_escaped(to, bytes + from, shown, false);
+    bytes_add_text(to, from + shown < size ? "…" : size == 0 ? "(nothing)" : "");
+}
+
+/* The expected text as it stands in the file, for people. */
+static void show_expected(struct bytes *to, const struct bytes *text, const struct bytes *wild) {
+    size_t shown = 0;
+    bytes_add_text(to, "\nexpected: ");
+    for (size_t i = 0; i < text->size && shown < SHOWN_BYTES; i++, shown++) {
+        if (wild->data[i] != WILD_NOT) {
+            bytes_add_text(to, wild->data[i] == WILD_ALL ? "{**}" : "{*}");
+        } else {
+            bytes_add_escaped(to, text->data + i, 1, false);
+        }
+    }
+    bytes_add_text(to, shown < text->size ? "…" : text->size == 0 ? "(nothing)" : "");
+}
+
+static const uint8_t *output_of(const struct run *run, unsigned client, size_t *size) {
+    *size = 0;
+    if (run->transcript->datagrams) {
+        return bench_datagrams(run->bench, size);
+    }
+    return run->conns[client] ? bench_output(run->conns[client], size) : NULL;
+}
+
+static bool expect(struct run *run, unsigned line, unsigned client, const struct bytes *text,
+                   const struct bytes *wild) {
+    size_t size = 0;
+    size_t differ = 0;
+    const uint8_t *output = output_of(run, client, &size);
+    if (!transcript_matches(text, wild, output, size, &differ)) {
+        bool first = run->failure.size == 0;
+        fail(run, line, "the answer differs");
+        if (first) {
+            bytes_add_format(&run->failure, ", at byte %zu", differ);
+            show_expected(&run->failure, text, wild);
+            show_bytes(&run->failure, "received", output, size, 0);
+            if (differ > SHOWN_BYTES / 2) {
+                show_bytes(&run->failure, "there", output, size, differ);
+            }
+        }
+        return false;
+    }
+    if (run->transcript->datagrams) {
+        bench_datagrams_clear(run->bench);
+    } else if (run->conns[client]) {
+        bench_output_clear(run->conns[client]);
+    }
+    return true;
+}
+
+static bool expect_nothing(struct run *run, unsigned line) {
+    const struct bytes nothing = {0};
+    for (unsigned i = 0; i < run->transcript->client_count; i++) {
+        if (!expect(run, line, i, &nothing, &nothing)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool expect_state(struct run *run, const struct step *step) {
+    static const char *const names[] = {"open", "finished", "closed", "reset"};
+    char words[80];
+    enum bench_state state = bench_conn_state(run->conns[step->client]);
+    if (state == step->state) {
+        return true;
+    }
+    snprintf(words, sizeof(words), "the connection should be %s, and is %s", names[step->state],
+             names[state]);
+    return fail(run, step->line, words);
+}
+
+/* -- steps --------------------------------------------------------------------------------------
+ */
+
+/* The connection of that client: made at its first step, or by the plugin for an upstream. */
+static bool find_conn(struct run *run, const struct step *step) {
+    const struct transcript_client *client = &run->transcript->clients[step->client];
+    if (run->transcript->datagrams || (run->conns[step->client] && step->kind != STEP_CONNECT)) {
+        return true;
+    }
+    run->conns[step->client] = client->upstream < 0
+                                   ? bench_connect(run->bench)
+                                   : bench_upstream(run->bench, (unsigned)client->upstream);
+    return run->conns[step->client] ||
+           fail(run, step->line, "the plugin has not connected to that upstream");
+}
+
+static void send_bytes(struct run *run, const struct step *step, size_t from, size_t to) {
+    if (run->transcript->datagrams) {
+        bench_datagram(run->bench, step->text.data + from, to - from);
+    } else if (to > from) {
+        bench_client_send(run->conns[step->client], step->text.data + from, to - from);
+    }
+}
+
+/* False: the client has left, and the transcript ends here. */
+static bool send_step(struct run *run, size_t index) {
+    const struct step *step = &run->transcript->steps[index];
+    size_t size = step->text.size;
+    bool here = index == run->at_step;
+    if (run->way == WAY_BYTES) {
+        for (size_t i = 0; i < size; i++) {
+            send_bytes(run, step, i, i + 1);
+        }
+        return true;
+    }
+    if (run->way == WAY_CUTS && here) {
+        send_bytes(run, step, 0, run->at_byte);
+        send_bytes(run, step, run->at_byte, size);
+        return true;
+    }
+    if ((run->way != WAY_HALF_CLOSE && run->way != WAY_RESET) || !here) {
+        send_bytes(run, step, 0, size);
+        return true;
+    }
+    send_bytes(run, step, 0, run->at_byte);
+    if (run->way == WAY_RESET) {
+        bench_client_reset(run->conns[step->client]);
+    } else {
+        bench_client_finish(run->conns[step->client]);
+    }
+    bench_advance(run->bench, AFTER_MS);
+    return false;
+}
+
+/* False: the run is over. */
+static bool run_step(struct run *run, size_t index) {
+    const struct step *step = &run->transcript->steps[index];
+    note_place(run, step->line);
+    if (!find_conn(run, step)) {
+        return false;
+    }
+    switch (step->kind) {
+    case STEP_CONNECT:
+        return true;
+    case STEP_SEND:
+        return send_step(run, index);
+    case STEP_EXPECT:
+        return expect(run, step->line, step->client, &step->text, &step->wild);
+    case STEP_FINISH:
+        bench_client_finish(run->conns[step->client]);
+        return true;
+    case STEP_RESET:
+        bench_client_reset(run->conns[step->client]);
+        return true;
+    case STEP_WAIT:
+        bench_advance(run->bench, step->wait_ms);
+        return true;
+    case STEP_STATE:
+        return expect_state(run, step);
+    }
+    return false;
+}
+
+/* All that the one client says, and then all that it should have heard. */
+static void run_at_once(struct run *run) {
+    const struct transcript *transcript = run->transcript;
+    struct step said = {.kind = STEP_SEND};
+    struct step heard = {.kind = STEP_EXPECT};
+    bool finishes = false;
+    const struct step *last = &transcript->steps[transcript->step_count - 1];
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        const struct step *step = &transcript->steps[i];
+        struct step *to = step->kind == STEP_SEND ? &said : &heard;
+        if (step->kind == STEP_SEND || step->kind == STEP_EXPECT) {
+            bytes_add(&to->text, step->text.data, step->text.size);
+            bytes_add(&to->wild, step->wild.data, step->wild.size);
+        }
+        finishes |= step->kind == STEP_FINISH;
+    }
+    if (find_conn(run, &transcript->steps[0])) {
+        note_place(run, transcript->steps[0].line);
+        send_bytes(run, &said, 0, said.text.size);
+        if (finishes) {
+            bench_client_finish(run->conns[0]);
+        }
+        expect(run, last->line, 0, &heard.text, &heard.wild);
+    }
+    bytes_free(&said.text);
+    bytes_free(&said.wild);
+    bytes_free(&heard.text);
+    bytes_free(&heard.wild);
+}
+
+static void run_steps(struct run *run) {
+    const struct transcript *transcript = run->transcript;
+    size_t i = 0;
+    while (i < transcript->step_count && run_step(run, i)) {
+        i++;
+    }
+    if (i == transcript->step_count) {
+        expect_nothing(run, transcript->steps[i - 1].line);
+    }
+}
+
+/* -- a run --------------------------------------------------------------------------------------
+ */
+
+static bool has_upstreams(const struct transcript *transcript) {
+    for (unsigned i = 0; i < transcript->client_count; i++) {
+        if (transcript->clients[i].upstream >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_findings(struct run *run) {
+    size_t count = bench_finding_count(run->bench);
+    for (size_t i = 0; i < count && i < FINDINGS_SHOWN; i++) {
+        const struct bench_finding *found = bench_finding_at(run->bench, i);
+        bytes_add_format(&run->failure, "%s%s%s%s: %s", run->failure.size > 0 ? "\n" : "",
+                         found->name, found->callback[0] ? " in " : "", found->callback,
+                         found->words);
+    }
+}
+
+static bool start(struct run *run) {
+    char words[512];
+    if (bench_load(run->bench, words, sizeof(words)) != BERTH_OK) {
+        bytes_add_format(&run->failure, "load refused: %s", words);
+        return false;
+    }
+    if (bench_open(run->bench, words, sizeof(words)) != BERTH_OK) {
+        bytes_add_format(&run->failure, "listener_open refused: %s", words);
+        return false;
+    }
+    return true;
+}
+
+static void run_once(struct run *run) {
+    tool_watch_step();
+    char folder[OS_PATH_MAX];
+    const struct transcript *transcript = run->transcript;
+    bool taken_slowly = run->way == WAY_SMALL_TAKES || run->way == WAY_FULL_QUEUE;
+    if (!os_path_folder(folder, sizeof(folder), transcript->path)) {
+        folder[0] = '\0';
+    }
+    const struct bench_options options = {
+        .config_json = transcript->config ? transcript->config : run->options->config_json,
+        .config_folder = run->options->folder ? run->options->folder : folder,
+        .taken_at_a_time = taken_slowly ? SMALL_TAKE : 0,
+        .queue_bytes = run->way == WAY_FULL_QUEUE ? FULL_QUEUE : 0,
+        .first_data = run->way == WAY_WITH_ACCEPT,
+    };
+    memset(run->conns, 0, sizeof(run->conns));
+    run->bench = bench_create(run->plugin, &options);
+    if (!run->bench) {
+        bytes_add_text(&run->failure, "out of memory");
+        return;
+    }
+    bench_upstream_expect(run->bench, has_upstreams(transcript));
+    note_place(run, transcript->steps[0].line);
+    if (start(run)) {
+        if (run->way == WAY_AT_ONCE) {
+            run_at_once(run);
+        } else {
+            run_steps(run);
+        }
+    }
+    bench_stop(run->bench);
+    add_findings(run);
+    bench_destroy(run->bench);
+    run->bench = NULL;
+}
+
+/* -- deliveries ---------------------------------------------------------------------------------
+ */
+
+/* Why the delivery cannot be, whatever the transcript says; NULL: it can. */
+static const char *impossible(const struct run *run) {
+    const struct transcript *transcript = run->transcript;
+    bool seen[TRANSCRIPT_CLIENTS_MAX] = {false};
+    if (run->way == WAY_AS_WRITTEN) {
+        return NULL;
+    }
+    if (transcript->datagrams) {
+        return "a datagram comes whole";
+    }
+    if (run->way == WAY_WITH_ACCEPT && (run->plugin->flags & BERTH_PLUGIN_SPEAKS_FIRST) != 0) {
+        return "the plugin speaks first";
+    }
+    if (run->way == WAY_AT_ONCE && transcript->client_count > 1) {
+        return "there is more than one client";
+    }
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        const struct step *step = &transcript->steps[i];
+        bool first = !seen[step->client] && transcript->clients[step->client].upstream < 0;
+        seen[step->client] = true;
+        if (run->way == WAY_WITH_ACCEPT && first && step->kind != STEP_SEND) {
+            return "a client does not begin with a message";
+        }
+        bool other = step->kind == STEP_RESET || step->kind == STEP_WAIT ||
+                     step->kind == STEP_CONNECT || step->kind == STEP_STATE;
+        if (run->way == WAY_AT_ONCE && other && i + 1 < transcript->step_count) {
+            return "it has steps in between that are no messages";
+        }
+    }
+    return NULL;
+}
+
+/* The places that the client may leave at, or that a message may be cut at. */
+static size_t count_places(const struct run *run) {
+    size_t count = 0;
+    for (size_t i = 0; i < run->transcript->step_count; i++) {
+        const struct step *step = &run->transcript->steps[i];
+        count += step->kind == STEP_SEND ? step->text.size + 1 : 0;
+    }
+    return count;
+}
+
+/* Runs it at every place, or at every so many. The number of runs. */
+static size_t run_places(struct run *run, size_t stride) {
+    const struct transcript *transcript = run->transcript;
+    size_t place_number = 0;
+    size_t runs = 0;
+    for (size_t i = 0; i < transcript->step_count && run->failure.size == 0; i++) {
+        const struct step *step = &transcript->steps[i];
+        for (size_t at = 0; step->kind == STEP_SEND && at <= step->text.size; at++) {
+            bool whole = at == 0 || at == step->text.size;
+            if ((run->way == WAY_CUTS && whole) || place_number++ % stride != 0) {
+                continue;
+            }
+            run->at_step = i;
+            run->at_byte = at;
+            run_once(run);
+            runs++;
+            if (run->failure.size > 0) {
+                break;
+            }
+        }
+    }
+    return runs;
+}
+
+static void deliver(struct run *run, struct verdicts *verdicts) {
+    char name[512];
+    const char *delivery = way_names[run->way];
+    const char *reason = impossible(run);
+    snprintf(name, sizeof(name), "%.400s: %s", run->transcript->path, delivery);
+    reason = reason ? reason : transcript_skips(run->transcript, delivery);
+    if (reason) {
+        verdict_add(verdicts, VERDICT_SKIPPED, name, reason);
+        return;
+    }
+    run->failure = (struct bytes){0};
+    run->at_step = SIZE_MAX;
+    size_t runs = 1;
+    size_t stride = 1;
+    if (run->way == WAY_CUTS || run->way == WAY_HALF_CLOSE || run->way == WAY_RESET) {
+        stride = count_places(run) / RUNS_MAX + 1;
+        runs = run_places(run, stride);
+    } else {
+        run_once(run);
+    }
+    if (run->failure.size > 0) {
+        verdict_add(verdicts, VERDICT_FAILED, name, (const char *)run->failure.data);
+    } else if (runs == 0) {
+        verdict_add(verdicts, VERDICT_SKIPPED, name, "no message has two bytes to cut between");
+    } else if (stride > 1) {
+        verdict_addf(verdicts, VERDICT_PASSED, name, "%zu runs, at every %zu. place", runs, stride);
+    } else {
+        verdict_addf(verdicts, VERDICT_PASSED, name, "%zu run%s", runs, runs == 1 ? "" : "s");
+    }
+    bytes_free(&run->failure);
+}
+
+void play_transcript(const struct berth_plugin *plugin, const struct transcript *transcript,
+                     const struct play_options *options, struct verdicts *verdicts) {
+    struct run run = {.transcript = transcript, .plugin = plugin, .options = options};
+    for (unsigned way = 0; way < ARRAY_COUNT(way_names); way++) {
+        run.way = (enum way)way;
+        deliver(&run, verdicts);
+    }
+    place[0] = '\0';
+}

@@ -1,0 +1,81 @@
+/* The verb `plugin test`: plays transcripts to a plugin. */
+#include <stdio.h>
+
+#include "author/bench.h"
+#include "author/library.h"
+#include "author/play.h"
+#include "author/tool.h"
+#include "author/transcript.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_process.h"
+
+enum { LIMIT_MS = 30000 };
+
+static void last_words(const char *what) {
+    char text[512];
+    const char *callback = bench_callback();
+    int length = snprintf(text, sizeof(text), "FAILED   %s: the plugin %s in `%s`\n", play_place(),
+                          what, callback[0] ? callback : "?");
+    os_process_write(text, length > 0 ? (size_t)length : 0);
+}
+
+static int fail(const struct error *error) {
+    fprintf(stderr, "berth: %s\n", error->message);
+    return TOOL_FAILED;
+}
+
+/* All of them are read before the first is played. */
+static bool read_all(const struct tool_words *words, struct transcript **transcripts,
+                     struct error *error) {
+    for (size_t i = 0; i + 1 < words->count; i++) {
+        transcripts[i] = transcript_read(words->words[i + 1], error);
+        if (!transcripts[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int play_all(const struct tool_words *words, const struct library *library,
+                    struct transcript **transcripts, struct error *error) {
+    char folder[OS_PATH_MAX];
+    struct play_options options = {0};
+    struct verdicts verdicts = {.json = words->json};
+    char *json = NULL;
+    if (!tool_config_read(words->config, &json, folder, sizeof(folder), error)) {
+        return fail(error);
+    }
+    options.config_json = json;
+    options.folder = words->config ? folder : NULL;
+    for (size_t i = 0; i + 1 < words->count; i++) {
+        play_transcript(&library->plugin, transcripts[i], &options, &verdicts);
+    }
+    alloc_free(json);
+    return verdicts_finish(&verdicts);
+}
+
+int tool_test(const struct tool_words *words) {
+    struct error error = {0};
+    struct library library = {0};
+    struct transcript *transcripts[TOOL_WORDS_MAX] = {NULL};
+    int code = TOOL_FAILED;
+    if (words->count < 2) {
+        return tool_usage("plugin test wants the plugin's file and at least one transcript");
+    }
+    bool ready = read_all(words, transcripts, &error) &&
+                 library_open(&library, words->words[0], &error) &&
+                 tool_watch_start(LIMIT_MS, last_words, &error);
+    if (ready) {
+        code = play_all(words, &library, transcripts, &error);
+        tool_watch_stop();
+    } else {
+        code = fail(&error);
+    }
+    library_close(&library);
+    for (size_t i = 0; i + 1 < words->count; i++) {
+        transcript_free(transcripts[i]);
+    }
+    return code;
+}

@@ -1,0 +1,349 @@
+#include "author/transcript.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+
+enum { FILE_BYTES_MAX = 4 * 1024 * 1024, WAIT_MS_MAX = 1000 * 60 * 60 * 24 };
+
+struct reader {
+    struct transcript *transcript;
+    unsigned line;
+    bool joins; /* the line before was of the same kind, and of the same client */
+    struct error *error;
+};
+
+static bool complain(const struct reader *reader, const char *what, const char *text) {
+    return error_set(reader->error, "%s:%u: %s \"%.80s\"", reader->transcript->path, reader->line,
+                     what, text);
+}
+
+static bool out_of_memory(const struct reader *reader) {
+    return error_set(reader->error, "%s: out of memory", reader->transcript->path);
+}
+
+/* -- texts --------------------------------------------------------------------------------------
+ */
+
+static int hex_digit(char c) {
+    const char *digits = "0123456789abcdef";
+    const char *found = c ? strchr(digits, tolower((unsigned char)c)) : NULL;
+    return found ? (int)(found - digits) : -1;
+}
+
+/* One byte behind a backslash; returns how many characters it took, 0: it is none. */
+static size_t read_escape(const char *text, uint8_t *byte) {
+    static const char plain[] = "rnt0\\{";
+    static const char meant[] = "\r\n\t\0\\{";
+    const char *found = text[0] ? strchr(plain, text[0]) : NULL;
+    if (found) {
+        *byte = (uint8_t)meant[found - plain];
+        return 1;
+    }
+    if (text[0] == 'x' && hex_digit(text[1]) >= 0 && hex_digit(text[2]) >= 0) {
+        *byte = (uint8_t)(hex_digit(text[1]) * 16 + hex_digit(text[2]));
+        return 3;
+    }
+    return 0;
+}
+
+static bool add_byte(struct step *step, uint8_t byte, uint8_t wild) {
+    return bytes_add(&step->text, &byte, 1) && bytes_add(&step->wild, &wild, 1);
+}
+
+static bool read_text(const struct reader *reader, struct step *step, const char *text) {
+    while (*text) {
+        uint8_t byte = (uint8_t)*text;
+        uint8_t wild = WILD_NOT;
+        size_t length = 1;
+        if (*text == '\\') {
+            length = read_escape(text + 1, &byte) + 1;
+            if (length == 1) {
+                return complain(reader, "not an escape:", text);
+            }
+        } else if (step->kind == STEP_EXPECT && strncmp(text, "{**}", 4) == 0) {
+            wild = WILD_ALL;
+            length = 4;
+        } else if (step->kind == STEP_EXPECT && strncmp(text, "{*}", 3) == 0) {
+            wild = WILD_LINE;
+            length = 3;
+        }
+        if (!add_byte(step, byte, wild)) {
+            return out_of_memory(reader);
+        }
+        text += length;
+    }
+    return true;
+}
+
+/* -- steps --------------------------------------------------------------------------------------
+ */
+
+/* `upstream` is the first one, `upstream2` the second. */
+static int upstream_of(const char *name) {
+    static const char word[] = "upstream";
+    if (strncmp(name, word, sizeof(word) - 1) != 0) {
+        return -1;
+    }
+    long number = strtol(name + sizeof(word) - 1, NULL, 10);
+    return number > 1 ? (int)number - 1 : 0;
+}
+
+static int find_client(const struct reader *reader, const char *name) {
+    struct transcript *transcript = reader->transcript;
+    for (unsigned i = 0; i < transcript->client_count; i++) {
+        if (strcmp(transcript->clients[i].name, name) == 0) {
+            return (int)i;
+        }
+    }
+    if (transcript->client_count == TRANSCRIPT_CLIENTS_MAX) {
+        complain(reader, "too many clients:", name);
+        return -1;
+    }
+    struct transcript_client *client = &transcript->clients[transcript->client_count];
+    snprintf(client->name, sizeof(client->name), "%s", name);
+    client->upstream = upstream_of(name);
+    return (int)transcript->client_count++;
+}
+
+static struct step *new_step(struct reader *reader, enum step_kind kind, unsigned client) {
+    struct transcript *transcript = reader->transcript;
+    struct step *last =
+        transcript->step_count > 0 ? &transcript->steps[transcript->step_count - 1] : NULL;
+    bool text = kind == STEP_SEND || kind == STEP_EXPECT;
+    if (reader->joins && text && last && last->kind == kind && last->client == client &&
+        !transcript->datagrams) {
+        return last;
+    }
+    struct step *grown =
+        alloc_resize(transcript->steps, (transcript->step_count + 1) * sizeof(*grown));
+    if (!grown) {
+        out_of_memory(reader);
+        return NULL;
+    }
+    transcript->steps = grown;
+    struct step *step = &grown[transcript->step_count++];
+    *step = (struct step){.kind = kind, .line = reader->line, .client = client};
+    return step;
+}
+
+static bool read_wait(const struct reader *reader, struct step *step, const char *text) {
+    char *end = NULL;
+    unsigned long long number = strtoull(text[0] == '+' ? text + 1 : text, &end, 10);
+    if (strcmp(end, "s") == 0) {
+        number *= 1000;
+    } else if (strcmp(end, "ms") != 0) {
+        return complain(reader, "expected a time like +500ms or +2s, found", text);
+    }
+    step->wait_ms = number;
+    return number <= WAIT_MS_MAX || complain(reader, "a day is the most, not", text);
+}
+
+static bool read_state(const struct reader *reader, struct step *step, const char *text) {
+    static const char *const names[] = {"open", "finished", "closed", "reset"};
+    for (unsigned i = 0; i < ARRAY_COUNT(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            step->state = (enum bench_state)i;
+            return true;
+        }
+    }
+    return complain(reader, "expected closed, reset, finished or open, found", text);
+}
+
+/* `line` is from the operator on. */
+static bool read_step(struct reader *reader, const char *line, const char *client_name) {
+    static const char operators[] = "+><|!@=";
+    const char *operator= strchr(operators, line[0]);
+    if (!operator||(line[1] != '\0' && line[1] != ' ')) {
+        return complain(reader,
+                        "not a step (> < | ! @ = +, behind the client's name if any):", line);
+    }
+    const char *text = line[1] ? line + 2 : "";
+    int client = find_client(reader, client_name);
+    struct step *step =
+        client < 0 ? NULL
+                   : new_step(reader, (enum step_kind[]){STEP_CONNECT, STEP_SEND, STEP_EXPECT,
+                                                         STEP_FINISH, STEP_RESET, STEP_WAIT,
+                                                         STEP_STATE}[operator - operators],
+                              (unsigned)client);
+    if (!step) {
+        return false;
+    }
+    switch (step->kind) {
+    case STEP_SEND:
+    case STEP_EXPECT:
+        reader->joins = true;
+        return read_text(reader, step, text);
+    case STEP_WAIT:
+        return read_wait(reader, step, text);
+    case STEP_STATE:
+        return read_state(reader, step, text);
+    default:
+        return text[0] == '\0' || complain(reader, "nothing may stand behind it, but found", text);
+    }
+}
+
+/* -- the head -----------------------------------------------------------------------------------
+ */
+
+static bool read_config(const struct reader *reader, const char *text) {
+    if (reader->transcript->config) {
+        return complain(reader, "a second config:", text);
+    }
+    reader->transcript->config = alloc_string(text);
+    return reader->transcript->config || out_of_memory(reader);
+}
+
+static bool read_skip(const struct reader *reader, const char *text) {
+    struct transcript *transcript = reader->transcript;
+    struct transcript_skip *skip = &transcript->skips[transcript->skip_count];
+    const char *colon = strchr(text, ':');
+    if (!colon || (size_t)(colon - text) >= sizeof(skip->delivery) || colon[1] != ' ' ||
+        transcript->skip_count == TRANSCRIPT_SKIPS_MAX) {
+        return complain(reader, "expected \"skip DELIVERY: reason\", found", text);
+    }
+    snprintf(skip->delivery, sizeof(skip->delivery), "%.*s", (int)(colon - text), text);
+    snprintf(skip->reason, sizeof(skip->reason), "%s", colon + 2);
+    transcript->skip_count++;
+    return true;
+}
+
+static bool read_line(struct reader *reader, const char *line) {
+    static const struct {
+        const char *word;
+        bool (*read)(const struct reader *reader, const char *text);
+    } heads[] = {{"config ", read_config}, {"skip ", read_skip}};
+    for (size_t i = 0; i < ARRAY_COUNT(heads); i++) {
+        size_t length = strlen(heads[i].word);
+        if (strncmp(line, heads[i].word, length) == 0 && !strchr("+><|!@=", line[length])) {
+            return heads[i].read(reader, line + length);
+        }
+    }
+    if (strcmp(line, "transport udp") == 0) {
+        reader->transcript->datagrams = true;
+        return true;
+    }
+    if (strchr("+><|!@=", line[0])) {
+        return read_step(reader, line, "");
+    }
+    char name[TRANSCRIPT_NAME_MAX + 1];
+    size_t length = strcspn(line, " ");
+    if (length > TRANSCRIPT_NAME_MAX || line[length] != ' ') {
+        return complain(reader, "not a step, and not a head:", line);
+    }
+    snprintf(name, sizeof(name), "%.*s", (int)length, line);
+    return read_step(reader, line + length + 1, name);
+}
+
+static bool read_lines(struct reader *reader, char *text) {
+    while (*text) {
+        char *end = strchr(text, '\n');
+        char *next = end ? end + 1 : text + strlen(text);
+        end = end ? end : next;
+        while (end > text && strchr(" \t\r", end[-1])) {
+            end--;
+        }
+        *end = '\0';
+        reader->line++;
+        if (text[0] == '\0' || text[0] == '#') {
+            reader->joins = false;
+        } else if (!read_line(reader, text)) {
+            return false;
+        }
+        text = next;
+    }
+    return true;
+}
+
+struct transcript *transcript_read(const char *path, struct error *error) {
+    char *text = NULL;
+    size_t size = 0;
+    struct transcript *transcript = alloc_zeroed(sizeof(*transcript));
+    if (!transcript || !(transcript->path = alloc_string(path))) {
+        transcript_free(transcript);
+        error_set(error, "%s: out of memory", path);
+        return NULL;
+    }
+    if (!os_file_read(path, FILE_BYTES_MAX, &text, &size, error)) {
+        error_prefix(error, "reading %s: ", path);
+        transcript_free(transcript);
+        return NULL;
+    }
+    struct reader reader = {.transcript = transcript, .error = error};
+    bool good = read_lines(&reader, text);
+    if (good && transcript->step_count == 0) {
+        good = error_set(error, "%s: there is no step in it", path);
+    }
+    alloc_free(text);
+    if (!good) {
+        transcript_free(transcript);
+        return NULL;
+    }
+    return transcript;
+}
+
+void transcript_free(struct transcript *transcript) {
+    if (!transcript) {
+        return;
+    }
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        bytes_free(&transcript->steps[i].text);
+        bytes_free(&transcript->steps[i].wild);
+    }
+    alloc_free(transcript->steps);
+    alloc_free(transcript->config);
+    alloc_free(transcript->path);
+    alloc_free(transcript);
+}
+
+const char *transcript_skips(const struct transcript *transcript, const char *delivery) {
+    for (unsigned i = 0; i < transcript->skip_count; i++) {
+        if (strcmp(transcript->skips[i].delivery, delivery) == 0) {
+            return transcript->skips[i].reason;
+        }
+    }
+    return NULL;
+}
+
+/* Where the matching goes on when what stands behind a wildcard did not match. */
+bool transcript_matches(const struct bytes *text, const struct bytes *wild, const uint8_t *bytes,
+                        size_t size, size_t *differ) {
+    enum { WILD_KINDS = 3 };
+    size_t at = 0;                                                /* in bytes */
+    size_t in = 0;                                                /* in text */
+    size_t retry_in[WILD_KINDS] = {SIZE_MAX, SIZE_MAX, SIZE_MAX}; /* the last one of each kind */
+    size_t retry_at[WILD_KINDS] = {0};
+    *differ = 0;
+    for (;;) {
+        *differ = at > *differ ? at : *differ;
+        if (in == text->size && at == size) {
+            return true;
+        }
+        if (in < text->size && wild->data[in] != WILD_NOT) {
+            unsigned kind = wild->data[in];
+            retry_in[kind] = ++in;
+            retry_at[kind] = at;
+            if (kind == WILD_ALL) {
+                retry_in[WILD_LINE] = SIZE_MAX;
+            }
+        } else if (in < text->size && at < size && text->data[in] == bytes[at]) {
+            in++;
+            at++;
+        } else if (retry_in[WILD_LINE] != SIZE_MAX && retry_at[WILD_LINE] < size &&
+                   bytes[retry_at[WILD_LINE]] != '\n') {
+            in = retry_in[WILD_LINE];
+            at = ++retry_at[WILD_LINE];
+        } else if (retry_in[WILD_ALL] != SIZE_MAX && retry_at[WILD_ALL] < size) {
+            in = retry_in[WILD_ALL];
+            at = ++retry_at[WILD_ALL];
+            retry_in[WILD_LINE] = SIZE_MAX;
+        } else {
+            return false;
+        }
+    }
+}

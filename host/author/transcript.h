@@ -1,0 +1,95 @@
+/* transcript.h: a recorded conversation, as text.
+ *
+ *     # a comment; empty lines are nothing
+ *     config {"root": "site"}          the listener's "config"; first, at most once
+ *     skip at-once: two answers may overtake each other      a delivery that is not for it, and why
+ *     transport udp                    every > is a datagram, every < what was answered to it
+ *
+ *     > GET / HTTP/1.1\r\n             the client sends this
+ *     > \r\n                           and this: lines that follow each other are one message
+ *     < HTTP/1.1 200 OK\r\n            the server has answered exactly this by now, and no more
+ *     < Date: {*}\r\n                  {*} is anything up to the end of a line, {**} is anything
+ *     @ +500ms                         the clock moves on
+ *     |                                the client finishes (a FIN)
+ *     !                                the client resets
+ *     +                                the client connects; it does so by itself where it is first
+ *     = closed                         the server has closed by now: closed, reset, finished, open
+ *     bob > /nick bob\n                another client, by a name
+ *     upstream < GET                   a server that the plugin has connected to; upstream2, …
+ *
+ * In texts stand \r \n \t \0 \\ \{ and \xNN. Spaces at the end of a line are cut off: write \x20.
+ *
+ * Owner: whoever read it. Threads: any; read-only afterwards. */
+#ifndef BERTH_HOST_AUTHOR_TRANSCRIPT_H
+#define BERTH_HOST_AUTHOR_TRANSCRIPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "author/bench.h"
+#include "author/bytes.h"
+
+struct error;
+
+#define TRANSCRIPT_CLIENTS_MAX 32
+#define TRANSCRIPT_SKIPS_MAX 16
+#define TRANSCRIPT_NAME_MAX 31
+
+enum step_kind {
+    STEP_CONNECT,
+    STEP_SEND,
+    STEP_EXPECT,
+    STEP_FINISH,
+    STEP_RESET,
+    STEP_WAIT,
+    STEP_STATE,
+};
+
+/* What stands for more than itself in an expected text. */
+enum { WILD_NOT = 0, WILD_LINE = 1, WILD_ALL = 2 };
+
+struct step {
+    enum step_kind kind;
+    unsigned line;     /* of the file, from 1 */
+    unsigned client;   /* in the transcript's clients */
+    struct bytes text; /* of STEP_SEND and STEP_EXPECT */
+    struct bytes wild; /* WILD_* for each byte of an expected text */
+    uint64_t wait_ms;
+    enum bench_state state;
+};
+
+struct transcript_client {
+    char name[TRANSCRIPT_NAME_MAX + 1]; /* "" for the one without a name */
+    int upstream;                       /* which one, from 0; -1: a client */
+};
+
+struct transcript_skip {
+    char delivery[24];
+    char reason[200];
+};
+
+struct transcript {
+    char *path;
+    char *config; /* NULL: none */
+    bool datagrams;
+    struct step *steps;
+    size_t step_count;
+    struct transcript_client clients[TRANSCRIPT_CLIENTS_MAX];
+    unsigned client_count;
+    struct transcript_skip skips[TRANSCRIPT_SKIPS_MAX];
+    unsigned skip_count;
+};
+
+/* The error names file and line. */
+struct transcript *transcript_read(const char *path, struct error *error);
+void transcript_free(struct transcript *transcript); /* NULL is legal */
+
+/* Why that delivery is not for this transcript; NULL: it is. */
+const char *transcript_skips(const struct transcript *transcript, const char *delivery);
+
+/* Whether the bytes are what is expected, all of them. *differ is how far they were. */
+bool transcript_matches(const struct bytes *text, const struct bytes *wild, const uint8_t *bytes,
+                        size_t size, size_t *differ);
+
+#endif

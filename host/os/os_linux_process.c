@@ -1,0 +1,179 @@
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/macros.h"
+#include "os/os.h"
+#include "os/os_process.h"
+
+enum { CHUNK_BYTES = 4096, CRASH_STACK_BYTES = 65536 };
+
+bool os_executable_path(char *path, size_t size, struct error *error) {
+    ssize_t length = readlink("/proc/self/exe", path, size - 1);
+    if (length < 0) {
+        return error_set(error, "reading /proc/self/exe: %s", strerror(errno));
+    }
+    path[length] = '\0';
+    return true;
+}
+
+/* -- running one --------------------------------------------------------------------------------
+ */
+
+static bool keep_output(struct os_process_result *result, const char *chunk, size_t size,
+                        size_t output_max) {
+    size_t room = output_max - result->output_size;
+    size = size < room ? size : room;
+    char *grown = alloc_resize(result->output, result->output_size + size + 1);
+    if (!grown) {
+        return false;
+    }
+    memcpy(grown + result->output_size, chunk, size);
+    result->output = grown;
+    result->output_size += size;
+    grown[result->output_size] = '\0';
+    return true;
+}
+
+/* Reads until the other end is closed, or the time is over. */
+static void collect(int from, int timeout_ms, size_t output_max, struct os_process_result *result) {
+    char chunk[CHUNK_BYTES];
+    uint64_t until = os_now_ms() + (uint64_t)timeout_ms;
+    keep_output(result, "", 0, output_max);
+    for (;;) {
+        uint64_t now = os_now_ms();
+        struct pollfd one = {.fd = from, .events = POLLIN};
+        int ready = now < until ? poll(&one, 1, (int)(until - now)) : 0;
+        if (ready == 0) {
+            result->timed_out = true;
+            return;
+        }
+        ssize_t got = ready > 0 ? read(from, chunk, sizeof(chunk)) : -1;
+        if (got == 0 || (got < 0 && errno != EINTR) ||
+            (got > 0 && !keep_output(result, chunk, (size_t)got, output_max))) {
+            return;
+        }
+    }
+}
+
+static bool spawn(pid_t *child, const char *const *arguments, int output, struct error *error) {
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    int code = posix_spawn(child, arguments[0], &actions, NULL, (char *const *)arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return code == 0 || error_set(error, "starting %s: %s", arguments[0], strerror(code));
+}
+
+bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_max,
+                    struct os_process_result *result, struct error *error) {
+    int ends[2];
+    pid_t child = 0;
+    int status = 0;
+    *result = (struct os_process_result){0};
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return error_set(error, "making a pipe: %s", strerror(errno));
+    }
+    if (!spawn(&child, arguments, ends[1], error)) {
+        close(ends[0]);
+        close(ends[1]);
+        return false;
+    }
+    close(ends[1]);
+    collect(ends[0], timeout_ms, output_max, result);
+    close(ends[0]);
+    if (result->timed_out) {
+        kill(child, SIGKILL);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (WIFEXITED(status)) {
+        result->code = WEXITSTATUS(status);
+    } else if (WIFSIGNALED(status)) {
+        snprintf(result->end, sizeof(result->end), "SIG%s", sigabbrev_np(WTERMSIG(status)));
+    }
+    return true;
+}
+
+/* -- the end of this one ------------------------------------------------------------------------
+ */
+
+static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+static void (*crash_words)(const char *how);
+
+static void on_crash(int number) {
+    char how[32];
+    const char *name = sigabbrev_np(number);
+    snprintf(how, sizeof(how), "SIG%s", name ? name : "?");
+    crash_words(how);
+    _exit(1);
+}
+
+void os_process_on_crash(void (*last_words)(const char *how)) {
+    static char room[CRASH_STACK_BYTES]; /* a stack that has run over cannot be spoken on */
+    const stack_t stack = {.ss_sp = room, .ss_size = sizeof(room)};
+    crash_words = last_words;
+    sigaltstack(&stack, NULL);
+    for (size_t i = 0; i < ARRAY_COUNT(crashes); i++) {
+        struct sigaction action = {.sa_handler = on_crash,
+                                   .sa_flags = (int)(SA_ONSTACK | SA_RESETHAND)};
+        sigaction(crashes[i], &action, NULL);
+    }
+}
+
+void os_process_write(const char *text, size_t size) {
+    while (size > 0) {
+        ssize_t written = write(STDOUT_FILENO, text, size);
+        if (written <= 0) {
+            return;
+        }
+        text += written;
+        size -= (size_t)written;
+    }
+}
+
+void os_process_exit_now(int code) {
+    _exit(code);
+}
+
+/* -- what it holds ------------------------------------------------------------------------------
+ */
+
+size_t os_process_memory_bytes(void) {
+    unsigned long long all = 0;
+    unsigned long long resident = 0;
+    char line[128] = "";
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file) {
+        char *end = fgets(line, sizeof(line), file);
+        fclose(file);
+        if (end) {
+            all = strtoull(line, &end, 10);
+            resident = strtoull(end, NULL, 10);
+        }
+    }
+    return all > 0 ? (size_t)resident * os_page_bytes() : 0;
+}
+
+unsigned os_process_handle_count(void) {
+    unsigned count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    while (folder && readdir(folder)) {
+        count++;
+    }
+    if (folder) {
+        closedir(folder);
+    }
+    return count;
+}

@@ -1,0 +1,41 @@
+/* os_process.h: other processes, and the end of this one; for the tools of plugin authors.
+ *
+ * os_linux_process.c and os_windows_process.c implement every function here. */
+#ifndef BERTH_HOST_OS_OS_PROCESS_H
+#define BERTH_HOST_OS_OS_PROCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct error;
+
+/* The running executable, absolute. */
+bool os_executable_path(char *path, size_t size, struct error *error);
+
+struct os_process_result {
+    char *output; /* what it wrote to its standard output, terminated; free with alloc_free() */
+    size_t output_size;
+    int code;       /* its exit code; 0 when it ended otherwise */
+    char end[64];   /* how it ended when it was not by an exit code: "SIGSEGV"; else "" */
+    bool timed_out; /* it was killed */
+};
+
+/* Runs a program to its end, or kills it when the time is over. Its standard input is empty, its
+ * standard error is ours. `arguments` end with a NULL; the first is the program's path. What it
+ * writes beyond output_max is thrown away. */
+bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_max,
+                    struct os_process_result *result, struct error *error);
+
+/* Calls the function when this process crashes, with how ("SIGSEGV", "exception 0xC0000005"), on
+ * the thread that did. It must not return, and may rely on little. */
+void os_process_on_crash(void (*last_words)(const char *how));
+
+/* Writes to standard output without a buffer, and ends the process without any cleaning up. */
+void os_process_write(const char *text, size_t size);
+_Noreturn void os_process_exit_now(int code);
+
+/* What this process holds at present; 0 when the system does not tell. */
+size_t os_process_memory_bytes(void);
+unsigned os_process_handle_count(void);
+
+#endif

@@ -1,0 +1,230 @@
+#include <windows.h>
+
+#include <io.h>
+#include <psapi.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_process.h"
+#include "os/os_windows.h"
+
+enum { CHUNK_BYTES = 4096, LINE_MAX_CHARACTERS = 32767, TICK_MS = 10, KILLED_CODE = 9 };
+
+bool os_executable_path(char *path, size_t size, struct error *error) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    DWORD length = GetModuleFileNameW(NULL, wide, WINDOWS_PATH_MAX);
+    if (length == 0 || length == WINDOWS_PATH_MAX) {
+        return windows_error_set(error, GetLastError());
+    }
+    return windows_text(wide, path, size) || error_set(error, "the path is too long");
+}
+
+/* -- running one --------------------------------------------------------------------------------
+ */
+
+static bool keep_output(struct os_process_result *result, const char *chunk, size_t size,
+                        size_t output_max) {
+    size_t room = output_max - result->output_size;
+    size = size < room ? size : room;
+    char *grown = alloc_resize(result->output, result->output_size + size + 1);
+    if (!grown) {
+        return false;
+    }
+    memcpy(grown + result->output_size, chunk, size);
+    result->output = grown;
+    result->output_size += size;
+    grown[result->output_size] = '\0';
+    return true;
+}
+
+/* One argument in quotes, so that the C run-time of the other side takes it as it is: backslashes
+ * before a quote are doubled, a quote gets one. */
+static size_t quote(const char *argument, char *line, size_t at, size_t size) {
+    size_t slashes = 0;
+    if (at + 2 * strlen(argument) + 4 > size) {
+        return size;
+    }
+    line[at++] = '"';
+    for (; *argument; argument++) {
+        slashes = *argument == '\\' ? slashes + 1 : 0;
+        if (*argument == '"') {
+            line[at++] = '\\';
+        }
+        line[at++] = *argument;
+        if (slashes > 0 && (argument[1] == '"' || argument[1] == '\0')) {
+            memset(line + at, '\\', slashes);
+            at += slashes;
+            slashes = 0;
+        }
+    }
+    line[at++] = '"';
+    line[at++] = ' ';
+    line[at] = '\0';
+    return at;
+}
+
+static wchar_t *command_line(const char *const *arguments, struct error *error) {
+    char *line = alloc_array(LINE_MAX_CHARACTERS, 2);
+    wchar_t *wide = alloc_array(LINE_MAX_CHARACTERS, sizeof(*wide));
+    size_t at = 0;
+    for (size_t i = 0; line && wide && arguments[i] && at < LINE_MAX_CHARACTERS; i++) {
+        at = quote(arguments[i], line, at, LINE_MAX_CHARACTERS);
+    }
+    bool good = line && wide && at < LINE_MAX_CHARACTERS &&
+                MultiByteToWideChar(CP_UTF8, 0, line, -1, wide, LINE_MAX_CHARACTERS) > 0;
+    alloc_free(line);
+    if (!good) {
+        alloc_free(wide);
+        error_set(error, "the command line is too long, or memory is short");
+        return NULL;
+    }
+    return wide;
+}
+
+static bool spawn(PROCESS_INFORMATION *child, const char *const *arguments, HANDLE output,
+                  struct error *error) {
+    wchar_t program[WINDOWS_PATH_MAX];
+    SECURITY_ATTRIBUTES inherited = {.nLength = sizeof(inherited), .bInheritHandle = TRUE};
+    if (!windows_path(arguments[0], program, WINDOWS_PATH_MAX, error)) {
+        return false;
+    }
+    wchar_t *line = command_line(arguments, error);
+    if (!line) {
+        return false;
+    }
+    STARTUPINFOW start = {
+        .cb = sizeof(start),
+        .dwFlags = STARTF_USESTDHANDLES,
+        .hStdInput = CreateFileW(L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE,
+                                 &inherited, OPEN_EXISTING, 0, NULL),
+        .hStdOutput = output,
+        .hStdError = GetStdHandle(STD_ERROR_HANDLE),
+    };
+    BOOL started = CreateProcessW(program, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, child);
+    DWORD code = GetLastError();
+    alloc_free(line);
+    CloseHandle(start.hStdInput);
+    if (!started) {
+        windows_error_set(error, code);
+        return error_prefix(error, "starting %s: ", arguments[0]);
+    }
+    CloseHandle(child->hThread);
+    return true;
+}
+
+/* Anonymous pipes know no time-out: it is looked at every few milliseconds. */
+static void collect(HANDLE from, HANDLE process, int timeout_ms, size_t output_max,
+                    struct os_process_result *result) {
+    char chunk[CHUNK_BYTES];
+    uint64_t until = os_now_ms() + (uint64_t)timeout_ms;
+    bool ended = false;
+    keep_output(result, "", 0, output_max);
+    for (;;) {
+        DWORD there = 0;
+        DWORD got = 0;
+        if (PeekNamedPipe(from, NULL, 0, NULL, &there, NULL) && there > 0) {
+            if (!ReadFile(from, chunk, sizeof(chunk), &got, NULL) ||
+                !keep_output(result, chunk, got, output_max)) {
+                return;
+            }
+            continue;
+        }
+        if (ended) {
+            return;
+        }
+        ended = WaitForSingleObject(process, TICK_MS) == WAIT_OBJECT_0;
+        if (!ended && os_now_ms() >= until) {
+            result->timed_out = true;
+            return;
+        }
+    }
+}
+
+bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_max,
+                    struct os_process_result *result, struct error *error) {
+    HANDLE from = NULL;
+    HANDLE to = NULL;
+    PROCESS_INFORMATION child = {0};
+    DWORD code = 0;
+    *result = (struct os_process_result){0};
+    if (!CreatePipe(&from, &to, NULL, 0) ||
+        !SetHandleInformation(to, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT)) {
+        return windows_error_set(error, GetLastError());
+    }
+    bool started = spawn(&child, arguments, to, error);
+    CloseHandle(to);
+    if (started) {
+        collect(from, child.hProcess, timeout_ms, output_max, result);
+        if (result->timed_out) {
+            TerminateProcess(child.hProcess, KILLED_CODE);
+        }
+        WaitForSingleObject(child.hProcess, INFINITE);
+        GetExitCodeProcess(child.hProcess, &code);
+        CloseHandle(child.hProcess);
+        if (code >= 0xC0000000u) {
+            snprintf(result->end, sizeof(result->end), "exception 0x%08lX", (unsigned long)code);
+        } else {
+            result->code = (int)code;
+        }
+    }
+    CloseHandle(from);
+    return started;
+}
+
+/* -- the end of this one ------------------------------------------------------------------------
+ */
+
+static void (*crash_words)(const char *how);
+
+static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
+    char how[64];
+    snprintf(how, sizeof(how), "exception 0x%08lX",
+             (unsigned long)pointers->ExceptionRecord->ExceptionCode);
+    crash_words(how);
+    os_process_exit_now(1);
+}
+
+static void on_abort(int number) {
+    (void)number;
+    crash_words("abort()");
+    os_process_exit_now(1);
+}
+
+void os_process_on_crash(void (*last_words)(const char *how)) {
+    crash_words = last_words;
+    SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
+    SetUnhandledExceptionFilter(on_exception);
+    signal(SIGABRT, on_abort);
+}
+
+void os_process_write(const char *text, size_t size) {
+    DWORD written = 0;
+    WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), text, (DWORD)size, &written, NULL);
+}
+
+/* Not ExitProcess(), which waits for locks that the crashed thread may hold. */
+void os_process_exit_now(int code) {
+    TerminateProcess(GetCurrentProcess(), (UINT)code);
+    for (;;) {
+        Sleep(INFINITE);
+    }
+}
+
+/* -- what it holds ------------------------------------------------------------------------------
+ */
+
+size_t os_process_memory_bytes(void) {
+    PROCESS_MEMORY_COUNTERS counters = {.cb = sizeof(counters)};
+    return K32GetProcessMemoryInfo(GetCurrentProcess(), &counters, sizeof(counters))
+               ? counters.PagefileUsage
+               : 0;
+}
+
+unsigned os_process_handle_count(void) {
+    DWORD count = 0;
+    return GetProcessHandleCount(GetCurrentProcess(), &count) ? count : 0;
+}
