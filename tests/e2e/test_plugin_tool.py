@@ -1,0 +1,126 @@
+"""`berth plugin`: what writers of plugins try theirs with."""
+
+import json
+import pathlib
+
+import pytest
+
+TRANSCRIPTS = pathlib.Path(__file__).resolve().parent.parent / "transcripts"
+SHIPPED = sorted(folder.name for folder in TRANSCRIPTS.iterdir() if folder.is_dir())
+DELIVERIES = ["as-written", "with-accept", "byte-by-byte", "two-way-cuts", "at-once", "small-takes",
+              "full-queue", "half-close", "reset"]
+
+pytestmark = pytest.mark.any_engine
+
+
+@pytest.fixture
+def play(berth, system, tmp_path):
+    """play(plugin, text or path, …) plays one transcript to a plugin."""
+
+    def run(plugin, transcript, *options, folder=None, **more):
+        if isinstance(transcript, str):
+            path = tmp_path / "talk.txt"
+            path.write_text(transcript, encoding="utf-8")
+        else:
+            path = transcript
+        library = (folder or system.dist / "plugins") / f"{plugin}{system.library_suffix}"
+        return berth("plugin", "test", system.path(library), system.path(path), *options, **more)
+
+    return run
+
+
+def _lines(result, outcome):
+    return [line for line in result.output.splitlines() if line.startswith(outcome)]
+
+
+# -- transcripts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TRANSCRIPTS.glob("*/*.txt")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_transcript_of_a_shipped_plugin_is_answered_the_same_however_it_arrives(play, path):
+    result = play(path.parent.name, path)
+    assert result.code == 0, result
+    told = _lines(result, "ok ") + _lines(result, "skipped ")
+    assert len(told) == len(DELIVERIES), result
+    assert result.output.splitlines()[-1].endswith("passed, 0 failed, "
+                                                   f"{len(_lines(result, 'skipped '))} skipped")
+
+
+def test_transcript_there_is_one_of_every_shipped_plugin(system):
+    plugins = (system.dist / "plugins").glob(f"*{system.library_suffix}")
+    shipped = {path.stem for path in plugins}
+    assert shipped <= set(SHIPPED)
+
+
+def test_transcript_with_a_wrong_expectation_fails_and_shows_the_difference(play):
+    result = play("echo", "> hello\\n\n< hullo\\n\n")
+    assert result.code == 1, result
+    failed = _lines(result, "FAILED ")
+    # Whoever leaves before the answer is expected is not affected by it.
+    assert len(failed) == len(DELIVERIES) - 2, result
+    assert "line 2: the answer differs, at byte 1" in failed[0], result
+    assert "expected: hullo\\n" in result.output and "received: hello\\n" in result.output
+
+
+def test_transcript_with_an_answer_too_few_or_too_many_fails(play):
+    missing = play("echo", "> hello\n< hello\n< and more\n")
+    assert missing.code == 1 and "at byte 5" in missing.output, missing
+    surplus = play("echo", "> hello\n")
+    assert surplus.code == 1 and "expected: (nothing)" in surplus.output, surplus
+
+
+def test_transcript_with_a_wrong_state_fails(play):
+    result = play("echo", "> hello\n< hello\n= closed\n")
+    assert result.code == 1, result
+    assert "line 3: the connection should be closed, and is open" in result.output, result
+
+
+def test_transcript_wildcards_stand_for_a_line_or_for_all(play):
+    good = play("echo", "> one two\\nthree\\n\n< one {*}\\n{**}ee\\n\n")
+    assert good.code == 0, good
+    bad = play("echo", "> one two\\nthree\\n\n< one {*}ee\\n\n")
+    assert bad.code == 1, bad
+
+
+def test_transcript_skips_what_it_says_and_why(play):
+    result = play("echo", "skip byte-by-byte: it takes a while\n> ab\n< ab\n")
+    assert result.code == 0, result
+    (line,) = _lines(result, "skipped ")
+    assert line.endswith("byte-by-byte: it takes a while"), result
+
+
+@pytest.mark.parametrize("text, words", [
+    ("> a\\q\n", "talk.txt:1: not an escape"),
+    ("\n# nothing\n", "there is no step in it"),
+    ("> a\n@ soon\n", "talk.txt:2: expected a time like +500ms"),
+    ("> a\n= gone\n", "talk.txt:2: expected closed, reset"),
+    ("nonsense\n", "talk.txt:1: not a step, and not a head"),
+    ("skip it\n> a\n", "talk.txt:1: expected \"skip DELIVERY: reason\""),
+    ("config {}\nconfig {}\n> a\n", "talk.txt:2: a second config"),
+])
+def test_transcript_that_is_none_is_told_with_its_line(play, text, words):
+    result = play("echo", text)
+    assert result.code == 1 and words in result.errors, result
+
+
+def test_transcript_for_a_config_that_is_refused_fails_with_the_reason(play):
+    result = play("http", "> GET / HTTP/1.1\\r\\n\n")
+    assert result.code == 1, result
+    assert "listener_open refused: " in result.output and "root" in result.output, result
+
+
+def test_transcript_results_as_json(play):
+    result = play("echo", "> a\n< b\n", "--json")
+    told = json.loads(result.output)
+    assert result.code == 1, result
+    assert (told["passed"], told["failed"], told["skipped"]) == (2, 6, 1)
+    assert told["checks"][0]["outcome"] == "failed"
+    assert "the answer differs" in told["checks"][0]["words"]
+
+
+def test_transcript_of_datagrams(play, system):
+    result = play("datagram-echo", "transport udp\n> one\n< one\n> two\n< two\n",
+                  folder=system.fixtures)
+    assert result.code == 0 and "1 passed, 0 failed, 8 skipped" in result.output, result
