@@ -36,6 +36,8 @@ static const char help_text[] =
     "  berth stop [--now]\n"
     "      Stops the host: connections may finish until host.drain_timeout_ms, or are cut now.\n"
     "\n"
+    "  berth plugin validate FILE [--config FILE|JSON] [--json] [--time-limit SECONDS]\n"
+    "      Tries a plugin in a process of its own: what it breaks, and where.\n"
     "  berth plugin test FILE TRANSCRIPT... [--config FILE|JSON] [--json]\n"
     "      Plays recorded conversations to a plugin, under every way the bytes could arrive.\n"
     "  berth help, berth --version\n"

@@ -13,6 +13,7 @@ enum {
     CANARY_BYTES = 8,
     ROUNDS_MAX = 100000, /* of one run: a plugin that posts to itself for ever is a finding */
     STOP_ROUNDS_MAX = 16,
+    BUSY_BYTES = 4096, /* the least that a host gives */
 };
 
 /* Read by the last words of a process that crashes or hangs. */
@@ -271,7 +272,7 @@ static void run_connect(struct bench *bench, struct bench_task *task) {
     if (made) {
         bytes_add(&made->queue, task->first_data.data, task->first_data.size);
     }
-    bench_enter(bench, "connected", made ? BENCH_CONN : BENCH_ANY, made);
+    bench_enter(bench, "connected", BENCH_CONN, made);
     task->connected(made ? &made->public : NULL, status, task->argument);
     bench_leave(bench);
 }
@@ -432,10 +433,21 @@ void bench_upstream_expect(struct bench *bench, bool expected) {
     bench->upstream_expected = expected;
 }
 
-bool bench_calls(const struct bench *bench) {
-    return bench->called;
-}
-
 void bench_datagrams_clear(struct bench *bench) {
     bench->datagrams.size = 0;
+}
+
+void bench_busy(struct bench *bench) {
+    struct bench_buffer *buffer = bench_buffer_new(bench, BUSY_BYTES, false);
+    if (!buffer || !bench->plugin.busy) {
+        return;
+    }
+    bench_enter(bench, "busy", BENCH_ANY, NULL);
+    uint32_t size = bench->plugin.busy(&bench->listener, buffer->bytes, buffer->size);
+    if (size > buffer->size) {
+        bench_find(bench, "busy-too-long", "busy() returned %u of a room of %u bytes",
+                   (unsigned)size, (unsigned)buffer->size);
+    }
+    bench_leave(bench);
+    bench_buffer_release((struct berth_buffer *)buffer);
 }

@@ -83,6 +83,8 @@ void bench_output_clear(struct bench_conn *conn);
 /* The datagrams that were answered, one behind the other. */
 const uint8_t *bench_datagrams(const struct bench *bench, size_t *size);
 void bench_datagrams_clear(struct bench *bench);
+/* A client for whom there is no room: what `busy` answers is looked at. */
+void bench_busy(struct bench *bench);
 
 enum bench_state { BENCH_OPEN, BENCH_FINISHED, BENCH_CLOSED, BENCH_RESET };
 /* As the client sees it: BENCH_FINISHED after the server's FIN while it still reads. */
@@ -98,7 +100,6 @@ struct bench_conn *bench_upstream(struct bench *bench, unsigned index);
 
 size_t bench_finding_count(const struct bench *bench); /* all, also those that are not kept */
 const struct bench_finding *bench_finding_at(const struct bench *bench, size_t index);
-bool bench_calls(const struct bench *bench); /* whether a log line or a call has come at all */
 
 /* The callback that the plugin is in, "" when it is in none: for last words. [any] */
 const char *bench_callback(void);

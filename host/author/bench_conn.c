@@ -96,7 +96,6 @@ static bool may_touch(struct bench *bench, const struct bench_conn *conn, const 
 struct bench_conn *bench_conn_used(struct berth_conn *public, const char *service) {
     struct bench_conn *conn = (struct bench_conn *)public;
     struct bench *bench = conn->bench;
-    bench->called = true;
     return may_touch(bench, conn, service) ? conn : NULL;
 }
 

@@ -13,7 +13,6 @@ enum { DATAGRAM_BYTES_MAX = 65507 };
 
 static struct bench_timer *timer_new(struct bench *bench, struct bench_conn *conn,
                                      berth_timer_fn function, void *argument) {
-    bench->called = true;
     if ((bench->options.refuses & BENCH_REFUSES_TIMERS) != 0) {
         return NULL;
     }
@@ -161,7 +160,6 @@ static int32_t BERTH_CALL submit_for_listener(const struct berth_listener *liste
                                               berth_work_fn work, berth_work_done_fn done,
                                               void *argument) {
     struct bench *bench = bench_of(listener->host);
-    bench->called = true;
     if (bench->scope == BENCH_CONTROL && os_thread_id() == bench->thread) {
         bench_find(bench, "not-allowed-here", "work.submit_for_listener() was called in `%s`",
                    bench_callback());
@@ -223,7 +221,6 @@ static int32_t BERTH_CALL datagram_send(const struct berth_listener *listener,
                                         const struct berth_slice *data) {
     struct bench *bench = bench_of(listener->host);
     int32_t status = BERTH_OK;
-    bench->called = true;
     bool good = bench_slice_is_good(bench, data, "datagram.send");
     if (remote->port == 0 || local->family != remote->family || data->size > DATAGRAM_BYTES_MAX) {
         status = BERTH_E_INVALID;

@@ -140,7 +140,6 @@ struct bench {
     bool open;
     bool ended; /* `unload` has returned */
     bool upstream_expected;
-    bool called;
     bool in_open; /* within `listener_open` */
 };
 

@@ -10,7 +10,6 @@ enum { MESSAGE_BYTES = 65536, QUEUE_FACTOR = 4, TABLE_POISON = 0xEE };
 
 /* What is [any]: good as long as the plugin is loaded. */
 static void note_call(struct bench *bench, const char *service) {
-    bench->called = true;
     if (bench->ended) {
         bench_find(bench, "called-after-unload", "%s() was called after `unload` had returned",
                    service);

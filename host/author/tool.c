@@ -111,7 +111,7 @@ static void watch_main(void *argument) {
         os_condition_wait(&watch.condition, &watch.mutex, TICK_MS);
         if (!watch.ended && os_now_ms() - atomic_load(&watch.step_ms) > watch.limit_ms) {
             char what[80];
-            snprintf(what, sizeof(what), "did not return within %u s", watch.limit_ms / 1000);
+            snprintf(what, sizeof(what), "did not return within %u ms", watch.limit_ms);
             watch.last_words(what);
             os_process_exit_now(TOOL_FAILED);
         }
@@ -155,7 +155,8 @@ int author_plugin(int argc, char **argv) {
         int (*function)(const struct tool_words *words);
         const char *options[6];
     } verbs[] = {
-        {"test", tool_test, {"--config", "--json", "--time-limit"}},
+        {"test", tool_test, {"--config", "--json", NULL}},
+        {"validate", tool_validate, {"--config", "--json", "--time-limit", "--child", NULL}},
     };
     if (argc < 1) {
         return tool_usage("say what to do with the plugin: test, validate or new");

@@ -124,3 +124,127 @@ def test_transcript_of_datagrams(play, system):
     result = play("datagram-echo", "transport udp\n> one\n< one\n> two\n< two\n",
                   folder=system.fixtures)
     assert result.code == 0 and "1 passed, 0 failed, 8 skipped" in result.output, result
+
+
+# -- validate ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def validate(berth, system):
+    """validate(plugin, …) gives the result, and what each check came to by its name."""
+
+    def run(plugin, *options, folder=None):
+        library = (folder or system.dist / "plugins") / f"{plugin}{system.library_suffix}"
+        result = berth("plugin", "validate", system.path(library), "--json", *options,
+                       may_crash=True)
+        told = json.loads(result.output)
+        return result, {check["name"]: check for check in told["checks"]}
+
+    return run
+
+
+CHECKS = ["file", "library", "exports", "entry", "descriptor", "load", "listener-open", "config",
+          "conversation", "busy-answer", "later-host", "no-extensions", "shortage", "load-cycles",
+          "two-generations"]
+
+CONFIGS = {"http": {"root": "."}, "proxy": {"upstreams": ["127.0.0.1:9"]}}
+"""Of the shipped plugins that want one."""
+
+
+@pytest.mark.parametrize("plugin", SHIPPED)
+def test_validate_passes_every_shipped_plugin(validate, plugin):
+    options = ["--config", json.dumps(CONFIGS[plugin])] if plugin in CONFIGS else []
+    result, checks = validate(plugin, *options)
+    assert result.code == 0, result
+    assert sorted(checks) == sorted(CHECKS), result
+    skipped = {name for name, check in checks.items() if check["outcome"] == "skipped"}
+    assert skipped <= {"busy-answer"}, result
+
+
+REFUSED = [
+    ("no-entry", "exports", "berth_plugin_entry_v1"),
+    ("null-entry", "entry", "returned NULL"),
+    ("crash-at-load", "entry", "crashed with"),
+    ("wrong-magic", "descriptor", "magic"),
+    ("other-major", "descriptor", "2.0"),
+    ("higher-minor", "descriptor", "requires ABI 1.99"),
+    ("truncated", "descriptor", "truncated"),
+    ("null-operation", "descriptor", "received"),
+    ("other-id", "descriptor", "somebody-else"),
+    ("no-version", "descriptor", "version"),
+    ("unknown-flags", "descriptor", "0x80000000"),
+    ("vast-state", "descriptor", "conn_state_size"),
+    ("failing-load", "load", "the oven is cold"),
+    ("failing-open", "listener-open", "refusal-without-words"),
+]
+"""The plugin, the first check that it fails, and what that speaks of."""
+
+CARELESS = [
+    ("blocks", "conversation", "blocks-a-worker in received"),
+    ("consumes-too-much", "conversation", "consumed-too-much in received"),
+    ("crashes", "conversation", "in `received`"),
+    ("hangs", "load", "did not return within 2000 ms in `load`"),
+    ("keeps-buffers", "conversation", "buffer-leaked"),
+    ("keeps-connections", "conversation", "connection-used-after-closed in received"),
+    ("long-busy", "busy-answer", "busy-too-long"),
+    ("overruns-buffers", "conversation", "buffer-overrun in received"),
+    ("overruns-state", "conversation", "state-overrun in received"),
+    ("overwrites", "conversation", "connection-overwritten in received"),
+    ("posts-early", "listener-open", "not-allowed-here in listener_open"),
+    ("releases-borrowed", "conversation", "borrowed-buffer-released in received"),
+    ("releases-twice", "conversation", "buffer-released-twice in received"),
+    ("sends-in-work", "conversation", "wrong-thread in work"),
+    ("writes-late", "conversation", "buffer-written-after-release"),
+]
+"""The same, of those that load."""
+
+
+@pytest.mark.parametrize("plugin, name, words", REFUSED + CARELESS,
+                         ids=[plugin for plugin, _, _ in REFUSED + CARELESS])
+def test_validate_fails_a_broken_plugin_for_the_right_reason(validate, system, plugin, name, words):
+    limit = ["--time-limit", "4"] if plugin == "hangs" else []
+    result, checks = validate(plugin, *limit, folder=system.fixtures)
+    assert result.code == 1, result
+    failed = [check for check in CHECKS if checks[check]["outcome"] == "failed"]
+    assert failed[:1] == [name], result
+    assert words in checks[name]["words"], result
+
+
+def test_validate_sees_a_plugin_that_grows(validate, system):
+    if not (system.measures_memory or system.is_windows):
+        pytest.skip("a sanitizer keeps what was freed")
+    result, checks = validate("grows", folder=system.fixtures)
+    assert result.code == 1 and "memory grew by" in checks["load-cycles"]["words"], result
+    assert [check["name"] for check in checks.values() if check["outcome"] == "failed"] == [
+        "load-cycles"], result
+
+
+def test_validate_wants_a_config_where_the_plugin_does(validate):
+    result, checks = validate("http")
+    assert result.code == 0, result
+    assert checks["listener-open"]["outcome"] == "skipped", result
+    assert "--config" in checks["listener-open"]["words"]
+    assert checks["conversation"]["words"] == "not checked: give --config"
+
+
+def test_validate_fails_a_plugin_that_refuses_the_given_config(validate, system):
+    result, checks = validate("failing-open-message", "--config", '{"greeting": 7}',
+                              folder=system.fixtures)
+    assert result.code == 1, result
+    assert "/greeting: expected a string" in checks["listener-open"]["words"], result
+
+
+def test_validate_of_no_file_and_of_no_library(validate, system, tmp_path):
+    result, checks = validate("nothing", folder=tmp_path)
+    assert result.code == 1 and "there is no file" in checks["file"]["words"], result
+    (tmp_path / f"text{system.library_suffix}").write_text("not a library\n", encoding="ascii")
+    result, checks = validate("text", folder=tmp_path)
+    assert result.code == 1 and "cannot load it" in checks["library"]["words"], result
+
+
+def test_validate_as_text(berth, system):
+    library = system.dist / "plugins" / f"echo{system.library_suffix}"
+    result = berth("plugin", "validate", system.path(library))
+    assert result.code == 0, result
+    assert result.output.splitlines()[0] == "ok       file", result
+    assert result.output.splitlines()[-1] == "14 passed, 0 failed, 1 skipped", result

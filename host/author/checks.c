@@ -1,0 +1,549 @@
+#include "author/checks.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "author/bench.h"
+#include "author/library.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_process.h"
+
+enum {
+    STEP_LIMIT_S = 10, /* of one callback, nearly */
+    CYCLES = 100,
+    CYCLES_WARM_UP = 20,
+    GROWTH_BYTES_MAX = 512 * 1024, /* in so many cycles: what allocators keep for later */
+    GROWTH_HANDLES_MAX = 2,
+    AFTER_MS = 10 * 60 * 1000,
+    WORDS_BYTES = 512,
+    FINDINGS_SHOWN = 8,
+    LONG_LINE_BYTES = 100000,
+    RANDOM_BYTES = 2000,
+};
+
+const char *const check_names[CHECK_COUNT] = {
+    "file",       "library",       "exports",  "entry",        "descriptor",
+    "load",       "listener-open", "config",   "conversation", "busy-answer",
+    "later-host", "no-extensions", "shortage", "load-cycles",  "two-generations",
+};
+
+/* What the checks share; static, so that last words can tell where it happened. */
+static struct {
+    enum check check;
+    struct library library;
+    char *config; /* --config; NULL: none */
+    char folder[OS_PATH_MAX];
+    bool config_given;
+    bool openable; /* `listener_open` takes the config there is */
+} run;
+
+/* -- telling the parent -------------------------------------------------------------------------
+ */
+
+static void tell(char kind, enum check check, const char *words) {
+    char line[2048];
+    int length = snprintf(line, sizeof(line) - 1, "%c%c%s\t%s", CHECKS_MARK, kind,
+                          check_names[check], words);
+    size_t size = length < (int)sizeof(line) - 2 ? (size_t)length : sizeof(line) - 2;
+    for (size_t i = 0; i < size; i++) {
+        line[i] = line[i] == '\n' ? '\v' : line[i];
+    }
+    line[size++] = '\n';
+    os_process_write(line, size);
+}
+
+static void begin(enum check check) {
+    run.check = check;
+    tool_watch_step();
+    tell(CHECKS_BEGIN, check, "");
+}
+
+static bool verdict(enum verdict verdict, const char *format, ...) BERTH_PRINTF(2, 3);
+static bool verdict(enum verdict verdict, const char *format, ...) {
+    char words[1500];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(words, sizeof(words), format, arguments);
+    va_end(arguments);
+    tell((char)('0' + verdict), run.check, words);
+    return verdict == VERDICT_PASSED;
+}
+
+/* Which of the first checks it is that the opening of the library has come to. */
+static enum check check_of_stage(enum library_stage stage) {
+    static const enum check checks[] = {CHECK_FILE, CHECK_LIBRARY, CHECK_EXPORTS, CHECK_ENTRY,
+                                        CHECK_DESCRIPTOR};
+    return checks[stage];
+}
+
+static void last_words(const char *what) {
+    char words[256];
+    const char *callback = bench_callback();
+    if (run.check <= CHECK_DESCRIPTOR) {
+        run.check = check_of_stage(run.library.stage);
+        callback = run.check == CHECK_ENTRY ? BERTH_PLUGIN_ENTRY_NAME : "the system's loader";
+    }
+    snprintf(words, sizeof(words), "the plugin %s in `%s`", what, callback[0] ? callback : "?");
+    tell('0' + VERDICT_FAILED, run.check, words);
+}
+
+/* -- a bench and its end ------------------------------------------------------------------------
+ */
+
+/* What went wrong in one trial, gathered from several. */
+struct trial {
+    struct bytes wrong; /* empty: nothing */
+};
+
+static void trial_note(struct trial *trial, const char *format, ...) BERTH_PRINTF(2, 3);
+static void trial_note(struct trial *trial, const char *format, ...) {
+    char words[600];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(words, sizeof(words), format, arguments);
+    va_end(arguments);
+    if (!trial->wrong.data || !strstr((const char *)trial->wrong.data, words)) {
+        bytes_add_format(&trial->wrong, "%s%s", trial->wrong.size > 0 ? "\n" : "", words);
+    }
+}
+
+/* The verdict; `words` are what is said where all is well. */
+static bool trial_verdict(struct trial *trial, const char *words) {
+    bool good = trial->wrong.size == 0;
+    verdict(good ? VERDICT_PASSED : VERDICT_FAILED, "%s",
+            good ? words : (const char *)trial->wrong.data);
+    bytes_free(&trial->wrong);
+    return good;
+}
+
+static void trial_end(struct trial *trial, struct bench *bench) {
+    tool_watch_step();
+    bench_stop(bench);
+    size_t count = bench_finding_count(bench);
+    for (size_t i = 0; i < count && i < FINDINGS_SHOWN; i++) {
+        const struct bench_finding *found = bench_finding_at(bench, i);
+        trial_note(trial, "%s%s%s: %s", found->name, found->callback[0] ? " in " : "",
+                   found->callback, found->words);
+    }
+    bench_destroy(bench);
+    tool_watch_step();
+}
+
+static struct bench_options options_with(const char *config) {
+    return (struct bench_options){.config_json = config ? config : run.config,
+                                  .config_folder = run.folder};
+}
+
+/* A bench with the plugin loaded and its listener open; NULL when it refuses, in words. */
+static struct bench *trial_begin(struct trial *trial, const struct berth_plugin *plugin,
+                                 const struct bench_options *options) {
+    char words[WORDS_BYTES];
+    struct bench *bench = bench_create(plugin, options);
+    if (!bench) {
+        trial_note(trial, "out of memory");
+        return NULL;
+    }
+    if (bench_load(bench, words, sizeof(words)) != BERTH_OK ||
+        bench_open(bench, words, sizeof(words)) != BERTH_OK) {
+        trial_end(trial, bench);
+        return NULL;
+    }
+    return bench;
+}
+
+/* -- what clients may say -----------------------------------------------------------------------
+ */
+
+enum leave { LEAVE_FINISH, LEAVE_RESET, LEAVE_IDLE, LEAVE_STAY, LEAVE_COUNT };
+
+static void leave(struct bench_conn *conn, enum leave how) {
+    switch (how) {
+    case LEAVE_FINISH:
+        bench_client_finish(conn);
+        break;
+    case LEAVE_RESET:
+        bench_client_reset(conn);
+        break;
+    case LEAVE_IDLE:
+        bench_client_idle(conn);
+        break;
+    default:
+        break;
+    }
+}
+
+static void say(struct bench *bench, const void *bytes, size_t size, size_t piece, enum leave how) {
+    struct bench_conn *conn = bench_connect(bench);
+    tool_watch_step();
+    for (size_t at = 0; conn && at < size; at += piece) {
+        bench_client_send(conn, (const uint8_t *)bytes + at, size - at < piece ? size - at : piece);
+    }
+    if (conn) {
+        leave(conn, how);
+        bench_advance(bench, AFTER_MS);
+    }
+    if (size <= 65507) {
+        bench_datagram(bench, bytes, size);
+    }
+}
+
+/* The same on every system and at every run. */
+static void fill_random(uint8_t *bytes, size_t size) {
+    uint32_t state = 12345;
+    for (size_t i = 0; i < size; i++) {
+        state = state * 1664525u + 1013904223u;
+        bytes[i] = (uint8_t)(state >> 24);
+    }
+}
+
+/* What a client says that knows nothing of the protocol. */
+static void talk(struct bench *bench) {
+    static const char lines[] =
+        "\r\n\r\n\n\nhello\r\nGET / HTTP/1.1\r\n\r\n/ping\n{\"a\":1}\nQUIT\r\n";
+    static const uint8_t nothings[64] = {0};
+    static uint8_t random[RANDOM_BYTES];
+    static uint8_t line[LONG_LINE_BYTES];
+    fill_random(random, sizeof(random));
+    memset(line, 'x', sizeof(line));
+    for (unsigned how = 0; how < LEAVE_COUNT; how++) {
+        say(bench, lines, sizeof(lines) - 1, sizeof(lines), (enum leave)how);
+        say(bench, lines, sizeof(lines) - 1, 1, (enum leave)how);
+        say(bench, nothings, sizeof(nothings), 7, (enum leave)how);
+        say(bench, random, sizeof(random), 97, (enum leave)how);
+        say(bench, "", 0, 1, (enum leave)how);
+    }
+    say(bench, line, sizeof(line), 4096, LEAVE_FINISH);
+}
+
+/* -- the checks ---------------------------------------------------------------------------------
+ */
+
+static bool check_library(const char *file) {
+    struct error error = {0};
+    begin(CHECK_FILE);
+    bool good = library_open(&run.library, file, &error);
+    enum check reached = check_of_stage(run.library.stage);
+    for (unsigned check = CHECK_FILE; check < reached; check++) {
+        run.check = (enum check)check;
+        if (check != CHECK_ENTRY) {
+            verdict(VERDICT_PASSED, "%s", "");
+        }
+    }
+    if (!good && reached == CHECK_ENTRY && run.library.found) {
+        run.check = CHECK_ENTRY;
+        verdict(VERDICT_PASSED, "%s", "");
+        reached = CHECK_DESCRIPTOR; /* it was called, and what it gave is not right */
+    }
+    run.check = reached;
+    if (!good) {
+        return verdict(VERDICT_FAILED, "%s", error.message);
+    }
+    run.check = CHECK_ENTRY;
+    struct berth_plugin first = *run.library.found;
+    const struct berth_plugin *again = run.library.entry();
+    bool pure = again == run.library.found && memcmp(&first, again, sizeof(first)) == 0;
+    verdict(pure ? VERDICT_PASSED : VERDICT_FAILED, "%s",
+            pure ? "" : "a second call of " BERTH_PLUGIN_ENTRY_NAME "() gives another descriptor");
+    run.check = CHECK_DESCRIPTOR;
+    return verdict(VERDICT_PASSED, "%s %s, ABI %u.%u", first.id, first.version, first.abi_major,
+                   first.abi_minor_built);
+}
+
+static bool check_load(void) {
+    char words[WORDS_BYTES];
+    struct trial trial = {0};
+    const struct bench_options options = options_with(NULL);
+    begin(CHECK_LOAD);
+    struct bench *bench = bench_create(&run.library.plugin, &options);
+    if (!bench) {
+        return verdict(VERDICT_FAILED, "out of memory");
+    }
+    int32_t status = bench_load(bench, words, sizeof(words));
+    trial_end(&trial, bench);
+    if (status != BERTH_OK) {
+        trial_note(&trial, "it refuses a host that has everything: %s (status %d)", words,
+                   (int)status);
+    }
+    return trial_verdict(&trial, "");
+}
+
+static void check_listener_open(void) {
+    char words[WORDS_BYTES] = "";
+    struct trial trial = {0};
+    const struct bench_options options = options_with(NULL);
+    begin(CHECK_LISTENER_OPEN);
+    struct bench *bench = bench_create(&run.library.plugin, &options);
+    if (!bench) {
+        verdict(VERDICT_FAILED, "out of memory");
+        return;
+    }
+    bool opened = bench_load(bench, words, sizeof(words)) == BERTH_OK &&
+                  bench_open(bench, words, sizeof(words)) == BERTH_OK;
+    trial_end(&trial, bench);
+    run.openable = opened;
+    if (opened || trial.wrong.size > 0) {
+        trial_verdict(&trial, "");
+    } else if (run.config_given) {
+        verdict(VERDICT_FAILED, "it refuses the config that was given: %s", words);
+    } else {
+        verdict(VERDICT_SKIPPED, "it wants a config (%s): give one with --config", words);
+    }
+}
+
+/* Whatever stands in a config, it is taken or refused in words. */
+static void check_config(void) {
+    static const char *const configs[] = {
+        "{}",
+        "{\"nonsense\": 1}",
+        "{\"root\": 7, \"upstreams\": {}, \"greeting\": [[[[]]]]}",
+        "{\"a\": \"\\u0000\\ud83d\\ude00\", \"b\": 1e308, \"c\": null}",
+    };
+    struct trial trial = {0};
+    unsigned refused = 0;
+    char words[80];
+    begin(CHECK_CONFIG);
+    for (size_t i = 0; i < ARRAY_COUNT(configs); i++) {
+        const struct bench_options options = options_with(configs[i]);
+        struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
+        refused += bench ? 0 : 1;
+        if (bench) {
+            trial_end(&trial, bench);
+        }
+    }
+    snprintf(words, sizeof(words), "%u of %zu strange ones refused, in words", refused,
+             ARRAY_COUNT(configs));
+    trial_verdict(&trial, words);
+}
+
+static bool skip_unless_openable(void) {
+    return run.openable || verdict(VERDICT_SKIPPED, "not checked: give --config");
+}
+
+/* With a whole conversation, where the listener opens on such a host. */
+static void check_host(enum check check, const struct bench_options *options, const char *good) {
+    struct trial trial = {0};
+    begin(check);
+    struct bench *bench = trial_begin(&trial, &run.library.plugin, options);
+    if (bench) {
+        talk(bench);
+        trial_end(&trial, bench);
+    } else if (check == CHECK_LATER_HOST && run.openable) {
+        trial_note(&trial, "it refuses a host of a later minor version, which serves all of 1.%d",
+                   BERTH_ABI_MINOR);
+    }
+    trial_verdict(&trial, bench ? good : check == CHECK_LATER_HOST ? "" : "refused, in words");
+}
+
+static void check_hosts(void) {
+    struct bench_options later = options_with(NULL);
+    later.abi_minor = 1;
+    later.table_bytes_more = 64;
+    check_host(CHECK_LATER_HOST, &later, "");
+    struct bench_options bare = options_with(NULL);
+    bare.refuses = BENCH_HAS_NO_EXTENSIONS;
+    check_host(CHECK_NO_EXTENSIONS, &bare, "it does without");
+}
+
+static void check_conversation(void) {
+    begin(CHECK_CONVERSATION);
+    if (!skip_unless_openable()) {
+        return;
+    }
+    struct trial trial = {0};
+    for (unsigned way = 0; way < 3; way++) {
+        struct bench_options options = options_with(NULL);
+        options.taken_at_a_time = way == 1 ? 1024 : 0;
+        options.queue_bytes = way == 1 ? 4096 : 0;
+        struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
+        if (bench) {
+            bench_upstream_expect(bench, way == 2);
+            talk(bench);
+            trial_end(&trial, bench);
+        }
+    }
+    trial_verdict(&trial, "");
+}
+
+static void check_busy(void) {
+    struct trial trial = {0};
+    const struct bench_options options = options_with(NULL);
+    begin(CHECK_BUSY);
+    if (!run.library.plugin.busy) {
+        verdict(VERDICT_SKIPPED, "it has no `busy`");
+        return;
+    }
+    if (!skip_unless_openable()) {
+        return;
+    }
+    struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
+    if (bench) {
+        bench_busy(bench);
+        trial_end(&trial, bench);
+    }
+    trial_verdict(&trial, "");
+}
+
+/* Each thing that may run out, from the start and in the middle. */
+static void check_shortage(void) {
+    static const uint32_t refusals[] = {
+        BENCH_REFUSES_BUFFERS, BENCH_REFUSES_WORK,  BENCH_REFUSES_TIMERS, BENCH_REFUSES_CONNECTS,
+        BENCH_REFUSES_FILES,   BENCH_REFUSES_POSTS, BENCH_REFUSES_SENDS,
+    };
+    struct trial trial = {0};
+    begin(CHECK_SHORTAGE);
+    for (size_t i = 0; i < ARRAY_COUNT(refusals) * 2; i++) {
+        struct bench_options options = options_with(NULL);
+        bool from_start = i % 2 == 0;
+        options.refuses = from_start ? refusals[i / 2] : 0;
+        struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
+        if (bench) {
+            bench_refuse(bench, refusals[i / 2]);
+            talk(bench);
+            trial_end(&trial, bench);
+        }
+    }
+    trial_verdict(&trial, "buffers, work, timers, connects, files, posts and sends run out");
+}
+
+/* -- again and again, and side by side ----------------------------------------------------------
+ */
+
+/* One life of a mapping of its own. */
+static void cycle(struct trial *trial) {
+    struct error error = {0};
+    struct library library = {0};
+    const struct bench_options options = options_with(NULL);
+    if (!library_open(&library, run.library.file, &error)) {
+        trial_note(trial, "%s", error.message);
+    } else {
+        struct bench *bench = trial_begin(trial, &library.plugin, &options);
+        if (bench) {
+            say(bench, "hello\r\n", 7, 7, LEAVE_FINISH);
+            trial_end(trial, bench);
+        }
+    }
+    if (!library_close(&library)) {
+        trial_note(trial, "the library stays mapped after it was unloaded: a symbol that is "
+                          "STB_GNU_UNIQUE, a thread_local with a destructor, or a thread that "
+                          "still runs; or set BERTH_PLUGIN_NO_UNLOAD");
+    }
+    tool_watch_step();
+}
+
+/* How much more the process holds after so many cycles. */
+static void grow(struct trial *trial, size_t *bytes, unsigned *handles) {
+    size_t bytes_before = os_process_memory_bytes();
+    unsigned handles_before = os_process_handle_count();
+    for (unsigned i = 0; i < CYCLES && trial->wrong.size == 0; i++) {
+        cycle(trial);
+    }
+    size_t bytes_after = os_process_memory_bytes();
+    unsigned handles_after = os_process_handle_count();
+    *bytes = bytes_after > bytes_before ? bytes_after - bytes_before : 0;
+    *handles = handles_after > handles_before ? handles_after - handles_before : 0;
+}
+
+static void check_load_cycles(void) {
+    struct trial trial = {0};
+    size_t bytes = 0;
+    unsigned handles = 0;
+    begin(CHECK_LOAD_CYCLES);
+    if ((run.library.plugin.flags & BERTH_PLUGIN_NO_UNLOAD) != 0) {
+        verdict(VERDICT_SKIPPED, "it must not be unloaded, it says (BERTH_PLUGIN_NO_UNLOAD)");
+        return;
+    }
+    for (unsigned i = 0; i < CYCLES_WARM_UP && trial.wrong.size == 0; i++) {
+        cycle(&trial);
+    }
+    grow(&trial, &bytes, &handles);
+    if (bytes > GROWTH_BYTES_MAX || handles > GROWTH_HANDLES_MAX) {
+        grow(&trial, &bytes, &handles); /* what allocators grew to once is no leak */
+    }
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    bytes = 0; /* a sanitizer keeps freed memory */
+#endif
+    if (bytes > GROWTH_BYTES_MAX) {
+        trial_note(&trial, "memory grew by %zu KiB in %d cycles, and did so before", bytes / 1024,
+                   CYCLES);
+    }
+    if (handles > GROWTH_HANDLES_MAX) {
+        trial_note(&trial, "%u handles or descriptors more after %d cycles", handles, CYCLES);
+    }
+    trial_verdict(&trial, "100 of them, without growth");
+}
+
+static void check_generations(void) {
+    struct error error = {0};
+    struct library second = {0};
+    struct trial trial = {0};
+    const struct bench_options options = options_with(NULL);
+    begin(CHECK_GENERATIONS);
+    if (!library_open(&second, run.library.file, &error)) {
+        trial_note(&trial, "the second one: %s", error.message);
+    } else if (second.found == run.library.found) {
+        trial_note(&trial, "the second generation has the statics of the first");
+    }
+    struct bench *old = trial_begin(&trial, &run.library.plugin, &options);
+    struct bench *new = second.found ? trial_begin(&trial, &second.plugin, &options) : NULL;
+    struct bench_conn *conn = old ? bench_connect(old) : NULL;
+    if (new) {
+        talk(new);
+    }
+    if (conn) {
+        bench_client_send(conn, "hello\r\n", 7);
+    }
+    if (old) {
+        trial_end(&trial, old);
+    }
+    if (new) {
+        say(new, "hello\r\n", 7, 1, LEAVE_FINISH);
+        trial_end(&trial, new);
+    }
+    library_close(&second);
+    trial_verdict(&trial, "");
+}
+
+/* -- all ----------------------------------------------------------------------------------------
+ */
+
+static void check_all(const char *file) {
+    if (!check_library(file) || !check_load()) {
+        return;
+    }
+    check_listener_open();
+    check_config();
+    check_conversation();
+    check_busy();
+    check_hosts();
+    check_shortage();
+    check_load_cycles();
+    check_generations();
+}
+
+/* Where all of it has little time, one callback has half of that. */
+static unsigned step_limit_ms(const struct tool_words *words) {
+    long limit_s = words->time_limit ? strtol(words->time_limit, NULL, 10) : 2L * STEP_LIMIT_S;
+    return limit_s < 2L * STEP_LIMIT_S ? (unsigned)limit_s * 500 : STEP_LIMIT_S * 1000u;
+}
+
+int checks_run(const struct tool_words *words) {
+    struct error error = {0};
+    const char done[] = {CHECKS_MARK, CHECKS_DONE, '\n'};
+    run.config_given = words->config != NULL;
+    if (!tool_config_read(words->config, &run.config, run.folder, sizeof(run.folder), &error) ||
+        !tool_watch_start(step_limit_ms(words), last_words, &error)) {
+        begin(CHECK_FILE);
+        verdict(VERDICT_FAILED, "%s", error.message);
+        return TOOL_FAILED;
+    }
+    check_all(words->words[0]);
+    library_close(&run.library);
+    tool_watch_stop();
+    alloc_free(run.config);
+    os_process_write(done, sizeof(done));
+    return TOOL_FINE;
+}

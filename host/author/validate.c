@@ -1,0 +1,132 @@
+/* The verb `plugin validate`: the checks in a process of their own, with a time limit. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "author/checks.h"
+#include "author/tool.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_process.h"
+
+enum { TIME_LIMIT_S = 120, TIME_LIMIT_MAX_S = 3600, OUTPUT_BYTES_MAX = 1024 * 1024 };
+
+struct validation {
+    struct verdicts verdicts;
+    bool told[CHECK_COUNT];
+    int begun; /* the last check that began; -1: none */
+    bool done;
+};
+
+static int find_check(const char *name) {
+    for (int i = 0; i < CHECK_COUNT; i++) {
+        if (strcmp(check_names[i], name) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* One line of the child, behind its mark. */
+static void read_line(struct validation *validation, char *line) {
+    char *tab = strchr(line, '\t');
+    if (line[0] == CHECKS_DONE) {
+        validation->done = true;
+        return;
+    }
+    if (!tab) {
+        return;
+    }
+    *tab = '\0';
+    int check = find_check(line + 1);
+    if (check < 0) {
+        return;
+    }
+    if (line[0] == CHECKS_BEGIN) {
+        validation->begun = check;
+        return;
+    }
+    for (char *at = tab + 1; *at; at++) {
+        *at = *at == '\v' ? '\n' : *at;
+    }
+    if (line[0] >= '0' && line[0] <= '0' + VERDICT_SKIPPED) {
+        verdict_add(&validation->verdicts, (enum verdict)(line[0] - '0'), line + 1, tab + 1);
+        validation->told[check] = true;
+    }
+}
+
+static void read_output(struct validation *validation, char *output) {
+    while (output && *output) {
+        char *end = strchr(output, '\n');
+        if (end) {
+            *end = '\0';
+        }
+        if (output[0] == CHECKS_MARK) {
+            read_line(validation, output + 1);
+        }
+        output = end ? end + 1 : NULL;
+    }
+}
+
+/* What the child could not say itself. */
+static void tell_end(struct validation *validation, const struct os_process_result *result,
+                     int limit_s) {
+    char how[160];
+    bool good = validation->done && result->code == 0 && result->end[0] == '\0';
+    if (result->timed_out) {
+        snprintf(how, sizeof(how), "all checks together took longer than %d s", limit_s);
+    } else if (result->end[0]) {
+        snprintf(how, sizeof(how), "the process ended with %s", result->end);
+    } else {
+        snprintf(how, sizeof(how), "the process ended with exit code %d", result->code);
+    }
+    int check = validation->begun < 0 ? CHECK_FILE : validation->begun;
+    bool failed = validation->verdicts.counts[VERDICT_FAILED] > 0;
+    if (!good && (!failed || validation->done)) {
+        verdict_add(&validation->verdicts, VERDICT_FAILED, check_names[check], how);
+        validation->told[check] = true;
+    }
+    for (int i = 0; i < CHECK_COUNT; i++) {
+        if (!validation->told[i]) {
+            verdict_add(&validation->verdicts, VERDICT_SKIPPED, check_names[i],
+                        "not reached: what failed comes first");
+        }
+    }
+}
+
+int tool_validate(const struct tool_words *words) {
+    char path[OS_PATH_MAX];
+    struct error error = {0};
+    struct os_process_result result;
+    struct validation validation = {.verdicts = {.json = words->json}, .begun = -1};
+    long limit_s = words->time_limit ? strtol(words->time_limit, NULL, 10) : TIME_LIMIT_S;
+    if (words->count != 1) {
+        return tool_usage("plugin validate wants the plugin's file, and one only");
+    }
+    if (limit_s < 1 || limit_s > TIME_LIMIT_MAX_S) {
+        return tool_usage("--time-limit is in seconds, 1 to 3600");
+    }
+    if (words->child) {
+        return checks_run(words);
+    }
+    const char *arguments[10] = {path, "plugin", "validate", "--child", words->words[0]};
+    size_t count = 5;
+    if (words->config) {
+        arguments[count++] = "--config";
+        arguments[count++] = words->config;
+    }
+    if (words->time_limit) {
+        arguments[count++] = "--time-limit";
+        arguments[count++] = words->time_limit;
+    }
+    if (!os_executable_path(path, sizeof(path), &error) ||
+        !os_process_run(arguments, (int)limit_s * 1000, OUTPUT_BYTES_MAX, &result, &error)) {
+        fprintf(stderr, "berth: %s\n", error.message);
+        return TOOL_FAILED;
+    }
+    read_output(&validation, result.output);
+    tell_end(&validation, &result, (int)limit_s);
+    alloc_free(result.output);
+    return verdicts_finish(&validation.verdicts);
+}
