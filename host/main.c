@@ -36,6 +36,8 @@ static const char help_text[] =
     "  berth stop [--now]\n"
     "      Stops the host: connections may finish until host.drain_timeout_ms, or are cut now.\n"
     "\n"
+    "  berth plugin new NAME [--lang c|cpp]\n"
+    "      Makes the folder NAME: a plugin that builds, is valid, and has a transcript.\n"
     "  berth plugin validate FILE [--config FILE|JSON] [--json] [--time-limit SECONDS]\n"
     "      Tries a plugin in a process of its own: what it breaks, and where.\n"
     "  berth plugin test FILE TRANSCRIPT... [--config FILE|JSON] [--json]\n"

@@ -156,6 +156,7 @@ int author_plugin(int argc, char **argv) {
         const char *options[6];
     } verbs[] = {
         {"test", tool_test, {"--config", "--json", NULL}},
+        {"new", tool_new, {"--lang", NULL}},
         {"validate", tool_validate, {"--config", "--json", "--time-limit", "--child", NULL}},
     };
     if (argc < 1) {

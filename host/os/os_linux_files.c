@@ -255,6 +255,10 @@ bool os_folder_create_private(char *path, size_t size, struct error *error) {
     return true;
 }
 
+bool os_folder_create(const char *path, struct error *error) {
+    return mkdir(path, 0777) == 0 || error_set(error, "%s", strerror(errno));
+}
+
 bool os_folder_remove(const char *path) {
     return rmdir(path) == 0;
 }

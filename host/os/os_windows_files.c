@@ -453,6 +453,12 @@ bool os_folder_create_private(char *path, size_t size, struct error *error) {
     return true;
 }
 
+bool os_folder_create(const char *path, struct error *error) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    return windows_path(path, wide, WINDOWS_PATH_MAX, error) &&
+           (CreateDirectoryW(wide, NULL) || windows_error_set(error, GetLastError()));
+}
+
 bool os_folder_remove(const char *path) {
     wchar_t wide[WINDOWS_PATH_MAX];
     return windows_path(path, wide, ARRAY_COUNT(wide), NULL) && RemoveDirectoryW(wide);

@@ -1,0 +1,122 @@
+/* The verb `plugin new`: a folder with a plugin that builds, is valid, and has a transcript. */
+#include <stdio.h>
+#include <string.h>
+
+#include "author/bytes.h"
+#include "author/template.h"
+#include "author/tool.h"
+#include "base/error.h"
+#include "base/macros.h"
+#include "module/module.h"
+#include "os/os.h"
+
+struct places {
+    const char *id;
+    const char *lang; /* the ending of the source, and Meson's name */
+    const char *compiler;
+    const char *standard; /* further options of the Meson project */
+    char api[OS_PATH_MAX];
+};
+
+/* The template with its places filled in. */
+static bool fill(struct bytes *text, const char *template, const struct places *places) {
+    const struct {
+        const char *mark;
+        const char *value;
+    } marks[] = {
+        {"@ID@", places->id},        {"@LANG@", places->lang}, {"@CC@", places->compiler},
+        {"@STD@", places->standard}, {"@API@", places->api},
+    };
+    while (*template) {
+        size_t i = 0;
+        while (i < ARRAY_COUNT(marks) &&
+               strncmp(template, marks[i].mark, strlen(marks[i].mark)) != 0) {
+            i++;
+        }
+        bool mark = i < ARRAY_COUNT(marks);
+        if (mark ? !bytes_add_text(text, marks[i].value) : !bytes_add(text, template, 1)) {
+            return false;
+        }
+        template += mark ? strlen(marks[i].mark) : 1;
+    }
+    return true;
+}
+
+/* One file, of one template or two, behind each other. */
+static bool write_file(const char *folder, const char *name, const char *first, const char *second,
+                       const struct places *places, struct error *error) {
+    char path[OS_PATH_MAX];
+    struct bytes text = {0};
+    bool good = fill(&text, first, places) && fill(&text, second, places);
+    if (!good) {
+        error_set(error, "out of memory");
+    } else if (!os_path_join(path, sizeof(path), folder, name)) {
+        good = error_set(error, "the path is too long: %s", folder);
+    } else {
+        good = os_file_write_atomic(path, (const char *)text.data, text.size, error) ||
+               error_prefix(error, "writing %s: ", path);
+    }
+    bytes_free(&text);
+    return good;
+}
+
+static bool make_folder(const char *path, struct error *error) {
+    return os_folder_create(path, error) || error_prefix(error, "making the folder %s: ", path);
+}
+
+static bool write_all(const struct places *places, struct error *error) {
+    char transcripts[MODULE_ID_MAX + 16];
+    char source[MODULE_ID_MAX + 8];
+    const char *id = places->id;
+    bool c = strcmp(places->lang, "c") == 0;
+    snprintf(transcripts, sizeof(transcripts), "%s/transcripts", id);
+    snprintf(source, sizeof(source), "%s.%s", id, places->lang);
+    return make_folder(id, error) && make_folder(transcripts, error) &&
+           write_file(id, source, template_body, c ? template_end_c : template_end_cpp, places,
+                      error) &&
+           write_file(id, "meson.build", template_meson, "", places, error) &&
+           write_file(id, "meson_options.txt", template_meson_options, "", places, error) &&
+           write_file(id, "README.md", template_readme, "", places, error) &&
+           write_file(transcripts, "first.txt", template_transcript, "", places, error);
+}
+
+/* With slashes, which every compiler takes and no string has to escape. */
+static bool find_api(struct places *places, struct error *error) {
+    char folder[OS_PATH_MAX];
+    if (!os_executable_folder(folder, sizeof(folder), error)) {
+        return error_prefix(error, "finding the executable's folder: ");
+    }
+    if (!os_path_join(places->api, sizeof(places->api), folder, "plugin-api")) {
+        return error_set(error, "the path is too long: %s", folder);
+    }
+    for (char *at = places->api; *at; at++) {
+        *at = *at == '\\' ? '/' : *at;
+    }
+    return true;
+}
+
+int tool_new(const struct tool_words *words) {
+    struct error error = {0};
+    struct places places = {.lang = words->lang ? words->lang : "c"};
+    bool c = strcmp(places.lang, "c") == 0;
+    if (words->count != 1) {
+        return tool_usage("plugin new wants one name");
+    }
+    if (!c && strcmp(places.lang, "cpp") != 0) {
+        return tool_usage("--lang is c or cpp");
+    }
+    places.id = words->words[0];
+    places.compiler = c ? "gcc" : "g++";
+    places.standard = c ? "" : ", 'cpp_std=c++17'";
+    if (!module_id_valid(places.id)) {
+        error_set(&error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", places.id,
+                  MODULE_ID_MAX);
+    } else if (find_api(&places, &error) && write_all(&places, &error)) {
+        printf("%s/ has a plugin, its build, and a first transcript; %s/README.md tells how to "
+               "build and try it\n",
+               places.id, places.id);
+        return TOOL_FINE;
+    }
+    fprintf(stderr, "berth: %s\n", error.message);
+    return TOOL_FAILED;
+}
