@@ -42,6 +42,8 @@ static const char help_text[] =
     "      Tries a plugin in a process of its own: what it breaks, and where.\n"
     "  berth plugin test FILE TRANSCRIPT... [--config FILE|JSON] [--json]\n"
     "      Plays recorded conversations to a plugin, under every way the bytes could arrive.\n"
+    "  berth record ADDRESS --out FILE [--listen ADDRESS]\n"
+    "      Writes one connection to the listener at ADDRESS down as a transcript.\n"
     "  berth help, berth --version\n"
     "\n"
     "  --manifest FILE    default: config/berth.json beside the executable\n"
@@ -163,6 +165,9 @@ static int run_verb(int argc, char **argv) {
     }
     if (strcmp(word, "plugin") == 0) {
         return author_plugin(argc - 2, argv + 2);
+    }
+    if (strcmp(word, "record") == 0) {
+        return author_record(argc - 2, argv + 2);
     }
     for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
         if (strcmp(word, verbs[i].name) == 0) {

@@ -2,9 +2,12 @@
 
 import json
 import pathlib
+import socket
 import subprocess
 
 import pytest
+from support import clients, manifests
+from support.host import parse_address
 
 TRANSCRIPTS = pathlib.Path(__file__).resolve().parent.parent / "transcripts"
 SHIPPED = sorted(folder.name for folder in TRANSCRIPTS.iterdir() if folder.is_dir())
@@ -311,3 +314,81 @@ def test_new_plugin_without_a_good_name_or_a_free_folder_is_refused(berth, tmp_p
 def test_plugin_words_that_are_wrong_are_usage(berth, words, said):
     result = berth("plugin", *words)
     assert result.code == 2 and said in result.errors and result.output == "", result
+
+
+# -- record -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def record(system, tmp_path):
+    """record(address) starts a recording in front of that listener: where to connect, and a
+    function that waits for its end and gives the transcript's path."""
+    started = []
+
+    def run(address):
+        path = tmp_path / "recorded.txt"
+        system.hold()
+        process = subprocess.Popen(
+            system.command(["record", "{}:{}".format(*address), "--out", system.path(path)]),
+            env=system.environment(), cwd=tmp_path, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        started.append(process)
+        line = process.stdout.readline().decode()
+        assert line.startswith("recording one connection to "), line
+        recorder = parse_address(line.split()[4])
+
+        def finish():
+            _, errors = process.communicate(timeout=clients.START_S)
+            assert process.returncode == 0, errors
+            return path
+
+        return recorder, finish
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_record_of_a_live_listener_can_be_played(run_host, record, play):
+    host = run_host(manifests.one("echo", when="connect"))
+    address, finish = record(host.address("echo"))
+    with clients.connect(address) as sock:
+        sock.sendall(b"hello\r\nworld")
+        assert clients.receive_exactly(sock, 12) == b"hello\r\nworld"
+        sock.sendall(b"{*} \\ \x00\xff\n")
+        assert clients.receive_exactly(sock, 9) == b"{*} \\ \x00\xff\n"
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+    path = finish()
+    steps = [line for line in path.read_text(encoding="utf-8").splitlines()
+             if line[0] not in "#@"]
+    assert steps == ["> hello\\r\\n", "> world", "< hello\\r\\n", "< world",
+                     "> \\{*} \\\\ \\x00\\xff\\n", "< \\{*} \\\\ \\x00\\xff\\n", "|", "= closed"]
+    played = play("echo", path)
+    assert played.code == 0, played
+
+
+def test_record_of_a_plugin_that_closes_can_be_played(run_host, record, play):
+    host = run_host(manifests.one("packet-echo", when="connect"))
+    address, finish = record(host.address("packet-echo"))
+    with clients.connect(address) as sock:
+        sock.sendall(b"\x03ab")
+        assert clients.receive_exactly(sock, 3) == b"\x03ab"
+        sock.sendall(b"\x00")
+        assert sock.recv(1) == b""
+    path = finish()
+    assert path.read_text(encoding="utf-8").splitlines()[-2:] == ["> \\x00", "= closed"]
+    played = play("packet-echo", path)
+    assert played.code == 0, played
+
+
+@pytest.mark.parametrize("words, code, said", [
+    ((), 2, "--out FILE"),
+    (("127.0.0.1:1",), 2, "--out FILE"),
+    (("nowhere", "--out", "a.txt"), 1, "nowhere"),
+])
+def test_record_words_that_are_wrong_are_told(berth, words, code, said):
+    result = berth("record", *words)
+    assert result.code == code and said in result.errors, result

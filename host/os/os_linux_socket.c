@@ -1,0 +1,121 @@
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "os/os_socket.h"
+
+bool os_sockets_start(struct error *error) {
+    (void)error;
+    return true;
+}
+
+static socklen_t to_system(const struct berth_address *address, struct sockaddr_storage *to) {
+    memset(to, 0, sizeof(*to));
+    if (address->family == BERTH_FAMILY_IPV6) {
+        struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(address->port);
+        six->sin6_scope_id = address->scope_id;
+        memcpy(&six->sin6_addr, address->bytes, 16);
+        return sizeof(*six);
+    }
+    struct sockaddr_in *four = (struct sockaddr_in *)to;
+    four->sin_family = AF_INET;
+    four->sin_port = htons(address->port);
+    memcpy(&four->sin_addr, address->bytes, 4);
+    return sizeof(*four);
+}
+
+static bool fail(int handle, const char *what, struct error *error) {
+    error_set(error, "%s: %s", what, strerror(errno));
+    if (handle >= 0) {
+        close(handle);
+    }
+    return false;
+}
+
+bool os_socket_listen(struct os_socket *listener, const struct berth_address *address,
+                      struct berth_address *actual, struct error *error) {
+    struct sockaddr_storage name;
+    const int on = 1;
+    socklen_t size = to_system(address, &name);
+    int handle = socket(name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (handle < 0) {
+        return fail(handle, "socket", error);
+    }
+    setsockopt(handle, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(handle, (struct sockaddr *)&name, size) != 0 || listen(handle, 8) != 0 ||
+        getsockname(handle, (struct sockaddr *)&name, &size) != 0) {
+        return fail(handle, "listen", error);
+    }
+    *actual = *address;
+    /* The port is at the same place in both families. */
+    actual->port = ntohs(((struct sockaddr_in *)&name)->sin_port);
+    listener->handle = handle;
+    return true;
+}
+
+int os_socket_accept(const struct os_socket *listener, int timeout_ms, struct os_socket *client) {
+    struct pollfd one = {.fd = (int)listener->handle, .events = POLLIN};
+    int ready = poll(&one, 1, timeout_ms);
+    if (ready <= 0) {
+        return ready == 0 || errno == EINTR ? 0 : -1;
+    }
+    client->handle = accept4((int)listener->handle, NULL, NULL, SOCK_CLOEXEC);
+    return client->handle >= 0 ? 1 : -1;
+}
+
+bool os_socket_connect(struct os_socket *socket_, const struct berth_address *address,
+                       struct error *error) {
+    struct sockaddr_storage name;
+    socklen_t size = to_system(address, &name);
+    int handle = socket(name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (handle < 0 || connect(handle, (struct sockaddr *)&name, size) != 0) {
+        return fail(handle, "connect", error);
+    }
+    socket_->handle = handle;
+    return true;
+}
+
+int64_t os_socket_receive(const struct os_socket *socket, void *bytes, size_t size) {
+    ssize_t got = 0;
+    do {
+        got = recv((int)socket->handle, bytes, size, 0);
+    } while (got < 0 && errno == EINTR);
+    return got;
+}
+
+bool os_socket_send_all(const struct os_socket *socket, const void *bytes, size_t size) {
+    const char *at = bytes;
+    while (size > 0) {
+        ssize_t sent = send((int)socket->handle, at, size, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EINTR) {
+            return false;
+        }
+        at += sent > 0 ? sent : 0;
+        size -= sent > 0 ? (size_t)sent : 0;
+    }
+    return true;
+}
+
+void os_socket_finish(const struct os_socket *socket) {
+    shutdown((int)socket->handle, SHUT_WR);
+}
+
+void os_socket_shutdown(const struct os_socket *socket) {
+    shutdown((int)socket->handle, SHUT_RDWR);
+}
+
+void os_socket_close(struct os_socket *socket, bool reset) {
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    if (reset) {
+        setsockopt((int)socket->handle, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    }
+    close((int)socket->handle);
+    socket->handle = -1;
+}

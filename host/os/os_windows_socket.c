@@ -1,0 +1,125 @@
+#include <winsock2.h>
+
+#include <ws2tcpip.h>
+
+#include <string.h>
+
+#include "base/error.h"
+#include "os/os_socket.h"
+#include "os/os_windows.h"
+
+enum { CHUNK_MAX = 1024 * 1024 };
+
+bool os_sockets_start(struct error *error) {
+    WSADATA data;
+    int code = WSAStartup(MAKEWORD(2, 2), &data);
+    return code == 0 || windows_error_set(error, (unsigned long)code);
+}
+
+static int to_system(const struct berth_address *address, struct sockaddr_storage *to) {
+    memset(to, 0, sizeof(*to));
+    if (address->family == BERTH_FAMILY_IPV6) {
+        struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(address->port);
+        six->sin6_scope_id = address->scope_id;
+        memcpy(&six->sin6_addr, address->bytes, 16);
+        return sizeof(*six);
+    }
+    struct sockaddr_in *four = (struct sockaddr_in *)to;
+    four->sin_family = AF_INET;
+    four->sin_port = htons(address->port);
+    memcpy(&four->sin_addr, address->bytes, 4);
+    return sizeof(*four);
+}
+
+static bool fail(SOCKET handle, const char *what, struct error *error) {
+    windows_error_set(error, (unsigned long)WSAGetLastError());
+    error_prefix(error, "%s: ", what);
+    if (handle != INVALID_SOCKET) {
+        closesocket(handle);
+    }
+    return false;
+}
+
+bool os_socket_listen(struct os_socket *listener, const struct berth_address *address,
+                      struct berth_address *actual, struct error *error) {
+    struct sockaddr_storage name;
+    const BOOL on = TRUE;
+    int size = to_system(address, &name);
+    SOCKET handle = socket(name.ss_family, SOCK_STREAM, 0);
+    if (handle == INVALID_SOCKET) {
+        return fail(handle, "socket", error);
+    }
+    setsockopt(handle, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (const char *)&on, sizeof(on));
+    if (bind(handle, (struct sockaddr *)&name, size) != 0 || listen(handle, 8) != 0 ||
+        getsockname(handle, (struct sockaddr *)&name, &size) != 0) {
+        return fail(handle, "listen", error);
+    }
+    *actual = *address;
+    /* The port is at the same place in both families. */
+    actual->port = ntohs(((struct sockaddr_in *)&name)->sin_port);
+    listener->handle = (intptr_t)handle;
+    return true;
+}
+
+int os_socket_accept(const struct os_socket *listener, int timeout_ms, struct os_socket *client) {
+    fd_set one;
+    struct timeval wait = {timeout_ms / 1000, (timeout_ms % 1000) * 1000};
+    FD_ZERO(&one);
+    FD_SET((SOCKET)listener->handle, &one);
+    int ready = select(0, &one, NULL, NULL, &wait);
+    if (ready <= 0) {
+        return ready;
+    }
+    SOCKET handle = accept((SOCKET)listener->handle, NULL, NULL);
+    client->handle = (intptr_t)handle;
+    return handle != INVALID_SOCKET ? 1 : -1;
+}
+
+bool os_socket_connect(struct os_socket *socket_, const struct berth_address *address,
+                       struct error *error) {
+    struct sockaddr_storage name;
+    int size = to_system(address, &name);
+    SOCKET handle = socket(name.ss_family, SOCK_STREAM, 0);
+    if (handle == INVALID_SOCKET || connect(handle, (struct sockaddr *)&name, size) != 0) {
+        return fail(handle, "connect", error);
+    }
+    socket_->handle = (intptr_t)handle;
+    return true;
+}
+
+int64_t os_socket_receive(const struct os_socket *socket, void *bytes, size_t size) {
+    return recv((SOCKET)socket->handle, bytes, size < CHUNK_MAX ? (int)size : CHUNK_MAX, 0);
+}
+
+bool os_socket_send_all(const struct os_socket *socket, const void *bytes, size_t size) {
+    const char *at = bytes;
+    while (size > 0) {
+        int sent = send((SOCKET)socket->handle, at, size < CHUNK_MAX ? (int)size : CHUNK_MAX, 0);
+        if (sent < 0) {
+            return false;
+        }
+        at += sent;
+        size -= (size_t)sent;
+    }
+    return true;
+}
+
+void os_socket_finish(const struct os_socket *socket) {
+    shutdown((SOCKET)socket->handle, SD_SEND);
+}
+
+void os_socket_shutdown(const struct os_socket *socket) {
+    shutdown((SOCKET)socket->handle, SD_BOTH);
+}
+
+void os_socket_close(struct os_socket *socket, bool reset) {
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    if (reset) {
+        setsockopt((SOCKET)socket->handle, SOL_SOCKET, SO_LINGER, (const char *)&at_once,
+                   sizeof(at_once));
+    }
+    closesocket((SOCKET)socket->handle);
+    socket->handle = (intptr_t)INVALID_SOCKET;
+}
