@@ -351,6 +351,7 @@ def record(system, tmp_path):
         process.communicate()
 
 
+@pytest.mark.threads
 def test_record_of_a_live_listener_can_be_played(run_host, record, play):
     host = run_host(manifests.one("echo", when="connect"))
     address, finish = record(host.address("echo"))
@@ -370,6 +371,7 @@ def test_record_of_a_live_listener_can_be_played(run_host, record, play):
     assert played.code == 0, played
 
 
+@pytest.mark.threads
 def test_record_of_a_plugin_that_closes_can_be_played(run_host, record, play):
     host = run_host(manifests.one("packet-echo", when="connect"))
     address, finish = record(host.address("packet-echo"))
