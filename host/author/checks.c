@@ -7,6 +7,7 @@
 
 #include "author/bench.h"
 #include "author/library.h"
+#include "author/symbols.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "os/os.h"
@@ -481,7 +482,14 @@ static void check_generations(void) {
     struct library second = {0};
     struct trial trial = {0};
     const struct bench_options options = options_with(NULL);
+    char unique[128];
     begin(CHECK_GENERATIONS);
+    if (symbols_find_unique(run.library.file, unique, sizeof(unique))) {
+        trial_note(&trial,
+                   "both would share %s, which is STB_GNU_UNIQUE: hide it "
+                   "(-fvisibility=hidden), or build with -fno-gnu-unique",
+                   unique);
+    }
     if (!library_open(&second, run.library.file, &error)) {
         trial_note(&trial, "the second one: %s", error.message);
     } else if (second.found == run.library.found) {

@@ -14,6 +14,9 @@ SHIPPED = sorted(folder.name for folder in TRANSCRIPTS.iterdir() if folder.is_di
 DELIVERIES = ["as-written", "with-accept", "byte-by-byte", "two-way-cuts", "at-once", "small-takes",
               "full-queue", "half-close", "reset"]
 
+COMPILERS = {("c", False): "gcc", ("cpp", False): "g++",
+             ("c", True): "x86_64-w64-mingw32-gcc", ("cpp", True): "x86_64-w64-mingw32-g++"}
+
 pytestmark = pytest.mark.any_engine
 
 
@@ -254,11 +257,36 @@ def test_validate_as_text(berth, system):
     assert result.output.splitlines()[-1] == "14 passed, 0 failed, 1 skipped", result
 
 
+def _build_new(berth, system, tmp_path, lang, more, *options):
+    """A plugin of `plugin new`, with more source behind it, built with more options."""
+    assert berth("plugin", "new", "mine", "--lang", lang).code == 0
+    source = tmp_path / "mine" / f"mine.{lang}"
+    source.write_text(source.read_text(encoding="utf-8") + more, encoding="utf-8")
+    subprocess.run([COMPILERS[lang, False], "-shared", "-fPIC", "-O0", *options,
+                    f"-I{system.dist / 'plugin-api'}", source, "-o", tmp_path / "mine.so"],
+                   check=True, timeout=120)
+
+
+def test_validate_sees_a_library_that_stays_mapped(berth, validate, system, tmp_path):
+    if system.is_windows:
+        pytest.skip("only ELF has such libraries")
+    _build_new(berth, system, tmp_path, "c", "", "-Wl,-z,nodelete")
+    result, checks = validate("mine", folder=tmp_path)
+    assert result.code == 1, result
+    assert "stays mapped" in checks["load-cycles"]["words"], result
+
+
+def test_validate_sees_statics_that_two_generations_would_share(berth, validate, system, tmp_path):
+    if system.is_windows:
+        pytest.skip("only ELF has symbols that are unique in a process")
+    _build_new(berth, system, tmp_path, "cpp",
+               "inline int shared = 1;\nint use() { return ++shared; }\n", "-std=c++17")
+    result, checks = validate("mine", folder=tmp_path)
+    assert result.code == 1, result
+    assert "shared, which is STB_GNU_UNIQUE" in checks["two-generations"]["words"], result
+
+
 # -- new --------------------------------------------------------------------------------------------
-
-COMPILERS = {("c", False): "gcc", ("cpp", False): "g++",
-             ("c", True): "x86_64-w64-mingw32-gcc", ("cpp", True): "x86_64-w64-mingw32-g++"}
-
 
 @pytest.mark.parametrize("lang", ["c", "cpp"])
 def test_new_plugin_builds_is_valid_and_has_a_transcript(berth, system, tmp_path, lang):
