@@ -10,6 +10,7 @@
 #include "module/module.h"
 #include "module/services.h"
 #include "net/listener.h"
+#include "net/plugin_account.h"
 #include "net/server.h"
 
 /* -- editions ------------------------------------------------------------------------------------
@@ -77,7 +78,7 @@ enum { FLUSHES_MAX = 1000 };
 /* A plugin may post until `unload` returns, and what it has posted runs before its code is
  * unmapped. False: it posts again and again. */
 static bool deliver_posts(const struct instance *instance, struct module *module) {
-    for (int i = 0; atomic_load(&module->posts) > 0; i++) {
+    for (int i = 0; atomic_load(&module->account->posts) > 0; i++) {
         if (i == FLUSHES_MAX) {
             return false;
         }

@@ -12,6 +12,7 @@ struct listener_options options_of_listener(const struct manifest_listener *list
         .plugin = &module->plugin,
         .host = &module->host,
         .plugin_state = module->state,
+        .account = module->account,
         .addresses = listener->addresses,
         .address_count = listener->address_count,
         .v6_only = listener->v6_only,

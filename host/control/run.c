@@ -15,6 +15,7 @@
 #include "control/watch.h"
 #include "engine/engine.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 
 /* -- stopping -------------------------------------------------------------------------------------
@@ -171,11 +172,12 @@ static int run_edition(struct edition *edition, const struct control_options *op
     struct service service = {.options = options};
     log_setup(manifest->host.log.level, manifest->host.log.format);
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
-    if (!os_signals_start(&error) ||
+    if (!os_signals_start(&error) || !plugin_watch_start(manifest->host.stall_warning_ms, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
                        &error) ||
         !instance_init(&service.instance, manifest, plugins, &error)) {
         log_error(NULL, "%s", error.message);
+        plugin_watch_stop();
         return EXIT_FAILED;
     }
     int code = start(&service, edition);
@@ -183,6 +185,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
         code = serve(&service);
     }
     abandon(&service.instance);
+    plugin_watch_stop();
     os_signals_finished();
     return code;
 }

@@ -5,6 +5,7 @@
 #include "control/announce.h"
 #include "control/control.h"
 #include "control/report.h"
+#include "net/plugin_call.h"
 
 /* The ready file says where the host listens now. */
 static void tell_ready(const struct service *service) {
@@ -32,6 +33,7 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
     if (done && !dry_run) {
         log_setup(manifest->host.log.level, manifest->host.log.format);
         tell_ready(service);
+        plugin_watch_configure(manifest->host.stall_warning_ms);
     }
     edition_release(edition);
     return done ? EXIT_FINE : report_code(problems);

@@ -12,6 +12,7 @@
 #include "net/door.h"
 #include "net/gate.h"
 #include "net/listener.h"
+#include "net/plugin_account.h"
 #include "net/server.h"
 #include "net/work_pool.h"
 
@@ -106,6 +107,22 @@ static bool add_users(cJSON *list, const struct unit *units, const struct module
     return any;
 }
 
+/* Those it was called for at all. */
+static void add_callbacks(cJSON *object, const struct plugin_account *account) {
+    cJSON *list = cJSON_AddObjectToObject(object, "callbacks");
+    for (unsigned i = 0; i < PLUGIN_CALLBACKS; i++) {
+        struct plugin_times times = plugin_account_times(account, (enum plugin_callback)i);
+        if (times.count > 0) {
+            cJSON *one =
+                cJSON_AddObjectToObject(list, plugin_callback_name((enum plugin_callback)i));
+            add_count(one, "count", times.count);
+            cJSON_AddNumberToObject(one, "p50_us", times.p50_us);
+            cJSON_AddNumberToObject(one, "p99_us", times.p99_us);
+            cJSON_AddNumberToObject(one, "max_us", times.max_us);
+        }
+    }
+}
+
 static void add_module(const struct instance *instance, cJSON *list, const struct module *module) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "id", module->id);
@@ -117,6 +134,7 @@ static void add_module(const struct instance *instance, cJSON *list, const struc
     bool serves = add_users(users, instance->serving, module);
     add_users(users, instance->retired, module);
     cJSON_AddStringToObject(object, "state", serves ? "serving" : "draining");
+    add_callbacks(object, module->account);
     cJSON_AddItemToArray(list, object);
 }
 

@@ -137,6 +137,7 @@ static const struct field host[] = {
     {.key = "plugins", .kind = FIELD_TEXT, IN_MANIFEST(host.plugins)},
     {.key = "drain_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.drain_timeout_ms)},
     {.key = "generations_max", .min = 2, .max = 1000, IN_MANIFEST(host.generations_max)},
+    {.key = "stall_warning_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.stall_warning_ms)},
     {.key = "control", .kind = FIELD_BOOL, IN_MANIFEST(host.control)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
     {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
@@ -153,6 +154,7 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.plugins = alloc_string("plugins");
     manifest->host.drain_timeout_ms = 10000;
     manifest->host.generations_max = 8;
+    manifest->host.stall_warning_ms = 1000;
     manifest->host.control = true;
     manifest->host.limits.connections = 50000;
     manifest->host.limits.posts = 65536;

@@ -101,8 +101,9 @@ struct manifest {
         enum manifest_engine engine;
         char *plugins; /* a folder; absolute, or relative to the host's folder */
         uint32_t drain_timeout_ms;
-        uint32_t generations_max; /* of one listener at a time, the draining ones included */
-        bool control;             /* whether it can be spoken to while it runs */
+        uint32_t generations_max;  /* of one listener at a time, the draining ones included */
+        uint32_t stall_warning_ms; /* a callback that takes longer is told of; 0: none is */
+        bool control;              /* whether it can be spoken to while it runs */
         struct {
             uint32_t connections;
             uint32_t posts; /* messages waiting for one worker */

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "module/descriptor.h"
+#include "net/plugin_call.h"
 #include "os/os.h"
 
 bool module_id_valid(const char *id) {
@@ -71,6 +72,11 @@ static void remove_copy(struct module *module) {
 /* -- opening -------------------------------------------------------------------------------------
  */
 
+static bool open_account(struct module *module, struct error *error) {
+    module->account = plugin_account_create(module->id, module->generation);
+    return module->account || error_set(error, "out of memory");
+}
+
 static bool read_plugin(struct module *module, struct error *error) {
     os_library_unique_symbol(module->copy, module->unique_symbol, sizeof(module->unique_symbol));
     module->library = os_library_open(module->copy, error);
@@ -105,7 +111,7 @@ struct module *module_open(const char *folder, const char *id, const struct bert
     if (!find_file(module, folder, error)) {
         goto fail;
     }
-    if (!copy_file(module, error) || !read_plugin(module, error)) {
+    if (!copy_file(module, error) || !open_account(module, error) || !read_plugin(module, error)) {
         error_prefix(error, "plugin \"%s\" (%s): ", id, module->file);
         goto fail;
     }
@@ -120,7 +126,9 @@ bool module_load(struct module *module, struct error *error) {
     if (module->plugin.load) {
         char message[ERROR_MESSAGE_MAX / 2] = "";
         struct berth_error why = {sizeof(why), sizeof(message), message};
+        struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_LOAD);
         int32_t status = module->plugin.load(&module->host, &module->state, &why);
+        plugin_call_end(call);
         if (status != BERTH_OK) {
             message[sizeof(message) - 1] = '\0';
             return error_set(error, "plugin \"%s\" refused to load: %s (status %d)", module->id,
@@ -133,7 +141,9 @@ bool module_load(struct module *module, struct error *error) {
 
 void module_unload(struct module *module) {
     if (module->loaded && module->plugin.unload) {
+        struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_UNLOAD);
         module->plugin.unload(module->state);
+        plugin_call_end(call);
     }
     module->loaded = false;
 }
@@ -151,6 +161,8 @@ bool module_close(struct module *module) {
                  module->copy);
         gone = false;
     }
+    plugin_call_forget();
+    plugin_account_close(module->account);
     remove_copy(module);
     alloc_free(module->file);
     alloc_free(module->copy);

@@ -10,7 +10,6 @@
 #ifndef BERTH_HOST_MODULE_MODULE_H
 #define BERTH_HOST_MODULE_MODULE_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -21,6 +20,7 @@
 #define MODULE_ID_MAX 63 /* [a-z0-9-]{1,63} */
 
 struct os_library;
+struct plugin_account;
 struct server;
 
 struct module {
@@ -33,8 +33,8 @@ struct module {
     bool loaded;                /* `load` has succeeded: `unload` is owed */
     unsigned generation;        /* 1, 2, … of all plugins of this process */
     unsigned users;             /* generations of listeners that it serves */
-    atomic_uint posts;          /* messages of the plugin on their way: its code is to run */
-    struct module *prev;        /* utlist: the instance's */
+    struct plugin_account *account; /* what it takes and holds */
+    struct module *prev;            /* utlist: the instance's */
     struct module *next;
     char id[MODULE_ID_MAX + 1];
     char *file; /* the file in the plugins folder */

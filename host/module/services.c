@@ -10,6 +10,7 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/plugin_account.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
@@ -146,9 +147,8 @@ static void BERTH_CALL conn_info(struct berth_conn *conn, struct berth_conn_info
 
 static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t conn_id,
                                        berth_post_fn function, void *argument) {
-    /* The table is the host's own, whatever the plugin is shown of it. */
-    struct module *module = (struct module *)(uintptr_t)module_of(host);
-    return server_post(module->server, conn_id, function, argument, &module->posts);
+    const struct module *module = module_of(host);
+    return server_post(module->server, conn_id, function, argument, module->account);
 }
 
 /* The plugin may only read what it is given of its listener; the host, whose it is, may write. */

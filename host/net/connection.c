@@ -9,6 +9,7 @@
 #include "net/buffer.h"
 #include "net/listener.h"
 #include "net/outbound.h"
+#include "net/plugin_call.h"
 #include "net/plugin_timer.h"
 #include "net/plugin_work.h"
 #include "net/server.h"
@@ -119,7 +120,9 @@ static void finish(struct connection *connection) {
     if (connection->told_opened) {
         listener_count(&listener->counters.closed);
         if (listener->plugin->closed) {
+            struct plugin_thread *call = connection_call(connection, PLUGIN_CLOSED);
             listener->plugin->closed(&connection->public, connection->reason);
+            plugin_call_end(call);
         }
     }
     plugin_timers_free(connection);
@@ -150,7 +153,10 @@ static uint32_t ask_plugin(struct connection *connection, uint32_t reason, uint3
     if (!listener->plugin->closing) {
         return absent;
     }
-    return listener->plugin->closing(&connection->public, reason);
+    struct plugin_thread *call = connection_call(connection, PLUGIN_CLOSING);
+    uint32_t answer = listener->plugin->closing(&connection->public, reason);
+    plugin_call_end(call);
+    return answer;
 }
 
 /* Whether the connection goes on. */

@@ -21,6 +21,7 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/proxy_header.h"
 #include "net/server.h"
 #include "net/worker.h"
@@ -169,7 +170,9 @@ static bool queue_busy_answer(struct connection *connection) {
     if (!buffer) {
         return false;
     }
+    struct plugin_thread *call = connection_call(connection, PLUGIN_BUSY);
     uint32_t size = listener->plugin->busy(&listener->public, buffer->bytes, buffer->capacity);
+    plugin_call_end(call);
     if (size > buffer->capacity) {
         listener_count(&listener->counters.plugin_faults);
         log_error(&listener->subject, "fault of the plugin: busy() wrote %u bytes where %u fit",
@@ -227,7 +230,9 @@ static void open(struct connection *connection) {
     listener_count(&listener->counters.opened);
     worker_unsettle(connection->worker, connection);
     if (listener->plugin->opened) {
+        struct plugin_thread *call = connection_call(connection, PLUGIN_OPENED);
         listener->plugin->opened(&connection->public);
+        plugin_call_end(call);
     }
 }
 

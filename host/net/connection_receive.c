@@ -15,6 +15,7 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/turns.h"
 #include "net/worker.h"
 
@@ -75,7 +76,9 @@ static bool pending_append(struct connection *connection, const struct berth_sli
 /* Shows the plugin `data`, whose reference is the connection's, and keeps what is not consumed. */
 static void show(struct connection *connection, struct berth_slice data) {
     struct listener *listener = connection->listener;
+    struct plugin_thread *call = connection_call(connection, PLUGIN_RECEIVED);
     uint32_t consumed = listener->plugin->received(&connection->public, &data);
+    plugin_call_end(call);
     if (connection->state != CONNECTION_OPEN) {
         buffer_release(data.buffer); /* the plugin closed or aborted it meanwhile */
         return;
@@ -158,7 +161,9 @@ void connection_tell_peer_closed(struct connection *connection) {
     connection->told_peer_closed = true;
     pending_drop(connection);
     if (connection->listener->plugin->peer_closed) {
+        struct plugin_thread *call = connection_call(connection, PLUGIN_PEER_CLOSED);
         connection->listener->plugin->peer_closed(&connection->public);
+        plugin_call_end(call);
     } else {
         connection_close(connection);
     }

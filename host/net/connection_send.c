@@ -6,6 +6,7 @@
 #include "net/connection.h"
 #include "net/file.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/turns.h"
 #include "net/worker.h"
 
@@ -201,7 +202,9 @@ void connection_update_queue_hold(struct connection *connection) {
                 connection->held |= CONNECTION_HELD_BY_QUEUE;
             }
             if (listener->plugin->filled) {
+                struct plugin_thread *call = connection_call(connection, PLUGIN_FILLED);
                 listener->plugin->filled(&connection->public);
+                plugin_call_end(call);
             }
         }
     } else if (connection->is_full &&
@@ -210,7 +213,9 @@ void connection_update_queue_hold(struct connection *connection) {
         connection->is_full = false;
         connection->held &= (uint8_t)~CONNECTION_HELD_BY_QUEUE;
         if (listener->plugin->drained) {
+            struct plugin_thread *call = connection_call(connection, PLUGIN_DRAINED);
             listener->plugin->drained(&connection->public);
+            plugin_call_end(call);
         }
     }
 }

@@ -7,6 +7,7 @@
 #include "net/door.h"
 #include "net/latch.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -50,7 +51,9 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
             listener_count(&counters->datagrams_truncated);
         }
         showing = one;
+        struct plugin_thread *call = listener_call(listener, PLUGIN_DATAGRAM);
         listener->plugin->datagram(&listener->public, &datagram);
+        plugin_call_end(call);
         showing = NULL;
     }
     buffer_release(from->data.owner);

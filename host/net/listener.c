@@ -10,6 +10,7 @@
 #include "net/connection.h"
 #include "net/door.h"
 #include "net/gate.h"
+#include "net/plugin_call.h"
 #include "net/plugin_timer.h"
 #include "net/server.h"
 #include "net/worker.h"
@@ -20,7 +21,9 @@ static bool open_plugin(struct listener *listener, struct error *error) {
     if (plugin->listener_open) {
         char message[ERROR_MESSAGE_MAX / 2] = "";
         struct berth_error why = {sizeof(why), sizeof(message), message};
+        struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_OPEN);
         int32_t status = plugin->listener_open(&listener->public, &listener->public.state, &why);
+        plugin_call_end(call);
         if (status != BERTH_OK) {
             message[sizeof(message) - 1] = '\0';
             return error_set(error, "plugin \"%s\" refused to open: %s (status %d)", plugin->id,
@@ -349,10 +352,13 @@ void listener_destroy(struct listener *listener) {
     }
     plugin_timers_stop_listener(listener);
     if (listener->opened && listener->plugin->listener_close) {
+        struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_CLOSE);
         listener->plugin->listener_close(&listener->public);
+        plugin_call_end(call);
     }
     plugin_timers_free_listener(listener);
     release_doors(listener->doors, listener->door_count);
+    plugin_call_forget();
     gate_release(listener->gate);
     turns_fini(&listener->turns);
     alloc_free(listener->name);

@@ -46,6 +46,7 @@ struct listener_options {
     const struct berth_plugin *plugin;
     const struct berth_host *host; /* the plugin's own table */
     void *plugin_state;
+    struct plugin_account *account; /* what the plugin takes and holds */
     const struct berth_address *addresses;
     size_t address_count;
     bool v6_only;

@@ -11,6 +11,7 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 #include "net/work_pool.h"
 #include "net/worker.h"
@@ -88,7 +89,10 @@ static void tell(struct outbound *one, struct berth_conn *conn, int32_t status) 
     timers_stop(timers, &one->next_attempt);
     work_call_off(&one->resolve);
     stop_attempts(one);
+    struct plugin_thread *call = conn ? connection_call(connection_of(conn), PLUGIN_CONNECTED)
+                                      : listener_call(one->listener, PLUGIN_CONNECTED);
     one->connected(conn, status, one->argument);
+    plugin_call_end(call);
 }
 
 static void fail(struct outbound *one, int32_t status, const char *why) {

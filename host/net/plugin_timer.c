@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -40,7 +41,10 @@ static void fire(struct timer *timer) {
             return;
         }
     }
+    struct plugin_thread *call = one->connection ? connection_call(one->connection, PLUGIN_TIMER)
+                                                 : listener_call(one->listener, PLUGIN_TIMER);
     one->function(one, one->argument);
+    plugin_call_end(call);
     worker_settle(worker);
 }
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 #include "net/work_pool.h"
 #include "net/worker.h"
@@ -30,7 +31,9 @@ static void go_home(struct plugin_work *one) {
 
 static void run(struct work *work) {
     struct plugin_work *one = CONTAINER_OF(work, struct plugin_work, work);
+    struct plugin_thread *call = listener_call(one->listener, PLUGIN_WORK);
     one->function(one->argument);
+    plugin_call_end(call);
     one->ran = true;
     go_home(one);
 }
@@ -54,7 +57,13 @@ static void on_finished(struct engine_op *op, int64_t result) {
     int32_t status = !one->ran                        ? BERTH_E_CANCELLED
                      : connection || one->of_listener ? BERTH_OK
                                                       : BERTH_E_GONE;
-    one->done(connection && status == BERTH_OK ? &connection->public : NULL, status, one->argument);
+    if (status != BERTH_OK) {
+        connection = NULL;
+    }
+    struct plugin_thread *call = connection ? connection_call(connection, PLUGIN_WORK_DONE)
+                                            : listener_call(listener, PLUGIN_WORK_DONE);
+    one->done(connection ? &connection->public : NULL, status, one->argument);
+    plugin_call_end(call);
     alloc_free(one);
     atomic_fetch_sub(&listener->works, 1);
     listener_unrefer(listener);

@@ -180,12 +180,12 @@ void server_room_made(struct server *server) {
 }
 
 int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
-                    atomic_uint *underway) {
+                    struct plugin_account *account) {
     unsigned index = worker_of_id(id);
     if (id == 0 || index >= server->options.workers) {
         return BERTH_E_GONE;
     }
-    return worker_post(&server->workers[index], id, function, argument, underway);
+    return worker_post(&server->workers[index], id, function, argument, account);
 }
 
 int32_t server_post_worker(struct listener *listener, uint32_t worker, berth_worker_fn function,

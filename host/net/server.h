@@ -17,6 +17,7 @@ struct engine_port;
 struct engine_traits;
 struct error;
 struct listener;
+struct plugin_account;
 struct worker;
 
 enum { SERVER_WORKERS_MAX = 64 };
@@ -77,9 +78,9 @@ void server_kick(struct server *server);
 /* The worker whose port it is. [any] */
 struct worker *server_worker_of(struct server *server, const struct engine_port *port);
 
-/* berth_host.post(); `underway` counts those that are not delivered yet. [any] */
+/* berth_host.post(); the account counts those that are not delivered yet. [any] */
 int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
-                    atomic_uint *underway);
+                    struct plugin_account *account);
 
 /* berth_host.post_worker() [any] */
 int32_t server_post_worker(struct listener *listener, uint32_t worker, berth_worker_fn function,

@@ -11,6 +11,7 @@
 #include "net/connection.h"
 #include "net/latch.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 
 enum {
@@ -228,6 +229,7 @@ static void worker_main(void *argument) {
     struct start *start = argument;
     struct worker *worker = start->worker;
     current = worker;
+    plugin_thread_enter(worker->index);
     bool started = worker_init(worker, start->error);
     start->started = started;
     latch_down(&start->done);
@@ -235,6 +237,7 @@ static void worker_main(void *argument) {
         worker_run(worker);
         worker_fini(worker);
     }
+    plugin_thread_leave();
 }
 
 bool worker_start(struct worker *worker, struct server *server, unsigned index,
@@ -351,7 +354,7 @@ struct post {
         berth_worker_fn to_worker;
     } function;
     void *argument;
-    atomic_uint *underway; /* of a post to a connection */
+    struct plugin_account *account; /* of the plugin whose post to a connection it is */
 };
 
 static void post_to_connection(struct worker *worker, const struct post *post) {
@@ -359,8 +362,12 @@ static void post_to_connection(struct worker *worker, const struct post *post) {
     if (connection && connection_is_ending(connection)) {
         connection = NULL;
     }
+    struct plugin_thread *call = connection
+                                     ? connection_call(connection, PLUGIN_POST)
+                                     : plugin_call_begin(post->account, NULL, NULL, PLUGIN_POST);
     post->function.to_connection(connection ? &connection->public : NULL,
                                  connection ? BERTH_OK : BERTH_E_GONE, post->argument);
+    plugin_call_end(call);
 }
 
 static void on_post(struct engine_op *op, int64_t result) {
@@ -369,11 +376,13 @@ static void on_post(struct engine_op *op, int64_t result) {
     (void)result;
     atomic_fetch_sub(&worker->posts, 1);
     if (post->listener) {
+        struct plugin_thread *call = listener_call(post->listener, PLUGIN_POST_WORKER);
         post->function.to_worker(&post->listener->public, worker->index, post->argument);
+        plugin_call_end(call);
         listener_unrefer(post->listener);
     } else {
         post_to_connection(worker, post);
-        atomic_fetch_sub(post->underway, 1);
+        atomic_fetch_sub(&post->account->posts, 1);
     }
     alloc_free(post);
     worker_settle(worker);
@@ -399,12 +408,12 @@ static struct post *post_create(struct worker *worker, int32_t *status) {
 }
 
 int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument,
-                    atomic_uint *underway) {
+                    struct plugin_account *account) {
     int32_t status;
     struct post *post = post_create(worker, &status);
     if (post) {
-        atomic_fetch_add(underway, 1);
-        post->underway = underway;
+        atomic_fetch_add(&account->posts, 1);
+        post->account = account;
         post->id = id;
         post->function.to_connection = function;
         post->argument = argument;

@@ -27,6 +27,7 @@ struct buffer_pool;
 struct connection;
 struct error;
 struct listener;
+struct plugin_account;
 struct server;
 
 struct worker_slot {
@@ -96,9 +97,10 @@ void worker_stop_listener(struct worker *worker, const struct listener *listener
 /* Resets or closes every connection of the listener (all, when it is NULL); returns how many. */
 uint32_t worker_cut(struct worker *worker, const struct listener *listener);
 
-/* berth_host.post(): see there. `underway` is counted up, and down when it is delivered. [any] */
+/* berth_host.post(): see there. The account's `posts` are counted up, and down when it is
+ * delivered. [any] */
 int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument,
-                    atomic_uint *underway);
+                    struct plugin_account *account);
 
 /* berth_host.post_worker(): see there. [any] */
 int32_t worker_post_listener(struct worker *worker, struct listener *listener,

@@ -123,6 +123,11 @@ class Host:
         return self
 
     @property
+    def manifest_path(self):
+        """Of its manifest, in the words of the system."""
+        return self._system.path(self.manifest_file)
+
+    @property
     def ready(self):
         return json.loads(self.ready_file.read_text(encoding="utf-8"))
 

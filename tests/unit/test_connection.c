@@ -13,6 +13,7 @@
 #include "net/connection.h"
 #include "net/latch.h"
 #include "net/listener.h"
+#include "net/plugin_account.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -586,7 +587,7 @@ static void test_connection_every_failing_allocation_loses_only_that_one(void **
 static uint64_t known_id;
 static int known_number;
 static int posts_ok;
-static atomic_uint underway;
+static struct plugin_account *account;
 static int posts_gone;
 
 static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *argument) {
@@ -621,43 +622,47 @@ static void test_connection_post_reaches_it_by_id_and_tells_when_it_is_gone(void
     (void)state;
     posts_ok = posts_gone = 0;
     known_number = 0;
+    account = plugin_account_create("diarist", 1);
     on_worker(steps_adopt_for_post);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
     on_worker(steps_nothing); /* behind it in the same queue */
     assert_int_equal(posts_ok, 1);
     on_worker(steps_end);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 1);
     uint64_t old_id = known_id;
     on_worker(steps_adopt_for_post); /* the slot is used again: the old id stays gone */
     assert_int_not_equal(known_id, old_id);
-    assert_int_equal(server_post(server, old_id, on_post, &posts_ok, &underway), BERTH_OK);
+    assert_int_equal(server_post(server, old_id, on_post, &posts_ok, account), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 2);
     on_worker(steps_end);
-    assert_int_equal(server_post(server, 0, on_post, &posts_ok, &underway), BERTH_E_GONE);
-    assert_int_equal(server_post(server, UINT64_MAX, on_post, &posts_ok, &underway), BERTH_E_GONE);
+    assert_int_equal(server_post(server, 0, on_post, &posts_ok, account), BERTH_E_GONE);
+    assert_int_equal(server_post(server, UINT64_MAX, on_post, &posts_ok, account), BERTH_E_GONE);
+    plugin_account_close(account);
 }
 
 static void steps_posts_are_bounded(struct worker *worker, void *argument) {
     (void)worker;
     (void)argument;
     /* From here they cannot run before this function returns. */
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_OK);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, &underway), BERTH_E_LIMIT);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_E_LIMIT);
 }
 
 static void test_connection_posts_are_bounded(void **state) {
     (void)state;
     posts_ok = posts_gone = 0;
     known_number = 0;
+    account = plugin_account_create("diarist", 1);
     on_worker(steps_adopt_for_post);
     on_worker(steps_end);
     on_worker(steps_posts_are_bounded);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 2);
+    plugin_account_close(account);
 }
 
 static void steps_info(struct worker *worker, void *argument) {

@@ -1,0 +1,192 @@
+#include "net/plugin_account.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "net/plugin_call.h"
+
+enum {
+    TICKS_SHIFT = 4, /* 16 ticks, some nanoseconds, are the smallest difference that is told */
+    STEPS_BITS = 2,  /* four buckets for each doubling */
+};
+
+struct times {
+    atomic_ullong buckets[PLUGIN_TIME_BUCKETS];
+    atomic_ullong max_ticks;
+};
+
+struct plugin_share {
+    struct times times[PLUGIN_CALLBACKS];
+    atomic_llong buffers; /* may be negative: given back on another thread than taken */
+};
+
+const char *plugin_callback_name(enum plugin_callback callback) {
+    static const char *const names[PLUGIN_CALLBACKS] = {
+        [PLUGIN_LOAD] = "load",
+        [PLUGIN_UNLOAD] = "unload",
+        [PLUGIN_LISTENER_OPEN] = "listener_open",
+        [PLUGIN_LISTENER_CLOSE] = "listener_close",
+        [PLUGIN_OPENED] = "opened",
+        [PLUGIN_RECEIVED] = "received",
+        [PLUGIN_PEER_CLOSED] = "peer_closed",
+        [PLUGIN_FILLED] = "filled",
+        [PLUGIN_DRAINED] = "drained",
+        [PLUGIN_CLOSING] = "closing",
+        [PLUGIN_CLOSED] = "closed",
+        [PLUGIN_BUSY] = "busy",
+        [PLUGIN_DATAGRAM] = "datagram",
+        [PLUGIN_TIMER] = "timer",
+        [PLUGIN_WORK] = "work",
+        [PLUGIN_WORK_DONE] = "work_done",
+        [PLUGIN_POST] = "post",
+        [PLUGIN_POST_WORKER] = "post_worker",
+        [PLUGIN_CONNECTED] = "connected",
+    };
+    return callback < PLUGIN_CALLBACKS ? names[callback] : "?";
+}
+
+struct plugin_account *plugin_account_create(const char *id, unsigned generation) {
+    struct plugin_account *account = alloc_zeroed(sizeof(*account));
+    if (account) {
+        snprintf(account->id, sizeof(account->id), "%s", id);
+        account->generation = generation;
+    }
+    return account;
+}
+
+/* -- counting ------------------------------------------------------------------------------------
+ */
+
+/* The share, made if need be; NULL: no memory, and then nothing is counted. */
+static struct plugin_share *share_of(struct plugin_account *account, unsigned index) {
+    struct plugin_share *share =
+        atomic_load_explicit(&account->shares[index], memory_order_acquire);
+    if (share) {
+        return share;
+    }
+    struct plugin_share *made = alloc_zeroed(sizeof(*made));
+    if (made && !atomic_compare_exchange_strong(&account->shares[index], &share, made)) {
+        alloc_free(made); /* another thread of those that share it was first */
+        return share;
+    }
+    return made;
+}
+
+static unsigned bucket_of(uint64_t ticks) {
+    uint64_t value = ticks >> TICKS_SHIFT;
+    if (value < (1u << STEPS_BITS)) {
+        return (unsigned)value;
+    }
+    unsigned log = 63 - (unsigned)__builtin_clzll(value);
+    unsigned step = (unsigned)(value >> (log - STEPS_BITS)) & ((1u << STEPS_BITS) - 1);
+    unsigned bucket = ((log - STEPS_BITS + 1) << STEPS_BITS) + step;
+    return bucket < PLUGIN_TIME_BUCKETS ? bucket : PLUGIN_TIME_BUCKETS - 1;
+}
+
+/* The first value that is too large for the bucket. */
+static uint64_t bucket_end(unsigned bucket) {
+    unsigned next = bucket + 1;
+    unsigned row = next >> STEPS_BITS;
+    uint64_t step = next & ((1u << STEPS_BITS) - 1);
+    uint64_t value = row == 0 ? step : (step + (1u << STEPS_BITS)) << (row - 1);
+    return value << TICKS_SHIFT;
+}
+
+void plugin_account_count(struct plugin_account *account, unsigned share,
+                          enum plugin_callback callback, uint64_t ticks) {
+    struct plugin_share *own = share_of(account, share);
+    if (!own) {
+        return;
+    }
+    struct times *times = &own->times[callback];
+    atomic_ullong *bucket = &times->buckets[bucket_of(ticks)];
+    if (share == PLUGIN_SHARE_OTHER) {
+        atomic_fetch_add_explicit(bucket, 1, memory_order_relaxed);
+    } else { /* nobody else writes it */
+        atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    }
+    unsigned long long max = atomic_load_explicit(&times->max_ticks, memory_order_relaxed);
+    while (ticks > max &&
+           !atomic_compare_exchange_weak_explicit(&times->max_ticks, &max, ticks,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+void plugin_account_buffers(struct plugin_account *account, unsigned share, int change) {
+    struct plugin_share *own = share_of(account, share);
+    if (!own) {
+        return;
+    }
+    if (share == PLUGIN_SHARE_OTHER) {
+        atomic_fetch_add_explicit(&own->buffers, change, memory_order_relaxed);
+    } else {
+        atomic_store_explicit(&own->buffers,
+                              atomic_load_explicit(&own->buffers, memory_order_relaxed) + change,
+                              memory_order_relaxed);
+    }
+}
+
+/* -- reading -------------------------------------------------------------------------------------
+ */
+
+struct plugin_held plugin_account_held(const struct plugin_account *account) {
+    struct plugin_held held = {.files = atomic_load(&account->files)};
+    for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
+        const struct plugin_share *share = atomic_load(&account->shares[i]);
+        held.buffers += share ? atomic_load(&share->buffers) : 0;
+    }
+    return held;
+}
+
+static double quantile_us(const uint64_t *buckets, uint64_t count, double part) {
+    uint64_t wanted = (uint64_t)((double)count * part);
+    uint64_t seen = 0;
+    for (unsigned i = 0; i < PLUGIN_TIME_BUCKETS; i++) {
+        seen += buckets[i];
+        if (seen > wanted) {
+            return plugin_call_us(bucket_end(i));
+        }
+    }
+    return 0;
+}
+
+struct plugin_times plugin_account_times(const struct plugin_account *account,
+                                         enum plugin_callback callback) {
+    uint64_t buckets[PLUGIN_TIME_BUCKETS] = {0};
+    uint64_t max_ticks = 0;
+    struct plugin_times times = {0};
+    for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
+        const struct plugin_share *share = atomic_load(&account->shares[i]);
+        for (unsigned b = 0; share && b < PLUGIN_TIME_BUCKETS; b++) {
+            uint64_t count =
+                atomic_load_explicit(&share->times[callback].buckets[b], memory_order_relaxed);
+            buckets[b] += count;
+            times.count += count;
+        }
+        uint64_t max = share ? atomic_load(&share->times[callback].max_ticks) : 0;
+        max_ticks = max > max_ticks ? max : max_ticks;
+    }
+    times.max_us = plugin_call_us(max_ticks);
+    times.p50_us = quantile_us(buckets, times.count, 0.5);
+    times.p99_us = quantile_us(buckets, times.count, 0.99);
+    /* The end of a bucket may lie past what was ever seen. */
+    times.p50_us = times.p50_us < times.max_us ? times.p50_us : times.max_us;
+    times.p99_us = times.p99_us < times.max_us ? times.p99_us : times.max_us;
+    return times;
+}
+
+/* -- the end -------------------------------------------------------------------------------------
+ */
+
+void plugin_account_close(struct plugin_account *account) {
+    if (!account) {
+        return;
+    }
+    for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
+        alloc_free(atomic_load(&account->shares[i]));
+    }
+    alloc_free(account);
+}

@@ -1,0 +1,90 @@
+/* plugin_account.h: what the host keeps count of for one generation of a plugin: how long each of
+ * its callbacks takes, and what it holds of the host's.
+ *
+ * Counting must cost next to nothing, so every worker counts in a share of its own, which it alone
+ * writes; all other threads have one together. A share is made when its thread first calls the
+ * plugin. Times are in ticks (os/ticks.h) and in buckets that grow by a quarter, and become
+ * microseconds when they are read.
+ *
+ * Owner: the module. An account whose plugin has not given everything back stays for good, so that
+ * a late release finds it. Threads: any, where nothing else is said. */
+#ifndef BERTH_HOST_NET_PLUGIN_ACCOUNT_H
+#define BERTH_HOST_NET_PLUGIN_ACCOUNT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a plugin is called for. */
+enum plugin_callback {
+    PLUGIN_LOAD,
+    PLUGIN_UNLOAD,
+    PLUGIN_LISTENER_OPEN,
+    PLUGIN_LISTENER_CLOSE,
+    PLUGIN_OPENED,
+    PLUGIN_RECEIVED,
+    PLUGIN_PEER_CLOSED,
+    PLUGIN_FILLED,
+    PLUGIN_DRAINED,
+    PLUGIN_CLOSING,
+    PLUGIN_CLOSED,
+    PLUGIN_BUSY,
+    PLUGIN_DATAGRAM,
+    PLUGIN_TIMER,
+    PLUGIN_WORK,
+    PLUGIN_WORK_DONE,
+    PLUGIN_POST,
+    PLUGIN_POST_WORKER,
+    PLUGIN_CONNECTED,
+    PLUGIN_CALLBACKS, /* how many there are */
+};
+
+/* As plugin-api calls it. */
+const char *plugin_callback_name(enum plugin_callback callback);
+
+enum {
+    PLUGIN_SHARES = 65,      /* one a worker (SERVER_WORKERS_MAX), and that of all other threads */
+    PLUGIN_SHARE_OTHER = 64, /* the latter */
+    PLUGIN_TIME_BUCKETS = 160,
+};
+
+struct plugin_share;
+
+struct plugin_account {
+    char id[64];
+    char version[32];
+    unsigned generation;
+    atomic_uint posts; /* messages of the plugin on their way: its code is to run */
+    atomic_llong files;
+    _Atomic(struct plugin_share *) shares[PLUGIN_SHARES];
+};
+
+struct plugin_account *plugin_account_create(const char *id, unsigned generation);
+
+/* The plugin is gone: says in the log what it has not given back, if anything. NULL is legal. */
+void plugin_account_close(struct plugin_account *account);
+
+/* The call took so many ticks. `share`: the calling thread's. */
+void plugin_account_count(struct plugin_account *account, unsigned share,
+                          enum plugin_callback callback, uint64_t ticks);
+
+/* A buffer more, or less, that the plugin has. */
+void plugin_account_buffers(struct plugin_account *account, unsigned share, int change);
+
+struct plugin_held {
+    long long buffers;
+    long long files;
+};
+struct plugin_held plugin_account_held(const struct plugin_account *account);
+
+/* What is known of a callback, of all threads together. */
+struct plugin_times {
+    uint64_t count;
+    double p50_us; /* to a quarter, as the buckets are */
+    double p99_us;
+    double max_us;
+};
+struct plugin_times plugin_account_times(const struct plugin_account *account,
+                                         enum plugin_callback callback);
+
+#endif

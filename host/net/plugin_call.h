@@ -1,0 +1,115 @@
+/* plugin_call.h: every call into a plugin, noted while it lasts.
+ *
+ * What is noted answers two questions from outside the call: whose code a thread is in when the
+ * process crashes, and whether a callback stalls. A call costs two looks at the processor's counter
+ * and a dozen stores, and takes no lock. Callbacks never nest: what plugins call only notes what is
+ * wanted (see worker.h).
+ *
+ * A thread of its own watches the others' notes. Each has a sequence, odd while it is in a
+ * callback; who finds the same odd number before and after reading the rest has read notes of one
+ * call. What the notes point to is not freed before the watching thread has looked away:
+ * plugin_call_forget() waits for that.
+ *
+ * Threads: any, where nothing else is said. */
+#ifndef BERTH_HOST_NET_PLUGIN_CALL_H
+#define BERTH_HOST_NET_PLUGIN_CALL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/plugin_account.h"
+#include "os/ticks.h"
+
+struct error;
+
+/* A thread's notes. */
+struct plugin_thread {
+    atomic_uint sequence;                          /* odd: in a callback */
+    atomic_uint callback;                          /* enum plugin_callback */
+    _Atomic(struct plugin_account *) account;      /* NULL in tests without a module */
+    _Atomic(const char *) listener;                /* its name, or NULL */
+    _Atomic(const struct connection *) connection; /* or NULL; for this thread alone */
+    atomic_ullong began;                           /* in ticks */
+    atomic_uint warned;                            /* the sequence that was told of */
+    unsigned share;                                /* of accounts */
+    bool joined;
+    struct plugin_thread *prev; /* utlist: of those that are watched */
+    struct plugin_thread *next;
+};
+
+extern _Thread_local struct plugin_thread plugin_thread;
+
+/* Callbacks that took so long stall: in ticks, UINT64_MAX where nobody wants to know. */
+extern atomic_ullong plugin_stall_ticks;
+
+/* The thread is that worker, from now until it leaves. Others need not tell, but must leave, too,
+ * if they end before the process. */
+void plugin_thread_enter(unsigned worker);
+void plugin_thread_leave(void);
+
+void plugin_thread_join(struct plugin_thread *thread);
+void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks);
+
+static inline struct plugin_thread *plugin_call_begin(struct plugin_account *account,
+                                                      const char *listener,
+                                                      const struct connection *connection,
+                                                      enum plugin_callback callback) {
+    struct plugin_thread *thread = &plugin_thread;
+    unsigned sequence = atomic_load_explicit(&thread->sequence, memory_order_relaxed);
+    if (!thread->joined) {
+        plugin_thread_join(thread);
+    }
+    /* Each after the one before, and all after the end of the last call. */
+    atomic_store_explicit(&thread->account, account, memory_order_release);
+    atomic_store_explicit(&thread->listener, listener, memory_order_release);
+    atomic_store_explicit(&thread->connection, connection, memory_order_release);
+    atomic_store_explicit(&thread->callback, callback, memory_order_release);
+    atomic_store_explicit(&thread->began, ticks_now(), memory_order_release);
+    atomic_store_explicit(&thread->sequence, sequence + 1, memory_order_release);
+    return thread;
+}
+
+static inline void plugin_call_end(struct plugin_thread *thread) {
+    uint64_t ticks = ticks_now() - atomic_load_explicit(&thread->began, memory_order_relaxed);
+    struct plugin_account *account = atomic_load_explicit(&thread->account, memory_order_relaxed);
+    if (ticks >= atomic_load_explicit(&plugin_stall_ticks, memory_order_relaxed)) {
+        plugin_call_was_slow(thread, ticks);
+    }
+    if (account) {
+        plugin_account_count(account, thread->share,
+                             atomic_load_explicit(&thread->callback, memory_order_relaxed), ticks);
+    }
+    unsigned sequence = atomic_load_explicit(&thread->sequence, memory_order_relaxed);
+    atomic_store_explicit(&thread->sequence, sequence + 1, memory_order_release);
+}
+
+/* The call of a listener's plugin, or one for a connection. */
+static inline struct plugin_thread *listener_call(const struct listener *listener,
+                                                  enum plugin_callback callback) {
+    return plugin_call_begin(listener->options.account, listener->name, NULL, callback);
+}
+
+static inline struct plugin_thread *connection_call(const struct connection *connection,
+                                                    enum plugin_callback callback) {
+    const struct listener *listener = connection->listener;
+    return plugin_call_begin(listener->options.account, listener->name, connection, callback);
+}
+
+/* The account of the plugin that this thread is in; NULL: none. */
+struct plugin_account *plugin_call_account(void);
+
+/* Nobody looks any more at what the notes of a call that is over pointed to. */
+void plugin_call_forget(void);
+
+/* Ticks as time. */
+double plugin_call_us(uint64_t ticks);
+
+/* Begins to watch; 0: stalls are not told of. [control] */
+bool plugin_watch_start(uint32_t stall_ms, struct error *error);
+void plugin_watch_configure(uint32_t stall_ms);
+void plugin_watch_stop(void); /* legal when it was not started */
+
+#endif
