@@ -15,11 +15,12 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 /* A line under construction: what does not fit is cut, but the line always ends in a newline. */
 struct line {
     size_t length;
-    char text[LINE_MAX_BYTES];
+    size_t size;
+    char *text;
 };
 
 static void line_char(struct line *line, char c) {
-    if (line->length < sizeof(line->text) - 1) {
+    if (line->length + 1 < line->size) {
         line->text[line->length++] = c;
     }
 }
@@ -86,21 +87,13 @@ bool log_enabled(enum log_level level) {
     return level <= atomic_load_explicit(&current_level, memory_order_relaxed);
 }
 
-void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...) {
-    if (!log_enabled(level)) {
-        return;
-    }
-    char message[MESSAGE_MAX_BYTES];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(message, sizeof(message), format, arguments);
-    va_end(arguments);
-
+size_t log_format(char *text, size_t size, enum log_level level, const struct log_subject *subject,
+                  const char *message) {
     char now[80];
     time_text(now, sizeof(now));
     const char *plugin = subject ? subject->plugin : NULL;
     const char *listener = subject ? subject->listener : NULL;
-    struct line line = {0};
+    struct line line = {.text = text, .size = size};
     if (atomic_load(&current_format) == LOG_FORMAT_JSON) {
         line_text(&line, "{\"time\":\"");
         line_text(&line, now);
@@ -132,6 +125,21 @@ void log_write(enum log_level level, const struct log_subject *subject, const ch
         line_escaped(&line, message, false);
     }
     line.text[line.length++] = '\n';
-    fwrite(line.text, 1, line.length, stderr);
+    return line.length;
+}
+
+void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...) {
+    if (!log_enabled(level)) {
+        return;
+    }
+    char message[MESSAGE_MAX_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+
+    char line[LINE_MAX_BYTES];
+    size_t length = log_format(line, sizeof(line), level, subject, message);
+    fwrite(line, 1, length, stderr);
     fflush(stderr);
 }

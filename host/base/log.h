@@ -9,6 +9,7 @@
 #define BERTH_HOST_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/macros.h"
 
@@ -30,6 +31,11 @@ bool log_enabled(enum log_level level);
 /* Control characters in the message are escaped, so that no peer can forge a line. */
 void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...)
     BERTH_PRINTF(3, 4);
+
+/* The line that log_write() writes, its end included, not terminated; cut to fit. Returns its
+ * length. It takes no lock and allocates nothing: for last words. */
+size_t log_format(char *text, size_t size, enum log_level level, const struct log_subject *subject,
+                  const char *message);
 
 #define log_error(subject, ...) log_write(LOG_LEVEL_ERROR, subject, __VA_ARGS__)
 #define log_warn(subject, ...) log_write(LOG_LEVEL_WARN, subject, __VA_ARGS__)

@@ -14,6 +14,7 @@
 #include "control/service.h"
 #include "control/watch.h"
 #include "engine/engine.h"
+#include "net/last_words.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
 #include "net/server.h"
@@ -171,6 +172,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     const struct manifest *manifest = edition->manifest;
     struct service service = {.options = options};
     log_setup(manifest->host.log.level, manifest->host.log.format);
+    last_words_start(NULL);
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
     if (!os_signals_start(&error) || !plugin_watch_start(manifest->host.stall_warning_ms, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,

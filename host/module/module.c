@@ -115,6 +115,8 @@ struct module *module_open(const char *folder, const char *id, const struct bert
         error_prefix(error, "plugin \"%s\" (%s): ", id, module->file);
         goto fail;
     }
+    snprintf(module->account->version, sizeof(module->account->version), "%.31s",
+             module->plugin.version);
     return module;
 
 fail:

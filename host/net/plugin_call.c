@@ -10,7 +10,7 @@
 enum {
     LOOKS = 4, /* at the least, while a callback reaches the limit */
     LOOK_MS_MAX = 250,
-    RATE_MS_MIN = 20, /* before that the rate of the ticks is not known well enough */
+    RATE_US_MIN = 20000, /* before that the rate of the ticks is not known well enough */
 };
 
 _Thread_local struct plugin_thread plugin_thread = {.share = PLUGIN_SHARE_OTHER};
@@ -126,7 +126,7 @@ double plugin_call_us(uint64_t ticks) {
 static void set_limit(void) {
     uint64_t us = os_now_us() - atomic_load(&first_us);
     uint64_t counted = ticks_now() - atomic_load(&first_ticks);
-    if (watch.stall_ms == 0 || us < RATE_MS_MIN * 1000) {
+    if (watch.stall_ms == 0 || us < RATE_US_MIN) {
         atomic_store(&plugin_stall_ticks, UINT64_MAX);
         return;
     }

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
+#include "os/os_crash.h"
 
 /* -- the process ------------------------------------------------------------------------------- */
 
@@ -144,7 +145,9 @@ static void *thread_main(void *pointer) {
     struct thread_start start = *(struct thread_start *)pointer;
     alloc_free(pointer);
     pthread_setname_np(pthread_self(), start.name);
+    void *prepared = os_crash_thread_begin();
     start.function(start.argument);
+    os_crash_thread_end(prepared);
     return NULL;
 }
 

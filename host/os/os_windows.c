@@ -17,6 +17,7 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "os/os.h"
+#include "os/os_crash.h"
 #include "os/os_windows.h"
 
 /* -- text ------------------------------------------------------------------------------------ */
@@ -283,7 +284,9 @@ static unsigned __stdcall thread_main(void *argument) {
     struct thread_start start = *(struct thread_start *)argument;
     alloc_free(argument);
     thread_name(start.name);
+    void *prepared = os_crash_thread_begin();
     start.function(start.argument);
+    os_crash_thread_end(prepared);
     return 0;
 }
 

@@ -48,11 +48,11 @@ def test_stall_is_told_once_with_plugin_callback_and_listener(run_faulty):
         message = STALL % 1500
         assert clients.echo(sock, message) == message
         assert clients.echo(sock, b"quick") == b"quick"
-    host.wait_for_log("took 15")
+    host.wait_for_log("generation 1 took")
     told = [line for line in host.log().splitlines() if "stall: " in line]
     assert len(told) == 2, told
     assert "callback received of generation 1 has been running" in told[0], told
-    assert "callback received of generation 1 took 15" in told[1], told
+    assert "callback received of generation 1 took" in told[1], told
     assert all("listener=faulty" in line and "plugin=faulty" in line for line in told), told
 
 
@@ -75,3 +75,64 @@ def test_callbacks_are_counted_and_timed(run_faulty, berth):
     assert received["count"] == 100, received
     assert 0 < received["p50_us"] < 100000 <= received["max_us"] * 1.1, received
     assert received["p50_us"] <= received["p99_us"] <= received["max_us"], received
+
+
+# -- crashes -----------------------------------------------------------------------------------------
+
+
+def crash(host, listener, message):
+    """Sends what the plugin does not survive; the exit code of the host."""
+    host.expect_crash()
+    with clients.connect(host.address(listener)) as sock:
+        assert clients.echo(sock, b"x") == b"x"
+        sock.sendall(message)
+        clients.wait_ended(sock)
+    return host.wait()
+
+
+@pytest.fixture
+def unsanitized(system):
+    if system.is_sanitized:
+        pytest.skip("a sanitizer has a handler of crashes of its own, which is left in place")
+
+
+CRASHES = [
+    (b"\x800", ("SIGSEGV", "(0x0)"), ("access violation", "(0x0)")),
+    (b"\x81", ("SIGABRT", "abort"), ("abort",)),
+]
+
+
+@pytest.mark.parametrize("message, linux, windows", CRASHES, ids=["null", "abort"])
+def test_crash_is_laid_to_plugin_callback_and_connection(
+    run_faulty, system, unsanitized, message, linux, windows
+):
+    host = run_faulty()
+    code = crash(host, "faulty", message)
+    told = [line for line in host.log().splitlines() if "crash: " in line]
+    assert told, host.log()
+    for part in windows if system.is_windows else linux:
+        assert part in told[0], told
+    for part in ("plugin=faulty", "listener=faulty", "callback received of generation 1 (1.2.3)",
+                 "connection ", "from 127.0.0.1:"):
+        assert part in told[0], told
+    assert any(f"faulty.1{system.library_suffix}" in line for line in told[1:]), told
+    assert code not in (0, 1, 2, 78), code
+
+
+def test_crash_is_told_as_json_where_the_log_is(run_faulty, unsanitized):
+    host = run_faulty(host={"log": {"format": "json"}})
+    crash(host, "faulty", b"\x804096")
+    lines = [json.loads(line) for line in host.log().splitlines() if "crash: " in line]
+    assert lines[0]["plugin"] == lines[0]["listener"] == "faulty", lines[0]
+    assert lines[0]["level"] == "error" and "(0x1000)" in lines[0]["message"], lines[0]
+    assert lines[1]["message"].startswith("crash: #0 "), lines[1]
+
+
+def test_exception_of_cpp_that_leaves_a_plugin_is_a_crash_of_it(run_faulty, system, unsanitized):
+    if not (system.fixtures / f"throwing{system.library_suffix}").exists():
+        pytest.skip("no compiler of C++ was there when the fixtures were built")
+    host = run_faulty("throwing")
+    code = crash(host, "throwing", b"\x80")
+    (line, *_) = [line for line in host.log().splitlines() if "crash: " in line]
+    assert "plugin=throwing" in line and "exception of C++" in line, line
+    assert code not in (0, 1, 2, 78), code

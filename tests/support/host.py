@@ -53,6 +53,7 @@ class Host:
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._expected_trouble = False
+        self._expected_crash = False
         self.failed_to_start = False
         self.ready_file = ready_file or self._folder / "ready.json"
         if old_ready_text is not None:
@@ -188,7 +189,8 @@ class Host:
         """Stops it as an operator would and expects the exit code of a good end."""
         if self.process.poll() is None:
             self.interrupt()
-        assert self.wait() == 0, self.log()
+        code = self.wait()
+        assert code == 0 or self._expected_crash, self.log()
 
     def kill(self):
         """What is left when a test has failed."""
@@ -199,13 +201,17 @@ class Host:
         self._stdout.close()
         self._stderr.close()
 
+    def expect_crash(self):
+        """For the tests that crash it: the bad end is then what they want."""
+        self._expected_crash = True
+
     def expect_plugin_fault(self):
         """For the tests that let a plugin misbehave: the line about it is then what they want."""
         self._expected_trouble = True
 
     def examine(self):
         """Nothing in the log may hint at a defect."""
-        found = _TROUBLE.search(self.log())
+        found = None if self._expected_crash else _TROUBLE.search(self.log())
         if found and not (self._expected_trouble and found[0] == "fault of the plugin"):
             raise AssertionError(f"{found[0]} in the log:\n{self.log()}")
 

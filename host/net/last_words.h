@@ -1,0 +1,19 @@
+/* last_words.h: what the host says when it crashes: whose code it was in, and for whom.
+ *
+ * Threads: [control]. */
+#ifndef BERTH_HOST_NET_LAST_WORDS_H
+#define BERTH_HOST_NET_LAST_WORDS_H
+
+/* Who the crash is laid to. Empty texts where no plugin was being called. */
+struct last_words {
+    char plugin[64];
+    char callback[32];
+    char listener[64];
+    unsigned generation;
+};
+
+/* From now on. `also`, where it is not NULL, is told too, in the thread that crashed: it may
+ * neither allocate nor take a lock. */
+void last_words_start(void (*also)(const struct last_words *words));
+
+#endif

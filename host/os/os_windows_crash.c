@@ -1,0 +1,132 @@
+/* os_windows_crash.c: exceptions that nobody handles, and abort().
+ *
+ * The filter of unhandled exceptions runs last of all, so what a plugin handles itself is never
+ * taken for a crash, as a vectored handler would take it. */
+#include <windows.h>
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "os/os.h"
+#include "os/os_crash.h"
+#include "os/os_windows.h"
+
+enum {
+    STACK_BYTES = 64 * 1024, /* what an overflow of the stack leaves for last words */
+    EXCEPTION_OF_GCC = 0x20474343,
+};
+static const DWORD EXCEPTION_OF_MSVC = 0xE06D7363;
+
+static void (*say)(const struct os_crash *crash);
+static atomic_flag crashing = ATOMIC_FLAG_INIT;
+
+static const char *text_of(DWORD code) {
+    switch (code) {
+    case EXCEPTION_ACCESS_VIOLATION:
+        return "access violation (0xC0000005)";
+    case EXCEPTION_STACK_OVERFLOW:
+        return "stack overflow (0xC00000FD)";
+    case EXCEPTION_ILLEGAL_INSTRUCTION:
+        return "illegal instruction (0xC000001D)";
+    case EXCEPTION_INT_DIVIDE_BY_ZERO:
+        return "division by zero (0xC0000094)";
+    case EXCEPTION_IN_PAGE_ERROR:
+        return "in-page error (0xC0000006)";
+    default:
+        return code == EXCEPTION_OF_GCC || code == EXCEPTION_OF_MSVC
+                   ? "an exception of C++ that nobody caught"
+                   : "an exception that nobody handled";
+    }
+}
+
+/* Walks the stack from where it crashed, by the tables that every function of x64 has. */
+static void trace(struct os_crash *crash, const CONTEXT *from) {
+    CONTEXT context = *from;
+    while (context.Rip != 0 && crash->frame_count < OS_CRASH_FRAMES_MAX) {
+        DWORD64 base = 0;
+        DWORD64 established = 0;
+        void *data = NULL;
+        crash->frames[crash->frame_count++] = (void *)(uintptr_t)context.Rip;
+        RUNTIME_FUNCTION *function = RtlLookupFunctionEntry(context.Rip, &base, NULL);
+        if (!function) {
+            break; /* a leaf, or no code at all: where it came from is not known for sure */
+        }
+        RtlVirtualUnwind(UNW_FLAG_NHANDLER, base, context.Rip, function, &context, &data,
+                         &established, NULL);
+    }
+}
+
+static void tell(struct os_crash *crash) {
+    if (atomic_flag_test_and_set(&crashing)) {
+        Sleep(INFINITE); /* another thread was first; its end is ours */
+    }
+    say(crash);
+}
+
+static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
+    const EXCEPTION_RECORD *record = pointers->ExceptionRecord;
+    if (record->ExceptionCode == EXCEPTION_OF_GCC &&
+        (record->ExceptionFlags & EXCEPTION_NONCONTINUABLE) == 0) {
+        return EXCEPTION_CONTINUE_EXECUTION; /* GCC asks whether anybody catches; then it aborts */
+    }
+    bool access = record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION ||
+                  record->ExceptionCode == EXCEPTION_IN_PAGE_ERROR;
+    struct os_crash crash = {
+        .what = text_of(record->ExceptionCode),
+        .has_address = access && record->NumberParameters >= 2,
+        .address = access ? (uintptr_t)record->ExceptionInformation[1] : 0,
+    };
+    trace(&crash, pointers->ContextRecord);
+    tell(&crash);
+    return EXCEPTION_CONTINUE_SEARCH; /* the system's own report and dump */
+}
+
+static void on_abort(int number) {
+    struct os_crash crash = {
+        .what = "abort (an exception of C++ may have left the plugin)",
+    };
+    (void)number;
+    crash.frame_count = CaptureStackBackTrace(1, OS_CRASH_FRAMES_MAX, crash.frames, NULL);
+    tell(&crash);
+}
+
+void *os_crash_thread_begin(void) {
+    ULONG bytes = STACK_BYTES;
+    SetThreadStackGuarantee(&bytes); /* without it an overflow goes without last words */
+    return NULL;
+}
+
+void os_crash_thread_end(void *prepared) {
+    (void)prepared; /* it goes with the thread */
+}
+
+void os_crash_start(void (*last_words)(const struct os_crash *crash)) {
+    say = last_words;
+    os_crash_thread_begin();
+    SetUnhandledExceptionFilter(on_exception);
+    signal(SIGABRT, on_abort);
+}
+
+void os_crash_describe(const void *frame, char *text, size_t size) {
+    HMODULE module = NULL;
+    wchar_t wide[WINDOWS_PATH_MAX];
+    char file[OS_PATH_MAX];
+    if (!GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                                GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+                            (const wchar_t *)frame, &module) ||
+        GetModuleFileNameW(module, wide, WINDOWS_PATH_MAX) == 0 ||
+        !windows_text(wide, file, sizeof(file))) {
+        snprintf(text, size, "%p", frame);
+        return;
+    }
+    const char *slash = strrchr(file, '\\');
+    snprintf(text, size, "%s [+0x%zx]", slash ? slash + 1 : file,
+             (size_t)((const char *)frame - (const char *)module));
+}
+
+void os_crash_write(const char *text, size_t size) {
+    DWORD written;
+    WriteFile(GetStdHandle(STD_ERROR_HANDLE), text, (DWORD)size, &written, NULL);
+}
