@@ -134,6 +134,10 @@ static void add_module(const struct instance *instance, cJSON *list, const struc
     bool serves = add_users(users, instance->serving, module);
     add_users(users, instance->retired, module);
     cJSON_AddStringToObject(object, "state", serves ? "serving" : "draining");
+    struct plugin_held held = plugin_account_held(module->account);
+    cJSON *holds = cJSON_AddObjectToObject(object, "holds");
+    cJSON_AddNumberToObject(holds, "buffers", (double)held.buffers);
+    cJSON_AddNumberToObject(holds, "files", (double)held.files);
     add_callbacks(object, module->account);
     cJSON_AddItemToArray(list, object);
 }

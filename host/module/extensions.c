@@ -8,6 +8,7 @@
 #include "berth/file.h"
 #include "berth/timer.h"
 #include "berth/work.h"
+#include "module/module.h"
 #include "net/connection.h"
 #include "net/datagrams.h"
 #include "net/file.h"
@@ -112,8 +113,8 @@ static int32_t status_of(enum error_kind kind) {
 static int32_t BERTH_CALL service_file_open(const struct berth_host *host, const char *path,
                                             struct berth_file **file, struct berth_error *error) {
     struct error why = {0};
-    (void)host;
-    *file = file_open(path, &why);
+    const struct module *module = CONTAINER_OF(host, const struct module, host);
+    *file = file_open(path, module->account, &why);
     return *file ? BERTH_OK : berth_error_set(error, status_of(why.kind), "%s", why.message);
 }
 

@@ -10,7 +10,7 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
-#include "net/plugin_account.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
@@ -81,7 +81,6 @@ static int32_t BERTH_CALL path_resolve(const struct berth_host *host, const char
 
 static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, uint32_t size,
                                                 struct berth_slice *slice) {
-    (void)host;
     *slice = (struct berth_slice){0};
     if (size > BERTH_BUFFER_BYTES_MAX) {
         return BERTH_E_LIMIT;
@@ -93,12 +92,14 @@ static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, u
     if (!buffer) {
         return BERTH_E_NO_MEMORY;
     }
+    buffer_note_holder(buffer, module_of(host)->account);
     *slice = (struct berth_slice){buffer, buffer->bytes, buffer->capacity, 0};
     return BERTH_OK;
 }
 
 static void BERTH_CALL service_buffer_acquire(struct berth_buffer *buffer) {
     buffer_acquire(buffer);
+    buffer_note_holder(buffer, plugin_call_account());
 }
 
 static void BERTH_CALL service_buffer_release(struct berth_buffer *buffer) {

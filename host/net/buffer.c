@@ -2,6 +2,8 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "net/plugin_account.h"
+#include "net/plugin_call.h"
 #include "os/os.h"
 
 struct buffer_pool {
@@ -133,6 +135,11 @@ struct berth_buffer *buffer_take(struct buffer_pool *pool) {
 /* The last reference is gone. */
 static void buffer_go_home(struct berth_buffer *buffer) {
     struct buffer_pool *pool = buffer->pool;
+    struct plugin_account *holder = atomic_load_explicit(&buffer->holder, memory_order_relaxed);
+    if (holder) {
+        atomic_store_explicit(&buffer->holder, NULL, memory_order_relaxed);
+        plugin_account_buffers(holder, plugin_thread.share, -1);
+    }
     if (!pool) {
         buffer_free(buffer);
         return;
@@ -154,6 +161,16 @@ static void buffer_go_home(struct berth_buffer *buffer) {
 
 void buffer_acquire(struct berth_buffer *buffer) {
     atomic_fetch_add_explicit(&buffer->references, 1, memory_order_relaxed);
+}
+
+void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account) {
+    /* Whoever is first has it; it goes home once, whoever that was. */
+    struct plugin_account *nobody = NULL;
+    if (account && !atomic_load_explicit(&buffer->holder, memory_order_relaxed) &&
+        atomic_compare_exchange_strong_explicit(&buffer->holder, &nobody, account,
+                                                memory_order_relaxed, memory_order_relaxed)) {
+        plugin_account_buffers(account, plugin_thread.share, 1);
+    }
 }
 
 void buffer_release(struct berth_buffer *buffer) {

@@ -17,6 +17,7 @@
 #include "berth/buffer.h"
 
 struct buffer_pool;
+struct plugin_account;
 
 /* The host's side of the ABI's opaque type. */
 struct berth_buffer {
@@ -25,6 +26,8 @@ struct berth_buffer {
     uint8_t *bytes;            /* page-aligned */
     struct buffer_pool *pool;  /* its home; NULL: made to measure, freed at the last release */
     struct berth_buffer *next; /* in the free list or on the way home */
+    /* The plugin that has made it or taken a reference to it, until it goes home; or NULL. */
+    _Atomic(struct plugin_account *) holder;
 };
 
 /* buffer_bytes: a multiple of the page. At most retained_max free buffers are kept. [worker] */
@@ -39,6 +42,10 @@ struct berth_buffer *buffer_create(uint32_t capacity);
 
 void buffer_acquire(struct berth_buffer *buffer); /* [any] */
 void buffer_release(struct berth_buffer *buffer); /* [any]; NULL is legal */
+
+/* A plugin, whose callback this is, has made it or taken a reference: it is counted as the plugin's
+ * until it goes home. `account` may be NULL. [any] */
+void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account);
 
 /* True when the caller holds the only reference, and so may write. */
 bool buffer_is_exclusive(const struct berth_buffer *buffer);

@@ -2,8 +2,9 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "net/plugin_account.h"
 
-struct berth_file *file_open(const char *path, struct error *error) {
+struct berth_file *file_open(const char *path, struct plugin_account *holder, struct error *error) {
     struct berth_file *file = alloc_zeroed(sizeof(*file));
     if (!file) {
         error_set_kind(error, ERROR_KIND_EXHAUSTED, "out of memory");
@@ -14,6 +15,10 @@ struct berth_file *file_open(const char *path, struct error *error) {
         return NULL;
     }
     atomic_init(&file->references, 1);
+    file->holder = holder;
+    if (holder) {
+        atomic_fetch_add(&holder->files, 1);
+    }
     return file;
 }
 
@@ -24,6 +29,9 @@ void file_acquire(struct berth_file *file) {
 void file_release(struct berth_file *file) {
     if (file && atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) == 1) {
         os_file_close(&file->file);
+        if (file->holder) {
+            atomic_fetch_sub(&file->holder->files, 1);
+        }
         alloc_free(file);
     }
 }

@@ -185,6 +185,13 @@ void plugin_account_close(struct plugin_account *account) {
     if (!account) {
         return;
     }
+    struct plugin_held held = plugin_account_held(account);
+    if (held.buffers != 0 || held.files != 0) {
+        struct log_subject subject = {.plugin = account->id};
+        log_warn(&subject, "leak: generation %u has not given back %lld buffers and %lld files",
+                 account->generation, held.buffers, held.files);
+        return; /* whoever gives them back yet finds the account */
+    }
     for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
         alloc_free(atomic_load(&account->shares[i]));
     }

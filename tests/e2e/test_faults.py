@@ -136,3 +136,36 @@ def test_exception_of_cpp_that_leaves_a_plugin_is_a_crash_of_it(run_faulty, syst
     (line, *_) = [line for line in host.log().splitlines() if "crash: " in line]
     assert "plugin=throwing" in line and "exception of C++" in line, line
     assert code not in (0, 1, 2, 78), code
+
+
+# -- what is not given back --------------------------------------------------------------------------
+
+
+def test_leaks_are_counted_and_told_by_name(run_faulty, system, berth):
+    if system.is_sanitized:
+        pytest.skip("the sanitizer tells of the same leak, and fails the host for it")
+    host = run_faulty()
+    path = host.manifest_path.encode()
+    with clients.connect(host.address("faulty")) as sock:
+        for message in (b"\x83", b"\x84", b"\x83", b"\x85" + path):
+            assert clients.echo(sock, message) == message
+    host.expect_leak()
+    clients.wait_until(
+        lambda: plugin_of(berth, host)["holds"] == {"buffers": 3, "files": 1}, "what it holds"
+    )
+    assert berth("restart", "faulty", "--manifest", host.manifest_path).code == 0
+    host.wait_for_log("leak: generation 1 has not given back 3 buffers and 1 files")
+    assert plugin_of(berth, host)["holds"] == {"buffers": 0, "files": 0}
+    host.stop()
+    assert host.log().count("leak: ") == 1, host.log()
+
+
+def test_plugin_that_gives_everything_back_holds_nothing(run_host, berth, system):
+    host = run_host(manifests.one("echo", "connect", host={"name": "gives-back"}))
+    assert clients.is_served(host.address("echo"))
+    clients.wait_until(
+        lambda: plugin_of(berth, host, "echo")["holds"] == {"buffers": 0, "files": 0}, "nothing"
+    )
+    assert berth("restart", "--all", "--manifest", host.manifest_path).code == 0
+    host.stop()
+    assert "leak" not in host.log()
