@@ -11,7 +11,7 @@ import pytest
 from support import clients, manifests, operator
 from support.systems import RUNTIME
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
 @pytest.fixture

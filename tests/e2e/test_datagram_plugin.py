@@ -10,7 +10,7 @@ import threading
 import pytest
 from support import clients, manifests
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 WHOLE = '<165>1 2003-10-11T22:14:15.003Z mymachine.example.com evntslog - ID47 '
 LINE = re.compile(r"(?P<received>\S+) (?P<sender>\S+) (?P<kind>\S+) (?P<rest>.*)")

@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+pytestmark = pytest.mark.any_engine
+
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "config" / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.json"))
 

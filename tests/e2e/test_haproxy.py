@@ -1,6 +1,9 @@
 """HAProxy in front of plugins: they see, and log, the real client."""
 
+import pytest
 from support import clients, haproxy, pop3, web
+
+pytestmark = pytest.mark.any_engine
 
 TRUSTED = {"from": ["127.0.0.1/32"], "timeout_ms": 10000}
 

@@ -12,7 +12,7 @@ import time
 import pytest
 from support import clients, manifests, web
 
-pytestmark = pytest.mark.threads
+pytestmark = pytest.mark.any_engine
 
 PAGE = b"<h1>Hello</h1>\n"
 GIB = 1024 * 1024 * 1024

@@ -8,6 +8,8 @@ import subprocess
 import pytest
 from support import clients, web
 
+pytestmark = pytest.mark.any_engine
+
 LARGE = 3000000
 
 

@@ -7,6 +7,8 @@ import threading
 import pytest
 from support import load, manifests
 
+pytestmark = pytest.mark.any_engine
+
 PERCENTILES = ("min", "p50", "p90", "p99", "p99_9", "max")
 
 

@@ -8,7 +8,7 @@ from support import clients, pop3
 
 MIB = 1024 * 1024
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
 def test_pop3_serves_a_whole_session(run_pop3, mail):

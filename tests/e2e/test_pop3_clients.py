@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from support import clients, pop3
 
-pytestmark = pytest.mark.threads
+pytestmark = pytest.mark.any_engine
 
 PASSWORD = "open sesame"
 

@@ -4,7 +4,7 @@ twice. Only what was deleted goes, and only by QUIT."""
 import pytest
 from support import clients, pop3
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 SCRIPT = ["USER ann", "PASS secret", "STAT", "LIST", "UIDL", "RETR 1", "DELE 1", "RETR 2", "TOP 3 1",
           "DELE 3", "RSET", "DELE 2", "DELE 4", "NOOP", "QUIT"]

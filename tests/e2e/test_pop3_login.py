@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from support import clients, pop3
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 WRONG = "[AUTH] wrong user name or password"
 
