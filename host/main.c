@@ -16,8 +16,11 @@ static const char help_text[] =
     "\n"
     "usage:\n"
     "  berth run [--manifest FILE] [--ready-file FILE] [--plugins DIR] [--watch]\n"
+    "            [--supervise]\n"
     "      Serves what the manifest says until Ctrl-C or SIGTERM. SIGHUP reloads; --watch does so\n"
-    "      whenever the manifest or a plugin's file has changed.\n"
+    "      whenever the manifest or a plugin's file has changed. --supervise starts it again when\n"
+    "      it crashes, without a client being refused, and leaves out a plugin that does it again\n"
+    "      and again.\n"
     "  berth check [FILE] [--plugins DIR]\n"
     "      Checks a manifest and its plugins: says ok, or lists everything that is wrong.\n"
     "  berth plugins [--plugins DIR]\n"
@@ -33,6 +36,8 @@ static const char help_text[] =
     "      Loads the plugins of these listeners anew, and no client notices.\n"
     "  berth reload [--dry-run]\n"
     "      Serves what the manifest says now, or tells whether that could be done.\n"
+    "  berth release NAME... | --all\n"
+    "      Lets plugins in again that were left out because of their crashes.\n"
     "  berth stop [--now]\n"
     "      Stops the host: connections may finish until host.drain_timeout_ms, or are cut now.\n"
     "\n"
@@ -60,12 +65,15 @@ enum words { NO_WORDS, A_FILE, NAMES };
 struct verb {
     const char *name;
     int (*function)(const struct control_options *options);
-    const char *options[5]; /* those it takes, up to a NULL */
+    const char *options[7]; /* those it takes, up to a NULL */
     enum words words;
 };
 
 static const struct verb verbs[] = {
-    {"run", control_run, {"--manifest", "--ready-file", "--plugins", "--watch"}, NO_WORDS},
+    {"run",
+     control_run,
+     {"--manifest", "--ready-file", "--plugins", "--watch", "--supervise", "--supervised"},
+     NO_WORDS},
     {"check", control_check, {"--plugins"}, A_FILE},
     {"plugins", control_plugins, {"--plugins", "--name", "--json"}, NO_WORDS},
     {"status", control_status, {"--name", "--manifest", "--json"}, NO_WORDS},
@@ -74,6 +82,7 @@ static const struct verb verbs[] = {
     {"resume", control_resume, {"--name", "--manifest", "--json", "--all"}, NAMES},
     {"restart", control_restart, {"--name", "--manifest", "--json", "--all"}, NAMES},
     {"reload", control_reload, {"--name", "--manifest", "--json", "--dry-run"}, NO_WORDS},
+    {"release", control_release, {"--name", "--manifest", "--json", "--all"}, NAMES},
     {"stop", control_stop, {"--name", "--manifest", "--json", "--now"}, NO_WORDS},
 };
 
@@ -98,11 +107,17 @@ static const char **option_value(struct control_options *options, const char *op
         const char **value;
         bool *flag;
     } all[] = {
-        {"--manifest", &options->manifest, NULL}, {"--ready-file", &options->ready_file, NULL},
-        {"--plugins", &options->plugins, NULL},   {"--name", &options->name, NULL},
-        {"--all", NULL, &options->all},           {"--dry-run", NULL, &options->dry_run},
-        {"--json", NULL, &options->json},         {"--now", NULL, &options->now},
+        {"--manifest", &options->manifest, NULL},
+        {"--ready-file", &options->ready_file, NULL},
+        {"--plugins", &options->plugins, NULL},
+        {"--name", &options->name, NULL},
+        {"--all", NULL, &options->all},
+        {"--dry-run", NULL, &options->dry_run},
+        {"--json", NULL, &options->json},
+        {"--now", NULL, &options->now},
         {"--watch", NULL, &options->watch},
+        {"--supervise", NULL, &options->supervise},
+        {"--supervised", &options->supervised, NULL}, /* the parent's, and told to nobody */
     };
     size_t i = 0;
     while (strcmp(all[i].option, option) != 0) {

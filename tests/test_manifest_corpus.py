@@ -41,6 +41,8 @@ RANGES = [
     ((*HOST, "drain_timeout_ms"), 0, 3600000),
     ((*HOST, "generations_max"), 2, 1000),
     ((*HOST, "stall_warning_ms"), 0, 3600000),
+    ((*HOST, "crashes_max"), 1, 1000),
+    ((*HOST, "crash_window_ms"), 1000, 86400000),
     ((*HOST, "limits", "connections"), 1, 10000000),
     ((*HOST, "limits", "posts"), 1, 10000000),
     ((*HOST, "buffers", "retained_max"), 0, 1000000),

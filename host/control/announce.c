@@ -81,7 +81,7 @@ static char *describe(const struct instance *instance) {
             .engine = server_traits(instance->server)->name,
             .socket_reuse = server_traits(instance->server)->socket_reuse,
             .listeners = listeners,
-            .listener_count = count,
+            .listener_count = described,
         };
         text = ready_format(&ready);
     }

@@ -9,6 +9,7 @@
 #include "control/control.h"
 #include "control/instance.h"
 #include "control/options.h"
+#include "control/supervise.h"
 #include "module/module.h"
 #include "module/services.h"
 #include "net/listener.h"
@@ -163,9 +164,15 @@ static bool plan(struct change *change) {
     if (!change->steps) {
         return fail(change, "out of memory");
     }
-    for (; change->count < manifest->listener_count; change->count++) {
-        struct step *step = &change->steps[change->count];
-        step->to = &manifest->listeners[change->count];
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        const struct manifest_listener *listener = &manifest->listeners[i];
+        if (supervised_is_quarantined(listener->plugin)) {
+            struct log_subject subject = {listener->plugin, listener->name};
+            log_warn(&subject, "left out: its plugin is in quarantine (see \"berth status\")");
+            continue;
+        }
+        struct step *step = &change->steps[change->count++];
+        step->to = listener;
         plan_step(change, step);
         fine = check_generations(change, step) && fine;
     }

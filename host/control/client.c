@@ -145,6 +145,15 @@ static void print_plugins(const cJSON *result) {
     }
 }
 
+static void print_quarantine(const cJSON *result) {
+    const cJSON *one;
+    cJSON_ArrayForEach(one, list_of(result, "quarantine")) {
+        printf("quarantine: %s for %.0f s: %s; \"berth release %s\" lets it in again\n",
+               text_of(one, "plugin"), number_of(one, "for_ms") / 1000, text_of(one, "reason"),
+               text_of(one, "plugin"));
+    }
+}
+
 static void print_status(const cJSON *result) {
     double seconds = number_of(result, "uptime_ms") / 1000;
     printf("%s %s, process %.0f, %s for %.0f s\n", text_of(result, "name"),
@@ -152,7 +161,12 @@ static void print_status(const cJSON *result) {
     printf("engine %s, %.0f workers, %.0f of %.0f connections\n", text_of(result, "engine"),
            number_of(result, "workers"), number_of(result, "connections"),
            number_of(result, "connections_max"));
-    printf("manifest %s\n\n", text_of(result, "manifest"));
+    printf("manifest %s\n", text_of(result, "manifest"));
+    if (cJSON_IsTrue(list_of(result, "supervised"))) {
+        printf("supervised, %.0f restarts\n", number_of(result, "restarts"));
+    }
+    print_quarantine(result);
+    printf("\n");
     print_listeners(result);
     printf("\n");
     print_plugins(result);
@@ -299,6 +313,11 @@ int control_restart(const struct control_options *options) {
 
 int control_reload(const struct control_options *options) {
     return ask_for("reload", print_change, false, options);
+}
+
+int control_release(const struct control_options *options) {
+    int code = need_names(options);
+    return code == EXIT_FINE ? ask_for("release", print_change, false, options) : code;
 }
 
 int control_stop(const struct control_options *options) {

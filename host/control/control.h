@@ -24,6 +24,8 @@ struct control_options {
     bool dry_run;
     bool json;
     bool now;
+    bool supervise;
+    const char *supervised; /* by a parent: what its link is called */
     bool watch;
     const char *words[CONTROL_WORDS_MAX];
     size_t word_count;
@@ -40,6 +42,7 @@ int control_pause(const struct control_options *options);
 int control_resume(const struct control_options *options);
 int control_restart(const struct control_options *options);
 int control_reload(const struct control_options *options);
+int control_release(const struct control_options *options);
 int control_stop(const struct control_options *options);
 
 /* The plugins of a host that runs. False: there is none of that name. */

@@ -1,5 +1,6 @@
 #include "control/options.h"
 
+#include "control/supervise.h"
 #include "manifest/manifest.h"
 #include "module/module.h"
 #include "os/os.h"
@@ -78,6 +79,7 @@ struct server_options options_of_server(const struct manifest *manifest) {
                  .threads_max = manifest->host.work.threads_max,
                  .queue_max = manifest->host.work.queue_max,
                  .idle_ms = manifest->host.work.idle_ms},
+        .keeper = supervised_keeper(),
         .idle = os_signals_wake,
     };
 }

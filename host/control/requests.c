@@ -82,6 +82,14 @@ static void do_restart(struct asked *asked) {
     tell_change(asked, code, &counts, &problems);
 }
 
+static void do_release(struct asked *asked) {
+    struct change_counts counts;
+    struct change_problems problems = {0};
+    int code = service_release(asked->service, asked->names, asked->name_count, asked->all, &counts,
+                               &problems);
+    tell_change(asked, code, &counts, &problems);
+}
+
 /* -- pause, resume -------------------------------------------------------------------------------
  */
 
@@ -166,6 +174,7 @@ static const struct {
     {"status", do_status, false, false}, {"stop", do_stop, false, false},
     {"pause", do_pause, true, true},     {"resume", do_resume, true, true},
     {"restart", do_restart, true, true}, {"reload", do_reload, false, true},
+    {"release", do_release, true, true},
 };
 
 static bool read_names(struct asked *asked) {
@@ -209,8 +218,8 @@ static void answer(struct asked *asked) {
         return;
     }
     refuse(asked, EXIT_USAGE,
-           "\"verb\": expected \"status\", \"pause\", \"resume\", \"restart\", \"reload\" or "
-           "\"stop\"");
+           "\"verb\": expected \"status\", \"pause\", \"resume\", \"restart\", \"reload\", "
+           "\"release\" or \"stop\"");
 }
 
 /* Nothing deeper is asked for, and cJSON would follow any depth. */

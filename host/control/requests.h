@@ -5,8 +5,9 @@
  *     {"berth": 1, "ok": false, "code": 78, "errors": ["…"]}
  *
  * "berth" is the version of this language; `code` is the exit code that the command line ends with.
- * Verbs: status; pause, resume and restart with "names" (listeners, or plugins for all listeners of
- * theirs) or "all": true; reload with "dry_run"; stop with "now". Threads: [control]. */
+ * Verbs: status; pause, resume, restart and release with "names" (listeners, or plugins for all
+ * listeners of theirs) or "all": true; reload with "dry_run"; stop with "now". Threads: [control].
+ */
 #ifndef BERTH_HOST_CONTROL_REQUESTS_H
 #define BERTH_HOST_CONTROL_REQUESTS_H
 

@@ -12,6 +12,7 @@
 #include "control/report.h"
 #include "control/requests.h"
 #include "control/service.h"
+#include "control/supervise.h"
 #include "control/watch.h"
 #include "engine/engine.h"
 #include "net/last_words.h"
@@ -133,6 +134,7 @@ static int start(struct service *service, struct edition *edition) {
 static int serve(struct service *service) {
     const struct instance *instance = &service->instance;
     const struct control_options *options = service->options;
+    supervised_ready(instance->edition->manifest);
     struct channel *channel = open_channel(instance->edition->manifest);
     struct watch *watch = options->watch ? watch_create(service) : NULL;
     struct error error = {0};
@@ -172,7 +174,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     const struct manifest *manifest = edition->manifest;
     struct service service = {.options = options};
     log_setup(manifest->host.log.level, manifest->host.log.format);
-    last_words_start(NULL);
+    last_words_start(supervised_last_words);
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
     if (!os_signals_start(&error) || !plugin_watch_start(manifest->host.stall_warning_ms, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
@@ -194,10 +196,20 @@ static int run_edition(struct edition *edition, const struct control_options *op
 
 int control_run(const struct control_options *options) {
     struct edition *edition = NULL;
+    struct error error = {0};
+    if (options->supervise) {
+        return supervise(options);
+    }
+    if (!supervised_begin(options->supervised, &error)) {
+        log_error(NULL, "%s", error.message);
+        supervised_end();
+        return EXIT_FAILED;
+    }
     int code = report_load(options->manifest, &edition);
     if (code == EXIT_FINE) {
         code = run_edition(edition, options);
     }
     edition_release(edition);
+    supervised_end();
     return code;
 }

@@ -1,10 +1,13 @@
 #include "control/service.h"
 
+#include <string.h>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "control/announce.h"
 #include "control/control.h"
 #include "control/report.h"
+#include "control/supervise.h"
 #include "net/plugin_call.h"
 
 /* The ready file says where the host listens now. */
@@ -34,6 +37,7 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
         log_setup(manifest->host.log.level, manifest->host.log.format);
         tell_ready(service);
         plugin_watch_configure(manifest->host.stall_warning_ms);
+        supervised_ready(manifest);
     }
     edition_release(edition);
     return done ? EXIT_FINE : report_code(problems);
@@ -50,6 +54,48 @@ int service_restart(struct service *service, const char *const *names, size_t co
         tell_ready(service);
     }
     return done ? EXIT_FINE : report_code(problems);
+}
+
+/* Each listener that is left out because of its plugin, and is meant. */
+static unsigned for_each_left_out(struct service *service, const char *const *names, size_t count,
+                                  bool all, bool (*function)(const char *plugin)) {
+    const struct manifest *manifest = service->instance.edition->manifest;
+    unsigned done = 0;
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        const struct manifest_listener *listener = &manifest->listeners[i];
+        bool meant = all;
+        for (size_t k = 0; k < count && !meant; k++) {
+            meant =
+                strcmp(names[k], listener->plugin) == 0 || strcmp(names[k], listener->name) == 0;
+        }
+        done += meant && function(listener->plugin);
+    }
+    return done;
+}
+
+static bool quarantine_again(const char *plugin) {
+    supervised_quarantine_again(plugin);
+    return true;
+}
+
+static bool released(const char *plugin) {
+    supervised_released(plugin);
+    return true;
+}
+
+int service_release(struct service *service, const char *const *names, size_t count, bool all,
+                    struct change_counts *counts, struct change_problems *problems) {
+    *counts = (struct change_counts){0};
+    if (for_each_left_out(service, names, count, all, supervised_release) == 0) {
+        manifest_errors_add(&problems->failures, "no plugin of that name is in quarantine");
+        return EXIT_FAILED;
+    }
+    int code = service_restart(service, NULL, 0, false, counts, problems);
+    for_each_left_out(service, names, count, all, code == EXIT_FINE ? released : quarantine_again);
+    if (code == EXIT_FINE) {
+        supervised_ready(service->instance.edition->manifest);
+    }
+    return code;
 }
 
 static void log_outcome(const struct service *service, int code, const char *what, const char *why,

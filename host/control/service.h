@@ -32,6 +32,10 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
 int service_restart(struct service *service, const char *const *names, size_t count, bool all,
                     struct change_counts *counts, struct change_problems *problems);
 
+/* Lets plugins in again that are in quarantine. */
+int service_release(struct service *service, const char *const *names, size_t count, bool all,
+                    struct change_counts *counts, struct change_problems *problems);
+
 /* The same, told in the log: for signals and --watch. */
 void service_reload_and_log(struct service *service, const char *why);
 void service_restart_and_log(struct service *service, const char *const *names, size_t count,

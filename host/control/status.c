@@ -7,6 +7,7 @@
 #include "base/address.h"
 #include "control/control.h"
 #include "control/service.h"
+#include "control/supervise.h"
 #include "engine/engine.h"
 #include "module/module.h"
 #include "net/door.h"
@@ -162,6 +163,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     add_count(status, "uptime_ms", os_now_ms() - instance->started_ms);
     add_count(status, "connections", atomic_load(&instance->server->connections));
     add_count(status, "connections_max", instance->server->options.connections_max);
+    supervised_describe(status);
     struct work_pool_status work = work_pool_status(instance->server->work);
     cJSON *pool = cJSON_AddObjectToObject(status, "work");
     add_count(pool, "threads", work.threads);

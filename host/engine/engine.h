@@ -53,6 +53,14 @@ struct engine_traits {
     bool accept_on_workers;
 };
 
+/* Somebody who keeps duplicates of listening sockets for a time when this process is gone. */
+struct engine_keeper {
+    /* One that an earlier process has bound, the caller's from now on; -1: there is none. */
+    intptr_t (*take)(const char *name, unsigned index);
+    void (*keep)(const char *name, unsigned index, intptr_t socket);
+    void (*drop)(const char *name, unsigned index); /* it is closed for good */
+};
+
 struct engine_options {
     /* Which one, by its name, where the system has several; NULL or "auto": the best that it lets
      * us have. One that cannot be had is an error. */
@@ -60,6 +68,7 @@ struct engine_options {
     /* Descriptors of the process that accepting leaves alone, for files, libraries and the way in
      * for the operator; where the system limits them. */
     unsigned descriptors_reserved;
+    const struct engine_keeper *keeper; /* NULL: nobody */
 };
 
 struct engine *engine_create(const struct engine_options *options,
@@ -161,6 +170,7 @@ struct engine_listen_options {
     bool v6_only;       /* "[::]" without IPv4 clients */
     bool reuse_sockets; /* those that engine_recycle() gets are accepted with again */
     bool datagrams;     /* UDP: receivers take the place of acceptors, and none is started */
+    const char *name;   /* what its keeper knows its sockets by; NULL: they are not kept */
     struct engine_socket_options sockets; /* of what is accepted */
 };
 

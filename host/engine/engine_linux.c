@@ -190,6 +190,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
         error_set(error, "out of memory");
         return NULL;
     }
+    engine->keeper = options->keeper;
     engine->descriptors_max = descriptors_max(options);
     if (!check_descriptors(engine, options, &why) ||
         !choose(engine, options->engine ? options->engine : "auto", &why)) {

@@ -81,6 +81,7 @@ struct engine {
      * more, and what is left is for others. */
     atomic_uint descriptors;
     unsigned descriptors_max;
+    const struct engine_keeper *keeper; /* of listening sockets, or NULL */
 };
 
 /* The opaque part of an operation. */
@@ -161,6 +162,9 @@ struct engine_listener {
     bool v6;
     bool is_counted; /* in engine->descriptors */
     int backlog;
+    const struct engine_keeper *keeper; /* NULL: they end with this process */
+    unsigned kept;                      /* how many it has */
+    char name[192];                     /* for it */
     unsigned count;
     int sockets[]; /* one an acceptor */
 };

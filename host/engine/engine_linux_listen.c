@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -159,13 +160,37 @@ static bool bind_patiently(int fd, const struct berth_address *address) {
     return true;
 }
 
+/* The socket that an earlier process had there, bound and listening already; -1: there is none. */
+static int take_over(struct engine_listener *listener, unsigned index) {
+    const struct engine_keeper *keeper = listener->keeper;
+    int fd = keeper ? (int)keeper->take(listener->name, index) : -1;
+    if (fd >= 0 && listener->count == 0) {
+        switch_on(fd, SOL_SOCKET,
+                  SO_REUSEPORT); /* where there was one acceptor there may be more */
+    }
+    return fd;
+}
+
+static void keep_all(struct engine_listener *listener) {
+    for (unsigned i = 0; listener->keeper && i < listener->count; i++) {
+        listener->keeper->keep(listener->name, i, listener->sockets[i]);
+        listener->kept = i + 1;
+    }
+}
+
 /* The first socket is bound without SO_REUSEPORT: it fails when anybody has the port, even another
  * host of the same user that would share it. Only then do the others join it. */
 static bool bind_all(struct engine_listener *listener,
                      const struct engine_listen_options *options) {
     struct berth_address address = options->address;
     for (unsigned i = 0; i < options->acceptors; i++) {
-        int fd = open_socket(options);
+        int fd = take_over(listener, i);
+        if (fd >= 0) {
+            listener->sockets[listener->count++] = fd;
+            address = linux_local_address(fd);
+            continue;
+        }
+        fd = open_socket(options);
         if (fd < 0) {
             return false;
         }
@@ -201,6 +226,10 @@ struct engine_listener *engine_listener_open(struct engine *engine,
     listener->engine = engine;
     listener->backlog = (int)options->backlog;
     listener->v6 = options->address.family == BERTH_FAMILY_IPV6;
+    if (options->name && engine->keeper) {
+        listener->keeper = engine->keeper;
+        snprintf(listener->name, sizeof(listener->name), "%s", options->name);
+    }
     if (!bind_all(listener, options)) {
         listen_error(error, errno);
         engine_listener_close(listener);
@@ -208,6 +237,7 @@ struct engine_listener *engine_listener_open(struct engine *engine,
     }
     atomic_fetch_add(&engine->descriptors, listener->count);
     listener->is_counted = true;
+    keep_all(listener);
     return listener;
 }
 
@@ -230,6 +260,9 @@ void engine_listener_close(struct engine_listener *listener) {
     }
     for (unsigned i = 0; i < listener->count; i++) {
         close(listener->sockets[i]);
+        if (i < listener->kept) {
+            listener->keeper->drop(listener->name, i);
+        }
     }
     if (listener->is_counted) {
         atomic_fetch_sub(&listener->engine->descriptors, listener->count);

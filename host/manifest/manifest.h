@@ -103,7 +103,9 @@ struct manifest {
         uint32_t drain_timeout_ms;
         uint32_t generations_max;  /* of one listener at a time, the draining ones included */
         uint32_t stall_warning_ms; /* a callback that takes longer is told of; 0: none is */
-        bool control;              /* whether it can be spoken to while it runs */
+        uint32_t crashes_max;      /* of one plugin in the window: then it is left out */
+        uint32_t crash_window_ms;
+        bool control; /* whether it can be spoken to while it runs */
         struct {
             uint32_t connections;
             uint32_t posts; /* messages waiting for one worker */

@@ -21,6 +21,7 @@ struct door *door_open(struct server *server, const struct engine_listen_options
     door->options = *options;
     door->references = 1;
     door->socket = engine_listener_open(server->engine, options, error);
+    door->options.name = NULL; /* the caller's, and needed no longer */
     if (!door->socket) {
         alloc_free(door);
         address_format(&options->address, text, sizeof(text));

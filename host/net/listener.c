@@ -1,5 +1,6 @@
 #include "net/listener.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -109,6 +110,11 @@ static struct door **make_doors(const struct listener *listener,
         struct engine_listen_options wanted = door_options(listener, options, i);
         struct door *door = find_door(previous, &wanted);
         if (!door) {
+            char text[BERTH_ADDRESS_TEXT_MAX];
+            char name[BERTH_ADDRESS_TEXT_MAX + 128];
+            address_format(&wanted.address, text, sizeof(text));
+            snprintf(name, sizeof(name), "%s/%zu/%s", listener->name, i, text);
+            wanted.name = name;
             doors[i] = door_open(listener->server, &wanted, error);
         } else if (check_kept_door(door, &wanted, error)) {
             door_acquire(door);

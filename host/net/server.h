@@ -13,6 +13,7 @@
 
 struct accept_pool;
 struct engine;
+struct engine_keeper;
 struct engine_port;
 struct engine_traits;
 struct error;
@@ -30,6 +31,7 @@ struct server_options {
     uint32_t connections_max;
     uint32_t posts_max; /* a worker */
     uint32_t descriptors_reserved;
+    const struct engine_keeper *keeper; /* of listening sockets; NULL: nobody */
     struct work_pool_options work;
 
     /* Runs when the last connection of a listener is gone. [worker] */

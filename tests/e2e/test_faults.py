@@ -1,6 +1,9 @@
 """Plugins that misbehave while they serve: who it was is told, and others go on."""
 
+import contextlib
 import json
+import signal
+import threading
 
 import pytest
 from support import clients, manifests
@@ -169,3 +172,136 @@ def test_plugin_that_gives_everything_back_holds_nothing(run_host, berth, system
     assert berth("restart", "--all", "--manifest", host.manifest_path).code == 0
     host.stop()
     assert "leak" not in host.log()
+
+
+# -- restarts ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_supervised(run_host, system):
+    """run_supervised(…) serves the plugins `faulty` and `echo`, restarted when the one crashes."""
+    if system.is_windows:
+        pytest.skip("--supervise is for Linux only so far")
+
+    def run(**host):
+        made = {"name": f"supervised-{next(_names)}", **host}
+        folder = {"faulty": manifests.listener("faulty", "connect"),
+                  "echo": manifests.listener("newer-minor", "connect")}
+        running = run_host(manifests.manifest(folder, **made), plugins=system.fixtures,
+                           arguments=["--supervise"])
+        running.expect_crash()
+        return running
+
+    return run
+
+
+class Client(threading.Thread):
+    """Connects again and again, and says what it has seen."""
+
+    def __init__(self, address):
+        super().__init__(daemon=True)
+        self.address = address
+        self.stopping = threading.Event()
+        self.right = self.cut = 0
+        self.wrong = []
+        self.refused = []
+
+    def run(self):
+        number = 0
+        while not self.stopping.is_set():
+            number += 1
+            message = b"%08d" % number
+            try:
+                sock = clients.connect(self.address)
+            except OSError as error:
+                self.refused.append(error)
+                continue
+            with sock:
+                try:
+                    answer = clients.echo(sock, message)
+                except ConnectionError:
+                    answer = b""
+                if answer == message:
+                    self.right += 1
+                elif message.startswith(answer):
+                    self.cut += 1  # the host it had got to has crashed
+                else:
+                    self.wrong.append(answer)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        self.join(clients.WAIT_S)
+
+
+def send_magic(host, message=b"\x800"):
+    with clients.connect(host.address("faulty")) as sock:
+        sock.sendall(message)
+        clients.wait_ended(sock)
+
+
+def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth):
+    host = run_supervised(crashes_max=100)
+    addresses = [host.address(name) for name in ("faulty", "echo")]
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(Client(addresses[i % 2])) for i in range(6)]
+        for _ in range(5):
+            before = [client.right for client in crowd]
+            send_magic(host)
+            clients.wait_until(
+                lambda: all(c.right > b + 5 for c, b in zip(crowd, before)), "echoes after a crash"
+            )
+    assert not any(client.refused or client.wrong for client in crowd), [
+        (client.refused, client.wrong) for client in crowd
+    ]
+    assert status(berth, host)["restarts"] == 5
+    assert [host.address(name) for name in ("faulty", "echo")] == addresses
+    print([(client.right, client.cut) for client in crowd])
+
+
+def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
+    run_supervised, berth, unsanitized
+):
+    host = run_supervised(crashes_max=2)
+    faulty, echo = host.address("faulty"), host.address("echo")
+    for count in (1, 2):
+        send_magic(host)
+        clients.wait_until(lambda: status_if_any(berth, host).get("restarts") == count, "a restart")
+    clients.wait_until(lambda: clients.is_refused(faulty), "the listener closed")
+    assert clients.is_served(echo)
+    (banned,) = status(berth, host)["quarantine"]
+    assert banned["plugin"] == "faulty", banned
+    assert "2 crashes" in banned["reason"] and "callback received" in banned["reason"], banned
+    assert "quarantine: " in host.log()
+    assert berth("release", "newer-minor", "--manifest", host.manifest_path).code == 1
+    assert berth("release", "faulty", "--manifest", host.manifest_path).code == 0
+    (name,) = [one for one in status(berth, host)["listeners"] if one["name"] == "faulty"]
+    address, port = name["addresses"][0].rsplit(":", 1)
+    assert clients.is_served((address, int(port)))
+    assert status(berth, host)["quarantine"] == []
+
+
+def test_supervised_host_stops_and_reloads_as_any_other(run_supervised, berth):
+    host = run_supervised()
+    host.send_signal(signal.SIGHUP)
+    host.wait_for_log("reload (SIGHUP): ")
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"x") == b"x"
+        assert berth("stop", "--now", "--manifest", host.manifest_path).code == 0
+    assert host.wait() == 0, host.log()
+
+
+def test_supervised_host_that_cannot_start_is_not_started_again(fail_to_start, system):
+    if system.is_windows:
+        pytest.skip("--supervise is for Linux only so far")
+    result = fail_to_start({"manifest": 1}, arguments=["--supervise"])
+    assert result.code == 78 and "supervisor" not in result.errors, result
+
+
+def status_if_any(berth, host):
+    """{} while there is no host to ask."""
+    result = berth("status", "--json", "--manifest", host.manifest_path)
+    return json.loads(result.output)["result"] if result.code == 0 else {}

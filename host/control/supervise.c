@@ -1,0 +1,357 @@
+#include "control/supervise.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "control/control.h"
+#include "os/os_child.h"
+
+enum {
+    DELAY_FIRST_MS = 10,
+    DELAY_MAX_MS = 800, /* a restart takes less than a second, however often it happens */
+    CALM_MS = 10000,    /* without a crash: the next one is the first again */
+    CRASHES_MAX_DEFAULT = 3,
+    WINDOW_MS_DEFAULT = 60000,
+    CRASHES_REMEMBERED = 1000,
+};
+
+/* A listening socket of the host's, held open. */
+struct kept {
+    struct kept *prev; /* utlist */
+    struct kept *next;
+    char name[192];
+    uint32_t index;
+    intptr_t socket;
+};
+
+/* A crash that was laid to a plugin, within the window. */
+struct crash {
+    struct crash *prev; /* utlist, the oldest first */
+    struct crash *next;
+    char plugin[64];
+    uint64_t at_ms;
+};
+
+struct banned {
+    struct banned *prev; /* utlist */
+    struct banned *next;
+    char plugin[64];
+    char why[256];
+    uint64_t since_ms;
+};
+
+struct supervisor {
+    const struct control_options *options;
+    struct os_child *child; /* NULL between two */
+    struct kept *kept;
+    struct crash *crashes;
+    unsigned crash_count;
+    struct banned *banned;
+    uint32_t crashes_max;
+    uint64_t window_ms;
+    uint32_t restarts;
+    bool stopping;
+    uint64_t crashed_ms; /* the last time, or 0 */
+    uint32_t delay_ms;   /* before the next start */
+};
+
+/* -- what the host says --------------------------------------------------------------------------
+ */
+
+static void forget_kept(struct supervisor *supervisor, struct kept *kept) {
+    DL_DELETE(supervisor->kept, kept);
+    os_socket_close(kept->socket);
+    alloc_free(kept);
+}
+
+static struct kept *find_kept(const struct supervisor *supervisor, const char *name,
+                              uint32_t index) {
+    struct kept *kept;
+    DL_FOREACH(supervisor->kept, kept) {
+        if (kept->index == index && strcmp(kept->name, name) == 0) {
+            return kept;
+        }
+    }
+    return NULL;
+}
+
+static void keep(struct supervisor *supervisor, const struct supervise_message *message,
+                 intptr_t socket) {
+    struct kept *old = find_kept(supervisor, message->name, message->index);
+    struct kept *kept = alloc_zeroed(sizeof(*kept));
+    if (old) {
+        forget_kept(supervisor, old);
+    }
+    if (!kept) {
+        log_warn(NULL, "supervisor: out of memory: %s will be closed by a crash", message->name);
+        os_socket_close(socket);
+        return;
+    }
+    snprintf(kept->name, sizeof(kept->name), "%s", message->name);
+    kept->index = message->index;
+    kept->socket = socket;
+    DL_APPEND(supervisor->kept, kept);
+}
+
+static void lift(struct supervisor *supervisor, const char *plugin) {
+    struct banned *banned;
+    struct banned *next;
+    DL_FOREACH_SAFE(supervisor->banned, banned, next) {
+        if (strcmp(banned->plugin, plugin) == 0) {
+            DL_DELETE(supervisor->banned, banned);
+            alloc_free(banned);
+        }
+    }
+}
+
+/* Forgets the crashes of a plugin (NULL: of all) that are older than that; returns how many are
+ * left of it. */
+static unsigned forget_crashes(struct supervisor *supervisor, const char *plugin,
+                               uint64_t before_ms) {
+    unsigned left = 0;
+    struct crash *crash;
+    struct crash *next;
+    DL_FOREACH_SAFE(supervisor->crashes, crash, next) {
+        bool meant = !plugin || strcmp(crash->plugin, plugin) == 0;
+        if (meant && crash->at_ms < before_ms) {
+            DL_DELETE(supervisor->crashes, crash);
+            supervisor->crash_count--;
+            alloc_free(crash);
+        } else {
+            left += meant;
+        }
+    }
+    return left;
+}
+
+static void ban(struct supervisor *supervisor, const char *plugin, unsigned count,
+                const char *where) {
+    struct log_subject subject = {.plugin = plugin};
+    struct banned *banned = alloc_zeroed(sizeof(*banned));
+    if (!banned) {
+        return;
+    }
+    snprintf(banned->plugin, sizeof(banned->plugin), "%.63s", plugin);
+    snprintf(banned->why, sizeof(banned->why), "%u crashes within %llu ms, the last one in %.150s",
+             count, (unsigned long long)supervisor->window_ms, where);
+    banned->since_ms = os_now_ms();
+    DL_APPEND(supervisor->banned, banned);
+    log_error(&subject, "quarantine: %s; its listeners are closed until \"berth release %s\"",
+              banned->why, plugin);
+}
+
+static void note_crash(struct supervisor *supervisor, const struct supervise_message *message) {
+    uint64_t now_ms = os_now_ms();
+    struct crash *crash = message->name[0] ? alloc_zeroed(sizeof(*crash)) : NULL;
+    if (!crash) {
+        return;
+    }
+    uint64_t begin_ms = now_ms > supervisor->window_ms ? now_ms - supervisor->window_ms : 0;
+    forget_crashes(supervisor, NULL, begin_ms);
+    if (supervisor->crash_count == CRASHES_REMEMBERED) {
+        forget_crashes(supervisor, NULL, now_ms);
+    }
+    snprintf(crash->plugin, sizeof(crash->plugin), "%.63s", message->name);
+    crash->at_ms = now_ms;
+    DL_APPEND(supervisor->crashes, crash);
+    supervisor->crash_count++;
+    unsigned count = forget_crashes(supervisor, crash->plugin, 0);
+    if (count >= supervisor->crashes_max) {
+        ban(supervisor, message->name, count, message->text);
+        forget_crashes(supervisor, message->name,
+                       UINT64_MAX); /* it begins anew when it is let in */
+    }
+}
+
+static void take_message(struct supervisor *supervisor) {
+    struct supervise_message message = {0};
+    intptr_t socket = OS_NO_SOCKET;
+    if (!os_link_receive(os_child_link(supervisor->child), &message, sizeof(message), &socket, 0)) {
+        return;
+    }
+    message.name[sizeof(message.name) - 1] = '\0';
+    message.text[sizeof(message.text) - 1] = '\0';
+    struct kept *kept;
+    switch (message.kind) {
+    case SUPERVISE_KEEP:
+        keep(supervisor, &message, socket);
+        return;
+    case SUPERVISE_DROP:
+        kept = find_kept(supervisor, message.name, message.index);
+        if (kept) {
+            forget_kept(supervisor, kept);
+        }
+        break;
+    case SUPERVISE_LIMITS:
+        supervisor->crashes_max = message.index;
+        supervisor->window_ms = message.value;
+        log_setup(LOG_LEVEL_INFO,
+                  message.format == LOG_FORMAT_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+        break;
+    case SUPERVISE_CRASH:
+        note_crash(supervisor, &message);
+        break;
+    case SUPERVISE_RELEASE:
+        lift(supervisor, message.name);
+        break;
+    default:
+        break;
+    }
+    os_socket_close(socket);
+}
+
+/* -- one host after the other --------------------------------------------------------------------
+ */
+
+static bool tell(struct supervisor *supervisor, const struct supervise_message *message,
+                 intptr_t socket) {
+    return os_link_send(os_child_link(supervisor->child), message, sizeof(*message), socket);
+}
+
+/* All that a new host has to know. It reads while this is written. */
+static void brief(struct supervisor *supervisor) {
+    const struct kept *kept;
+    const struct banned *banned;
+    bool told = true;
+    DL_FOREACH(supervisor->kept, kept) {
+        struct supervise_message message = {.kind = SUPERVISE_SOCKET, .index = kept->index};
+        memcpy(message.name, kept->name, sizeof(message.name));
+        told = told && tell(supervisor, &message, kept->socket);
+    }
+    DL_FOREACH(supervisor->banned, banned) {
+        struct supervise_message message = {
+            .kind = SUPERVISE_QUARANTINE,
+            .value = banned->since_ms,
+        };
+        memcpy(message.name, banned->plugin, sizeof(banned->plugin));
+        memcpy(message.text, banned->why, sizeof(message.text));
+        told = told && tell(supervisor, &message, OS_NO_SOCKET);
+    }
+    struct supervise_message go = {.kind = SUPERVISE_GO, .index = supervisor->restarts};
+    if (told) {
+        tell(supervisor, &go, OS_NO_SOCKET); /* one that has ended already is told of below */
+    }
+}
+
+static bool start(struct supervisor *supervisor, struct error *error) {
+    const struct control_options *options = supervisor->options;
+    const struct {
+        const char *option;
+        const char *value;
+    } all[] = {
+        {"--manifest", options->manifest},
+        {"--ready-file", options->ready_file},
+        {"--plugins", options->plugins},
+    };
+    const char *arguments[12] = {"run"};
+    size_t count = 1;
+    for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
+        if (all[i].value) {
+            arguments[count++] = all[i].option;
+            arguments[count++] = all[i].value;
+        }
+    }
+    if (options->watch) {
+        arguments[count++] = "--watch";
+    }
+    arguments[count++] = "--supervised";
+    supervisor->child = os_child_start(arguments, error);
+    if (!supervisor->child) {
+        return error_prefix(error, "starting the host: ");
+    }
+    brief(supervisor);
+    return true;
+}
+
+static void pass_on(struct supervisor *supervisor, enum os_child_event event) {
+    if (event == OS_CHILD_STOP) {
+        supervisor->stopping = true;
+    }
+    if (supervisor->child) {
+        os_child_ask(supervisor->child, event == OS_CHILD_STOP ? OS_SIGNAL_STOP : OS_SIGNAL_RELOAD);
+    }
+}
+
+static struct os_child_end serve(struct supervisor *supervisor) {
+    enum os_child_event event;
+    while ((event = os_child_wait(supervisor->child, -1)) != OS_CHILD_ENDED) {
+        if (event == OS_CHILD_SAYS) {
+            take_message(supervisor);
+        } else if (event != OS_CHILD_NOTHING) {
+            pass_on(supervisor, event);
+        }
+    }
+    struct os_child_end end = os_child_end(supervisor->child);
+    os_child_destroy(supervisor->child);
+    supervisor->child = NULL;
+    return end;
+}
+
+/* Crashes that follow each other closely are answered more and more slowly. */
+static void pause_before_restart(struct supervisor *supervisor, const char *how) {
+    uint64_t now_ms = os_now_ms();
+    bool calm = supervisor->crashed_ms == 0 || now_ms - supervisor->crashed_ms > CALM_MS;
+    uint32_t doubled =
+        supervisor->delay_ms * 2 < DELAY_MAX_MS ? supervisor->delay_ms * 2 : DELAY_MAX_MS;
+    supervisor->delay_ms = calm ? DELAY_FIRST_MS : doubled;
+    supervisor->crashed_ms = now_ms;
+    log_error(NULL, "supervisor: the host has crashed (%s): it is started again in %u ms", how,
+              supervisor->delay_ms);
+    uint64_t until_ms = now_ms + supervisor->delay_ms;
+    while (!supervisor->stopping && now_ms < until_ms) {
+        enum os_child_event event = os_child_wait(NULL, (int)(until_ms - now_ms));
+        if (event != OS_CHILD_NOTHING) {
+            pass_on(supervisor, event);
+        }
+        now_ms = os_now_ms();
+    }
+}
+
+static int run(struct supervisor *supervisor) {
+    struct error error = {0};
+    while (true) {
+        if (!start(supervisor, &error)) {
+            log_error(NULL, "supervisor: %s", error.message);
+            return EXIT_FAILED;
+        }
+        struct os_child_end end = serve(supervisor);
+        if (!end.crashed) {
+            return end.code;
+        }
+        if (!supervisor->stopping) {
+            pause_before_restart(supervisor, end.text);
+        }
+        if (supervisor->stopping) {
+            log_error(NULL, "supervisor: the host has crashed (%s) while it was to stop", end.text);
+            return EXIT_FAILED;
+        }
+        supervisor->restarts++;
+    }
+}
+
+int supervise(const struct control_options *options) {
+    struct error error = {0};
+    struct supervisor supervisor = {
+        .options = options,
+        .crashes_max = CRASHES_MAX_DEFAULT,
+        .window_ms = WINDOW_MS_DEFAULT,
+        .delay_ms = DELAY_FIRST_MS,
+    };
+    if (!os_child_init(&error)) {
+        fprintf(stderr, "berth: %s\n", error.message);
+        return EXIT_FAILED;
+    }
+    int code = run(&supervisor);
+    while (supervisor.kept) {
+        forget_kept(&supervisor, supervisor.kept);
+    }
+    forget_crashes(&supervisor, NULL, UINT64_MAX);
+    while (supervisor.banned) {
+        lift(&supervisor, supervisor.banned->plugin);
+    }
+    return code;
+}

@@ -1,0 +1,77 @@
+/* supervise.h: `berth run --supervise`: a small parent that restarts the host when it crashes.
+ *
+ * The parent holds a duplicate of every listening socket, so that clients queue and nobody is
+ * refused while there is no host; the next one takes them over. It counts the crashes that are laid
+ * to a plugin, and after host.crashes_max of them in host.crash_window_ms starts the host without
+ * that plugin: its listeners are closed until `berth release` lets it in again.
+ *
+ * supervise.c is the parent, supervised.c the host's side. Between them go struct supervise_message
+ * and sockets, over an os_link. Threads: [control], but where it says more. */
+#ifndef BERTH_HOST_CONTROL_SUPERVISE_H
+#define BERTH_HOST_CONTROL_SUPERVISE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct control_options;
+struct cJSON;
+struct engine_keeper;
+struct error;
+struct instance;
+struct manifest;
+
+enum supervise_kind {
+    /* to the parent */
+    SUPERVISE_KEEP = 1, /* a socket: name, index */
+    SUPERVISE_DROP,     /* the same, which is closed for good */
+    SUPERVISE_LIMITS,   /* index: crashes_max; value: crash_window_ms; format: of the log */
+    SUPERVISE_CRASH,    /* name: the plugin, or ""; text: where in it */
+    SUPERVISE_RELEASE,  /* name: a plugin whose quarantine is lifted */
+    /* to the host */
+    SUPERVISE_SOCKET,     /* as SUPERVISE_KEEP */
+    SUPERVISE_QUARANTINE, /* name: a plugin; text: why; value: since when, in os_now_ms() */
+    SUPERVISE_GO,         /* that was all; index: how often the host has been restarted */
+};
+
+struct supervise_message {
+    uint32_t kind;
+    uint32_t index;
+    uint64_t value;
+    uint32_t format;
+    uint32_t reserved;
+    char name[192];
+    char text[256];
+};
+
+/* The parent: returns the exit code of the last host. */
+int supervise(const struct control_options *options);
+
+/* -- the host's side; all of it is legal without a parent, and does nothing then -----------------
+ */
+
+/* Hears what the parent has for it. */
+bool supervised_begin(const char *link, struct error *error);
+
+/* Who keeps the listening sockets; NULL: nobody. */
+const struct engine_keeper *supervised_keeper(void);
+
+/* The listeners stand: sockets that none of them wanted are closed, and the parent learns the
+ * manifest's limits. */
+void supervised_ready(const struct manifest *manifest);
+
+void supervised_end(void);
+
+bool supervised_is_quarantined(const char *plugin);
+/* False: it is not in quarantine. */
+bool supervised_release(const char *plugin);
+void supervised_quarantine_again(const char *plugin); /* it could not be let in */
+void supervised_released(const char *plugin);         /* it is let in: the parent learns of it */
+
+/* Adds "supervised", "restarts" and "quarantine". */
+void supervised_describe(struct cJSON *status);
+
+struct last_words;
+/* In a crash: tells the parent. [any] */
+void supervised_last_words(const struct last_words *words);
+
+#endif

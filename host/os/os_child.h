@@ -1,0 +1,59 @@
+/* os_child.h: this program once more, as a child that is looked after; and a link between the two.
+ *
+ * The link carries messages, each whole or not at all, and listening sockets, which are duplicated
+ * on their way. A child whose parent ends is asked to stop. Owner: the verb. Threads: [control];
+ * os_link_send() and os_link_last_send() [any]. */
+#ifndef BERTH_HOST_OS_OS_CHILD_H
+#define BERTH_HOST_OS_OS_CHILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "os/os.h"
+
+struct error;
+struct os_child;
+struct os_link;
+
+#define OS_NO_SOCKET ((intptr_t)-1)
+
+enum os_child_event {
+    OS_CHILD_NOTHING, /* the time-out passed */
+    OS_CHILD_SAYS,    /* a message waits in its link; told before its end */
+    OS_CHILD_ENDED,
+    OS_CHILD_STOP, /* this process is asked to stop, or to reload: see os_signals_wait() */
+    OS_CHILD_RELOAD,
+};
+
+struct os_child_end {
+    bool crashed;  /* by a signal, an exception, or with a code that no verb returns */
+    int code;      /* of the program, if it has not */
+    char text[64]; /* "signal 11", "exit code 3" */
+};
+
+/* Whether this system can do it. False: the error says why. Called once. */
+bool os_child_init(struct error *error);
+
+/* `arguments` follow the program's name, up to a NULL; behind them comes what os_link_open() wants.
+ */
+struct os_child *os_child_start(const char *const *arguments, struct error *error);
+/* With no child: only the last two events. */
+enum os_child_event os_child_wait(struct os_child *child, int timeout_ms);
+struct os_link *os_child_link(struct os_child *child);
+struct os_child_end os_child_end(const struct os_child *child); /* once it has ended */
+void os_child_ask(struct os_child *child, enum os_signal signal);
+void os_child_destroy(struct os_child *child); /* once it has ended */
+
+/* The child's end. */
+struct os_link *os_link_open(const char *text, struct error *error);
+bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t socket);
+/* In a crash: without waiting for anything. */
+void os_link_last_send(struct os_link *link, const void *bytes, size_t size);
+/* Waits for a message of that size; *socket is the caller's, or OS_NO_SOCKET. False: none came. */
+bool os_link_receive(struct os_link *link, void *bytes, size_t size, intptr_t *socket,
+                     int timeout_ms);
+void os_link_close(struct os_link *link); /* NULL is legal */
+void os_socket_close(intptr_t socket);
+
+#endif

@@ -1,0 +1,257 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os_child.h"
+
+enum { ARGUMENTS_MAX = 32, EXIT_NO_PROGRAM = 1, CODE_OF_MANIFEST = 78, CODES_OF_VERBS = 3 };
+
+struct os_link {
+    int fd;
+};
+
+struct os_child {
+    pid_t pid; /* 0: it has ended */
+    int status;
+    bool silent; /* its end of the link is closed, and all it said is read */
+    struct os_link link;
+};
+
+static int signals_fd = -1;
+
+/* -- the link ------------------------------------------------------------------------------------
+ */
+
+struct os_link *os_link_open(const char *text, struct error *error) {
+    struct os_link *link = alloc_zeroed(sizeof(*link));
+    if (!link) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    link->fd = (int)strtol(text, NULL, 10);
+    if (fcntl(link->fd, F_SETFD, FD_CLOEXEC) != 0) {
+        error_set(error, "the parent's link: %s", strerror(errno));
+        alloc_free(link);
+        return NULL;
+    }
+    return link;
+}
+
+bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t socket) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec part = {(void *)(uintptr_t)bytes, size};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (socket != OS_NO_SOCKET) {
+        int fd = (int)socket;
+        message.msg_control = control.room;
+        message.msg_controllen = sizeof(control.room);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(fd));
+        memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    }
+    ssize_t sent;
+    do {
+        sent = sendmsg(link->fd, &message, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)size;
+}
+
+void os_link_last_send(struct os_link *link, const void *bytes, size_t size) {
+    ssize_t ignored = send(link->fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)ignored;
+}
+
+bool os_link_receive(struct os_link *link, void *bytes, size_t size, intptr_t *socket,
+                     int timeout_ms) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {bytes, size};
+    struct msghdr message = {
+        .msg_iov = &part,
+        .msg_iovlen = 1,
+        .msg_control = control.room,
+        .msg_controllen = sizeof(control.room),
+    };
+    struct pollfd wait = {.fd = link->fd, .events = POLLIN};
+    *socket = OS_NO_SOCKET;
+    int ready;
+    do {
+        ready = poll(&wait, 1, timeout_ms);
+    } while (ready < 0 && errno == EINTR);
+    if (ready <= 0) {
+        return false;
+    }
+    ssize_t got = recvmsg(link->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    struct cmsghdr *header = got > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_RIGHTS) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+        *socket = fd;
+    }
+    return got == (ssize_t)size;
+}
+
+void os_link_close(struct os_link *link) {
+    if (link) {
+        close(link->fd);
+        alloc_free(link);
+    }
+}
+
+void os_socket_close(intptr_t socket) {
+    if (socket != OS_NO_SOCKET) {
+        close((int)socket);
+    }
+}
+
+/* -- the child -----------------------------------------------------------------------------------
+ */
+
+bool os_child_init(struct error *error) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signals_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return signals_fd >= 0 || error_set(error, "signalfd: %s", strerror(errno));
+}
+
+/* In the child. A group of its own: Ctrl-C reaches the parent alone, which passes it on. */
+static void become_program(const char *const *arguments, int link, pid_t parent) {
+    char number[16];
+    const char *all[ARGUMENTS_MAX] = {"berth"};
+    size_t count = 1;
+    sigset_t set;
+    for (; arguments[count - 1] && count < ARGUMENTS_MAX - 2; count++) {
+        all[count] = arguments[count - 1];
+    }
+    snprintf(number, sizeof(number), "%d", link);
+    all[count++] = number;
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) {
+        _exit(EXIT_NO_PROGRAM); /* it ended before it could be watched */
+    }
+    fcntl(link, F_SETFD, 0);
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    execv("/proc/self/exe", (char *const *)(uintptr_t)all);
+    _exit(EXIT_NO_PROGRAM);
+}
+
+struct os_child *os_child_start(const char *const *arguments, struct error *error) {
+    int ends[2];
+    struct os_child *child = alloc_zeroed(sizeof(*child));
+    pid_t parent = getpid();
+    if (!child) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+        error_set(error, "socketpair: %s", strerror(errno));
+        alloc_free(child);
+        return NULL;
+    }
+    child->pid = fork();
+    if (child->pid == 0) {
+        become_program(arguments, ends[1], parent);
+    }
+    close(ends[1]);
+    if (child->pid < 0) {
+        error_set(error, "fork: %s", strerror(errno));
+        close(ends[0]);
+        alloc_free(child);
+        return NULL;
+    }
+    child->link.fd = ends[0];
+    return child;
+}
+
+static enum os_child_event take_signal(struct os_child *child) {
+    struct signalfd_siginfo info;
+    if (read(signals_fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
+        return OS_CHILD_NOTHING;
+    }
+    if (info.ssi_signo != SIGCHLD) {
+        return info.ssi_signo == SIGHUP ? OS_CHILD_RELOAD : OS_CHILD_STOP;
+    }
+    if (child && child->pid > 0 && waitpid(child->pid, &child->status, WNOHANG) == child->pid) {
+        child->pid = 0;
+    }
+    return OS_CHILD_NOTHING;
+}
+
+/* The end of the link can be read for ever, and says nothing. */
+static bool has_said(struct os_child *child) {
+    char byte;
+    ssize_t got = recv(child->link.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    child->silent = got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
+    return got > 0;
+}
+
+enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
+    struct pollfd waits[] = {
+        {.fd = signals_fd, .events = POLLIN},
+        {.fd = child && !child->silent ? child->link.fd : -1, .events = POLLIN}};
+    bool ended = child && child->pid == 0;
+    if (poll(waits, 2, ended ? 0 : timeout_ms) > 0) {
+        if (waits[1].revents != 0 && has_said(child)) {
+            return OS_CHILD_SAYS;
+        }
+        enum os_child_event event = take_signal(child);
+        if (event != OS_CHILD_NOTHING) {
+            return event;
+        }
+    }
+    /* What it has said before its end is told first, in the next turn. */
+    return ended ? OS_CHILD_ENDED : OS_CHILD_NOTHING;
+}
+
+struct os_link *os_child_link(struct os_child *child) {
+    return &child->link;
+}
+
+struct os_child_end os_child_end(const struct os_child *child) {
+    struct os_child_end end = {.code = WEXITSTATUS(child->status)};
+    if (WIFSIGNALED(child->status)) {
+        end.crashed = true;
+        snprintf(end.text, sizeof(end.text), "signal %d", WTERMSIG(child->status));
+    } else {
+        end.crashed = end.code >= CODES_OF_VERBS && end.code != CODE_OF_MANIFEST;
+        snprintf(end.text, sizeof(end.text), "exit code %d", end.code);
+    }
+    return end;
+}
+
+void os_child_ask(struct os_child *child, enum os_signal signal) {
+    if (child->pid > 0) {
+        kill(child->pid, signal == OS_SIGNAL_RELOAD ? SIGHUP : SIGTERM);
+    }
+}
+
+void os_child_destroy(struct os_child *child) {
+    close(child->link.fd);
+    alloc_free(child);
+}
