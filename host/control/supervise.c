@@ -12,7 +12,7 @@
 
 enum {
     DELAY_FIRST_MS = 10,
-    DELAY_MAX_MS = 800, /* a restart takes less than a second, however often it happens */
+    DELAY_MAX_MS = 400, /* so that a restart takes less than a second, however often it happens */
     CALM_MS = 10000,    /* without a crash: the next one is the first again */
     CRASHES_MAX_DEFAULT = 3,
     WINDOW_MS_DEFAULT = 60000,

@@ -217,7 +217,7 @@ enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
         {.fd = child && !child->silent ? child->link.fd : -1, .events = POLLIN}};
     bool ended = child && child->pid == 0;
     if (poll(waits, 2, ended ? 0 : timeout_ms) > 0) {
-        if (waits[1].revents != 0 && has_said(child)) {
+        if (child && waits[1].revents != 0 && has_said(child)) {
             return OS_CHILD_SAYS;
         }
         enum os_child_event event = take_signal(child);
