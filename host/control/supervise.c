@@ -64,7 +64,7 @@ struct supervisor {
 
 static void forget_kept(struct supervisor *supervisor, struct kept *kept) {
     DL_DELETE(supervisor->kept, kept);
-    os_socket_close(kept->socket);
+    os_child_socket_close(kept->socket);
     alloc_free(kept);
 }
 
@@ -88,7 +88,7 @@ static void keep(struct supervisor *supervisor, const struct supervise_message *
     }
     if (!kept) {
         log_warn(NULL, "supervisor: out of memory: %s will be closed by a crash", message->name);
-        os_socket_close(socket);
+        os_child_socket_close(socket);
         return;
     }
     snprintf(kept->name, sizeof(kept->name), "%s", message->name);
@@ -201,7 +201,7 @@ static void take_message(struct supervisor *supervisor) {
     default:
         break;
     }
-    os_socket_close(socket);
+    os_child_socket_close(socket);
 }
 
 /* -- one host after the other --------------------------------------------------------------------

@@ -71,7 +71,7 @@ const struct engine_keeper *supervised_keeper(void) {
 static bool note(struct given **list, const struct supervise_message *message, intptr_t socket) {
     struct given *given = alloc_zeroed(sizeof(*given));
     if (!given) {
-        os_socket_close(socket);
+        os_child_socket_close(socket);
         return false;
     }
     given->message = *message;
@@ -109,7 +109,7 @@ static void close_sockets(bool for_good) {
         if (for_good) {
             drop(given->message.name, given->message.index);
         }
-        os_socket_close(given->socket);
+        os_child_socket_close(given->socket);
         DL_DELETE(parent.sockets, given);
         alloc_free(given);
     }

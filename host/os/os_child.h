@@ -54,6 +54,6 @@ void os_link_last_send(struct os_link *link, const void *bytes, size_t size);
 bool os_link_receive(struct os_link *link, void *bytes, size_t size, intptr_t *socket,
                      int timeout_ms);
 void os_link_close(struct os_link *link); /* NULL is legal */
-void os_socket_close(intptr_t socket);
+void os_child_socket_close(intptr_t socket);
 
 #endif

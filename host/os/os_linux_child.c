@@ -116,7 +116,7 @@ void os_link_close(struct os_link *link) {
     }
 }
 
-void os_socket_close(intptr_t socket) {
+void os_child_socket_close(intptr_t socket) {
     if (socket != OS_NO_SOCKET) {
         close((int)socket);
     }

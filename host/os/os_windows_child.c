@@ -75,6 +75,6 @@ void os_link_close(struct os_link *link) {
     (void)link;
 }
 
-void os_socket_close(intptr_t socket) {
+void os_child_socket_close(intptr_t socket) {
     (void)socket;
 }
