@@ -305,6 +305,10 @@ void listener_commit(struct listener_change *change) {
 
 void listener_stop_accepting(struct listener *listener) {
     listener->accepting = false;
+    if (!listener->ending) { /* before anybody looks whether connections are left */
+        listener->ending = true;
+        atomic_fetch_add(&listener->server->ending, 1);
+    }
     for (size_t i = 0; i < listener->door_count; i++) {
         if (!listener->options.datagrams) {
             door_release(listener->doors[i]);
@@ -363,6 +367,9 @@ void listener_destroy(struct listener *listener) {
         plugin_call_end(call);
     }
     plugin_timers_free_listener(listener);
+    if (listener->ending) {
+        atomic_fetch_sub(&listener->server->ending, 1);
+    }
     release_doors(listener->doors, listener->door_count);
     plugin_call_forget();
     gate_release(listener->gate);
@@ -480,8 +487,9 @@ void listener_refer(struct listener *listener) {
 
 void listener_unrefer(struct listener *listener) {
     struct server *server = listener->server;
-    /* The last touch: from zero on, the control thread may free the listener. */
-    if (atomic_fetch_sub(&listener->references, 1) == 1) {
+    /* The last touch: from zero on, the control thread may free the listener. One that goes on
+     * accepting has such moments many times a second, and nobody waits for them. */
+    if (atomic_fetch_sub(&listener->references, 1) == 1 && atomic_load(&server->ending) > 0) {
         server->options.idle();
     }
 }

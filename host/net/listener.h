@@ -120,6 +120,7 @@ struct listener {
     struct gate *gate;
     bool opened; /* listener_open has succeeded: listener_close is owed */
     bool accepting;
+    bool ending;             /* counted in server->ending */
     atomic_uint references;  /* connections in whatever state, from the accept to the last byte; and
                               * works and attempts to connect, which may outlive theirs */
     atomic_uint connections; /* those of them that are admitted */

@@ -34,7 +34,7 @@ struct server_options {
     const struct engine_keeper *keeper; /* of listening sockets; NULL: nobody */
     struct work_pool_options work;
 
-    /* Runs when the last connection of a listener is gone. [worker] */
+    /* Runs when the last connection of a listener is gone that accepts no more. [worker] */
     void (*idle)(void);
 };
 
@@ -47,6 +47,7 @@ struct server {
     unsigned started;        /* threads that run */
     atomic_uint connections; /* of all listeners, accepted and not yet closed */
     atomic_uint waiting;     /* pools and workers that wait until a limit leaves room */
+    atomic_uint ending;      /* listeners that accept no more, whose last connection is awaited */
 };
 
 struct server *server_create(const struct server_options *options, struct error *error);
