@@ -199,6 +199,7 @@ struct engine_acceptor {
     bool polling;                     /* the engine waits for clients */
     bool ready;                       /* clients may queue */
     bool due;                         /* to be looked at in this turn or the next */
+    bool serving;                     /* its accepts are being served */
     bool told;                        /* starved() was called since the last accept was posted */
     bool destroyed;                   /* freed when the engine has let go of it */
     struct engine_receiver *receiver; /* of datagrams, which it is the first member of; or NULL */

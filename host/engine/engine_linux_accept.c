@@ -277,9 +277,11 @@ static void accept_one(struct engine_acceptor *acceptor) {
 }
 
 static void serve(struct engine_acceptor *acceptor) {
+    acceptor->serving = true;
     for (int i = 0; i < ACCEPTS_MAX && acceptor->ready && acceptor->posted.first; i++) {
         accept_one(acceptor);
     }
+    acceptor->serving = false;
     if (!acceptor->ready || acceptor->destroyed) {
         return;
     }
@@ -326,7 +328,9 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     acceptor->started++;
     acceptor->port->pending++;
     acceptor->told = false;
-    if (acceptor->ready) {
+    /* One posted in place of one just served is looked at there: it is no reason for a turn that
+     * does not wait. */
+    if (acceptor->ready && !acceptor->serving) {
         linux_acceptor_make_due(acceptor);
     }
 }
