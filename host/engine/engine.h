@@ -277,6 +277,11 @@ struct engine_piece {
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count);
 
+/* The same, with the promise that engine_shutdown_send() or engine_close() follows at once when it
+ * has sent all: where the system has a way for that, the last bytes and the FIN share a packet. */
+int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
+                         struct engine_op *op, const struct engine_piece *pieces, unsigned count);
+
 /* Asks a pending send to complete soon. */
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op);

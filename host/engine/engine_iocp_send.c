@@ -384,6 +384,12 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     return full > 0 ? send_memory(port, socket, send, pieces, memory) : result;
 }
 
+/* Winsock has no way for that: a disconnect carries no data, and the FIN goes out by itself. */
+int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
+                         struct engine_op *op, const struct engine_piece *pieces, unsigned count) {
+    return engine_send(port, socket, op, pieces, count);
+}
+
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op) {
     struct iocp_op *send = iocp_op_of(op);

@@ -92,7 +92,7 @@ static uint64_t size_of(const struct engine_piece *pieces, unsigned count) {
 
 /* Sends the run of memory, or the one of a file, at the front, and tells how many pieces that was.
  * Bytes sent, 0 for a file that has ended, or less with the code in errno. */
-static ssize_t send_front(int fd, const struct engine_piece *pieces, unsigned count,
+static ssize_t send_front(int fd, const struct engine_piece *pieces, unsigned count, bool more,
                           unsigned *taken) {
     ssize_t sent;
     *taken = 1;
@@ -102,7 +102,7 @@ static ssize_t send_front(int fd, const struct engine_piece *pieces, unsigned co
         }
     }
     do {
-        sent = pieces[0].bytes ? send_memory(fd, pieces, *taken, *taken < count)
+        sent = pieces[0].bytes ? send_memory(fd, pieces, *taken, more || *taken < count)
                                : send_file(fd, pieces);
     } while (sent < 0 && errno == EINTR);
     return sent;
@@ -120,8 +120,10 @@ static int64_t wait_or_fail(struct engine_port *port, struct engine_socket socke
     return ENGINE_PENDING;
 }
 
-int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
-                    const struct engine_piece *pieces, unsigned count) {
+/* `more`: something comes behind the last piece, and at once. */
+static int64_t send_pieces(struct engine_port *port, struct engine_socket socket,
+                           struct engine_op *op, const struct engine_piece *pieces, unsigned count,
+                           bool more) {
     int64_t total = 0;
     ASSERT(count > 0 && count <= ENGINE_PIECES_MAX);
     for (unsigned done = 0; done < count;) {
@@ -130,7 +132,7 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
         if (is_file && port->engine->backend->file_await && is_cold(op, &pieces[done])) {
             return total > 0 ? total : warm(port, socket, op, &pieces[done]);
         }
-        ssize_t sent = send_front((int)socket.handle, pieces + done, count - done, &taken);
+        ssize_t sent = send_front((int)socket.handle, pieces + done, count - done, more, &taken);
         if (sent <= 0 && total > 0) {
             break; /* the next attempt tells */
         }
@@ -147,6 +149,16 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
         done += taken;
     }
     return total;
+}
+
+int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *pieces, unsigned count) {
+    return send_pieces(port, socket, op, pieces, count, false);
+}
+
+int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
+                         struct engine_op *op, const struct engine_piece *pieces, unsigned count) {
+    return send_pieces(port, socket, op, pieces, count, true);
 }
 
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,

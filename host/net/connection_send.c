@@ -147,6 +147,16 @@ static void send_failed(struct connection *connection, int64_t result) {
     }
 }
 
+/* Sends the front of the queue. When that is all of it and a FIN is next, they go out together. */
+static int64_t send_front(struct connection *connection) {
+    struct engine_piece pieces[ENGINE_PIECES_MAX];
+    unsigned count = send_queue_gather(&connection->queue, pieces);
+    bool last = count == connection->queue.pieces && !connection->fin_sent &&
+                (connection->fin_wanted || connection->state == CONNECTION_DRAINING);
+    return (last ? engine_send_last : engine_send)(connection->worker->port, connection->socket,
+                                                   &connection->send, pieces, count);
+}
+
 void connection_flush(struct connection *connection) {
     uint64_t flushed = 0;
     if (send_queue_is_empty(&connection->queue) || connection->send_pending ||
@@ -154,10 +164,7 @@ void connection_flush(struct connection *connection) {
         return;
     }
     while (!send_queue_is_empty(&connection->queue) && !connection->send_pending) {
-        struct engine_piece pieces[ENGINE_PIECES_MAX];
-        unsigned count = send_queue_gather(&connection->queue, pieces);
-        int64_t result = engine_send(connection->worker->port, connection->socket,
-                                     &connection->send, pieces, count);
+        int64_t result = send_front(connection);
         if (result == ENGINE_PENDING) {
             connection->send_pending = true;
         } else if (result < 0) {

@@ -574,6 +574,34 @@ static void test_shutdown_sends_a_fin_after_the_data_and_still_receives(void **s
     expect_accepting(world);
 }
 
+/* Whether they share a packet is the system's affair; that nothing is held back is ours. */
+static void expect_last_bytes(struct world *world, bool by_closing) {
+    struct link *link = link_open(world);
+    struct engine_piece pieces[] = {{.bytes = (const uint8_t *)"good", .size = 4},
+                                    {.bytes = (const uint8_t *)"bye", .size = 3}};
+    char byte;
+    int64_t sent = engine_send_last(world->port, link->socket, &link->send, pieces, 2);
+    if (sent == ENGINE_PENDING) {
+        RUN_UNTIL(world, link->sends > 0);
+        sent = link->sent;
+    }
+    assert_int_equal(sent, 7);
+    if (by_closing) {
+        engine_close(world->engine, link->socket, false);
+        link->socket = ENGINE_NO_SOCKET;
+    } else {
+        assert_int_equal(engine_shutdown_send(world->port, link->socket), 0);
+    }
+    expect_at_peer(link, "goodbye", 7);
+    assert_int_equal(peer_receive(link->peer, &byte, 1), PEER_FIN);
+    link_close(link);
+}
+
+static void test_last_send_arrives_with_the_fin_behind_it(void **state) {
+    expect_last_bytes(*state, false);
+    expect_last_bytes(*state, true);
+}
+
 static void test_shutdown_of_a_reset_connection_fails(void **state) {
     struct world *world = *state;
     struct link *link = link_open(world);
@@ -636,6 +664,7 @@ int main(void) {
         TEST(test_pending_send_to_a_peer_that_resets_completes),
         TEST(test_send_and_receive_at_once_do_not_mix),
         TEST(test_shutdown_sends_a_fin_after_the_data_and_still_receives),
+        TEST(test_last_send_arrives_with_the_fin_behind_it),
         TEST(test_shutdown_of_a_reset_connection_fails),
         TEST(test_close_sends_a_fin),
         TEST(test_close_with_reset_resets),

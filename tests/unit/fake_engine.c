@@ -232,6 +232,11 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     return sent;
 }
 
+int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
+                         struct engine_op *op, const struct engine_piece *pieces, unsigned count) {
+    return engine_send(port, socket, op, pieces, count);
+}
+
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op) {
     (void)port;
