@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "dialogue.h"
 #include "options.h"
 #include "pattern.h"
 #include "result.h"
@@ -307,7 +308,11 @@ static bool allocate(struct load *load, struct error *error) {
     load->messages = alloc_array((size_t)load->count * options->pipeline, sizeof(*load->messages));
     load->waiting = alloc_array(load->count, sizeof(*load->waiting));
     load->blocks = alloc_array(load->block_count, sizeof(*load->blocks));
-    if (!load->sessions || !load->messages || !load->waiting || !load->blocks) {
+    if (dialogue_is_on()) {
+        load->answers = alloc_array(load->count, sizeof(*load->answers));
+    }
+    if (!load->sessions || !load->messages || !load->waiting || !load->blocks ||
+        (dialogue_is_on() && !load->answers)) {
         return error_set(error, "no memory for %" PRIu32 " connections", load->count);
     }
     for (uint32_t slot = 0; slot < load->count; slot++) {
@@ -343,6 +348,7 @@ bool load_run(const struct options *options, struct result *result, struct gathe
         loop(&load, process == 0 && !options->quiet);
     }
     transport_destroy(load.transport);
+    alloc_free(load.answers);
     alloc_free(load.blocks);
     alloc_free(load.waiting);
     alloc_free(load.messages);

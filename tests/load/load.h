@@ -13,6 +13,7 @@
 
 #include "pace.h"
 
+struct answer;
 struct error;
 struct options;
 struct result;
@@ -74,6 +75,7 @@ struct load {
     struct transport *transport;
     struct session *sessions;
     struct message *messages; /* options->pipeline for each session */
+    struct answer *answers;   /* one for each session of a dialogue; NULL: the server echoes */
     struct block *blocks;
     uint32_t *waiting; /* a ring of those that are to connect */
     uint32_t waiting_first, waiting_count;

@@ -1,7 +1,8 @@
-/* berth-load: puts load on an echo server and measures it; see options.c for what it can do. */
+/* berth-load: puts load on a server and measures it; see options.c for what it can do. */
 #include <stdio.h>
 
 #include "base/error.h"
+#include "dialogue.h"
 #include "load.h"
 #include "options.h"
 #include "report.h"
@@ -61,6 +62,9 @@ int main(int argc, char **argv) {
     if (help) {
         fputs(options_help, stdout);
         return EXIT_FINE;
+    }
+    if (!dialogue_start(&options, &error)) {
+        return fail(&error, EXIT_USAGE);
     }
     size_t size = sizeof(struct shared) + options.processes * sizeof(struct result);
     struct shared *shared = transport_shared_memory(size);

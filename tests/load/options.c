@@ -11,7 +11,7 @@
 #include "base/macros.h"
 
 const char options_help[] =
-    "berth-load: puts load on an echo server, checks every byte, and measures\n"
+    "berth-load: puts load on a server, checks every byte that comes back, and measures\n"
     "\n"
     "usage: berth-load [OPTION…] ADDRESS:PORT\n"
     "\n"
@@ -40,6 +40,12 @@ const char options_help[] =
     "  --server-closes     in short, wait for the server's end instead of closing first\n"
     "  --reset             close with a reset\n"
     "  --patience S        what has not come back so long after the end is missing (10)\n"
+    "  --http PATH         GET that instead of echoes (echo, short, idle): in short with\n"
+    "                      \"Connection: close\"; the answer is 200 with a Content-Length\n"
+    "  --body FILE         for --http: the body must be this file\n"
+    "  --question TEXT     send this instead of echoes (echo, short, idle); \\r, \\n and \\\\ as "
+    "in C\n"
+    "  --answer TEXT       what must come back each time\n"
     "  --processes N       share the connections among so many processes (1; Linux)\n"
     "  --server-pid N      count the processor time of this process while measuring (Linux; may "
     "be\n"
@@ -97,6 +103,10 @@ static const struct known known_options[] = {
     {NULL, "--processes", KIND_COUNT, AT(processes), 1, 256},
     {NULL, "--server-pid", KIND_PID, 0, 1, 1 << 30},
     {NULL, "--json", KIND_TEXT, AT(json), 0, 0},
+    {NULL, "--http", KIND_TEXT, AT(http), 0, 0},
+    {NULL, "--body", KIND_TEXT, AT(body), 0, 0},
+    {NULL, "--question", KIND_TEXT, AT(question), 0, 0},
+    {NULL, "--answer", KIND_TEXT, AT(answer), 0, 0},
     {"-q", "--quiet", KIND_FLAG, AT(quiet), 0, 0},
 };
 
@@ -217,6 +227,25 @@ static bool read_value(struct options *options, const struct known *known, const
     }
 }
 
+static bool check_dialogue(const struct options *options, struct error *error) {
+    bool on = options->http || options->question;
+    bool mode_fits =
+        options->mode == MODE_ECHO || options->mode == MODE_SHORT || options->mode == MODE_IDLE;
+    if (on && !mode_fits) {
+        return error_set(error, "--http and --question are for --mode echo, short and idle");
+    }
+    if (options->http && options->question) {
+        return error_set(error, "--http and --question: one of them");
+    }
+    if (!options->question != !options->answer) {
+        return error_set(error, "--question and --answer go together");
+    }
+    if (options->body && !options->http) {
+        return error_set(error, "--body is for --http");
+    }
+    return true;
+}
+
 /* What is right alone and wrong together. */
 static bool check(struct options *options, struct error *error) {
     bool round_trips = options->mode == MODE_ECHO;
@@ -249,7 +278,7 @@ static bool check(struct options *options, struct error *error) {
     if (options->seconds == 0 && options->operations == 0) {
         return error_set(error, "it would never end: give --duration or --operations");
     }
-    return true;
+    return check_dialogue(options, error);
 }
 
 bool options_parse(struct options *options, int count, char **words, bool *help,

@@ -43,6 +43,10 @@ struct options {
     uint32_t processes;
     uint32_t server_pids[OPTIONS_SERVER_PIDS_MAX]; /* whose processor time is measured */
     uint32_t server_pid_count;
+    const char *http;     /* the path to get; NULL: no HTTP */
+    const char *body;     /* the file it gives; NULL: not compared */
+    const char *question; /* NULL: the server echoes, or --http */
+    const char *answer;
     const char *json; /* NULL: none */
 };
 

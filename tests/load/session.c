@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "dialogue.h"
 #include "options.h"
 #include "pattern.h"
 #include "result.h"
@@ -116,13 +117,23 @@ void session_report_missing(struct load *load, uint32_t slot) {
 
 /* -- sending --------------------------------------------------------------------------------- */
 
+/* What lies at a place of what the session sends, and how much of it lies together. */
+static const uint8_t *bytes_at(const struct session *session, uint64_t position, size_t *size) {
+    if (dialogue_is_on()) {
+        return dialogue_question(position, size);
+    }
+    *size = PATTERN_PIECE_MAX;
+    return pattern_at((uint32_t)session->stream, position);
+}
+
 static void push(struct load *load, uint32_t slot) {
     struct session *session = &load->sessions[slot];
     uint64_t before = session->sent;
     while (session->sent < session->target && session->sent - before < PUSH_MAX) {
         uint64_t left = session->target - session->sent;
-        size_t piece = left < PATTERN_PIECE_MAX ? (size_t)left : PATTERN_PIECE_MAX;
-        const uint8_t *bytes = pattern_at((uint32_t)session->stream, session->sent);
+        size_t piece;
+        const uint8_t *bytes = bytes_at(session, session->sent, &piece);
+        piece = left < piece ? (size_t)left : piece;
         size_t taken = transport_send(load->transport, slot, bytes, piece);
         session->sent += taken;
         if (taken < piece) {
@@ -226,6 +237,9 @@ void session_connect(struct load *load, uint32_t slot, uint64_t due_ns) {
     session->due_ns = due_ns;
     session->sent = session->received = session->target = session->answered = 0;
     session->on_way = 0;
+    if (load->answers) {
+        load->answers[slot] = (struct answer){0};
+    }
     session->stream = load->result->attempted * 31 + load->number_first;
     load->connecting++;
     load->result->attempted++;
@@ -298,9 +312,29 @@ static void answered(struct load *load, uint32_t slot) {
     }
 }
 
-/* Whether the bytes are those that were sent. If not, the connection is at its end. */
-static bool check(struct load *load, uint32_t slot, const uint8_t *bytes, size_t size) {
-    const struct session *session = &load->sessions[slot];
+/* Whether it is the answer, or a part of it, in a dialogue. A whole one stands for its question:
+ * the rest of this file goes on as if that had come back. */
+static bool take_answer(struct load *load, uint32_t slot, const uint8_t *bytes, size_t size) {
+    struct session *session = &load->sessions[slot];
+    const char *why;
+    int complete = dialogue_take(&load->answers[slot], bytes, size, &why);
+    if (complete < 0) {
+        result_error(load->result, "connection %" PRIu32 ": %s", number(load, slot), why);
+        return false;
+    }
+    session->received += (uint64_t)complete * load->options->message_bytes;
+    if (session->received > session->sent) {
+        result_error(load->result, "connection %" PRIu32 ": an answer without a question",
+                     number(load, slot));
+        return false;
+    }
+    return true;
+}
+
+/* Whether the bytes are those that were sent; they are counted then. If not, the connection is at
+ * its end. */
+static bool take_echo(struct load *load, uint32_t slot, const uint8_t *bytes, size_t size) {
+    struct session *session = &load->sessions[slot];
     uint32_t stream = (uint32_t)session->stream;
     if (session->received + size > session->sent) {
         result_error(load->result,
@@ -317,6 +351,7 @@ static bool check(struct load *load, uint32_t slot, const uint8_t *bytes, size_t
                      number(load, slot), place, bytes[right], *pattern_at(stream, place));
         return false;
     }
+    session->received += size;
     return true;
 }
 
@@ -325,11 +360,12 @@ static void on_received(void *owner, uint32_t slot, const uint8_t *bytes, size_t
     struct session *session = &load->sessions[slot];
     uint64_t message_bytes = load->options->message_bytes;
     load->now_ns = transport_now_ns();
-    if (!check(load, slot, bytes, size)) {
+    bool right =
+        load->answers ? take_answer(load, slot, bytes, size) : take_echo(load, slot, bytes, size);
+    if (!right) {
         leave(load, slot, true);
         return;
     }
-    session->received += size;
     if (session->sent < session->target) {
         push(load, slot); /* it stopped to let others have their turn */
     }
