@@ -17,6 +17,7 @@ import sys
 import tempfile
 
 import page
+import results
 import sampling
 from servers import NotHere
 from suites import SUITES
@@ -31,6 +32,7 @@ def options():
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each sample")
+    parser.add_argument("--results", type=pathlib.Path, help="a text to bring up to date")
     parser.add_argument("--only", default="", help="only servers whose name has this in it")
     chosen = parser.parse_args()
     for name in chosen.suites:
@@ -85,7 +87,8 @@ def versions(places):
             return "not there"
         return (done.stdout or done.stderr).strip().splitlines()[0]
 
-    packages = ("libuv1-dev", "libevent-dev", "libasio-dev", "liburing-dev")
+    packages = ("libuv1-dev", "libevent-dev", "libasio-dev", "liburing-dev", "nginx-light", "haproxy",
+                "apache2-bin", "redis-server")
     installed = {name: first_line("dpkg-query", "-W", "-f", "${Version}", name)
                  for name in packages}
     return {"berth": first_line(str(places.dist / "berth"), "--version"),
@@ -165,6 +168,11 @@ def write(report, folder):
     (folder / "report.html").write_text(page.page(report), encoding="utf-8")
 
 
+def bring_up_to_date(report, path):
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    path.write_text(results.merged(old, report, SUITES), encoding="utf-8")
+
+
 def main():
     chosen = options()
     where = enter_namespace()
@@ -182,6 +190,8 @@ def main():
         for name in chosen.suites or SUITES:
             report["suites"].append(run_suite(name, places, cores, chosen))
             write(report, chosen.out)
+    if chosen.results:
+        bring_up_to_date(report, chosen.results)
     print(f"written: {chosen.out / 'report.html'}, {chosen.out / 'report.json'}")
 
 

@@ -40,7 +40,7 @@ def shown(key, value):
         return f"{100 * value:.0f} %"
     if key in ("cpu_us", "ratio"):
         return f"{value:.2f}"
-    if key in ("start_ms", "p50_us", "p99_us"):
+    if key in ("start_ms", "p50_us", "p99_us", "max_us"):
         return f"{value:,.1f}"
     return f"{value:,.0f}"
 

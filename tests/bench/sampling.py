@@ -14,6 +14,8 @@ import subprocess
 import threading
 import time
 
+import packages
+
 RUN_S = 300.0
 LIKE = 1.5
 """Latencies whose ratio is less are of one class."""
@@ -69,7 +71,7 @@ class Watch:
 
 def client_command(places, case, server, address, result):
     command = [str(places.bench / "berth-load"), "--quiet", "--json", str(result)]
-    for name, value in case["client"].items():
+    for name, value in {**case["client"], **server.client_options(case)}.items():
         command += [name] if value is True else [name, str(value)]
     for pid in server.pids()[:16]:
         command += ["--server-pid", str(pid)]
@@ -81,7 +83,7 @@ def run_client(places, cores, case, server, address):
     result.unlink(missing_ok=True)
     command = client_command(places, case, server, address, result)
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S,
+        command, cwd=places.work, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S,
         check=False, preexec_fn=lambda: os.sched_setaffinity(0, {cores.client}),
     )
     if not result.exists():
@@ -89,8 +91,32 @@ def run_client(places, cores, case, server, address):
     return json.loads(result.read_text(encoding="utf-8")), command
 
 
+@contextlib.contextmanager
+def surroundings(places, cores, case):
+    """What a case needs beside the server: a file to be served, an upstream, somebody who takes a
+    share of its core. Gives the case with what has come of it."""
+    made = []
+    try:
+        if "file" in case:
+            packages.write_file(places.work / case["file"], case["file_bytes"])
+        if case.get("upstream") is True:
+            made.append(packages.Upstream(places, cores.client))
+            case = {**case, "upstream": made[-1].address}
+        if "stolen" in case:
+            made.append(packages.Thief(case["stolen"], cores.server))
+        yield case
+    finally:
+        for one in made:
+            one.stop()
+
+
 def sample(places, cores, case, server):
     """One run; a dictionary of figures."""
+    with surroundings(places, cores, case) as prepared:
+        return take_sample(places, cores, prepared, server)
+
+
+def take_sample(places, cores, case, server):
     folder = places.work / "server"
     shutil.rmtree(folder, ignore_errors=True)
     latency_ns = core_latency_ns(places, cores)
@@ -98,7 +124,7 @@ def sample(places, cores, case, server):
         address = server.start(folder, cores.server, case)
         if case.get("start_only"):
             return {"latency_ns": latency_ns, "start_ms": server.start_seconds * 1000}
-        with Watch(server) as watch:
+        with Watch(server) as watch, server.while_serving(case):
             found, command = run_client(places, cores, case, server, address)
         said = server.said(folder)
     finally:
@@ -114,6 +140,7 @@ def sample(places, cores, case, server):
         "per_second": found["operations_per_second"],
         "p50_us": found["latency_us"]["p50"],
         "p99_us": found["latency_us"]["p99"],
+        "max_us": found["latency_us"]["max"],
         "attempted": found["connections"]["attempted"],
         "connected": connected,
         "sent_per_second": found["bytes_sent_per_second"],

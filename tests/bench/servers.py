@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import time
 
@@ -36,6 +35,18 @@ class Server:
     def command(self, folder, case):
         raise NotImplementedError
 
+    def environment(self, folder):
+        """What it finds in its environment beside ours."""
+        return {}
+
+    def client_options(self, case):
+        """What the client must know of it: how to ask it for an echo, if it has one of its own."""
+        return {}
+
+    def while_serving(self, case):
+        """What is done to it while it serves, as a context."""
+        return contextlib.nullcontext()
+
     def find_address(self, folder):
         """Where it listens, None while it does not."""
         raise NotImplementedError
@@ -48,7 +59,7 @@ class Server:
             began = time.monotonic()
             self.process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+                env=os.environ | self.environment(folder), start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
             )
         while not (address := self.find_address(folder)):
             if self.process.poll() is not None or time.monotonic() - began > START_S:
@@ -128,11 +139,18 @@ class Berth(Server):
         if not (self.dist / "berth").is_file():
             raise NotHere("it was not built")
 
+    def plugin(self, case, folder):
+        """Which one, and its configuration."""
+        return "echo-once" if case.get("server_closes") else "echo", {}
+
     def command(self, folder, case):
-        plugin = "echo-once" if case.get("server_closes") else "echo"
+        plugin, config = self.plugin(case, folder)
         limits = {"connections": CONNECTIONS_MAX, "per_client": CONNECTIONS_MAX}
         accept = {"when": self.when, "backlog": 4096, "first_data_timeout_ms": 60000}
-        listener = {"address": "127.0.0.1:0", "plugin": plugin, "accept": accept, "limits": limits}
+        if plugin == "proxy":
+            limits["outbound"] = CONNECTIONS_MAX
+        listener = {"address": "127.0.0.1:0", "plugin": plugin, "accept": accept, "limits": limits,
+                    "config": config}
         manifest = {
             "manifest": 1,
             "host": {"workers": 1, "engine": self.engine, "limits": {"connections": CONNECTIONS_MAX},
@@ -141,7 +159,7 @@ class Berth(Server):
         }
         (folder / "berth.json").write_text(json.dumps(manifest), encoding="utf-8")
         (folder / "ready.json").unlink(missing_ok=True)
-        plugins = self.fixtures if case.get("server_closes") else self.dist / "plugins"
+        plugins = self.fixtures if plugin == "echo-once" else self.dist / "plugins"
         return [str(self.dist / "berth"), "run", "--manifest", "berth.json",
                 "--ready-file", "ready.json", "--plugins", str(plugins)]
 
@@ -150,22 +168,6 @@ class Berth(Server):
             ready = json.loads((folder / "ready.json").read_text(encoding="utf-8"))
             return ready["listeners"]["echo"]["addresses"][0]
         return None
-
-
-class Elsewhere(Server):
-    """A server from a package for which there is no case here: its row says why."""
-
-    def __init__(self, name, program, reason):
-        super().__init__(name)
-        self.program, self.reason = program, reason
-
-    def check(self):
-        if not shutil.which(self.program):
-            raise NotHere("not installed")
-        raise NotHere(self.reason)
-
-
-NO_ECHO = "it has no echo, and the load client speaks only that"
 
 
 def berths(places):
@@ -180,11 +182,3 @@ def models(places):
 def peers(places):
     return [Program(name, places.bench / f"peer-{name}", "peer")
             for name in ("libuv", "libevent", "asio")]
-
-
-def packages():
-    return [Elsewhere("httpd mod_echo", "apache2",
-                      "it echoes lines, and the load client sends any bytes"),
-            Elsewhere("nginx", "nginx", NO_ECHO),
-            Elsewhere("HAProxy", "haproxy", NO_ECHO),
-            Elsewhere("Redis", "redis-server", NO_ECHO)]

@@ -1,6 +1,7 @@
 """The suites: which servers, in which cases, and which figures their tables show."""
 
-from servers import SHORT_BYTES, berths, models, packages, peers
+from packages import http_servers, others, proxies, restarted
+from servers import SHORT_BYTES, berths, models, peers
 
 FROM = "127.0.0.1-127.0.0.20"
 BLOCK_RATE = 200000
@@ -9,6 +10,7 @@ BLOCK_RATE = 200000
 CPU = ("cpu_us", "server µs/op")
 RATE = ("per_second", "op/s")
 P99 = ("p99_us", "p99 µs")
+MAX = ("max_us", "max µs")
 
 
 def _echo(seconds):
@@ -60,8 +62,43 @@ def _start(seconds):
     return [{"name": "from start to ready", "client": {}, "start_only": True}]
 
 
+def _http(seconds):
+    cases = []
+    for size, text, count in ((1 << 10, "1 KiB", 64), (100 << 10, "100 KiB", 64),
+                              (10 << 20, "10 MiB", 8)):
+        for mode, how in (("echo", "keep-alive"), ("short", "a connection each")):
+            name = text.replace(" ", "")
+            client = {"-m": mode, "-c": count, "--http": f"/{name}", "--body": f"www/{name}",
+                      "-d": seconds, "--warmup": seconds / 4, "--from": FROM}
+            if mode == "short":
+                client["--server-closes"] = True
+            cases.append({"name": f"{text}, {how}", "client": client, "file": f"www/{name}",
+                          "file_bytes": size})
+    return cases
+
+
+def _proxy(seconds):
+    cases = []
+    for size, text in ((64, "64 B"), (65536, "64 KiB")):
+        client = {"-c": 64, "-s": size, "-d": seconds, "--warmup": seconds / 4}
+        cases.append({"name": f"64 × {text}", "client": client, "upstream": True})
+    return cases
+
+
+def _restart(seconds):
+    client = {"-m": "short", "-c": 16, "-s": SHORT_BYTES, "-d": max(4 * seconds, 4),
+              "--warmup": seconds / 4, "--from": FROM}
+    return [{"name": "16 short-lived at once", "client": client}]
+
+
+def _stolen(seconds):
+    client = {"-c": 64, "-s": 64, "-b": 64, "-r": 64 * 20000, "-d": seconds,
+              "--warmup": seconds / 4}
+    return [{"name": "64 × 64 B, 20,000 a second", "client": client, "stolen": 0.2}]
+
+
 def everybody(places):
-    return [*berths(places), *models(places), *peers(places), *packages()]
+    return [*berths(places), *models(places), *peers(places), *others(places)]
 
 
 def ours(places):
@@ -92,6 +129,35 @@ SUITES = {
         "text": "Connect, send 64 bytes, receive them, close.",
         "servers": everybody, "cases": _short, "chart": "cpu_us",
         "columns": [CPU, ("ratio", "× best raw"), RATE, ("p50_us", "p50 µs"), P99],
+    },
+    "http": {
+        "title": "Static files over HTTP",
+        "text": "Requests on connections that stay, and a connection for each, which the server "
+                "ends. Every body is compared with the file. Logging is off everywhere. HAProxy "
+                "serves no files: it returns one it has in memory.",
+        "servers": http_servers, "cases": _http, "chart": "cpu_us",
+        "columns": [CPU, RATE, ("received_per_second", "received/s"), ("p50_us", "p50 µs"), P99],
+    },
+    "proxy": {
+        "title": "Passing on",
+        "text": "Round trips through a proxy to the raw io_uring echo server, which is on the "
+                "client's core. The processor time is the proxy's.",
+        "servers": proxies, "cases": _proxy, "chart": "cpu_us",
+        "columns": [CPU, RATE, ("p50_us", "p50 µs"), P99],
+    },
+    "restart": {
+        "title": "Restarts of a plugin in service",
+        "text": "The longest that any client waited, from its connect to the end of its "
+                "connection, while the plugin is restarted again and again, and while it is not.",
+        "servers": restarted, "cases": _restart, "chart": "max_us",
+        "columns": [RATE, ("p50_us", "p50 µs"), P99, MAX, ("errors", "errors")],
+    },
+    "stolen": {
+        "title": "A fifth of the core taken by somebody else",
+        "text": "Round trips at a fixed rate, whose latency counts from when each was due, while "
+                "another process takes 2 ms of every 10 ms of the server's core.",
+        "servers": everybody, "cases": _stolen, "chart": "p99_us",
+        "columns": [CPU, RATE, ("p50_us", "p50 µs"), P99, MAX],
     },
     "memory": {
         "title": "Memory of idle connections",

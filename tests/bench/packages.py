@@ -1,0 +1,353 @@
+"""Servers from packages, each with a configuration as small as it can be, logging nothing; and the
+host beside them as they are: with its HTTP plugin, as a proxy, restarted."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import threading
+import time
+
+from servers import CONNECTIONS_MAX, Berth, NotHere, Program, Server
+
+HAPROXY_BODY_MAX = 8192
+"""What HAProxy returns of itself must fit into one of its buffers, with the head."""
+
+NGINX_STREAM = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+APACHE_MODULES = pathlib.Path("/usr/lib/apache2/modules")
+
+
+def free_port():
+    """Nobody else asks for ports where the bench runs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Package(Server):
+    """One that is told its port, and is ready when that takes connections."""
+
+    program = ""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.port = None
+
+    def check(self):
+        if not shutil.which(self.program):
+            raise NotHere(f"{self.program} is not installed")
+
+    def configuration(self, folder, case):
+        """Writes what it needs; returns its command line."""
+        raise NotImplementedError
+
+    def command(self, folder, case):
+        self.port = free_port()
+        return self.configuration(folder, case)
+
+    def find_address(self, folder):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return f"127.0.0.1:{self.port}"
+        return None
+
+
+def nginx_files(folder, text):
+    (folder / "nginx.conf").write_text(text, encoding="utf-8")
+    return ["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
+
+
+NGINX = """
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr crit;
+worker_rlimit_nofile 20000;
+events {{ worker_connections 19000; }}
+"""
+
+
+class Nginx(Package):
+    """Static files, its cache of open files on, as the plugin's is."""
+
+    program = "nginx"
+
+    def configuration(self, folder, case):
+        temporary = "".join(f"{kind}_temp_path {kind};" for kind in
+                            ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        return nginx_files(folder, NGINX.format() + f"""
+http {{
+    access_log off; server_tokens off; etag on; sendfile on; tcp_nopush on;
+    keepalive_requests 1000000000; open_file_cache max=100 inactive=60s;
+    default_type application/octet-stream; {temporary}
+    server {{ listen 127.0.0.1:{self.port} backlog=4096; root {folder.parent}/www; }}
+}}
+""")
+
+
+class NginxStream(Package):
+    program = "nginx"
+
+    def check(self):
+        super().check()
+        if not NGINX_STREAM.is_file():
+            raise NotHere("its module for streams is not installed")
+
+    def configuration(self, folder, case):
+        return nginx_files(folder, f"load_module {NGINX_STREAM};" + NGINX.format() + f"""
+stream {{
+    server {{ listen 127.0.0.1:{self.port} backlog=4096; proxy_pass {case["upstream"]};
+             tcp_nodelay on; proxy_timeout 60s; }}
+}}
+""")
+
+
+class Haproxy(Package):
+    """One thread; `mode` is "http", with one answer, or "tcp"."""
+
+    program = "haproxy"
+
+    def __init__(self, name, mode):
+        super().__init__(name)
+        self.mode = mode
+
+    def configuration(self, folder, case):
+        if self.mode == "http":
+            size = (folder.parent / case["file"]).stat().st_size
+            if size > HAPROXY_BODY_MAX:
+                raise NotHere("what it returns of itself must fit into one of its buffers")
+            serve = (f"http-request return status 200 content-type application/octet-stream "
+                     f"file {folder.parent / case['file']}")
+        else:
+            serve = f"default_backend echo\nbackend echo\n server echo {case['upstream']}"
+        (folder / "haproxy.cfg").write_text(f"""
+global
+ nbthread 1
+ maxconn 9000
+ ulimit-n 19900
+defaults
+ mode {self.mode}
+ timeout connect 10s
+ timeout client 60s
+ timeout server 60s
+frontend bench
+ bind 127.0.0.1:{self.port} backlog 4096
+ {serve}
+""", encoding="utf-8")
+        return ["haproxy", "-db", "-q", "-f", "haproxy.cfg"]
+
+
+class Httpd(Package):
+    """Apache with the event MPM, in one process of its threads: static files, or mod_echo."""
+
+    program = "apache2"
+
+    def __init__(self, name, echo=False):
+        super().__init__(name)
+        self.echo = echo
+
+    def client_options(self, case):
+        """mod_echo echoes lines."""
+        if not self.echo:
+            return {}
+        line = "x" * (case["client"]["-s"] - 1) + "\\n"
+        return {"--question": line, "--answer": line}
+
+    def configuration(self, folder, case):
+        if self.echo and (case.get("server_closes") or case["client"].get("-c", 1) > 1000):
+            raise NotHere("it has neither an end of its own nor so many threads")
+        names = ["mpm_event", "authz_core"] + (["echo"] if self.echo else [])
+        modules = "".join(f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n"
+                          for name in names)
+        serve = "ProtocolEcho On" if self.echo else f"DocumentRoot {folder.parent}/www"
+        (folder / "httpd.conf").write_text(f"""
+{modules}
+ServerRoot {folder}
+DefaultRuntimeDir {folder}
+PidFile {folder}/httpd.pid
+ServerName bench
+ErrorLog {folder}/error.log
+LogLevel crit
+User www-data
+Group www-data
+Listen 127.0.0.1:{self.port}
+ListenBacklog 4096
+StartServers 1
+ServerLimit 1
+ThreadLimit 1024
+ThreadsPerChild 1024
+MaxRequestWorkers 1024
+MinSpareThreads 1
+MaxSpareThreads 1024
+AsyncRequestWorkerFactor 8
+KeepAlive On
+MaxKeepAliveRequests 0
+KeepAliveTimeout 60
+ServerTokens Prod
+EnableSendfile On
+<Directory />
+ Require all granted
+</Directory>
+{serve}
+""", encoding="utf-8")
+        return ["apache2", "-D", "FOREGROUND", "-f", str(folder / "httpd.conf")]
+
+    def find_address(self, folder):
+        """Its parent takes connections before a child is there to serve them."""
+        return super().find_address(folder) if len(self.pids()) > 1 else None
+
+    def stop(self):
+        """Its child is no child of ours: the parent takes it along."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=5)
+        super().stop()
+
+
+class Redis(Package):
+    """ECHO, or QUIT where the server is to end the connection."""
+
+    program = "redis-server"
+
+    def client_options(self, case):
+        if case.get("server_closes"):
+            return {"--question": "QUIT\\r\\n", "--answer": "+OK\\r\\n"}
+        size = case["client"].get("-s", 64)
+        bulk = f"${size}\\r\\n" + "x" * size + "\\r\\n"
+        return {"--question": "*2\\r\\n$4\\r\\nECHO\\r\\n" + bulk, "--answer": bulk}
+
+    def configuration(self, folder, case):
+        return ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "",
+                "--appendonly", "no", "--maxclients", "15000", "--tcp-backlog", "4096",
+                "--loglevel", "warning", "--dir", str(folder)]
+
+
+# -- the host beside them --------------------------------------------------------------------------
+
+
+class BerthHttp(Berth):
+    def __init__(self, dist, when="data"):
+        super().__init__(dist, None, when)
+        self.name = f"berth http, {when}"
+
+    def plugin(self, case, folder):
+        return "http", {"root": str(folder.parent / "www"), "keep_alive_timeout_ms": 60000}
+
+
+class BerthProxy(Berth):
+    def __init__(self, dist):
+        super().__init__(dist, None, "connect")
+        self.name = "berth proxy"
+
+    def plugin(self, case, folder):
+        return "proxy", {"upstreams": [case["upstream"]]}
+
+
+class BerthRestarted(Berth):
+    """Its plugin is restarted again and again while it serves; or not, to compare."""
+
+    TIMES = 10
+
+    def __init__(self, dist, times):
+        super().__init__(dist, None, "connect")
+        self.times = times
+        self.name = f"berth, {times} restarts of echo" if times else "berth, undisturbed"
+        self.folder = None
+
+    def environment(self, folder):
+        self.folder = folder
+        return {"BERTH_RUNTIME_DIR": str(folder)}
+
+    @contextlib.contextmanager
+    def while_serving(self, case):
+        """Restarts the plugin at even distances, for as long as the client measures."""
+        pause = case["client"]["-d"] / (self.times + 1)
+        failures, ends = [], threading.Event()
+
+        def restart():
+            for _ in range(self.times):
+                if ends.wait(pause):
+                    return
+                done = subprocess.run(
+                    [str(self.dist / "berth"), "restart", "echo"], check=False,
+                    capture_output=True, text=True, timeout=60,
+                    env=os.environ | self.environment(self.folder))
+                if done.returncode != 0:
+                    failures.append(done.stderr or done.stdout)
+
+        thread = threading.Thread(target=restart)
+        thread.start()
+        try:
+            yield
+        finally:
+            ends.set()
+            thread.join()
+        if failures:
+            raise RuntimeError(f"berth restart: {failures[0][-300:]}")
+
+
+class Upstream:
+    """The raw echo server that proxies pass on to, on the client's core."""
+
+    def __init__(self, places, cpu):
+        self.server = Program("upstream", places.bench / "model-uring", "model")
+        self.address = self.server.start(places.work / "upstream", cpu, {})
+
+    def stop(self):
+        self.server.stop()
+
+
+class Thief:
+    """Takes a share of a core for itself, in slices."""
+
+    SLICE_S = 0.01
+
+    def __init__(self, share, cpu):
+        self._child = subprocess.Popen(
+            ["python3", "-c",
+             "import sys, time\n"
+             "share, slice_s = map(float, sys.argv[1:])\n"
+             "while True:\n"
+             "    end = time.monotonic() + share * slice_s\n"
+             "    while time.monotonic() < end: pass\n"
+             "    time.sleep((1 - share) * slice_s)\n", str(share), str(self.SLICE_S)],
+            stdin=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
+        time.sleep(0.1)
+
+    def stop(self):
+        self._child.kill()
+        self._child.wait()
+
+
+def write_file(path, size):
+    """The same bytes every time, of which no part looks like another."""
+    if not path.is_file() or path.stat().st_size != size:
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o755)
+        path.parent.parent.chmod(0o755)  # for a server that gives up being root
+        text = json.dumps(list(range(size // 4))).encode()
+        path.write_bytes((text * (size // len(text) + 1))[:size])
+
+
+def http_servers(places):
+    return [BerthHttp(places.dist, "data"), BerthHttp(places.dist, "connect"), Nginx("nginx"),
+            Httpd("httpd event"), Haproxy("HAProxy return", "http")]
+
+
+def proxies(places):
+    return [BerthProxy(places.dist), NginxStream("nginx stream"), Haproxy("HAProxy tcp", "tcp")]
+
+
+def restarted(places):
+    return [BerthRestarted(places.dist, times) for times in (0, BerthRestarted.TIMES)]
+
+
+def others(places):
+    return [Redis("Redis"), Httpd("httpd mod_echo", echo=True)]
+
+
+__all__ = ["CONNECTIONS_MAX", "Thief", "Upstream", "http_servers", "others", "proxies", "restarted",
+           "write_file"]
