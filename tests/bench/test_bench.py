@@ -11,6 +11,7 @@ sys.path.insert(0, str(BENCH))
 
 import bench  # noqa: E402  (the path must be set first)
 import page  # noqa: E402
+import results  # noqa: E402
 import sampling  # noqa: E402
 from servers import Program  # noqa: E402
 from suites import SUITES  # noqa: E402
@@ -75,6 +76,28 @@ def test_bench_report_is_well_formed_and_escapes_names():
     svg = text[text.index("<svg"):text.index("</svg>") + len("</svg>")]
     assert xml.etree.ElementTree.fromstring(svg).findall("rect")
     assert "http" not in text
+
+
+def one_suite(name, cpu_us):
+    row = {"name": "a|b", "kind": "berth", "samples": 5, "cpu_us": cpu_us}
+    case = {"name": "c", "rows": [row, {"name": "d", "kind": "peer", "skipped": "not installed"}],
+            "left_out": 0, "latency_ns": 42.0, "command": "run", "samples": {}}
+    suite = {"name": name, "title": name.upper(), "text": "t", "chart": "cpu_us", "cases": [case],
+             "columns": [("cpu_us", "server µs/op")]}
+    return {"date": "today", "machine": {"kernel": "6"}, "versions": {"berth": "0"}, "notes": ["n"],
+            "suites": [suite]}
+
+
+def test_bench_results_of_a_suite_take_the_place_of_its_older_ones():
+    order = ["first", "second"]
+    text = results.merged("", one_suite("second", 1.0), order)
+    text = results.merged(text, one_suite("first", 2.0), order)
+    text = results.merged(text, one_suite("second", 3.0), order)
+    assert list(results.parts(text)) == order
+    assert "| **a\\|b** | 2.00 | 5 |" in results.parts(text)["first"]
+    assert "| **a\\|b** | 3.00 | 5 |" in results.parts(text)["second"]
+    assert "1.00" not in text
+    assert "| d | skipped: not installed |" in text
 
 
 def test_bench_unknown_suite_is_told(tmp_path):

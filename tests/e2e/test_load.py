@@ -156,6 +156,96 @@ def test_load_from_several_processes_adds_up(system, echo_address, run_load):
     assert results["operations"] == results["latency_us"]["count"] == 310
 
 
+# -- questions -------------------------------------------------------------------------------------
+
+
+QUESTION = ["--question", "*1\\r\\n$4\\r\\nPING\\r\\n", "--answer", "+PONG\\r\\n"]
+PING, PONG = b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n"
+
+
+def answering(question, answer, times=None):
+    """A server that answers each question, so many times, and then ends the connection."""
+
+    def run(sock):
+        received, left = b"", times
+        while left != 0:
+            while len(received) < len(question):
+                if not (more := sock.recv(65536)):
+                    return
+                received += more
+            assert received.startswith(question)
+            received = received[len(question):]
+            for start in range(0, len(answer), 7):  # in pieces
+                sock.sendall(answer[start:start + 7])
+            left = left and left - 1
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(1)
+
+    return run
+
+
+def http_answer(body, status="200 OK", length=None):
+    length = len(body) if length is None else length
+    return f"HTTP/1.1 {status}\r\nX: y\r\ncontent-LENGTH: {length}\r\n\r\n".encode() + body
+
+
+def http_question(path, close=False):
+    end = "Connection: close\r\n" if close else ""
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n{end}\r\n".encode()
+
+
+def test_load_questions_are_answered_and_counted(serve, run_load):
+    result = run_load(serve(answering(PING, PONG)), "-c", 3, "-n", 60, *QUESTION)
+    results = result.expect_fine().json
+    assert_served(results, 3)
+    assert results["operations"] == results["latency_us"]["count"] == 60
+    assert results["bytes_sent"] == 60 * len(PING)
+    assert results["bytes_received"] == 60 * len(PONG)
+
+
+def test_load_another_answer_is_an_error(serve, run_load):
+    result = run_load(serve(answering(PING, b"-ERR!\r\n")), "-n", 5, *QUESTION)
+    assert result.code == 1
+    assert "connection 0: the answer is another one" in result.json["first_errors"][0]
+
+
+def test_load_answer_without_a_question_is_an_error(serve, run_load):
+    result = run_load(serve(answering(PING, PONG + PONG)), "-n", 5, *QUESTION)
+    assert result.code == 1
+    assert "an answer without a question" in result.json["first_errors"][0]
+
+
+@pytest.mark.parametrize("size", [0, 1, 70000])
+def test_load_http_bodies_are_compared_with_the_file(serve, run_load, tmp_path, size):
+    body = bytes(i % 251 for i in range(size))
+    (tmp_path / "body").write_bytes(body)
+    address = serve(answering(http_question("/x"), http_answer(body)))
+    result = run_load(address, "-c", 2, "-n", 10, "--http", "/x", "--body", "body")
+    assert result.expect_fine().json["operations"] == 10
+
+
+def test_load_http_on_a_connection_each(serve, run_load):
+    address = serve(answering(http_question("/x", close=True), http_answer(b"abc"), times=1))
+    short = ["-m", "short", "--server-closes"]
+    results = run_load(address, *short, "-n", 8, "--http", "/x").expect_fine().json
+    assert results["operations"] == results["connections"]["attempted"] == 8
+
+
+@pytest.mark.parametrize("answer, why", [
+    (http_answer(b"abd"), "the body is not the file"),
+    (http_answer(b"abcd"), "the body is not as long as the file"),
+    (http_answer(b"abc", status="404 Not Found"), "the status is not 200 in HTTP/1.1"),
+    (b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nabc", "the answer has no Content-Length"),
+    (b"HTTP/1.1 200 OK\r\nX: " + 2000 * b"y", "the head is too long"),
+])
+def test_load_wrong_http_answer_is_an_error(serve, run_load, tmp_path, answer, why):
+    (tmp_path / "body").write_bytes(b"abc")
+    address = serve(answering(http_question("/x"), answer))
+    result = run_load(address, "-n", 2, "--http", "/x", "--body", "body")
+    assert result.code == 1
+    assert why in result.json["first_errors"][0]
+
+
 # -- servers that are not honest -------------------------------------------------------------------
 
 
