@@ -190,8 +190,8 @@ def main():
         for name in chosen.suites or SUITES:
             report["suites"].append(run_suite(name, places, cores, chosen))
             write(report, chosen.out)
-    if chosen.results:
-        bring_up_to_date(report, chosen.results)
+            if chosen.results:
+                bring_up_to_date(report, chosen.results)
     print(f"written: {chosen.out / 'report.html'}, {chosen.out / 'report.json'}")
 
 

@@ -220,7 +220,8 @@ class Redis(Package):
         return {"--question": "*2\\r\\n$4\\r\\nECHO\\r\\n" + bulk, "--answer": bulk}
 
     def configuration(self, folder, case):
-        return ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "",
+        return ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port),
+                "--protected-mode", "no", "--save", "",
                 "--appendonly", "no", "--maxclients", "15000", "--tcp-backlog", "4096",
                 "--loglevel", "warning", "--dir", str(folder)]
 
