@@ -184,6 +184,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
         plugin_watch_stop();
         return EXIT_FAILED;
     }
+    os_folder_clean_private(); /* of hosts that were killed */
     int code = start(&service, edition);
     if (code == EXIT_FINE) {
         code = serve(&service);

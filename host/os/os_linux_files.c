@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -242,10 +243,46 @@ bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *
     return true;
 }
 
-bool os_folder_create_private(char *path, size_t size, struct error *error) {
+static const char *temporary_root(void) {
     const char *root = getenv("TMPDIR");
-    root = root && root[0] == '/' ? root : "/tmp";
-    int length = snprintf(path, size, "%s/berth-XXXXXX", root);
+    return root && root[0] == '/' ? root : "/tmp";
+}
+
+static bool remove_file_in(void *context, const char *name) {
+    char path[OS_PATH_MAX];
+    if (os_path_join(path, sizeof(path), context, name)) {
+        unlink(path);
+    }
+    return true;
+}
+
+/* Only a folder of this user's own: nobody else can have put it there, or can exchange it, in a
+ * folder for temporary files. */
+static bool clean_private(void *context, const char *name) {
+    char path[OS_PATH_MAX];
+    struct stat status;
+    int end = 0;
+    long process = 0;
+    if (sscanf(name, "berth-%ld-%n", &process, &end) != 1 || end == 0 || process <= 0 ||
+        kill((pid_t)process, 0) == 0 || errno != ESRCH ||
+        !os_path_join(path, sizeof(path), context, name) || lstat(path, &status) != 0 ||
+        !S_ISDIR(status.st_mode) || status.st_uid != geteuid()) {
+        return true;
+    }
+    os_folder_visit(path, remove_file_in, path, NULL);
+    rmdir(path);
+    return true;
+}
+
+void os_folder_clean_private(void) {
+    char root[OS_PATH_MAX];
+    snprintf(root, sizeof(root), "%s", temporary_root());
+    os_folder_visit(root, clean_private, root, NULL);
+}
+
+bool os_folder_create_private(char *path, size_t size, struct error *error) {
+    const char *root = temporary_root();
+    int length = snprintf(path, size, "%s/berth-%ld-XXXXXX", root, (long)getpid());
     if (length < 0 || (size_t)length >= size) {
         return error_set(error, "%s: the path is too long", root);
     }

@@ -422,6 +422,52 @@ static PSECURITY_DESCRIPTOR descriptor_for_user(struct error *error) {
     return descriptor;
 }
 
+static bool remove_file_in(void *context, const char *name) {
+    char path[OS_PATH_MAX];
+    if (os_path_join(path, sizeof(path), context, name)) {
+        os_file_remove(path);
+    }
+    return true;
+}
+
+static bool process_is_gone(unsigned long process) {
+    HANDLE handle = OpenProcess(SYNCHRONIZE, FALSE, process);
+    if (!handle) {
+        return GetLastError() == ERROR_INVALID_PARAMETER;
+    }
+    bool gone = WaitForSingleObject(handle, 0) == WAIT_OBJECT_0;
+    CloseHandle(handle);
+    return gone;
+}
+
+static bool clean_private(void *context, const char *name) {
+    char path[OS_PATH_MAX];
+    wchar_t wide[WINDOWS_PATH_MAX];
+    int end = 0;
+    unsigned long process = 0;
+    if (sscanf(name, "berth-%lu-%n", &process, &end) != 1 || end == 0 || process == 0 ||
+        !process_is_gone(process) || !os_path_join(path, sizeof(path), context, name) ||
+        !windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
+        return true;
+    }
+    DWORD attributes = GetFileAttributesW(wide);
+    if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0 &&
+        (attributes & FILE_ATTRIBUTE_REPARSE_POINT) == 0) {
+        os_folder_visit(path, remove_file_in, path, NULL);
+        RemoveDirectoryW(wide);
+    }
+    return true;
+}
+
+void os_folder_clean_private(void) {
+    wchar_t wide[MAX_PATH + 1];
+    char base[OS_PATH_MAX];
+    DWORD length = GetTempPathW(ARRAY_COUNT(wide), wide);
+    if (length > 0 && length < ARRAY_COUNT(wide) && windows_text(wide, base, sizeof(base))) {
+        os_folder_visit(base, clean_private, base, NULL);
+    }
+}
+
 bool os_folder_create_private(char *path, size_t size, struct error *error) {
     wchar_t base[MAX_PATH + 1];
     DWORD length = GetTempPathW(ARRAY_COUNT(base), base);

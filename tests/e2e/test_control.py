@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pathlib
 import signal
 import socket
 import stat
@@ -165,7 +166,11 @@ def test_control_channel_of_a_killed_host_is_taken_over(start_host, run_host, op
     host.process.kill()
     host.process.wait(clients.WAIT_S)
     host.failed_to_start = True  # it has no good end to examine
+    copies = f"berth-{host.process.pid}-*"
+    temporary = pathlib.Path(os.environ.get("TMPDIR", "/tmp"))
+    assert system.is_windows or list(temporary.glob(copies)), "what a killed host leaves"
     run_host(two())
+    assert system.is_windows or not list(temporary.glob(copies)), "the next one removes"
     if system.is_windows:
         operate().wait_for(lambda status: True, "an answer")
     assert operate().status()["state"] == "serving"
