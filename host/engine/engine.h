@@ -233,6 +233,10 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
  * Accepts posted after that are without data. False: there is nothing plainer. */
 bool engine_acceptor_fall_back(struct engine_acceptor *acceptor);
 
+/* Whether it does so from the beginning: on Windows, for a socket that an earlier process has
+ * opened, which is bound to that one's completion port for good. */
+bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor);
+
 /* -- receiving --------------------------------------------------------------------------------- */
 
 enum engine_receive_mode {

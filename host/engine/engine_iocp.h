@@ -40,6 +40,7 @@ enum { IOCP_V4, IOCP_V6, IOCP_FAMILIES };
 
 struct engine {
     const struct winsock_table *winsock;
+    const struct engine_keeper *keeper; /* of listening sockets, or NULL */
     struct engine_traits traits;
     bool skip_success; /* an operation that succeeds at once leaves no packet in the port */
     enum iocp_reuse reuse;
@@ -65,6 +66,9 @@ struct engine_listener {
     int family; /* AF_INET, AF_INET6 */
     bool dual_stack;
     bool reuse_sockets;
+    bool inherited;                       /* opened by an earlier process */
+    const struct engine_keeper *keeper;   /* NULL: it ends with this process */
+    char *name;                           /* for the keeper */
     struct engine_socket_options options; /* of what is accepted */
     int backlog;
     struct berth_address address;

@@ -129,10 +129,13 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
     acceptor->listener = listener;
     acceptor->starved = starved;
     acceptor->context = context;
-    /* A handle is bound to one port for good: a listener is accepted on where it first was. */
+    /* A handle is bound to one port for good: a listener is accepted on where it first was, and one
+     * that an earlier process has opened takes its clients without a port. */
     const struct winsock_table *winsock = port->engine->winsock;
-    if (winsock->port_create((HANDLE)listener->socket, port->iocp, 1, 0) != port->iocp ||
-        !acceptor_watch(acceptor)) {
+    acceptor->is_plain = listener->inherited;
+    bool bound = listener->inherited ||
+                 winsock->port_create((HANDLE)listener->socket, port->iocp, 1, 0) == port->iocp;
+    if (!bound || !acceptor_watch(acceptor)) {
         windows_error_set(error, GetLastError());
         acceptor_unwatch(acceptor);
         alloc_free(acceptor);
@@ -410,6 +413,10 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
 }
 
 /* -- plain accepts ----------------------------------------------------------------------------- */
+
+bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor) {
+    return acceptor->is_plain;
+}
 
 bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
     acceptor->is_plain = true;

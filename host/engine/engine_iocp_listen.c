@@ -135,10 +135,14 @@ static bool listener_bind(struct engine_listener *listener, const struct berth_a
                                                             IPV6_V6ONLY, !listener->dual_stack)) {
         return false;
     }
-    if (winsock->bind(listener->socket, (struct sockaddr *)&storage, size) != 0) {
-        return false;
-    }
-    size = sizeof(storage);
+    return winsock->bind(listener->socket, (struct sockaddr *)&storage, size) == 0;
+}
+
+/* What it is bound to, and what its provider can do. */
+static bool listener_look(struct engine_listener *listener) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    SOCKADDR_STORAGE storage;
+    int size = sizeof(storage);
     if (winsock->getsockname(listener->socket, (struct sockaddr *)&storage, &size) != 0) {
         return false;
     }
@@ -157,6 +161,31 @@ static bool datagram_options_set(struct engine_listener *listener) {
                                                            SO_SNDBUF, options->send_bytes));
 }
 
+/* The one that an earlier process has left, or a new one. */
+static bool get_socket(struct engine_listener *listener,
+                       const struct engine_listen_options *options) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    if (options->datagrams) {
+        listener->socket = iocp_datagram_open(winsock, listener->family);
+        return listener->socket != INVALID_SOCKET && datagram_options_set(listener);
+    }
+    intptr_t left = listener->keeper ? listener->keeper->take(listener->name, 0) : -1;
+    listener->inherited = left != -1;
+    listener->socket =
+        listener->inherited ? (SOCKET)left : iocp_socket_open(winsock, listener->family);
+    return listener->socket != INVALID_SOCKET;
+}
+
+/* Datagrams that come while nobody is there may be lost: only what clients connect to is kept. */
+static bool get_keeper(struct engine_listener *listener,
+                       const struct engine_listen_options *options) {
+    if (options->name && listener->engine->keeper && !options->datagrams) {
+        listener->keeper = listener->engine->keeper;
+        listener->name = alloc_string(options->name);
+    }
+    return !listener->keeper || listener->name;
+}
+
 struct engine_listener *engine_listener_open(struct engine *engine,
                                              const struct engine_listen_options *options,
                                              struct error *error) {
@@ -167,16 +196,20 @@ struct engine_listener *engine_listener_open(struct engine *engine,
         return NULL;
     }
     listener->engine = engine;
+    listener->socket = INVALID_SOCKET;
     listener->family = options->address.family == BERTH_FAMILY_IPV6 ? AF_INET6 : AF_INET;
     listener->dual_stack = listener->family == AF_INET6 && !options->v6_only;
     listener->options = options->sockets;
     listener->backlog = (int)options->backlog;
     listener->reuse_sockets = options->reuse_sockets;
-    listener->socket = options->datagrams ? iocp_datagram_open(engine->winsock, listener->family)
-                                          : iocp_socket_open(engine->winsock, listener->family);
-    if (listener->socket == INVALID_SOCKET ||
-        (options->datagrams && !datagram_options_set(listener)) ||
-        !listener_bind(listener, &options->address)) {
+    if (!get_keeper(listener, options)) {
+        error_set(error, "out of memory");
+        engine_listener_close(listener);
+        return NULL;
+    }
+    if (!get_socket(listener, options) ||
+        !(listener->inherited || listener_bind(listener, &options->address)) ||
+        !listener_look(listener)) {
         listen_error(error, engine->winsock->last_error());
         engine_listener_close(listener);
         return NULL;
@@ -199,6 +232,9 @@ bool engine_listener_start(struct engine_listener *listener, struct error *error
     if (winsock->listen(listener->socket, backlog) != 0) {
         return listen_error(error, winsock->last_error());
     }
+    if (listener->keeper) {
+        listener->keeper->keep(listener->name, 0, (intptr_t)listener->socket);
+    }
     return true;
 }
 
@@ -210,6 +246,10 @@ void engine_listener_close(struct engine_listener *listener) {
     if (listener->socket != INVALID_SOCKET) {
         listener->engine->winsock->close(listener->socket);
     }
+    if (listener->keeper) {
+        listener->keeper->drop(listener->name, 0);
+    }
     iocp_datagrams_fini(listener);
+    alloc_free(listener->name);
     alloc_free(listener);
 }

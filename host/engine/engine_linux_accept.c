@@ -343,6 +343,11 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
     return (int64_t)(os_now_ms() - part->connected_at_ms);
 }
 
+bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor) {
+    (void)acceptor;
+    return false;
+}
+
 bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
     (void)acceptor;
     return false; /* accept4() is as plain as it gets */

@@ -405,6 +405,7 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
         alloc_free(pool);
         return NULL;
     }
+    pool->plain = engine_acceptor_is_plain(pool->acceptor);
     DL_APPEND(worker->pools, pool);
     start_tick(pool);
     post_up_to(pool, listener->options.pool_initial);

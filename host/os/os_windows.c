@@ -408,6 +408,17 @@ enum os_signal os_signals_wait(int timeout_ms) {
     return OS_SIGNAL_STOP;
 }
 
+void *windows_signals_event(void) {
+    return signals_changed;
+}
+
+void windows_signals_ask(void) {
+    atomic_fetch_add(&stop_requests, 1);
+    if (signals_changed) {
+        SetEvent(signals_changed);
+    }
+}
+
 void os_signals_wake(void) {
     if (signals_changed) {
         SetEvent(signals_changed);

@@ -24,6 +24,10 @@ void windows_error_text(unsigned long code, char *text, size_t size);
  * prefix that lifts the limit of 260 characters where it is needed. */
 bool windows_path(const char *path, wchar_t *wide, size_t capacity, struct error *error);
 
+/* What os_signals_wait() waits for, as an event; and a request to stop, as if by Ctrl-C. [any] */
+void *windows_signals_event(void);
+void windows_signals_ask(void);
+
 /* UTF-16 to UTF-8, terminated; half a surrogate pair becomes U+FFFD. False when it does not fit. */
 bool windows_text(const wchar_t *wide, char *text, size_t size);
 

@@ -1,80 +1,396 @@
-/* os_windows_child.c: a host on Windows is not supervised yet. What is missing: to hand a listening
- * socket on (WSADuplicateSocket), and to take it off the completion port of the process that has
- * ended (FileReplaceCompletionInformation), for a socket belongs to its first one for good. Until
- * then a service's own recovery restarts the host, and clients are refused meanwhile. */
+/* os_windows_child.c: this program once more, as a child, and the pipe between the two.
+ *
+ * The link is a named pipe of messages, for this user alone. A listening socket goes over it as the
+ * words that WSADuplicateSocket() writes for the other process. Both ends have a read under way all
+ * the time, as only that can be waited for together with the child's end.
+ *
+ * A socket that was bound to the completion port of a process that has ended cannot be bound to
+ * another one (but by FileReplaceCompletionInformation, which is undocumented for sockets): the
+ * engine takes its clients by plain accepts. */
+#include <winsock2.h>
+
+#include <windows.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
 #include "base/error.h"
+#include "base/macros.h"
 #include "os/os_child.h"
+#include "os/os_windows.h"
 
-bool os_child_init(struct error *error) {
-    return error_set(error, "--supervise is for Linux only so far; let the service manager restart "
-                            "the host");
+enum {
+    MESSAGE_BYTES_MAX = 4096,
+    WRITE_MS = 10000,
+    CONNECT_MS = 30000,
+    CODE_OF_MANIFEST = 78,
+    CODES_OF_VERBS = 3,
+};
+
+struct packet {
+    uint32_t size;
+    uint32_t has_socket;
+    WSAPROTOCOL_INFOW socket;
+    uint8_t bytes[MESSAGE_BYTES_MAX];
+};
+
+struct os_link {
+    HANDLE pipe;
+    HANDLE read_done; /* a manual event */
+    HANDLE write_done;
+    OVERLAPPED read;
+    bool reading;
+    bool closed; /* nothing comes any more */
+    DWORD peer;  /* the other process */
+    HANDLE asked;
+    HANDLE asked_wait; /* the child's: of requests to stop */
+    HANDLE parent;
+    HANDLE parent_wait;
+    struct packet packet; /* what is being read */
+};
+
+struct os_child {
+    HANDLE process;
+    HANDLE asked; /* an event that asks it to stop */
+    struct os_link link;
+};
+
+/* -- the link ------------------------------------------------------------------------------------
+ */
+
+static void read_next(struct os_link *link) {
+    ResetEvent(link->read_done);
+    link->read = (OVERLAPPED){.hEvent = link->read_done};
+    link->reading = ReadFile(link->pipe, &link->packet, sizeof(link->packet), NULL, &link->read) ||
+                    GetLastError() == ERROR_IO_PENDING || GetLastError() == ERROR_MORE_DATA;
+    link->closed = !link->reading;
 }
 
-struct os_child *os_child_start(const char *const *arguments, struct error *error) {
-    (void)arguments;
-    os_child_init(error);
-    return NULL;
+static bool link_init(struct os_link *link, HANDLE pipe, DWORD peer) {
+    link->pipe = pipe;
+    link->peer = peer;
+    link->read_done = CreateEventW(NULL, TRUE, FALSE, NULL);
+    link->write_done = CreateEventW(NULL, TRUE, FALSE, NULL);
+    return link->read_done && link->write_done;
 }
 
-enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
-    (void)child;
-    (void)timeout_ms;
-    return OS_CHILD_ENDED;
+static void link_fini(struct os_link *link) {
+    if (link->pipe && link->pipe != INVALID_HANDLE_VALUE) {
+        DWORD ignored;
+        if (link->reading) {
+            CancelIoEx(link->pipe, &link->read);
+            GetOverlappedResult(link->pipe, &link->read, &ignored, TRUE);
+        }
+        CloseHandle(link->pipe);
+    }
+    if (link->read_done) {
+        CloseHandle(link->read_done);
+    }
+    if (link->write_done) {
+        CloseHandle(link->write_done);
+    }
 }
 
-struct os_link *os_child_link(struct os_child *child) {
-    (void)child;
-    return NULL;
-}
-
-struct os_child_end os_child_end(const struct os_child *child) {
-    (void)child;
-    return (struct os_child_end){.code = 1};
-}
-
-void os_child_ask(struct os_child *child, enum os_signal signal) {
-    (void)child;
-    (void)signal;
-}
-
-void os_child_destroy(struct os_child *child) {
-    (void)child;
-}
-
-struct os_link *os_link_open(const char *text, struct error *error) {
-    (void)text;
-    os_child_init(error);
-    return NULL;
+static bool write_packet(struct os_link *link, const struct packet *packet, DWORD timeout_ms) {
+    OVERLAPPED write = {.hEvent = link->write_done};
+    DWORD size = (DWORD)(offsetof(struct packet, bytes) + packet->size);
+    DWORD done = 0;
+    ResetEvent(link->write_done);
+    if (!WriteFile(link->pipe, packet, size, NULL, &write) && GetLastError() != ERROR_IO_PENDING) {
+        return false;
+    }
+    if (WaitForSingleObject(link->write_done, timeout_ms) != WAIT_OBJECT_0) {
+        CancelIoEx(link->pipe, &write);
+    }
+    return GetOverlappedResult(link->pipe, &write, &done, TRUE) && done == size;
 }
 
 bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t socket) {
-    (void)link;
-    (void)bytes;
-    (void)size;
-    (void)socket;
-    return false;
+    struct packet packet = {.size = (uint32_t)size};
+    if (size > MESSAGE_BYTES_MAX) {
+        return false;
+    }
+    memcpy(packet.bytes, bytes, size);
+    if (socket != OS_NO_SOCKET) {
+        packet.has_socket = 1;
+        if (WSADuplicateSocketW((SOCKET)socket, link->peer, &packet.socket) != 0) {
+            return false;
+        }
+    }
+    return write_packet(link, &packet, WRITE_MS);
 }
 
 void os_link_last_send(struct os_link *link, const void *bytes, size_t size) {
-    (void)link;
-    (void)bytes;
-    (void)size;
+    struct packet packet = {.size = (uint32_t)size};
+    if (size <= MESSAGE_BYTES_MAX) {
+        memcpy(packet.bytes, bytes, size);
+        write_packet(link, &packet, 100); /* the pipe has room, or the parent does not read */
+    }
 }
 
 bool os_link_receive(struct os_link *link, void *bytes, size_t size, intptr_t *socket,
                      int timeout_ms) {
-    (void)link;
-    (void)bytes;
-    (void)size;
-    (void)timeout_ms;
+    DWORD got = 0;
     *socket = OS_NO_SOCKET;
-    return false;
-}
-
-void os_link_close(struct os_link *link) {
-    (void)link;
+    if (!link->reading ||
+        WaitForSingleObject(link->read_done, timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms) !=
+            WAIT_OBJECT_0) {
+        return false;
+    }
+    link->reading = false;
+    bool whole = GetOverlappedResult(link->pipe, &link->read, &got, FALSE) &&
+                 got == offsetof(struct packet, bytes) + size && link->packet.size == size;
+    link->closed = got == 0;
+    if (whole) {
+        memcpy(bytes, link->packet.bytes, size);
+        if (link->packet.has_socket) {
+            SOCKET taken = WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO,
+                                      &link->packet.socket, 0,
+                                      WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+            *socket = taken == INVALID_SOCKET ? OS_NO_SOCKET : (intptr_t)taken;
+        }
+    }
+    if (!link->closed) {
+        read_next(link);
+    }
+    return whole;
 }
 
 void os_child_socket_close(intptr_t socket) {
-    (void)socket;
+    if (socket != OS_NO_SOCKET) {
+        closesocket((SOCKET)socket);
+    }
+}
+
+/* -- the child's end -----------------------------------------------------------------------------
+ */
+
+static void CALLBACK ask_to_stop(void *argument, BOOLEAN timed_out) {
+    (void)argument;
+    (void)timed_out;
+    windows_signals_ask();
+}
+
+/* Asked by the parent, or left alone by it: the host stops in good order. */
+static bool watch_parent(struct os_link *link, const wchar_t *path) {
+    wchar_t name[160];
+    ULONG parent = 0;
+    _snwprintf(name, ARRAY_COUNT(name), L"Local\\%ls-stop", path + wcslen(L"\\\\.\\pipe\\"));
+    name[ARRAY_COUNT(name) - 1] = L'\0';
+    link->asked = OpenEventW(SYNCHRONIZE, FALSE, name);
+    if (!GetNamedPipeServerProcessId(link->pipe, &parent)) {
+        return false;
+    }
+    link->peer = parent;
+    link->parent = OpenProcess(SYNCHRONIZE, FALSE, parent);
+    return link->asked && link->parent &&
+           RegisterWaitForSingleObject(&link->asked_wait, link->asked, ask_to_stop, NULL, INFINITE,
+                                       WT_EXECUTEDEFAULT) &&
+           RegisterWaitForSingleObject(&link->parent_wait, link->parent, ask_to_stop, NULL,
+                                       INFINITE, WT_EXECUTEONLYONCE);
+}
+
+struct os_link *os_link_open(const char *text, struct error *error) {
+    WSADATA data;
+    wchar_t path[128];
+    DWORD mode = PIPE_READMODE_MESSAGE;
+    struct os_link *link = alloc_zeroed(sizeof(*link));
+    if (!link) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    WSAStartup(MAKEWORD(2, 2), &data); /* sockets may come before the engine does */
+    HANDLE pipe = INVALID_HANDLE_VALUE;
+    if (MultiByteToWideChar(CP_UTF8, 0, text, -1, path, ARRAY_COUNT(path)) > 0) {
+        pipe = CreateFileW(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
+                           FILE_FLAG_OVERLAPPED, NULL);
+    }
+    if (pipe == INVALID_HANDLE_VALUE || !link_init(link, pipe, 0) ||
+        !SetNamedPipeHandleState(pipe, &mode, NULL, NULL) || !watch_parent(link, path)) {
+        windows_error_set(error, GetLastError());
+        error_prefix(error, "the parent's link: ");
+        os_link_close(link);
+        return NULL;
+    }
+    read_next(link);
+    return link;
+}
+
+void os_link_close(struct os_link *link) {
+    if (!link) {
+        return;
+    }
+    if (link->asked_wait) {
+        UnregisterWaitEx(link->asked_wait, INVALID_HANDLE_VALUE);
+    }
+    if (link->parent_wait) {
+        UnregisterWaitEx(link->parent_wait, INVALID_HANDLE_VALUE);
+    }
+    if (link->asked) {
+        CloseHandle(link->asked);
+    }
+    if (link->parent) {
+        CloseHandle(link->parent);
+    }
+    link_fini(link);
+    alloc_free(link);
+}
+
+/* -- the parent's end ----------------------------------------------------------------------------
+ */
+
+bool os_child_init(struct error *error) {
+    WSADATA data;
+    int code = WSAStartup(MAKEWORD(2, 2), &data);
+    return code == 0 ? os_signals_start(error) : windows_error_set(error, (DWORD)code);
+}
+
+/* `"program" word "word with blanks" … path`, quoted by the rules of Microsoft's C run-time. */
+static bool make_command(wchar_t *command, size_t capacity, const char *const *arguments,
+                         const wchar_t *path) {
+    wchar_t wide[2048];
+    size_t used = 0;
+    DWORD length = GetModuleFileNameW(NULL, wide, ARRAY_COUNT(wide));
+    if (length == 0 || length == ARRAY_COUNT(wide)) {
+        return false;
+    }
+    int written = _snwprintf(command, capacity, L"\"%ls\"", wide);
+    for (size_t i = 0; written > 0 && arguments[i]; i++) {
+        used += (size_t)written;
+        if (MultiByteToWideChar(CP_UTF8, 0, arguments[i], -1, wide, ARRAY_COUNT(wide)) == 0 ||
+            wcschr(wide, L'"')) {
+            return false; /* no path has a quote in it */
+        }
+        size_t size = wcslen(wide);
+        const wchar_t *more = size > 0 && wide[size - 1] == L'\\' ? L"\\" : L"";
+        written = _snwprintf(command + used, capacity - used, L" \"%ls%ls\"", wide, more);
+    }
+    used += written > 0 ? (size_t)written : 0;
+    return written > 0 &&
+           _snwprintf(command + used, capacity - used, L" %ls", path) > 0; /* terminated, or full */
+}
+
+static bool connect_pipe(struct os_child *child, struct error *error) {
+    OVERLAPPED operation = {.hEvent = child->link.read_done};
+    DWORD ignored;
+    HANDLE waits[] = {child->link.read_done, child->process};
+    if (ConnectNamedPipe(child->link.pipe, &operation) || GetLastError() == ERROR_PIPE_CONNECTED) {
+        return true;
+    }
+    if (GetLastError() != ERROR_IO_PENDING) {
+        return windows_error_set(error, GetLastError());
+    }
+    if (WaitForMultipleObjects(2, waits, FALSE, CONNECT_MS) != WAIT_OBJECT_0) {
+        CancelIoEx(child->link.pipe, &operation);
+    }
+    return GetOverlappedResult(child->link.pipe, &operation, &ignored, TRUE) ||
+           error_set(error, "the host does not take its link");
+}
+
+static bool start_process(struct os_child *child, const char *const *arguments, const wchar_t *path,
+                          struct error *error) {
+    static wchar_t command[16384]; /* of the one thread that starts hosts */
+    STARTUPINFOW startup = {.cb = sizeof(startup), .dwFlags = STARTF_USESTDHANDLES};
+    PROCESS_INFORMATION process;
+    startup.hStdInput = GetStdHandle(STD_INPUT_HANDLE);
+    startup.hStdOutput = GetStdHandle(STD_OUTPUT_HANDLE);
+    startup.hStdError = GetStdHandle(STD_ERROR_HANDLE);
+    if (!make_command(command, ARRAY_COUNT(command) - 1, arguments, path)) {
+        return error_set(error, "the command line is too long");
+    }
+    /* Ctrl-C reaches the parent alone, which passes it on. */
+    if (!CreateProcessW(NULL, command, NULL, NULL, TRUE, CREATE_NEW_PROCESS_GROUP, NULL, NULL,
+                        &startup, &process)) {
+        return windows_error_set(error, GetLastError());
+    }
+    CloseHandle(process.hThread);
+    child->process = process.hProcess;
+    child->link.peer = process.dwProcessId;
+    return true;
+}
+
+struct os_child *os_child_start(const char *const *arguments, struct error *error) {
+    static atomic_uint number;
+    wchar_t path[128];
+    wchar_t name[160];
+    unsigned long process = GetCurrentProcessId();
+    unsigned count = atomic_fetch_add(&number, 1);
+    struct os_child *child = alloc_zeroed(sizeof(*child));
+    if (!child) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    _snwprintf(path, ARRAY_COUNT(path), L"\\\\.\\pipe\\berth-link-%lu-%u", process, count);
+    _snwprintf(name, ARRAY_COUNT(name), L"Local\\berth-link-%lu-%u-stop", process, count);
+    child->asked = CreateEventW(NULL, FALSE, FALSE, name); /* each time anew */
+    HANDLE pipe = CreateNamedPipeW(
+        path, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1,
+        65536, 65536, 0, NULL);
+    if (!child->asked || pipe == INVALID_HANDLE_VALUE || !link_init(&child->link, pipe, 0)) {
+        windows_error_set(error, GetLastError());
+    } else if (start_process(child, arguments, path, error)) {
+        if (connect_pipe(child, error)) {
+            read_next(&child->link);
+            return child;
+        }
+        TerminateProcess(child->process, 1);
+    }
+    os_child_destroy(child);
+    return NULL;
+}
+
+enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
+    HANDLE waits[3] = {windows_signals_event()};
+    DWORD count = 1;
+    bool listening = child && child->link.reading;
+    if (listening) {
+        waits[count++] = child->link.read_done;
+    }
+    if (child) {
+        waits[count++] = child->process;
+    }
+    DWORD limit = timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms;
+    WaitForMultipleObjects(count, waits, FALSE, limit);
+    /* What it has said before its end is told first. */
+    if (listening && WaitForSingleObject(child->link.read_done, 0) == WAIT_OBJECT_0) {
+        return OS_CHILD_SAYS;
+    }
+    if (child && WaitForSingleObject(child->process, 0) == WAIT_OBJECT_0) {
+        return OS_CHILD_ENDED;
+    }
+    return os_signals_wait(0) == OS_SIGNAL_STOP ? OS_CHILD_STOP : OS_CHILD_NOTHING;
+}
+
+struct os_link *os_child_link(struct os_child *child) {
+    return &child->link;
+}
+
+struct os_child_end os_child_end(const struct os_child *child) {
+    DWORD code = 1;
+    GetExitCodeProcess(child->process, &code);
+    struct os_child_end end = {.code = (int)code};
+    end.crashed = code >= CODES_OF_VERBS && code != CODE_OF_MANIFEST;
+    snprintf(end.text, sizeof(end.text), code > 0xffff ? "exception 0x%08lx" : "exit code %lu",
+             (unsigned long)code);
+    return end;
+}
+
+void os_child_ask(struct os_child *child, enum os_signal signal) {
+    if (signal == OS_SIGNAL_STOP) {
+        SetEvent(child->asked);
+    }
+}
+
+void os_child_destroy(struct os_child *child) {
+    link_fini(&child->link);
+    if (child->asked) {
+        CloseHandle(child->asked);
+    }
+    if (child->process) {
+        CloseHandle(child->process);
+    }
+    alloc_free(child);
 }

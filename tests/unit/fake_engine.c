@@ -322,6 +322,11 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
     return (struct engine_acceptor *)&the_acceptor;
 }
 
+bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor) {
+    (void)acceptor;
+    return false;
+}
+
 bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
     (void)acceptor;
     the_acceptor.fell_back = true;
