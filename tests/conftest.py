@@ -4,8 +4,9 @@
 
 DIST is the self-contained folder of a build, FIXTURES the folder of its test plugins. Every test
 that takes the fixture `system` runs once for each of them, with two exceptions: on the
-ThreadSanitizer's build only those run that let several threads work (marked `threads`), and on a
-build's other engine all but those that no engine has a part in (marked `any_engine`).
+ThreadSanitizer's build, and on AddressSanitizer's with its other engine, only those run that let
+several threads work (marked `threads`), and on a build's other engine all but those that no engine
+has a part in (marked `any_engine`).
 """
 
 import pathlib
@@ -68,7 +69,8 @@ def pytest_generate_tests(metafunc):
     any_engine = metafunc.definition.get_closest_marker("any_engine") is not None
     chosen = [
         build for build in builds
-        if ("tsan" not in build[0] or threads) and not (any_engine and build[0].endswith("-epoll"))
+        if ("tsan" not in build[0] and build[0] != "linux-asan-epoll" or threads)
+        and not (any_engine and build[0].endswith("-epoll"))
     ]
     metafunc.parametrize("system", chosen, ids=[name for name, _, _ in chosen], indirect=True,
                          scope="session")

@@ -150,7 +150,7 @@ def test_chat_limits_members_and_rooms(run_chat):
         assert cleo.ask("/join tea") == "error room-full tea"
         assert cleo.ask("/join coffee") == "ok join coffee 1"
         assert dave.ask("/join milk") == "error rooms-full"
-        assert cleo.until_pong() == ["joined coffee cleo"]
+        assert cleo.line_with("joined") == "joined coffee cleo"
         assert cleo.ask("/join milk") == "error rooms-full", "its own is given back after that"
 
 

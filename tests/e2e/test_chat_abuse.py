@@ -7,7 +7,7 @@ import time
 import pytest
 from support import chat, clients
 
-pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
+pytestmark = pytest.mark.any_engine
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import socket
 import stat
 
 import pytest
-from support import clients, manifests, operator
+from support import clients, manifests, operating
 from support.systems import RUNTIME
 
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 @pytest.fixture
 def operate(system, tmp_path):
-    return lambda name="berth": operator.Operator(system, tmp_path, name)
+    return lambda name="berth": operating.Operator(system, tmp_path, name)
 
 
 def two():
@@ -136,16 +136,16 @@ def test_control_channel_survives_its_clients(run_host, system):
         (b"[" * 60000 + b"\n", "expected a JSON object"), (b"x" * 70000 + b"\n", "longer than 65536"),
         (b'{"berth":1,"verb":"\x00"}\n', "expected"),
     ]:
-        answer = operator.raw("berth", text)
+        answer = operating.raw("berth", text)
         assert answer["ok"] is False and message in answer["errors"][0], (text[:50], answer)
-        assert operator.raw("berth", good)["ok"]
+        assert operating.raw("berth", good)["ok"]
     with contextlib.ExitStack() as held:
         for index in range(3):  # of four that may talk at a time
             sock = held.enter_context(socket.socket(socket.AF_UNIX))
             sock.connect(str(RUNTIME / "berth.sock"))
             sock.sendall(b'{"berth":1' if index else b"")
         for _ in range(20):
-            assert operator.raw("berth", good)["ok"]
+            assert operating.raw("berth", good)["ok"]
     with socket.socket(socket.AF_UNIX) as sock:  # several requests on one connection
         sock.settimeout(clients.WAIT_S)
         sock.connect(str(RUNTIME / "berth.sock"))

@@ -8,7 +8,7 @@ import time
 import pytest
 from support import clients, web
 
-pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
+pytestmark = pytest.mark.any_engine
 
 HOST = b"Host: test\r\n"
 HIDDEN = b"GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n"

@@ -6,7 +6,7 @@ import time
 import pytest
 from support import clients, pop3
 
-pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
+pytestmark = pytest.mark.any_engine
 
 
 @pytest.mark.parametrize("state", ["new", "user", "logged in"])

@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from support import clients, manifests, operator
+from support import clients, manifests, operating
 
 pytestmark = pytest.mark.threads
 
@@ -27,7 +27,7 @@ class World:
             shutil.copy(each, self.plugins)
         if (system.dist / "lib").exists():  # beside them, as in the folder they come from
             shutil.copytree(system.dist / "lib", folder / "lib")
-        self.operator = operator.Operator(system, folder)
+        self.operator = operating.Operator(system, folder)
         self._start = start
         self.host = None
 
@@ -321,6 +321,7 @@ class Load:
             group.create_task(self._arrive())
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("broken_ones", [False, True], ids=["good", "every third broken"])
 def test_restarts_under_load_are_noticed_by_nobody(world, system, broken_ones):
     """50 restarts with two versions in turn: not one connect refused, not one reply broken or wrong,
