@@ -34,9 +34,9 @@
  *  - Sockets used again: Wine's DisconnectEx leaves them mute, so the trial at the start turns it
  *    off there. The tests run the way with a Winsock mended underneath (winsock_faults.h).
  *  - accept() beside WSAEventSelect after a fall back: that it re-enables FD_ACCEPT (documented).
- *  - A listening socket of a process that has crashed, passed on by WSADuplicateSocket: that clients
- *    queue on it meanwhile, and that FD_ACCEPT tells the next process of them. It stays bound to a
- *    completion port that is gone, so its clients are taken by accept() from then on.
+ *  - A listening socket of a process that has crashed, passed on by WSADuplicateSocket: that
+ * clients queue on it meanwhile, and that FD_ACCEPT tells the next process of them. It stays bound
+ * to a completion port that is gone, so its clients are taken by accept() from then on.
  *  - That a dual-stack AcceptEx needs IPV6_V6ONLY off on the accepting socket as well: it is
  *    switched off there to be safe.
  *  - TransmitPackets, which Wine has not: that it takes memory and files mixed, each at its offset,

@@ -121,7 +121,7 @@ bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *
 /* A new empty folder that only this user can enter, in the system's place for temporary files. */
 bool os_folder_create_private(char *path, size_t size, struct error *error);
 bool os_folder_create(const char *path, struct error *error); /* must not exist */
-bool os_folder_remove(const char *path); /* must be empty */
+bool os_folder_remove(const char *path);                      /* must be empty */
 
 /* What private folders of processes that are gone have left: removes each of them with its files.
  * A killed process cannot do it itself. */
