@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -256,15 +257,23 @@ static bool remove_file_in(void *context, const char *name) {
     return true;
 }
 
+/* The process in "berth-PROCESS-…", or 0. */
+static pid_t process_of(const char *name) {
+    char *end;
+    if (strncmp(name, "berth-", 6) != 0 || name[6] < '1' || name[6] > '9') {
+        return 0;
+    }
+    long process = strtol(name + 6, &end, 10);
+    return *end == '-' && process <= INT_MAX ? (pid_t)process : 0;
+}
+
 /* Only a folder of this user's own: nobody else can have put it there, or can exchange it, in a
  * folder for temporary files. */
 static bool clean_private(void *context, const char *name) {
     char path[OS_PATH_MAX];
     struct stat status;
-    int end = 0;
-    long process = 0;
-    if (sscanf(name, "berth-%ld-%n", &process, &end) != 1 || end == 0 || process <= 0 ||
-        kill((pid_t)process, 0) == 0 || errno != ESRCH ||
+    pid_t process = process_of(name);
+    if (process == 0 || kill(process, 0) == 0 || errno != ESRCH ||
         !os_path_join(path, sizeof(path), context, name) || lstat(path, &status) != 0 ||
         !S_ISDIR(status.st_mode) || status.st_uid != geteuid()) {
         return true;

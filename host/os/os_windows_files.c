@@ -440,13 +440,22 @@ static bool process_is_gone(unsigned long process) {
     return gone;
 }
 
+/* The process in "berth-PROCESS-…", or 0. */
+static unsigned long process_of(const char *name) {
+    char *end;
+    if (strncmp(name, "berth-", 6) != 0 || name[6] < '1' || name[6] > '9') {
+        return 0;
+    }
+    unsigned long process = strtoul(name + 6, &end, 10);
+    return *end == '-' ? process : 0;
+}
+
 static bool clean_private(void *context, const char *name) {
     char path[OS_PATH_MAX];
     wchar_t wide[WINDOWS_PATH_MAX];
-    int end = 0;
-    unsigned long process = 0;
-    if (sscanf(name, "berth-%lu-%n", &process, &end) != 1 || end == 0 || process == 0 ||
-        !process_is_gone(process) || !os_path_join(path, sizeof(path), context, name) ||
+    unsigned long process = process_of(name);
+    if (process == 0 || !process_is_gone(process) ||
+        !os_path_join(path, sizeof(path), context, name) ||
         !windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
         return true;
     }
