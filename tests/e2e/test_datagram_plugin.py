@@ -175,8 +175,9 @@ def test_datagram_syslog_marks_what_is_cut_off(run_datagram):
     assert lines[0].endswith("é")
 
 
-def test_datagram_syslog_takes_a_flood_and_loses_nothing_unsaid(run_datagram):
-    """Every message is in the file in the order of its sender, or the system lost it before."""
+def test_datagram_syslog_takes_a_flood_and_loses_nothing_unsaid(run_datagram, system):
+    """Every message is in the file once, or the system lost it before; in the order of its sender where
+    one receive at a time is under way."""
     host = run_datagram(host={"workers": 2}, queue_max_bytes=16777216)
     senders, count = 3, 3000
 
@@ -199,7 +200,8 @@ def test_datagram_syslog_takes_a_flood_and_loses_nothing_unsaid(run_datagram):
             number, turn = map(int, line.split()[-2:])
             came[number].append(turn)
     for turns in came.values():
-        assert turns == sorted(set(turns)) and len(turns) > count // 100
+        assert len(turns) == len(set(turns)) and len(turns) > count // 100
+        assert system.is_windows or turns == sorted(turns)
 
 
 def test_datagram_syslog_writes_what_it_accepted_before_it_stops(run_datagram):

@@ -8,7 +8,7 @@ import threading
 import pytest
 from support import clients, manifests
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 STALL = b"\x82%d"
 

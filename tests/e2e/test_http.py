@@ -277,8 +277,8 @@ def test_http_several_ranges(run_web, root):
 
 def test_http_range_of_a_file_of_5_gib(run_host, system, tmp_path):
     """A sparse one, with something at its places; put together again from ranges."""
-    if system.is_sanitized or system.wanted_engine:
-        pytest.skip("says nothing more about the instrumented builds: nothing depends on the size there")
+    if system.name != "linux":
+        pytest.skip("five gibibytes take long, and how they are counted is the same everywhere")
     size = 5 * GIB
     places = {0: b"begin", 2 * GIB - 3: b"two gib", 4 * GIB - 3: b"four gib", size - 3: b"end"}
     with open(tmp_path / "huge", "wb") as file:
@@ -287,7 +287,7 @@ def test_http_range_of_a_file_of_5_gib(run_host, system, tmp_path):
             file.seek(place)
             file.write(text)
     host = run_host(web.manifest(system, tmp_path))
-    step = GIB if not system.is_windows else 2 * GIB + 12345
+    step = GIB
     digest = hashlib.sha256()
     received = 0
     with web.client(host) as client:

@@ -13,7 +13,7 @@ import time
 import pytest
 from support import clients, manifests, operating
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
 class World:
@@ -321,7 +321,6 @@ class Load:
             group.create_task(self._arrive())
 
 
-@pytest.mark.any_engine
 @pytest.mark.parametrize("broken_ones", [False, True], ids=["good", "every third broken"])
 def test_restarts_under_load_are_noticed_by_nobody(world, system, broken_ones):
     """50 restarts with two versions in turn: not one connect refused, not one reply broken or wrong,

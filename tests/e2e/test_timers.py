@@ -5,7 +5,7 @@ import time
 import pytest
 from support import clients, services
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
 def test_timer_fires_once_and_never_early(run_services):

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from support import services
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 MANY = 40
 
