@@ -90,8 +90,9 @@ struct connection {
 void connection_adopt(struct worker *worker, struct listener *listener,
                       struct engine_accept *accept, uint32_t first_data_size, bool refused);
 
-/* A connection of an attempt that succeeded, open; `first` is what of the first data is not sent
- * yet, whose reference it takes over. NULL: no memory; the socket is closed. */
+/* A connection of an attempt that succeeded, open; it takes over the attempt's place in
+ * listener->outbound. `first` is what of the first data is not sent yet, whose reference it takes
+ * over, too. NULL: no memory; the socket is closed, and the place is still the attempt's. */
 struct connection *connection_adopt_outbound(struct worker *worker, struct listener *listener,
                                              const struct engine_connect *from,
                                              const struct berth_slice *first);

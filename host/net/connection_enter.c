@@ -414,7 +414,6 @@ struct connection *connection_adopt_outbound(struct worker *worker, struct liste
     }
     DL_APPEND(worker->connections, connection);
     atomic_fetch_add(&worker->load, 1);
-    atomic_fetch_add(&listener->outbound, 1);
     listener_refer(listener);
     connection->is_outbound = true;
     connection->public.flags = BERTH_CONN_OUTBOUND;

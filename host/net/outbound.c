@@ -35,6 +35,7 @@ struct outbound {
     struct connection *asker; /* NULL once it is gone, or has been told */
     struct worker *worker;
     struct listener *listener;
+    bool has_place; /* counts in listener->outbound; its connection takes the place over */
     berth_connected_fn connected;
     void *argument;
     struct berth_slice first_data;
@@ -67,8 +68,10 @@ static void free_when_done(struct outbound *one) {
         return;
     }
     buffer_release(one->first_data.buffer);
+    if (one->has_place) {
+        atomic_fetch_sub(&listener->outbound, 1);
+    }
     alloc_free(one);
-    atomic_fetch_sub(&listener->outbound, 1);
     listener_unrefer(listener);
 }
 
@@ -138,6 +141,7 @@ static void succeed(struct outbound *one, struct attempt *attempt, uint64_t sent
     struct connection *connection =
         connection_adopt_outbound(one->worker, one->listener, &attempt->connect, &rest);
     if (connection) {
+        one->has_place = false;
         connection->bytes_sent = sent;
         tell(one, &connection->public, BERTH_OK);
     } else {
@@ -328,6 +332,7 @@ static int32_t create_and_begin(struct connection *asker,
     }
     bool room = atomic_fetch_add(&listener->outbound, 1) < listener->options.outbound_max;
     if (room && begin(one)) {
+        one->has_place = true;
         *created = one;
         return BERTH_OK;
     }
