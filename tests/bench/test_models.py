@@ -20,8 +20,10 @@ def pytest_generate_tests(metafunc):
     if "model" not in metafunc.fixturenames:
         return
     mark = metafunc.definition.get_closest_marker("models")
+    # The first window in a Wine takes ten seconds: one Wine is enough for those that have one.
+    together = {"async-select": [pytest.mark.xdist_group("windows with a window")]}
     both = [
-        pytest.param((build, name), id=f"{build[0]}-{name}")
+        pytest.param((build, name), id=f"{build[0]}-{name}", marks=together.get(name, []))
         for build in _builds(metafunc.config)
         for name in NAMES["windows" if build[0] == "windows" else "linux"]
         if not mark or f"{'windows' if build[0] == 'windows' else 'linux'}-{name}" in mark.args

@@ -130,7 +130,7 @@ def test_pop3_cuts_slow_senders(run_pop3, mail):
 def test_pop3_serves_others_beside_thousands_of_half_open_sessions(run_pop3, mail, system):
     mail.deliver("ann")
     count = 300 if system.is_windows or system.is_sanitized else 2000
-    host = run_pop3({"login_timeout_ms": 20000}, idle_timeout_ms=60000)
+    host = run_pop3({"login_timeout_ms": 5000}, idle_timeout_ms=60000)
     with contextlib.ExitStack() as held:
         socks = []
         for number in range(count):

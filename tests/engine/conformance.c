@@ -165,8 +165,11 @@ static void on_received(struct engine_op *op, int64_t result) {
     struct engine_buffer *data = &link->receive.data;
     assert_int_equal(data->size, result);
     assert_true(result <= BUFFER_BYTES);
-    link->received = realloc(link->received, link->received_size + data->size);
-    assert_non_null(link->received);
+    if (link->received_size + data->size > link->received_room) {
+        link->received_room = 2 * (link->received_size + data->size);
+        link->received = realloc(link->received, link->received_room);
+        assert_non_null(link->received);
+    }
     memcpy(link->received + link->received_size, data->bytes, data->size);
     link->received_size += data->size;
     if (link->keep) {

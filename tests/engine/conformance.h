@@ -59,6 +59,7 @@ struct link {
     struct engine_receive receive;
     uint8_t *received;
     size_t received_size;
+    size_t received_room;
     unsigned deliveries;
     unsigned stop_at; /* stops the receive at this delivery; 0: never */
     bool keep;        /* what is delivered is not given back before link_let_go() */
