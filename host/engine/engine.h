@@ -200,7 +200,8 @@ void engine_acceptor_destroy(struct engine_acceptor *acceptor);
 /* One accept to come: posted, it takes one connection, in the order of the posts. */
 struct engine_accept {
     struct engine_op op; /* completes with the size of the first data, 0 without, or ENGINE_E_* */
-    bool with_data;      /* in: complete only when the first bytes (or the FIN) are there */
+    bool with_data;      /* in: complete only when the first bytes (or the FIN) are there; without
+                            it, bytes may come along all the same */
 
     /* In: the port that the connection would best live on, or NULL. Out: the one that its socket,
      * used again, is attached to for good; NULL when it is free to go anywhere. */
@@ -253,6 +254,11 @@ struct engine_receive {
 
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive, enum engine_receive_mode mode);
+
+/* Waits for the peer's FIN, behind ours, and for nothing else: what comes before it is not wanted
+ * and may be thrown away; what is delivered all the same is the receiver's, as always. */
+void engine_receive_end(struct engine_port *port, struct engine_socket socket,
+                        struct engine_receive *receive);
 
 /* Asks for the last completion, ENGINE_E_CANCELLED or what came first; data may still come before
  * it. Legal at any time while armed, also from within its completion, and more than once. */

@@ -230,6 +230,12 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
     }
 }
 
+/* One receive is posted, which holds no memory: no look at the socket would be cheaper. */
+void engine_receive_end(struct engine_port *port, struct engine_socket socket,
+                        struct engine_receive *receive) {
+    engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE);
+}
+
 void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
                          struct engine_receive *receive) {
     struct iocp_op *op = iocp_op_of(&receive->op);

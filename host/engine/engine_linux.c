@@ -20,11 +20,16 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/macros.h"
+#include "os/os.h"
 
 enum {
     DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
     PORT_DESCRIPTORS = 2,   /* the ring or the epoll instance, and the eventfd */
     HUNGRY_MS = 10,         /* between two looks for memory to receive into */
+    END_LOOK_MS = 1,        /* between two looks for a peer's FIN, at the most */
+    END_MS = 2,             /* of looking, before the engine waits for it */
+    END_READS_MAX = 4,      /* of what comes before it, at a time */
 };
 
 int64_t linux_translate(int code) {
@@ -316,10 +321,48 @@ static int patience(const struct engine_port *port, int timeout_ms) {
     if (port->deferred.first || port->acceptors_due) {
         return 0;
     }
+    if (port->ends.first && (timeout_ms < 0 || timeout_ms > END_LOOK_MS)) {
+        return END_LOOK_MS;
+    }
     if (port->hungry.first && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
         return HUNGRY_MS;
     }
     return timeout_ms;
+}
+
+/* A peer that has all it wanted answers our FIN with its own at once. To have the engine wait for
+ * that, and wake up for it, costs more than to look for it when something else has woken us. */
+static void try_end(struct engine_port *port, struct engine_receive *receive, uint64_t now_ms) {
+    struct op_part *part = part_of(&receive->op);
+    if (part->stopping) {
+        linux_complete(port, &receive->op, ENGINE_E_CANCELLED);
+        return;
+    }
+    ssize_t size = 1;
+    for (int i = 0; i < END_READS_MAX && size > 0; i++) {
+        size = recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC); /* thrown away: tcp(7) */
+    }
+    if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
+        linux_complete(port, &receive->op, size == 0 ? 0 : linux_translate(errno));
+    } else if (now_ms - (uint64_t)part->result < END_MS) {
+        list_append(&port->ends, &receive->op);
+    } else {
+        port->engine->backend->receive_arm(port, receive);
+    }
+}
+
+/* Before all else of a turn: a client that has finished is gone before its next connection comes.
+ * Those that are put into the list meanwhile have their turn next time. */
+static void try_ends(struct engine_port *port) {
+    struct op_list list = port->ends;
+    if (!list.first) {
+        return;
+    }
+    port->ends = (struct op_list){0};
+    uint64_t now_ms = os_now_ms();
+    for (struct engine_op *op = list_take(&list); op; op = list_take(&list)) {
+        try_end(port, CONTAINER_OF(op, struct engine_receive, op), now_ms);
+    }
 }
 
 unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
@@ -327,6 +370,7 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     backend->wait(port, patience(port, timeout_ms));
     port->ran = 0;
     run_deferred(port);
+    try_ends(port);
     backend->handle(port);
     linux_accept_check(port);
     backend->feed(port);
@@ -341,6 +385,14 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
     *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle};
     port->pending++;
     port->engine->backend->receive_arm(port, receive);
+}
+
+void engine_receive_end(struct engine_port *port, struct engine_socket socket,
+                        struct engine_receive *receive) {
+    *part_of(&receive->op) =
+        (struct op_part){.fd = (int)socket.handle, .result = (int64_t)os_now_ms()};
+    port->pending++;
+    list_append(&port->ends, &receive->op);
 }
 
 void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
@@ -358,7 +410,8 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
         part->hungry = false;
         linux_defer(port, &receive->op, ENGINE_E_CANCELLED);
     }
-    /* Else it is being delivered, and its end follows the delivery. */
+    /* Else it is being delivered, and its end follows the delivery; or it waits for a FIN, and ends
+     * when that is looked for. */
 }
 
 /* -- sockets ----------------------------------------------------------------------------------- */

@@ -87,7 +87,7 @@ struct engine {
 /* The opaque part of an operation. */
 struct __attribute__((__may_alias__)) op_part {
     struct engine_op *next; /* in the one list it is in */
-    int64_t result;         /* of a deferred completion */
+    int64_t result;         /* of a deferred completion; in port->ends: since when, in ms */
     int fd;
     bool is_accept;  /* it is a struct engine_accept's */
     bool armed;      /* the engine waits for it */
@@ -128,6 +128,10 @@ struct engine_port {
     atomic_uint post_count;
     atomic_uint posting; /* threads that are in engine_port_post() now */
     int wake_fd;         /* an eventfd: counts up when the stack is no longer empty */
+
+    /* Receives of a FIN that may well be there before the engine would be waiting for it: tried at
+     * the beginning of the next turns, and given to the engine when it does not come. */
+    struct op_list ends;
 
     struct op_list hungry; /* what found no buffer to receive into, first come first served */
 

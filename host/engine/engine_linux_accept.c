@@ -206,6 +206,24 @@ void linux_first_data_try(struct engine_accept *accept) {
     linux_first_data_end(accept, size >= 0 ? (int)size : -code);
 }
 
+/* What is there already, for an accept that does not wait for it: the receive that the connection
+ * would begin with is saved. Its size; 0 for nothing, also a FIN, which stays where it is. */
+static int64_t data_at_once(struct engine_accept *accept) {
+    const struct engine_buffer_source *source = &accept_part_of(accept)->acceptor->port->source;
+    struct engine_buffer buffer;
+    if (!source->take(source->context, &buffer)) {
+        return 0;
+    }
+    ssize_t size = recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    if (size <= 0) { /* whatever it is, a receive will find it again */
+        source->give(source->context, buffer.owner);
+        return 0;
+    }
+    buffer.size = (uint32_t)size;
+    accept->data = buffer;
+    return size;
+}
+
 /* -- accepting --------------------------------------------------------------------------------- */
 
 static void take_client(struct engine_acceptor *acceptor, int fd,
@@ -220,7 +238,7 @@ static void take_client(struct engine_acceptor *acceptor, int fd,
         accept_part_of(accept)->connected_at_ms = os_now_ms();
         linux_first_data_try(accept);
     } else {
-        complete(accept, 0);
+        complete(accept, data_at_once(accept));
     }
 }
 

@@ -202,6 +202,10 @@ void connection_update_receive(struct connection *connection) {
     struct engine_port *port = connection->worker->port;
     if (wanted && !connection->receive_armed) {
         connection->receive_armed = true;
+        if (connection->state == CONNECTION_DRAINING) {
+            engine_receive_end(port, connection->socket, &connection->receive);
+            return;
+        }
         engine_receive_start(port, connection->socket, &connection->receive,
                              connection->listener->options.receive_mode);
     } else if (!wanted && connection->receive_armed && !connection->receive_stopping) {

@@ -180,6 +180,11 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
     sockets[socket.handle].receive_stopping = false;
 }
 
+void engine_receive_end(struct engine_port *port, struct engine_socket socket,
+                        struct engine_receive *receive) {
+    engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE);
+}
+
 void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
                          struct engine_receive *receive) {
     (void)port;
