@@ -21,14 +21,13 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/macros.h"
-#include "os/os.h"
 
 enum {
     DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
     PORT_DESCRIPTORS = 2,   /* the ring or the epoll instance, and the eventfd */
     HUNGRY_MS = 10,         /* between two looks for memory to receive into */
     END_LOOK_MS = 1,        /* between two looks for a peer's FIN, at the most */
-    END_MS = 2,             /* of looking, before the engine waits for it */
+    END_LOOKS_MAX = 2,      /* before the engine waits for it */
     END_READS_MAX = 4,      /* of what comes before it, at a time */
 };
 
@@ -332,7 +331,7 @@ static int patience(const struct engine_port *port, int timeout_ms) {
 
 /* A peer that has all it wanted answers our FIN with its own at once. To have the engine wait for
  * that, and wake up for it, costs more than to look for it when something else has woken us. */
-static void try_end(struct engine_port *port, struct engine_receive *receive, uint64_t now_ms) {
+void linux_try_end(struct engine_port *port, struct engine_receive *receive) {
     struct op_part *part = part_of(&receive->op);
     if (part->stopping) {
         linux_complete(port, &receive->op, ENGINE_E_CANCELLED);
@@ -344,7 +343,8 @@ static void try_end(struct engine_port *port, struct engine_receive *receive, ui
     }
     if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
         linux_complete(port, &receive->op, size == 0 ? 0 : linux_translate(errno));
-    } else if (now_ms - (uint64_t)part->result < END_MS) {
+    } else if (part->looks < END_LOOKS_MAX) {
+        part->looks++;
         list_append(&port->ends, &receive->op);
     } else {
         port->engine->backend->receive_arm(port, receive);
@@ -355,13 +355,9 @@ static void try_end(struct engine_port *port, struct engine_receive *receive, ui
  * Those that are put into the list meanwhile have their turn next time. */
 static void try_ends(struct engine_port *port) {
     struct op_list list = port->ends;
-    if (!list.first) {
-        return;
-    }
     port->ends = (struct op_list){0};
-    uint64_t now_ms = os_now_ms();
     for (struct engine_op *op = list_take(&list); op; op = list_take(&list)) {
-        try_end(port, CONTAINER_OF(op, struct engine_receive, op), now_ms);
+        linux_try_end(port, CONTAINER_OF(op, struct engine_receive, op));
     }
 }
 
@@ -389,8 +385,7 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
 
 void engine_receive_end(struct engine_port *port, struct engine_socket socket,
                         struct engine_receive *receive) {
-    *part_of(&receive->op) =
-        (struct op_part){.fd = (int)socket.handle, .result = (int64_t)os_now_ms()};
+    *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle, .is_end = true, .looks = 1};
     port->pending++;
     list_append(&port->ends, &receive->op);
 }

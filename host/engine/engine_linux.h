@@ -46,7 +46,8 @@ struct linux_backend {
     void (*first_data_await)(struct engine_port *port, struct engine_accept *accept);
     void (*first_data_forget)(struct engine_port *port, struct engine_accept *accept);
 
-    /* Until bytes come, again and again; and no more, which is completed in due time. */
+    /* Until bytes come, again and again; and no more, which is completed in due time. Where only
+     * the end is waited for, linux_try_end() is as good. */
     void (*receive_arm)(struct engine_port *port, struct engine_receive *receive);
     void (*receive_disarm)(struct engine_port *port, struct engine_receive *receive);
 
@@ -87,7 +88,7 @@ struct engine {
 /* The opaque part of an operation. */
 struct __attribute__((__may_alias__)) op_part {
     struct engine_op *next; /* in the one list it is in */
-    int64_t result;         /* of a deferred completion; in port->ends: since when, in ms */
+    int64_t result;         /* of a deferred completion */
     int fd;
     bool is_accept;  /* it is a struct engine_accept's */
     bool armed;      /* the engine waits for it */
@@ -95,6 +96,8 @@ struct __attribute__((__may_alias__)) op_part {
     bool hungry;     /* a receive that waits for a buffer */
     bool is_connect; /* it is a struct engine_connect's */
     bool warmed;     /* a send that waited for its file: now it goes ahead */
+    bool is_end;     /* a receive that waits for the peer's FIN and for nothing else */
+    uint8_t looks;   /* for that FIN */
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
@@ -144,6 +147,10 @@ void linux_run_posts(struct engine_port *port); /* the eventfd has been read */
 /* Completes op now, from within engine_port_run(); and at the next turn. */
 void linux_complete(struct engine_port *port, struct engine_op *op, int64_t result);
 void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result);
+
+/* The FIN that a receive waits for may be there: looks for it, and throws away what is before it.
+ */
+void linux_try_end(struct engine_port *port, struct engine_receive *receive);
 
 int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
 

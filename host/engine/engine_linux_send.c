@@ -14,6 +14,7 @@
  * the send goes on when that has come. epoll has no such help: there the disk is waited for. */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -48,9 +49,13 @@ static uint64_t chunk_of(const struct engine_piece *piece) {
     return piece->size < FILE_CHUNK_BYTES ? piece->size : FILE_CHUNK_BYTES;
 }
 
-/* 0: the file has ended. */
-static ssize_t send_file(int fd, const struct engine_piece *piece) {
+/* `more`: a packet that is not full waits for what follows, also a FIN: as there is no flag for
+ * that either, the socket is told, for good. 0: the file has ended. */
+static ssize_t send_file(int fd, const struct engine_piece *piece, bool more) {
     off_t offset = (off_t)piece->offset;
+    if (more) {
+        setsockopt(fd, IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int));
+    }
     fcntl(fd, F_SETFL, O_NONBLOCK);
     ssize_t sent = sendfile(fd, (int)piece->file, &offset, (size_t)chunk_of(piece));
     int code = errno;
@@ -103,7 +108,7 @@ static ssize_t send_front(int fd, const struct engine_piece *pieces, unsigned co
     }
     do {
         sent = pieces[0].bytes ? send_memory(fd, pieces, *taken, more || *taken < count)
-                               : send_file(fd, pieces);
+                               : send_file(fd, pieces, more && count == 1);
     } while (sent < 0 && errno == EINTR);
     return sent;
 }

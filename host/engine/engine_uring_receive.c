@@ -11,6 +11,7 @@
  * A slot is filled again right after its delivery: the source hands out the buffer that was given
  * back last, which is the one the callback has just let go. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -124,8 +125,20 @@ static void buffer_unused(struct uring_port *port, uint32_t flags) {
 
 /* -- receives ---------------------------------------------------------------------------------- */
 
+/* A poll costs less than a receive that finds nothing, and takes no buffer. */
+static void arm_end(struct uring_port *port, struct engine_receive *receive) {
+    struct io_uring_sqe *sqe = uring_sqe(port);
+    io_uring_prep_poll_add(sqe, part_of(&receive->op)->fd, POLLIN);
+    uring_mark(sqe, receive, TAG_RECEIVE);
+    part_of(&receive->op)->armed = true;
+}
+
 static void arm(struct uring_port *port, struct engine_receive *receive) {
     struct op_part *part = part_of(&receive->op);
+    if (part->is_end) {
+        arm_end(port, receive);
+        return;
+    }
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_recv_multishot(sqe, part->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
@@ -181,6 +194,11 @@ static void grow(struct uring_port *port) {
 void uring_receive_completed(struct uring_port *port, struct engine_receive *receive,
                              int32_t result, uint32_t flags) {
     struct op_part *part = part_of(&receive->op);
+    if (part->is_end) {
+        part->armed = false;
+        linux_try_end(&port->common, receive);
+        return;
+    }
     if (result > 0) {
         deliver(port, receive, result, flags);
         return;
