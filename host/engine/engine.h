@@ -102,10 +102,17 @@ struct engine_port_options {
     uint32_t receive_buffers_max; /* what that may grow to when they run out; a power of two */
 };
 
+/* How many words of an operation, and of a receive, are the engine's. These fit every system; the
+ * build says where fewer do, since every connection has a receive (meson.build). */
+#ifndef ENGINE_OP_WORDS
+#define ENGINE_OP_WORDS 6
+#define ENGINE_RECEIVE_WORDS 8
+#endif
+
 /* An operation's part in the engine. Embedded; see the top of this file. */
 struct engine_op {
     void (*complete)(struct engine_op *op, int64_t result);
-    uint64_t opaque[6];
+    uint64_t opaque[ENGINE_OP_WORDS];
 };
 
 /* On the thread that will run it. NULL with the error set on failure. */
@@ -129,9 +136,10 @@ unsigned engine_port_pending(const struct engine_port *port);
 
 /* -- sockets ----------------------------------------------------------------------------------- */
 
-/* A connected socket. Copy it freely; exactly one owner closes it. */
+/* A connected socket. Copy it freely; exactly one owner closes it. Handles of Windows have 32
+ * significant bits, too, and are widened with their sign. */
 struct engine_socket {
-    intptr_t handle;
+    int32_t handle;
     uint32_t origin; /* the engine's: the listener it was accepted on */
 };
 #define ENGINE_NO_SOCKET ((struct engine_socket){.handle = -1})
@@ -245,12 +253,19 @@ enum engine_receive_mode {
     ENGINE_RECEIVE_BUFFERED,  /* one buffer posted ahead, where the system takes one a socket */
 };
 
-/* Armed once, it completes for every arrival: result > 0 with `data` (the receiver owns the buffer)
- * and stays armed; result 0 (the peer's FIN) or ENGINE_E_* is the last completion. */
+/* Armed once, it completes for every arrival: result > 0 is the size of engine_received(), and it
+ * stays armed; result 0 (the peer's FIN) or ENGINE_E_* is the last completion. */
 struct engine_receive {
-    struct engine_op op;
-    struct engine_buffer data;
+    union {
+        struct engine_op op;
+        uint64_t room[1 + ENGINE_RECEIVE_WORDS];
+    };
 };
+_Static_assert(sizeof(struct engine_op) <= sizeof(struct engine_receive), "a receive is larger");
+
+/* What has just come. Valid during the completion that tells of it, whose receiver owns the buffer.
+ */
+const struct engine_buffer *engine_received(const struct engine_port *port);
 
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive, enum engine_receive_mode mode);

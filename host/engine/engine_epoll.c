@@ -6,12 +6,13 @@
  * so a flood gets its turn and no more. Batches are small for the same reason.
  *
  * epoll knows one registration a descriptor, and a receive and a send may be waiting on the same,
- * so the port has a table of what is watched, by the number of the descriptor. It is only ever
- * changed by the port's thread. A registration ends before its socket is closed, as the number may
- * at once be another socket's, on another port. Only an accept that was heard of leaves one behind,
- * dumb, since whoever gets the connection may live on this port: so what the table says of a
- * registration is a guess, and epoll's own answer (EEXIST, ENOENT) corrects it. An event of this
- * turn that nobody waits for any more is ignored.
+ * so the port has a table of what is watched, by the number of the descriptor. It is one word for
+ * each, as all ports together may have many: the operations that wait are linked to each other. It
+ * is only ever changed by the port's thread. A registration ends before its socket is closed, as
+ * the number may at once be another socket's, on another port. Only an accept that was heard of
+ * leaves one behind, dumb, since whoever gets the connection may live on this port: so what the
+ * table says of a registration is a guess, and epoll's own answer (EEXIST, ENOENT) corrects it. An
+ * event of this turn that nobody waits for any more is ignored.
  *
  * Listening sockets are watched edge-triggered: clients may queue for long while a limit leaves no
  * room, and accepting remembers that they do. */
@@ -21,6 +22,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -33,14 +35,18 @@ enum {
     WATCHES_MIN = 64, /* the table's size at first */
 };
 
-/* What waits for a descriptor. */
+/* What waits for a descriptor: one operation that reads (a receive, an accept for its first data)
+ * and one that writes (a send, a connect), either or both, linked by op_part.next: an operation
+ * that waits is in no other list. The lowest bit says whether the descriptor is registered, as far
+ * as we know. */
 struct watch {
-    struct engine_acceptor *acceptor;
-    struct engine_accept *accept; /* for its first data */
-    struct engine_receive *receive;
-    struct engine_op *send;
-    bool is_registered; /* as far as we know */
+    uintptr_t word;
 };
+
+enum { WATCH_REGISTERED = 1 };
+
+/* In epoll_event.data beside the descriptor: a listening socket, which is not in the table. */
+#define LISTENING (UINT64_C(1) << 32)
 
 struct epoll_port {
     struct engine_port common; /* first, so that one is the other */
@@ -77,20 +83,35 @@ static bool table_reach(struct epoll_port *port, int fd) {
     return true;
 }
 
+static struct engine_op *waiting(const struct watch *watch) {
+    return (struct engine_op *)(watch->word & ~(uintptr_t)WATCH_REGISTERED);
+}
+
+static bool is_registered(const struct watch *watch) {
+    return (watch->word & WATCH_REGISTERED) != 0;
+}
+
+static bool is_reader(struct engine_op *op) {
+    return part_of(op)->is_receive || part_of(op)->is_accept;
+}
+
+static struct engine_op *watch_find(const struct epoll_port *port, int fd, bool reader) {
+    struct engine_op *op = (unsigned)fd < port->watch_count ? waiting(&port->watches[fd]) : NULL;
+    while (op && is_reader(op) != reader) {
+        op = part_of(op)->next;
+    }
+    return op;
+}
+
 static uint32_t wanted_events(const struct watch *watch) {
-    if (watch->acceptor) {
-        return EPOLLIN | EPOLLET;
-    }
-    if (watch->accept) {
-        /* Whoever gets the connection may live on another port: nothing is heard here any more. */
-        return EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;
-    }
     uint32_t events = 0;
-    if (watch->receive) {
-        events |= EPOLLIN | EPOLLRDHUP;
-    }
-    if (watch->send) {
-        events |= EPOLLOUT;
+    for (struct engine_op *op = waiting(watch); op; op = part_of(op)->next) {
+        if (part_of(op)->is_accept) {
+            /* Whoever gets the connection may live on another port: nothing is heard here any
+             * more. */
+            return EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;
+        }
+        events |= is_reader(op) ? (uint32_t)EPOLLIN | EPOLLRDHUP : (uint32_t)EPOLLOUT;
     }
     return events;
 }
@@ -98,26 +119,60 @@ static uint32_t wanted_events(const struct watch *watch) {
 /* Tells epoll what the watch is for. False: the code is in errno. */
 static bool watch_register(struct epoll_port *port, int fd) {
     struct watch *watch = &port->watches[fd];
-    struct epoll_event event = {.events = wanted_events(watch), .data.fd = fd};
-    int first = watch->is_registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
-    int second = watch->is_registered ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    struct epoll_event event = {.events = wanted_events(watch), .data.u64 = (unsigned)fd};
+    bool registered = is_registered(watch);
+    int first = registered ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int second = registered ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    watch->word &= ~(uintptr_t)WATCH_REGISTERED;
     if (event.events == 0) {
-        if (watch->is_registered) {
+        if (registered) {
             epoll_ctl(port->fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it was only a guess */
         }
-        watch->is_registered = false;
         return true;
     }
-    watch->is_registered =
-        epoll_ctl(port->fd, first, fd, &event) == 0 ||
-        ((errno == EEXIST || errno == ENOENT) && epoll_ctl(port->fd, second, fd, &event) == 0);
-    return watch->is_registered;
+    if (epoll_ctl(port->fd, first, fd, &event) == 0 ||
+        ((errno == EEXIST || errno == ENOENT) && epoll_ctl(port->fd, second, fd, &event) == 0)) {
+        watch->word |= WATCH_REGISTERED;
+        return true;
+    }
+    return false;
 }
 
-/* Nobody waits for something to read any more. */
-static void watch_leave(struct epoll_port *port, int fd) {
-    port->watches[fd].receive = NULL;
-    port->watches[fd].accept = NULL;
+/* Takes the operation out of the table; what is registered stays as it is. */
+static void watch_unlink(struct epoll_port *port, int fd, struct engine_op *op) {
+    struct watch *watch = &port->watches[fd];
+    struct engine_op *first = waiting(watch);
+    uintptr_t registered = watch->word & WATCH_REGISTERED;
+    if (first == op) {
+        watch->word = (uintptr_t)part_of(op)->next | registered;
+    } else {
+        ASSERT(part_of(first)->next == op);
+        part_of(first)->next = part_of(op)->next;
+    }
+    part_of(op)->next = NULL;
+}
+
+/* From now on epoll tells when the operation can go on. False: not possible, the code is in errno.
+ */
+static bool watch_join(struct epoll_port *port, int fd, struct engine_op *op) {
+    if (!table_reach(port, fd)) {
+        errno = ENOMEM;
+        return false;
+    }
+    struct watch *watch = &port->watches[fd];
+    part_of(op)->next = waiting(watch);
+    watch->word = (uintptr_t)op | (watch->word & WATCH_REGISTERED);
+    if (watch_register(port, fd)) {
+        return true;
+    }
+    int code = errno;
+    watch_unlink(port, fd, op);
+    errno = code;
+    return false;
+}
+
+static void watch_leave(struct epoll_port *port, int fd, struct engine_op *op) {
+    watch_unlink(port, fd, op);
     watch_register(port, fd);
 }
 
@@ -141,10 +196,8 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
     if (port->fd < 0) {
         return error_set(error, "creating an epoll instance: %s", strerror(errno));
     }
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = common->wake_fd};
-    if (!table_reach(port, common->wake_fd)) {
-        error_set(error, "out of memory");
-    } else if (epoll_ctl(port->fd, EPOLL_CTL_ADD, common->wake_fd, &event) != 0) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = (unsigned)common->wake_fd};
+    if (epoll_ctl(port->fd, EPOLL_CTL_ADD, common->wake_fd, &event) != 0) {
         error_set(error, "watching an eventfd: %s", strerror(errno));
     } else {
         return true;
@@ -166,40 +219,33 @@ static struct engine_receive *receive_of(struct engine_op *op) {
     return CONTAINER_OF(op, struct engine_receive, op);
 }
 
-static void receive_end(struct epoll_port *port, struct engine_receive *receive, int64_t result) {
-    struct op_part *part = part_of(&receive->op);
-    if ((unsigned)part->fd < port->watch_count) {
-        watch_leave(port, part->fd);
+static bool is_watched(const struct epoll_port *port, struct engine_receive *receive) {
+    return watch_find(port, part_of(&receive->op)->fd, true) == &receive->op;
+}
+
+static void receive_unwatch(struct epoll_port *port, struct engine_receive *receive) {
+    if (is_watched(port, receive)) {
+        watch_leave(port, part_of(&receive->op)->fd, &receive->op);
     }
-    part->armed = false;
+    part_of(&receive->op)->armed = false;
+}
+
+static void receive_end(struct epoll_port *port, struct engine_receive *receive, int64_t result) {
+    receive_unwatch(port, receive);
     linux_complete(&port->common, &receive->op, result);
 }
 
 /* It was tried and there was nothing: from now on epoll tells. */
 static void receive_watch(struct epoll_port *port, struct engine_receive *receive) {
-    int fd = part_of(&receive->op)->fd;
-    if (!table_reach(port, fd)) {
-        receive_end(port, receive, ENGINE_E_NO_RESOURCES);
-        return;
-    }
-    struct watch *watch = &port->watches[fd];
-    if (watch->receive == receive && watch->is_registered) {
-        return;
-    }
-    watch->receive = receive;
-    if (!watch_register(port, fd)) {
+    if (!is_watched(port, receive) && !watch_join(port, part_of(&receive->op)->fd, &receive->op)) {
         receive_end(port, receive, linux_translate(errno));
     }
 }
 
 /* There is no memory for it: it is tried again with the others that wait, and not before. */
 static void receive_starve(struct epoll_port *port, struct engine_receive *receive) {
-    struct op_part *part = part_of(&receive->op);
-    if ((unsigned)part->fd < port->watch_count) {
-        watch_leave(port, part->fd);
-    }
-    part->armed = false;
-    part->hungry = true;
+    receive_unwatch(port, receive);
+    part_of(&receive->op)->hungry = true;
     list_append(&port->common.hungry, &receive->op);
 }
 
@@ -211,19 +257,12 @@ static void attempt_later(struct epoll_port *port, struct engine_receive *receiv
 static void receive_deliver(struct epoll_port *port, struct engine_receive *receive,
                             struct engine_buffer buffer, ssize_t size) {
     struct op_part *part = part_of(&receive->op);
-    bool is_watched =
-        (unsigned)part->fd < port->watch_count && port->watches[part->fd].receive == receive;
-    buffer.size = (uint32_t)size;
-    receive->data = buffer;
     part->armed = false; /* a stop from within the callback waits for its return */
-    port->common.ran++;
-    receive->op.complete(&receive->op, size);
+    linux_deliver(&port->common, receive, buffer, (uint32_t)size);
     if (part->stopping) {
-        if (is_watched) {
-            watch_leave(port, part->fd);
-        }
+        receive_unwatch(port, receive);
         linux_defer(&port->common, &receive->op, ENGINE_E_CANCELLED);
-    } else if (is_watched) {
+    } else if (is_watched(port, receive)) {
         part->armed = true;
     } else {
         attempt_later(port, receive);
@@ -263,10 +302,8 @@ static void receive_arm(struct engine_port *port, struct engine_receive *receive
 /* In the list of attempts it is ended when its turn comes. */
 static void receive_disarm(struct engine_port *common, struct engine_receive *receive) {
     struct epoll_port *port = epoll_of(common);
-    struct op_part *part = part_of(&receive->op);
-    if ((unsigned)part->fd < port->watch_count && port->watches[part->fd].receive == receive) {
-        watch_leave(port, part->fd);
-        part->armed = false;
+    if (is_watched(port, receive)) {
+        receive_unwatch(port, receive);
         linux_defer(common, &receive->op, ENGINE_E_CANCELLED);
     }
 }
@@ -283,66 +320,51 @@ static void run_attempts(struct epoll_port *port) {
 /* -- what else is waited for --------------------------------------------------------------------
  */
 
+/* Listening sockets are not in the table: there are few, and the port has a list of them. */
 static bool clients_await(struct engine_acceptor *acceptor) {
     struct epoll_port *port = epoll_of(acceptor->port);
-    if (!table_reach(port, acceptor->fd)) {
-        errno = ENOMEM;
-        return false;
-    }
-    port->watches[acceptor->fd].acceptor = acceptor;
-    acceptor->polling = watch_register(port, acceptor->fd);
-    if (!acceptor->polling) {
-        port->watches[acceptor->fd].acceptor = NULL;
-    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET,
+                                .data.u64 = LISTENING | (unsigned)acceptor->fd};
+    acceptor->polling = epoll_ctl(port->fd, EPOLL_CTL_ADD, acceptor->fd, &event) == 0;
     return acceptor->polling;
 }
 
 static void clients_forget(struct engine_acceptor *acceptor) {
-    struct epoll_port *port = epoll_of(acceptor->port);
-    port->watches[acceptor->fd].acceptor = NULL;
-    watch_register(port, acceptor->fd);
+    epoll_ctl(epoll_of(acceptor->port)->fd, EPOLL_CTL_DEL, acceptor->fd, NULL);
     acceptor->polling = false;
 }
 
-static void first_data_await(struct engine_port *common, struct engine_accept *accept) {
-    struct epoll_port *port = epoll_of(common);
-    int fd = (int)accept->socket.handle;
-    if (table_reach(port, fd)) {
-        port->watches[fd].accept = accept;
-        if (watch_register(port, fd)) {
-            return;
+static void clients_came(struct epoll_port *port, int fd) {
+    struct engine_acceptor *acceptor;
+    DL_FOREACH(port->common.acceptors, acceptor) {
+        if (acceptor->fd == fd && acceptor->polling) {
+            linux_accept_ready(acceptor);
         }
-        port->watches[fd].accept = NULL;
     }
-    linux_first_data_starve(accept); /* tried again with the others that wait for memory */
 }
 
-static void first_data_forget(struct engine_port *common, struct engine_accept *accept) {
-    watch_leave(epoll_of(common), (int)accept->socket.handle);
+static void first_data_await(struct engine_port *port, struct engine_accept *accept) {
+    if (!watch_join(epoll_of(port), (int)accept->socket.handle, &accept->op)) {
+        linux_first_data_starve(accept); /* tried again with the others that wait for memory */
+    }
+}
+
+static void first_data_forget(struct engine_port *port, struct engine_accept *accept) {
+    watch_leave(epoll_of(port), (int)accept->socket.handle, &accept->op);
     linux_first_data_forgotten(accept);
 }
 
-static void send_arm(struct engine_port *common, struct engine_op *op) {
-    struct epoll_port *port = epoll_of(common);
-    int fd = part_of(op)->fd;
-    if (table_reach(port, fd)) {
-        port->watches[fd].send = op;
-        if (watch_register(port, fd)) {
-            return;
-        }
-        port->watches[fd].send = NULL;
+static void send_arm(struct engine_port *port, struct engine_op *op) {
+    if (!watch_join(epoll_of(port), part_of(op)->fd, op)) {
+        part_of(op)->armed = false;
+        linux_defer(port, op, ENGINE_E_NO_RESOURCES);
     }
-    part_of(op)->armed = false;
-    linux_defer(common, op, ENGINE_E_NO_RESOURCES);
 }
 
-static void send_disarm(struct engine_port *common, struct engine_op *op) {
-    struct epoll_port *port = epoll_of(common);
-    int fd = part_of(op)->fd;
-    port->watches[fd].send = NULL;
-    watch_register(port, fd);
+static void send_disarm(struct engine_port *port, struct engine_op *op) {
+    watch_leave(epoll_of(port), part_of(op)->fd, op);
     part_of(op)->armed = false;
-    linux_defer(common, op, ENGINE_E_CANCELLED);
+    linux_defer(port, op, ENGINE_E_CANCELLED);
 }
 
 static struct engine_connect *connect_of(struct engine_op *op) {
@@ -355,10 +377,8 @@ static void connect_end(struct engine_port *port, struct engine_connect *connect
 }
 
 /* The descriptor can be written, or has an error: whichever it was, the socket tells. */
-static void send_ready(struct epoll_port *port, int fd) {
-    struct engine_op *op = port->watches[fd].send;
-    port->watches[fd].send = NULL;
-    watch_register(port, fd);
+static void send_ready(struct epoll_port *port, int fd, struct engine_op *op) {
+    watch_leave(port, fd, op);
     part_of(op)->armed = false;
     if (part_of(op)->is_connect) {
         int code = 0;
@@ -372,28 +392,22 @@ static void send_ready(struct epoll_port *port, int fd) {
 
 /* What connect() says at once is told in the next turn, when the descriptor has an event for it. */
 static void connect_start(struct engine_port *common, struct engine_connect *attempt) {
-    struct epoll_port *port = epoll_of(common);
     union system_address to;
     socklen_t size = linux_address_to_system(&attempt->remote, &to);
     int fd = (int)attempt->socket.handle;
     fcntl(fd, F_SETFL, O_NONBLOCK);
     int code = connect(fd, &to.any, size) == 0 ? 0 : errno;
-    if ((code == 0 || code == EINPROGRESS) && table_reach(port, fd)) {
-        port->watches[fd].send = &attempt->op;
-        if (watch_register(port, fd)) {
+    if (code == 0 || code == EINPROGRESS) {
+        if (watch_join(epoll_of(common), fd, &attempt->op)) {
             return;
         }
-        port->watches[fd].send = NULL;
         code = errno;
     }
-    linux_connect_failed(common, attempt, code == EINPROGRESS || code == 0 ? ENOMEM : code);
+    linux_connect_failed(common, attempt, code);
 }
 
 static void connect_cancel(struct engine_port *common, struct engine_connect *connect) {
-    struct epoll_port *port = epoll_of(common);
-    int fd = (int)connect->socket.handle;
-    port->watches[fd].send = NULL;
-    watch_register(port, fd);
+    watch_leave(epoll_of(common), (int)connect->socket.handle, &connect->op);
     linux_connect_failed(common, connect, ECANCELED);
 }
 
@@ -409,27 +423,30 @@ static void woken(struct epoll_port *port) {
 
 /* A callback may change the table, end what the same event was for, and even close the descriptor:
  * each part looks anew. */
-static void handle_one(struct epoll_port *port, int fd, uint32_t events) {
+static void handle_one(struct epoll_port *port, uint64_t data, uint32_t events) {
+    int fd = (int)(data & ~LISTENING);
     if (fd == port->common.wake_fd) {
         woken(port);
         return;
     }
-    struct watch *watch = &port->watches[fd];
-    if (watch->acceptor) {
-        linux_accept_ready(watch->acceptor);
+    if ((data & LISTENING) != 0) {
+        clients_came(port, fd);
         return;
     }
     bool is_error = (events & (EPOLLERR | EPOLLHUP)) != 0;
-    if (watch->send && (is_error || (events & EPOLLOUT) != 0)) {
-        send_ready(port, fd);
+    struct engine_op *writer = watch_find(port, fd, false);
+    if (writer && (is_error || (events & EPOLLOUT) != 0)) {
+        send_ready(port, fd, writer);
     }
-    bool is_readable = is_error || (events & (EPOLLIN | EPOLLRDHUP)) != 0;
-    if (is_readable && port->watches[fd].accept) {
-        struct engine_accept *accept = port->watches[fd].accept;
-        port->watches[fd].accept = NULL;
-        linux_first_data_try(accept);
-    } else if (is_readable && port->watches[fd].receive) {
-        receive_attempt(port, port->watches[fd].receive);
+    struct engine_op *reader = watch_find(port, fd, true);
+    if (!reader || !(is_error || (events & (EPOLLIN | EPOLLRDHUP)) != 0)) {
+        return;
+    }
+    if (part_of(reader)->is_accept) {
+        watch_unlink(port, fd, reader); /* its registration is dumb now, and stays */
+        linux_first_data_try(CONTAINER_OF(reader, struct engine_accept, op));
+    } else {
+        receive_attempt(port, receive_of(reader));
     }
 }
 
@@ -437,7 +454,7 @@ static void handle(struct engine_port *common) {
     struct epoll_port *port = epoll_of(common);
     run_attempts(port);
     for (unsigned i = 0; i < port->event_count; i++) {
-        handle_one(port, port->events[i].data.fd, port->events[i].events);
+        handle_one(port, port->events[i].data.u64, port->events[i].events);
     }
     port->event_count = 0;
 }

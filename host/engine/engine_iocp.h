@@ -130,10 +130,20 @@ struct __attribute__((__may_alias__)) iocp_op {
 _Static_assert(sizeof(struct iocp_op) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
 
+/* The engine's part of a receive, in engine_receive.room behind `complete`. */
+struct __attribute__((__may_alias__)) iocp_receive {
+    struct iocp_op op;
+    void *owner; /* of the buffer it has, or NULL */
+    uint8_t *bytes;
+};
+_Static_assert(sizeof(struct iocp_receive) <= sizeof(struct engine_receive) - sizeof(uint64_t),
+               "engine_receive.room is too small");
+
 struct engine_port {
     struct engine *engine;
     HANDLE iocp;
     struct engine_buffer_source buffers;
+    struct engine_buffer received; /* see engine_received() */
     atomic_uint pending;
     unsigned ran; /* completions run by the present engine_port_run() */
 

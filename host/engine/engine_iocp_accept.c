@@ -247,7 +247,7 @@ static unsigned long accept_prepare(struct engine_acceptor *acceptor, struct eng
     accept->socket.origin = listener->origin;
     SOCKET socket = home ? iocp_reuse_take(listener, home) : INVALID_SOCKET;
     if (socket != INVALID_SOCKET) {
-        accept->socket.handle = (intptr_t)socket;
+        accept->socket.handle = (int32_t)socket;
         accept->home = home;
         return 0;
     }
@@ -255,7 +255,7 @@ static unsigned long accept_prepare(struct engine_acceptor *acceptor, struct eng
     if (socket == INVALID_SOCKET) {
         return (unsigned long)winsock->last_error();
     }
-    accept->socket.handle = (intptr_t)socket;
+    accept->socket.handle = (int32_t)socket;
     if (listener->dual_stack &&
         !iocp_socket_option(winsock, socket, IPPROTO_IPV6, IPV6_V6ONLY, 0)) {
         return (unsigned long)winsock->last_error();

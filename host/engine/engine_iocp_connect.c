@@ -94,7 +94,7 @@ static bool settle(const struct winsock_table *winsock, struct iocp_op *op) {
         return false;
     }
     connect->local = iocp_address((struct sockaddr *)&storage);
-    connect->socket.handle = (intptr_t)op->socket;
+    connect->socket.handle = (int32_t)op->socket;
     connect->socket.origin = 0;
     return true;
 }

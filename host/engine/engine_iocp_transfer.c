@@ -16,29 +16,35 @@
 
 #include "base/assert.h"
 
-static struct engine_receive *receive_of(struct iocp_op *op) {
-    return CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct engine_receive, op);
+static struct iocp_receive *receive_of(struct iocp_op *op) {
+    return CONTAINER_OF(op, struct iocp_receive, op);
+}
+
+const struct engine_buffer *engine_received(const struct engine_port *port) {
+    return &port->received;
 }
 
 /* -- memory ------------------------------------------------------------------------------------ */
 
 static bool buffer_have(struct engine_port *port, struct iocp_op *op) {
-    struct engine_receive *receive = receive_of(op);
-    if (receive->data.owner) {
+    struct iocp_receive *receive = receive_of(op);
+    struct engine_buffer buffer;
+    if (receive->owner) {
         return true;
     }
-    if (!port->buffers.take(port->buffers.context, &receive->data)) {
-        receive->data = (struct engine_buffer){0};
+    if (!port->buffers.take(port->buffers.context, &buffer)) {
         return false;
     }
+    receive->owner = buffer.owner;
+    receive->bytes = buffer.bytes;
     return true;
 }
 
 static void buffer_give(struct engine_port *port, struct iocp_op *op) {
-    struct engine_receive *receive = receive_of(op);
-    if (receive->data.owner) {
-        port->buffers.give(port->buffers.context, receive->data.owner);
-        receive->data = (struct engine_buffer){0};
+    struct iocp_receive *receive = receive_of(op);
+    if (receive->owner) {
+        port->buffers.give(port->buffers.context, receive->owner);
+        receive->owner = NULL;
     }
 }
 
@@ -77,13 +83,13 @@ static enum iocp_step receive_without_memory(struct engine_port *port, struct io
 
 static enum iocp_step receive_post(struct engine_port *port, struct iocp_op *op, int64_t *result) {
     const struct winsock_table *winsock = port->engine->winsock;
-    struct engine_receive *receive = receive_of(op);
+    struct iocp_receive *receive = receive_of(op);
     if (!op->zero_now && !buffer_have(port, op)) {
         return starve(port, op, IOCP_STEP_POST);
     }
     WSABUF buffer = {0, NULL};
     if (!op->zero_now) {
-        buffer = (WSABUF){port->buffers.capacity, (char *)receive->data.bytes};
+        buffer = (WSABUF){port->buffers.capacity, (char *)receive->bytes};
     }
     op->where = IOCP_POSTED;
     op->overlapped = (OVERLAPPED){0};
@@ -111,13 +117,13 @@ static enum iocp_step receive_post(struct engine_port *port, struct iocp_op *op,
 
 static enum iocp_step receive_read(struct engine_port *port, struct iocp_op *op, int64_t *result) {
     const struct winsock_table *winsock = port->engine->winsock;
-    struct engine_receive *receive = receive_of(op);
+    struct iocp_receive *receive = receive_of(op);
     if (!buffer_have(port, op)) {
         return starve(port, op, IOCP_STEP_READ);
     }
     op->zero_now = op->zero_mode;
     int size = (int)port->buffers.capacity;
-    int received = winsock->recv(op->socket, (char *)receive->data.bytes, size, 0);
+    int received = winsock->recv(op->socket, (char *)receive->bytes, size, 0);
     if (received > 0) {
         /* A buffer that was filled says that there is more; one that was not spares the call that
          * would only find that out. */
@@ -140,11 +146,12 @@ static enum iocp_step receive_read(struct engine_port *port, struct iocp_op *op,
 
 static enum iocp_step receive_deliver(struct engine_port *port, struct iocp_op *op,
                                       int64_t result) {
-    struct engine_receive *receive = receive_of(op);
-    receive->data.size = (uint32_t)result;
+    struct iocp_receive *receive = receive_of(op);
+    struct engine_op *owner = CONTAINER_OF(op, struct engine_op, opaque);
+    port->received = (struct engine_buffer){receive->owner, receive->bytes, (uint32_t)result};
+    receive->owner = NULL;
     port->ran++;
-    receive->op.complete(&receive->op, result);
-    receive->data = (struct engine_buffer){0}; /* the owner has it */
+    owner->complete(owner, result);
     bool more = op->more;
     op->more = false;
     return more ? IOCP_STEP_READ : IOCP_STEP_POST;
@@ -218,7 +225,7 @@ void iocp_receives_feed(struct engine_port *port) {
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive, enum engine_receive_mode mode) {
     struct iocp_op *op = iocp_op_of(&receive->op);
-    receive->data = (struct engine_buffer){0};
+    receive_of(op)->owner = NULL;
     iocp_start(port, op, IOCP_RECEIVE, (SOCKET)socket.handle);
     op->zero_mode = mode == ENGINE_RECEIVE_ZERO_BYTE;
     op->zero_now = op->zero_mode;

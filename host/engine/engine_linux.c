@@ -120,7 +120,8 @@ void linux_complete(struct engine_port *port, struct engine_op *op, int64_t resu
 }
 
 void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result) {
-    part_of(op)->result = result;
+    ASSERT(result <= 0 && result > -ENGINE_ERRORS);
+    part_of(op)->result = (int8_t)result;
     list_append(&port->deferred, op);
 }
 
@@ -375,10 +376,22 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
 
 /* -- receiving --------------------------------------------------------------------------------- */
 
+const struct engine_buffer *engine_received(const struct engine_port *port) {
+    return &port->received;
+}
+
+void linux_deliver(struct engine_port *port, struct engine_receive *receive,
+                   struct engine_buffer buffer, uint32_t size) {
+    buffer.size = size;
+    port->received = buffer;
+    port->ran++;
+    receive->op.complete(&receive->op, size);
+}
+
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive, enum engine_receive_mode mode) {
     (void)mode; /* no connection holds a buffer while nothing comes, whatever is asked for */
-    *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle};
+    *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle, .is_receive = true};
     port->pending++;
     port->engine->backend->receive_arm(port, receive);
 }

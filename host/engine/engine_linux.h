@@ -85,19 +85,20 @@ struct engine {
     const struct engine_keeper *keeper; /* of listening sockets, or NULL */
 };
 
-/* The opaque part of an operation. */
+/* The opaque part of an operation. Every connection has one: it is kept small. */
 struct __attribute__((__may_alias__)) op_part {
     struct engine_op *next; /* in the one list it is in */
-    int64_t result;         /* of a deferred completion */
     int fd;
-    bool is_accept;  /* it is a struct engine_accept's */
-    bool armed;      /* the engine waits for it */
-    bool stopping;   /* the owner asked for the last completion */
-    bool hungry;     /* a receive that waits for a buffer */
-    bool is_connect; /* it is a struct engine_connect's */
-    bool warmed;     /* a send that waited for its file: now it goes ahead */
-    bool is_end;     /* a receive that waits for the peer's FIN and for nothing else */
-    uint8_t looks;   /* for that FIN */
+    int8_t result;       /* of a deferred completion: 0, or ENGINE_E_* */
+    bool is_accept : 1;  /* it is a struct engine_accept's */
+    bool is_receive : 1; /* it is a struct engine_receive's */
+    bool is_connect : 1; /* it is a struct engine_connect's */
+    bool armed : 1;      /* the engine waits for it */
+    bool stopping : 1;   /* the owner asked for the last completion */
+    bool hungry : 1;     /* a receive that waits for a buffer */
+    bool warmed : 1;     /* a send that waited for its file: now it goes ahead */
+    bool is_end : 1;     /* a receive that waits for the peer's FIN and for nothing else */
+    uint8_t looks;       /* for that FIN */
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
@@ -120,8 +121,9 @@ void list_remove(struct op_list *list, struct engine_op *op);
 struct engine_port {
     struct engine *engine;
     struct engine_buffer_source source;
-    unsigned pending; /* operations started and not completed, without the posts */
-    unsigned ran;     /* callbacks of this turn */
+    struct engine_buffer received; /* see engine_received() */
+    unsigned pending;              /* operations started and not completed, without the posts */
+    unsigned ran;                  /* callbacks of this turn */
 
     /* Completions that need no kernel: run at the next turn, so that nothing completes inline. */
     struct op_list deferred;
@@ -151,6 +153,10 @@ void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result)
 /* The FIN that a receive waits for may be there: looks for it, and throws away what is before it.
  */
 void linux_try_end(struct engine_port *port, struct engine_receive *receive);
+
+/* Tells the receive's owner of that buffer, which is not its last completion: it stays ours. */
+void linux_deliver(struct engine_port *port, struct engine_receive *receive,
+                   struct engine_buffer buffer, uint32_t size);
 
 int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
 

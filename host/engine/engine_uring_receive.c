@@ -169,11 +169,8 @@ static void deliver(struct uring_port *port, struct engine_receive *receive, int
                     uint32_t flags) {
     struct engine_buffer buffer = buffer_taken(port, flags);
     bool more = (flags & IORING_CQE_F_MORE) != 0;
-    buffer.size = (uint32_t)result;
-    receive->data = buffer;
     part_of(&receive->op)->armed = more;
-    port->common.ran++;
-    receive->op.complete(&receive->op, result); /* not its last: it stays ours */
+    linux_deliver(&port->common, receive, buffer, (uint32_t)result);
     if (!more) {
         go_on(port, receive);
     }
@@ -251,7 +248,7 @@ void uring_feed(struct engine_port *common) {
 
 void uring_first_data_await(struct engine_port *port, struct engine_accept *accept) {
     struct io_uring_sqe *sqe = uring_sqe(uring_of(port));
-    io_uring_prep_recv(sqe, (int)accept->socket.handle, NULL, 0, 0);
+    io_uring_prep_recv(sqe, accept->socket.handle, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
     uring_mark(sqe, accept, TAG_FIRST_DATA);

@@ -174,7 +174,7 @@ void connection_received(struct engine_op *op, int64_t result) {
     struct connection *connection = CONTAINER_OF(op, struct connection, receive.op);
     struct worker *worker = connection->worker;
     if (result > 0) {
-        const struct engine_buffer *data = &connection->receive.data;
+        const struct engine_buffer *data = engine_received(worker->port);
         struct berth_slice arrived = {data->owner, data->bytes, (uint32_t)result, 0};
         connection_deliver(connection, &arrived);
     } else {

@@ -162,7 +162,7 @@ static void on_received(struct engine_op *op, int64_t result) {
         link->end = result;
         return;
     }
-    struct engine_buffer *data = &link->receive.data;
+    const struct engine_buffer *data = engine_received(link->world->port);
     assert_int_equal(data->size, result);
     assert_true(result <= BUFFER_BYTES);
     if (link->received_size + data->size > link->received_room) {

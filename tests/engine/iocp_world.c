@@ -219,10 +219,11 @@ static void receive_complete(struct engine_op *op, int64_t result) {
         connection->result = result;
         return;
     }
-    assert_int_equal(connection->receive.data.size, result);
-    memcpy(connection->received + connection->size, connection->receive.data.bytes, (size_t)result);
+    const struct engine_buffer *data = engine_received(connection->world->port);
+    assert_int_equal(data->size, result);
+    memcpy(connection->received + connection->size, data->bytes, (size_t)result);
     connection->size += (size_t)result;
-    buffer_give(connection->world, connection->receive.data.owner);
+    buffer_give(connection->world, data->owner);
     if (++connection->deliveries == connection->stop_at) {
         engine_receive_stop(connection->world->port, connection->socket, &connection->receive);
         engine_receive_stop(connection->world->port, connection->socket, &connection->receive);

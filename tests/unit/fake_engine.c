@@ -14,6 +14,7 @@ struct engine {
 /* Each port is a queue of posts under a lock. */
 struct engine_port {
     struct engine_port_options options;
+    struct engine_buffer received;
     struct os_mutex mutex;
     struct os_condition condition;
     struct engine_op *first; /* linked through the opaque part */
@@ -192,14 +193,18 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
     sockets[socket.handle].receive_stopping = true;
 }
 
+const struct engine_buffer *engine_received(const struct engine_port *port) {
+    return &port->received;
+}
+
 void fake_arrive(struct engine_port *port, int number, const void *bytes, uint32_t size) {
     struct engine_receive *receive = sockets[number].receive;
     ASSERT(receive);
     const struct engine_buffer_source *source = &port->options.buffers;
     ASSERT(size <= source->capacity);
-    ASSERT(source->take(source->context, &receive->data));
-    memcpy(receive->data.bytes, bytes, size);
-    receive->data.size = size;
+    ASSERT(source->take(source->context, &port->received));
+    memcpy(port->received.bytes, bytes, size);
+    port->received.size = size;
     receive->op.complete(&receive->op, size);
 }
 
