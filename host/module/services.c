@@ -48,7 +48,7 @@ static void BERTH_CALL conn_log(struct berth_conn *conn, uint32_t level, const c
     }
     char remote[BERTH_ADDRESS_TEXT_MAX];
     address_format(&connection->remote, remote, sizeof(remote));
-    log_write(level_of(level), &connection->listener->subject, "%s: %.*s", remote,
+    log_write(level_of(level), &connection_listener(connection)->subject, "%s: %.*s", remote,
               text_length(size), text);
 }
 

@@ -32,15 +32,15 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset) 
         connection->reason = (uint8_t)reason;
     }
     if (connection->is_waiting) {
-        listener_count(&connection->listener->counters.ended_waiting);
+        listener_count(&connection_listener(connection)->counters.ended_waiting);
     }
     connection->reset = reset;
     connection_leave_entry(connection);
     connection_move(connection, CONNECTION_CANCELLING);
-    timers_stop(&connection->worker->timers, &connection->deadline);
+    timers_stop(&connection_worker(connection)->timers, &connection->deadline);
     plugin_timers_stop(connection);
     plugin_work_call_off(connection);
-    worker_unsettle(connection->worker, connection);
+    worker_unsettle(connection_worker(connection), connection);
 }
 
 uint32_t connection_reason_of(int64_t result) {
@@ -72,11 +72,10 @@ void connection_finish(struct connection *connection, uint32_t reason) {
         connection->reason = (uint8_t)reason;
     }
     connection->redeliver = false;
-    buffer_release(connection->pending.buffer);
-    connection->pending = (struct berth_slice){0};
-    timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(),
-                 connection->listener->options.close_timeout_ms);
-    worker_unsettle(connection->worker, connection);
+    connection_drop_pending(connection);
+    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
+                 connection_listener(connection)->options.close_timeout_ms);
+    worker_unsettle(connection_worker(connection), connection);
 }
 
 int32_t connection_shutdown_send(struct connection *connection) {
@@ -84,36 +83,38 @@ int32_t connection_shutdown_send(struct connection *connection) {
         return connection_is_ending(connection) ? BERTH_E_GONE : BERTH_E_STATE;
     }
     connection->fin_wanted = true;
-    worker_unsettle(connection->worker, connection);
+    worker_unsettle(connection_worker(connection), connection);
     return BERTH_OK;
 }
 
 static void cancel_operations(struct connection *connection) {
-    struct engine_port *port = connection->worker->port;
+    struct engine_port *port = connection_worker(connection)->port;
     if (connection->receive_armed && !connection->receive_stopping) {
         connection->receive_stopping = true;
         engine_receive_stop(port, connection->socket, &connection->receive);
     }
     if (connection->send_pending && !connection->send_cancelling) {
         connection->send_cancelling = true;
-        engine_send_cancel(port, connection->socket, &connection->send);
+        engine_send_cancel(port, connection->socket, &connection->traffic->send);
     }
 }
 
 /* Nothing is in flight: the socket goes, the plugin hears it last, the memory is freed. */
 static void finish(struct connection *connection) {
-    struct worker *worker = connection->worker;
-    struct listener *listener = connection->listener;
+    struct worker *worker = connection_worker(connection);
+    struct listener *listener = connection_listener(connection);
     connection_move(connection, CONNECTION_CLOSED);
     connection->unsettled = true; /* no service that `closed` calls may list it any more */
-    if (!connection->reset && connection->peer_first && send_queue_is_empty(&connection->queue)) {
+    if (!connection->reset && connection->peer_first &&
+        send_queue_is_empty(&connection->traffic->queue)) {
         engine_recycle(worker->port, connection->socket);
     } else {
         engine_close(worker->server->engine, connection->socket, connection->reset);
     }
     connection->socket = ENGINE_NO_SOCKET;
-    send_queue_clear(&connection->queue, &worker->nodes);
-    buffer_release(connection->pending.buffer);
+    send_queue_clear(&connection->traffic->queue, &worker->nodes);
+    connection_drop_pending(connection);
+    connection_drop_traffic(connection);
     outbound_leave(connection);
     plugin_work_leave(connection);
     turns_leave(connection);
@@ -127,7 +128,6 @@ static void finish(struct connection *connection) {
     }
     plugin_timers_free(connection);
     timers_stop(&worker->timers, &connection->deadline);
-    DL_DELETE(worker->connections, connection);
     worker_unregister(worker, connection);
     atomic_fetch_sub(&worker->load, 1);
     if (connection->is_refused) {
@@ -139,6 +139,8 @@ static void finish(struct connection *connection) {
     if (connection->is_admitted) {
         listener_release(listener, &connection->remote);
     }
+    connection_drop_extras(connection);
+    local_address_release(connection->local);
     connection_free_state(connection);
     alloc_free(connection);
     listener_unrefer(listener);
@@ -149,7 +151,7 @@ static void finish(struct connection *connection) {
 
 /* What the plugin makes of it, `absent` without that operation. */
 static uint32_t ask_plugin(struct connection *connection, uint32_t reason, uint32_t absent) {
-    const struct listener *listener = connection->listener;
+    const struct listener *listener = connection_listener(connection);
     if (!listener->plugin->closing) {
         return absent;
     }
@@ -180,28 +182,30 @@ void connection_host_stops(struct connection *connection) {
 }
 
 void connection_watch_idle(struct connection *connection) {
-    uint32_t timeout_ms = connection->listener->options.idle_timeout_ms;
+    uint32_t timeout_ms = connection_listener(connection)->options.idle_timeout_ms;
     if (timeout_ms > 0) {
-        connection->active_ms = os_now_ms();
-        timers_start(&connection->worker->timers, &connection->deadline, connection->active_ms,
+        uint64_t now_ms = os_now_ms();
+        connection->active_ms = (uint32_t)now_ms;
+        timers_start(&connection_worker(connection)->timers, &connection->deadline, now_ms,
                      timeout_ms);
     }
 }
 
 void connection_note_activity(struct connection *connection) {
-    if (connection->listener->options.idle_timeout_ms > 0) {
-        connection->active_ms = os_now_ms();
+    if (connection_listener(connection)->options.idle_timeout_ms > 0) {
+        connection->active_ms = (uint32_t)os_now_ms();
     }
 }
 
 /* The timer is not moved at every packet: it looks, when it fires, how long ago the last one was.
  */
 static void check_idle(struct connection *connection) {
-    uint32_t timeout_ms = connection->listener->options.idle_timeout_ms;
+    uint32_t timeout_ms = connection_listener(connection)->options.idle_timeout_ms;
     uint64_t now = os_now_ms();
-    uint64_t idle_ms = now - connection->active_ms;
+    uint32_t idle_ms = (uint32_t)now - connection->active_ms;
     if (idle_ms < timeout_ms) {
-        timers_start(&connection->worker->timers, &connection->deadline, now, timeout_ms - idle_ms);
+        timers_start(&connection_worker(connection)->timers, &connection->deadline, now,
+                     timeout_ms - idle_ms);
         return;
     }
     if (close_unless_kept(connection, BERTH_CLOSED_TIMEOUT, BERTH_CLOSING_CLOSE)) {
@@ -210,7 +214,7 @@ static void check_idle(struct connection *connection) {
         }
         return;
     }
-    listener_count(&connection->listener->counters.idle_timeouts);
+    listener_count(&connection_listener(connection)->counters.idle_timeouts);
 }
 
 void connection_deadline(struct timer *timer) {
@@ -231,7 +235,7 @@ void connection_deadline(struct timer *timer) {
 /* The queue is empty: a FIN that was waiting for that goes out, and an ending that was too. */
 static void send_fin(struct connection *connection) {
     bool draining = connection->state == CONNECTION_DRAINING;
-    if (!send_queue_is_empty(&connection->queue) || connection->send_pending) {
+    if (!send_queue_is_empty(&connection->traffic->queue) || connection->send_pending) {
         return;
     }
     if (draining && connection->peer_finished) {
@@ -240,13 +244,13 @@ static void send_fin(struct connection *connection) {
     }
     if ((draining || connection->fin_wanted) && !connection->fin_sent) {
         connection->fin_sent = true;
-        if (engine_shutdown_send(connection->worker->port, connection->socket) < 0) {
+        if (engine_shutdown_send(connection_worker(connection)->port, connection->socket) < 0) {
             connection_end(connection, BERTH_CLOSED_RESET, true);
             return;
         }
         if (draining) {
-            timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(),
-                         connection->listener->options.close_timeout_ms);
+            timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
+                         connection_listener(connection)->options.close_timeout_ms);
         }
     }
     if (connection->fin_sent && connection->told_peer_closed) {
@@ -256,7 +260,7 @@ static void send_fin(struct connection *connection) {
 
 /* Everything that was to be done at present is done. */
 static bool is_quiet(const struct connection *connection) {
-    return send_queue_is_empty(&connection->queue) && !connection->send_pending &&
+    return send_queue_is_empty(&connection->traffic->queue) && !connection->send_pending &&
            !connection->redeliver && !connection->unsettled;
 }
 
@@ -265,7 +269,7 @@ void connection_turn_comes(struct connection *connection) {
         connection->held &= (uint8_t)~CONNECTION_HELD_BY_TURN;
         connection->redeliver = true;
     }
-    worker_unsettle(connection->worker, connection);
+    worker_unsettle(connection_worker(connection), connection);
 }
 
 void connection_settle(struct connection *connection) {
@@ -290,9 +294,10 @@ void connection_settle(struct connection *connection) {
     }
     if (!connection_is_ending(connection)) {
         connection_update_receive(connection);
-        if (connection->turn && is_quiet(connection)) {
+        if (connection->extras->turn && is_quiet(connection)) {
             turns_end(connection);
         }
+        connection_drop_traffic(connection);
         return;
     }
     cancel_operations(connection);
@@ -304,11 +309,11 @@ void connection_settle(struct connection *connection) {
 
 void connection_info(const struct connection *connection, struct berth_conn_info *info) {
     struct berth_conn_info full = {
-        .local = connection->local,
+        .local = connection->local->address,
         .remote = connection->remote,
         .bytes_received = connection->bytes_received,
         .bytes_sent = connection->bytes_sent,
-        .bytes_queued = connection->queue.bytes + connection->queue.file_bytes,
+        .bytes_queued = connection->traffic->queue.bytes + connection->traffic->queue.file_bytes,
         .opened_ago_ms = os_now_ms() - connection->opened_ms,
     };
     full.struct_size = info->struct_size < sizeof(full) ? info->struct_size : sizeof(full);

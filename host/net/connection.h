@@ -15,16 +15,13 @@
 #include "berth/connection.h"
 #include "berth/file.h"
 #include "engine/engine.h"
+#include "net/connection_parts.h"
 #include "net/connection_state.h"
-#include "net/send_queue.h"
+#include "net/listener.h"
+#include "net/local_address.h"
+#include "net/server.h"
 #include "net/timers.h"
-
-struct berth_timer;
-struct listener;
-struct outbound;
-struct plugin_work;
-struct turn;
-struct worker;
+#include "net/worker.h"
 
 /* Why nothing is received at present; any one holds it. */
 #define CONNECTION_HELD_BY_PLUGIN 1u
@@ -32,33 +29,32 @@ struct worker;
 #define CONNECTION_HELD_BY_LIMIT 4u /* it waits for room under a limit */
 #define CONNECTION_HELD_BY_TURN 8u  /* it waits for its turn to receive and send */
 
+/* An idle connection is this and an entry of its worker's table, and not more than 256 bytes on
+ * Linux (tests/unit/test_connection_memory.c): mind that when you add to it. What only some have,
+ * or only at times, belongs into connection_parts.h. */
 struct connection {
     struct berth_conn public; /* what the plugin sees; first, so that one is the other */
-    struct worker *worker;
-    struct listener *listener;
-    struct connection *prev; /* in worker->connections, or worker->waiting */
-    struct connection *next;
-    struct connection *next_unsettled;
-    struct engine_socket socket;
     struct engine_receive receive;
-    struct engine_op send;
-    struct send_queue queue;
-    struct berth_slice pending; /* received and not consumed; buffer NULL when there is none */
-    struct timer deadline;
-    struct berth_address local;
+    struct traffic *traffic; /* what waits to be sent or consumed */
+    struct extras *extras;   /* timers, works, … of the plugin */
+    union {
+        struct timer deadline;
+        struct { /* while is_waiting: no deadline runs then */
+            struct connection *prev;
+            struct connection *next;
+        } wait; /* in worker->waiting */
+    };
+    struct local_address *local;
     struct berth_address remote;
+    struct engine_socket socket;
     uint64_t bytes_received;
     uint64_t bytes_sent;
-    uint64_t opened_ms;
-    uint64_t active_ms; /* when something was received or sent last, if that is asked for */
-    struct berth_timer *plugin_timers; /* utlist, and how many */
-    struct plugin_work *works;         /* utlist */
-    struct turn *turn;                 /* NULL as long as it never needed one */
-    struct outbound *outbounds;        /* utlist: what it has asked for */
-    uint32_t timer_count;
-    uint32_t want; /* the plugin asks for no fewer bytes */
-    uint8_t state; /* enum connection_state */
-    uint8_t reason;
+    uint64_t opened_ms : 48;
+    uint64_t state : 8; /* enum connection_state */
+    uint64_t reason : 8;
+    uint32_t active_ms;      /* when something was received or sent last, if that is asked for */
+    uint32_t want;           /* the plugin asks for no fewer bytes */
+    uint32_t next_unsettled; /* a slot of the worker, or WORKER_NO_SLOT */
     uint8_t held;
     bool unsettled : 1;
     bool is_pending : 1;  /* the client's first data is awaited */
@@ -135,6 +131,15 @@ static inline struct connection *connection_of(struct berth_conn *conn) {
     return (struct connection *)conn;
 }
 
+/* Whose it is, and where it lives: as the plugin sees it. */
+static inline struct listener *connection_listener(const struct connection *connection) {
+    return (struct listener *)(uintptr_t)connection->public.listener;
+}
+
+static inline struct worker *connection_worker(const struct connection *connection) {
+    return &connection_listener(connection)->server->workers[connection->public.worker];
+}
+
 static inline bool connection_is_ending(const struct connection *connection) {
     return connection->state >= CONNECTION_CANCELLING;
 }
@@ -169,6 +174,7 @@ void connection_entry_timed_out(struct connection *connection);
 void connection_received(struct engine_op *op, int64_t result);
 void connection_deliver(struct connection *connection, struct berth_slice *arrived);
 void connection_redeliver(struct connection *connection);
+void connection_drop_pending(struct connection *connection);
 void connection_tell_peer_closed(struct connection *connection);
 void connection_update_receive(struct connection *connection);
 
@@ -176,5 +182,7 @@ void connection_update_receive(struct connection *connection);
 void connection_sent(struct engine_op *op, int64_t result);
 void connection_flush(struct connection *connection);
 void connection_update_queue_hold(struct connection *connection);
+/* Queues a slice; takes over its reference, also on failure. False: no memory. */
+bool connection_queue(struct connection *connection, const struct berth_slice *slice);
 
 #endif

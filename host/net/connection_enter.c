@@ -32,9 +32,10 @@ static const size_t state_offset =
     (sizeof(struct connection) + STATE_ALIGNMENT - 1) / STATE_ALIGNMENT * STATE_ALIGNMENT;
 
 _Static_assert(offsetof(struct connection, public) == 0, "connection_of() is a cast");
+_Static_assert(offsetof(struct listener, public) == 0, "connection_listener() is a cast");
 
 static void proxy_failed(struct connection *connection, const char *fault) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     char proxy[BERTH_ADDRESS_TEXT_MAX];
     address_format(&connection->remote, proxy, sizeof(proxy));
     listener_count(&listener->counters.proxy_failed);
@@ -46,19 +47,22 @@ void connection_entry_timed_out(struct connection *connection) {
     if (connection->is_proxied) {
         proxy_failed(connection, "none came in time");
     } else if (connection->is_pending) {
-        listener_count(&connection->listener->counters.first_data_timeouts);
+        listener_count(&connection_listener(connection)->counters.first_data_timeouts);
     }
 }
 
 /* -- an accepted socket becomes a connection ----------------------------------------------------
  */
 
+/* Takes over the reference to `local`, also on failure. `busy`: with a part for its traffic. */
 static struct connection *create(struct worker *worker, struct listener *listener,
-                                 struct engine_socket socket, const struct berth_address *local,
-                                 const struct berth_address *remote) {
+                                 struct engine_socket socket, struct local_address *local,
+                                 const struct berth_address *remote, bool busy) {
     const struct berth_plugin *plugin = listener->plugin;
-    struct connection *connection = alloc_zeroed(state_offset + plugin->conn_state_size);
+    struct connection *connection =
+        local ? alloc_zeroed(state_offset + plugin->conn_state_size) : NULL;
     if (!connection) {
+        local_address_release(local);
         return NULL;
     }
     connection->public = (struct berth_conn){
@@ -68,16 +72,17 @@ static struct connection *create(struct worker *worker, struct listener *listene
         .state = plugin->conn_state_size ? (char *)connection + state_offset : NULL,
         .worker = worker->index,
     };
-    connection->worker = worker;
-    connection->listener = listener;
+    connection->traffic = traffic_none();
+    connection->extras = extras_none();
     connection->socket = socket;
-    connection->local = *local;
+    connection->local = local;
     connection->remote = *remote;
     connection->receive.op.complete = connection_received;
-    connection->send.complete = connection_sent;
     connection->deadline.fire = connection_deadline;
     connection->state = CONNECTION_ACCEPTED;
-    if (!worker_register(worker, connection)) {
+    if ((busy && !connection_need_traffic(connection)) || !worker_register(worker, connection)) {
+        connection_drop_traffic(connection);
+        local_address_release(local);
         alloc_free(connection);
         return NULL;
     }
@@ -114,17 +119,18 @@ static void lose(struct worker *worker, struct listener *listener, struct engine
 
 static void await_data(struct connection *connection, uint32_t timeout_ms) {
     connection->is_pending = true;
-    atomic_fetch_add(&connection->listener->pending, 1);
-    timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(), timeout_ms);
+    atomic_fetch_add(&connection_listener(connection)->pending, 1);
+    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
+                 timeout_ms);
 }
 
 static void await_first_data(struct connection *connection) {
-    await_data(connection, connection->listener->options.first_data_timeout_ms);
+    await_data(connection, connection_listener(connection)->options.first_data_timeout_ms);
 }
 
 static void wait_for_room(struct connection *connection) {
-    struct worker *worker = connection->worker;
-    struct listener *listener = connection->listener;
+    struct worker *worker = connection_worker(connection);
+    struct listener *listener = connection_listener(connection);
     if (connection->is_waiting) {
         return;
     }
@@ -140,8 +146,8 @@ static void wait_for_room(struct connection *connection) {
 }
 
 void connection_leave_entry(struct connection *connection) {
-    struct listener *listener = connection->listener;
-    struct worker *worker = connection->worker;
+    struct listener *listener = connection_listener(connection);
+    struct worker *worker = connection_worker(connection);
     bool room_made = false;
     if (connection->is_pending) {
         connection->is_pending = false;
@@ -164,8 +170,8 @@ void connection_leave_entry(struct connection *connection) {
 
 /* The plugin's busy answer into the queue. False: there is none, or no memory for it. */
 static bool queue_busy_answer(struct connection *connection) {
-    struct listener *listener = connection->listener;
-    struct worker *worker = connection->worker;
+    struct listener *listener = connection_listener(connection);
+    struct worker *worker = connection_worker(connection);
     struct berth_buffer *buffer = buffer_take(worker->buffers);
     if (!buffer) {
         return false;
@@ -180,11 +186,11 @@ static bool queue_busy_answer(struct connection *connection) {
         size = 0;
     }
     struct berth_slice answer = {buffer, buffer->bytes, size, 0};
-    return send_queue_add(&connection->queue, &worker->nodes, &answer) && size > 0;
+    return connection_queue(connection, &answer) && size > 0;
 }
 
 static bool answer_busy(struct connection *connection) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     if (!listener_answers_busy(listener)) {
         return false;
     }
@@ -196,30 +202,29 @@ static bool answer_busy(struct connection *connection) {
 }
 
 static void refuse(struct connection *connection) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     connection_leave_entry(connection);
     if (!answer_busy(connection)) {
         connection_end(connection, BERTH_CLOSED_LIMIT, true);
         return;
     }
     listener_count(&listener->counters.answered_busy);
-    buffer_release(connection->pending.buffer);
-    connection->pending = (struct berth_slice){0};
+    connection_drop_pending(connection);
     connection->reason = BERTH_CLOSED_LIMIT;
     connection_move(connection, CONNECTION_DRAINING);
-    timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(),
+    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
                  listener->options.close_timeout_ms);
-    worker_unsettle(connection->worker, connection);
+    worker_unsettle(connection_worker(connection), connection);
 }
 
 /* -- opened --------------------------------------------------------------------------------------
  */
 
 static void open(struct connection *connection) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     connection_leave_entry(connection);
     connection->is_admitted = true;
-    if (connection->pending.size > 0) {
+    if (connection->traffic->pending.size > 0) {
         connection->public.flags |= BERTH_CONN_FIRST_DATA;
         connection->redeliver = true;
     }
@@ -228,7 +233,7 @@ static void open(struct connection *connection) {
     connection_move(connection, CONNECTION_OPEN);
     connection_watch_idle(connection);
     listener_count(&listener->counters.opened);
-    worker_unsettle(connection->worker, connection);
+    worker_unsettle(connection_worker(connection), connection);
     if (listener->plugin->opened) {
         struct plugin_thread *call = connection_call(connection, PLUGIN_OPENED);
         listener->plugin->opened(&connection->public);
@@ -238,7 +243,7 @@ static void open(struct connection *connection) {
 
 bool connection_try_again(struct connection *connection) {
     enum listener_refusal why;
-    switch (listener_admit(connection->listener, &connection->remote, &why)) {
+    switch (listener_admit(connection_listener(connection), &connection->remote, &why)) {
     case LISTENER_ADMITTED:
         open(connection);
         return true;
@@ -253,7 +258,8 @@ bool connection_try_again(struct connection *connection) {
 
 /* Those that wait already came first. */
 static void ask_for_room(struct connection *connection) {
-    if (atomic_load(&connection->listener->waiting) > 0 || !connection_try_again(connection)) {
+    if (atomic_load(&connection_listener(connection)->waiting) > 0 ||
+        !connection_try_again(connection)) {
         wait_for_room(connection);
     }
 }
@@ -262,20 +268,33 @@ static void ask_for_room(struct connection *connection) {
  */
 
 static void begin(struct connection *connection) {
-    if (connection->listener->options.accept_on_data && connection->pending.size == 0) {
+    if (connection_listener(connection)->options.accept_on_data &&
+        connection->traffic->pending.size == 0) {
         await_first_data(connection);
     } else {
         ask_for_room(connection);
     }
 }
 
+static bool become_named(struct connection *connection, const struct proxy_header *header) {
+    struct local_address *local =
+        local_address_acquire(&connection_worker(connection)->local_addresses, &header->to);
+    if (!local) {
+        return false;
+    }
+    local_address_release(connection->local);
+    connection->local = local;
+    connection->remote = header->from;
+    return true;
+}
+
 /* The connection is the client's from now on, who must be welcome. */
 static void become_client(struct connection *connection, const struct proxy_header *header) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     enum listener_refusal why;
-    if (header->names_client) {
-        connection->local = header->to;
-        connection->remote = header->from;
+    if (header->names_client && !become_named(connection, header)) {
+        connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
+        return;
     }
     if (listener_welcomes(listener, &connection->remote, &why)) {
         begin(connection);
@@ -287,7 +306,7 @@ static void become_client(struct connection *connection, const struct proxy_head
 }
 
 static void read_proxy_header(struct connection *connection) {
-    struct berth_slice *pending = &connection->pending;
+    struct berth_slice *pending = &connection->traffic->pending;
     struct proxy_header header;
     switch (proxy_header_read(pending->bytes, pending->size, &header)) {
     case PROXY_HEADER_PART:
@@ -304,8 +323,7 @@ static void read_proxy_header(struct connection *connection) {
     pending->bytes += header.size;
     pending->size -= header.size;
     if (pending->size == 0) {
-        buffer_release(pending->buffer);
-        *pending = (struct berth_slice){0};
+        connection_drop_pending(connection);
     }
     become_client(connection, &header);
 }
@@ -331,12 +349,11 @@ static bool change_state(struct connection *connection, const struct berth_plugi
 }
 
 void connection_change_listener(struct connection *connection, struct listener *listener) {
-    struct listener *old = connection->listener;
+    struct listener *old = connection_listener(connection);
     if (!change_state(connection, old->plugin, listener->plugin)) {
         return;
     }
     listener_refer(listener);
-    connection->listener = listener;
     connection->public.host = listener->public.host;
     connection->public.listener = &listener->public;
     if (connection->is_pending) {
@@ -363,7 +380,7 @@ void connection_entered_data(struct connection *connection) {
 
 void connection_settle_entry(struct connection *connection) {
     if (connection->is_pending && connection->peer_finished) {
-        listener_count(&connection->listener->counters.ended_silent);
+        listener_count(&connection_listener(connection)->counters.ended_silent);
         connection_end(connection, BERTH_CLOSED_BY_PEER, false);
     }
 }
@@ -375,15 +392,15 @@ void connection_adopt(struct worker *worker, struct listener *listener,
         lose(worker, listener, accept, error.message);
         return;
     }
-    struct connection *connection =
-        create(worker, listener, accept->socket, &accept->local, &accept->remote);
+    struct local_address *local = local_address_acquire(&worker->local_addresses, &accept->local);
+    struct connection *connection = create(worker, listener, accept->socket, local, &accept->remote,
+                                           accept->data.owner != NULL);
     if (!connection) {
         lose(worker, listener, accept, "out of memory");
         return;
     }
-    DL_APPEND(worker->connections, connection);
     if (accept->data.owner) {
-        connection->pending =
+        connection->traffic->pending =
             (struct berth_slice){accept->data.owner, accept->data.bytes, first_data_size, 0};
         connection->bytes_received = first_data_size;
     }
@@ -405,14 +422,14 @@ void connection_adopt(struct worker *worker, struct listener *listener,
 struct connection *connection_adopt_outbound(struct worker *worker, struct listener *listener,
                                              const struct engine_connect *from,
                                              const struct berth_slice *first) {
+    struct local_address *local = local_address_create(&from->local);
     struct connection *connection =
-        create(worker, listener, from->socket, &from->local, &from->remote);
+        create(worker, listener, from->socket, local, &from->remote, first->size > 0);
     if (!connection) {
         buffer_release(first->buffer);
         engine_close(worker->server->engine, from->socket, true);
         return NULL;
     }
-    DL_APPEND(worker->connections, connection);
     atomic_fetch_add(&worker->load, 1);
     listener_refer(listener);
     connection->is_outbound = true;
@@ -422,7 +439,7 @@ struct connection *connection_adopt_outbound(struct worker *worker, struct liste
     connection_move(connection, CONNECTION_OPEN);
     connection_watch_idle(connection);
     listener_count(&listener->counters.connected);
-    if (!send_queue_add(&connection->queue, &worker->nodes, first)) {
+    if (!connection_queue(connection, first)) {
         connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
     }
     worker_unsettle(worker, connection);

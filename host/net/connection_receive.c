@@ -19,9 +19,12 @@
 #include "net/turns.h"
 #include "net/worker.h"
 
-static void pending_drop(struct connection *connection) {
-    buffer_release(connection->pending.buffer);
-    connection->pending = (struct berth_slice){0};
+void connection_drop_pending(struct connection *connection) {
+    struct berth_slice *pending = &connection->traffic->pending;
+    if (pending->buffer) {
+        buffer_release(pending->buffer);
+        *pending = (struct berth_slice){0};
+    }
 }
 
 /* The rest and `more` bytes in a buffer of the rest's own with room for both. One that is full gets
@@ -29,7 +32,7 @@ static void pending_drop(struct connection *connection) {
  * full: were it doubled, a small rest behind what is being sent would double it at every arrival.
  */
 static bool pending_make_room(struct connection *connection, uint32_t more) {
-    struct berth_slice *pending = &connection->pending;
+    struct berth_slice *pending = &connection->traffic->pending;
     struct berth_buffer *buffer = pending->buffer;
     const uint8_t *end = buffer->bytes + buffer->capacity;
     bool exclusive = buffer_is_exclusive(buffer);
@@ -59,7 +62,11 @@ static bool pending_make_room(struct connection *connection, uint32_t more) {
 
 /* Puts what arrived behind what is pending. Takes over the reference. */
 static bool pending_append(struct connection *connection, const struct berth_slice *arrived) {
-    struct berth_slice *pending = &connection->pending;
+    if (!connection_need_traffic(connection)) {
+        buffer_release(arrived->buffer);
+        return false;
+    }
+    struct berth_slice *pending = &connection->traffic->pending;
     if (!pending->buffer) {
         *pending = *arrived;
         return true;
@@ -75,7 +82,7 @@ static bool pending_append(struct connection *connection, const struct berth_sli
 
 /* Shows the plugin `data`, whose reference is the connection's, and keeps what is not consumed. */
 static void show(struct connection *connection, struct berth_slice data) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     struct plugin_thread *call = connection_call(connection, PLUGIN_RECEIVED);
     uint32_t consumed = listener->plugin->received(&connection->public, &data);
     plugin_call_end(call);
@@ -98,7 +105,12 @@ static void show(struct connection *connection, struct berth_slice data) {
         buffer_release(data.buffer);
         return;
     }
-    connection->pending = data;
+    if (!connection_need_traffic(connection)) {
+        buffer_release(data.buffer);
+        connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
+        return;
+    }
+    connection->traffic->pending = data;
     if (connection->held == 0 && data.size > listener->options.message_bytes) {
         log_info(&listener->subject,
                  "connection %llu cut: a message is longer than %u bytes (limits.message_bytes)",
@@ -109,13 +121,13 @@ static void show(struct connection *connection, struct berth_slice data) {
 
 /* Shows what is pending, if it is enough for the plugin or all that will ever come. */
 static void show_pending(struct connection *connection) {
-    const struct berth_slice *pending = &connection->pending;
+    const struct berth_slice *pending = &connection->traffic->pending;
     bool enough = pending->size >= connection->want || connection->peer_finished;
     if (connection->held != 0 || pending->size == 0 || !enough) {
         return;
     }
     struct berth_slice data = *pending;
-    connection->pending = (struct berth_slice){0};
+    connection->traffic->pending = (struct berth_slice){0};
     show(connection, data);
 }
 
@@ -129,7 +141,7 @@ void connection_deliver(struct connection *connection, struct berth_slice *arriv
     if (connection->state == CONNECTION_OPEN && connection->held == 0 && !turns_ask(connection)) {
         connection->held |= CONNECTION_HELD_BY_TURN;
     }
-    if (connection->state == CONNECTION_OPEN && !connection->pending.buffer &&
+    if (connection->state == CONNECTION_OPEN && !connection->traffic->pending.buffer &&
         connection->held == 0 && arrived->size >= connection->want) {
         show(connection, *arrived);
         return;
@@ -159,20 +171,20 @@ void connection_tell_peer_closed(struct connection *connection) {
         return;
     }
     connection->told_peer_closed = true;
-    pending_drop(connection);
-    if (connection->listener->plugin->peer_closed) {
+    connection_drop_pending(connection);
+    if (connection_listener(connection)->plugin->peer_closed) {
         struct plugin_thread *call = connection_call(connection, PLUGIN_PEER_CLOSED);
-        connection->listener->plugin->peer_closed(&connection->public);
+        connection_listener(connection)->plugin->peer_closed(&connection->public);
         plugin_call_end(call);
     } else {
         connection_close(connection);
     }
-    worker_unsettle(connection->worker, connection);
+    worker_unsettle(connection_worker(connection), connection);
 }
 
 void connection_received(struct engine_op *op, int64_t result) {
     struct connection *connection = CONTAINER_OF(op, struct connection, receive.op);
-    struct worker *worker = connection->worker;
+    struct worker *worker = connection_worker(connection);
     if (result > 0) {
         const struct engine_buffer *data = engine_received(worker->port);
         struct berth_slice arrived = {data->owner, data->bytes, (uint32_t)result, 0};
@@ -183,7 +195,7 @@ void connection_received(struct engine_op *op, int64_t result) {
         if (result == 0) {
             connection->peer_finished = true;
             connection->peer_first = !connection->fin_sent;
-            if (connection->pending.size < connection->want) {
+            if (connection->traffic->pending.size < connection->want) {
                 connection->redeliver = true; /* a last look at a rest shorter than it wants */
             }
         } else if (result != ENGINE_E_CANCELLED) {
@@ -199,7 +211,7 @@ void connection_received(struct engine_op *op, int64_t result) {
 void connection_update_receive(struct connection *connection) {
     bool wanted = !connection->peer_finished &&
                   (connection->state == CONNECTION_DRAINING || connection->held == 0);
-    struct engine_port *port = connection->worker->port;
+    struct engine_port *port = connection_worker(connection)->port;
     if (wanted && !connection->receive_armed) {
         connection->receive_armed = true;
         if (connection->state == CONNECTION_DRAINING) {
@@ -207,7 +219,7 @@ void connection_update_receive(struct connection *connection) {
             return;
         }
         engine_receive_start(port, connection->socket, &connection->receive,
-                             connection->listener->options.receive_mode);
+                             connection_listener(connection)->options.receive_mode);
     } else if (!wanted && connection->receive_armed && !connection->receive_stopping) {
         connection->receive_stopping = true;
         engine_receive_stop(port, connection->socket, &connection->receive);
@@ -216,14 +228,14 @@ void connection_update_receive(struct connection *connection) {
 
 void connection_pause(struct connection *connection) {
     connection->held |= CONNECTION_HELD_BY_PLUGIN;
-    worker_unsettle(connection->worker, connection);
+    worker_unsettle(connection_worker(connection), connection);
 }
 
 void connection_resume(struct connection *connection) {
     if ((connection->held & CONNECTION_HELD_BY_PLUGIN) != 0) {
         connection->held &= (uint8_t)~CONNECTION_HELD_BY_PLUGIN;
         connection->redeliver = true; /* what it left unconsumed, and what came meanwhile */
-        worker_unsettle(connection->worker, connection);
+        worker_unsettle(connection_worker(connection), connection);
     }
 }
 
@@ -231,7 +243,7 @@ int32_t connection_want_at_least(struct connection *connection, uint32_t size) {
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;
     }
-    if (size > connection->listener->options.message_bytes) {
+    if (size > connection_listener(connection)->options.message_bytes) {
         return BERTH_E_LIMIT;
     }
     connection->want = size > 0 ? size : 1;

@@ -20,17 +20,18 @@ enum {
 
 /* Whether the queue has reached the limits `times` times. */
 static bool queue_reaches(const struct connection *connection, uint32_t times) {
-    const struct listener_options *options = &connection->listener->options;
-    return connection->queue.bytes >= (uint64_t)options->send_queue_bytes * times ||
-           connection->queue.pieces >= (uint64_t)options->send_queue_pieces * times;
+    const struct listener_options *options = &connection_listener(connection)->options;
+    return connection->traffic->queue.bytes >= (uint64_t)options->send_queue_bytes * times ||
+           connection->traffic->queue.pieces >= (uint64_t)options->send_queue_pieces * times;
 }
 
 static void cut_full_queue(struct connection *connection, const char *why) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     listener_count(&listener->counters.queues_cut);
     log_info(&listener->subject, "connection %llu cut: %llu bytes in %u pieces wait to be sent: %s",
-             (unsigned long long)connection->public.id, (unsigned long long)connection->queue.bytes,
-             connection->queue.pieces, why);
+             (unsigned long long)connection->public.id,
+             (unsigned long long)connection->traffic->queue.bytes,
+             connection->traffic->queue.pieces, why);
     connection_end(connection, BERTH_CLOSED_LIMIT, true);
 }
 
@@ -56,12 +57,33 @@ int32_t connection_send(struct connection *connection, const void *bytes, uint32
     if (status != BERTH_OK || size == 0) {
         return status;
     }
-    struct worker *worker = connection->worker;
-    if (!send_queue_add_copy(&connection->queue, &worker->nodes, worker->buffers, bytes, size)) {
+    struct worker *worker = connection_worker(connection);
+    if (!connection_need_traffic(connection) ||
+        !send_queue_add_copy(&connection->traffic->queue, &worker->nodes, worker->buffers, bytes,
+                             size)) {
         return BERTH_E_NO_MEMORY;
     }
     worker_unsettle(worker, connection);
     return BERTH_OK;
+}
+
+bool connection_queue(struct connection *connection, const struct berth_slice *slice) {
+    if (!connection_need_traffic(connection)) {
+        buffer_release(slice->buffer);
+        return false;
+    }
+    return send_queue_add(&connection->traffic->queue, &connection_worker(connection)->nodes,
+                          slice);
+}
+
+static bool queue_file(struct connection *connection, const struct berth_piece *piece) {
+    uint64_t size = file_run(piece->file, piece->offset, piece->size);
+    if (!connection_need_traffic(connection)) {
+        file_release(piece->file);
+        return false;
+    }
+    return send_queue_add_file(&connection->traffic->queue, &connection_worker(connection)->nodes,
+                               piece->file, piece->offset, size);
 }
 
 /* Some of what belongs together is queued and some is lost: the stream cannot go on. */
@@ -73,11 +95,11 @@ static int32_t break_off(struct connection *connection) {
 int32_t connection_send_slices(struct connection *connection, const struct berth_slice *slices,
                                uint32_t count) {
     int32_t status = check_send(connection);
-    struct worker *worker = connection->worker;
+    struct worker *worker = connection_worker(connection);
     for (uint32_t i = 0; i < count; i++) {
         if (status != BERTH_OK) {
             buffer_release(slices[i].buffer);
-        } else if (!send_queue_add(&connection->queue, &worker->nodes, &slices[i])) {
+        } else if (!connection_queue(connection, &slices[i])) {
             status = break_off(connection);
         }
     }
@@ -88,22 +110,16 @@ int32_t connection_send_slices(struct connection *connection, const struct berth
 int32_t connection_send_pieces(struct connection *connection, const struct berth_piece *pieces,
                                uint32_t count) {
     int32_t status = check_send(connection);
-    struct worker *worker = connection->worker;
+    struct worker *worker = connection_worker(connection);
     for (uint32_t i = 0; i < count; i++) {
         const struct berth_piece *piece = &pieces[i];
-        uint64_t size = piece->file ? file_run(piece->file, piece->offset, piece->size) : 0;
-        bool queued = false;
         if (status != BERTH_OK) {
             buffer_release(piece->file ? NULL : piece->memory.buffer);
             file_release(piece->file);
             continue;
         }
-        if (piece->file) {
-            queued = send_queue_add_file(&connection->queue, &worker->nodes, piece->file,
-                                         piece->offset, size);
-        } else {
-            queued = send_queue_add(&connection->queue, &worker->nodes, &piece->memory);
-        }
+        bool queued = piece->file ? queue_file(connection, piece)
+                                  : connection_queue(connection, &piece->memory);
         status = queued ? BERTH_OK : break_off(connection);
     }
     worker_unsettle(worker, connection);
@@ -114,25 +130,25 @@ static void account_sent(struct connection *connection, uint64_t bytes) {
     connection->bytes_sent += bytes;
     connection_note_activity(connection);
     turns_progress(connection);
-    send_queue_consume(&connection->queue, &connection->worker->nodes, bytes);
+    send_queue_consume(&connection->traffic->queue, &connection_worker(connection)->nodes, bytes);
     if (bytes > 0 && connection->state == CONNECTION_DRAINING) {
         /* The peer still reads: its time to take the rest begins anew. */
-        timers_start(&connection->worker->timers, &connection->deadline, os_now_ms(),
-                     connection->listener->options.close_timeout_ms);
+        timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
+                     connection_listener(connection)->options.close_timeout_ms);
     }
 }
 
 /* What there was of the file is sent. The client sees an end before what it was told to expect, and
  * none of the bytes that came before is lost to a reset. */
 static void file_was_short(struct connection *connection) {
-    struct listener *listener = connection->listener;
+    struct listener *listener = connection_listener(connection);
     listener_count(&listener->counters.files_short);
     log_warn(&listener->subject,
              "connection %llu closed: a file that is sent has become shorter meanwhile; %llu bytes "
              "of it are missing",
              (unsigned long long)connection->public.id,
-             (unsigned long long)connection->queue.file_bytes);
-    send_queue_clear(&connection->queue, &connection->worker->nodes);
+             (unsigned long long)connection->traffic->queue.file_bytes);
+    send_queue_clear(&connection->traffic->queue, &connection_worker(connection)->nodes);
     if (connection->state == CONNECTION_OPEN) {
         connection_finish(connection, BERTH_CLOSED_FILE_SHORT);
     }
@@ -150,20 +166,21 @@ static void send_failed(struct connection *connection, int64_t result) {
 /* Sends the front of the queue. When that is all of it and a FIN is next, they go out together. */
 static int64_t send_front(struct connection *connection) {
     struct engine_piece pieces[ENGINE_PIECES_MAX];
-    unsigned count = send_queue_gather(&connection->queue, pieces);
-    bool last = count == connection->queue.pieces && !connection->fin_sent &&
+    unsigned count = send_queue_gather(&connection->traffic->queue, pieces);
+    bool last = count == connection->traffic->queue.pieces && !connection->fin_sent &&
                 (connection->fin_wanted || connection->state == CONNECTION_DRAINING);
-    return (last ? engine_send_last : engine_send)(connection->worker->port, connection->socket,
-                                                   &connection->send, pieces, count);
+    return (last ? engine_send_last : engine_send)(connection_worker(connection)->port,
+                                                   connection->socket, &connection->traffic->send,
+                                                   pieces, count);
 }
 
 void connection_flush(struct connection *connection) {
     uint64_t flushed = 0;
-    if (send_queue_is_empty(&connection->queue) || connection->send_pending ||
+    if (send_queue_is_empty(&connection->traffic->queue) || connection->send_pending ||
         !turns_ask(connection)) {
         return;
     }
-    while (!send_queue_is_empty(&connection->queue) && !connection->send_pending) {
+    while (!send_queue_is_empty(&connection->traffic->queue) && !connection->send_pending) {
         int64_t result = send_front(connection);
         if (result == ENGINE_PENDING) {
             connection->send_pending = true;
@@ -174,16 +191,17 @@ void connection_flush(struct connection *connection) {
             account_sent(connection, (uint64_t)result);
             flushed += (uint64_t)result;
         }
-        if (flushed >= FLUSH_BYTES_MAX && connection->queue.file_bytes > 0) {
-            worker_unsettle(connection->worker, connection); /* goes on in the next round */
+        if (flushed >= FLUSH_BYTES_MAX && connection->traffic->queue.file_bytes > 0) {
+            worker_unsettle(connection_worker(connection),
+                            connection); /* goes on in the next round */
             return;
         }
     }
 }
 
 void connection_sent(struct engine_op *op, int64_t result) {
-    struct connection *connection = CONTAINER_OF(op, struct connection, send);
-    struct worker *worker = connection->worker;
+    struct connection *connection = CONTAINER_OF(op, struct traffic, send)->connection;
+    struct worker *worker = connection_worker(connection);
     connection->send_pending = false;
     connection->send_cancelling = false;
     if (result >= 0) {
@@ -197,7 +215,7 @@ void connection_sent(struct engine_op *op, int64_t result) {
 
 /* Reading pauses while the queue is full, and goes on when it has fallen to half. */
 void connection_update_queue_hold(struct connection *connection) {
-    const struct listener *listener = connection->listener;
+    const struct listener *listener = connection_listener(connection);
     if (queue_reaches(connection, 1)) {
         if (listener->options.close_full_queues) {
             cut_full_queue(connection, "limits.send_queue_full says \"close\"");
@@ -215,8 +233,8 @@ void connection_update_queue_hold(struct connection *connection) {
             }
         }
     } else if (connection->is_full &&
-               connection->queue.bytes <= listener->options.send_queue_bytes / 2 &&
-               connection->queue.pieces <= listener->options.send_queue_pieces / 2) {
+               connection->traffic->queue.bytes <= listener->options.send_queue_bytes / 2 &&
+               connection->traffic->queue.pieces <= listener->options.send_queue_pieces / 2) {
         connection->is_full = false;
         connection->held &= (uint8_t)~CONNECTION_HELD_BY_QUEUE;
         if (listener->plugin->drained) {

@@ -209,19 +209,15 @@ struct take_over {
     struct listener *to;
 };
 
-static void take_over_list(struct connection *list, const struct take_over *move) {
-    struct connection *connection;
-    struct connection *next;
-    DL_FOREACH_SAFE(list, connection, next) {
-        if (connection->listener == move->from && connection->state == CONNECTION_ACCEPTED) {
-            connection_change_listener(connection, move->to);
+static void take_over_here(struct worker *worker, void *argument) {
+    const struct take_over *move = argument;
+    uint32_t slot = 0;
+    for (struct connection *one = worker_next(worker, &slot); one;
+         one = worker_next(worker, &slot)) {
+        if (connection_listener(one) == move->from && one->state == CONNECTION_ACCEPTED) {
+            connection_change_listener(one, move->to);
         }
     }
-}
-
-static void take_over_here(struct worker *worker, void *argument) {
-    take_over_list(worker->connections, argument);
-    take_over_list(worker->waiting, argument);
 }
 
 void listener_take_over(struct listener *listener, struct listener *previous) {

@@ -30,7 +30,7 @@ struct attempt {
 };
 
 struct outbound {
-    struct outbound *prev; /* in asker->outbounds */
+    struct outbound *prev; /* in asker->extras->outbounds */
     struct outbound *next;
     struct connection *asker; /* NULL once it is gone, or has been told */
     struct worker *worker;
@@ -86,7 +86,8 @@ static void stop_attempts(struct outbound *one) {
 /* Tells the plugin how it ended, and calls off what still runs. */
 static void tell(struct outbound *one, struct berth_conn *conn, int32_t status) {
     struct timers *timers = &one->worker->timers;
-    DL_DELETE(one->asker->outbounds, one);
+    DL_DELETE(one->asker->extras->outbounds, one);
+    connection_drop_extras(one->asker);
     one->asker = NULL;
     timers_stop(timers, &one->timeout);
     timers_stop(timers, &one->next_attempt);
@@ -107,8 +108,8 @@ static void fail(struct outbound *one, int32_t status, const char *why) {
 }
 
 void outbound_leave(struct connection *asker) {
-    while (asker->outbounds) {
-        struct outbound *one = asker->outbounds;
+    while (asker->extras->outbounds) {
+        struct outbound *one = asker->extras->outbounds;
         tell(one, NULL, BERTH_E_CANCELLED);
         free_when_done(one);
     }
@@ -284,8 +285,8 @@ static struct outbound *create(struct connection *asker,
     if (!one) {
         return NULL;
     }
-    one->worker = asker->worker;
-    one->listener = asker->listener;
+    one->worker = connection_worker(asker);
+    one->listener = connection_listener(asker);
     one->resolve.run = resolve;
     one->resolve.skip = skip_resolving;
     one->resolved.complete = on_resolved;
@@ -325,8 +326,8 @@ static int32_t check(const struct connection *asker, const struct berth_connect_
 static int32_t create_and_begin(struct connection *asker,
                                 const struct berth_connect_request *request,
                                 struct outbound **created) {
-    struct listener *listener = asker->listener;
-    struct outbound *one = create(asker, request);
+    struct listener *listener = connection_listener(asker);
+    struct outbound *one = connection_need_extras(asker) ? create(asker, request) : NULL;
     if (!one) {
         return BERTH_E_NO_MEMORY;
     }
@@ -352,13 +353,13 @@ int32_t outbound_connect(struct connection *asker, const struct berth_connect_re
         buffer_release(request->first_data.buffer);
         return status;
     }
-    listener_refer(asker->listener);
+    listener_refer(connection_listener(asker));
     one->asker = asker;
     one->connected = connected;
     one->argument = argument;
     one->first_data = request->first_data;
-    DL_APPEND(asker->outbounds, one);
-    timers_start(&asker->worker->timers, &one->timeout, os_now_ms(),
+    DL_APPEND(asker->extras->outbounds, one);
+    timers_start(&connection_worker(asker)->timers, &one->timeout, os_now_ms(),
                  request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);
     return BERTH_OK;
 }

@@ -94,7 +94,7 @@ static inline struct plugin_thread *listener_call(const struct listener *listene
 
 static inline struct plugin_thread *connection_call(const struct connection *connection,
                                                     enum plugin_callback callback) {
-    const struct listener *listener = connection->listener;
+    const struct listener *listener = connection_listener(connection);
     return plugin_call_begin(listener->options.account, listener->name, connection, callback);
 }
 

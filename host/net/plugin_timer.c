@@ -65,37 +65,40 @@ static struct berth_timer *create(struct worker *worker, berth_timer_fn function
 struct berth_timer *plugin_timer_create(struct connection *connection, berth_timer_fn function,
                                         void *argument) {
     if (connection_is_ending(connection) ||
-        connection->timer_count >= connection->listener->options.timers_max) {
+        connection->extras->timer_count >= connection_listener(connection)->options.timers_max) {
         return NULL;
     }
-    struct berth_timer *one = create(connection->worker, function, argument);
+    struct berth_timer *one = connection_need_extras(connection)
+                                  ? create(connection_worker(connection), function, argument)
+                                  : NULL;
     if (one) {
         one->connection = connection;
-        one->listener = connection->listener;
-        connection->timer_count++;
-        DL_APPEND(connection->plugin_timers, one);
+        one->listener = connection_listener(connection);
+        connection->extras->timer_count++;
+        DL_APPEND(connection->extras->timers, one);
     }
     return one;
 }
 
 void plugin_timers_stop(struct connection *connection) {
     struct berth_timer *one;
-    DL_FOREACH(connection->plugin_timers, one) {
-        timers_stop(&connection->worker->timers, &one->timer);
+    DL_FOREACH(connection->extras->timers, one) {
+        timers_stop(&connection_worker(connection)->timers, &one->timer);
     }
 }
 
 static void destroy_of_connection(struct berth_timer *one) {
     struct connection *connection = one->connection;
     timers_stop(&one->worker->timers, &one->timer);
-    DL_DELETE(connection->plugin_timers, one);
-    connection->timer_count--;
+    DL_DELETE(connection->extras->timers, one);
+    connection->extras->timer_count--;
+    connection_drop_extras(connection);
     alloc_free(one);
 }
 
 void plugin_timers_free(struct connection *connection) {
-    while (connection->plugin_timers) {
-        destroy_of_connection(connection->plugin_timers);
+    while (connection->extras->timers) {
+        destroy_of_connection(connection->extras->timers);
     }
 }
 

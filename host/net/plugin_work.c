@@ -13,7 +13,7 @@
 struct plugin_work {
     struct work work;
     struct engine_op finished; /* brings it back to the worker */
-    struct plugin_work *prev;  /* in connection->works */
+    struct plugin_work *prev;  /* in connection->extras->works */
     struct plugin_work *next;
     bool of_listener;              /* no connection asked for it */
     struct connection *connection; /* NULL when that is gone */
@@ -49,7 +49,8 @@ static void on_finished(struct engine_op *op, int64_t result) {
     struct listener *listener = one->listener;
     (void)result;
     if (connection) {
-        DL_DELETE(connection->works, one);
+        DL_DELETE(connection->extras->works, one);
+        connection_drop_extras(connection);
     }
     if (connection && connection_is_ending(connection)) {
         connection = NULL;
@@ -99,15 +100,19 @@ int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;
     }
-    struct worker *worker = connection->worker;
-    struct plugin_work *one = create(connection->listener, worker, work, done, argument);
+    struct worker *worker = connection_worker(connection);
+    struct plugin_work *one =
+        connection_need_extras(connection)
+            ? create(connection_listener(connection), worker, work, done, argument)
+            : NULL;
     if (!one) {
         return BERTH_E_NO_MEMORY;
     }
     one->connection = connection;
-    DL_APPEND(connection->works, one);
+    DL_APPEND(connection->extras->works, one);
     if (!work_pool_submit(worker->server->work, &one->work)) {
-        DL_DELETE(connection->works, one);
+        DL_DELETE(connection->extras->works, one);
+        connection_drop_extras(connection);
         destroy(one);
         return BERTH_E_LIMIT;
     }
@@ -133,7 +138,7 @@ int32_t plugin_work_submit_listener(struct listener *listener, berth_work_fn wor
 
 void plugin_work_call_off(struct connection *connection) {
     struct plugin_work *one;
-    DL_FOREACH(connection->works, one) {
+    DL_FOREACH(connection->extras->works, one) {
         work_call_off(&one->work);
     }
 }
@@ -141,8 +146,8 @@ void plugin_work_call_off(struct connection *connection) {
 void plugin_work_leave(struct connection *connection) {
     struct plugin_work *one;
     struct plugin_work *next;
-    DL_FOREACH_SAFE(connection->works, one, next) {
-        DL_DELETE(connection->works, one);
+    DL_FOREACH_SAFE(connection->extras->works, one, next) {
+        DL_DELETE(connection->extras->works, one);
         one->connection = NULL;
     }
 }

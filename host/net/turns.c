@@ -123,24 +123,24 @@ static void on_look(struct timer *timer) {
 }
 
 static struct turn *create(struct connection *connection) {
-    struct turn *turn = alloc_zeroed(sizeof(*turn));
+    struct turn *turn = connection_need_extras(connection) ? alloc_zeroed(sizeof(*turn)) : NULL;
     if (turn) {
-        turn->turns = &connection->listener->turns;
-        turn->worker = connection->worker;
+        turn->turns = &connection_listener(connection)->turns;
+        turn->worker = connection_worker(connection);
         turn->connection = connection;
         turn->comes.complete = on_comes;
         turn->look.fire = on_look;
-        connection->turn = turn;
+        connection->extras->turn = turn;
     }
     return turn;
 }
 
 bool turns_ask(struct connection *connection) {
-    struct turns *turns = &connection->listener->turns;
+    struct turns *turns = &connection_listener(connection)->turns;
     if (turns->max == 0) {
         return true;
     }
-    struct turn *turn = connection->turn ? connection->turn : create(connection);
+    struct turn *turn = connection->extras->turn ? connection->extras->turn : create(connection);
     if (!turn) {
         return true; /* no memory to make it wait with: it is better off served */
     }
@@ -162,13 +162,13 @@ bool turns_ask(struct connection *connection) {
 }
 
 void turns_progress(struct connection *connection) {
-    if (connection->turn) {
-        atomic_store(&connection->turn->progress_ms, os_now_ms());
+    if (connection->extras->turn) {
+        atomic_store(&connection->extras->turn->progress_ms, os_now_ms());
     }
 }
 
 void turns_end(struct connection *connection) {
-    struct turn *turn = connection->turn;
+    struct turn *turn = connection->extras->turn;
     if (turn) {
         os_mutex_lock(&turn->turns->mutex);
         drop(turn);
@@ -179,18 +179,18 @@ void turns_end(struct connection *connection) {
 }
 
 void turns_leave(struct connection *connection) {
-    struct turn *turn = connection->turn;
+    struct turn *turn = connection->extras->turn;
     if (!turn) {
         return;
     }
     turns_end(connection);
-    connection->turn = NULL;
+    connection->extras->turn = NULL;
     os_mutex_lock(&turn->turns->mutex);
     bool posted = turn->posted;
     os_mutex_unlock(&turn->turns->mutex);
     if (posted) {
         turn->connection = NULL; /* freed when the post has come: on this thread, later */
-        listener_refer(connection->listener);
+        listener_refer(connection_listener(connection));
     } else {
         alloc_free(turn);
     }

@@ -16,6 +16,7 @@
 
 enum {
     SEND_NODES_FREE_MAX = 4096, /* nodes of send queues kept for the next sends */
+    TRAFFIC_FREE_MAX = 1024,    /* parts of connections in traffic, likewise */
     RECEIVE_BUFFERS = 64,       /* stays hot in the cache: about a mebibyte */
     RECEIVE_BUFFERS_MAX = 1024, /* what it may grow to under load */
     SETTLE_ROUNDS_MAX = 16,     /* callbacks that keep each other busy leave room for others */
@@ -25,6 +26,8 @@ enum {
 
 /* An id, from the top: the worker, the generation (never 0), the slot. */
 #define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
+
+#define SLOT_IS_FREE UINT64_C(1)
 
 static _Thread_local struct worker *current;
 
@@ -39,6 +42,10 @@ unsigned worker_of_id(uint64_t id) {
 /* -- the table of connections --------------------------------------------------------------------
  */
 
+static struct worker_slot slot_free(uint32_t generation, uint32_t next) {
+    return (struct worker_slot){(uint64_t)generation << 32 | (uint64_t)next << 1 | SLOT_IS_FREE};
+}
+
 static bool table_grow(struct worker *worker) {
     uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
     if (count > SLOT_MASK) {
@@ -49,7 +56,7 @@ static bool table_grow(struct worker *worker) {
         return false;
     }
     for (uint32_t i = worker->slot_count; i < count; i++) {
-        slots[i] = (struct worker_slot){.generation = 1, .next_free = i + 1};
+        slots[i] = slot_free(1, i + 1);
     }
     worker->slots = slots;
     worker->slot_count = count; /* the last free slot points here: none */
@@ -62,27 +69,47 @@ bool worker_register(struct worker *worker, struct connection *connection) {
     }
     uint32_t index = worker->slot_free;
     struct worker_slot *slot = &worker->slots[index];
-    worker->slot_free = slot->next_free;
-    slot->connection = connection;
+    worker->slot_free = (uint32_t)slot->word >> 1;
     connection->public.id = (uint64_t)worker->index << (SLOT_BITS + GENERATION_BITS) |
-                            (uint64_t)slot->generation << SLOT_BITS | index;
+                            (slot->word >> 32) << SLOT_BITS | index;
+    slot->word = (uintptr_t)connection;
+    worker->connection_count++;
     return true;
 }
 
+static struct connection *connection_in(const struct worker *worker, uint32_t index) {
+    uint64_t word = worker->slots[index].word;
+    return (word & SLOT_IS_FREE) == 0 ? (struct connection *)(uintptr_t)word : NULL;
+}
+
+static uint32_t slot_of(const struct connection *connection) {
+    return (uint32_t)(connection->public.id & SLOT_MASK);
+}
+
 void worker_unregister(struct worker *worker, struct connection *connection) {
-    uint32_t index = (uint32_t)(connection->public.id & SLOT_MASK);
-    struct worker_slot *slot = &worker->slots[index];
-    ASSERT(slot->connection == connection);
-    slot->connection = NULL;
-    slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
-    slot->next_free = worker->slot_free;
+    uint32_t index = slot_of(connection);
+    uint32_t generation = (uint32_t)(connection->public.id >> SLOT_BITS);
+    ASSERT(connection_in(worker, index) == connection);
+    worker->slots[index] =
+        slot_free(generation == UINT32_MAX ? 1 : generation + 1, worker->slot_free);
     worker->slot_free = index;
+    worker->connection_count--;
+}
+
+struct connection *worker_next(const struct worker *worker, uint32_t *slot) {
+    while (*slot < worker->slot_count) {
+        struct connection *connection = connection_in(worker, (*slot)++);
+        if (connection) {
+            return connection;
+        }
+    }
+    return NULL;
 }
 
 static struct connection *find(const struct worker *worker, uint64_t id) {
     uint32_t index = (uint32_t)(id & SLOT_MASK);
     struct connection *connection =
-        index < worker->slot_count ? worker->slots[index].connection : NULL;
+        index < worker->slot_count ? connection_in(worker, index) : NULL;
     return connection && connection->public.id == id ? connection : NULL;
 }
 
@@ -94,25 +121,26 @@ void worker_unsettle(struct worker *worker, struct connection *connection) {
         return;
     }
     connection->unsettled = true;
-    connection->next_unsettled = NULL;
-    if (worker->unsettled_last) {
-        worker->unsettled_last->next_unsettled = connection;
+    connection->next_unsettled = WORKER_NO_SLOT;
+    if (worker->unsettled_last != WORKER_NO_SLOT) {
+        connection_in(worker, worker->unsettled_last)->next_unsettled = slot_of(connection);
     } else {
-        worker->unsettled_first = connection;
+        worker->unsettled_first = slot_of(connection);
     }
-    worker->unsettled_last = connection;
+    worker->unsettled_last = slot_of(connection);
 }
 
 void worker_settle(struct worker *worker) {
-    for (int round = 0; worker->unsettled_first && round < SETTLE_ROUNDS_MAX; round++) {
-        struct connection *connection = worker->unsettled_first;
-        worker->unsettled_first = NULL;
-        worker->unsettled_last = NULL;
-        while (connection) {
-            struct connection *next = connection->next_unsettled;
+    for (int round = 0; worker->unsettled_first != WORKER_NO_SLOT && round < SETTLE_ROUNDS_MAX;
+         round++) {
+        uint32_t slot = worker->unsettled_first;
+        worker->unsettled_first = WORKER_NO_SLOT;
+        worker->unsettled_last = WORKER_NO_SLOT;
+        while (slot != WORKER_NO_SLOT) {
+            struct connection *connection = connection_in(worker, slot);
+            slot = connection->next_unsettled;
             connection->unsettled = false;
             connection_settle(connection);
-            connection = next;
         }
     }
 }
@@ -138,13 +166,13 @@ void worker_wait(struct worker *worker, struct connection *connection) {
     if (!worker->waiting) {
         atomic_fetch_add(&worker->server->waiting, 1);
     }
-    DL_DELETE(worker->connections, connection);
-    DL_APPEND(worker->waiting, connection);
+    DL_APPEND2(worker->waiting, connection, wait.prev, wait.next);
 }
 
 void worker_unwait(struct worker *worker, struct connection *connection) {
-    DL_DELETE(worker->waiting, connection);
-    DL_APPEND(worker->connections, connection);
+    DL_DELETE2(worker->waiting, connection, wait.prev, wait.next);
+    connection->wait.prev = NULL; /* as it must be for the deadline, which has the same room */
+    connection->wait.next = NULL;
     if (!worker->waiting) {
         atomic_fetch_sub(&worker->server->waiting, 1);
     }
@@ -155,9 +183,9 @@ static void admit_waiting(struct worker *worker) {
     const struct listener *full = NULL;
     struct connection *connection;
     struct connection *next;
-    DL_FOREACH_SAFE(worker->waiting, connection, next) {
-        if (connection->listener != full && !connection_try_again(connection)) {
-            full = connection->listener;
+    DL_FOREACH_SAFE2(worker->waiting, connection, next, wait.next) {
+        if (connection_listener(connection) != full && !connection_try_again(connection)) {
+            full = connection_listener(connection);
         }
     }
 }
@@ -193,6 +221,9 @@ static bool worker_init(struct worker *worker, struct error *error) {
         return false;
     }
     worker->nodes.free_max = SEND_NODES_FREE_MAX;
+    worker->traffic.free_max = TRAFFIC_FREE_MAX;
+    worker->unsettled_first = WORKER_NO_SLOT;
+    worker->unsettled_last = WORKER_NO_SLOT;
     worker->kick_op.complete = on_kick;
     worker->stop_op.complete = on_stop;
     timers_init(&worker->timers, os_now_ms());
@@ -200,18 +231,22 @@ static bool worker_init(struct worker *worker, struct error *error) {
 }
 
 static void worker_fini(struct worker *worker) {
-    ASSERT(!worker->connections);
+    ASSERT(worker->connection_count == 0);
     ASSERT(!worker->waiting);
     ASSERT(!worker->pools);
     engine_port_destroy(worker->port);
     send_nodes_fini(&worker->nodes);
+    traffic_pool_fini(&worker->traffic);
+    local_addresses_fini(&worker->local_addresses);
     buffer_pool_close(worker->buffers);
     alloc_free(worker->slots);
 }
 
 static void worker_run(struct worker *worker) {
     while (!worker->stopping || engine_port_pending(worker->port) > 0) {
-        int timeout_ms = worker->unsettled_first ? 0 : timers_next_ms(&worker->timers, os_now_ms());
+        int timeout_ms = worker->unsettled_first != WORKER_NO_SLOT
+                             ? 0
+                             : timers_next_ms(&worker->timers, os_now_ms());
         engine_port_run(worker->port, timeout_ms);
         timers_run(&worker->timers, os_now_ms());
         worker_settle(worker);
@@ -308,29 +343,28 @@ struct cut {
     uint32_t count;
 };
 
-static void cut_list(struct connection *list, struct cut *cut) {
-    struct connection *connection;
-    struct connection *next;
-    DL_FOREACH_SAFE(list, connection, next) {
-        bool unseen = connection->state == CONNECTION_ACCEPTED;
-        if ((cut->listener && connection->listener != cut->listener) ||
-            connection_is_ending(connection)) {
-            continue;
-        }
-        if (cut->stopping && !unseen) {
-            connection_host_stops(connection);
-        } else {
-            /* A reset only where something is lost: an idle client sees an ordinary end. */
-            connection_end(connection, BERTH_CLOSED_STOPPING,
-                           unseen || !send_queue_is_empty(&connection->queue));
-            cut->count++;
-        }
+static void cut_one(struct connection *connection, struct cut *cut) {
+    bool unseen = connection->state == CONNECTION_ACCEPTED;
+    if ((cut->listener && connection_listener(connection) != cut->listener) ||
+        connection_is_ending(connection)) {
+        return;
+    }
+    if (cut->stopping && !unseen) {
+        connection_host_stops(connection);
+    } else {
+        /* A reset only where something is lost: an idle client sees an ordinary end. */
+        connection_end(connection, BERTH_CLOSED_STOPPING,
+                       unseen || !send_queue_is_empty(&connection->traffic->queue));
+        cut->count++;
     }
 }
 
 static void cut_here(struct worker *worker, void *argument) {
-    cut_list(worker->waiting, argument);
-    cut_list(worker->connections, argument);
+    uint32_t slot = 0;
+    for (struct connection *one = worker_next(worker, &slot); one;
+         one = worker_next(worker, &slot)) {
+        cut_one(one, argument);
+    }
 }
 
 uint32_t worker_cut(struct worker *worker, const struct listener *listener) {

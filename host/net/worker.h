@@ -18,6 +18,8 @@
 
 #include "berth/host.h"
 #include "engine/engine.h"
+#include "net/connection_parts.h"
+#include "net/local_address.h"
 #include "net/send_queue.h"
 #include "net/timers.h"
 #include "os/os.h"
@@ -30,10 +32,12 @@ struct listener;
 struct plugin_account;
 struct server;
 
+#define WORKER_NO_SLOT UINT32_MAX
+
+/* A connection, whose id has the slot's generation; or of a free slot, with the lowest bit set, the
+ * next free one and the generation of the connection that will be in it. */
 struct worker_slot {
-    struct connection *connection; /* NULL: free */
-    uint32_t generation;           /* of the connection that is in it, or will be */
-    uint32_t next_free;
+    uint64_t word;
 };
 
 struct worker {
@@ -42,15 +46,17 @@ struct worker {
     struct engine_port *port;
     struct buffer_pool *buffers;
     struct send_nodes nodes;
+    struct traffic_pool traffic;
+    struct local_addresses local_addresses;
     struct timers timers;
-    struct accept_pool *pools;      /* utlist */
-    struct connection *connections; /* utlist */
-    struct connection *waiting;     /* utlist: not among those, until a limit leaves room */
-    struct worker_slot *slots;      /* ids to connections */
+    struct accept_pool *pools;  /* utlist */
+    struct connection *waiting; /* utlist: until a limit leaves room; first come first served */
+    struct worker_slot *slots;  /* the connections, by their ids */
+    uint32_t connection_count;
     uint32_t slot_count;
-    uint32_t slot_free; /* the first free one, or slot_count */
-    struct connection *unsettled_first;
-    struct connection *unsettled_last;
+    uint32_t slot_free;       /* the first free one, or slot_count */
+    uint32_t unsettled_first; /* slots, or WORKER_NO_SLOT */
+    uint32_t unsettled_last;
 
     atomic_uint load;  /* connections, those on their way here included */
     atomic_uint posts; /* messages of plugins on their way here */
@@ -82,6 +88,10 @@ void worker_settle(struct worker *worker);
 /* Gives the connection an id and a place in the table. False: no memory. */
 bool worker_register(struct worker *worker, struct connection *connection);
 void worker_unregister(struct worker *worker, struct connection *connection);
+
+/* The connection in slot *slot or in the first one behind it that has one; *slot is then the slot
+ * behind that. NULL: there are no more. Connections may come and go meanwhile. */
+struct connection *worker_next(const struct worker *worker, uint32_t *slot);
 
 /* A connection joins those that wait for room under a limit; or leaves them. */
 void worker_wait(struct worker *worker, struct connection *connection);

@@ -134,6 +134,15 @@ void on_worker(void (*steps)(struct worker *worker, void *argument)) {
     worker_call(&server->workers[0], steps, NULL);
 }
 
+struct connection *nth_connection(const struct worker *worker, unsigned index) {
+    uint32_t slot = 0;
+    struct connection *connection = worker_next(worker, &slot);
+    while (connection && index-- > 0) {
+        connection = worker_next(worker, &slot);
+    }
+    return connection;
+}
+
 struct connection *adopt(struct worker *worker, int number, const char *first) {
     struct engine_accept accept = {.socket = {number}, .remote = any_address};
     uint32_t size = 0;
@@ -146,7 +155,7 @@ struct connection *adopt(struct worker *worker, int number, const char *first) {
         accept.data = (struct engine_buffer){buffer, buffer->bytes, size};
     }
     connection_adopt(worker, listener, &accept, size, false);
-    return worker->connections; /* NULL when it has ended already */
+    return nth_connection(worker, 0); /* NULL when it has ended already */
 }
 
 void arrive(struct worker *worker, int number, const char *text) {

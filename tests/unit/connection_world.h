@@ -40,6 +40,9 @@ int tear_down(void **state);
 /* Runs the steps on the worker's thread, with settling behind them. */
 void on_worker(void (*steps)(struct worker *worker, void *argument));
 
+/* One of the worker's connections; NULL: there are fewer. */
+struct connection *nth_connection(const struct worker *worker, unsigned index);
+
 /* A connection on that socket of the engine's, with its first data or NULL. NULL: it has ended. */
 struct connection *adopt(struct worker *worker, int number, const char *first);
 void arrive(struct worker *worker, int number, const char *text);

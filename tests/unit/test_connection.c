@@ -587,7 +587,7 @@ static void test_connection_without_a_turn_waits_until_the_other_is_done(void **
 
 static void steps_waiting_one_is_reset(struct worker *worker, void *argument) {
     (void)argument;
-    connection_end(worker->connections->next, BERTH_CLOSED_RESET, true);
+    connection_end(nth_connection(worker, 1), BERTH_CLOSED_RESET, true);
 }
 
 static void test_connection_that_waits_for_its_turn_may_end(void **state) {
