@@ -59,8 +59,9 @@ static struct connection *create(struct worker *worker, struct listener *listene
                                  struct engine_socket socket, struct local_address *local,
                                  const struct berth_address *remote, bool busy) {
     const struct berth_plugin *plugin = listener->plugin;
-    struct connection *connection =
-        local ? alloc_zeroed(state_offset + plugin->conn_state_size) : NULL;
+    size_t size = plugin->conn_state_size ? state_offset + plugin->conn_state_size
+                                          : sizeof(struct connection);
+    struct connection *connection = local ? alloc_zeroed(size) : NULL;
     if (!connection) {
         local_address_release(local);
         return NULL;
