@@ -92,6 +92,7 @@ struct engine_buffer_source {
     uint32_t capacity;
     bool (*take)(void *context, struct engine_buffer *buffer);
     void (*give)(void *context, void *owner);
+    uint8_t *(*bytes)(void *owner); /* where the buffer begins, as take() said */
 };
 
 /* -- ports ------------------------------------------------------------------------------------- */
@@ -105,8 +106,8 @@ struct engine_port_options {
 /* How many words of an operation, and of a receive, are the engine's. These fit every system; the
  * build says where fewer do, since every connection has a receive (meson.build). */
 #ifndef ENGINE_OP_WORDS
-#define ENGINE_OP_WORDS 6
-#define ENGINE_RECEIVE_WORDS 8
+#define ENGINE_OP_WORDS 5
+#define ENGINE_RECEIVE_WORDS 6
 #endif
 
 /* An operation's part in the engine. Embedded; see the top of this file. */

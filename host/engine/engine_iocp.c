@@ -146,7 +146,7 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op) {
     const struct winsock_table *winsock = port->engine->winsock;
     DWORD bytes = 0;
     DWORD flags = 0;
-    if (winsock->overlapped_result(op->socket, &op->overlapped, &bytes, FALSE, &flags)) {
+    if (winsock->overlapped_result((SOCKET)op->socket, &op->overlapped, &bytes, FALSE, &flags)) {
         return 0;
     }
     return (unsigned long)winsock->last_error();
@@ -252,7 +252,7 @@ const struct engine_traits *engine_traits(const struct engine *engine) {
 /* -- operations -------------------------------------------------------------------------------- */
 
 void iocp_start(struct engine_port *port, struct iocp_op *op, enum iocp_kind kind, SOCKET socket) {
-    *op = (struct iocp_op){.socket = socket, .kind = (uint8_t)kind};
+    *op = (struct iocp_op){.socket = (int32_t)socket, .kind = (uint8_t)kind};
     atomic_fetch_add_explicit(&port->pending, 1, memory_order_relaxed);
 }
 

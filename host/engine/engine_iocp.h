@@ -118,14 +118,14 @@ struct __attribute__((__may_alias__)) iocp_op {
         } queued;
         struct iocp_transmit *transmit; /* sends of files */
     };
-    SOCKET socket;  /* the one that the system call was made on */
-    uint8_t kind;   /* enum iocp_kind */
-    uint8_t where;  /* enum iocp_where; receives, sends of files, connects */
-    uint8_t step;   /* enum iocp_step; receives in a queue */
-    bool zero_mode; /* receives: ENGINE_RECEIVE_ZERO_BYTE */
-    bool zero_now;  /* receives: the next or current WSARecv asks for no bytes */
-    bool more;      /* receives: the last read filled its buffer */
-    bool stopping;  /* receives: engine_receive_stop() was called */
+    int32_t socket;     /* the one that the system call was made on; see struct engine_socket */
+    uint8_t kind;       /* enum iocp_kind */
+    uint8_t where : 4;  /* enum iocp_where; receives, sends of files, connects */
+    uint8_t step : 4;   /* enum iocp_step; receives in a queue */
+    bool zero_mode : 1; /* receives: ENGINE_RECEIVE_ZERO_BYTE */
+    bool zero_now : 1;  /* receives: the next or current WSARecv asks for no bytes */
+    bool more : 1;      /* receives: the last read filled its buffer */
+    bool stopping : 1;  /* receives: engine_receive_stop() was called */
 };
 _Static_assert(sizeof(struct iocp_op) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
@@ -134,7 +134,6 @@ _Static_assert(sizeof(struct iocp_op) <= sizeof(((struct engine_op *)0)->opaque)
 struct __attribute__((__may_alias__)) iocp_receive {
     struct iocp_op op;
     void *owner; /* of the buffer it has, or NULL */
-    uint8_t *bytes;
 };
 _Static_assert(sizeof(struct iocp_receive) <= sizeof(struct engine_receive) - sizeof(uint64_t),
                "engine_receive.room is too small");

@@ -31,9 +31,9 @@ static bool bind_anywhere(const struct winsock_table *winsock, SOCKET socket, in
 
 /* The operation has failed: it completes with the result in the next pass. */
 static void fail(struct engine_port *port, struct iocp_op *op, int64_t result) {
-    if (op->socket != INVALID_SOCKET) {
-        iocp_socket_close(port->engine, op->socket, true);
-        op->socket = INVALID_SOCKET;
+    if (op->socket != ENGINE_NO_SOCKET.handle) {
+        iocp_socket_close(port->engine, (SOCKET)op->socket, true);
+        op->socket = ENGINE_NO_SOCKET.handle;
     }
     op->where = IOCP_READY;
     iocp_defer(port, op, result);
@@ -47,7 +47,7 @@ static void start(struct engine_port *port, struct iocp_op *op, LPFN_CONNECTEX c
     void *bytes = first > 0 ? (void *)(uintptr_t)connect->first_data.bytes : NULL; /* only read */
     DWORD sent = 0;
     op->where = IOCP_POSTED;
-    if (connect_ex(op->socket, (struct sockaddr *)&storage, size, bytes, first, &sent,
+    if (connect_ex((SOCKET)op->socket, (struct sockaddr *)&storage, size, bytes, first, &sent,
                    &op->overlapped)) {
         if (port->engine->skip_success) { /* else its packet tells */
             op->where = IOCP_READY;
@@ -73,8 +73,10 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
     connect->socket = ENGINE_NO_SOCKET;
     connect->local = (struct berth_address){0};
     iocp_start(port, op, IOCP_CONNECT, iocp_socket_open(winsock, family));
-    if (op->socket == INVALID_SOCKET || !iocp_set_options(winsock, op->socket, &connect->options) ||
-        !bind_anywhere(winsock, op->socket, family) || !iocp_attach(port, op->socket)) {
+    if (op->socket == ENGINE_NO_SOCKET.handle ||
+        !iocp_set_options(winsock, (SOCKET)op->socket, &connect->options) ||
+        !bind_anywhere(winsock, (SOCKET)op->socket, family) ||
+        !iocp_attach(port, (SOCKET)op->socket)) {
         fail(port, op, iocp_error((unsigned long)winsock->last_error()));
     } else if (!connect_ex) {
         log_warn(NULL, "network: the provider has no ConnectEx");
@@ -89,12 +91,13 @@ static bool settle(const struct winsock_table *winsock, struct iocp_op *op) {
     struct engine_connect *connect = connect_of(op);
     SOCKADDR_STORAGE storage;
     int size = sizeof(storage);
-    if (winsock->setsockopt(op->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) != 0 ||
-        winsock->getsockname(op->socket, (struct sockaddr *)&storage, &size) != 0) {
+    if (winsock->setsockopt((SOCKET)op->socket, SOL_SOCKET, SO_UPDATE_CONNECT_CONTEXT, NULL, 0) !=
+            0 ||
+        winsock->getsockname((SOCKET)op->socket, (struct sockaddr *)&storage, &size) != 0) {
         return false;
     }
     connect->local = iocp_address((struct sockaddr *)&storage);
-    connect->socket.handle = (int32_t)op->socket;
+    connect->socket.handle = op->socket;
     connect->socket.origin = 0;
     return true;
 }
@@ -104,8 +107,8 @@ void iocp_connect_resume(struct engine_port *port, struct iocp_op *op, int64_t r
     if (result >= 0 && !settle(winsock, op)) {
         result = iocp_error((unsigned long)winsock->last_error());
     }
-    if (result < 0 && op->socket != INVALID_SOCKET) {
-        iocp_socket_close(port->engine, op->socket, true);
+    if (result < 0 && op->socket != ENGINE_NO_SOCKET.handle) {
+        iocp_socket_close(port->engine, (SOCKET)op->socket, true);
     }
     iocp_finish(port, op, result);
 }
@@ -120,6 +123,6 @@ void engine_connect_cancel(struct engine_port *port, struct engine_connect *conn
     if (op->kind == IOCP_CONNECT && op->where == IOCP_POSTED && !op->stopping) {
         op->stopping = true;
         /* Finding nothing to cancel means that the packet is in the port already. */
-        port->engine->winsock->cancel((HANDLE)op->socket, &op->overlapped);
+        port->engine->winsock->cancel((HANDLE)(SOCKET)op->socket, &op->overlapped);
     }
 }

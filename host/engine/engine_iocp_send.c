@@ -164,14 +164,14 @@ static bool by_transmit_file(struct engine_port *port, struct iocp_transmit *tra
         transmit->around.TailLength = behind->cLength;
     }
     overlapped_offset(&transmit->op.overlapped, file);
-    return port->engine->transmit_file(transmit->op.socket, file->hFile, file->cLength, 0,
+    return port->engine->transmit_file((SOCKET)transmit->op.socket, file->hFile, file->cLength, 0,
                                        &transmit->op.overlapped, &transmit->around, 0);
 }
 
 static bool wsa_send(struct engine_port *port, struct iocp_transmit *transmit, WSABUF *buffers,
                      DWORD count) {
     DWORD sent;
-    return port->engine->winsock->wsa_send(transmit->op.socket, buffers, count, &sent, 0,
+    return port->engine->winsock->wsa_send((SOCKET)transmit->op.socket, buffers, count, &sent, 0,
                                            &transmit->op.overlapped, NULL) == 0;
 }
 
@@ -207,8 +207,8 @@ static int64_t transmit_start(struct engine_port *port, struct iocp_transmit *tr
     if (transmit->read.owner) {
         done = by_reading(port, transmit);
     } else if (engine->transmit_packets) {
-        done = engine->transmit_packets(transmit->op.socket, transmit->elements, transmit->count, 0,
-                                        &transmit->op.overlapped, 0);
+        done = engine->transmit_packets((SOCKET)transmit->op.socket, transmit->elements,
+                                        transmit->count, 0, &transmit->op.overlapped, 0);
     } else {
         done = by_transmit_file(port, transmit);
     }
@@ -393,7 +393,7 @@ int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op) {
     struct iocp_op *send = iocp_op_of(op);
-    HANDLE handle = (HANDLE)socket.handle;
+    HANDLE handle = (HANDLE)(SOCKET)socket.handle;
     if (send->kind == IOCP_SEND) {
         port->engine->winsock->cancel(handle, &send->overlapped);
     } else if (send->kind == IOCP_FILE_SEND && send->where == IOCP_POSTED) {

@@ -36,7 +36,6 @@ static bool buffer_have(struct engine_port *port, struct iocp_op *op) {
         return false;
     }
     receive->owner = buffer.owner;
-    receive->bytes = buffer.bytes;
     return true;
 }
 
@@ -89,13 +88,14 @@ static enum iocp_step receive_post(struct engine_port *port, struct iocp_op *op,
     }
     WSABUF buffer = {0, NULL};
     if (!op->zero_now) {
-        buffer = (WSABUF){port->buffers.capacity, (char *)receive->bytes};
+        buffer = (WSABUF){port->buffers.capacity, (char *)port->buffers.bytes(receive->owner)};
     }
     op->where = IOCP_POSTED;
     op->overlapped = (OVERLAPPED){0};
     DWORD received = 0;
     DWORD flags = 0;
-    if (winsock->wsa_recv(op->socket, &buffer, 1, &received, &flags, &op->overlapped, NULL) == 0) {
+    if (winsock->wsa_recv((SOCKET)op->socket, &buffer, 1, &received, &flags, &op->overlapped,
+                          NULL) == 0) {
         if (!port->engine->skip_success) {
             return IOCP_STEP_NONE; /* its packet tells */
         }
@@ -123,7 +123,8 @@ static enum iocp_step receive_read(struct engine_port *port, struct iocp_op *op,
     }
     op->zero_now = op->zero_mode;
     int size = (int)port->buffers.capacity;
-    int received = winsock->recv(op->socket, (char *)receive->bytes, size, 0);
+    int received =
+        winsock->recv((SOCKET)op->socket, (char *)port->buffers.bytes(receive->owner), size, 0);
     if (received > 0) {
         /* A buffer that was filled says that there is more; one that was not spares the call that
          * would only find that out. */
@@ -148,7 +149,8 @@ static enum iocp_step receive_deliver(struct engine_port *port, struct iocp_op *
                                       int64_t result) {
     struct iocp_receive *receive = receive_of(op);
     struct engine_op *owner = CONTAINER_OF(op, struct engine_op, opaque);
-    port->received = (struct engine_buffer){receive->owner, receive->bytes, (uint32_t)result};
+    port->received = (struct engine_buffer){receive->owner, port->buffers.bytes(receive->owner),
+                                            (uint32_t)result};
     receive->owner = NULL;
     port->ran++;
     owner->complete(owner, result);
@@ -252,7 +254,7 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
     op->stopping = true;
     if (op->where == IOCP_POSTED) {
         /* Finding nothing to cancel means that the packet is in the port already. */
-        port->engine->winsock->cancel((HANDLE)socket.handle, &op->overlapped);
+        port->engine->winsock->cancel((HANDLE)(SOCKET)socket.handle, &op->overlapped);
     } else if (op->where == IOCP_STARVING) {
         unstarve(port, op);
         receive_defer(port, op, IOCP_STEP_END, ENGINE_E_CANCELLED);

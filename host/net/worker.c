@@ -157,6 +157,10 @@ static bool take_buffer(void *context, struct engine_buffer *taken) {
     return true;
 }
 
+static uint8_t *bytes_of_buffer(void *owner) {
+    return ((const struct berth_buffer *)owner)->bytes;
+}
+
 static void give_buffer(void *context, void *owner) {
     (void)context;
     buffer_release(owner);
@@ -211,7 +215,8 @@ static bool worker_init(struct worker *worker, struct error *error) {
         return error_set(error, "out of memory");
     }
     struct engine_port_options port = {
-        .buffers = {worker->buffers, options->buffer_bytes, take_buffer, give_buffer},
+        .buffers = {worker->buffers, options->buffer_bytes, take_buffer, give_buffer,
+                    bytes_of_buffer},
         .receive_buffers = RECEIVE_BUFFERS,
         .receive_buffers_max = RECEIVE_BUFFERS_MAX,
     };

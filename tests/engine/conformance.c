@@ -26,6 +26,10 @@ void source_give(void *context, void *owner) {
     free(owner);
 }
 
+static uint8_t *source_bytes(void *owner) {
+    return owner;
+}
+
 int setup_bare(void **state) {
     struct error error = {0};
     struct world *world = calloc(1, sizeof(*world));
@@ -37,7 +41,7 @@ int setup_bare(void **state) {
         fail_msg("%s", error.message);
     }
     struct engine_port_options options = {
-        .buffers = {world, BUFFER_BYTES, buffer_take, source_give},
+        .buffers = {world, BUFFER_BYTES, buffer_take, source_give, source_bytes},
         .receive_buffers = BUFFERS_AT_FIRST,
         .receive_buffers_max = BUFFERS_MAX,
     };

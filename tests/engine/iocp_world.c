@@ -22,6 +22,10 @@ void buffer_give(void *context, void *owner) {
     world->buffers_out--;
 }
 
+uint8_t *buffer_bytes(void *owner) {
+    return owner;
+}
+
 void starved(struct engine_acceptor *acceptor, void *context) {
     struct world *world = context;
     assert_ptr_equal(acceptor, world->acceptor);
@@ -37,7 +41,7 @@ static void world_open(struct world *world) {
     world->engine = engine_iocp_create(&winsock_faults, &error);
     assert_non_null(world->engine);
     struct engine_port_options port_options = {
-        .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give},
+        .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give, buffer_bytes},
     };
     world->port = engine_port_create(world->engine, &port_options, &error);
     assert_non_null(world->port);

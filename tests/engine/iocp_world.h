@@ -63,6 +63,7 @@ extern const struct berth_address loopback;
 /* The buffer source, which lends 512 bytes at a time. */
 bool buffer_take(void *context, struct engine_buffer *buffer);
 void buffer_give(void *context, void *owner);
+uint8_t *buffer_bytes(void *owner);
 
 /* For acceptors: counts. */
 void starved(struct engine_acceptor *acceptor, void *context);

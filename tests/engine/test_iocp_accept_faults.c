@@ -382,7 +382,7 @@ static void test_engine_and_port_failing_to_start_say_why(void **state) {
     assert_null(engine_iocp_create(&winsock_faults, &error));
 
     struct engine_port_options options = {
-        .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give}};
+        .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give, buffer_bytes}};
     faults_fail(FAULT_PORT_CREATE, 0, 1, ERROR_NOT_ENOUGH_MEMORY);
     assert_null(engine_port_create(world->engine, &options, &error));
     assert_non_null(strstr(error.message, "Windows error 8"));

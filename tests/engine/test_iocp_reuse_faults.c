@@ -130,7 +130,7 @@ static void test_recycled_socket_is_kept_from_other_ports_and_listeners(void **s
     expect_fresh(world, NULL);
     struct error error;
     struct engine_port_options options = {
-        .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give}};
+        .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give, buffer_bytes}};
     struct engine_port *other = engine_port_create(world->engine, &options, &error);
     assert_non_null(other);
     expect_fresh(world, other);
