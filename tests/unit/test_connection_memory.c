@@ -26,7 +26,9 @@ static size_t table_bytes(size_t entry) {
 
 static void test_connection_idle_costs_at_most_256_bytes(void **state) {
     (void)state;
-    size_t watched = sizeof(void *); /* epoll's table, a word for each; the others have none */
+    /* Epoll has a table of its own, a word for each; IOCP has none, but larger operations. */
+    bool has_epoll = sizeof(struct engine_op) < sizeof(uint64_t) * 5;
+    size_t watched = has_epoll ? sizeof(void *) : 0;
     size_t bytes = block_bytes(sizeof(struct connection)) +
                    table_bytes(sizeof(struct worker_slot)) + table_bytes(watched);
     assert_in_range(bytes, sizeof(struct connection), IDLE_BYTES_MAX);
