@@ -170,6 +170,7 @@ void worker_wait(struct worker *worker, struct connection *connection) {
     if (!worker->waiting) {
         atomic_fetch_add(&worker->server->waiting, 1);
     }
+    ASSERT(!timer_is_running(&connection->deadline)); /* it has the same room */
     DL_APPEND2(worker->waiting, connection, wait.prev, wait.next);
 }
 
