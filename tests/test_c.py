@@ -17,6 +17,9 @@ WITH_AN_ENGINE = (
 )
 """Those that run a real engine of the system, the one that TEST_ENGINE names."""
 
+DIRECT = "io_uring-direct"
+"""The engine io_uring with its sockets in the tables of the rings."""
+
 
 def _executables(fixtures):
     return sorted((pathlib.Path(fixtures).resolve().parent / "tests").iterdir())
@@ -32,19 +35,24 @@ def pytest_generate_tests(metafunc):
             if name.endswith("-epoll") and path.stem not in WITH_AN_ENGINE:
                 continue  # the same as on the build's first engine
             mark = [pytest.mark.quick] if name == "linux" else []
-            builds.append(pytest.param(text, path, id=f"{name}-{path.stem}", marks=mark))
+            builds.append(pytest.param(text, path, None, id=f"{name}-{path.stem}", marks=mark))
+            if path.stem in WITH_AN_ENGINE and name in ("linux", "linux-asan", "linux-tsan"):
+                builds.append(pytest.param(text, path, DIRECT, id=f"{name}-direct-{path.stem}"))
     if "c_build" in metafunc.fixturenames:
-        metafunc.parametrize("c_build, executable", builds)
+        metafunc.parametrize("c_build, executable, engine", builds)
 
 
-def test_c(c_build, executable, tmp_path, wine):
+def test_c(c_build, executable, engine, tmp_path, wine):
     system = System(*build_of(c_build), wine)
     system.hold()
     command = [str(executable)]
     if system.is_windows:
         command = [wine.program, str(executable)]
+    environment = system.environment()
+    if engine:
+        environment["TEST_ENGINE"] = engine
     result = subprocess.run(
-        command, cwd=tmp_path, env=system.environment(), capture_output=True, text=True,
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True,
         timeout=TIME_LIMIT_S, errors="replace", stdin=subprocess.DEVNULL, check=False,
     )
     report = result.stdout[-6000:] + result.stderr[-6000:]

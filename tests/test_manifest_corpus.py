@@ -47,6 +47,7 @@ RANGES = [
     ((*HOST, "limits", "posts"), 1, 10000000),
     ((*HOST, "buffers", "retained_max"), 0, 1000000),
     ((*HOST, "limits", "descriptors_reserved"), 0, 65536),
+    ((*HOST, "direct_descriptors"), 0, 1048576),
     ((*A, "accept", "backlog"), 1, 65535),
     ((*A, "accept", "pending_max"), 1, 10000000),
     ((*A, "accept", "first_data_timeout_ms"), 100, 3600000),
@@ -282,6 +283,7 @@ def bad_key_cases():
              f'{pointer(A)}/acept: unknown key (did you mean "accept"?)')
     for path, typo in [
         ((*HOST, "limits", "descriptors_reserved"), "descriptor_reserved"),
+        ((*HOST, "direct_descriptors"), "direct_descriptor"),
         ((*A, "accept", "pending_max"), "pendingmax"),
         ((*A, "accept", "at_limit"), "at_limits"),
         ((*A, "limits", "refusing"), "refusin"),

@@ -138,6 +138,7 @@ static bool check_host(struct change *change) {
         {"/host/name", strcmp(from->host.name, to->host.name) == 0},
         {"/host/workers", from->host.workers == to->host.workers},
         {"/host/engine", from->host.engine == to->host.engine},
+        {"/host/direct_descriptors", from->host.direct_descriptors == to->host.direct_descriptors},
         {"/host/plugins", strcmp(from->host.plugins, to->host.plugins) == 0},
         {"/host/control", from->host.control == to->host.control},
         {"/host/limits",

@@ -68,6 +68,10 @@ struct engine_options {
     /* Descriptors of the process that accepting leaves alone, for files, libraries and the way in
      * for the operator; where the system limits them. */
     unsigned descriptors_reserved;
+    /* Sockets that each port keeps without a descriptor of the process, in a table of its ring
+     * (direct descriptors); those beyond that have one as ever. 0: all have. Not every engine has
+     * such a table. */
+    unsigned direct_descriptors;
     const struct engine_keeper *keeper; /* NULL: nobody */
 };
 
@@ -141,17 +145,19 @@ unsigned engine_port_pending(const struct engine_port *port);
  * significant bits, too, and are widened with their sign. */
 struct engine_socket {
     int32_t handle;
-    uint32_t origin; /* the engine's: the listener it was accepted on */
+    uint32_t origin; /* the engine's: the listener it was accepted on, or the port it lives on */
 };
 #define ENGINE_NO_SOCKET ((struct engine_socket){.handle = -1})
 
-/* Binds the socket to the port it will complete on, once, before its first operation there. */
-bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error);
+/* Binds the socket to the port it will complete on, once, before its first operation there. It may
+ * have another handle from then on. */
+bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error);
 
 /* Sends a FIN after what was sent. 0 or ENGINE_E_*. */
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket);
 
-/* No operation may be in flight. `reset`: with linger 0. Any port's thread, or [control]. */
+/* No operation may be in flight. `reset`: with linger 0. On the thread of the port it is attached
+ * to; of one that is not, any port's thread, or [control]. */
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset);
 
 /* Gives a socket back whose peer finished first (its FIN is received) and to whom everything is
@@ -212,8 +218,9 @@ struct engine_accept {
     bool with_data;      /* in: complete only when the first bytes (or the FIN) are there; without
                             it, bytes may come along all the same */
 
-    /* In: the port that the connection would best live on, or NULL. Out: the one that its socket,
-     * used again, is attached to for good; NULL when it is free to go anywhere. */
+    /* In: the port that the connection would best live on, or NULL. Out: the one that its socket is
+     * attached to for good (it is used again, or waits in the table of a ring); NULL when it is
+     * free to go anywhere. */
     struct engine_port *home;
 
     /* Out, when the result is >= 0. The receiver owns the socket, attached to no port yet where

@@ -230,6 +230,11 @@ struct engine *engine_create(const struct engine_options *options, struct error 
                   options->engine);
         return NULL;
     }
+    if (options->direct_descriptors > 0) {
+        error_set(error, "host.direct_descriptors is for io_uring on Linux: leave it out, Windows "
+                         "sets no limit of descriptors");
+        return NULL;
+    }
     struct engine *engine = engine_iocp_create(&winsock_system, error);
     if (engine) {
         engine->keeper = options->keeper;
@@ -469,8 +474,8 @@ bool iocp_attach(struct engine_port *port, SOCKET socket) {
                                            FILE_SKIP_SET_EVENT_ON_HANDLE));
 }
 
-bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
-    return iocp_attach(port, (SOCKET)socket.handle) || windows_error_set(error, GetLastError());
+bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error) {
+    return iocp_attach(port, (SOCKET)socket->handle) || windows_error_set(error, GetLastError());
 }
 
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {

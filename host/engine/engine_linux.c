@@ -188,6 +188,37 @@ static bool choose(struct engine *engine, const char *wanted, struct error *erro
     return false;
 }
 
+/* Whether sockets get places in the tables of the rings, as is asked for. What this system cannot
+ * do is an error where the engine was asked for by name, and else a loss that is said. */
+static bool choose_direct(struct engine *engine, const struct engine_options *options,
+                          struct error *error) {
+    struct rlimit limit = {0};
+    struct error why = {0};
+    if (options->direct_descriptors == 0) {
+        return true;
+    }
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (options->direct_descriptors > limit.rlim_cur) {
+        return error_set(error,
+                         "host.direct_descriptors: %u, but the table of a ring has no more places "
+                         "than the process may open descriptors, %llu (ulimit -n, LimitNOFILE=): "
+                         "have more host.workers, each with a table of its own",
+                         options->direct_descriptors, (unsigned long long)limit.rlim_cur);
+    }
+    if (engine->backend != &linux_uring) {
+        error_set(&why, "engine %s has no direct descriptors, io_uring does",
+                  engine->backend->name);
+    } else if (uring_direct_probe(engine, &why)) {
+        engine->direct_descriptors = options->direct_descriptors;
+        return true;
+    }
+    if (!options->engine || strcmp(options->engine, "auto") == 0) {
+        log_warn(NULL, "host.direct_descriptors has no effect: %s", why.message);
+        return true;
+    }
+    return error_set(error, "host.direct_descriptors: %s", why.message);
+}
+
 struct engine *engine_create(const struct engine_options *options, struct error *error) {
     struct engine *engine = alloc_zeroed(sizeof(*engine));
     struct error why = {0};
@@ -199,6 +230,11 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     engine->descriptors_max = descriptors_max(options);
     if (!check_descriptors(engine, options, &why) ||
         !choose(engine, options->engine ? options->engine : "auto", &why)) {
+        *error = why;
+        alloc_free(engine);
+        return NULL;
+    }
+    if (!choose_direct(engine, options, &why)) {
         *error = why;
         alloc_free(engine);
         return NULL;
@@ -398,6 +434,10 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
 
 void engine_receive_end(struct engine_port *port, struct engine_socket socket,
                         struct engine_receive *receive) {
+    if (linux_is_direct(socket)) { /* nobody but the ring can look at it */
+        engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE);
+        return;
+    }
     *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle, .is_end = true, .looks = 1};
     port->pending++;
     list_append(&port->ends, &receive->op);
@@ -424,19 +464,26 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
 
 /* -- sockets ----------------------------------------------------------------------------------- */
 
-bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
-    (void)port;
-    (void)socket;
+bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error) {
     (void)error;
+    if (port->number > 0) {
+        uring_direct_enter(port, socket);
+    }
     return true; /* a descriptor belongs to no port */
 }
 
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {
-    (void)port;
+    if (linux_is_direct(socket)) {
+        return uring_direct_shutdown(port, socket);
+    }
     return shutdown((int)socket.handle, SHUT_WR) == 0 ? 0 : linux_translate(errno);
 }
 
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
+    if (linux_is_direct(socket)) {
+        uring_direct_close(atomic_load(&engine->ports[socket.origin - 1]), socket, reset);
+        return;
+    }
     if (reset) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
         setsockopt((int)socket.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));

@@ -7,6 +7,7 @@
  * engine_linux_send.c    sending memory and files, connecting
  * engine_linux_datagram.c  datagrams
  * engine_uring.c, engine_uring_receive.c   over io_uring
+ * engine_uring_direct.c                    sockets without a descriptor
  * engine_epoll.c                           over epoll, where io_uring is refused
  *
  * Everything is tried at once, without blocking; an engine is what waits until it can go on. */
@@ -72,6 +73,8 @@ extern const struct linux_backend linux_epoll;
  * with, and the error set. */
 int linux_uring_probe(struct engine *engine, struct error *error);
 
+enum { LINUX_PORTS_MAX = 128 }; /* with tables of sockets; more have none */
+
 struct engine {
     const struct linux_backend *backend;
     struct engine_traits traits;
@@ -83,6 +86,11 @@ struct engine {
     atomic_uint descriptors;
     unsigned descriptors_max;
     const struct engine_keeper *keeper; /* of listening sockets, or NULL */
+
+    /* Slots of each port's table of sockets; 0: there are none. The ports that have one are found
+     * by their number, less one. */
+    unsigned direct_descriptors;
+    _Atomic(struct engine_port *) ports[LINUX_PORTS_MAX];
 };
 
 /* The opaque part of an operation. Every connection has one: it is kept small. */
@@ -99,6 +107,7 @@ struct __attribute__((__may_alias__)) op_part {
     bool warmed : 1;     /* a send that waited for its file: now it goes ahead */
     bool is_end : 1;     /* a receive that waits for the peer's FIN and for nothing else */
     uint8_t looks;       /* for that FIN */
+    uint8_t direct;      /* enum direct_wait: what a send of a socket in the table waits for */
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
@@ -140,6 +149,8 @@ struct engine_port {
 
     struct op_list hungry; /* what found no buffer to receive into, first come first served */
 
+    unsigned number; /* in engine->ports, from 1; 0: it has no table of sockets */
+
     struct engine_acceptor *acceptors;
     bool acceptors_due; /* something happened to one of them */
 };
@@ -162,6 +173,35 @@ int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
 
 /* Counts one descriptor more, unless what is left is reserved. */
 bool linux_descriptor_take(struct engine *engine);
+
+/* -- engine_uring_direct.c ----------------------------------------------------------------------
+ */
+
+/* The handle of a socket in a port's table is its slot and this; no descriptor is as high. */
+enum { LINUX_DIRECT = 1 << 30 };
+
+static inline bool linux_is_direct(struct engine_socket socket) {
+    return socket.handle >= LINUX_DIRECT;
+}
+
+/* Whether the kernel has all it takes. */
+bool uring_direct_probe(struct engine *engine, struct error *error);
+
+/* Puts the socket into the port's table and closes its descriptor. Without room there it keeps
+ * that. */
+void uring_direct_enter(struct engine_port *port, struct engine_socket *socket);
+void uring_direct_close(struct engine_port *port, struct engine_socket socket, bool reset);
+int64_t uring_direct_shutdown(struct engine_port *port, struct engine_socket socket);
+
+/* Sends a run of memory; its completion tells what came of it. */
+void uring_direct_send(struct engine_port *port, struct engine_op *op,
+                       const struct engine_piece *pieces, unsigned count, bool more);
+
+/* sendfile() needs a descriptor. The first one waits until the socket can be written and has one,
+ * then completes op with 0; the second one tells it, or -1; the third one closes it. */
+void uring_direct_open(struct engine_port *port, struct engine_op *op);
+int uring_direct_opened(struct engine_port *port, struct engine_socket socket);
+void uring_direct_shut(struct engine_port *port, struct engine_socket socket);
 
 /* -- engine_linux_send.c ----------------------------------------------------------------------- */
 

@@ -149,6 +149,7 @@ static void lose_client(struct engine_accept *accept) {
     struct accept_part *part = accept_part_of(accept);
     engine_close(part->acceptor->port->engine, accept->socket, false);
     accept->socket = ENGINE_NO_SOCKET;
+    accept->home = NULL;
     if (part->cancelled) {
         complete(accept, ENGINE_E_CANCELLED);
         return;
@@ -189,6 +190,10 @@ void linux_first_data_end(struct engine_accept *accept, int result) {
 }
 
 void linux_first_data_try(struct engine_accept *accept) {
+    if (linux_is_direct(accept->socket)) {
+        await(accept); /* only the ring can look */
+        return;
+    }
     const struct engine_buffer_source *source = &accept_part_of(accept)->acceptor->port->source;
     struct engine_buffer buffer;
     if (!source->take(source->context, &buffer)) {

@@ -156,14 +156,62 @@ static int64_t send_pieces(struct engine_port *port, struct engine_socket socket
     return total;
 }
 
+/* A file's run goes by a descriptor that the socket has for a moment: until it is sent, or as far
+ * as there is room. So even very many that read slowly do not hold one. */
+static int64_t send_file_direct(struct engine_port *port, struct engine_socket socket,
+                                struct engine_op *op, const struct engine_piece *piece) {
+    int fd = uring_direct_opened(port, socket);
+    if (fd >= 0 && is_cold(op, piece)) {
+        return warm(port, socket, op, piece);
+    }
+    unsigned taken;
+    ssize_t sent = -1;
+    int code = EAGAIN;
+    if (fd >= 0) {
+        sent = send_front(fd, piece, 1, false, &taken);
+        code = errno;
+        uring_direct_shut(port, socket);
+    }
+    if (sent > 0) {
+        return sent;
+    }
+    if (sent == 0) {
+        return ENGINE_E_FILE_SHORT;
+    }
+    if (code != EAGAIN) {
+        return linux_translate(code);
+    }
+    *part_of(op) = (struct op_part){.fd = (int)socket.handle};
+    uring_direct_open(port, op);
+    return ENGINE_PENDING;
+}
+
+/* A socket in the table of the ring is for the ring's operations alone: nothing is tried here. */
+static int64_t send_direct(struct engine_port *port, struct engine_socket socket,
+                           struct engine_op *op, const struct engine_piece *pieces, unsigned count,
+                           bool more) {
+    unsigned taken = 0;
+    if (!pieces[0].bytes) {
+        return send_file_direct(port, socket, op, pieces);
+    }
+    while (taken < count && pieces[taken].bytes) {
+        taken++;
+    }
+    *part_of(op) = (struct op_part){.fd = (int)socket.handle};
+    uring_direct_send(port, op, pieces, taken, more || taken < count);
+    return ENGINE_PENDING;
+}
+
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count) {
-    return send_pieces(port, socket, op, pieces, count, false);
+    return linux_is_direct(socket) ? send_direct(port, socket, op, pieces, count, false)
+                                   : send_pieces(port, socket, op, pieces, count, false);
 }
 
 int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
                          struct engine_op *op, const struct engine_piece *pieces, unsigned count) {
-    return send_pieces(port, socket, op, pieces, count, true);
+    return linux_is_direct(socket) ? send_direct(port, socket, op, pieces, count, true)
+                                   : send_pieces(port, socket, op, pieces, count, true);
 }
 
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
@@ -219,6 +267,7 @@ void linux_connected(struct engine_port *port, struct engine_connect *connect, i
     part_of(&connect->op)->armed = false;
     if (code == 0) {
         connect->local = linux_local_address((int)connect->socket.handle);
+        engine_attach(port, &connect->socket, NULL);
     } else {
         give_up(port, connect);
     }

@@ -27,14 +27,24 @@ enum {
 
 /* -- submissions ------------------------------------------------------------------------------- */
 
+static void submit_some(struct uring_port *port) {
+    int code = io_uring_submit(&port->ring);
+    ASSERT(code >= 0 || code == -EAGAIN || code == -EBUSY || code == -EINTR);
+}
+
 struct io_uring_sqe *uring_sqe(struct uring_port *port) {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&port->ring);
     while (!sqe) {
-        int code = io_uring_submit(&port->ring);
-        ASSERT(code >= 0 || code == -EAGAIN || code == -EBUSY || code == -EINTR);
+        submit_some(port);
         sqe = io_uring_get_sqe(&port->ring);
     }
     return sqe;
+}
+
+void uring_submit(struct uring_port *port) {
+    while (io_uring_sq_ready(&port->ring) > 0) {
+        submit_some(port);
+    }
 }
 
 void uring_mark(struct io_uring_sqe *sqe, void *pointer, enum tag tag) {
@@ -146,6 +156,12 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
         io_uring_queue_exit(&port->ring);
         return false;
     }
+    if (common->engine->direct_descriptors > 0 &&
+        !uring_direct_init(port, common->engine->direct_descriptors, error)) {
+        uring_buffers_fini(port);
+        io_uring_queue_exit(&port->ring);
+        return false;
+    }
     if (common->engine->uring_limits_bursts) {
         port->burst_bytes = BURST_BUFFERS * options->buffers.capacity;
     }
@@ -155,6 +171,7 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
 
 /* The read of wake_value is the last thing in the kernel; the ring's end waits for it. */
 static void port_fini(struct engine_port *common) {
+    uring_direct_fini(uring_of(common));
     uring_buffers_fini(uring_of(common));
     io_uring_queue_exit(&uring_of(common)->ring);
 }
@@ -177,6 +194,10 @@ static void submit_and_wait(struct engine_port *common, int timeout_ms) {
 
 static void send_completed(struct engine_port *port, struct engine_op *op, int32_t result) {
     part_of(op)->armed = false;
+    if (part_of(op)->direct) {
+        uring_direct_sent(uring_of(port), op, result);
+        return;
+    }
     /* Whatever the poll found, also an error of the socket, the next send tells. */
     linux_complete(port, op, result >= 0 ? 0 : linux_translate(-result));
 }
@@ -262,6 +283,10 @@ static void send_arm(struct engine_port *port, struct engine_op *op) {
 }
 
 static void send_disarm(struct engine_port *port, struct engine_op *op) {
+    if (part_of(op)->direct) {
+        uring_direct_cancel(uring_of(port), op);
+        return;
+    }
     uring_cancel(uring_of(port), op, TAG_SEND);
 }
 

@@ -36,6 +36,14 @@ struct uring_port {
     unsigned empty_count;
     uint32_t burst_bytes; /* one receive delivers before others get their turn; 0: no limit */
     bool grown;           /* in this turn */
+
+    /* Sockets without a descriptor; see engine_uring_direct.c. */
+    struct direct_slot *direct_slots;
+    unsigned direct_count;           /* of them */
+    unsigned direct_free;            /* the first one that is; direct_count: none is */
+    unsigned direct_used;            /* how many are not */
+    struct direct_message *messages; /* of sends that are not submitted yet */
+    unsigned message_next;
 };
 
 static inline struct uring_port *uring_of(struct engine_port *port) {
@@ -48,6 +56,15 @@ static inline struct uring_port *uring_of(struct engine_port *port) {
 struct io_uring_sqe *uring_sqe(struct uring_port *port);
 void uring_mark(struct io_uring_sqe *sqe, void *pointer, enum tag tag);
 
+/* Submits all there is. */
+void uring_submit(struct uring_port *port);
+
+/* Has a prepared entry go to the socket `fd` of an operation: a descriptor, or a slot. */
+static inline void uring_aim(struct io_uring_sqe *sqe, int fd) {
+    sqe->fd = fd & ~LINUX_DIRECT;
+    sqe->flags |= (fd & LINUX_DIRECT) != 0 ? IOSQE_FIXED_FILE : 0;
+}
+
 /* Asks the kernel to end what was submitted with that mark; its own completion says so. */
 void uring_cancel(struct uring_port *port, void *pointer, enum tag tag);
 
@@ -56,6 +73,16 @@ void uring_cancel(struct uring_port *port, void *pointer, enum tag tag);
 static inline void uring_limit_receive(struct io_uring_sqe *sqe, uint32_t bytes) {
     sqe->file_index = bytes;
 }
+
+/* -- engine_uring_direct.c ----------------------------------------------------------------------
+ */
+
+bool uring_direct_init(struct uring_port *port, unsigned count, struct error *error);
+void uring_direct_fini(struct uring_port *port);
+
+/* A send of a socket in the table has completed, or what it waited for. */
+void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t result);
+void uring_direct_cancel(struct uring_port *port, struct engine_op *op);
 
 /* -- engine_uring_receive.c -------------------------------------------------------------------- */
 

@@ -141,6 +141,7 @@ static void arm(struct uring_port *port, struct engine_receive *receive) {
     }
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_recv_multishot(sqe, part->fd, NULL, 0, 0);
+    uring_aim(sqe, part->fd);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
     uring_limit_receive(sqe, port->burst_bytes);
@@ -246,9 +247,13 @@ void uring_feed(struct engine_port *common) {
 /* -- the first data of an accept ----------------------------------------------------------------
  */
 
+/* Who says nothing at once may do so for long, and there may be many: they need no descriptor. */
 void uring_first_data_await(struct engine_port *port, struct engine_accept *accept) {
+    engine_attach(port, &accept->socket, NULL);
+    accept->home = linux_is_direct(accept->socket) ? port : NULL;
     struct io_uring_sqe *sqe = uring_sqe(uring_of(port));
     io_uring_prep_recv(sqe, accept->socket.handle, NULL, 0, 0);
+    uring_aim(sqe, accept->socket.handle);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
     uring_mark(sqe, accept, TAG_FIRST_DATA);

@@ -134,6 +134,7 @@ static const struct field host[] = {
     {.key = "name", .kind = FIELD_OTHER, .read = read_name},
     {.key = "workers", .kind = FIELD_OTHER, .read = read_workers},
     {.key = "engine", .kind = FIELD_CHOICE, CHOICES(engines), IN_MANIFEST(host.engine)},
+    {.key = "direct_descriptors", .min = 0, .max = 1048576, IN_MANIFEST(host.direct_descriptors)},
     {.key = "plugins", .kind = FIELD_TEXT, IN_MANIFEST(host.plugins)},
     {.key = "drain_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.drain_timeout_ms)},
     {.key = "generations_max", .min = 2, .max = 1000, IN_MANIFEST(host.generations_max)},

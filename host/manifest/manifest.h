@@ -99,7 +99,8 @@ struct manifest {
         char *name;
         unsigned workers; /* 0: "auto", one a core */
         enum manifest_engine engine;
-        char *plugins; /* a folder; absolute, or relative to the host's folder */
+        uint32_t direct_descriptors; /* of each worker's ring; 0: none */
+        char *plugins;               /* a folder; absolute, or relative to the host's folder */
         uint32_t drain_timeout_ms;
         uint32_t generations_max;  /* of one listener at a time, the draining ones included */
         uint32_t stall_warning_ms; /* a callback that takes longer is told of; 0: none is */

@@ -101,8 +101,17 @@ static void check_work(struct checker *checker) {
     }
 }
 
+static void check_engine(struct checker *checker) {
+    const struct manifest *manifest = checker->manifest;
+    if (manifest->host.engine == MANIFEST_ENGINE_EPOLL && manifest->host.direct_descriptors > 0) {
+        check_error(checker, "/host/direct_descriptors",
+                    "only the engine \"io_uring\" has them, and \"engine\" is \"epoll\"");
+    }
+}
+
 void fields_check_together(struct checker *checker) {
     check_work(checker);
+    check_engine(checker);
     for (size_t i = 0; i < checker->manifest->listener_count; i++) {
         const struct manifest_listener *one = &checker->manifest->listeners[i];
         if (!one->name) {

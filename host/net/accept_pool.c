@@ -194,7 +194,9 @@ static void hand_over(struct accept_pool *pool, struct accept_slot *slot) {
     struct server *server = pool->worker->server;
     if (slot->accept.home) {
         slot->target = server_worker_of(server, slot->accept.home);
-        listener_count(&slot->listener->counters.reused);
+        if (server->acceptor) { /* else it only waited where it now has to stay */
+            listener_count(&slot->listener->counters.reused);
+        }
     } else {
         slot->target = server_choose_worker(server, pool->worker);
     }

@@ -389,7 +389,7 @@ void connection_settle_entry(struct connection *connection) {
 void connection_adopt(struct worker *worker, struct listener *listener,
                       struct engine_accept *accept, uint32_t first_data_size, bool refused) {
     struct error error;
-    if (!accept->home && !engine_attach(worker->port, accept->socket, &error)) {
+    if (!accept->home && !engine_attach(worker->port, &accept->socket, &error)) {
         lose(worker, listener, accept, error.message);
         return;
     }

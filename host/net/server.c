@@ -20,6 +20,7 @@ struct server *server_create(const struct server_options *options, struct error 
     struct engine_options engine = {
         .engine = options->engine,
         .descriptors_reserved = options->descriptors_reserved,
+        .direct_descriptors = options->direct_descriptors,
         .keeper = options->keeper,
     };
     server->engine = engine_create(&engine, error);

@@ -31,6 +31,7 @@ struct server_options {
     uint32_t connections_max;
     uint32_t posts_max; /* a worker */
     uint32_t descriptors_reserved;
+    uint32_t direct_descriptors;        /* a worker */
     const struct engine_keeper *keeper; /* of listening sockets; NULL: nobody */
     struct work_pool_options work;
 

@@ -30,13 +30,21 @@ static uint8_t *source_bytes(void *owner) {
     return owner;
 }
 
+struct engine_options engine_under_test(void) {
+    const char *name = getenv("TEST_ENGINE");
+    if (name && strcmp(name, "io_uring-direct") == 0) {
+        return (struct engine_options){.engine = "io_uring", .direct_descriptors = 512};
+    }
+    return (struct engine_options){.engine = name};
+}
+
 int setup_bare(void **state) {
     struct error error = {0};
     struct world *world = calloc(1, sizeof(*world));
     assert_non_null(world);
     world->buffers_limit = UINT32_MAX;
-    world->engine =
-        engine_create(&(struct engine_options){.engine = getenv("TEST_ENGINE")}, &error);
+    struct engine_options wanted = engine_under_test();
+    world->engine = engine_create(&wanted, &error);
     if (!world->engine) {
         fail_msg("%s", error.message);
     }
@@ -215,7 +223,7 @@ static struct link *open_with(struct world *world,
     assert_true(is_client(&accepted, peer));
     struct link *link = link_adopt(world, accepted.accept.socket);
     link->peer = peer;
-    if (!engine_attach(world->port, link->socket, &error)) {
+    if (!engine_attach(world->port, &link->socket, &error)) {
         fail_msg("%s", error.message);
     }
     return link;

@@ -92,6 +92,9 @@ void run_quietly(struct world *world); /* long enough for what should not happen
 /* cmocka's. setup_bare leaves the listener out. */
 int setup(void **state);
 int setup_bare(void **state);
+
+/* What TEST_ENGINE asks for: an engine's name, or "io_uring-direct". */
+struct engine_options engine_under_test(void);
 int teardown(void **state);
 
 void world_listen(struct world *world, const struct berth_address *address, bool v6_only);

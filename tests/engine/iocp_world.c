@@ -253,7 +253,7 @@ struct connection *connection_open(struct world *world) {
     connection->socket = accepted.accept.socket;
     connection->receive.op.complete = receive_complete;
     connection->send.complete = send_complete;
-    assert_true(engine_attach(world->port, connection->socket, NULL));
+    assert_true(engine_attach(world->port, &connection->socket, NULL));
     return connection;
 }
 

@@ -90,7 +90,7 @@ static void test_accept_on_data_larger_than_a_buffer_leaves_the_rest(void **stat
     struct link *link = link_open(world); /* its receive is lent to the accepted socket */
     struct engine_socket socket = link->socket;
     struct error error;
-    assert_true(engine_attach(world->port, accepted.accept.socket, &error));
+    assert_true(engine_attach(world->port, &accepted.accept.socket, &error));
     link->socket = accepted.accept.socket;
     link_receive(link, ENGINE_RECEIVE_BUFFERED);
     expect_received(link, bytes + first, sizeof(bytes) - first);

@@ -81,7 +81,7 @@ static void converse(struct world *world, const struct engine_socket_options *op
     assert_true(address_equal(&world->address, &accepted.accept.local));
 
     struct link *far = link_adopt(world, accepted.accept.socket);
-    assert_true(engine_attach(world->port, far->socket, NULL));
+    assert_true(engine_attach(world->port, &far->socket, NULL));
     link_receive(far, ENGINE_RECEIVE_ZERO_BYTE);
     link_receive(near, ENGINE_RECEIVE_BUFFERED);
     send_rest(near, bytes + attempt.result, size - (size_t)attempt.result);

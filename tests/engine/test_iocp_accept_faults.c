@@ -309,10 +309,10 @@ static void test_attach_failing_says_why(void **state) {
     assert_true(run_until(world, &accepted.done));
     struct error error = {0};
     faults_fail(FAULT_PORT_CREATE, 0, 1, ERROR_NOT_ENOUGH_MEMORY);
-    assert_false(engine_attach(world->port, accepted.accept.socket, &error));
+    assert_false(engine_attach(world->port, &accepted.accept.socket, &error));
     assert_non_null(strstr(error.message, "Windows error 8"));
     faults_fail(FAULT_SET_MODES, 0, 1, ERROR_NOT_ENOUGH_MEMORY);
-    assert_false(engine_attach(world->port, accepted.accept.socket, &error));
+    assert_false(engine_attach(world->port, &accepted.accept.socket, &error));
     accept_close(world, &accepted);
     closesocket(client);
     expect_accepting(world);

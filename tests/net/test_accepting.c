@@ -70,7 +70,10 @@ static struct listener_options options;
 static void on_idle(void) {}
 
 static int set_up(void **state) {
-    struct server_options server_options = {.engine = getenv("TEST_ENGINE"),
+    const char *engine = getenv("TEST_ENGINE");
+    bool direct = engine && strcmp(engine, "io_uring-direct") == 0;
+    struct server_options server_options = {.engine = direct ? "io_uring" : engine,
+                                            .direct_descriptors = direct ? 512 : 0,
                                             .workers = 2,
                                             .buffer_bytes = 4096,
                                             .buffers_retained_max = 64,

@@ -138,9 +138,9 @@ unsigned engine_port_pending(const struct engine_port *port) {
 /* -- sockets -------------------------------------------------------------------------------------
  */
 
-bool engine_attach(struct engine_port *port, struct engine_socket socket, struct error *error) {
+bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error) {
     (void)port;
-    return sockets[socket.handle].attach_error == 0 || error_set(error, "no attaching today");
+    return sockets[socket->handle].attach_error == 0 || error_set(error, "no attaching today");
 }
 
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {

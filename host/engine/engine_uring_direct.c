@@ -1,0 +1,295 @@
+/* engine_uring_direct.c: sockets without a descriptor, for more of them than a process may open.
+ *
+ * A ring may have a table of files that are known to it alone: direct descriptors. They count
+ * nowhere as the process's, so many workers hold many connections where the limit of descriptors
+ * cannot be raised. (A table has no more places than that limit, so it takes several rings.)
+ *
+ * A client is accepted as ever, because its address and options want a descriptor. When it is
+ * attached to its port, or is found to keep us waiting for its first data, it gets a slot of the
+ * table and the descriptor is closed. There is no second way to be refused: who finds the table
+ * full keeps his descriptor, and when those run out as well accepting slows down as it always does.
+ *
+ * From then on only the ring can do something with the socket. Sends go through it, always pending,
+ * with a completion, as on Windows; the system calls that are left act at once all the same: they
+ * submit and the kernel does it within. Two things the ring has no operation for:
+ *
+ * sendfile(). FIXED_FD_INSTALL gives the socket a descriptor for the length of the call, and a poll
+ * linked before it sees to it that there is room by then. splice() would hold a pipe for each
+ * connection, and threads of the kernel.
+ *
+ * Closing with a reset. SO_LINGER is set by the socket's command (Linux 6.7), then the slot is
+ * emptied by a registration, which is over when it returns, as close() is. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "engine/engine_uring.h"
+
+enum {
+    /* What liburing 2.3 has no name for. */
+    OP_FIXED_FD_INSTALL = 54,
+    COMMAND_SETSOCKOPT = 3,
+
+    MESSAGES_MAX = 32, /* sends of several pieces between two submissions */
+};
+
+/* What a pending send waits for; op_part.direct. */
+enum direct_wait {
+    DIRECT_NOTHING, /* it is not of a socket in the table */
+    DIRECT_SENT,    /* the ring has sent it */
+    DIRECT_OPEN,    /* there is room, and a descriptor for sendfile() */
+    DIRECT_PAUSE,   /* some time has passed, since there was no descriptor left */
+};
+
+struct direct_slot {
+    unsigned next_free;
+    int fd; /* of the same socket, for sendfile(); -1: none */
+};
+
+/* What the kernel reads when the send is submitted. */
+struct direct_message {
+    struct msghdr header;
+    struct iovec vectors[ENGINE_PIECES_MAX];
+};
+
+static unsigned slot_of(int fd) {
+    return (unsigned)(fd & ~LINUX_DIRECT);
+}
+
+/* -- the table --------------------------------------------------------------------------------- */
+
+static bool has_install(void) {
+    struct io_uring_probe *probe = io_uring_get_probe();
+    bool has = probe && io_uring_opcode_supported(probe, OP_FIXED_FD_INSTALL);
+    io_uring_free_probe(probe);
+    return has;
+}
+
+bool uring_direct_probe(struct engine *engine, struct error *error) {
+    (void)engine;
+    return has_install() || error_set(error, "this kernel is without FIXED_FD_INSTALL, which Linux "
+                                             "6.8 and later have");
+}
+
+static bool register_table(struct uring_port *port, struct error *error) {
+    int code = io_uring_register_files_sparse(&port->ring, port->direct_count);
+    return code == 0 || error_set(error, "host.direct_descriptors: a table of %u sockets: %s",
+                                  port->direct_count, strerror(-code));
+}
+
+/* A number for those who know no more than the socket. */
+static unsigned take_number(struct engine *engine, struct engine_port *port) {
+    for (unsigned i = 0; i < LINUX_PORTS_MAX; i++) {
+        struct engine_port *none = NULL;
+        if (atomic_compare_exchange_strong(&engine->ports[i], &none, port)) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+bool uring_direct_init(struct uring_port *port, unsigned count, struct error *error) {
+    port->direct_count = count;
+    if (!register_table(port, error)) {
+        return false;
+    }
+    port->direct_slots = alloc_array(count, sizeof(*port->direct_slots));
+    port->messages = alloc_array(MESSAGES_MAX, sizeof(*port->messages));
+    if (!port->direct_slots || !port->messages) {
+        alloc_free(port->direct_slots);
+        alloc_free(port->messages);
+        return error_set(error, "out of memory");
+    }
+    for (unsigned i = 0; i < count; i++) {
+        port->direct_slots[i] = (struct direct_slot){.next_free = i + 1, .fd = -1};
+    }
+    port->common.number = take_number(port->common.engine, &port->common);
+    return true;
+}
+
+void uring_direct_fini(struct uring_port *port) {
+    ASSERT(port->direct_used == 0);
+    if (port->common.number > 0) {
+        atomic_store(&port->common.engine->ports[port->common.number - 1], NULL);
+    }
+    alloc_free(port->direct_slots);
+    alloc_free(port->messages);
+}
+
+void uring_direct_enter(struct engine_port *common, struct engine_socket *socket) {
+    struct uring_port *port = uring_of(common);
+    unsigned slot = port->direct_free;
+    int fd = (int)socket->handle;
+    if (linux_is_direct(*socket)) {
+        ASSERT(socket->origin == common->number);
+        return;
+    }
+    if (slot == port->direct_count ||
+        io_uring_register_files_update(&port->ring, slot, &fd, 1) != 1) {
+        return;
+    }
+    port->direct_free = port->direct_slots[slot].next_free;
+    port->direct_used++;
+    close(fd);
+    atomic_fetch_sub_explicit(&common->engine->descriptors, 1, memory_order_relaxed);
+    socket->handle = LINUX_DIRECT | (int)slot;
+    socket->origin = common->number;
+}
+
+/* -- the end of a socket ----------------------------------------------------------------------- */
+
+/* setsockopt(SO_LINGER) with 0 seconds. */
+static void make_reset(struct uring_port *port, int fd) {
+    static struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    const uint32_t level_and_name[2] = {SOL_SOCKET, SO_LINGER};
+    struct io_uring_sqe *sqe = uring_sqe(port);
+    io_uring_prep_nop(sqe);
+    sqe->opcode = IORING_OP_URING_CMD;
+    sqe->off = COMMAND_SETSOCKOPT;
+    memcpy(&sqe->addr, level_and_name, sizeof(level_and_name));
+    sqe->file_index = sizeof(linger); /* `optlen`, in the same union */
+    sqe->addr3 = (uint64_t)(uintptr_t)&linger;
+    uring_aim(sqe, fd);
+    uring_mark(sqe, NULL, TAG_IGNORED);
+    uring_submit(port);
+}
+
+void uring_direct_close(struct engine_port *common, struct engine_socket socket, bool reset) {
+    struct uring_port *port = uring_of(common);
+    const int none = -1;
+    unsigned slot = slot_of((int)socket.handle);
+    uring_direct_shut(common, socket);
+    if (reset) {
+        make_reset(port, (int)socket.handle);
+    }
+    int emptied = io_uring_register_files_update(&port->ring, slot, (int *)(uintptr_t)&none, 1);
+    ASSERT(emptied == 1);
+    port->direct_slots[slot].next_free = port->direct_free;
+    port->direct_free = slot;
+    port->direct_used--;
+}
+
+/* A failure means that the peer is gone, which the receive tells. */
+int64_t uring_direct_shutdown(struct engine_port *common, struct engine_socket socket) {
+    struct uring_port *port = uring_of(common);
+    struct io_uring_sqe *sqe = uring_sqe(port);
+    io_uring_prep_shutdown(sqe, 0, SHUT_WR);
+    uring_aim(sqe, (int)socket.handle);
+    uring_mark(sqe, NULL, TAG_IGNORED);
+    uring_submit(port);
+    return 0;
+}
+
+/* -- sending ----------------------------------------------------------------------------------- */
+
+static void begin(struct engine_port *port, struct engine_op *op, enum direct_wait wait) {
+    part_of(op)->direct = (uint8_t)wait;
+    part_of(op)->armed = true;
+    port->pending++;
+}
+
+static const struct msghdr *message_of(struct uring_port *port, const struct engine_piece *pieces,
+                                       unsigned count) {
+    if (port->message_next == MESSAGES_MAX) {
+        uring_submit(port);
+        port->message_next = 0;
+    }
+    struct direct_message *message = &port->messages[port->message_next++];
+    for (unsigned i = 0; i < count; i++) {
+        message->vectors[i].iov_base = (void *)(uintptr_t)pieces[i].bytes; /* only read */
+        message->vectors[i].iov_len = pieces[i].size;
+    }
+    message->header = (struct msghdr){.msg_iov = message->vectors, .msg_iovlen = count};
+    return &message->header;
+}
+
+void uring_direct_send(struct engine_port *common, struct engine_op *op,
+                       const struct engine_piece *pieces, unsigned count, bool more) {
+    struct uring_port *port = uring_of(common);
+    const int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+    const struct msghdr *message = count > 1 ? message_of(port, pieces, count) : NULL;
+    struct io_uring_sqe *sqe = uring_sqe(port);
+    if (message) {
+        io_uring_prep_sendmsg(sqe, 0, message, (unsigned)flags);
+    } else {
+        io_uring_prep_send(sqe, 0, pieces[0].bytes, pieces[0].size, flags);
+    }
+    uring_aim(sqe, part_of(op)->fd);
+    uring_mark(sqe, op, TAG_SEND);
+    begin(common, op, DIRECT_SENT);
+}
+
+/* Two entries that are one: a chain ends where a submission does. */
+void uring_direct_open(struct engine_port *common, struct engine_op *op) {
+    struct uring_port *port = uring_of(common);
+    if (io_uring_sq_space_left(&port->ring) < 2) {
+        uring_submit(port);
+    }
+    struct io_uring_sqe *poll = uring_sqe(port);
+    io_uring_prep_poll_add(poll, 0, POLLOUT);
+    uring_aim(poll, part_of(op)->fd);
+    poll->flags |= IOSQE_IO_LINK;
+    uring_mark(poll, op, TAG_IGNORED);
+
+    struct io_uring_sqe *install = uring_sqe(port);
+    io_uring_prep_nop(install);
+    install->opcode = OP_FIXED_FD_INSTALL;
+    uring_aim(install, part_of(op)->fd);
+    uring_mark(install, op, TAG_SEND);
+    begin(common, op, DIRECT_OPEN);
+}
+
+int uring_direct_opened(struct engine_port *port, struct engine_socket socket) {
+    return uring_of(port)->direct_slots[slot_of((int)socket.handle)].fd;
+}
+
+void uring_direct_shut(struct engine_port *port, struct engine_socket socket) {
+    struct direct_slot *slot = &uring_of(port)->direct_slots[slot_of((int)socket.handle)];
+    if (slot->fd >= 0) {
+        close(slot->fd);
+        slot->fd = -1;
+    }
+}
+
+/* Without a descriptor for it now: others that have one for a moment give it back soon. */
+static void pause_send(struct uring_port *port, struct engine_op *op) {
+    static struct __kernel_timespec pause = {.tv_nsec = 10 * 1000000LL};
+    struct io_uring_sqe *sqe = uring_sqe(port);
+    io_uring_prep_timeout(sqe, &pause, 0, 0);
+    uring_mark(sqe, op, TAG_SEND);
+    part_of(op)->direct = DIRECT_PAUSE;
+    part_of(op)->armed = true;
+}
+
+/* What is no failure makes the owner try again. */
+static int64_t result_of(int code) {
+    return code == EAGAIN || code == EINTR || code == ETIME ? 0 : linux_translate(code);
+}
+
+void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t result) {
+    struct op_part *part = part_of(op);
+    int64_t sent = 0;
+    if (part->direct == DIRECT_OPEN && (result == -EMFILE || result == -ENFILE)) {
+        pause_send(port, op);
+        return;
+    }
+    if (result < 0) {
+        sent = result_of(-result);
+    } else if (part->direct == DIRECT_OPEN) {
+        port->direct_slots[slot_of(part->fd)].fd = result;
+    } else {
+        sent = result;
+    }
+    part->direct = DIRECT_NOTHING;
+    linux_complete(&port->common, op, sent);
+}
+
+/* Of the two that are one, the first: the kernel does not find the other one. */
+void uring_direct_cancel(struct uring_port *port, struct engine_op *op) {
+    uring_cancel(port, op, part_of(op)->direct == DIRECT_OPEN ? TAG_IGNORED : TAG_SEND);
+}
