@@ -6,7 +6,8 @@ DIST is the self-contained folder of a build, FIXTURES the folder of its test pl
 that takes the fixture `system` runs once for each of them, with two exceptions: on the
 ThreadSanitizer's build, and on AddressSanitizer's with its other engine, only those run that let
 several threads work (marked `threads`), and on a build's other engine all but those that no engine
-has a part in (marked `any_engine`).
+has a part in (marked `any_engine`). Without descriptors (`linux-direct`) those run that are marked
+`direct`.
 """
 
 import pathlib
@@ -45,6 +46,7 @@ def pytest_configure(config):
     _raise_descriptor_limit()
     for marker in (
         "any_engine: no engine has a part in it, so one of them is enough",
+        "direct: about sockets in any state; runs with all of them in the tables of the rings too",
         "models: the reference servers that it is about, as linux-epoll",
         "quick: one of the few that a fast run consists of",
         "soak: runs for minutes, and only when asked for",
@@ -67,10 +69,12 @@ def pytest_generate_tests(metafunc):
     threads = metafunc.definition.get_closest_marker("threads") is not None
     builds = [build_of(text) for text in metafunc.config.getoption("system")]
     any_engine = metafunc.definition.get_closest_marker("any_engine") is not None
+    direct = metafunc.definition.get_closest_marker("direct") is not None
     chosen = [
         build for build in builds
         if ("tsan" not in build[0] and build[0] != "linux-asan-epoll" or threads)
         and not (any_engine and build[0].endswith("-epoll"))
+        and (direct or build[0] != "linux-direct")
     ]
     metafunc.parametrize("system", chosen, ids=[name for name, _, _ in chosen], indirect=True,
                          scope="session")

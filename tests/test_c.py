@@ -32,7 +32,7 @@ def pytest_generate_tests(metafunc):
         fixtures = text.partition("=")[2].partition(":")[2]
         name = text.partition("=")[0]
         for path in _executables(fixtures):
-            if name.endswith("-epoll") and path.stem not in WITH_AN_ENGINE:
+            if name == "linux-direct" or (name.endswith("-epoll") and path.stem not in WITH_AN_ENGINE):
                 continue  # the same as on the build's first engine
             mark = [pytest.mark.quick] if name == "linux" else []
             builds.append(pytest.param(text, path, None, id=f"{name}-{path.stem}", marks=mark))

@@ -24,11 +24,13 @@
 
 enum {
     DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
-    PORT_DESCRIPTORS = 2,   /* the ring or the epoll instance, and the eventfd */
-    HUNGRY_MS = 10,         /* between two looks for memory to receive into */
-    END_LOOK_MS = 1,        /* between two looks for a peer's FIN, at the most */
-    END_LOOKS_MAX = 2,      /* before the engine waits for it */
-    END_READS_MAX = 4,      /* of what comes before it, at a time */
+    /* Where sockets go on to a table, those that found it full leave so many to the others. */
+    DESCRIPTORS_PASSING = 8,
+    PORT_DESCRIPTORS = 2, /* the ring or the epoll instance, and the eventfd */
+    HUNGRY_MS = 10,       /* between two looks for memory to receive into */
+    END_LOOK_MS = 1,      /* between two looks for a peer's FIN, at the most */
+    END_LOOKS_MAX = 2,    /* before the engine waits for it */
+    END_READS_MAX = 4,    /* of what comes before it, at a time */
 };
 
 int64_t linux_translate(int code) {
@@ -145,9 +147,11 @@ static unsigned descriptors_max(const struct engine_options *options) {
     return limit.rlim_cur > taken ? (unsigned)limit.rlim_cur - taken : 0;
 }
 
-bool linux_descriptor_take(struct engine *engine) {
+bool linux_descriptor_take(struct engine_port *port) {
+    struct engine *engine = port->engine;
+    bool stays = port->number > 0 && uring_direct_is_full(port);
     if (atomic_fetch_add_explicit(&engine->descriptors, 1, memory_order_relaxed) <
-        engine->descriptors_max) {
+        engine->descriptors_max - (stays ? DESCRIPTORS_PASSING : 0)) {
         return true;
     }
     atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);

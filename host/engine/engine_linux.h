@@ -171,8 +171,8 @@ void linux_deliver(struct engine_port *port, struct engine_receive *receive,
 
 int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
 
-/* Counts one descriptor more, unless what is left is reserved. */
-bool linux_descriptor_take(struct engine *engine);
+/* Counts one descriptor more for a socket of that port, unless what is left is reserved. */
+bool linux_descriptor_take(struct engine_port *port);
 
 /* -- engine_uring_direct.c ----------------------------------------------------------------------
  */
@@ -190,6 +190,7 @@ bool uring_direct_probe(struct engine *engine, struct error *error);
 /* Puts the socket into the port's table and closes its descriptor. Without room there it keeps
  * that. */
 void uring_direct_enter(struct engine_port *port, struct engine_socket *socket);
+bool uring_direct_is_full(struct engine_port *port);
 void uring_direct_close(struct engine_port *port, struct engine_socket socket, bool reset);
 int64_t uring_direct_shutdown(struct engine_port *port, struct engine_socket socket);
 

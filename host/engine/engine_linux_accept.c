@@ -261,7 +261,7 @@ static bool clients_queue(struct engine_acceptor *acceptor) {
 
 static void accept_one(struct engine_acceptor *acceptor) {
     struct engine *engine = acceptor->port->engine;
-    if (!linux_descriptor_take(engine)) {
+    if (!linux_descriptor_take(acceptor->port)) {
         if (clients_queue(acceptor)) {
             fail_one(acceptor, EMFILE);
         }

@@ -224,9 +224,9 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
 
 /* -- connecting -------------------------------------------------------------------------------- */
 
-static int open_socket(struct engine *engine, const struct engine_connect *connect) {
+static int open_socket(struct engine_port *port, const struct engine_connect *connect) {
     bool v6 = connect->remote.family == BERTH_FAMILY_IPV6;
-    if (!linux_descriptor_take(engine)) {
+    if (!linux_descriptor_take(port)) {
         errno = EMFILE;
         return -1;
     }
@@ -238,13 +238,13 @@ static int open_socket(struct engine *engine, const struct engine_connect *conne
     if (fd >= 0) {
         close(fd);
     }
-    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&port->engine->descriptors, 1, memory_order_relaxed);
     errno = code;
     return -1;
 }
 
 void engine_connect(struct engine_port *port, struct engine_connect *connect) {
-    int fd = open_socket(port->engine, connect);
+    int fd = open_socket(port, connect);
     *part_of(&connect->op) = (struct op_part){.fd = fd, .is_connect = true};
     port->pending++;
     connect->socket = ENGINE_NO_SOCKET;

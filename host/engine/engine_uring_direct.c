@@ -121,6 +121,11 @@ void uring_direct_fini(struct uring_port *port) {
     alloc_free(port->messages);
 }
 
+bool uring_direct_is_full(struct engine_port *common) {
+    const struct uring_port *port = uring_of(common);
+    return port->direct_free == port->direct_count;
+}
+
 void uring_direct_enter(struct engine_port *common, struct engine_socket *socket) {
     struct uring_port *port = uring_of(common);
     unsigned slot = port->direct_free;
@@ -129,7 +134,7 @@ void uring_direct_enter(struct engine_port *common, struct engine_socket *socket
         ASSERT(socket->origin == common->number);
         return;
     }
-    if (slot == port->direct_count ||
+    if (uring_direct_is_full(common) ||
         io_uring_register_files_update(&port->ring, slot, &fd, 1) != 1) {
         return;
     }

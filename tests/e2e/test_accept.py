@@ -7,6 +7,8 @@ import pytest
 from support import clients, manifests
 from support.probe import events, wait_for_event
 
+pytestmark = pytest.mark.direct
+
 
 def probe(when, **more):
     return manifests.one("probe", when=when, **more)

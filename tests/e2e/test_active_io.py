@@ -8,7 +8,7 @@ from support import clients, manifests, services
 
 MIB = 1024 * 1024
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.direct]
 
 
 @pytest.mark.parametrize("active", [1, 3])

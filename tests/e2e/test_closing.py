@@ -5,6 +5,8 @@ import contextlib
 import pytest
 from support import clients, services
 
+pytestmark = pytest.mark.direct
+
 MIB = 1024 * 1024
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 from support import clients, services
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.direct]
 
 
 @contextlib.contextmanager

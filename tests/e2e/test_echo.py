@@ -3,6 +3,8 @@
 import pytest
 from support import clients, manifests
 
+pytestmark = pytest.mark.direct
+
 MIB = 1024 * 1024
 
 both_policies = pytest.mark.parametrize("when", ["data", "connect"])

@@ -8,6 +8,8 @@ import threading
 import pytest
 from support import clients, services
 
+pytestmark = pytest.mark.direct
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 

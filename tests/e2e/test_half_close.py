@@ -5,6 +5,8 @@ import socket
 import pytest
 from support import clients, manifests
 
+pytestmark = pytest.mark.direct
+
 MIB = 1024 * 1024
 
 both_policies = pytest.mark.parametrize("when", ["data", "connect"])

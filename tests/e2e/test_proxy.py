@@ -10,7 +10,7 @@ from support import clients, manifests
 
 MIB = 1024 * 1024
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.direct]
 
 
 @contextlib.contextmanager

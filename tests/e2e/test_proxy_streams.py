@@ -9,7 +9,7 @@ import threading
 import pytest
 from support import clients, manifests
 
-pytestmark = pytest.mark.threads
+pytestmark = [pytest.mark.threads, pytest.mark.direct]
 
 PEER = pathlib.Path(__file__).resolve().parents[1] / "support" / "stream_peer.py"
 MIB = 1024 * 1024

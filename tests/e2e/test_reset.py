@@ -5,6 +5,8 @@ import socket
 import pytest
 from support import clients, manifests
 
+pytestmark = pytest.mark.direct
+
 MIB = 1024 * 1024
 FOR_EVER_MS = 600_000
 

@@ -6,6 +6,8 @@ import socket
 import pytest
 from support import clients, manifests, services
 
+pytestmark = pytest.mark.direct
+
 MIB = 1024 * 1024
 
 

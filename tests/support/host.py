@@ -22,11 +22,11 @@ _TROUBLE = re.compile(
 """What no log may ever say, whatever the test is about."""
 
 
-def _on_engine(manifest, engine):
+def _with(manifest, options):
     """The manifest for a system that tests one engine, unless it has a word of its own on that."""
-    if not engine or not isinstance(manifest, dict):
+    if not options or not isinstance(manifest, dict):
         return manifest
-    return {**manifest, "host": {"engine": engine, **manifest.get("host", {})}}
+    return {**manifest, "host": {**options, **manifest.get("host", {})}}
 
 
 def _refuse_io_uring(code):
@@ -64,7 +64,7 @@ class Host:
             self.manifest_file = self._folder / "berth.json"
             text = manifest
             if not isinstance(manifest, str):
-                text = json.dumps(_on_engine(manifest, system.wanted_engine), indent=2)
+                text = json.dumps(_with(manifest, system.host_options), indent=2)
             self.manifest_file.write_text(text, encoding="utf-8")
             command += ["--manifest", system.path(self.manifest_file)]
         if plugins:

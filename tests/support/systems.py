@@ -2,7 +2,7 @@
 
 A system is a build of the host for an operating system, or an instrumented one: `linux`, `windows`
 (under Wine), `linux-asan`, `linux-tsan`; on Linux each also with `-epoll` behind it, which is the same
-build on its other engine.
+build on its other engine. `linux-direct` is the build `linux` with its sockets in the tables of its rings.
 """
 
 import atexit
@@ -17,7 +17,11 @@ import pytest
 
 SYSTEMS = (
     "linux", "windows", "linux-asan", "linux-tsan", "linux-epoll", "linux-asan-epoll", "linux-tsan-epoll",
+    "linux-direct",
 )
+
+DIRECT_SLOTS = 200
+"""Few enough for some tests to fill the table."""
 
 SANITIZER_EXIT = 99
 """So that a report is never taken for an exit code of the host's own."""
@@ -64,6 +68,13 @@ class System:
     def wanted_engine(self):
         """What manifests have to ask for; None where the host's own choice is tested."""
         return "epoll" if self.name.endswith("-epoll") else None
+
+    @property
+    def host_options(self):
+        """Members of "host" in the manifests, where those have nothing else there."""
+        if self.name.endswith("-direct"):
+            return {"direct_descriptors": DIRECT_SLOTS}
+        return {"engine": self.wanted_engine} if self.wanted_engine else {}
 
     @property
     def engine(self):
