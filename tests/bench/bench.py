@@ -133,6 +133,8 @@ def run_case(places, cores, case, servers, count):
             server.check()
         except NotHere as reason:
             skipped[server.name] = str(reason)
+        if case.get("kind", server.kind) != server.kind:
+            skipped[server.name] = case["reason"]
     taken = take_turns(places, cores, case, servers, count, skipped)
     kept, left_out = sampling.comparable(taken)
     rows, latency_ns, command = [], None, ""
@@ -187,7 +189,7 @@ def main():
             "notes": [where, f"{chosen.samples} samples of {chosen.seconds:g} s, in turn"],
             "suites": [],
         }
-        for name in chosen.suites or SUITES:
+        for name in chosen.suites or [n for n in SUITES if not SUITES[n].get("by_name")]:
             report["suites"].append(run_suite(name, places, cores, chosen))
             write(report, chosen.out)
             if chosen.results:

@@ -34,7 +34,7 @@ def shown(key, value):
         return "–"
     if isinstance(value, str):
         return value
-    if key in ("memory", "sockets", "sent_per_second", "received_per_second"):
+    if key in ("memory", "sockets", "kernel", "sent_per_second", "received_per_second"):
         return _bytes(value)
     if key == "cpu_share":
         return f"{100 * value:.0f} %"

@@ -9,14 +9,18 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 
 import packages
 
 RUN_S = 300.0
+SPARE_BYTES = 1 << 30
+"""Of the machine's memory; a client that would leave less is ended."""
 LIKE = 1.5
 """Latencies whose ratio is less are of one class."""
 
@@ -42,6 +46,24 @@ def socket_memory_bytes():
     return int(fields[fields.index("mem") + 1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def memory_facts():
+    """/proc/meminfo, in bytes."""
+    lines = pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return {name: int(rest.split()[0]) * 1024 for name, _, rest in (s.partition(":") for s in lines)}
+
+
+def kernel_bytes():
+    """What the kernel has for itself: sockets, and all that belongs to them."""
+    return memory_facts()["Slab"]
+
+
+def sockets_open():
+    """Those of TCP that are open here."""
+    text = pathlib.Path("/proc/net/sockstat").read_text(encoding="ascii")
+    fields = next(line for line in text.splitlines() if line.startswith("TCP:")).split()
+    return int(fields[fields.index("inuse") + 1])
+
+
 class Watch:
     """Follows the memory of a server, and of the kernel's sockets, while a client runs."""
 
@@ -53,12 +75,15 @@ class Watch:
         self.sockets_before = socket_memory_bytes()
         self.memory_max = self.memory_before
         self.sockets_max = self.sockets_before
+        self.kernel_before = kernel_bytes()
+        self.kernel_max = self.kernel_before
 
     def _run(self):
         while not self._ends.wait(0.2):
             with contextlib.suppress(OSError, StopIteration):
                 self.memory_max = max(self.memory_max, self._server.memory_bytes())
                 self.sockets_max = max(self.sockets_max, socket_memory_bytes())
+                self.kernel_max = max(self.kernel_max, kernel_bytes())
 
     def __enter__(self):
         self._thread.start()
@@ -78,16 +103,41 @@ def client_command(places, case, server, address, result):
     return [*command, address]
 
 
+def run_to_end(command, folder, core, seconds):
+    """What the client says on its standard error. Who wants more than there is, of memory or of time,
+    is ended with all its processes, and the row tells how far it came."""
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        client = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+            start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        )
+        began, why = time.monotonic(), ""
+        try:
+            while not why:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    client.wait(0.2)
+                    break
+                if memory_facts()["MemAvailable"] < SPARE_BYTES:
+                    why = f"less than {SPARE_BYTES >> 20} MiB of memory were left"
+                elif time.monotonic() - began > seconds:
+                    why = f"{seconds:g} s had passed"
+            if why:
+                raise Skipped(f"stopped with {sockets_open() // 2:,} connections: {why}")
+        finally:
+            if client.poll() is None:
+                os.killpg(client.pid, signal.SIGKILL)
+                client.wait()
+        errors.seek(0)
+        return errors.read()
+
+
 def run_client(places, cores, case, server, address):
     result = places.work / "load.json"
     result.unlink(missing_ok=True)
     command = client_command(places, case, server, address, result)
-    done = subprocess.run(
-        command, cwd=places.work, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S,
-        check=False, preexec_fn=lambda: os.sched_setaffinity(0, {cores.client}),
-    )
+    errors = run_to_end(command, places.work, cores.client, case.get("run_s", RUN_S))
     if not result.exists():
-        raise RuntimeError(f"the client failed: {done.stderr[-500:]}")
+        raise RuntimeError(f"the client failed: {errors[-500:]}")
     return json.loads(result.read_text(encoding="utf-8")), command
 
 
@@ -149,6 +199,10 @@ def take_sample(places, cores, case, server):
         "memory": watch.memory_max,
         "memory_each": (watch.memory_max - watch.memory_before) / max(connected, 1),
         "sockets": watch.sockets_max - watch.sockets_before,
+        "kernel": watch.kernel_max - watch.kernel_before,
+        "held": found["connections"]["open_max"],
+        "connect_s": found["connections"]["seconds"],
+        "stopped": (found["first_errors"] or ["nothing"])[0],
         "errors": found["errors"],
         "first_error": (found["first_errors"] or [""])[0],
         "said": said,

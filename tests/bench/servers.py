@@ -6,13 +6,22 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import subprocess
 import time
 
 START_S = 20.0
-CONNECTIONS_MAX = 100000
+CONNECTIONS_MAX = 2000000
 SHORT_BYTES = 64
 """What an echo of the suite `short` has; the plugin echo-once knows it too."""
+
+
+def tables_for(count):
+    """How many workers, and with how many places in a table of the ring of each, hold so many
+    connections: no table is longer than the limit of descriptors, and not all get equally many."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    places = 20000 if limit == resource.RLIM_INFINITY else min(limit, 1 << 20)
+    return -(-count * 10 // (places * 9)), places
 
 
 class NotHere(Exception):
@@ -126,7 +135,8 @@ class Program(Server):
 
 
 class Berth(Server):
-    """The host with the echo plugin, on one worker."""
+    """The host with the echo plugin, on one worker; where a case has more connections than
+    descriptors, on several, without descriptors (host.direct_descriptors)."""
 
     kind = "berth"
 
@@ -151,12 +161,11 @@ class Berth(Server):
             limits["outbound"] = CONNECTIONS_MAX
         listener = {"address": "127.0.0.1:0", "plugin": plugin, "accept": accept, "limits": limits,
                     "config": config}
-        manifest = {
-            "manifest": 1,
-            "host": {"workers": 1, "engine": self.engine, "limits": {"connections": CONNECTIONS_MAX},
-                     "log": {"level": "error"}},
-            "listeners": {"echo": listener},
-        }
+        host = {"workers": 1, "engine": self.engine, "limits": {"connections": CONNECTIONS_MAX},
+                "log": {"level": "error"}}
+        if "tables_for" in case:
+            host["workers"], host["direct_descriptors"] = tables_for(case["tables_for"])
+        manifest = {"manifest": 1, "host": host, "listeners": {"echo": listener}}
         (folder / "berth.json").write_text(json.dumps(manifest), encoding="utf-8")
         (folder / "ready.json").unlink(missing_ok=True)
         plugins = self.fixtures if plugin == "echo-once" else self.dist / "plugins"

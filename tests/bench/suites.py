@@ -4,6 +4,9 @@ from packages import http_servers, others, proxies, restarted
 from servers import SHORT_BYTES, berths, models, peers
 
 FROM = "127.0.0.1-127.0.0.20"
+MANY_FROM = "127.0.0.1-127.0.1.250"
+DESCRIPTORS = 18000
+"""Of a process, that one may count on: a client or a server with more connections takes other ways."""
 BLOCK_RATE = 200000
 """Bytes a second of a block of 1,000, as in the literature."""
 
@@ -44,7 +47,8 @@ def _models(seconds):
             client["-r"] = rate
         if processes > 1:  # many will be left waiting, and they shall wait together
             client.update({"--connecting": 4000, "--patience": 3})
-        return {"name": name, "client": client}
+        more = {"tables_for": count} if count > DESCRIPTORS else {}
+        return {"name": name, "client": client, **more}
 
     return [
         case("7,000 flat out", 7000, 0, 1),
@@ -53,9 +57,24 @@ def _models(seconds):
     ]
 
 
+def _idle(count, seconds):
+    """Source addresses are many: the system looks long for a free port where most are taken."""
+    client = {"-m": "idle", "-c": count, "-d": max(seconds, 2), "--from": FROM}
+    case = {"name": f"{count:,} idle connections", "client": client}
+    if count > DESCRIPTORS:
+        client.update({"--processes": -(-count // DESCRIPTORS), "--from": MANY_FROM,
+                       "--connecting": 4000, "--patience": 60})
+        case.update({"tables_for": count, "kind": "berth", "run_s": 900,
+                     "reason": "holds no more connections than a process may open descriptors"})
+    return case
+
+
 def _memory(seconds):
-    client = {"-m": "idle", "-c": 10000, "-d": max(seconds, 2), "--from": FROM}
-    return [{"name": "10,000 idle connections", "client": client}]
+    return [_idle(10000, seconds), _idle(100000, seconds)]
+
+
+def _million(seconds):
+    return [_idle(1000000, seconds)]
 
 
 def _start(seconds):
@@ -110,7 +129,8 @@ SUITES = {
         "title": "Ways to wait for sockets, side by side",
         "text": "A reference server for each way, and the host. Messages of 512 bytes, checked by "
                 "content. A process here may have only so many descriptors; what did not fit was "
-                "refused.",
+                "refused. Where there are more connections than those, the host keeps them in the "
+                "tables of its workers' rings (host.direct_descriptors).",
         "servers": ours, "cases": _models, "chart": "cpu_us",
         "columns": [("attempted", "attempted"), ("connected", "connected"),
                     ("memory", "RSS"), ("sockets", "kernel sockets"),
@@ -161,10 +181,20 @@ SUITES = {
     },
     "memory": {
         "title": "Memory of idle connections",
-        "text": "Each has had one echo. The process's own memory; the kernel's is beside it.",
+        "text": "Each has had one echo. The process's own memory; the kernel's is beside it. Those "
+                "beyond the descriptors of a process are in the tables of several workers' rings.",
         "servers": everybody, "cases": _memory, "chart": "memory_each",
         "columns": [("connected", "connected"), ("memory_each", "bytes each"), ("memory", "RSS"),
                     ("sockets", "kernel sockets")],
+    },
+    "million": {
+        "title": "A million connections",
+        "text": "Each has had one echo, and then stays. Client and server are on one machine, whose "
+                "memory has both ends of each. Runs only when it is named.",
+        "servers": berths, "cases": _million, "chart": "memory_each", "by_name": True,
+        "columns": [("attempted", "attempted"), ("connected", "connected"), ("held", "held"),
+                    ("stopped", "stopped by"), ("memory_each", "bytes each"), ("memory", "RSS"),
+                    ("kernel", "kernel"), ("connect_s", "seconds to connect")],
     },
     "start": {
         "title": "From start to ready",

@@ -1,10 +1,13 @@
 """What the bench makes of its samples, and that its report is whole. No figure is judged here."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import xml.etree.ElementTree
+
+import pytest
 
 BENCH = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCH))
@@ -13,6 +16,7 @@ import bench  # noqa: E402  (the path must be set first)
 import page  # noqa: E402
 import results  # noqa: E402
 import sampling  # noqa: E402
+import servers  # noqa: E402
 from servers import Program  # noqa: E402
 from suites import SUITES  # noqa: E402
 
@@ -116,3 +120,36 @@ def test_bench_row_of_what_is_missing_says_why(tmp_path, monkeypatch):
     found = bench.run_case(places, sampling.Cores(0, 1), case, [missing], 1)
     assert found["rows"][0]["skipped"] == "model-none was not built"
     json.dumps(found)
+
+
+def test_bench_client_that_wants_too_long_is_ended_and_the_row_says_so(tmp_path):
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with pytest.raises(sampling.Skipped, match="stopped with [0-9,]+ connections: 0.1 s had passed"):
+        sampling.run_to_end(sleeper, tmp_path, min(os.sched_getaffinity(0)), 0.1)
+
+
+def test_bench_client_that_leaves_no_memory_is_ended_and_the_row_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(sampling, "memory_facts", lambda: {"MemAvailable": 1})
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with pytest.raises(sampling.Skipped, match="less than 1024 MiB of memory were left"):
+        sampling.run_to_end(sleeper, tmp_path, min(os.sched_getaffinity(0)), 60)
+
+
+def test_bench_client_that_ends_hands_over_its_errors(tmp_path):
+    speaker = [sys.executable, "-c", "import sys; sys.exit('wrong')"]
+    assert sampling.run_to_end(speaker, tmp_path, min(os.sched_getaffinity(0)), 60) == "wrong\n"
+
+
+def test_bench_tables_have_room_for_all():
+    for count in (46000, 100000, 1000000):
+        workers, length = servers.tables_for(count)
+        assert workers * length * 0.9 >= count
+
+
+def test_bench_server_that_cannot_hold_a_case_says_why(tmp_path):
+    case = {"name": "c", "client": {}, "kind": "berth", "reason": "too many"}
+    path = tmp_path / "model-all"
+    path.touch()
+    places = sampling.Places(tmp_path, tmp_path, tmp_path, tmp_path)
+    found = bench.run_case(places, sampling.Cores(0, 1), case, [Program("m", path, "model")], 1)
+    assert found["rows"][0]["skipped"] == "too many"
