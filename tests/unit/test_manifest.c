@@ -51,6 +51,7 @@ static void test_manifest_least_gets_every_default(void **state) {
     assert_int_equal(manifest->host.limits.connections, 50000);
     assert_int_equal(manifest->host.limits.posts, 65536);
     assert_int_equal(manifest->host.limits.descriptors_reserved, 32);
+    assert_int_equal(manifest->host.direct_descriptors, 0);
     assert_int_equal(manifest->host.buffers.bytes, 16384);
     assert_int_equal(manifest->host.buffers.retained_max, 1024);
     assert_int_equal(manifest->host.log.level, LOG_LEVEL_INFO);
