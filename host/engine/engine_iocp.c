@@ -331,6 +331,7 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     iocp_start(port, post, IOCP_POST, INVALID_SOCKET);
     os_mutex_lock(&port->posts_lock);
     DL_APPEND2(port->posts, post, queued.prev, queued.next);
+    atomic_store_explicit(&port->posts_queued, true, memory_order_relaxed);
     if (!port->posts_waking) {
         /* Under the lock: once it is free the port may run the post, and whoever waits for that may
          * destroy the port. */
@@ -339,10 +340,15 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     os_mutex_unlock(&port->posts_lock);
 }
 
+/* Whoever posts after the look sends a packet after it, too, or the next pass looks in due time. */
 static void posts_run(struct engine_port *port) {
+    if (!atomic_load_explicit(&port->posts_queued, memory_order_relaxed)) {
+        return;
+    }
     os_mutex_lock(&port->posts_lock);
     struct iocp_op *posts = port->posts;
     port->posts = NULL;
+    atomic_store_explicit(&port->posts_queued, false, memory_order_relaxed);
     port->posts_waking = false;
     os_mutex_unlock(&port->posts_lock);
     while (posts) {

@@ -165,8 +165,10 @@ struct engine_port {
     bool transmits_stalled; /* those in flight stand still: the others go on without */
 
     struct os_mutex posts_lock;
-    struct iocp_op *posts; /* under posts_lock */
-    bool posts_waking;     /* under posts_lock: a packet is on its way that makes the port look */
+    struct iocp_op *posts;    /* under posts_lock */
+    atomic_bool posts_queued; /* changed under posts_lock: there are some. A port looks at this in
+                               * every pass, and takes the lock only when somebody has posted */
+    bool posts_waking; /* under posts_lock: a packet is on its way that makes the port look */
 };
 
 static inline struct iocp_op *iocp_op_of(struct engine_op *op) {

@@ -48,7 +48,8 @@ class Host:
     """`berth run`. Made by the fixture `run_host`, which also ends and examines it."""
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
-                 old_ready_text=None, descriptors=None, io_uring_errno=None, arguments=()):
+                 old_ready_text=None, descriptors=None, io_uring_errno=None, environment=None,
+                 arguments=()):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +78,8 @@ class Host:
         # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
         self._start = lambda: subprocess.Popen(
             [*runner, *system.command(command, dist)],
-            env=system.environment(), cwd=self._folder, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
+            env=system.environment() | (environment or {}), cwd=self._folder,
+            start_new_session=True, stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
             preexec_fn=io_uring_errno and (lambda: _refuse_io_uring(io_uring_errno)),
         )
         self.process = self._start()
