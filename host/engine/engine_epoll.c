@@ -456,6 +456,9 @@ static void handle(struct engine_port *common) {
     for (unsigned i = 0; i < port->event_count; i++) {
         handle_one(port, port->events[i].data.u64, port->events[i].events);
     }
+    if (port->event_count == EVENTS_MAX) {
+        linux_accept_hurry(common); /* its clients may stand behind thousands of others */
+    }
     port->event_count = 0;
 }
 

@@ -106,7 +106,8 @@ struct __attribute__((__may_alias__)) op_part {
     bool hungry : 1;     /* a receive that waits for a buffer */
     bool warmed : 1;     /* a send that waited for its file: now it goes ahead */
     bool is_end : 1;     /* a receive that waits for the peer's FIN and for nothing else */
-    uint8_t looks;       /* for that FIN */
+    bool early : 1;      /* a receive that is to be tried before it is armed */
+    uint8_t looks : 2;   /* for that FIN */
     uint8_t direct;      /* enum direct_wait: what a send of a socket in the table waits for */
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
@@ -269,6 +270,10 @@ bool linux_acceptor_init(struct engine_acceptor *acceptor, struct engine_port *p
                          struct engine_listener *listener, unsigned index, struct error *error);
 void linux_acceptor_end(struct engine_acceptor *acceptor); /* it is freed in due time */
 void linux_acceptor_make_due(struct engine_acceptor *acceptor);
+
+/* For an engine that hears of everything in one line, which is long: looks for clients of one of
+ * the acceptors, another one each time, in this turn. */
+void linux_accept_hurry(struct engine_port *port);
 
 /* Clients have come, or the engine has let go of the acceptor. */
 void linux_accept_ready(struct engine_acceptor *acceptor);

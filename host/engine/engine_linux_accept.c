@@ -122,6 +122,18 @@ void linux_accept_ready(struct engine_acceptor *acceptor) {
     linux_acceptor_make_due(acceptor);
 }
 
+void linux_accept_hurry(struct engine_port *port) {
+    struct engine_acceptor *acceptor = port->acceptors;
+    if (!acceptor) {
+        return;
+    }
+    DL_DELETE(port->acceptors, acceptor); /* behind the others, which come first next time */
+    DL_APPEND(port->acceptors, acceptor);
+    if (!acceptor->receiver && acceptor->posted.first) {
+        linux_accept_ready(acceptor);
+    }
+}
+
 /* -- completing an accept ---------------------------------------------------------------------- */
 
 /* From here on the acceptor is not touched for this accept, and may be destroyed. */

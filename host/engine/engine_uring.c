@@ -22,6 +22,8 @@ enum {
     SUBMISSIONS = 512,  /* entries; a full queue is submitted and goes on */
     COMPLETIONS = 8192, /* entries; the kernel keeps what does not fit */
     BATCH_MAX = 256,    /* completions a turn: timers and posts get theirs in between */
+    CROWD = 16,         /* completions a turn that tell of a line that has no end */
+    LOOK_AFTER = 64,    /* of them without a look at new clients */
     BURST_BUFFERS = 4,  /* that one connection fills before others get their turn */
 };
 
@@ -176,15 +178,15 @@ static void port_fini(struct engine_port *common) {
     io_uring_queue_exit(&uring_of(common)->ring);
 }
 
-/* Submits what there is and waits for the first completion. Errors (EINTR, EAGAIN, EBUSY) only mean
- * that there may be none: the caller comes again. */
+/* Submits what there is and waits for the first completion, or not at all while receives are to be
+ * tried. Errors (EINTR, EAGAIN, EBUSY) only mean that there may be none: the caller comes again. */
 static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
-    if (timeout_ms < 0) {
-        io_uring_submit_and_wait(&port->ring, 1);
-    } else if (timeout_ms == 0) {
+    if (timeout_ms == 0 || port->early.first) {
         io_uring_submit_and_get_events(&port->ring);
+    } else if (timeout_ms < 0) {
+        io_uring_submit_and_wait(&port->ring, 1);
     } else {
         struct __kernel_timespec time = {.tv_sec = timeout_ms / 1000,
                                          .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
@@ -254,17 +256,32 @@ static void handle_one(struct uring_port *port, uint64_t data, int32_t result, u
     }
 }
 
+/* Everything stands in one line, and newer kernels hand out only some twenty completions at a time:
+ * a new client would wait until all that the others have asked for is done. So while the line does
+ * not get shorter it is looked for now and then. */
+static void hurry_accepts(struct uring_port *port, unsigned handled) {
+    port->crowded = handled >= CROWD;
+    port->unlooked = port->crowded ? port->unlooked + handled : 0;
+    if (port->unlooked >= LOOK_AFTER) {
+        port->unlooked = 0;
+        linux_accept_hurry(&port->common);
+    }
+}
+
 static void handle(struct engine_port *common) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
+    unsigned i;
     port->grown = false;
-    for (unsigned i = 0; i < BATCH_MAX && io_uring_peek_cqe(&port->ring, &cqe) == 0; i++) {
+    uring_receive_early(port);
+    for (i = 0; i < BATCH_MAX && io_uring_peek_cqe(&port->ring, &cqe) == 0; i++) {
         uint64_t data = cqe->user_data;
         int32_t result = cqe->res;
         uint32_t flags = cqe->flags;
         io_uring_cqe_seen(&port->ring, cqe); /* before the callback, which may submit and wait */
         handle_one(port, data, result, flags);
     }
+    hurry_accepts(port, i);
 }
 
 /* An error of the read is none yet: the send finds it. */

@@ -37,6 +37,10 @@ struct uring_port {
     uint32_t burst_bytes; /* one receive delivers before others get their turn; 0: no limit */
     bool grown;           /* in this turn */
 
+    bool crowded;         /* the last turn had so much to do that the next one has, too */
+    unsigned unlooked;    /* completions since new clients were looked for */
+    struct op_list early; /* receives to be tried before what waits in the ring */
+
     /* Sockets without a descriptor; see engine_uring_direct.c. */
     struct direct_slot *direct_slots;
     unsigned direct_count;           /* of them */
@@ -92,6 +96,7 @@ void uring_buffers_fini(struct uring_port *port);
 
 void uring_receive_arm(struct engine_port *port, struct engine_receive *receive);
 void uring_receive_disarm(struct engine_port *port, struct engine_receive *receive);
+void uring_receive_early(struct uring_port *port); /* tries those that are in the list */
 void uring_receive_completed(struct uring_port *port, struct engine_receive *receive,
                              int32_t result, uint32_t flags);
 

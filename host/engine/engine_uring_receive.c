@@ -8,6 +8,9 @@
  * a flood takes neither the turns of others nor more memory than that once its owner has stopped
  * it.
  *
+ * While a line of others stands before it, a new receive is tried before it is armed: its client
+ * has mostly spoken, and would otherwise wait until all of them have been served once more.
+ *
  * A slot is filled again right after its delivery: the source hands out the buffer that was given
  * back last, which is the one the callback has just let go. */
 #include <errno.h>
@@ -149,12 +152,24 @@ static void arm(struct uring_port *port, struct engine_receive *receive) {
     part->armed = true;
 }
 
-void uring_receive_arm(struct engine_port *port, struct engine_receive *receive) {
-    arm(uring_of(port), receive);
+/* In a crowd it is tried first, at the next turn, and armed when there is nothing yet. */
+void uring_receive_arm(struct engine_port *common, struct engine_receive *receive) {
+    struct uring_port *port = uring_of(common);
+    struct op_part *part = part_of(&receive->op);
+    if (!port->crowded) {
+        arm(port, receive);
+        return;
+    }
+    part->armed = true;
+    part->early = true;
+    list_append(&port->early, &receive->op);
 }
 
+/* One that is to be tried ends when its turn comes. */
 void uring_receive_disarm(struct engine_port *port, struct engine_receive *receive) {
-    uring_cancel(uring_of(port), receive, TAG_RECEIVE);
+    if (!part_of(&receive->op)->early) {
+        uring_cancel(uring_of(port), receive, TAG_RECEIVE);
+    }
 }
 
 /* The receive is in nobody's hands: the kernel gets it again, or its owner for the last time. */
@@ -176,6 +191,52 @@ static void deliver(struct uring_port *port, struct engine_receive *receive, int
         go_on(port, receive);
     }
     buffers_refill(port);
+}
+
+static void starve(struct uring_port *port, struct engine_receive *receive) {
+    part_of(&receive->op)->hungry = true;
+    list_append(&port->common.hungry, &receive->op);
+}
+
+static void try_early(struct uring_port *port, struct engine_receive *receive) {
+    const struct engine_buffer_source *source = &port->common.source;
+    struct op_part *part = part_of(&receive->op);
+    struct engine_buffer buffer;
+    part->early = false;
+    part->armed = false;
+    if (part->stopping) {
+        linux_complete(&port->common, &receive->op, ENGINE_E_CANCELLED);
+        return;
+    }
+    if (!source->take(source->context, &buffer)) {
+        starve(port, receive);
+        return;
+    }
+    ssize_t size = recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    int code = size < 0 ? errno : 0;
+    if (size > 0) {
+        buffer.size = (uint32_t)size;
+        receive->data = buffer;
+        port->common.ran++;
+        receive->op.complete(&receive->op, size);
+        go_on(port, receive);
+        return;
+    }
+    source->give(source->context, buffer.owner);
+    if (code == EAGAIN || code == EINTR) {
+        arm(port, receive);
+    } else {
+        linux_complete(&port->common, &receive->op, linux_translate(code)); /* 0: the peer's FIN */
+    }
+}
+
+/* Those that are put into the list meanwhile have their turn next time. */
+void uring_receive_early(struct uring_port *port) {
+    struct op_list list = port->early;
+    port->early = (struct op_list){0};
+    for (struct engine_op *op = list_take(&list); op; op = list_take(&list)) {
+        try_early(port, CONTAINER_OF(op, struct engine_receive, op));
+    }
 }
 
 /* Many find the same ring empty: it grows once a turn. */
@@ -212,8 +273,7 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
             linux_defer(&port->common, &receive->op, ENGINE_E_CANCELLED);
         } else {
             grow(port);
-            part->hungry = true;
-            list_append(&port->common.hungry, &receive->op);
+            starve(port, receive);
         }
         break;
     case EINTR:

@@ -40,7 +40,8 @@ def shown(key, value):
         return f"{100 * value:.0f} %"
     if key in ("cpu_us", "ratio"):
         return f"{value:.2f}"
-    if key in ("start_ms", "p50_us", "p99_us", "max_us"):
+    if key in ("start_ms", "p50_us", "p99_us", "max_us", "arriving_p50_us", "arriving_p99_us",
+               "arriving_max_us", "reply_p99_us"):
         return f"{value:,.1f}"
     return f"{value:,.0f}"
 

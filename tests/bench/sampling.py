@@ -95,7 +95,7 @@ class Watch:
 
 
 def client_command(places, case, server, address, result):
-    command = [str(places.bench / "berth-load"), "--quiet", "--json", str(result)]
+    command = [str(places.bench / "berth-load"), "--json", str(result)]
     for name, value in {**case["client"], **server.client_options(case)}.items():
         command += [name] if value is True else [name, str(value)]
     for pid in server.pids()[:16]:
@@ -131,14 +131,66 @@ def run_to_end(command, folder, core, seconds):
         return errors.read()
 
 
+def start_client(places, command, cores, first=False):
+    """`first`: whenever it has something to do, it runs before all others on its cores, so that
+    what it measures is the server and not a client beside it."""
+    def prepare():
+        os.sched_setaffinity(0, cores)
+        if first:
+            with contextlib.suppress(PermissionError):
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+    return subprocess.Popen(command, cwd=places.work, stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                            preexec_fn=prepare)
+
+
+def finish_client(process, result):
+    """What it has measured."""
+    try:
+        _, errors = process.communicate(timeout=RUN_S)
+    finally:
+        process.kill()
+        process.wait()
+    if not result.exists():
+        raise RuntimeError(f"the client failed: {errors[-500:]}")
+    return json.loads(result.read_text(encoding="utf-8"))
+
+
 def run_client(places, cores, case, server, address):
     result = places.work / "load.json"
     result.unlink(missing_ok=True)
     command = client_command(places, case, server, address, result)
+    if "arriving" in case:
+        return run_beside(places, cores, case, address, command, result)
     errors = run_to_end(command, places.work, cores.client, case.get("run_s", RUN_S))
     if not result.exists():
         raise RuntimeError(f"the client failed: {errors[-500:]}")
     return json.loads(result.read_text(encoding="utf-8")), command
+
+
+def run_beside(places, cores, case, address, command, result):
+    """The client, and while it measures, new connections that are measured for themselves."""
+    process = start_client(places, command, {cores.client})
+    try:
+        arriving = run_arriving(places, cores, case, address, process)
+    finally:
+        found = finish_client(process, result)
+    return {**found, "arriving": arriving}, command
+
+
+def run_arriving(places, cores, case, address, beside):
+    """New connections at a modest rate, on the client's core, while the client there measures."""
+    for line in beside.stderr:  # its progress, once a second
+        if line.startswith("measuring"):
+            break
+    result = places.work / "arriving.json"
+    result.unlink(missing_ok=True)
+    command = [str(places.bench / "berth-load"), "--quiet", "--json", str(result)]
+    for name, value in case["arriving"].items():
+        command += [name, str(value)]
+    return finish_client(start_client(places, [*command, address], {cores.client}, first=True),
+                         result)
 
 
 @contextlib.contextmanager
@@ -208,6 +260,23 @@ def take_sample(places, cores, case, server):
         "said": said,
         "command": command,
         "at": time.time(),
+        **arriving_figures(found),
+    }
+
+
+def arriving_figures(found):
+    """Of the new connections: from when each was due, and from its connect, to its first reply."""
+    arriving = found.get("arriving")
+    if not arriving:
+        return {}
+    return {
+        "arrived": arriving["operations"],
+        "arriving_p50_us": arriving["latency_us"]["p50"],
+        "arriving_p99_us": arriving["latency_us"]["p99"],
+        "arriving_max_us": arriving["latency_us"]["max"],
+        "reply_p99_us": arriving["service_us"]["p99"],
+        "errors": found["errors"] + arriving["errors"],
+        "first_error": (found["first_errors"] + arriving["first_errors"] + [""])[0],
     }
 
 

@@ -7,6 +7,9 @@ FROM = "127.0.0.1-127.0.0.20"
 MANY_FROM = "127.0.0.1-127.0.1.250"
 DESCRIPTORS = 18000
 """Of a process, that one may count on: a client or a server with more connections takes other ways."""
+ARRIVALS = 500
+"""New connections a second, where others saturate the server."""
+
 BLOCK_RATE = 200000
 """Bytes a second of a block of 1,000, as in the literature."""
 
@@ -116,8 +119,27 @@ def _stolen(seconds):
     return [{"name": "64 × 64 B, 20,000 a second", "client": client, "stolen": 0.2}]
 
 
+def _arriving(seconds):
+    """The one with the connections that stay says once a second where it stands, and must outlast
+    the other one."""
+    cases = []
+    for size, text in ((64, "64 B"), (16384, "16 KiB")):
+        client = {"-c": 1000, "-s": size, "-d": seconds + 2, "--warmup": seconds / 4}
+        arriving = {"-m": "short", "-c": 64, "-s": SHORT_BYTES, "-d": seconds,
+                    "--connect-rate": ARRIVALS, "--from": FROM}
+        cases.append({"name": f"{ARRIVALS} a second, beside 1,000 × {text}", "client": client,
+                      "arriving": arriving})
+    return cases
+
+
 def everybody(places):
     return [*berths(places), *models(places), *peers(places), *others(places)]
+
+
+def everybody_small(places):
+    """The host and those that echo as it does, each in one thread."""
+    return [*berths(places), *(m for m in models(places) if m.name in ("model uring", "model epoll")),
+            *peers(places)]
 
 
 def ours(places):
@@ -149,6 +171,17 @@ SUITES = {
         "text": "Connect, send 64 bytes, receive them, close.",
         "servers": everybody, "cases": _short, "chart": "cpu_us",
         "columns": [CPU, ("ratio", "× best raw"), RATE, ("p50_us", "p50 µs"), P99],
+    },
+    "arriving": {
+        "title": "New connections while others saturate the server",
+        "text": "1,000 connections send a message, wait for its echo, and send the next, as fast as "
+                "the server answers. Meanwhile others arrive at a fixed rate, send 64 bytes, receive "
+                "them and close: their time to the reply, from when each was due, and from its "
+                "connect. Both clients are on one core, where the second one goes first.",
+        "servers": everybody_small, "cases": _arriving, "chart": "arriving_p99_us",
+        "columns": [("arrived", "arrived"), ("arriving_p50_us", "p50 µs"),
+                    ("arriving_p99_us", "p99 µs"), ("arriving_max_us", "max µs"),
+                    ("reply_p99_us", "p99 µs from connect"), RATE, CPU, ("p99_us", "their p99 µs")],
     },
     "http": {
         "title": "Static files over HTTP",

@@ -7,16 +7,12 @@
 #include "unit.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/error.h"
-#include "base/log.h"
-#include "net/connection.h"
-#include "net/listener.h"
 #include "net/server.h"
 #include "net/worker.h"
+#include "net_world.h"
 #include "os/os.h"
 #include "peer.h"
 
@@ -77,12 +73,6 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
     return data->size;
 }
 
-static int32_t BERTH_CALL host_send(struct berth_conn *conn, const void *bytes, uint32_t size) {
-    return connection_send(connection_of(conn), bytes, size);
-}
-
-static const struct berth_host host = {.struct_size = sizeof(host), .send = host_send};
-
 static const struct berth_plugin echo = {
     .magic = BERTH_PLUGIN_MAGIC,
     .struct_size = sizeof(struct berth_plugin),
@@ -93,64 +83,25 @@ static const struct berth_plugin echo = {
     .received = on_received,
 };
 
-/* -- a server, a listener, clients ---------------------------------------------------------------
- */
-
-static struct server *server;
-static struct listener *listener;
-static struct peer peers[PEERS];
-
-static void on_idle(void) {}
-
 static int set_up(void **state) {
-    struct server_options options = {.engine = getenv("TEST_ENGINE"),
-                                     .workers = 2,
-                                     .buffer_bytes = 16384,
-                                     .buffers_retained_max = 1024,
-                                     .connections_max = 1000,
-                                     .posts_max = 16,
-                                     .idle = on_idle};
-    struct error error;
     (void)state;
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     os_mutex_init(&plugin_mutex);
     careless = false;
-    server = server_create(&options, &error);
-    return server ? 0 : -1;
+    return net_world_start(2);
 }
 
+static int tear_down(void **state) {
+    (void)state;
+    os_mutex_fini(&plugin_mutex);
+    return net_world_end();
+}
+
+static struct peer peers[PEERS];
+
 static void start(bool on_data, enum engine_receive_mode mode) {
-    static struct berth_address address = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 1}};
-    struct listener_options options = {
-        .name = "steady",
-        .config_json = "{}",
-        .plugin = &echo,
-        .host = &host,
-        .addresses = &address,
-        .address_count = 1,
-        .sockets = {.no_delay = true},
-        .accept_on_data = on_data,
-        .receive_mode = mode,
-        .pool_initial = PEERS,
-        .pool_low = PEERS / 2,
-        .pool_high = PEERS,
-        .backlog = 200,
-        .first_data_timeout_ms = 60000,
-        .pending_max = 1000,
-        .refusing_max = 100,
-        .connections_max = 500,
-        .message_bytes = 65536,
-        .send_queue_bytes = 65536,
-        .send_queue_pieces = 4096,
-        .close_timeout_ms = 5000,
-    };
-    struct error error;
-    listener = listener_create(server, &options, NULL, &error);
-    assert_non_null(listener);
-    assert_true(listener_start(listener, &error));
-    struct berth_address to = listener_address(listener, 0);
+    net_world_serve(&echo, on_data, mode);
     for (unsigned i = 0; i < PEERS; i++) {
-        assert_true(peer_connect(&peers[i], &to));
+        peers[i] = net_world_client();
     }
 }
 
@@ -158,19 +109,7 @@ static void stop(void) {
     for (unsigned i = 0; i < PEERS; i++) {
         peer_close(peers[i]);
     }
-    listener_stop_accepting(listener);
-    listener_cut(listener);
-    while (atomic_load(&listener->references) > 0) {
-        peer_pause(2);
-    }
-    listener_destroy(listener);
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    server_destroy(server);
-    os_mutex_fini(&plugin_mutex);
-    return 0;
+    net_world_serve_end();
 }
 
 /* -- echoes --------------------------------------------------------------------------------------
