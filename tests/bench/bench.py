@@ -60,7 +60,7 @@ def choose_cores():
     usable = sorted(os.sched_getaffinity(0))
     if len(usable) < 2:
         sys.exit("bench: it takes two cores, one for the server and one for the client")
-    return sampling.Cores(server=usable[0], client=usable[1])
+    return sampling.Cores(*usable[:3])
 
 
 def _line(path, beginning):
@@ -75,7 +75,7 @@ def describe_machine(cores):
         "processor": f"{_line('/proc/cpuinfo', 'model name')}, {os.cpu_count()} cores",
         "memory": _line("/proc/meminfo", "MemTotal"),
         "kernel": platform.release(),
-        "cores": f"server on {cores.server}, client on {cores.client}",
+        "cores": f"server on {cores.server}, client on {cores.client}, where nothing else is said",
     }
 
 
@@ -156,10 +156,13 @@ def run_case(places, cores, case, servers, count):
 
 def run_suite(name, places, cores, chosen):
     suite = SUITES[name]
-    servers = [s for s in suite["servers"](places) if chosen.only.lower() in s.name.lower()]
     print(f"{name}:", file=sys.stderr)
-    cases = [run_case(places, cores, case, servers, chosen.samples)
-             for case in suite["cases"](chosen.seconds)]
+    cases = []
+    for case in suite["cases"](chosen.seconds):
+        servers = case.get("servers", suite["servers"])(places)
+        cases.append(run_case(places, cores, case,
+                              [s for s in servers if chosen.only.lower() in s.name.lower()],
+                              chosen.samples))
     return {"name": name, "title": suite["title"], "text": suite["text"],
             "columns": suite["columns"], "chart": suite["chart"], "cases": cases}
 

@@ -59,9 +59,10 @@ def nginx_files(folder, text):
     return ["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
 
 
+NGINX_ALONE = "master_process off;"
 NGINX = """
 daemon off;
-master_process off;
+{processes}
 pid nginx.pid;
 error_log stderr crit;
 worker_rlimit_nofile 20000;
@@ -70,19 +71,26 @@ events {{ worker_connections 19000; }}
 
 
 class Nginx(Package):
-    """Static files, its cache of open files on, as the plugin's is."""
+    """Static files, its cache of open files on, as the plugin's is. Of one process; or of so many
+    and their master, each with a listening socket of its own."""
 
     program = "nginx"
+
+    def __init__(self, name, processes=0):
+        super().__init__(name)
+        self.processes = processes
 
     def configuration(self, folder, case):
         temporary = "".join(f"{kind}_temp_path {kind};" for kind in
                             ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        return nginx_files(folder, NGINX.format() + f"""
+        processes = f"worker_processes {self.processes};" if self.processes else NGINX_ALONE
+        shared = "reuseport" if self.processes else ""
+        return nginx_files(folder, NGINX.format(processes=processes) + f"""
 http {{
     access_log off; server_tokens off; etag on; sendfile on; tcp_nopush on;
     keepalive_requests 1000000000; open_file_cache max=100 inactive=60s;
     default_type application/octet-stream; {temporary}
-    server {{ listen 127.0.0.1:{self.port} backlog=4096; root {folder.parent}/www; }}
+    server {{ listen 127.0.0.1:{self.port} backlog=4096 {shared}; root {folder.parent}/www; }}
 }}
 """)
 
@@ -96,7 +104,8 @@ class NginxStream(Package):
             raise NotHere("its module for streams is not installed")
 
     def configuration(self, folder, case):
-        return nginx_files(folder, f"load_module {NGINX_STREAM};" + NGINX.format() + f"""
+        return nginx_files(folder, f"load_module {NGINX_STREAM};"
+                           + NGINX.format(processes=NGINX_ALONE) + f"""
 stream {{
     server {{ listen 127.0.0.1:{self.port} backlog=4096; proxy_pass {case["upstream"]};
              tcp_nodelay on; proxy_timeout 60s; }}
@@ -105,13 +114,13 @@ stream {{
 
 
 class Haproxy(Package):
-    """One thread; `mode` is "http", with one answer, or "tcp"."""
+    """`mode` is "http", with one answer, or "tcp"."""
 
     program = "haproxy"
 
-    def __init__(self, name, mode):
+    def __init__(self, name, mode, threads=1):
         super().__init__(name)
-        self.mode = mode
+        self.mode, self.threads = mode, threads
 
     def configuration(self, folder, case):
         if self.mode == "http":
@@ -124,7 +133,7 @@ class Haproxy(Package):
             serve = f"default_backend echo\nbackend echo\n server echo {case['upstream']}"
         (folder / "haproxy.cfg").write_text(f"""
 global
- nbthread 1
+ nbthread {self.threads}
  maxconn 9000
  ulimit-n 19900
 defaults
@@ -230,8 +239,8 @@ class Redis(Package):
 
 
 class BerthHttp(Berth):
-    def __init__(self, dist, when="data"):
-        super().__init__(dist, None, when)
+    def __init__(self, dist, when="data", workers=1):
+        super().__init__(dist, None, when, workers=workers)
         self.name = f"berth http, {when}"
 
     def plugin(self, case, folder):
@@ -295,7 +304,7 @@ class Upstream:
 
     def __init__(self, places, cpu):
         self.server = Program("upstream", places.bench / "model-uring", "model")
-        self.address = self.server.start(places.work / "upstream", cpu, {})
+        self.address = self.server.start(places.work / "upstream", {cpu}, {})
 
     def stop(self):
         self.server.stop()
@@ -338,6 +347,31 @@ def http_servers(places):
             Httpd("httpd event"), Haproxy("HAProxy return", "http")]
 
 
+def in_workers(make, what):
+    """make(count) three times: with one worker and a core of its own, the same where it shares two
+    with the client, and with two workers there. What the last costs more than the second is what
+    workers cost each other."""
+    servers = []
+    for count, where in ((1, "on one core"), (1, "on both"), (2, "on both")):
+        server = make(count)
+        server.name = f"{what} {count}, {where}"
+        server.shares_cores = where == "on both"
+        servers.append(server)
+    return servers
+
+
+def echoes_in_workers(places):
+    return [server for when in ("connect", "data") for server in in_workers(
+        lambda count, when=when: Berth(places.dist, places.fixtures, when, workers=count),
+        f"berth, {when},")]
+
+
+def http_in_workers(places):
+    return [*in_workers(lambda count: BerthHttp(places.dist, "data", workers=count), "berth http"),
+            *in_workers(lambda count: Nginx("", processes=count), "nginx"),
+            *in_workers(lambda count: Haproxy("", "http", threads=count), "HAProxy return")]
+
+
 def proxies(places):
     return [BerthProxy(places.dist), NginxStream("nginx stream"), Haproxy("HAProxy tcp", "tcp")]
 
@@ -350,5 +384,5 @@ def others(places):
     return [Redis("Redis"), Httpd("httpd mod_echo", echo=True)]
 
 
-__all__ = ["CONNECTIONS_MAX", "Thief", "Upstream", "http_servers", "others", "proxies", "restarted",
-           "write_file"]
+__all__ = ["CONNECTIONS_MAX", "Thief", "Upstream", "echoes_in_workers", "http_in_workers",
+           "http_servers", "others", "proxies", "restarted", "write_file"]

@@ -25,11 +25,20 @@ LIKE = 1.5
 """Latencies whose ratio is less are of one class."""
 
 Places = collections.namedtuple("Places", "dist fixtures bench work")
-Cores = collections.namedtuple("Cores", "server client")
+Cores = collections.namedtuple("Cores", "server client third", defaults=[None])
 
 
 class Skipped(Exception):
     """Why a server has no sample in a case."""
+
+
+def placement(cores, server):
+    """The cores of the server, and those of the client: one each; or the server has two, and the
+    client a third, or all share what there is."""
+    if not server.shares_cores:
+        return {cores.server}, {cores.client}
+    two = {cores.server, cores.client}
+    return two, two if cores.third is None else {cores.third}
 
 
 def core_latency_ns(places, cores):
@@ -103,13 +112,13 @@ def client_command(places, case, server, address, result):
     return [*command, address]
 
 
-def run_to_end(command, folder, core, seconds):
+def run_to_end(command, folder, cores, seconds):
     """What the client says on its standard error. Who wants more than there is, of memory or of time,
     is ended with all its processes, and the row tells how far it came."""
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         client = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-            start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         began, why = time.monotonic(), ""
         try:
@@ -163,7 +172,7 @@ def run_client(places, cores, case, server, address):
     command = client_command(places, case, server, address, result)
     if "arriving" in case:
         return run_beside(places, cores, case, address, command, result)
-    errors = run_to_end(command, places.work, cores.client, case.get("run_s", RUN_S))
+    errors = run_to_end(command, places.work, placement(cores, server)[1], case.get("run_s", RUN_S))
     if not result.exists():
         raise RuntimeError(f"the client failed: {errors[-500:]}")
     return json.loads(result.read_text(encoding="utf-8")), command
@@ -171,7 +180,7 @@ def run_client(places, cores, case, server, address):
 
 def run_beside(places, cores, case, address, command, result):
     """The client, and while it measures, new connections that are measured for themselves."""
-    process = start_client(places, command, {cores.client})
+    process = start_client(places, command, placement(cores, server)[1])
     try:
         arriving = run_arriving(places, cores, case, address, process)
     finally:
@@ -223,7 +232,7 @@ def take_sample(places, cores, case, server):
     shutil.rmtree(folder, ignore_errors=True)
     latency_ns = core_latency_ns(places, cores)
     try:
-        address = server.start(folder, cores.server, case)
+        address = server.start(folder, placement(cores, server)[0], case)
         if case.get("start_only"):
             return {"latency_ns": latency_ns, "start_ms": server.start_seconds * 1000}
         with Watch(server) as watch, server.while_serving(case):

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import resource
+import signal
 import subprocess
 import time
 
@@ -32,6 +33,8 @@ class Server:
     """One program. Subclasses say how it is started and where it listens."""
 
     kind = "peer"
+    shares_cores = False
+    """Whether it has all cores, and the client too where there is none left for it."""
 
     def __init__(self, name):
         self.name = name
@@ -60,15 +63,16 @@ class Server:
         """Where it listens, None while it does not."""
         raise NotImplementedError
 
-    def start(self, folder, cpu, case):
-        """Starts it and waits until it serves; returns "ADDRESS:PORT"."""
+    def start(self, folder, cpus, case):
+        """Starts it on those cores and waits until it serves; returns "ADDRESS:PORT"."""
         folder.mkdir(parents=True, exist_ok=True)
         command = self.command(folder, case)
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
             began = time.monotonic()
             self.process = subprocess.Popen(
                 command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=os.environ | self.environment(folder), start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}),
+                env=os.environ | self.environment(folder), start_new_session=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, cpus),
             )
         while not (address := self.find_address(folder)):
             if self.process.poll() is not None or time.monotonic() - began > START_S:
@@ -105,8 +109,8 @@ class Server:
 
     def stop(self):
         if self.process:
-            if self.process.poll() is None:
-                self.process.kill()
+            if self.process.poll() is None:  # with its children: it leads a session of its own
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -135,15 +139,16 @@ class Program(Server):
 
 
 class Berth(Server):
-    """The host with the echo plugin, on one worker; where a case has more connections than
-    descriptors, on several, without descriptors (host.direct_descriptors)."""
+    """The host with the echo plugin, on one worker if nothing else is said; where a case has more
+    connections than descriptors, on several, without descriptors (host.direct_descriptors)."""
 
     kind = "berth"
 
-    def __init__(self, dist, fixtures, when, engine="auto"):
+    def __init__(self, dist, fixtures, when, engine="auto", workers=1):
         name = f"berth, {when}" + (f", {engine}" if engine != "auto" else "")
         super().__init__(name)
         self.dist, self.fixtures, self.when, self.engine = dist, fixtures, when, engine
+        self.workers = workers
 
     def check(self):
         if not (self.dist / "berth").is_file():
@@ -161,7 +166,7 @@ class Berth(Server):
             limits["outbound"] = CONNECTIONS_MAX
         listener = {"address": "127.0.0.1:0", "plugin": plugin, "accept": accept, "limits": limits,
                     "config": config}
-        host = {"workers": 1, "engine": self.engine, "limits": {"connections": CONNECTIONS_MAX},
+        host = {"workers": self.workers, "engine": self.engine, "limits": {"connections": CONNECTIONS_MAX},
                 "log": {"level": "error"}}
         if "tables_for" in case:
             host["workers"], host["direct_descriptors"] = tables_for(case["tables_for"])

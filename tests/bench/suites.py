@@ -1,6 +1,7 @@
 """The suites: which servers, in which cases, and which figures their tables show."""
 
-from packages import http_servers, others, proxies, restarted
+from packages import (echoes_in_workers, http_in_workers, http_servers, others, proxies,
+                      restarted)
 from servers import SHORT_BYTES, berths, models, peers
 
 FROM = "127.0.0.1-127.0.0.20"
@@ -132,6 +133,18 @@ def _arriving(seconds):
     return cases
 
 
+def _workers(seconds):
+    echo = {"-c": 1000, "-s": 64, "-d": seconds, "--warmup": seconds / 4}
+    short = {"-m": "short", "-c": 256, "-s": SHORT_BYTES, "-d": seconds, "--warmup": seconds / 4,
+             "--from": FROM}
+    get = {"-c": 1000, "--http": "/1KiB", "--body": "www/1KiB", "-d": seconds,
+           "--warmup": seconds / 4}
+    return [{"name": "1,000 × 64 B", "client": echo},
+            {"name": "256 short-lived at once", "client": short},
+            {"name": "1,000 × 1 KiB over HTTP, keep-alive", "client": get, "file": "www/1KiB",
+             "file_bytes": 1 << 10, "servers": http_in_workers}]
+
+
 def everybody(places):
     return [*berths(places), *models(places), *peers(places), *others(places)]
 
@@ -211,6 +224,14 @@ SUITES = {
                 "another process takes 2 ms of every 10 ms of the server's core.",
         "servers": everybody, "cases": _stolen, "chart": "p99_us",
         "columns": [CPU, RATE, ("p50_us", "p50 µs"), P99, MAX],
+    },
+    "workers": {
+        "title": "Two workers on two cores",
+        "text": "What an operation costs one worker (thread, process) and what it costs two. On a "
+                "machine of two cores there is none left for the client, which then shares both: so "
+                "one worker is measured there, too, to compare the two with.",
+        "servers": echoes_in_workers, "cases": _workers, "chart": "cpu_us",
+        "columns": [CPU, ("cpu_share", "CPU"), RATE, ("p50_us", "p50 µs"), P99],
     },
     "memory": {
         "title": "Memory of idle connections",

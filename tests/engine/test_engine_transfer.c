@@ -7,6 +7,7 @@
 enum {
     STREAM_BYTES = 8 << 20,
     GATHER_BYTES = 1000,
+    CROWD = 40,
     FLOOD_MAX = 64 << 20, /* no socket holds as much */
 };
 
@@ -173,6 +174,64 @@ static void test_receive_stopped_and_started_again_loses_nothing(void **state) {
 }
 
 static void receive_stream(struct link *link, enum engine_receive_mode mode);
+
+/* A turn that has much to do, so that an engine may choose another way for what begins after it. */
+static void crowd_a_turn(struct link **crowd, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        link_receive(crowd[i], ENGINE_RECEIVE_BUFFERED);
+    }
+    run_quietly(crowd[0]->world);
+    for (unsigned i = 0; i < count; i++) {
+        assert_true(peer_send(crowd[i]->peer, "crowd", 5));
+    }
+    peer_pause(QUIET_RUNS * RUN_MS);
+    engine_port_run(crowd[0]->world->port, RUN_MS);
+}
+
+static void test_receives_that_begin_in_a_crowd_are_as_others(void **state) {
+    struct world *world = *state;
+    struct link *crowd[CROWD];
+    struct link *links[5];
+    for (unsigned i = 0; i < CROWD; i++) {
+        crowd[i] = link_open(world);
+    }
+    for (unsigned i = 0; i < ARRAY_COUNT(links); i++) {
+        links[i] = link_open(world);
+    }
+    struct link *spoke = links[0], *silent = links[1], *finished = links[2], *left = links[3];
+    assert_true(peer_send(spoke->peer, "early", 5));
+    peer_shutdown_send(finished->peer);
+    peer_reset(left->peer);
+    left->peer = NO_PEER;
+    crowd_a_turn(crowd, CROWD);
+    for (unsigned i = 0; i < ARRAY_COUNT(links); i++) {
+        link_receive(links[i], ENGINE_RECEIVE_BUFFERED);
+        assert_int_equal(links[i]->deliveries, 0); /* never before the port runs */
+    }
+    engine_receive_stop(world->port, links[4]->socket, &links[4]->receive);
+    assert_int_equal(links[4]->ends, 0);
+    RUN_UNTIL(world, finished->ends > 0 && left->ends > 0 && links[4]->ends > 0);
+    assert_int_equal(finished->end, 0);
+    assert_true(left->end == ENGINE_E_RESET || (left->end == 0 && peer_resets_look_like_fins()));
+    assert_int_equal(links[4]->end, ENGINE_E_CANCELLED);
+    expect_received(spoke, "early", 5);
+    assert_true(peer_send(spoke->peer, "more", 4));
+    assert_true(peer_send(silent->peer, "at last", 7));
+    expect_received(spoke, "more", 4);
+    expect_received(silent, "at last", 7);
+    link_stop(spoke);
+    link_stop(silent);
+    for (unsigned i = 0; i < ARRAY_COUNT(links); i++) {
+        assert_int_equal(links[i]->ends, 1);
+        link_close(links[i]);
+    }
+    for (unsigned i = 0; i < CROWD; i++) {
+        expect_received(crowd[i], "crowd", 5);
+        link_stop(crowd[i]);
+        link_close(crowd[i]);
+    }
+    assert_int_equal(engine_port_pending(world->port), 0);
+}
 
 static void test_receive_of_a_long_stream_delivers_it_in_order(void **state) {
     in_both_modes(state, receive_stream);
@@ -730,6 +789,7 @@ int main(void) {
         TEST(test_receive_that_is_stopped_before_a_run_ends_once),
         TEST(test_receive_that_is_stopped_in_its_completion_ends_once),
         TEST(test_receive_stopped_and_started_again_loses_nothing),
+        TEST(test_receives_that_begin_in_a_crowd_are_as_others),
         TEST(test_receive_of_a_long_stream_delivers_it_in_order),
         TEST(test_end_comes_with_the_fin),
         TEST(test_end_comes_behind_data_that_nobody_wants),
