@@ -171,14 +171,14 @@ def run_client(places, cores, case, server, address):
     result.unlink(missing_ok=True)
     command = client_command(places, case, server, address, result)
     if "arriving" in case:
-        return run_beside(places, cores, case, address, command, result)
+        return run_beside(places, cores, case, server, address, command, result)
     errors = run_to_end(command, places.work, placement(cores, server)[1], case.get("run_s", RUN_S))
     if not result.exists():
         raise RuntimeError(f"the client failed: {errors[-500:]}")
     return json.loads(result.read_text(encoding="utf-8")), command
 
 
-def run_beside(places, cores, case, address, command, result):
+def run_beside(places, cores, case, server, address, command, result):
     """The client, and while it measures, new connections that are measured for themselves."""
     process = start_client(places, command, placement(cores, server)[1])
     try:

@@ -66,6 +66,35 @@ def test_bench_every_chart_shows_a_column_of_its_table():
         assert suite["cases"](1.0)
 
 
+def test_bench_server_of_one_worker_has_a_core_of_its_own():
+    server = Program("s", "s", "peer")
+    assert sampling.placement(sampling.Cores(0, 1), server) == ({0}, {1})
+    assert sampling.placement(sampling.Cores(0, 1, 2), server) == ({0}, {1})
+
+
+def test_bench_server_of_two_workers_leaves_the_client_a_third_core_if_there_is_one():
+    server = Program("s", "s", "peer")
+    server.shares_cores = True
+    assert sampling.placement(sampling.Cores(0, 1), server) == ({0, 1}, {0, 1})
+    assert sampling.placement(sampling.Cores(0, 1, 2), server) == ({0, 1}, {2})
+
+
+def test_bench_figures_of_those_who_arrive_are_beside_those_of_the_others():
+    arriving = {"operations": 9, "errors": 1, "first_errors": ["late"], "service_us": {"p99": 3.0},
+                "latency_us": {"p50": 1.0, "p99": 4.0, "max": 5.0}}
+    found = {"errors": 2, "first_errors": [], "arriving": arriving}
+    figures = sampling.arriving_figures(found)
+    assert (figures["arrived"], figures["arriving_p99_us"], figures["reply_p99_us"]) == (9, 4.0, 3.0)
+    assert (figures["errors"], figures["first_error"]) == (3, "late")
+    assert sampling.arriving_figures({**found, "arriving": None}) == {}
+
+
+def test_bench_case_may_have_servers_of_its_own(tmp_path):
+    named = [server.name for case in SUITES["workers"]["cases"](1.0) if "servers" in case
+             for server in case["servers"](sampling.Places(*[tmp_path] * 4))]
+    assert {"berth http 2, on both", "nginx 2, on both", "HAProxy return 2, on both"} <= set(named)
+
+
 def test_bench_report_is_well_formed_and_escapes_names():
     row = {"name": "a <b>", "kind": "peer", "samples": 5, "cpu_us": 5.0, "first_error": "x < y"}
     case = {"name": "c", "rows": [row, {"name": "d", "kind": "peer", "skipped": "not installed"}],
