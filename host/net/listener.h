@@ -120,7 +120,12 @@ struct listener {
     struct gate *gate;
     bool opened; /* listener_open has succeeded: listener_close is owed */
     bool accepting;
-    bool ending;             /* counted in server->ending */
+    bool ending; /* counted in server->ending */
+
+    /* Workers write what follows with every connection, and read what stands before with every
+     * message: no line of a cache has both, or one worker's new clients would slow down another's
+     * echoes. */
+    char apart[64];
     atomic_uint references;  /* connections in whatever state, from the accept to the last byte; and
                               * works and attempts to connect, which may outlive theirs */
     atomic_uint connections; /* those of them that are admitted */

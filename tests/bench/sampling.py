@@ -103,9 +103,18 @@ class Watch:
         self._thread.join()
 
 
+def client_options(case, server):
+    """A rate is in bytes: a server that is asked in more of them gets as many questions a second."""
+    options = {**case["client"], **server.client_options(case)}
+    if "-r" in options and "--question" in options:
+        question = options["--question"].encode().decode("unicode_escape")
+        options["-r"] = options["-r"] * len(question) / options["-s"]
+    return options
+
+
 def client_command(places, case, server, address, result):
     command = [str(places.bench / "berth-load"), "--json", str(result)]
-    for name, value in {**case["client"], **server.client_options(case)}.items():
+    for name, value in client_options(case, server).items():
         command += [name] if value is True else [name, str(value)]
     for pid in server.pids()[:16]:
         command += ["--server-pid", str(pid)]

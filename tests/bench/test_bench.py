@@ -89,6 +89,14 @@ def test_bench_figures_of_those_who_arrive_are_beside_those_of_the_others():
     assert sampling.arriving_figures({**found, "arriving": None}) == {}
 
 
+def test_bench_rate_is_of_messages_however_long_a_server_wants_them():
+    server = Program("s", "s", "peer")
+    server.client_options = lambda case: {"--question": "a\\r\\n", "--answer": "b"}
+    options = sampling.client_options({"client": {"-r": 6400, "-s": 64}}, server)
+    assert options["-r"] == 300
+    assert "-r" not in sampling.client_options({"client": {"-s": 64}}, server)
+
+
 def test_bench_case_may_have_servers_of_its_own(tmp_path):
     named = [server.name for case in SUITES["workers"]["cases"](1.0) if "servers" in case
              for server in case["servers"](sampling.Places(*[tmp_path] * 4))]
