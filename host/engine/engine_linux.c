@@ -442,7 +442,8 @@ void engine_receive_end(struct engine_port *port, struct engine_socket socket,
         engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE);
         return;
     }
-    *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle, .is_end = true, .looks = 1};
+    *part_of(&receive->op) =
+        (struct op_part){.fd = (int)socket.handle, .is_receive = true, .is_end = true, .looks = 1};
     port->pending++;
     list_append(&port->ends, &receive->op);
 }

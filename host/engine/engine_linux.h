@@ -181,8 +181,12 @@ bool linux_descriptor_take(struct engine_port *port);
 /* The handle of a socket in a port's table is its slot and this; no descriptor is as high. */
 enum { LINUX_DIRECT = 1 << 30 };
 
+static inline bool linux_is_direct_fd(int fd) {
+    return fd >= LINUX_DIRECT;
+}
+
 static inline bool linux_is_direct(struct engine_socket socket) {
-    return socket.handle >= LINUX_DIRECT;
+    return linux_is_direct_fd(socket.handle);
 }
 
 /* Whether the kernel has all it takes. */

@@ -152,11 +152,12 @@ static void arm(struct uring_port *port, struct engine_receive *receive) {
     part->armed = true;
 }
 
-/* In a crowd it is tried first, at the next turn, and armed when there is nothing yet. */
+/* In a crowd it is tried first, at the next turn, and armed when there is nothing yet; unless it
+ * has been tried, or is of a socket that only the ring can receive from. */
 void uring_receive_arm(struct engine_port *common, struct engine_receive *receive) {
     struct uring_port *port = uring_of(common);
     struct op_part *part = part_of(&receive->op);
-    if (!port->crowded) {
+    if (!port->crowded || part->is_end || linux_is_direct_fd(part->fd)) {
         arm(port, receive);
         return;
     }
@@ -215,10 +216,7 @@ static void try_early(struct uring_port *port, struct engine_receive *receive) {
     ssize_t size = recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
     int code = size < 0 ? errno : 0;
     if (size > 0) {
-        buffer.size = (uint32_t)size;
-        receive->data = buffer;
-        port->common.ran++;
-        receive->op.complete(&receive->op, size);
+        linux_deliver(&port->common, receive, buffer, (uint32_t)size);
         go_on(port, receive);
         return;
     }

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -24,7 +25,10 @@ static const struct berth_host host = {.struct_size = sizeof(host), .send = host
 static void on_idle(void) {}
 
 int net_world_start(unsigned workers) {
-    struct server_options options = {.engine = getenv("TEST_ENGINE"),
+    const char *engine = getenv("TEST_ENGINE");
+    bool direct = engine && strcmp(engine, "io_uring-direct") == 0;
+    struct server_options options = {.engine = direct ? "io_uring" : engine,
+                                     .direct_descriptors = direct ? 2048 : 0,
                                      .workers = workers,
                                      .buffer_bytes = 16384,
                                      .buffers_retained_max = 1024,
