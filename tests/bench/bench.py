@@ -19,22 +19,33 @@ import tempfile
 import page
 import results
 import sampling
+import windows
 from servers import NotHere
-from suites import SUITES
+from suites import SUITES as LINUX_SUITES
+from suites_windows import WINDOWS_SUITES
+from windows import Build
 
+SUITES = {**LINUX_SUITES, **WINDOWS_SUITES}
+UNNAMED_SUITES = [name for name, suite in LINUX_SUITES.items() if not suite.get("by_name")]
+"""Those that run when none is named."""
 IN_NAMESPACE = "BERTH_BENCH_NAMESPACE"
 
 
 def options():
     parser = argparse.ArgumentParser(description="Measures the host beside others.")
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(SUITES))
+    parser.add_argument("suites", nargs="*", metavar="SUITE",
+                        help=f"{', '.join(SUITES)}; windows: all on Windows; none: all on Linux")
     for name in ("dist", "bench", "fixtures", "out"):
         parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    for name in ("dist", "bench", "fixtures"):
+        parser.add_argument(f"--windows-{name}", type=pathlib.Path, default=pathlib.Path("."))
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each sample")
     parser.add_argument("--results", type=pathlib.Path, help="a text to bring up to date")
     parser.add_argument("--only", default="", help="only servers whose name has this in it")
     chosen = parser.parse_args()
+    chosen.suites = [name for word in chosen.suites
+                     for name in (WINDOWS_SUITES if word == "windows" else [word])]
     for name in chosen.suites:
         if name not in SUITES:
             parser.error(f"unknown suite \"{name}\": there are {', '.join(SUITES)}")
@@ -91,6 +102,8 @@ def versions(places):
                 "apache2-bin", "redis-server")
     installed = {name: first_line("dpkg-query", "-W", "-f", "${Version}", name)
                  for name in packages}
+    if windows.program():
+        installed["wine"] = first_line("wine", "--version")
     return {"berth": first_line(str(places.dist / "berth"), "--version"),
             "compiler": first_line("cc", "--version"), **installed}
 
@@ -184,7 +197,10 @@ def main():
     cores = choose_cores()
     with tempfile.TemporaryDirectory(prefix="berth-bench-") as work:
         places = sampling.Places(*(p.resolve() for p in (chosen.dist, chosen.fixtures,
-                                                         chosen.bench)), pathlib.Path(work))
+                                                         chosen.bench)), pathlib.Path(work),
+                                 Build(*(p.resolve() for p in (chosen.windows_dist,
+                                                               chosen.windows_fixtures,
+                                                               chosen.windows_bench))))
         report = {
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "machine": describe_machine(cores),
@@ -192,7 +208,7 @@ def main():
             "notes": [where, f"{chosen.samples} samples of {chosen.seconds:g} s, in turn"],
             "suites": [],
         }
-        for name in chosen.suites or [n for n in SUITES if not SUITES[n].get("by_name")]:
+        for name in chosen.suites or UNNAMED_SUITES:
             report["suites"].append(run_suite(name, places, cores, chosen))
             write(report, chosen.out)
             if chosen.results:

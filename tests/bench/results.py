@@ -12,7 +12,7 @@ of the server for each operation, user and system together. Absolute figures are
 ratios (× best raw: to the best of the raw models) travel better.
 """
 
-PART = re.compile(r"^<!-- suite (\w+) -->\n(.*?)(?=^<!-- suite |\Z)", re.M | re.S)
+PART = re.compile(r"^<!-- suite ([\w-]+) -->\n(.*?)(?=^<!-- suite |\Z)", re.M | re.S)
 
 
 def _cell(text):

@@ -24,7 +24,7 @@ SPARE_BYTES = 1 << 30
 LIKE = 1.5
 """Latencies whose ratio is less are of one class."""
 
-Places = collections.namedtuple("Places", "dist fixtures bench work")
+Places = collections.namedtuple("Places", "dist fixtures bench work windows", defaults=(None,))
 Cores = collections.namedtuple("Cores", "server client third", defaults=[None])
 
 
@@ -232,8 +232,37 @@ def surroundings(places, cores, case):
 
 def sample(places, cores, case, server):
     """One run; a dictionary of figures."""
+    if "requests" in case:
+        return count_requests(places, cores, case, server)
     with surroundings(places, cores, case) as prepared:
         return take_sample(places, cores, prepared, server)
+
+
+def count_requests(places, cores, case, server):
+    """Requests to the wineserver for an echo: the difference of two runs, which differ in nothing
+    but the number of echoes."""
+    folder = places.work / "server"
+    shutil.rmtree(folder, ignore_errors=True)
+    counted = []
+    try:
+        address = server.start(folder, cores.server, case)
+        for operations in case["requests"]:
+            before = server.requests_made()
+            run = {**case, "client": {**case["client"], "-n": operations}}
+            found, command = run_client(places, cores, run, server, address)
+            if found["errors"] or found["operations"] != operations:
+                raise RuntimeError(f"not all was echoed: {found['first_errors']}")
+            server.wait_quiet()  # it lets go of the connections
+            counted.append(server.requests_made() - before)
+    finally:
+        server.stop()
+    echoes = case["requests"][1] - case["requests"][0]
+    each = {name: (counted[1][name] - counted[0][name]) / echoes
+            for name in counted[1] | counted[0]}
+    told = [f"{name} {count:.2f}" for name, count in sorted(each.items(), key=lambda one: -one[1])
+            if count >= 0.005]
+    return {"latency_ns": 0.0, "requests": sum(each.values()), "said": ", ".join(told), "errors": 0,
+            "command": command}
 
 
 def take_sample(places, cores, case, server):

@@ -143,6 +143,11 @@ class Berth(Server):
     connections than descriptors, on several, without descriptors (host.direct_descriptors)."""
 
     kind = "berth"
+    executable = "berth"
+
+    def path(self, path):
+        """In its own words."""
+        return str(path)
 
     def __init__(self, dist, fixtures, when, engine="auto", workers=1):
         name = f"berth, {when}" + (f", {engine}" if engine != "auto" else "")
@@ -151,7 +156,7 @@ class Berth(Server):
         self.workers = workers
 
     def check(self):
-        if not (self.dist / "berth").is_file():
+        if not (self.dist / self.executable).is_file():
             raise NotHere("it was not built")
 
     def plugin(self, case, folder):
@@ -174,8 +179,8 @@ class Berth(Server):
         (folder / "berth.json").write_text(json.dumps(manifest), encoding="utf-8")
         (folder / "ready.json").unlink(missing_ok=True)
         plugins = self.fixtures if plugin == "echo-once" else self.dist / "plugins"
-        return [str(self.dist / "berth"), "run", "--manifest", "berth.json",
-                "--ready-file", "ready.json", "--plugins", str(plugins)]
+        return [str(self.dist / self.executable), "run", "--manifest", "berth.json",
+                "--ready-file", "ready.json", "--plugins", self.path(plugins)]
 
     def find_address(self, folder):
         with contextlib.suppress(OSError, ValueError, KeyError):

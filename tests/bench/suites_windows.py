@@ -1,0 +1,91 @@
+"""The suites on Windows, under Wine. The client is Linux's own."""
+
+from servers import SHORT_BYTES
+from suites import BLOCK_RATE, CPU, FROM, P99, RATE
+from windows import windows_servers
+
+UNDER_WINE = (
+    "Built for Windows, under Wine: the processor time is that of the server's process and of its "
+    "wineserver, which does much of the work of Windows' kernel. No figure here speaks for Windows "
+    "itself; side by side they say who asks the system for more.")
+
+
+def _echo(seconds):
+    cases = []
+    for count in (100, 1000):
+        client = {"-c": count, "-s": 64, "-d": seconds, "--warmup": seconds / 4}
+        cases.append({"name": f"{count:,} × 64 B", "client": client})
+    return cases
+
+
+def _short(seconds):
+    cases = []
+    for server_closes in (False, True):
+        for count in (16, 256):
+            client = {"-m": "short", "-c": count, "-s": SHORT_BYTES, "-d": seconds,
+                      "--warmup": seconds / 4, "--from": FROM}
+            if server_closes:
+                client["--server-closes"] = True
+            who = "server" if server_closes else "client"
+            cases.append({"name": f"{count} at once, {who} closes", "client": client,
+                          "server_closes": server_closes})
+    return cases
+
+
+def _models(seconds):
+    def case(name, count, rate):
+        client = {"-c": count, "-s": 512, "-b": 1000, "-d": max(seconds, 4), "--from": FROM,
+                  "--patience": 20}
+        if rate:
+            client["-r"] = rate
+        return {"name": name, "client": client}
+
+    return [
+        case("7,000 flat out", 7000, 0),
+        case("12,000 at 200,000 bytes/s a block", 12000, BLOCK_RATE),
+    ]
+
+
+def _requests(_seconds):
+    return [{"name": f"{count} × 64 B", "client": {"-c": count, "-s": 64}, "requests": (500, 4500)}
+            for count in (1, 64)]
+
+
+WINDOWS_SUITES = {
+    "windows-models": {
+        "title": "Windows: ways to wait for sockets, side by side",
+        "text": UNDER_WINE + " Messages of 512 bytes, checked by content. Windows keeps its sockets "
+                "in non-paged memory of the kernel; under Wine there is none to be read, and the "
+                "memory of Linux's sockets stands for it. RSS is that of the server and of its "
+                "wineserver, which has room for some 19,800 sockets. What has more connections "
+                "than its model takes says so in its last column.",
+        "servers": windows_servers, "cases": _models, "chart": "cpu_us",
+        "columns": [("attempted", "attempted"), ("connected", "connected"),
+                    ("memory", "RSS"), ("sockets", "kernel sockets"),
+                    ("cpu_share", "CPU"), CPU, ("sent_per_second", "sent/s"),
+                    ("received_per_second", "received/s"), P99, ("said", "said")],
+    },
+    "windows-echo": {
+        "title": "Windows: round trips",
+        "text": UNDER_WINE + " Every connection sends a message, waits for its echo, and sends the "
+                "next.",
+        "servers": windows_servers, "cases": _echo, "chart": "cpu_us",
+        "columns": [("connected", "connected"), CPU, ("ratio", "× best raw"), RATE,
+                    ("p50_us", "p50 µs"), P99, ("said", "said")],
+    },
+    "windows-short": {
+        "title": "Windows: short-lived connections",
+        "text": UNDER_WINE + " Connect, send 64 bytes, receive them, close.",
+        "servers": windows_servers, "cases": _short, "chart": "cpu_us",
+        "columns": [CPU, ("ratio", "× best raw"), RATE, ("p50_us", "p50 µs"), P99,
+                    ("said", "said")],
+    },
+    "windows-requests": {
+        "title": "Windows: requests to the wineserver for an echo",
+        "text": "Counted in the trace of the wineserver, as the difference between a run of 4,500 "
+                "echoes and one of 500, each on connections of its own. Nearly every call into "
+                "Windows' kernel is such a request; each is two switches between processes.",
+        "servers": windows_servers, "cases": _requests, "chart": "requests",
+        "columns": [("requests", "requests/echo"), ("said", "which")],
+    },
+}
