@@ -257,7 +257,7 @@ bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor);
 /* -- receiving --------------------------------------------------------------------------------- */
 
 enum engine_receive_mode {
-    ENGINE_RECEIVE_ZERO_BYTE, /* no memory is held while nothing comes */
+    ENGINE_RECEIVE_ZERO_BYTE, /* no memory is held while nothing comes for long */
     ENGINE_RECEIVE_BUFFERED,  /* one buffer posted ahead, where the system takes one a socket */
 };
 

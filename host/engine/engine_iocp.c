@@ -14,7 +14,8 @@
  *
  * Receiving. An idle connection waits with a WSARecv of no bytes, which pins no memory; when it
  * completes there is something to read, or the end, and a non-blocking recv says which. Sockets are
- * therefore non-blocking, which overlapped calls do not care about.
+ * therefore non-blocking, which overlapped calls do not care about. One that has just come or sent
+ * something has a buffer posted for a while, which spares the second call (engine_iocp_warm.c).
  *
  * Lifetimes. Every field of an operation is written before the system call that starts it: once it
  * is made, the completion may come before the call returns. Nothing is closed with an operation in
@@ -313,6 +314,7 @@ void engine_port_destroy(struct engine_port *port) {
     ASSERT(engine_port_pending(port) == 0);
     ASSERT(port->acceptors == NULL);
     ASSERT(port->receivers == NULL);
+    ASSERT(port->warm_count == 0);
     iocp_reuse_port_remove(port);
     iocp_send_port_remove(port);
     os_mutex_fini(&port->posts_lock);
@@ -444,6 +446,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     posts_run(port);
     iocp_acceptors_check(port);
     iocp_disconnects_check(port);
+    iocp_warm_check(port);
 }
 
 unsigned engine_port_run(struct engine_port *port, int timeout_ms) {

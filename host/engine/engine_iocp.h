@@ -6,6 +6,7 @@
  * engine_iocp_reuse.c     sockets that are used again
  * engine_iocp_trial.c     whether they can be, on this system
  * engine_iocp_transfer.c  receiving
+ * engine_iocp_warm.c      receives of zero-byte mode that have a buffer for a while
  * engine_iocp_send.c      sending memory and files
  * engine_iocp_connect.c   ConnectEx
  * engine_iocp_datagram.c  WSARecvMsg, WSASendMsg */
@@ -35,6 +36,8 @@ enum iocp_reuse { IOCP_REUSE_OFF, IOCP_REUSE_DISCONNECT, IOCP_REUSE_TRANSMIT };
 
 #define IOCP_REUSE_TEXT_MAX 160
 #define IOCP_REUSABLE_MAX 256 /* sockets kept for a listener */
+
+#define IOCP_WARM_MAX 1024 /* receives of a port that have a buffer for a while */
 
 enum { IOCP_V4, IOCP_V6, IOCP_FAMILIES };
 
@@ -119,13 +122,16 @@ struct __attribute__((__may_alias__)) iocp_op {
         struct iocp_transmit *transmit; /* sends of files */
     };
     int32_t socket;     /* the one that the system call was made on; see struct engine_socket */
-    uint8_t kind;       /* enum iocp_kind */
-    uint8_t where : 4;  /* enum iocp_where; receives, sends of files, connects */
-    uint8_t step : 4;   /* enum iocp_step; receives in a queue */
-    bool zero_mode : 1; /* receives: ENGINE_RECEIVE_ZERO_BYTE */
-    bool zero_now : 1;  /* receives: the next or current WSARecv asks for no bytes */
-    bool more : 1;      /* receives: the last read filled its buffer */
-    bool stopping : 1;  /* receives: engine_receive_stop() was called */
+    uint16_t warm;      /* a receive's place in port->warm, plus 1; 0: none */
+    uint8_t kind : 4;   /* enum iocp_kind */
+    uint8_t where : 3;  /* enum iocp_where; receives, sends of files, connects */
+    bool stopping : 1;  /* a receive: engine_receive_stop() was called */
+    uint8_t step : 3;   /* enum iocp_step; of a receive in a queue; and so the following: */
+    bool zero_mode : 1; /* ENGINE_RECEIVE_ZERO_BYTE */
+    bool zero_now : 1;  /* the next or current WSARecv asks for no bytes */
+    bool more : 1;      /* the last read filled its buffer */
+    bool cold : 1;      /* of zero-byte mode: gets no buffer before something has come */
+    bool cooling : 1;   /* cancelled, to go on with no bytes */
 };
 _Static_assert(sizeof(struct iocp_op) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
@@ -138,6 +144,11 @@ struct __attribute__((__may_alias__)) iocp_receive {
 _Static_assert(sizeof(struct iocp_receive) <= sizeof(struct engine_receive) - sizeof(uint64_t),
                "engine_receive.room is too small");
 
+struct iocp_warm {
+    struct iocp_op *op;
+    uint64_t since_ms;
+};
+
 struct engine_port {
     struct engine *engine;
     HANDLE iocp;
@@ -149,6 +160,9 @@ struct engine_port {
     struct iocp_op *ready;    /* go on in the next pass */
     struct iocp_op *starving; /* wait for memory, first come first served */
     unsigned starving_count;
+    struct iocp_warm warm[IOCP_WARM_MAX]; /* posted, in no order */
+    unsigned warm_count;
+    uint64_t warm_checked_ms;
     struct engine_acceptor *acceptors;
     bool plain_due; /* an acceptor that has fallen back is to be looked at */
 
@@ -247,6 +261,14 @@ enum iocp_reuse iocp_trial(const struct winsock_table *winsock, char *text, size
 void iocp_receive_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
 void iocp_receive_resume(struct engine_port *port, struct iocp_op *op, int64_t result);
 void iocp_receives_feed(struct engine_port *port); /* serves those that wait for memory */
+
+/* -- engine_iocp_warm.c ----------------------------------------------------------------------- */
+
+/* Of a receive of zero-byte mode that is about to be posted: whether it may have a buffer. */
+bool iocp_warm_take(struct engine_port *port, struct iocp_op *op);
+/* It is not posted any more, or not with that buffer. One that has none: fine. */
+void iocp_warm_give(struct engine_port *port, struct iocp_op *op);
+void iocp_warm_check(struct engine_port *port); /* cancels those for which nothing comes */
 
 /* -- engine_iocp_send.c ----------------------------------------------------------------------- */
 

@@ -77,12 +77,38 @@ static enum iocp_step receive_without_memory(struct engine_port *port, struct io
         return starve(port, op, IOCP_STEP_POST);
     }
     op->zero_now = true;
+    op->cold = true;
     return IOCP_STEP_POST;
+}
+
+/* One of zero-byte mode may have a buffer for a while, as long as there is one. */
+static void receive_warm(struct engine_port *port, struct iocp_op *op) {
+    if (op->zero_mode && op->zero_now && iocp_warm_take(port, op)) {
+        op->zero_now = !buffer_have(port, op);
+        if (op->zero_now) {
+            iocp_warm_give(port, op);
+        }
+    }
+}
+
+/* What a WSARecv that is not pending says. */
+static enum iocp_step receive_posted(struct engine_port *port, struct iocp_op *op, bool fine,
+                                     int64_t *result) {
+    iocp_warm_give(port, op);
+    op->where = IOCP_RUNNING;
+    if (!fine) {
+        return *result == ENGINE_E_NO_RESOURCES ? receive_without_memory(port, op) : IOCP_STEP_END;
+    }
+    if (op->zero_now) {
+        return IOCP_STEP_READ;
+    }
+    return *result > 0 ? IOCP_STEP_DELIVER : IOCP_STEP_END;
 }
 
 static enum iocp_step receive_post(struct engine_port *port, struct iocp_op *op, int64_t *result) {
     const struct winsock_table *winsock = port->engine->winsock;
     struct iocp_receive *receive = receive_of(op);
+    receive_warm(port, op);
     if (!op->zero_now && !buffer_have(port, op)) {
         return starve(port, op, IOCP_STEP_POST);
     }
@@ -99,20 +125,15 @@ static enum iocp_step receive_post(struct engine_port *port, struct iocp_op *op,
         if (!port->engine->skip_success) {
             return IOCP_STEP_NONE; /* its packet tells */
         }
-        op->where = IOCP_RUNNING;
         *result = received;
-        if (op->zero_now) {
-            return IOCP_STEP_READ;
-        }
-        return received > 0 ? IOCP_STEP_DELIVER : IOCP_STEP_END;
+        return receive_posted(port, op, true, result);
     }
     unsigned long code = (unsigned long)winsock->last_error();
     if (code == WSA_IO_PENDING) {
         return IOCP_STEP_NONE;
     }
-    op->where = IOCP_RUNNING;
     *result = iocp_error(code);
-    return *result == ENGINE_E_NO_RESOURCES ? receive_without_memory(port, op) : IOCP_STEP_END;
+    return receive_posted(port, op, false, result);
 }
 
 static enum iocp_step receive_read(struct engine_port *port, struct iocp_op *op, int64_t *result) {
@@ -154,6 +175,8 @@ static enum iocp_step receive_deliver(struct engine_port *port, struct iocp_op *
     receive->owner = NULL;
     port->ran++;
     owner->complete(owner, result);
+    op->zero_now = op->zero_mode;
+    op->cold = false;
     bool more = op->more;
     op->more = false;
     return more ? IOCP_STEP_READ : IOCP_STEP_POST;
@@ -191,10 +214,14 @@ void iocp_receive_completed(struct engine_port *port, struct iocp_op *op, DWORD 
     enum iocp_step step = IOCP_STEP_END;
     int64_t result = bytes;
     unsigned long code = iocp_op_error(port, op);
+    bool cooled = op->cooling;
+    op->cooling = false;
     op->where = IOCP_RUNNING;
+    iocp_warm_give(port, op);
     if (code != 0) {
         result = iocp_error(code);
-        if (result == ENGINE_E_NO_RESOURCES && !op->stopping) {
+        bool goes_on = result == ENGINE_E_NO_RESOURCES || (cooled && result == ENGINE_E_CANCELLED);
+        if (goes_on && !op->stopping) {
             step = receive_without_memory(port, op);
         }
     } else if (op->zero_now) {

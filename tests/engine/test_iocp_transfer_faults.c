@@ -6,14 +6,29 @@ enum { FLOOD_BUFFERS = 60 };
 
 /* -- receiving -------------------------------------------------------------------------------- */
 
-static void receive_in_both_modes(struct world *world, void (*inject)(void)) {
-    static const enum engine_receive_mode modes[] = {ENGINE_RECEIVE_ZERO_BYTE,
-                                                     ENGINE_RECEIVE_BUFFERED};
-    for (size_t i = 0; i < ARRAY_COUNT(modes); i++) {
+static void start_with_buffer_for_a_while(struct connection *connection) {
+    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+}
+
+static void start_with_no_bytes(struct connection *connection) {
+    unsigned before = connection->world->buffers_left;
+    connection->world->buffers_left = 0;
+    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    connection->world->buffers_left = before;
+}
+
+static void start_buffered(struct connection *connection) {
+    receive_start(connection, ENGINE_RECEIVE_BUFFERED);
+}
+
+static void receive_in_all_ways(struct world *world, void (*inject)(void)) {
+    static void (*const ways[])(struct connection *) = {start_with_buffer_for_a_while,
+                                                        start_with_no_bytes, start_buffered};
+    for (size_t i = 0; i < ARRAY_COUNT(ways); i++) {
         struct connection *connection = connection_open(world);
         client_send(connection->client, "before");
         inject();
-        receive_start(connection, modes[i]);
+        ways[i](connection);
         expect_received(connection, "before");
         client_send(connection->client, "after");
         expect_received(connection, "after");
@@ -21,7 +36,7 @@ static void receive_in_both_modes(struct world *world, void (*inject)(void)) {
 
         client_send(connection->client, "again");
         inject();
-        receive_start(connection, modes[i]);
+        ways[i](connection);
         expect_received(connection, "again");
         shutdown(connection->client, SD_SEND);
         assert_true(run_until(world, &connection->ended));
@@ -39,12 +54,12 @@ static void inject_receive_later(void) {
 }
 
 static void test_receive_succeeding_at_once_delivers_everything(void **state) {
-    receive_in_both_modes(*state, inject_receive_at_once);
+    receive_in_all_ways(*state, inject_receive_at_once);
     assert_true(faults_injected(FAULT_RECEIVE) > 0);
 }
 
 static void test_receive_completing_later_delivers_everything(void **state) {
-    receive_in_both_modes(*state, inject_receive_later);
+    receive_in_all_ways(*state, inject_receive_later);
 }
 
 static void test_receive_succeeding_at_once_for_long_lets_others_run(void **state) {
@@ -85,9 +100,11 @@ static void test_receive_failing_to_post_for_memory_goes_on(void **state) {
         expect_stopped(connection);
     }
     faults_fail(FAULT_READ, 0, 1, WSAENOBUFS);
-    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    unsigned injected = faults_injected(FAULT_READ);
+    start_with_no_bytes(connection);
     client_send(connection->client, "read");
     expect_received(connection, "read");
+    assert_int_equal(faults_injected(FAULT_READ), injected + 1);
     expect_stopped(connection);
     connection_close(connection);
 }
@@ -96,7 +113,7 @@ static void test_receive_completing_without_memory_goes_on(void **state) {
     struct world *world = *state;
     struct connection *connection = connection_open(world);
     faults_complete(FAULT_RECEIVE, 1, WSAENOBUFS);
-    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    start_with_no_bytes(connection);
     client_send(connection->client, "hello");
     expect_received(connection, "hello");
     expect_stopped(connection);
@@ -122,7 +139,7 @@ static void test_receive_completing_with_an_error_ends_with_it(void **state) {
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++) {
         struct connection *connection = connection_open(world);
         faults_complete(FAULT_RECEIVE, 1, faults[i].code);
-        receive_start(connection, i % 2 ? ENGINE_RECEIVE_BUFFERED : ENGINE_RECEIVE_ZERO_BYTE);
+        (i % 2 ? start_buffered : start_with_no_bytes)(connection);
         client_send(connection->client, "x");
         assert_true(run_until(world, &connection->ended));
         assert_int_equal(connection->result, faults[i].result);
@@ -140,7 +157,7 @@ static void test_receive_failing_at_start_completes_from_the_loop(void **state) 
     assert_true(run_until(world, &connection->ended));
     assert_int_equal(connection->result, ENGINE_E_RESET);
     faults_fail(FAULT_READ, 0, 1, WSAECONNRESET);
-    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    start_with_no_bytes(connection);
     client_send(connection->client, "x");
     assert_true(run_until(world, &connection->ended));
     assert_int_equal(connection->result, ENGINE_E_RESET);
@@ -202,6 +219,124 @@ static void test_receives_without_buffers_are_served_in_order(void **state) {
     for (size_t i = 0; i < ARRAY_COUNT(connections); i++) {
         connection_close(connections[i]);
     }
+}
+
+/* -- buffers for a while ---------------------------------------------------------------------- */
+
+/* Runs until no receive has a buffer. */
+static void expect_cold(struct world *world) {
+    for (int i = 0; i < RUNS_MAX && world->buffers_out > 0; i++) {
+        engine_port_run(world->port, 50);
+    }
+    assert_int_equal(world->buffers_out, 0);
+    assert_int_equal(world->port->warm_count, 0);
+}
+
+static void test_receive_of_one_that_goes_on_takes_one_call(void **state) {
+    struct world *world = *state;
+    struct connection *connection = connection_open(world);
+    unsigned before = faults_calls(FAULT_READ);
+    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    for (int i = 0; i < 3; i++) {
+        client_send(connection->client, "more");
+        expect_received(connection, "more");
+    }
+    assert_int_equal(faults_calls(FAULT_READ), before);
+    expect_stopped(connection);
+    assert_int_equal(world->buffers_out, 0);
+    connection_close(connection);
+}
+
+static void test_receive_of_one_that_is_silent_has_no_buffer(void **state) {
+    struct world *world = *state;
+    struct connection *connection = connection_open(world);
+    unsigned before = faults_calls(FAULT_READ);
+    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    for (unsigned i = 1; i <= 2; i++) {
+        expect_cold(world);
+        client_send(connection->client, "at last");
+        expect_received(connection, "at last");
+        assert_int_equal(faults_calls(FAULT_READ), before + i);
+    }
+    assert_int_equal(world->buffers_out, 1);
+    expect_cold(world);
+    shutdown(connection->client, SD_SEND);
+    assert_true(run_until(world, &connection->ended));
+    assert_int_equal(connection->result, 0);
+    connection_close(connection);
+}
+
+static void test_receive_starved_gets_the_buffer_of_a_silent_one(void **state) {
+    struct world *world = *state;
+    struct connection *silent = connection_open(world);
+    struct connection *hungry = connection_open(world);
+    unsigned before = world->buffers_left;
+    world->buffers_left = 1;
+    receive_start(silent, ENGINE_RECEIVE_ZERO_BYTE);
+    receive_start(hungry, ENGINE_RECEIVE_ZERO_BYTE);
+    assert_int_equal(world->buffers_left, 0);
+    client_send(hungry->client, "hungry");
+    expect_received(hungry, "hungry");
+    client_send(silent->client, "still there");
+    expect_received(silent, "still there");
+    world->buffers_left += before - 1;
+    expect_stopped(silent);
+    expect_stopped(hungry);
+    connection_close(silent);
+    connection_close(hungry);
+}
+
+/* A receive that has got data, of which the port has not heard when it takes the buffer back. */
+static struct connection *open_cooled_too_late(struct world *world) {
+    struct connection *connection = connection_open(world);
+    faults_hold();
+    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    assert_int_equal(world->buffers_out, 1);
+    client_send(connection->client, "late");
+    for (int i = 0; i < RUNS_MAX && (faults_held() == 0 || world->port->warm_count > 0); i++) {
+        engine_port_run(world->port, 50);
+    }
+    assert_int_equal(faults_held(), 1);
+    assert_int_equal(world->port->warm_count, 0);
+    assert_int_equal(connection->size, 0);
+    return connection;
+}
+
+static void test_receive_whose_buffer_is_taken_too_late_loses_nothing(void **state) {
+    struct connection *connection = open_cooled_too_late(*state);
+    faults_release_reversed();
+    expect_received(connection, "late");
+    client_send(connection->client, "and more");
+    expect_received(connection, "and more");
+    expect_stopped(connection);
+    connection_close(connection);
+}
+
+static void test_receive_stopped_while_its_buffer_is_taken_ends_once(void **state) {
+    struct world *world = *state;
+    struct connection *connection = open_cooled_too_late(world);
+    engine_receive_stop(world->port, connection->socket, &connection->receive);
+    faults_release_reversed();
+    assert_true(run_until(world, &connection->ended));
+    assert_int_equal(connection->result, ENGINE_E_CANCELLED);
+    assert_int_equal(connection->size, 4);
+    connection_close(connection);
+}
+
+static void test_receive_whose_connection_is_reset_while_its_buffer_is_taken_ends(void **state) {
+    struct world *world = *state;
+    struct connection *connection = connection_open(world);
+    faults_hold();
+    faults_complete(FAULT_RECEIVE, 1, WSAECONNRESET);
+    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    for (int i = 0; i < RUNS_MAX && faults_held() == 0; i++) {
+        engine_port_run(world->port, 50);
+    }
+    assert_int_equal(faults_held(), 1); /* what came of its being cancelled */
+    faults_release_reversed();
+    assert_true(run_until(world, &connection->ended));
+    assert_int_equal(connection->result, ENGINE_E_RESET);
+    connection_close(connection);
 }
 
 /* -- sending ---------------------------------------------------------------------------------- */
@@ -319,6 +454,12 @@ int main(void) {
         BOTH_WAYS(test_receive_stopped_in_its_completion_ends_after_it),
         BOTH_WAYS(test_receive_stopped_before_its_late_completion_ends_once),
         BOTH_WAYS(test_receives_without_buffers_are_served_in_order),
+        BOTH_WAYS(test_receive_of_one_that_goes_on_takes_one_call),
+        BOTH_WAYS(test_receive_of_one_that_is_silent_has_no_buffer),
+        BOTH_WAYS(test_receive_starved_gets_the_buffer_of_a_silent_one),
+        BOTH_WAYS(test_receive_whose_buffer_is_taken_too_late_loses_nothing),
+        BOTH_WAYS(test_receive_stopped_while_its_buffer_is_taken_ends_once),
+        BOTH_WAYS(test_receive_whose_connection_is_reset_while_its_buffer_is_taken_ends),
         BOTH_WAYS(test_send_succeeding_at_once_has_no_completion),
         BOTH_WAYS(test_send_completing_later_tells_the_bytes),
         BOTH_WAYS(test_send_failing_returns_the_error_and_has_no_completion),

@@ -1,0 +1,58 @@
+/* engine_iocp_warm.c: receives of zero-byte mode that have a buffer for a while.
+ *
+ * A receive of no bytes pins no memory, but what it announces must be fetched by a second call.
+ * Where more is about to come that call is waste: a client that has just come, or has just sent
+ * something, mostly goes on soon. So a port lends such receives a buffer each, as one of buffered
+ * mode has it, to so many of them that it is little memory whatever happens, and not for long:
+ * those for which nothing has come in a while are cancelled and go on with no bytes. The cancelling
+ * of a receive takes nothing from the stream: what came first is delivered, as after any
+ * engine_receive_stop(). Should memory be short, all of them are given back at once. */
+#include "engine/engine_iocp.h"
+
+#include "base/assert.h"
+
+enum {
+    WARM_MS = 1000, /* nothing came for so long: the buffer goes back */
+    WARM_CHECK_MS = 250,
+};
+
+bool iocp_warm_take(struct engine_port *port, struct iocp_op *op) {
+    if (op->cold || port->starving || port->warm_count == IOCP_WARM_MAX) {
+        return false;
+    }
+    ASSERT(op->warm == 0);
+    port->warm[port->warm_count++] = (struct iocp_warm){op, os_now_ms()};
+    op->warm = (uint16_t)port->warm_count;
+    return true;
+}
+
+void iocp_warm_give(struct engine_port *port, struct iocp_op *op) {
+    if (op->warm == 0) {
+        return;
+    }
+    struct iocp_warm *place = &port->warm[op->warm - 1];
+    ASSERT(place->op == op);
+    *place = port->warm[--port->warm_count]; /* the last one fills the gap */
+    place->op->warm = op->warm;
+    op->warm = 0;
+}
+
+void iocp_warm_check(struct engine_port *port) {
+    if (port->warm_count == 0) {
+        return;
+    }
+    uint64_t now_ms = os_now_ms();
+    if (!port->starving && now_ms - port->warm_checked_ms < WARM_CHECK_MS) {
+        return;
+    }
+    port->warm_checked_ms = now_ms;
+    for (unsigned i = port->warm_count; i > 0; i--) { /* backwards: the last one may move to i */
+        struct iocp_op *op = port->warm[i - 1].op;
+        if (port->starving || now_ms - port->warm[i - 1].since_ms >= WARM_MS) {
+            iocp_warm_give(port, op);
+            op->cooling = true;
+            /* Finding nothing to cancel means that something has come. */
+            port->engine->winsock->cancel((HANDLE)(SOCKET)op->socket, &op->overlapped);
+        }
+    }
+}
