@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,7 @@ def options():
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each sample")
     parser.add_argument("--results", type=pathlib.Path, help="a text to bring up to date")
-    parser.add_argument("--only", default="", help="only servers whose name has this in it")
+    parser.add_argument("--only", default="", help="only servers whose name matches")
     chosen = parser.parse_args()
     chosen.suites = [name for word in chosen.suites
                      for name in (WINDOWS_SUITES if word == "windows" else [word])]
@@ -174,7 +175,7 @@ def run_suite(name, places, cores, chosen):
     for case in suite["cases"](chosen.seconds):
         servers = case.get("servers", suite["servers"])(places)
         cases.append(run_case(places, cores, case,
-                              [s for s in servers if chosen.only.lower() in s.name.lower()],
+                              [s for s in servers if re.search(chosen.only, s.name, re.I)],
                               chosen.samples))
     return {"name": name, "title": suite["title"], "text": suite["text"],
             "columns": suite["columns"], "chart": suite["chart"], "cases": cases}

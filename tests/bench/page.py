@@ -38,7 +38,7 @@ def shown(key, value):
         return _bytes(value)
     if key == "cpu_share":
         return f"{100 * value:.0f} %"
-    if key in ("cpu_us", "ratio", "requests"):
+    if key in ("cpu_us", "ratio", "requests", "requests_but_fd"):
         return f"{value:.2f}"
     if key in ("start_ms", "p50_us", "p99_us", "max_us", "arriving_p50_us", "arriving_p99_us",
                "arriving_max_us", "reply_p99_us"):
