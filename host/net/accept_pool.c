@@ -19,6 +19,7 @@ enum {
     BACKOFF_FIRST_MS = 20,   /* after a failure for want of resources; doubled up to the tick */
     EPISODE_QUIET_MS = 5000, /* a shortage is over when nothing has failed for so long */
     HARD_FAILURES_MAX = 32,  /* in a row, before the listener falls back to plain accepts */
+    RUSH_QUIET_MS = 5000,    /* a rush is over when no clients have queued for so long */
     PLAIN_SHARE = 8,         /* of `high`: one in so many is kept for accepts without data */
 };
 
@@ -51,10 +52,12 @@ struct accept_pool {
     uint64_t shortage_last_ms;
     unsigned long long shortage_failures; /* 0: no episode */
     struct timer tick;
-    struct latch *stopped; /* not NULL: stopping */
-    bool blocked;          /* posts nothing for want of room; counted in server->waiting */
-    bool starved;          /* clients queue, and nothing could be posted for them */
-    bool plain;            /* has fallen back */
+    struct latch *stopped;    /* not NULL: stopping */
+    uint64_t starved_last_ms; /* when clients last queued */
+    bool rush;    /* they did lately: up to `high` are kept, lest all be taken at once again */
+    bool blocked; /* posts nothing for want of room; counted in server->waiting */
+    bool starved; /* clients queue, and nothing could be posted for them */
+    bool plain;   /* has fallen back */
 };
 
 static void maintain(struct accept_pool *pool);
@@ -285,15 +288,35 @@ static void finish_stop(struct accept_pool *pool) {
     latch_down(stopped);
 }
 
+static uint32_t larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+/* How many accepts there are to be when there are too few. */
+static uint32_t target_of(const struct accept_pool *pool) {
+    const struct listener_options *options = &pool->listener->options;
+    uint32_t usual = larger(options->pool_initial, options->pool_low);
+    return pool->rush ? larger(options->pool_high, usual) : usual;
+}
+
+/* Fewer are too few. In a rush as many fewer than the target as else. */
+static uint32_t low_of(const struct accept_pool *pool) {
+    const struct listener_options *options = &pool->listener->options;
+    uint32_t usual = larger(options->pool_initial, options->pool_low);
+    return target_of(pool) - (usual - options->pool_low);
+}
+
 /* Clients queue and no accept is free for them. */
 static void feed(struct accept_pool *pool) {
     const struct listener_options *options = &pool->listener->options;
+    pool->starved_last_ms = os_now_ms();
     if (pool->posted_count >= options->pool_high) {
         listener_count(&pool->listener->counters.pool_high);
         return;
     }
     pool->starved = !may_post(pool);
     if (!pool->starved) {
+        pool->rush = true;
         uint32_t more = pool->posted_count + options->pool_initial;
         post_up_to(pool, more < options->pool_high ? more : options->pool_high);
     }
@@ -309,11 +332,10 @@ static void maintain(struct accept_pool *pool) {
     }
     const struct listener_options *options = &pool->listener->options;
     uint32_t data_max = with_data_max(pool);
-    if (pool->posted_count < options->pool_low) {
+    if (pool->posted_count < low_of(pool)) {
         if (may_post(pool)) {
             listener_count(&pool->listener->counters.pool_low);
-            post_up_to(pool, options->pool_initial > options->pool_low ? options->pool_initial
-                                                                       : options->pool_low);
+            post_up_to(pool, target_of(pool));
         }
     } else if (data_max > 0 && pool->posted_with_data == data_max &&
                pool->posted_count < options->pool_high && may_post(pool)) {
@@ -363,6 +385,9 @@ static void on_tick(struct timer *timer) {
         sweep(pool);
     }
     end_episode(pool, os_now_ms());
+    if (os_now_ms() - pool->starved_last_ms >= RUSH_QUIET_MS) {
+        pool->rush = false; /* what is posted stays until it is taken */
+    }
     try_again(pool);
     if (!timer_is_running(&pool->tick)) {
         start_tick(pool);

@@ -139,6 +139,28 @@ static void steps_starve(struct worker *worker, void *argument) {
     assert_int_equal(count(&listener->counters.pool_high), 2);
 }
 
+static void steps_rush(struct worker *worker, void *argument) {
+    (void)worker;
+    (void)argument;
+    fake_starve();
+    assert_int_equal(fake_acceptor()->count, 16);
+    fake_accept(0, 0, NULL); /* few are left for a rush, which is from 28 on */
+    assert_int_equal(fake_acceptor()->count, 32);
+    for (int number = 1; number <= 4; number++) {
+        fake_accept(0, number, NULL);
+    }
+    assert_int_equal(fake_acceptor()->count, 28);
+    fake_accept(0, 5, NULL);
+    assert_int_equal(fake_acceptor()->count, 32);
+    assert_int_equal(fake_acceptor()->most, 32);
+}
+
+static void test_pool_is_kept_high_while_clients_come_in_a_rush(void **state) {
+    (void)state;
+    start();
+    on_worker(steps_rush);
+}
+
 static void test_pool_grows_for_those_who_queue_up_to_high(void **state) {
     (void)state;
     start();
