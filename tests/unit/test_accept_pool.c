@@ -512,6 +512,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_pool_is_filled_again_when_it_falls_below_low),
         TEST(test_pool_grows_for_those_who_queue_up_to_high),
+        TEST(test_pool_is_kept_high_while_clients_come_in_a_rush),
         TEST(test_pool_serves_speakers_while_the_silent_have_the_rest),
         TEST(test_pool_posts_none_while_too_many_are_pending),
         TEST(test_pool_cuts_those_whose_time_is_up_and_no_other),
