@@ -91,11 +91,11 @@ WINDOWS_SUITES = {
         "title": "Windows: requests to the wineserver for an echo",
         "text": "Counted in the trace of the wineserver, as the difference between a run of many "
                 "echoes and one of few, each on connections of its own. A short-lived connection "
-                "is one echo. Nearly every call into "
-                "Windows' kernel is such a request; each is two switches between processes. Wine asks "
-                "for the descriptor of an accepted socket (get_handle_fd) at every call on it, "
+                "is one echo. Nearly every call into Windows' kernel is such a request; each is two "
+                "switches between processes. Wine asks for the descriptor of an accepted socket (get_handle_fd) at every call on it, "
                 "whoever calls: so there is a column without.",
         "servers": windows_servers, "cases": _requests, "chart": "requests",
-        "columns": [("requests", "requests/echo"), ("requests_but_fd", "but get_handle_fd"), ("said", "which")],
+        "columns": [("requests", "requests/echo"), ("requests_but_fd", "but get_handle_fd"),
+                    ("said", "which")],
     },
 }

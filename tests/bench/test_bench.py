@@ -18,7 +18,7 @@ import results  # noqa: E402
 import sampling  # noqa: E402
 import servers  # noqa: E402
 from servers import Program  # noqa: E402
-from suites import SUITES  # noqa: E402
+import windows  # noqa: E402
 
 
 def taken(*latencies, cpu_us=5.0):
@@ -61,7 +61,7 @@ def test_bench_ratio_is_to_the_best_model_that_served_all():
 
 
 def test_bench_every_chart_shows_a_column_of_its_table():
-    for suite in SUITES.values():
+    for suite in bench.SUITES.values():
         assert suite["chart"] in dict(suite["columns"])
         assert suite["cases"](1.0)
 
@@ -139,6 +139,23 @@ def test_bench_results_of_a_suite_take_the_place_of_its_older_ones():
     assert "| **a\\|b** | 3.00 | 5 |" in results.parts(text)["second"]
     assert "1.00" not in text
     assert "| d | skipped: not installed |" in text
+
+
+def test_bench_results_keep_suites_whose_names_have_dashes():
+    text = results.merged("", one_suite("windows-echo", 1.0), ["windows-echo"])
+    assert list(results.parts(text)) == ["windows-echo"]
+
+
+def test_bench_requests_are_counted_without_their_answers(tmp_path):
+    (tmp_path / "trace").write_text(
+        "0110: recv_socket( oob=0, async={handle=0068} )\n"
+        "sock_reselect(0x55ad81865e60): new mask 3\n"
+        "0110: recv_socket() = PENDING { wait=0000 }\n"
+        "0110: *fd* 0068 -> 69\n"
+        "0110: select( flags=2 )\n0110: recv_socket( oob=0 )\n", encoding="utf-8")
+    server = windows.WindowsProgram("model", "model.exe", "model", template=tmp_path)
+    server.prefix = tmp_path
+    assert server.requests_made() == {"recv_socket": 2, "select": 1}
 
 
 def test_bench_unknown_suite_is_told(tmp_path):
