@@ -237,86 +237,6 @@ static void test_receive_of_a_long_stream_delivers_it_in_order(void **state) {
     in_both_modes(state, receive_stream);
 }
 
-/* -- waiting for the end
- * ---------------------------------------------------------------------------- */
-
-static void link_await_end(struct link *link) {
-    assert_int_equal(engine_shutdown_send(link->world->port, link->socket), 0);
-    link->ends = 0;
-    engine_receive_end(link->world->port, link->socket, &link->receive);
-}
-
-/* `quick`: it comes before anybody can have looked for it; else when the looking has stopped. */
-static void end_by_fin(struct world *world, bool quick) {
-    struct link *link = link_open(world);
-    link_await_end(link);
-    if (!quick) {
-        run_quietly(world);
-        assert_int_equal(link->ends, 0);
-    }
-    peer_shutdown_send(link->peer);
-    RUN_UNTIL(world, link->ends > 0);
-    assert_int_equal(link->end, 0);
-    assert_int_equal(link->deliveries, 0);
-    run_quietly(world);
-    assert_int_equal(link->ends, 1);
-    link_close(link);
-}
-
-static void test_end_comes_with_the_fin(void **state) {
-    end_by_fin(*state, true);
-    end_by_fin(*state, false);
-}
-
-/* What comes in front of it may be delivered or not. */
-static void test_end_comes_behind_data_that_nobody_wants(void **state) {
-    struct world *world = *state;
-    struct link *link = link_open(world);
-    assert_true(peer_send(link->peer, "early", 5));
-    link_await_end(link);
-    for (int i = 0; i < 5; i++) {
-        assert_true(peer_send(link->peer, "unwanted", 8));
-        run_quietly(world);
-        assert_int_equal(link->ends, 0);
-    }
-    peer_shutdown_send(link->peer);
-    RUN_UNTIL(world, link->ends > 0);
-    assert_int_equal(link->end, 0);
-    link_close(link);
-}
-
-static void test_end_by_a_reset_tells_of_it(void **state) {
-    struct world *world = *state;
-    for (int late = 0; late < 2; late++) {
-        struct link *link = link_open(world);
-        link_await_end(link);
-        if (late) {
-            run_quietly(world);
-        }
-        peer_reset(link->peer);
-        link->peer = NO_PEER;
-        RUN_UNTIL(world, link->ends > 0);
-        assert_int_equal(link->end, ENGINE_E_RESET);
-        link_close(link);
-    }
-}
-
-static void test_end_that_is_stopped_comes_once(void **state) {
-    struct world *world = *state;
-    for (int late = 0; late < 2; late++) {
-        struct link *link = link_open(world);
-        link_await_end(link);
-        if (late) {
-            run_quietly(world);
-        }
-        link_stop(link);
-        assert_int_equal(link->end, ENGINE_E_CANCELLED);
-        run_quietly(world);
-        assert_int_equal(link->ends, 1);
-        link_close(link);
-    }
-}
-
 /* -- receiving without buffers
  * ---------------------------------------------------------------------- */
 
@@ -791,10 +711,6 @@ int main(void) {
         TEST(test_receive_stopped_and_started_again_loses_nothing),
         TEST(test_receives_that_begin_in_a_crowd_are_as_others),
         TEST(test_receive_of_a_long_stream_delivers_it_in_order),
-        TEST(test_end_comes_with_the_fin),
-        TEST(test_end_comes_behind_data_that_nobody_wants),
-        TEST(test_end_by_a_reset_tells_of_it),
-        TEST(test_end_that_is_stopped_comes_once),
         TEST(test_zero_byte_receives_without_buffers_go_on_in_their_order),
         TEST(test_buffered_receives_without_buffers_go_on_in_their_order),
         TEST(test_zero_byte_receive_that_waits_for_a_buffer_can_be_stopped),
