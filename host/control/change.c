@@ -453,6 +453,7 @@ static void carry_out(struct change *change) {
             DL_DELETE(instance->serving, step->old);
         }
         unit = step->made ? step->made : step->old;
+        ASSERT(unit);
         DL_APPEND(serving, unit);
     }
     DL_FOREACH_SAFE(instance->serving, unit, next) {

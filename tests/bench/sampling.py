@@ -274,6 +274,8 @@ def take_sample(places, cores, case, server):
         address = server.start(folder, placement(cores, server)[0], case)
         if case.get("start_only"):
             return {"latency_ns": latency_ns, "start_ms": server.start_seconds * 1000}
+        if "before" in case:
+            run_client(places, cores, {**case, "client": case["before"]}, server, address)
         with Watch(server) as watch, server.while_serving(case):
             found, command = run_client(places, cores, case, server, address)
         said = server.said(folder)

@@ -64,7 +64,8 @@ def _models(seconds):
 def _idle(count, seconds):
     """Source addresses are many: the system looks long for a free port where most are taken."""
     client = {"-m": "idle", "-c": count, "-d": max(seconds, 2), "--from": FROM}
-    case = {"name": f"{count:,} idle connections", "client": client}
+    case = {"name": f"{count:,} idle connections", "client": client,
+            "before": {"-c": 50, "-s": 64, "-n": 1000}}
     if count > DESCRIPTORS:
         client.update({"--processes": -(-count // DESCRIPTORS), "--from": MANY_FROM,
                        "--connecting": 4000, "--patience": 60})
@@ -235,8 +236,9 @@ SUITES = {
     },
     "memory": {
         "title": "Memory of idle connections",
-        "text": "Each has had one echo. The process's own memory; the kernel's is beside it. Those "
-                "beyond the descriptors of a process are in the tables of several workers' rings.",
+        "text": "Each has had one echo. The process's own memory, over what it had after a thousand "
+                "echoes of 50 connections; the kernel's is beside it. Those beyond the descriptors "
+                "of a process are in the tables of several workers' rings.",
         "servers": everybody, "cases": _memory, "chart": "memory_each",
         "columns": [("connected", "connected"), ("memory_each", "bytes each"), ("memory", "RSS"),
                     ("sockets", "kernel sockets")],

@@ -17,6 +17,7 @@ import page  # noqa: E402
 import results  # noqa: E402
 import sampling  # noqa: E402
 import servers  # noqa: E402
+import suites  # noqa: E402
 from servers import Program  # noqa: E402
 import windows  # noqa: E402
 
@@ -98,7 +99,7 @@ def test_bench_rate_is_of_messages_however_long_a_server_wants_them():
 
 
 def test_bench_case_may_have_servers_of_its_own(tmp_path):
-    named = [server.name for case in SUITES["workers"]["cases"](1.0) if "servers" in case
+    named = [server.name for case in suites.SUITES["workers"]["cases"](1.0) if "servers" in case
              for server in case["servers"](sampling.Places(*[tmp_path] * 4))]
     assert {"berth http 2, on both", "nginx 2, on both", "HAProxy return 2, on both"} <= set(named)
 
@@ -179,19 +180,19 @@ def test_bench_row_of_what_is_missing_says_why(tmp_path, monkeypatch):
 def test_bench_client_that_wants_too_long_is_ended_and_the_row_says_so(tmp_path):
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(sampling.Skipped, match="stopped with [0-9,]+ connections: 0.1 s had passed"):
-        sampling.run_to_end(sleeper, tmp_path, min(os.sched_getaffinity(0)), 0.1)
+        sampling.run_to_end(sleeper, tmp_path, os.sched_getaffinity(0), 0.1)
 
 
 def test_bench_client_that_leaves_no_memory_is_ended_and_the_row_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "memory_facts", lambda: {"MemAvailable": 1})
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(sampling.Skipped, match="less than 1024 MiB of memory were left"):
-        sampling.run_to_end(sleeper, tmp_path, min(os.sched_getaffinity(0)), 60)
+        sampling.run_to_end(sleeper, tmp_path, os.sched_getaffinity(0), 60)
 
 
 def test_bench_client_that_ends_hands_over_its_errors(tmp_path):
     speaker = [sys.executable, "-c", "import sys; sys.exit('wrong')"]
-    assert sampling.run_to_end(speaker, tmp_path, min(os.sched_getaffinity(0)), 60) == "wrong\n"
+    assert sampling.run_to_end(speaker, tmp_path, os.sched_getaffinity(0), 60) == "wrong\n"
 
 
 def test_bench_tables_have_room_for_all():
