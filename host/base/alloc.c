@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SMALL_BYTES = 1024 };
+
 static atomic_long fail_countdown = -1;
 static atomic_bool fail_all;
 static atomic_long live;
@@ -29,8 +31,18 @@ static void *counted(void *memory) {
     return memory;
 }
 
+/* glibc's calloc() does not look into the thread's own cache, where malloc() finds what has just
+ * been freed. */
+static void *zeroed(size_t size) {
+    if (size > SMALL_BYTES) {
+        return calloc(1, size);
+    }
+    void *memory = malloc(size ? size : 1);
+    return memory ? memset(memory, 0, size) : NULL;
+}
+
 void *alloc_zeroed(size_t size) {
-    return alloc_fails_now() ? NULL : counted(calloc(1, size ? size : 1));
+    return alloc_fails_now() ? NULL : counted(zeroed(size));
 }
 
 void *alloc_array(size_t count, size_t size) {

@@ -281,7 +281,7 @@ static void receive_attempt(struct epoll_port *port, struct engine_receive *rece
         receive_starve(port, receive);
         return;
     }
-    ssize_t size = recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size = linux_recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
     if (size > 0) {
         receive_deliver(port, receive, buffer, size);
         return;

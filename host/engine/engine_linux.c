@@ -380,7 +380,8 @@ void linux_try_end(struct engine_port *port, struct engine_receive *receive) {
     }
     ssize_t size = 1;
     for (int i = 0; i < END_READS_MAX && size > 0; i++) {
-        size = recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC); /* thrown away: tcp(7) */
+        size =
+            linux_recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC); /* thrown away: tcp(7) */
     }
     if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
         linux_complete(port, &receive->op, size == 0 ? 0 : linux_translate(errno));
@@ -493,7 +494,7 @@ void engine_close(struct engine *engine, struct engine_socket socket, bool reset
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
         setsockopt((int)socket.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     }
-    close((int)socket.handle);
+    linux_close((int)socket.handle);
     atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
 }
 

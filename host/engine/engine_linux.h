@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #include "engine/engine.h"
+#include "engine/engine_linux_calls.h"
 
 /* How an engine waits. Everything runs on the port's thread. */
 struct linux_backend {

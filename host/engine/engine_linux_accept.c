@@ -212,7 +212,7 @@ void linux_first_data_try(struct engine_accept *accept) {
         linux_first_data_starve(accept);
         return;
     }
-    ssize_t size = recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size = linux_recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
     int code = errno;
     if (size > 0) {
         buffer.size = (uint32_t)size;
@@ -231,7 +231,7 @@ static int64_t data_at_once(struct engine_accept *accept) {
     if (!source->take(source->context, &buffer)) {
         return 0;
     }
-    ssize_t size = recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size = linux_recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
     if (size <= 0) { /* whatever it is, a receive will find it again */
         source->give(source->context, buffer.owner);
         return 0;
@@ -282,7 +282,7 @@ static void accept_one(struct engine_acceptor *acceptor) {
     union system_address remote = {0};
     socklen_t size = sizeof(remote);
     /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
-    int fd = accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
+    int fd = linux_accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
     if (fd >= 0) {
         take_client(acceptor, fd, &remote);
         return;

@@ -34,7 +34,7 @@ enum { FILE_CHUNK_BYTES = 256 * 1024 };
 static ssize_t send_memory(int fd, const struct engine_piece *pieces, unsigned count, bool more) {
     const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     if (count == 1) {
-        return send(fd, pieces[0].bytes, pieces[0].size, flags);
+        return linux_send(fd, pieces[0].bytes, pieces[0].size, flags);
     }
     struct iovec vectors[ENGINE_PIECES_MAX];
     for (unsigned i = 0; i < count; i++) {
@@ -42,7 +42,7 @@ static ssize_t send_memory(int fd, const struct engine_piece *pieces, unsigned c
         vectors[i].iov_len = pieces[i].size;
     }
     struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-    return sendmsg(fd, &message, flags);
+    return linux_sendmsg(fd, &message, flags);
 }
 
 static uint64_t chunk_of(const struct engine_piece *piece) {

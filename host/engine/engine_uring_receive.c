@@ -213,7 +213,7 @@ static void try_early(struct uring_port *port, struct engine_receive *receive) {
         starve(port, receive);
         return;
     }
-    ssize_t size = recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size = linux_recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
     int code = size < 0 ? errno : 0;
     if (size > 0) {
         linux_deliver(&port->common, receive, buffer, (uint32_t)size);
