@@ -20,7 +20,6 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/macros.h"
 
 enum {
     DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
@@ -28,9 +27,6 @@ enum {
     DESCRIPTORS_PASSING = 8,
     PORT_DESCRIPTORS = 2, /* the ring or the epoll instance, and the eventfd */
     HUNGRY_MS = 10,       /* between two looks for memory to receive into */
-    END_LOOK_MS = 1,      /* between two looks for a peer's FIN, at the most */
-    END_LOOKS_MAX = 2,    /* before the engine waits for it */
-    END_READS_MAX = 4,    /* of what comes before it, at a time */
 };
 
 int64_t linux_translate(int code) {
@@ -361,46 +357,10 @@ static int patience(const struct engine_port *port, int timeout_ms) {
     if (port->deferred.first || port->acceptors_due) {
         return 0;
     }
-    if (port->ends.first && (timeout_ms < 0 || timeout_ms > END_LOOK_MS)) {
-        return END_LOOK_MS;
-    }
     if (port->hungry.first && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
         return HUNGRY_MS;
     }
     return timeout_ms;
-}
-
-/* A peer that has all it wanted answers our FIN with its own at once. To have the engine wait for
- * that, and wake up for it, costs more than to look for it when something else has woken us. */
-void linux_try_end(struct engine_port *port, struct engine_receive *receive) {
-    struct op_part *part = part_of(&receive->op);
-    if (part->stopping) {
-        linux_complete(port, &receive->op, ENGINE_E_CANCELLED);
-        return;
-    }
-    ssize_t size = 1;
-    for (int i = 0; i < END_READS_MAX && size > 0; i++) {
-        size =
-            linux_recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC); /* thrown away: tcp(7) */
-    }
-    if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
-        linux_complete(port, &receive->op, size == 0 ? 0 : linux_translate(errno));
-    } else if (part->looks < END_LOOKS_MAX) {
-        part->looks++;
-        list_append(&port->ends, &receive->op);
-    } else {
-        port->engine->backend->receive_arm(port, receive);
-    }
-}
-
-/* Before all else of a turn: a client that has finished is gone before its next connection comes.
- * Those that are put into the list meanwhile have their turn next time. */
-static void try_ends(struct engine_port *port) {
-    struct op_list list = port->ends;
-    port->ends = (struct op_list){0};
-    for (struct engine_op *op = list_take(&list); op; op = list_take(&list)) {
-        linux_try_end(port, CONTAINER_OF(op, struct engine_receive, op));
-    }
 }
 
 unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
@@ -408,7 +368,6 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     backend->wait(port, patience(port, timeout_ms));
     port->ran = 0;
     run_deferred(port);
-    try_ends(port);
     backend->handle(port);
     linux_accept_check(port);
     backend->feed(port);
@@ -439,14 +398,13 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
 
 void engine_receive_end(struct engine_port *port, struct engine_socket socket,
                         struct engine_receive *receive) {
-    if (linux_is_direct(socket)) { /* nobody but the ring can look at it */
-        engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE);
-        return;
-    }
-    *part_of(&receive->op) =
-        (struct op_part){.fd = (int)socket.handle, .is_receive = true, .is_end = true, .looks = 1};
+    *part_of(&receive->op) = (struct op_part){
+        .fd = socket.handle,
+        .is_receive = true,
+        .is_end = !linux_is_direct(socket), /* in a table only the ring can look at it */
+    };
     port->pending++;
-    list_append(&port->ends, &receive->op);
+    port->engine->backend->receive_arm(port, receive);
 }
 
 void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
@@ -464,8 +422,7 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
         part->hungry = false;
         linux_defer(port, &receive->op, ENGINE_E_CANCELLED);
     }
-    /* Else it is being delivered, and its end follows the delivery; or it waits for a FIN, and ends
-     * when that is looked for. */
+    /* Else it is being delivered, and its end follows the delivery. */
 }
 
 /* -- sockets ----------------------------------------------------------------------------------- */

@@ -48,8 +48,8 @@ struct linux_backend {
     void (*first_data_await)(struct engine_port *port, struct engine_accept *accept);
     void (*first_data_forget)(struct engine_port *port, struct engine_accept *accept);
 
-    /* Until bytes come, again and again; and no more, which is completed in due time. Where only
-     * the end is waited for, linux_try_end() is as good. */
+    /* Until bytes come, again and again; and no more, which is completed in due time. Of one that
+     * waits for the peer's FIN alone (is_end) they need not be delivered. */
     void (*receive_arm)(struct engine_port *port, struct engine_receive *receive);
     void (*receive_disarm)(struct engine_port *port, struct engine_receive *receive);
 
@@ -108,7 +108,6 @@ struct __attribute__((__may_alias__)) op_part {
     bool warmed : 1;     /* a send that waited for its file: now it goes ahead */
     bool is_end : 1;     /* a receive that waits for the peer's FIN and for nothing else */
     bool early : 1;      /* a receive that is to be tried before it is armed */
-    uint8_t looks : 2;   /* for that FIN */
     uint8_t direct;      /* enum direct_wait: what a send of a socket in the table waits for */
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
@@ -145,10 +144,6 @@ struct engine_port {
     atomic_uint posting; /* threads that are in engine_port_post() now */
     int wake_fd;         /* an eventfd: counts up when the stack is no longer empty */
 
-    /* Receives of a FIN that may well be there before the engine would be waiting for it: tried at
-     * the beginning of the next turns, and given to the engine when it does not come. */
-    struct op_list ends;
-
     struct op_list hungry; /* what found no buffer to receive into, first come first served */
 
     unsigned number; /* in engine->ports, from 1; 0: it has no table of sockets */
@@ -162,10 +157,6 @@ void linux_run_posts(struct engine_port *port); /* the eventfd has been read */
 /* Completes op now, from within engine_port_run(); and at the next turn. */
 void linux_complete(struct engine_port *port, struct engine_op *op, int64_t result);
 void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result);
-
-/* The FIN that a receive waits for may be there: looks for it, and throws away what is before it.
- */
-void linux_try_end(struct engine_port *port, struct engine_receive *receive);
 
 /* Tells the receive's owner of that buffer, which is not its last completion: it stays ours. */
 void linux_deliver(struct engine_port *port, struct engine_receive *receive,

@@ -14,6 +14,7 @@
  * A slot is filled again right after its delivery: the source hands out the buffer that was given
  * back last, which is the one the callback has just let go. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -22,6 +23,8 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "engine/engine_uring.h"
+
+enum { END_READS_MAX = 4 }; /* of what comes in front of a FIN, at a time */
 
 /* -- the ring of buffers ----------------------------------------------------------------------- */
 
@@ -128,18 +131,39 @@ static void buffer_unused(struct uring_port *port, uint32_t flags) {
 
 /* -- receives ---------------------------------------------------------------------------------- */
 
-/* A poll costs less than a receive that finds nothing, and takes no buffer. */
-static void arm_end(struct uring_port *port, struct engine_receive *receive) {
+/* Where only the peer's FIN is waited for, a poll costs less than a receive that finds nothing, and
+ * takes no buffer. */
+static void end_await(struct uring_port *port, struct engine_receive *receive) {
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_poll_add(sqe, part_of(&receive->op)->fd, POLLIN);
     uring_mark(sqe, receive, TAG_RECEIVE);
     part_of(&receive->op)->armed = true;
 }
 
+/* What comes in front of the FIN is thrown away, where it lies: tcp(7). */
+static void end_polled(struct uring_port *port, struct engine_receive *receive, int32_t result) {
+    struct op_part *part = part_of(&receive->op);
+    part->armed = false;
+    if (result < 0 || part->stopping) {
+        int code = part->stopping ? ECANCELED : -result;
+        linux_complete(&port->common, &receive->op, linux_translate(code));
+        return;
+    }
+    ssize_t size = 1;
+    for (unsigned i = 0; i < END_READS_MAX && size > 0; i++) {
+        size = linux_recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC);
+    }
+    if (size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR))) {
+        end_await(port, receive);
+    } else {
+        linux_complete(&port->common, &receive->op, size == 0 ? 0 : linux_translate(errno));
+    }
+}
+
 static void arm(struct uring_port *port, struct engine_receive *receive) {
     struct op_part *part = part_of(&receive->op);
     if (part->is_end) {
-        arm_end(port, receive);
+        end_await(port, receive);
         return;
     }
     struct io_uring_sqe *sqe = uring_sqe(port);
@@ -252,8 +276,7 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
                              int32_t result, uint32_t flags) {
     struct op_part *part = part_of(&receive->op);
     if (part->is_end) {
-        part->armed = false;
-        linux_try_end(&port->common, receive);
+        end_polled(port, receive, result);
         return;
     }
     if (result > 0) {
