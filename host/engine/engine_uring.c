@@ -24,7 +24,7 @@ enum {
     BATCH_MAX = 256,    /* completions a turn: timers and posts get theirs in between */
     CROWD = 16,         /* completions a turn that tell of a line that has no end */
     LOOK_AFTER = 64,    /* of them without a look at new clients */
-    BURST_BUFFERS = 16, /* that one connection fills before others get their turn */
+    BURST_BUFFERS = 4,  /* that one connection fills before others get their turn */
 };
 
 /* -- submissions ------------------------------------------------------------------------------- */
