@@ -316,7 +316,7 @@ static void feed(struct accept_pool *pool) {
     }
     pool->starved = !may_post(pool);
     if (!pool->starved) {
-        pool->rush = true;
+        pool->rush = !pool->plain;
         uint32_t more = pool->posted_count + options->pool_initial;
         post_up_to(pool, more < options->pool_high ? more : options->pool_high);
     }
