@@ -20,16 +20,18 @@ P99 = ("p99_us", "p99 µs")
 MAX = ("max_us", "max µs")
 
 
+def echo_cases(seconds, counts, size, text):
+    return [{"name": f"{count:,} × {text}",
+             "client": {"-c": count, "-s": size, "-d": seconds, "--warmup": seconds / 4}}
+            for count in counts]
+
+
 def _echo(seconds):
-    cases = []
-    for size, text in ((64, "64 B"), (16384, "16 KiB")):
-        for count in (1, 64, 1000, 8000):
-            client = {"-c": count, "-s": size, "-d": seconds, "--warmup": seconds / 4}
-            cases.append({"name": f"{count:,} × {text}", "client": client})
-    return cases
+    return [case for size, text in ((64, "64 B"), (16384, "16 KiB"))
+            for case in echo_cases(seconds, (1, 64, 1000, 8000), size, text)]
 
 
-def _short(seconds):
+def short_cases(seconds):
     cases = []
     for server_closes in (False, True):
         for count in (16, 256):
@@ -183,7 +185,7 @@ SUITES = {
     "short": {
         "title": "Short-lived connections",
         "text": "Connect, send 64 bytes, receive them, close.",
-        "servers": everybody, "cases": _short, "chart": "cpu_us",
+        "servers": everybody, "cases": short_cases, "chart": "cpu_us",
         "columns": [CPU, ("ratio", "× best raw"), RATE, ("p50_us", "p50 µs"), P99],
     },
     "arriving": {

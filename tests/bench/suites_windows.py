@@ -1,7 +1,6 @@
 """The suites on Windows, under Wine. The client is Linux's own."""
 
-from servers import SHORT_BYTES
-from suites import BLOCK_RATE, CPU, FROM, P99, RATE
+from suites import BLOCK_RATE, CPU, FROM, P99, RATE, echo_cases, short_cases
 from windows import windows_servers
 
 UNDER_WINE = (
@@ -11,25 +10,7 @@ UNDER_WINE = (
 
 
 def _echo(seconds):
-    cases = []
-    for count in (100, 1000):
-        client = {"-c": count, "-s": 64, "-d": seconds, "--warmup": seconds / 4}
-        cases.append({"name": f"{count:,} × 64 B", "client": client})
-    return cases
-
-
-def _short(seconds):
-    cases = []
-    for server_closes in (False, True):
-        for count in (16, 256):
-            client = {"-m": "short", "-c": count, "-s": SHORT_BYTES, "-d": seconds,
-                      "--warmup": seconds / 4, "--from": FROM}
-            if server_closes:
-                client["--server-closes"] = True
-            who = "server" if server_closes else "client"
-            cases.append({"name": f"{count} at once, {who} closes", "client": client,
-                          "server_closes": server_closes})
-    return cases
+    return echo_cases(seconds, (100, 1000), 64, "64 B")
 
 
 def _models(seconds):
@@ -49,7 +30,7 @@ def _models(seconds):
 def _requests(seconds):
     cases = [{"name": f"{count} × 64 B", "client": {"-c": count, "-s": 64}, "requests": (500, 4500)}
              for count in (1, 64)]
-    for case in _short(seconds):
+    for case in short_cases(seconds):
         if case["client"]["-c"] == 16:
             client = {name: value for name, value in case["client"].items()
                       if name not in ("-d", "--warmup")}
@@ -83,7 +64,7 @@ WINDOWS_SUITES = {
     "windows-short": {
         "title": "Windows: short-lived connections",
         "text": UNDER_WINE + " Connect, send 64 bytes, receive them, close.",
-        "servers": windows_servers, "cases": _short, "chart": "cpu_us",
+        "servers": windows_servers, "cases": short_cases, "chart": "cpu_us",
         "columns": [CPU, ("ratio", "× best raw"), RATE, ("p50_us", "p50 µs"), P99,
                     ("said", "said")],
     },
