@@ -30,20 +30,12 @@ static uint8_t *source_bytes(void *owner) {
     return owner;
 }
 
-struct engine_options engine_under_test(void) {
-    const char *name = getenv("TEST_ENGINE");
-    if (name && strcmp(name, "io_uring-direct") == 0) {
-        return (struct engine_options){.engine = "io_uring", .direct_descriptors = 512};
-    }
-    return (struct engine_options){.engine = name};
-}
-
 int setup_bare(void **state) {
     struct error error = {0};
     struct world *world = calloc(1, sizeof(*world));
     assert_non_null(world);
     world->buffers_limit = UINT32_MAX;
-    struct engine_options wanted = engine_under_test();
+    struct engine_options wanted = engine_under_test(512);
     world->engine = engine_create(&wanted, &error);
     if (!world->engine) {
         fail_msg("%s", error.message);

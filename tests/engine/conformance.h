@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/macros.h"
 #include "engine/engine.h"
+#include "engine_under_test.h"
 #include "os/os.h"
 #include "peer.h"
 
@@ -93,8 +94,6 @@ void run_quietly(struct world *world); /* long enough for what should not happen
 int setup(void **state);
 int setup_bare(void **state);
 
-/* What TEST_ENGINE asks for: an engine's name, or "io_uring-direct". */
-struct engine_options engine_under_test(void);
 int teardown(void **state);
 
 void world_listen(struct world *world, const struct berth_address *address, bool v6_only);

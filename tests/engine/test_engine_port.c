@@ -275,7 +275,7 @@ static void test_post_to_the_port_of_another_thread_runs_there(void **state) {
 static void test_engine_without_memory_is_not_created(void **state) {
     struct error error = {0};
     (void)state;
-    const struct engine_options wanted = engine_under_test();
+    const struct engine_options wanted = engine_under_test(512);
     alloc_fail_after(0, false);
     struct engine *engine = engine_create(&wanted, &error);
     alloc_fail_after(-1, false);

@@ -3,12 +3,11 @@
 #include "unit.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "engine_under_test.h"
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/server.h"
@@ -25,10 +24,9 @@ static const struct berth_host host = {.struct_size = sizeof(host), .send = host
 static void on_idle(void) {}
 
 int net_world_start(unsigned workers) {
-    const char *engine = getenv("TEST_ENGINE");
-    bool direct = engine && strcmp(engine, "io_uring-direct") == 0;
-    struct server_options options = {.engine = direct ? "io_uring" : engine,
-                                     .direct_descriptors = direct ? 2048 : 0,
+    struct engine_options engine = engine_under_test(2048);
+    struct server_options options = {.engine = engine.engine,
+                                     .direct_descriptors = engine.direct_descriptors,
                                      .workers = workers,
                                      .buffer_bytes = 16384,
                                      .buffers_retained_max = 1024,

@@ -3,12 +3,11 @@
  * listener is done here by hand. */
 #include "unit.h"
 
-#include <stdlib.h>
-
 #include "base/address.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "engine_under_test.h"
 #include "net/connection.h"
 #include "net/gate.h"
 #include "net/listener.h"
@@ -70,10 +69,9 @@ static struct listener_options options;
 static void on_idle(void) {}
 
 static int set_up(void **state) {
-    const char *engine = getenv("TEST_ENGINE");
-    bool direct = engine && strcmp(engine, "io_uring-direct") == 0;
-    struct server_options server_options = {.engine = direct ? "io_uring" : engine,
-                                            .direct_descriptors = direct ? 512 : 0,
+    struct engine_options engine = engine_under_test(512);
+    struct server_options server_options = {.engine = engine.engine,
+                                            .direct_descriptors = engine.direct_descriptors,
                                             .workers = 2,
                                             .buffer_bytes = 4096,
                                             .buffers_retained_max = 64,
