@@ -64,7 +64,7 @@ def make_template(folder):
     if (folder / "system.reg").is_file():
         return
     folder.mkdir(parents=True)
-    run(folder, program(), "wineboot", "--init")
+    run(folder, program(), "wineboot")
     # The registry is written when the last of its processes has ended.
     end_wine(folder)
     run(folder, "wineserver", "-w")

@@ -147,7 +147,9 @@ class Wine:
             # Else the server ends soon after the last program, and one that starts just then fails.
             self._run("wineserver", "--persistent")
             self._started = True
-            self._run(self.program, "wineboot", "--init")
+            # Any first program makes Wine start its services; "--init" would start them twice, and
+            # their drivers then crash now and then.
+            self._run(self.program, "wineboot")
 
     def servers(self):
         """The process ids of this prefix's wineserver."""
