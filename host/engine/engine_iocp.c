@@ -71,6 +71,8 @@ enum {
     /* How soon receives that found no memory try again, and files that wait for the transmits of
      * other ports; nothing tells when there is some. */
     STARVING_WAIT_MS = 10,
+    /* How soon a plain accept looks for clients whose event may not come. */
+    DOUBT_WAIT_MS = 50,
 
     /* Not in mingw-w64's winerror.h. */
     HANDLES_CLOSED = 676, /* ERROR_HANDLES_CLOSED: the handle went with the operation on it */
@@ -433,6 +435,8 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     } else if ((port->starving || port->transmits_waiting || port->receivers_starving) &&
                wait_ms > STARVING_WAIT_MS) {
         wait_ms = STARVING_WAIT_MS;
+    } else if (port->plain_doubted && wait_ms > DOUBT_WAIT_MS) {
+        wait_ms = DOUBT_WAIT_MS;
     }
     /* The count means nothing when the call fails: Wine reports 1 on a time-out. */
     if (!port->engine->winsock->port_wait(port->iocp, entries, BATCH_MAX, &count, wait_ms, FALSE)) {

@@ -164,7 +164,8 @@ struct engine_port {
     unsigned warm_count;
     uint64_t warm_checked_ms;
     struct engine_acceptor *acceptors;
-    bool plain_due; /* an acceptor that has fallen back is to be looked at */
+    bool plain_due;     /* an acceptor that has fallen back is to be looked at */
+    bool plain_doubted; /* and from time to time, as the event may not come */
 
     struct engine_receiver *receivers; /* utlist: of datagrams */
     bool receivers_starving;           /* one of them waits for memory */

@@ -11,7 +11,10 @@
  * acceptor_rearm().
  *
  * An acceptor that has fallen back to plain accepts keeps what is posted in a list, and the same
- * event says when to call accept() for it. */
+ * event says when to call accept() for it. By the contract an accept() that finds nobody re-enables
+ * the event, too. In Wine only one that finds somebody does, and the event may come late, for a
+ * client that was taken before it: an event for nobody is doubted, and clients are looked for
+ * without another one until the next is found. */
 #include "engine/engine_iocp.h"
 
 #include <string.h>
@@ -44,6 +47,7 @@ struct engine_acceptor {
     struct iocp_accept *plain;  /* posted since the fall back, oldest first */
     bool is_plain;              /* has fallen back */
     bool plain_due;             /* clients may queue for a plain accept */
+    bool doubted;               /* since the last event no client was found */
     bool told;                  /* starved() was called since the last accept was posted */
     bool rearm;                 /* the event was taken and is to be re-enabled */
 };
@@ -186,6 +190,7 @@ static bool is_starved(struct engine_acceptor *acceptor) {
     }
     acceptor->rearm = true;
     acceptor->plain_due = acceptor->is_plain;
+    acceptor->doubted = acceptor->is_plain;
     /* An accept that came in between takes the client; when it completes, the event is asked for
      * again. */
     return !acceptor->plain && !has_free_accept(acceptor);
@@ -195,15 +200,17 @@ void iocp_acceptors_check(struct engine_port *port) {
     struct engine_acceptor *acceptor;
     struct engine_acceptor *next;
     port->plain_due = false;
+    port->plain_doubted = false;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
         if (is_starved(acceptor) && !acceptor->told) {
             acceptor->told = true;
             port->ran++;
             acceptor->starved(acceptor, acceptor->context);
         }
-        if (acceptor->plain_due) {
+        if (acceptor->plain_due || acceptor->doubted) {
             plain_serve(acceptor);
         }
+        port->plain_doubted |= acceptor->doubted && acceptor->plain;
     }
 }
 
@@ -473,6 +480,7 @@ static bool plain_accept(struct engine_acceptor *acceptor) {
     int size = sizeof(remote);
     SOCKET socket = winsock->accept(acceptor->listener->socket, (struct sockaddr *)&remote, &size);
     if (socket != INVALID_SOCKET) {
+        acceptor->doubted = false;
         if (plain_open(acceptor, socket, (struct sockaddr *)&remote)) {
             plain_complete(acceptor, 0);
         }

@@ -196,9 +196,11 @@ def run_supervised(run_host, system):
 class Client(threading.Thread):
     """Connects again and again, and says what it has seen."""
 
-    def __init__(self, address):
+    def __init__(self, address, system):
         super().__init__(daemon=True)
         self.address = address
+        # Wine leaves a socket open for good when its process ends in the middle of a call for it.
+        self.silence_is_cut = system.is_windows
         self.stopping = threading.Event()
         self.right = self.cut = 0
         self.wrong = []
@@ -215,9 +217,14 @@ class Client(threading.Thread):
                 self.refused.append(error)
                 continue
             with sock:
+                sock.settimeout(5 if self.silence_is_cut else clients.WAIT_S)
                 try:
                     answer = clients.echo(sock, message)
                 except ConnectionError:
+                    answer = b""
+                except TimeoutError:
+                    if not self.silence_is_cut:
+                        raise
                     answer = b""
                 if answer == message:
                     self.right += 1
@@ -241,11 +248,11 @@ def send_magic(host, message=b"\x800"):
         clients.wait_ended(sock)
 
 
-def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth):
+def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth, system):
     host = run_supervised(crashes_max=100)
     addresses = [host.address(name) for name in ("faulty", "echo")]
     with contextlib.ExitStack() as stack:
-        crowd = [stack.enter_context(Client(addresses[i % 2])) for i in range(6)]
+        crowd = [stack.enter_context(Client(addresses[i % 2], system)) for i in range(6)]
         for _ in range(5):
             before = [client.right for client in crowd]
             send_magic(host)

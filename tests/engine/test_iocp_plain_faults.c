@@ -108,6 +108,24 @@ static void test_plain_accept_of_a_client_that_is_gone_waits_for_the_next(void *
     closesocket(client);
 }
 
+/* What Wine does when a client is taken just before its event: that event is for nobody, and it is
+ * the last one until somebody is accepted. */
+static void test_plain_accept_finds_the_client_after_an_event_for_nobody(void **state) {
+    struct world *world = *state;
+    struct accepted accepted;
+    accept_start(world, &accepted, false);
+    run_some(world);
+    assert_false(accepted.done);
+    faults_fail(FAULT_PLAIN_ACCEPT, 0, 1, WSAEWOULDBLOCK);
+    SOCKET client = client_connect(world);
+    assert_true(run_until(world, &accepted.done));
+    assert_int_equal(accepted.result, 0);
+    assert_int_equal(faults_injected(FAULT_PLAIN_ACCEPT), 1);
+    accept_close(world, &accepted);
+    closesocket(client);
+    expect_serving(world);
+}
+
 static void test_plain_accept_without_resources_says_so_and_goes_on(void **state) {
     struct world *world = *state;
     static const int codes[] = {WSAEMFILE, WSAENOBUFS};
@@ -159,6 +177,7 @@ int main(void) {
         FALLEN_BACK(test_plain_accept_takes_clients_that_came_before_it),
         FALLEN_BACK(test_plain_accept_cancelled_completes_and_takes_nobody),
         FALLEN_BACK(test_plain_accept_of_a_client_that_is_gone_waits_for_the_next),
+        FALLEN_BACK(test_plain_accept_finds_the_client_after_an_event_for_nobody),
         FALLEN_BACK(test_plain_accept_without_resources_says_so_and_goes_on),
         ONE_WAY(test_accepts_posted_before_the_fall_back_are_served_too),
     };
