@@ -43,6 +43,7 @@ RANGES = [
     ((*HOST, "stall_warning_ms"), 0, 3600000),
     ((*HOST, "crashes_max"), 1, 1000),
     ((*HOST, "crash_window_ms"), 1000, 86400000),
+    ((*HOST, "crash_end_ms"), 100, 3600000),
     ((*HOST, "limits", "connections"), 1, 10000000),
     ((*HOST, "limits", "posts"), 1, 10000000),
     ((*HOST, "buffers", "retained_max"), 0, 1000000),

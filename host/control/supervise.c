@@ -16,6 +16,7 @@ enum {
     CALM_MS = 10000,    /* without a crash: the next one is the first again */
     CRASHES_MAX_DEFAULT = 3,
     WINDOW_MS_DEFAULT = 60000,
+    END_MS_DEFAULT = 10000,
     CRASHES_REMEMBERED = 1000,
 };
 
@@ -53,6 +54,8 @@ struct supervisor {
     struct banned *banned;
     uint32_t crashes_max;
     uint64_t window_ms;
+    uint32_t end_ms;
+    uint64_t end_by_ms; /* when the child, which has said its last words, is killed; or 0 */
     uint32_t restarts;
     bool stopping;
     uint64_t crashed_ms; /* the last time, or 0 */
@@ -189,10 +192,12 @@ static void take_message(struct supervisor *supervisor) {
     case SUPERVISE_LIMITS:
         supervisor->crashes_max = message.index;
         supervisor->window_ms = message.value;
+        supervisor->end_ms = message.end_ms;
         log_setup(LOG_LEVEL_INFO,
                   message.format == LOG_FORMAT_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
         break;
     case SUPERVISE_CRASH:
+        supervisor->end_by_ms = os_now_ms() + supervisor->end_ms;
         note_crash(supervisor, &message);
         break;
     case SUPERVISE_RELEASE:
@@ -276,9 +281,27 @@ static void pass_on(struct supervisor *supervisor, enum os_child_event event) {
     }
 }
 
+/* A crashed host ends when the system has written its report, and may hang in that, holding its
+ * sockets. Returns how long to wait for it. */
+static int see_it_end(struct supervisor *supervisor) {
+    uint64_t now_ms = os_now_ms();
+    if (supervisor->end_by_ms == 0) {
+        return -1;
+    }
+    if (now_ms < supervisor->end_by_ms) {
+        return (int)(supervisor->end_by_ms - now_ms);
+    }
+    log_error(NULL, "supervisor: the host has crashed and does not end: it is killed after %u ms",
+              supervisor->end_ms);
+    os_child_kill(supervisor->child);
+    supervisor->end_by_ms = 0;
+    return -1;
+}
+
 static struct os_child_end serve(struct supervisor *supervisor) {
     enum os_child_event event;
-    while ((event = os_child_wait(supervisor->child, -1)) != OS_CHILD_ENDED) {
+    supervisor->end_by_ms = 0;
+    while ((event = os_child_wait(supervisor->child, see_it_end(supervisor))) != OS_CHILD_ENDED) {
         if (event == OS_CHILD_SAYS) {
             take_message(supervisor);
         } else if (event != OS_CHILD_NOTHING) {
@@ -339,6 +362,7 @@ int supervise(const struct control_options *options) {
         .options = options,
         .crashes_max = CRASHES_MAX_DEFAULT,
         .window_ms = WINDOW_MS_DEFAULT,
+        .end_ms = END_MS_DEFAULT,
         .delay_ms = DELAY_FIRST_MS,
     };
     if (!os_child_init(&error)) {

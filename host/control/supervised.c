@@ -120,6 +120,7 @@ void supervised_ready(const struct manifest *manifest) {
         .kind = SUPERVISE_LIMITS,
         .index = manifest->host.crashes_max,
         .value = manifest->host.crash_window_ms,
+        .end_ms = manifest->host.crash_end_ms,
         .format = manifest->host.log.format,
     };
     if (parent.link) {

@@ -141,6 +141,7 @@ static const struct field host[] = {
     {.key = "stall_warning_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.stall_warning_ms)},
     {.key = "crashes_max", .min = 1, .max = 1000, IN_MANIFEST(host.crashes_max)},
     {.key = "crash_window_ms", .min = 1000, .max = 86400000, IN_MANIFEST(host.crash_window_ms)},
+    {.key = "crash_end_ms", .min = 100, .max = 3600000, IN_MANIFEST(host.crash_end_ms)},
     {.key = "control", .kind = FIELD_BOOL, IN_MANIFEST(host.control)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
     {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
@@ -160,6 +161,7 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.stall_warning_ms = 1000;
     manifest->host.crashes_max = 3;
     manifest->host.crash_window_ms = 60000;
+    manifest->host.crash_end_ms = 10000;
     manifest->host.control = true;
     manifest->host.limits.connections = 50000;
     manifest->host.limits.posts = 65536;

@@ -106,7 +106,8 @@ struct manifest {
         uint32_t stall_warning_ms; /* a callback that takes longer is told of; 0: none is */
         uint32_t crashes_max;      /* of one plugin in the window: then it is left out */
         uint32_t crash_window_ms;
-        bool control; /* whether it can be spoken to while it runs */
+        uint32_t crash_end_ms; /* how long a crashed host may take to end */
+        bool control;          /* whether it can be spoken to while it runs */
         struct {
             uint32_t connections;
             uint32_t posts; /* messages waiting for one worker */

@@ -43,6 +43,7 @@ enum os_child_event os_child_wait(struct os_child *child, int timeout_ms);
 struct os_link *os_child_link(struct os_child *child);
 struct os_child_end os_child_end(const struct os_child *child); /* once it has ended */
 void os_child_ask(struct os_child *child, enum os_signal signal);
+void os_child_kill(struct os_child *child);    /* ends it at once; that is a crash */
 void os_child_destroy(struct os_child *child); /* once it has ended */
 
 /* The child's end. */

@@ -251,6 +251,12 @@ void os_child_ask(struct os_child *child, enum os_signal signal) {
     }
 }
 
+void os_child_kill(struct os_child *child) {
+    if (child->pid > 0) {
+        kill(child->pid, SIGKILL);
+    }
+}
+
 void os_child_destroy(struct os_child *child) {
     close(child->link.fd);
     alloc_free(child);

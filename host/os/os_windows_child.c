@@ -384,6 +384,10 @@ void os_child_ask(struct os_child *child, enum os_signal signal) {
     }
 }
 
+void os_child_kill(struct os_child *child) {
+    TerminateProcess(child->process, ERROR_PROCESS_ABORTED);
+}
+
 void os_child_destroy(struct os_child *child) {
     link_fini(&child->link);
     if (child->asked) {

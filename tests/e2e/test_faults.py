@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import pathlib
 import signal
 import threading
 
 import pytest
-from support import clients, manifests
+from support import clients, manifests, tracing
 
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
@@ -265,6 +266,27 @@ def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth, sy
     assert status(berth, host)["restarts"] == 5
     assert [host.address(name) for name in ("faulty", "echo")] == addresses
     print([(client.right, client.cut) for client in crowd])
+
+
+def test_crashed_host_that_does_not_end_is_killed(run_supervised, berth, system, unsanitized):
+    if system.is_windows:
+        pytest.skip("a debugger for Windows is not at hand")
+    host = run_supervised(crash_end_ms=300)
+    parent = host.process.pid
+    (child,) = pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split()
+    try:
+        tracer = tracing.Tracer(int(child))
+    except PermissionError:
+        pytest.skip("needs to be allowed to debug")
+    with clients.connect(host.address("faulty")) as sock:
+        sock.sendall(b"\x800")
+        clients.wait_until(lambda: tracer.run() or tracer.holds, "the end of a crash")
+        clients.wait_until(
+            lambda: tracer.run() or status_if_any(berth, host).get("restarts") == 1, "a restart"
+        )
+        clients.wait_ended(sock)
+    assert "the host has crashed and does not end: it is killed after 300 ms" in host.log()
+    assert clients.is_served(host.address("echo"))
 
 
 def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
