@@ -147,9 +147,18 @@ class Wine:
             # Else the server ends soon after the last program, and one that starts just then fails.
             self._run("wineserver", "--persistent")
             self._started = True
-            # Any first program makes Wine start its services; "--init" would start them twice, and
-            # their drivers then crash now and then.
-            self._run(self.program, "wineboot")
+            self._boot()
+
+    def _boot(self):
+        """Any first program makes Wine start its services; "--init" would start them twice, and
+        their drivers then crash now and then. That first one fails now and then, too."""
+        for more in (2, 1, 0):
+            try:
+                self._run(self.program, "wineboot")
+                return
+            except subprocess.CalledProcessError:
+                if more == 0:
+                    raise
 
     def servers(self):
         """The process ids of this prefix's wineserver."""
