@@ -138,12 +138,21 @@ static int32_t BERTH_CALL shutdown_send(struct berth_conn *public) {
     return BERTH_OK;
 }
 
-static void BERTH_CALL service_close(struct berth_conn *public) {
-    struct bench_conn *conn = bench_conn_used(public, "close");
+static void finish(struct berth_conn *public, const char *service) {
+    struct bench_conn *conn = bench_conn_used(public, service);
     if (conn) {
         bench_conn_finish(conn,
                           conn->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN);
     }
+}
+
+static void BERTH_CALL service_close(struct berth_conn *public) {
+    finish(public, "close");
+}
+
+/* The bench's clients answer a FIN with their own at once: there is nobody to wait for. */
+static void BERTH_CALL close_at_once(struct berth_conn *public) {
+    finish(public, "close_at_once");
 }
 
 static void BERTH_CALL service_abort(struct berth_conn *public) {
@@ -277,5 +286,6 @@ void bench_table_fill(struct bench *bench) {
         .post = post,
         .workers = BENCH_WORKERS,
         .post_worker = post_worker,
+        .close_at_once = close_at_once,
     };
 }

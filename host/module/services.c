@@ -126,6 +126,10 @@ static void BERTH_CALL service_close(struct berth_conn *conn) {
     connection_close(connection_of(conn));
 }
 
+static void BERTH_CALL close_at_once(struct berth_conn *conn) {
+    connection_close_at_once(connection_of(conn));
+}
+
 static void BERTH_CALL service_abort(struct berth_conn *conn) {
     connection_end(connection_of(conn), BERTH_CLOSED_ABORTED, true);
 }
@@ -186,5 +190,6 @@ struct berth_host services_table(const char *name, const char *version) {
         .conn_log = conn_log,
         .post = service_post,
         .post_worker = service_post_worker,
+        .close_at_once = close_at_once,
     };
 }

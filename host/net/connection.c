@@ -63,6 +63,13 @@ void connection_close(struct connection *connection) {
                       connection->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN);
 }
 
+void connection_close_at_once(struct connection *connection) {
+    if (connection->state == CONNECTION_OPEN) {
+        connection->leaves_at_once = true;
+        connection_close(connection);
+    }
+}
+
 void connection_finish(struct connection *connection, uint32_t reason) {
     if (connection->state != CONNECTION_OPEN) {
         return;
@@ -238,8 +245,9 @@ static void send_fin(struct connection *connection) {
     if (!send_queue_is_empty(&connection->traffic->queue) || connection->send_pending) {
         return;
     }
-    if (draining && connection->peer_finished) {
-        connection_end(connection, BERTH_CLOSED_BY_PEER, false); /* closing sends our FIN */
+    if (draining && (connection->peer_finished || connection->leaves_at_once)) {
+        /* Closing sends our FIN. The reason is known already. */
+        connection_end(connection, BERTH_CLOSED_BY_PEER, false);
         return;
     }
     if ((draining || connection->fin_wanted) && !connection->fin_sent) {

@@ -75,7 +75,8 @@ struct connection {
     bool told_peer_closed : 1;
     bool fin_wanted : 1; /* shutdown_send(): a FIN after the queue */
     bool fin_sent : 1;
-    bool reset : 1; /* end with a reset and not with a FIN */
+    bool leaves_at_once : 1; /* the peer's FIN is not waited for */
+    bool reset : 1;          /* end with a reset and not with a FIN */
 };
 
 /* Takes over an accepted socket and its first data on this worker, which worker->load and the
@@ -153,6 +154,7 @@ int32_t connection_send_pieces(struct connection *connection, const struct berth
                                uint32_t count);
 int32_t connection_shutdown_send(struct connection *connection);
 void connection_close(struct connection *connection);
+void connection_close_at_once(struct connection *connection);
 void connection_pause(struct connection *connection);
 void connection_resume(struct connection *connection);
 int32_t connection_want_at_least(struct connection *connection, uint32_t size);

@@ -136,6 +136,13 @@ struct berth_host {
      * the plugin's code, until it has run; a stop waits for it. [any] */
     int32_t(BERTH_CALL *post_worker)(const struct berth_listener *listener, uint32_t worker,
                                      berth_worker_fn function, void *argument);
+
+    /* close() without waiting for the peer: once the system has all that is queued, the socket is
+     * closed, and the system delivers the rest and the FIN by itself. For protocols in which the
+     * peer has no more to say; it saves the host the peer's FIN. What comes all the same is answered
+     * with a reset, which can cost the peer bytes that it has not read yet (RFC 9112 section 9.6).
+     * [conn] */
+    void(BERTH_CALL *close_at_once)(struct berth_conn *conn);
 };
 
 BERTH_END_DECLS

@@ -211,6 +211,7 @@ static bool answer_file(struct berth_conn *conn, const struct request *request,
 static bool answer(struct berth_conn *conn, struct request *request) {
     struct client *client = client_of(conn);
     struct answered answered;
+    bool is_last = !request->keep_alive; /* says the client, who sends nothing after it then */
     request->keep_alive = request->keep_alive && !client->stopping;
     switch (request->method) {
     case METHOD_GET:
@@ -228,7 +229,10 @@ static bool answer(struct berth_conn *conn, struct request *request) {
     }
     client->answers++;
     log_answer(conn, request, answered);
-    if (!request->keep_alive) {
+    if (is_last) {
+        client->over = true;
+        conn->host->close_at_once(conn);
+    } else if (!request->keep_alive) {
         finish(conn);
     }
     return true;

@@ -18,6 +18,14 @@ def test_close_sends_what_is_queued_first(run_services):
     services.wait_for_log(host, ": closed 1")
 
 
+def test_close_at_once_sends_what_is_queued_and_waits_for_nobody(run_services):
+    host = run_services(close_timeout_ms=3600000)
+    with services.session(host) as session:
+        session.sock.sendall(b"slices 40 100000\nleave\n")
+        assert session.rest() == b"x" * 4000000
+        services.wait_for_log(host, ": closed 1")  # and the client has not closed
+
+
 def test_shutdown_after_queued_sends_leaves_the_other_way_open(run_services):
     host = run_services()
     with services.session(host) as session:

@@ -204,6 +204,35 @@ static void test_connection_close_sends_the_queue_then_a_fin_then_waits(void **s
     assert_false(fake_socket(0)->reset);
 }
 
+static void send_and_leave(struct berth_conn *conn, const struct berth_slice *data) {
+    (void)data;
+    assert_int_equal(connection_send(connection_of(conn), "bye", 3), BERTH_OK);
+    connection_close_at_once(connection_of(conn));
+    assert_int_equal(connection_send(connection_of(conn), "more", 4), BERTH_E_STATE);
+}
+
+static void steps_close_at_once(struct worker *worker, void *argument) {
+    (void)argument;
+    fake_socket(0)->send_room = 0;
+    in_received = send_and_leave;
+    adopt(worker, 0, NULL);
+    arrive(worker, 0, "x");
+    fake_sendable(0, 2);
+    assert_true(fake_socket(0)->open);
+    fake_sendable(0, UINT32_MAX);
+    fake_run_stopped();
+    assert_false(fake_socket(0)->open);
+    assert_false(fake_socket(0)->fin_sent); /* the closing does it */
+}
+
+static void test_connection_close_at_once_sends_the_queue_and_waits_for_nobody(void **state) {
+    (void)state;
+    on_worker(steps_close_at_once);
+    assert_string_equal(diary, "opened received:x closed:1 ");
+    assert_memory_equal(fake_socket(0)->sent, "bye", 3);
+    assert_false(fake_socket(0)->reset);
+}
+
 static void steps_fin_with_queue(struct worker *worker, void *argument) {
     (void)argument;
     in_received = echo;
@@ -631,6 +660,7 @@ int main(void) {
         TEST(test_connection_message_past_the_limit_is_cut),
         TEST(test_connection_plugin_that_consumes_too_much_is_cut_and_counted),
         TEST(test_connection_close_sends_the_queue_then_a_fin_then_waits),
+        TEST(test_connection_close_at_once_sends_the_queue_and_waits_for_nobody),
         TEST(test_connection_half_closed_peer_still_gets_everything),
         TEST(test_connection_abort_ends_outside_the_plugins_frame),
         TEST(test_connection_reset_waits_for_the_send_in_flight),
