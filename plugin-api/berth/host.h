@@ -139,9 +139,9 @@ struct berth_host {
 
     /* close() without waiting for the peer: once the system has all that is queued, the socket is
      * closed, and the system delivers the rest and the FIN by itself. For protocols in which the
-     * peer has no more to say; it saves the host the peer's FIN. What comes all the same is answered
-     * with a reset, which can cost the peer bytes that it has not read yet (RFC 9112 section 9.6).
-     * [conn] */
+     * peer has no more to say; it saves the host the peer's FIN. What comes all the same is
+     * answered with a reset, which can cost the peer bytes that it has not read yet (RFC 9112
+     * section 9.6). [conn] */
     void(BERTH_CALL *close_at_once)(struct berth_conn *conn);
 };
 
