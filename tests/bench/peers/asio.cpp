@@ -22,8 +22,7 @@ Options options;
 
 class Session : public std::enable_shared_from_this<Session> {
   public:
-    explicit Session(tcp::socket socket)
-        : socket_(std::move(socket)), buffer_(options.buffer_bytes) {}
+    explicit Session(tcp::socket socket) : socket_(std::move(socket)), buffer_(options.buffer_bytes) {}
 
     void read() {
         auto self = shared_from_this();
