@@ -113,7 +113,7 @@ class UnderWine:
     def command(self, folder, case):
         return [program(), *super().command(folder, case)]
 
-    def start(self, folder, cpu, case):
+    def start(self, folder, cpus, case):
         make_template(self.template)
         self.prefix = folder.parent / "wine"
         self.debug = "+server" if "requests" in case else "-all"
@@ -121,11 +121,11 @@ class UnderWine:
         with open(self.trace(), "wb") as trace:  # returns when it serves
             subprocess.run(["wineserver", "--persistent"], stdin=subprocess.DEVNULL, stdout=trace,
                            stderr=trace, env=os.environ | environment(self.prefix), check=True,
-                           timeout=60, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
+                           timeout=60, preexec_fn=lambda: os.sched_setaffinity(0, cpus))
         self.wineserver = wineserver_of(self.prefix)
         # Windows boots with the first program.
         run(self.prefix, program(), "wineboot")
-        address = super().start(folder, cpu, case)
+        address = super().start(folder, cpus, case)
         self.wait_quiet()
         return address
 
