@@ -245,7 +245,7 @@ def count_requests(places, cores, case, server):
     shutil.rmtree(folder, ignore_errors=True)
     counted = []
     try:
-        address = server.start(folder, cores.server, case)
+        address = server.start(folder, {cores.server}, case)
         for operations in case["requests"]:
             before = server.requests_made()
             run = {**case, "client": {**case["client"], "-n": operations}}
