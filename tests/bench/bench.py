@@ -206,7 +206,7 @@ def main():
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
             "machine": describe_machine(cores),
             "versions": versions(places),
-            "notes": [where, f"{chosen.samples} samples of {chosen.seconds:g} s, in turn"],
+            "notes": [where, f"samples in turn: {chosen.samples}, of {chosen.seconds:g} s each"],
             "suites": [],
         }
         for name in chosen.suites or UNNAMED_SUITES:

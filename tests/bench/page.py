@@ -8,7 +8,7 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 75em;
 h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 2.2em; }
 table { border-collapse: collapse; margin: .6em 0 1em; }
 th, td { padding: .25em .7em; text-align: right; border-bottom: 1px solid #d9dde2; }
-th:first-child, td:first-child, td.text { text-align: left; }
+th:first-child, td:first-child, .text { text-align: left; }
 tr.berth td { font-weight: 600; background: #eef5ff; } tr.skipped td { color: #777; }
 code, pre { font: 13px/1.4 ui-monospace, monospace; } pre { white-space: pre-wrap; }
 svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
@@ -46,8 +46,12 @@ def shown(key, value):
     return f"{value:,.0f}"
 
 
+def _kind(key):
+    return " class=text" if key == "said" else ""
+
+
 def table(columns, rows):
-    head = "".join(f"<th>{html.escape(title)}</th>" for _, title in columns)
+    head = "".join(f"<th{_kind(key)}>{html.escape(title)}</th>" for key, title in columns)
     lines = [f"<table><tr><th>server</th>{head}<th>samples</th></tr>"]
     for row in rows:
         if "skipped" in row:
@@ -55,7 +59,8 @@ def table(columns, rows):
                          f"<td class=text colspan={len(columns) + 1}>skipped: "
                          f"{html.escape(row['skipped'])}</td></tr>")
             continue
-        cells = "".join(f"<td>{html.escape(shown(key, row.get(key)))}</td>" for key, _ in columns)
+        cells = "".join(f"<td{_kind(key)}>{html.escape(shown(key, row.get(key)))}</td>"
+                        for key, _ in columns)
         lines.append(f"<tr class={row['kind']}><td>{html.escape(row['name'])}</td>{cells}"
                      f"<td>{row['samples']}</td></tr>")
     return "\n".join([*lines, "</table>"])
