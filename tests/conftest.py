@@ -45,6 +45,7 @@ def _raise_descriptor_limit():
 def pytest_configure(config):
     _raise_descriptor_limit()
     for marker in (
+        "busy: computes and waits for nothing; goes between tests of hosts, which wait",
         "any_engine: no engine has a part in it, so one of them is enough",
         "direct: about sockets in any state; runs with all of them in the tables of the rings too",
         "models: the reference servers that it is about, as linux-epoll",
@@ -55,11 +56,27 @@ def pytest_configure(config):
         config.addinivalue_line("markers", marker)
 
 
+def _spread(items):
+    """The order of the items, but the busy ones stand evenly among those about hosts."""
+    busy = [item for item in items if item.get_closest_marker("busy")]
+    placed = 0
+    hosts = sum("/e2e/" in item.nodeid for item in items)
+    waiting = 0
+    for item in items:
+        if not item.get_closest_marker("busy"):
+            yield item
+            waiting += "/e2e/" in item.nodeid
+            while hosts and len(busy) * waiting > hosts * placed:
+                yield busy[placed]
+                placed += 1
+    yield from busy[placed:]
+
+
 def pytest_collection_modifyitems(config, items):
     """The soak tests are another run, not a part of this one that is skipped."""
     soak = config.getoption("soak") > 0
     left_out = [item for item in items if (item.get_closest_marker("soak") is None) == soak]
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = _spread([item for item in items if item not in left_out])
     config.hook.pytest_deselected(items=left_out)
 
 

@@ -168,6 +168,7 @@ def _compiled():
 COMPILED = _compiled()
 
 
+@pytest.mark.busy
 @pytest.mark.parametrize("path", COMPILED, ids=_relative)
 def test_style_clang_tidy_finds_nothing(path, tmp_path):
     (tmp_path / "compile_commands.json").write_text(json.dumps([COMPILED[path]]), encoding="utf-8")
