@@ -265,12 +265,12 @@ def test_datagram_syslog_overload_is_counted_and_told(run_datagram, berth, syste
                 reading.wait(0.01)
 
     text = b"x" * 3000
-    numbers = itertools.count()
+    count = itertools.count()
     with udp() as sock:
 
         def send_more():
             for _ in range(100):
-                message = b"<13>1 - - - - - - %d " % next(numbers) + text
+                message = b"<13>1 - - - - - - %d " % next(count) + text
                 sock.sendto(message, host.address("syslog"))
             assert ask(sock, host.address("echo"), b"x") == b"x", "others are served"
             return come(berth, host) > 1000  # the queue, twice what is being written, and more

@@ -90,7 +90,8 @@ def crash(host, listener, message):
     with clients.connect(host.address(listener)) as sock:
         assert clients.echo(sock, b"x") == b"x"
         sock.sendall(message)
-        return host.wait()
+        clients.wait_ended(sock)
+    return host.wait()
 
 
 @pytest.fixture
@@ -242,12 +243,14 @@ class Client(threading.Thread):
         self.join(clients.WAIT_S)
 
 
-def send_magic(host, message=b"\x800"):
+def send_magic(host, system, message=b"\x800"):
     told = "supervisor: the host has crashed ("
     before = host.log().count(told)
     with clients.connect(host.address("faulty")) as sock:
         sock.sendall(message)
         clients.wait_until(lambda: host.log().count(told) > before, "a crash")
+        if not system.is_windows:  # see Client
+            clients.wait_ended(sock)
 
 
 def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth, system):
@@ -257,7 +260,7 @@ def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth, sy
         crowd = [stack.enter_context(Client(addresses[i % 2], system)) for i in range(6)]
         for _ in range(5):
             before = [client.right for client in crowd]
-            send_magic(host)
+            send_magic(host, system)
             clients.wait_until(
                 lambda: all(c.right > b + 5 for c, b in zip(crowd, before)), "echoes after a crash"
             )
@@ -291,12 +294,12 @@ def test_crashed_host_that_does_not_end_is_killed(run_supervised, berth, system,
 
 
 def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
-    run_supervised, berth, unsanitized
+    run_supervised, berth, system, unsanitized
 ):
     host = run_supervised(crashes_max=2)
     faulty, echo = host.address("faulty"), host.address("echo")
     for count in (1, 2):
-        send_magic(host)
+        send_magic(host, system)
         clients.wait_until(lambda: status_if_any(berth, host).get("restarts") == count, "a restart")
     clients.wait_until(lambda: clients.is_refused(faulty), "the listener closed")
     assert clients.is_served(echo)

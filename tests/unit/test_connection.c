@@ -173,11 +173,15 @@ static void test_connection_plugin_that_consumes_too_much_is_cut_and_counted(voi
     assert_int_equal(atomic_load(&listener->counters.plugin_faults), 1);
 }
 
+static void say_bye(struct berth_conn *conn, void (*close)(struct connection *connection)) {
+    assert_int_equal(connection_send(connection_of(conn), "bye", 3), BERTH_OK);
+    close(connection_of(conn));
+    assert_int_equal(connection_send(connection_of(conn), "more", 4), BERTH_E_STATE);
+}
+
 static void send_and_close(struct berth_conn *conn, const struct berth_slice *data) {
     (void)data;
-    assert_int_equal(connection_send(connection_of(conn), "bye", 3), BERTH_OK);
-    connection_close(connection_of(conn));
-    assert_int_equal(connection_send(connection_of(conn), "more", 4), BERTH_E_STATE);
+    say_bye(conn, connection_close);
 }
 
 static void steps_close_with_slow_peer(struct worker *worker, void *argument) {
@@ -206,9 +210,7 @@ static void test_connection_close_sends_the_queue_then_a_fin_then_waits(void **s
 
 static void send_and_leave(struct berth_conn *conn, const struct berth_slice *data) {
     (void)data;
-    assert_int_equal(connection_send(connection_of(conn), "bye", 3), BERTH_OK);
-    connection_close_at_once(connection_of(conn));
-    assert_int_equal(connection_send(connection_of(conn), "more", 4), BERTH_E_STATE);
+    say_bye(conn, connection_close_at_once);
 }
 
 static void steps_close_at_once(struct worker *worker, void *argument) {
