@@ -9,6 +9,7 @@
 #include "base/macros.h"
 #include "berth/abi.h"
 #include "control/control.h"
+#include "module/trial.h"
 #include "os/os.h"
 
 static const char help_text[] =
@@ -180,6 +181,9 @@ static int run_verb(int argc, char **argv) {
     }
     if (strcmp(word, "plugin") == 0) {
         return author_plugin(argc - 2, argv + 2);
+    }
+    if (strcmp(word, TRIAL_VERB) == 0 && argc == 4) {
+        trial_take(argv[2], argv[3]);
     }
     if (strcmp(word, "record") == 0) {
         return author_record(argc - 2, argv + 2);

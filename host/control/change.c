@@ -12,7 +12,6 @@
 #include "control/options.h"
 #include "control/supervise.h"
 #include "module/module.h"
-#include "module/services.h"
 #include "net/listener.h"
 #include "net/server.h"
 #include "os/os.h"
@@ -108,13 +107,10 @@ static bool check_names(struct change *change) {
 /* A generation of that listener more: is there room for it? */
 static bool check_generations(struct change *change, const struct step *step) {
     uint32_t max = change->edition->manifest->host.generations_max;
-    uint32_t count = 2; /* that which serves, and the new one */
-    struct unit *unit;
-    if (step->kind != STEP_REPLACE) {
+    uint32_t count =
+        1 + (step->old ? 1 : 0) + (uint32_t)instance_past(change->instance, step->to->name).count;
+    if (step->kind != STEP_REPLACE && step->kind != STEP_ADD) {
         return true;
-    }
-    DL_FOREACH(change->instance->retired, unit) {
-        count += strcmp(unit->from->name, step->to->name) == 0 ? 1 : 0;
     }
     if (count > max) {
         char text[256];
@@ -221,20 +217,18 @@ static struct module *find_opened(const struct change *change, const char *id) {
     return NULL;
 }
 
-/* Two generations side by side must not share what each takes for its own. */
+/* Two libraries side by side must not share what each takes for its own. */
 static bool check_separate(const struct change *change, const struct module *module,
                            struct error *error) {
     const struct module *other;
     DL_FOREACH(change->instance->modules, other) {
-        if (strcmp(other->id, module->id) != 0) {
-            continue;
-        }
-        if (other->library == module->library) {
+        if (os_library_same(other->library, module->library)) {
             return error_set(error,
-                             "plugin \"%s\": the system gave the library that is mapped already",
-                             module->id);
+                             "plugin \"%s\": the system took it for a library that is mapped "
+                             "already, generation %u of \"%s\"",
+                             module->id, other->generation, other->id);
         }
-        if (module->unique_symbol[0] != '\0') {
+        if (strcmp(other->id, module->id) == 0 && module->unique_symbol[0] != '\0') {
             return error_set(error,
                              "plugin \"%s\": its generations would share the symbol %s, of which "
                              "there is one a process (STB_GNU_UNIQUE): build it with "
@@ -260,7 +254,8 @@ static bool find_module(struct change *change, struct step *step) {
     if (step->module) {
         return true;
     }
-    step->module = module_open(instance->plugins_folder, id, &instance->services, &error);
+    step->module = module_open(instance->plugins_folder, id, &instance->services,
+                               instance->edition != NULL, &error);
     if (step->module && check_separate(change, step->module, &error)) {
         DL_APPEND(change->opened, step->module);
         return true;
@@ -363,7 +358,9 @@ static bool make_unit(struct change *change, struct step *step) {
     unit->edition = change->edition;
     unit->edition->users++;
     unit->from = step->to;
-    unit->generation = step->old ? step->old->generation + 1 : 1;
+    unsigned newest =
+        step->old ? step->old->generation : instance_past(change->instance, step->to->name).newest;
+    unit->generation = newest + 1;
     step->made = unit;
     return true;
 }
@@ -500,7 +497,6 @@ bool change_apply(struct instance *instance, struct edition *edition,
         .problems = problems,
     };
     *counts = (struct change_counts){0};
-    instance->services = services_table(edition->manifest->host.name, BERTH_VERSION);
     bool fine = plan(&change) && find_modules(&change);
     if (fine) {
         count(&change, counts);

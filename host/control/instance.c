@@ -45,8 +45,20 @@ bool instance_init(struct instance *instance, const struct manifest *manifest,
         !os_path_folder(instance->config_folder, sizeof(instance->config_folder), manifest->path)) {
         return error_set(error, "the path of the manifest or of the plugins is too long");
     }
+    snprintf(instance->name, sizeof(instance->name), "%s", manifest->host.name);
+    instance->services = services_table(instance->name, BERTH_VERSION);
     instance->started_ms = os_now_ms();
     return true;
+}
+
+static bool serves(const struct instance *instance, const struct module *module) {
+    const struct unit *unit;
+    DL_FOREACH(instance->serving, unit) {
+        if (unit->module == module) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct module *instance_module(const struct instance *instance, const char *id) {
@@ -57,7 +69,19 @@ struct module *instance_module(const struct instance *instance, const char *id) 
             found = one;
         }
     }
-    return found;
+    return found && (serves(instance, found) || module_is_current(found)) ? found : NULL;
+}
+
+struct unit_past instance_past(const struct instance *instance, const char *name) {
+    struct unit_past past = {0};
+    const struct unit *unit;
+    DL_FOREACH(instance->retired, unit) {
+        if (strcmp(unit->from->name, name) == 0) {
+            past.count++;
+            past.newest = unit->generation > past.newest ? unit->generation : past.newest;
+        }
+    }
+    return past;
 }
 
 struct unit *instance_unit(const struct instance *instance, const char *name) {

@@ -44,6 +44,7 @@ struct unit {
 
 struct instance {
     struct edition *edition; /* NULL until it runs */
+    char name[64]; /* host.name; plugins keep a pointer to it, which an edition would not outlive */
     struct berth_host services;
     char plugins_folder[OS_PATH_MAX];
     char config_folder[OS_PATH_MAX]; /* the manifest's */
@@ -58,9 +59,17 @@ struct instance {
 bool instance_init(struct instance *instance, const struct manifest *manifest,
                    const char *plugins_folder, struct error *error);
 
-/* The newest of that id which serves, or is about to; NULL. */
+/* The newest of that id which serves; or which only drains, while its file is still the same. NULL:
+ * there is none, or one that should not be used any more. */
 struct module *instance_module(const struct instance *instance, const char *id);
 struct unit *instance_unit(const struct instance *instance, const char *name);
+
+/* Of the generations of that listener which drain: how many, and the number of the newest, or 0. */
+struct unit_past {
+    unsigned count;
+    unsigned newest;
+};
+struct unit_past instance_past(const struct instance *instance, const char *name);
 
 /* Unloads it once nothing of it is under way, and says so. */
 void instance_drop_module(struct instance *instance, struct module *module);

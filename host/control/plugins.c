@@ -15,7 +15,7 @@ static void describe(const char *folder, const char *id) {
     struct berth_host services = services_table("berth", BERTH_VERSION);
     printf("%-24s ", id);
     fflush(stdout);
-    struct module *module = module_open(folder, id, &services, &error);
+    struct module *module = module_open(folder, id, &services, false, &error);
     if (!module) {
         printf("not loadable: %s\n", error.message);
         return;

@@ -182,6 +182,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
         !instance_init(&service.instance, manifest, plugins, &error)) {
         log_error(NULL, "%s", error.message);
         plugin_watch_stop();
+        last_words_stop();
         return EXIT_FAILED;
     }
     os_folder_clean_private(); /* of hosts that were killed */
@@ -191,6 +192,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     }
     abandon(&service.instance);
     plugin_watch_stop();
+    last_words_stop();
     os_signals_finished();
     return code;
 }

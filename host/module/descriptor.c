@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "os/os.h"
 
 /* What ABI 1.0 ends with: later minors grow behind it, and plugins of 1.0 stay as long as this. */
 #define BYTES_1_0 (offsetof(struct berth_plugin, datagram) + sizeof(void *))
@@ -91,4 +92,20 @@ bool descriptor_read(const struct berth_plugin *found, const char *id, struct be
     memset(copy, 0, sizeof(*copy));
     memcpy(copy, found, size);
     return check_members(copy, id, error);
+}
+
+bool descriptor_load(const char *path, const char *id, struct os_library **library,
+                     struct berth_plugin *copy, struct error *error) {
+    *library = os_library_open(path, error);
+    if (!*library) {
+        return error_prefix(error, "the system cannot load it: ");
+    }
+    void *symbol = os_library_symbol(*library, BERTH_PLUGIN_ENTRY_NAME);
+    if (!symbol) {
+        return error_set(error, "it exports no " BERTH_PLUGIN_ENTRY_NAME "(): not a Berth plugin");
+    }
+    berth_plugin_entry_fn entry;
+    _Static_assert(sizeof(entry) == sizeof(symbol), "a symbol's address is a function's");
+    memcpy(&entry, &symbol, sizeof(entry));
+    return descriptor_read(entry(), id, copy, error);
 }

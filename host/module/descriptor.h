@@ -1,7 +1,7 @@
 /* descriptor.h: whether a plugin's descriptor can be trusted, and what of it the host uses.
  *
  * Nothing is read before what vouches for it: first the magic, then the size, then the version,
- * then the rest. Threads: any; pure. */
+ * then the rest. Threads: any. */
 #ifndef BERTH_HOST_MODULE_DESCRIPTOR_H
 #define BERTH_HOST_MODULE_DESCRIPTOR_H
 
@@ -10,6 +10,7 @@
 #include "berth/plugin.h"
 
 struct error;
+struct os_library;
 
 #define DESCRIPTOR_STATE_BYTES_MAX (1024u * 1024u) /* of one connection */
 
@@ -17,5 +18,10 @@ struct error;
  * file's name says. The error tells what was found and what is needed. */
 bool descriptor_read(const struct berth_plugin *found, const char *id, struct berth_plugin *copy,
                      struct error *error);
+
+/* Loads the library and reads its descriptor: whatever runs of it when it is loaded, and its pure
+ * entry function, and nothing else. *library is set where it has been loaded, on a failure too. */
+bool descriptor_load(const char *path, const char *id, struct os_library **library,
+                     struct berth_plugin *copy, struct error *error);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "module/descriptor.h"
+#include "module/trial.h"
 #include "net/plugin_call.h"
 #include "os/os.h"
 
@@ -38,12 +39,29 @@ static bool find_file(struct module *module, const char *folder, struct error *e
     return true;
 }
 
+static bool read_status(const char *path, struct os_file_status *status) {
+    struct os_file file;
+    if (!os_file_open(&file, path, NULL)) {
+        return false;
+    }
+    bool read = os_file_status(&file, status, NULL);
+    os_file_close(&file);
+    return read;
+}
+
+bool module_is_current(const struct module *module) {
+    struct os_file_status now;
+    return read_status(module->file, &now) && now.size == module->file_status.size &&
+           now.modified_unix_ms == module->file_status.modified_unix_ms;
+}
+
 /* Every generation has a folder of its own, so that its name is unique however often it is loaded.
  */
 static bool copy_file(struct module *module, struct error *error) {
     static atomic_uint generations;
     char folder[OS_PATH_MAX];
     char name[MODULE_ID_MAX + 32];
+    read_status(module->file, &module->file_status);
     if (!os_folder_create_private(folder, sizeof(folder), error)) {
         return error_prefix(error, "making a private folder: ");
     }
@@ -77,24 +95,23 @@ static bool open_account(struct module *module, struct error *error) {
     return module->account || error_set(error, "out of memory");
 }
 
-static bool read_plugin(struct module *module, struct error *error) {
-    os_library_unique_symbol(module->copy, module->unique_symbol, sizeof(module->unique_symbol));
-    module->library = os_library_open(module->copy, error);
-    if (!module->library) {
+/* What runs when a library is loaded is the plugin's code, too, and may end the process. */
+static bool read_plugin(struct module *module, bool tried, struct error *error) {
+    if (!os_library_check(module->copy, error)) {
         return error_prefix(error, "the system cannot load it: ");
     }
-    void *symbol = os_library_symbol(module->library, BERTH_PLUGIN_ENTRY_NAME);
-    if (!symbol) {
-        return error_set(error, "it exports no " BERTH_PLUGIN_ENTRY_NAME "(): not a Berth plugin");
+    if (tried && !trial_run(module->copy, module->id, error)) {
+        return false;
     }
-    berth_plugin_entry_fn entry;
-    _Static_assert(sizeof(entry) == sizeof(symbol), "a symbol's address is a function's");
-    memcpy(&entry, &symbol, sizeof(entry));
-    return descriptor_read(entry(), module->id, &module->plugin, error);
+    os_library_unique_symbol(module->copy, module->unique_symbol, sizeof(module->unique_symbol));
+    struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_ENTRY);
+    bool read = descriptor_load(module->copy, module->id, &module->library, &module->plugin, error);
+    plugin_call_end(call);
+    return read;
 }
 
 struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
-                           struct error *error) {
+                           bool tried, struct error *error) {
     if (!module_id_valid(id)) {
         error_set(error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", id,
                   MODULE_ID_MAX);
@@ -111,7 +128,8 @@ struct module *module_open(const char *folder, const char *id, const struct bert
     if (!find_file(module, folder, error)) {
         goto fail;
     }
-    if (!copy_file(module, error) || !open_account(module, error) || !read_plugin(module, error)) {
+    if (!copy_file(module, error) || !open_account(module, error) ||
+        !read_plugin(module, tried, error)) {
         error_prefix(error, "plugin \"%s\" (%s): ", id, module->file);
         goto fail;
     }
@@ -150,13 +168,21 @@ void module_unload(struct module *module) {
     module->loaded = false;
 }
 
+/* Its destructors are its code. */
+static bool close_library(struct module *module) {
+    struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_UNLOAD);
+    bool gone = os_library_close(module->library);
+    plugin_call_end(call);
+    return gone;
+}
+
 bool module_close(struct module *module) {
     if (!module) {
         return true;
     }
     module_unload(module);
     bool gone = (module->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) == 0;
-    if (module->library && gone && !os_library_close(module->library)) {
+    if (module->library && gone && !close_library(module)) {
         log_warn(&module->subject,
                  "the library stays mapped after it was unloaded (%s): something in it holds it, "
                  "as thread_local objects of C++ do",

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "berth/plugin.h"
+#include "os/os.h"
 
 #define MODULE_ID_MAX 63 /* [a-z0-9-]{1,63} */
 
@@ -37,8 +38,9 @@ struct module {
     struct module *prev;            /* utlist: the instance's */
     struct module *next;
     char id[MODULE_ID_MAX + 1];
-    char *file; /* the file in the plugins folder */
-    char *copy; /* the private copy that is mapped */
+    char *file;                        /* the file in the plugins folder */
+    struct os_file_status file_status; /* of it, just before it was copied */
+    char *copy;                        /* the private copy that is mapped */
     struct os_library *library;
     char unique_symbol[64]; /* one that all generations would share; "" */
 };
@@ -47,10 +49,13 @@ struct module {
 bool module_id_valid(const char *id);
 
 /* Finds, copies, maps and verifies the plugin, and calls nothing in it but its pure entry function.
- * `services` is the table that the plugin's own is copied from. The message names the file, what
- * was found and what is needed. */
+ * `services` is the table that the plugin's own is copied from; `tried`: in a process of its own
+ * first (trial.h). The message names the file, what was found and what is needed. */
 struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
-                           struct error *error);
+                           bool tried, struct error *error);
+
+/* Whether its file is still the one that was loaded, as far as size and time tell. */
+bool module_is_current(const struct module *module);
 
 /* Calls the plugin's `load`. */
 bool module_load(struct module *module, struct error *error);

@@ -1,15 +1,21 @@
 #include "net/last_words.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/address.h"
 #include "base/log.h"
 #include "net/plugin_call.h"
 #include "os/os_crash.h"
+#include "os/os_process.h"
 
-enum { TEXT_BYTES = 1024, LINE_BYTES = 2048 };
+enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1 };
 
 static void (*tell_also)(const struct last_words *words);
+static bool serving;               /* an end of the process is not the host's will */
+static bool said;                  /* the first line */
+static struct log_subject accused; /* what that and all that follow are about */
 
 static void say(const struct log_subject *subject, const char *text) {
     char line[LINE_BYTES];
@@ -31,41 +37,102 @@ static void describe_call(const struct plugin_thread *thread, char *text, size_t
     }
 }
 
-static void on_crash(const struct os_crash *crash) {
-    const struct plugin_thread *thread = &plugin_thread;
-    const struct plugin_account *account = atomic_load(&thread->account);
-    const char *listener = atomic_load(&thread->listener);
-    bool called = (atomic_load(&thread->sequence) & 1) != 0;
-    struct log_subject subject = {0};
+/* Whose library the code is in; NULL: nobody's. */
+static const struct plugin_account *account_of(const void *code) {
+    char file[128];
+    os_crash_file(code, file, sizeof(file));
+    return file[0] != '\0' ? plugin_account_of_file(file) : NULL;
+}
+
+/* The first line, and the word to the parent. */
+static void accuse(const struct os_crash *crash, const struct plugin_account *account,
+                   const char *listener, const char *callback, const char *where) {
+    struct log_subject subject = {account ? account->id : NULL, listener};
     struct last_words words = {0};
     char text[TEXT_BYTES];
-    char where[TEXT_BYTES / 2] = "the host itself";
     char address[32] = "";
-    if (called) {
-        subject = (struct log_subject){account ? account->id : NULL, listener};
-        snprintf(words.plugin, sizeof(words.plugin), "%s", account ? account->id : "");
-        snprintf(words.listener, sizeof(words.listener), "%.63s", listener ? listener : "");
-        snprintf(words.callback, sizeof(words.callback), "%s",
-                 plugin_callback_name(atomic_load(&thread->callback)));
-        words.generation = account ? account->generation : 0;
-        describe_call(thread, where, sizeof(where));
-    }
+    snprintf(words.plugin, sizeof(words.plugin), "%s", account ? account->id : "");
+    snprintf(words.listener, sizeof(words.listener), "%.63s", listener ? listener : "");
+    snprintf(words.callback, sizeof(words.callback), "%s", callback);
+    words.generation = account ? account->generation : 0;
     if (crash->has_address) {
         snprintf(address, sizeof(address), " (0x%llx)", (unsigned long long)crash->address);
     }
     snprintf(text, sizeof(text), "crash: %s%s, in %s", crash->what, address, where);
-    say(&subject, text);
+    said = true;
+    accused = subject;
+    say(&accused, text);
     if (tell_also) {
         tell_also(&words);
+    }
+}
+
+/* A thread that the host does not know, or the host itself: the code tells. */
+static void accuse_by_code(const struct os_crash *crash, const struct plugin_account *account) {
+    char where[TEXT_BYTES / 2];
+    snprintf(where, sizeof(where), "a thread of generation %u (%s)",
+             account ? account->generation : 0, account ? account->version : "");
+    accuse(crash, account, NULL, account ? "(a thread of its own)" : "",
+           account ? where : "the host itself");
+}
+
+static void on_crash(const struct os_crash *crash) {
+    const struct plugin_thread *thread = &plugin_thread;
+    char where[TEXT_BYTES / 2];
+    if ((atomic_load(&thread->sequence) & 1) != 0) {
+        describe_call(thread, where, sizeof(where));
+        accuse(crash, atomic_load(&thread->account), atomic_load(&thread->listener),
+               plugin_callback_name(atomic_load(&thread->callback)), where);
+        return;
+    }
+    const struct plugin_account *account = account_of(crash->code);
+    if (account) {
+        accuse_by_code(crash, account);
+    }
+}
+
+static void on_frames(const struct os_crash *crash) {
+    const struct plugin_account *account = NULL;
+    char where[TEXT_BYTES / 2];
+    char text[TEXT_BYTES];
+    for (unsigned i = 0; !said && !account && i < crash->frame_count; i++) {
+        account = account_of(crash->frames[i]);
+    }
+    if (!said) {
+        accuse_by_code(crash, account);
     }
     for (unsigned i = 0; i < crash->frame_count; i++) {
         os_crash_describe(crash->frames[i], where, sizeof(where));
         snprintf(text, sizeof(text), "crash: #%u %s", i, where);
-        say(&subject, text);
+        say(&accused, text);
     }
 }
 
+/* Plugins may end the process by exit(); the host itself says last_words_stop() before. */
+static void on_exit_of_process(void) {
+    struct os_crash crash = {.what = "exit() was called"};
+    if (!serving) {
+        return;
+    }
+    serving = false;
+    on_crash(&crash);
+    crash.frame_count = os_crash_stack(crash.frames, OS_CRASH_FRAMES_MAX);
+    on_frames(&crash);
+    os_process_exit_now(CODE_OF_EXIT);
+}
+
 void last_words_start(void (*also)(const struct last_words *words)) {
+    static const struct os_crash_words words = {on_crash, on_frames};
+    static bool registered;
     tell_also = also;
-    os_crash_start(on_crash);
+    os_crash_start(&words);
+    serving = true;
+    if (!registered) {
+        registered = true;
+        atexit(on_exit_of_process);
+    }
+}
+
+void last_words_stop(void) {
+    serving = false;
 }

@@ -13,7 +13,9 @@ struct last_words {
 };
 
 /* From now on. `also`, where it is not NULL, is told too, in the thread that crashed: it may
- * neither allocate nor take a lock. */
+ * neither allocate nor take a lock. An exit() of somebody else's than the host's counts as a crash,
+ * and so ends the process with the code 1. */
 void last_words_start(void (*also)(const struct last_words *words));
+void last_words_stop(void); /* the process may end now */
 
 #endif

@@ -2,9 +2,11 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/macros.h"
 #include "net/plugin_call.h"
 
 enum {
@@ -24,6 +26,7 @@ struct plugin_share {
 
 const char *plugin_callback_name(enum plugin_callback callback) {
     static const char *const names[PLUGIN_CALLBACKS] = {
+        [PLUGIN_ENTRY] = "entry",
         [PLUGIN_LOAD] = "load",
         [PLUGIN_UNLOAD] = "unload",
         [PLUGIN_LISTENER_OPEN] = "listener_open",
@@ -47,13 +50,39 @@ const char *plugin_callback_name(enum plugin_callback callback) {
     return callback < PLUGIN_CALLBACKS ? names[callback] : "?";
 }
 
+/* Every account, for as long as its library may be mapped. */
+static _Atomic(struct plugin_account *) known[PLUGIN_ACCOUNTS_KNOWN];
+
+/* Puts `to` in the place of the first `from`. */
+static void note(struct plugin_account *from, struct plugin_account *to) {
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+        struct plugin_account *expected = from;
+        if (atomic_compare_exchange_strong(&known[i], &expected, to)) {
+            return;
+        }
+    }
+}
+
 struct plugin_account *plugin_account_create(const char *id, unsigned generation) {
     struct plugin_account *account = alloc_zeroed(sizeof(*account));
     if (account) {
         snprintf(account->id, sizeof(account->id), "%s", id);
         account->generation = generation;
+        note(NULL, account);
     }
     return account;
+}
+
+const struct plugin_account *plugin_account_of_file(const char *name) {
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+        char begin[96];
+        const struct plugin_account *one = atomic_load(&known[i]);
+        int length = one ? snprintf(begin, sizeof(begin), "%s.%u.", one->id, one->generation) : 0;
+        if (length > 0 && strncmp(name, begin, (size_t)length) == 0) {
+            return one;
+        }
+    }
+    return NULL;
 }
 
 /* -- counting ------------------------------------------------------------------------------------
@@ -185,6 +214,7 @@ void plugin_account_close(struct plugin_account *account) {
     if (!account) {
         return;
     }
+    note(account, NULL);
     struct plugin_held held = plugin_account_held(account);
     if (held.buffers != 0 || held.files != 0) {
         struct log_subject subject = {.plugin = account->id};

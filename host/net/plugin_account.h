@@ -17,6 +17,7 @@
 
 /* What a plugin is called for. */
 enum plugin_callback {
+    PLUGIN_ENTRY, /* and what runs of itself when its library is loaded */
     PLUGIN_LOAD,
     PLUGIN_UNLOAD,
     PLUGIN_LISTENER_OPEN,
@@ -46,6 +47,7 @@ enum {
     PLUGIN_SHARES = 65,      /* one a worker (SERVER_WORKERS_MAX), and that of all other threads */
     PLUGIN_SHARE_OTHER = 64, /* the latter */
     PLUGIN_TIME_BUCKETS = 160,
+    PLUGIN_ACCOUNTS_KNOWN = 256,
 };
 
 struct plugin_share;
@@ -60,6 +62,10 @@ struct plugin_account {
 };
 
 struct plugin_account *plugin_account_create(const char *id, unsigned generation);
+
+/* Whose library the file's name is that of, as copies are named: ID.GENERATION.so; NULL: nobody's.
+ * For last words: takes no lock, and knows the first PLUGIN_ACCOUNTS_KNOWN. */
+const struct plugin_account *plugin_account_of_file(const char *name);
 
 /* The plugin is gone: says in the log what it has not given back, if anything. NULL is legal. */
 void plugin_account_close(struct plugin_account *account);

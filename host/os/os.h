@@ -160,10 +160,16 @@ struct os_library; /* a loaded library */
 
 const char *os_library_suffix(void); /* ".so", ".dll" */
 
+/* Whether the file is a library of this machine's kind, and whole: one that is being written may
+ * not be loaded, which Linux answers with a crash. Windows looks at it itself. */
+bool os_library_check(const char *path, struct error *error);
+
 /* Loads the file at an absolute path and binds all of its symbols now (RTLD_NOW|RTLD_LOCAL;
  * LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR|LOAD_LIBRARY_SEARCH_SYSTEM32: the libraries it needs come from
  * its own folder or from the system, never from the current folder or PATH). */
 struct os_library *os_library_open(const char *path, struct error *error);
+/* Whether the system gave the same library twice. */
+bool os_library_same(const struct os_library *one, const struct os_library *other);
 void *os_library_symbol(struct os_library *library, const char *name); /* NULL: not exported */
 
 /* The name of a symbol of the file at that path of which there is one a process, however many

@@ -17,16 +17,31 @@ struct os_crash {
     const char *what; /* "SIGSEGV: …" */
     bool has_address; /* which was accessed */
     uintptr_t address;
+    const void *code;     /* where it crashed, or NULL */
     unsigned frame_count; /* of the stack, the innermost first */
     void *frames[OS_CRASH_FRAMES_MAX];
 };
 
-/* `last_words` runs in the thread that crashed, at most once a process. It may neither allocate nor
- * take a lock. */
-void os_crash_start(void (*last_words)(const struct os_crash *crash));
+/* A stack that was overwritten cannot be walked, and the attempt may crash once more. So there are
+ * two steps, and the first one takes for granted that it may be the last. */
+struct os_crash_words {
+    /* Before the stack is walked: frame_count is 0. */
+    void (*first)(const struct os_crash *crash);
+    /* When it has been walked, or could not be. */
+    void (*frames)(const struct os_crash *crash);
+};
 
-/* For last_words: where in which library an address of code is, and a line for standard error. */
+/* They run in the thread that crashed, at most once a process, and may neither allocate nor take a
+ * lock. */
+void os_crash_start(const struct os_crash_words *words);
+
+/* The stack of the caller, who has not crashed; returns how many frames. */
+unsigned os_crash_stack(void **frames, unsigned max);
+
+/* For the words: where in which library an address of code is, that library's file without its
+ * folder ("": none), and a line for standard error. */
 void os_crash_describe(const void *frame, char *text, size_t size);
+void os_crash_file(const void *frame, char *text, size_t size);
 void os_crash_write(const char *text, size_t size);
 
 /* Every thread that os_thread_start() makes is prepared for a crash by it. */

@@ -1,9 +1,12 @@
 /* os_linux_crash.c: signals that mean a crash.
  *
  * What runs here may have interrupted anything, malloc and the loader too: so nothing is called
- * that allocates, and an alarm ends the process in case something blocks all the same. */
+ * that allocates, and an alarm ends the process in case something blocks all the same. The stack
+ * may have been overwritten, or the thread may have called an address that is no code: the first
+ * words are said before it is walked, and a second crash while it is walked ends that alone. */
 #include <dlfcn.h>
 #include <execinfo.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,10 +34,12 @@ enum {
     STACK_BYTES = 128 * 1024, /* of a thread, for its last words; untouched it costs no memory */
     LAST_WORDS_S = 5,
     FRAMES_OF_HANDLER = 8, /* room for what lies above the code that crashed */
+    PAGE_BYTES = 4096,
+    CODE_AT_WORST = 134,
 };
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-static void (*say)(const struct os_crash *crash);
+static struct os_crash_words words;
 static atomic_flag crashing = ATOMIC_FLAG_INIT;
 
 static const char *text_of(int number, int code) {
@@ -53,51 +58,138 @@ static const char *text_of(int number, int code) {
     }
 }
 
-static void *instruction_of(const ucontext_t *context) {
 #if defined(__x86_64__)
-    return (void *)(uintptr_t)context->uc_mcontext.gregs[REG_RIP];
+enum { HAS_RETURN_ON_STACK = 1 };
+
+static greg_t *instruction_of(ucontext_t *context) {
+    return &context->uc_mcontext.gregs[REG_RIP];
+}
+
+static greg_t *stack_of(ucontext_t *context) {
+    return &context->uc_mcontext.gregs[REG_RSP];
+}
 #elif defined(__aarch64__)
-    return (void *)(uintptr_t)context->uc_mcontext.pc;
-#else
-    (void)context;
-    return NULL;
+enum { HAS_RETURN_ON_STACK = 0 };
+
+static __u64 *instruction_of(ucontext_t *context) {
+    return &context->uc_mcontext.pc;
+}
+
+static __u64 *stack_of(ucontext_t *context) {
+    return &context->uc_mcontext.sp;
+}
 #endif
+
+/* Asks the system, which does not crash for it. */
+static bool is_mapped(uintptr_t address) {
+    uintptr_t page = address & ~(uintptr_t)(PAGE_BYTES - 1);
+    return msync((void *)page, PAGE_BYTES, MS_ASYNC) == 0;
+}
+
+static void add_frame(struct os_crash *crash, void *frame) {
+    if (crash->frame_count < OS_CRASH_FRAMES_MAX) {
+        crash->frames[crash->frame_count++] = frame;
+    }
 }
 
 /* The stack from the instruction that crashed on, without what the handler has put on top. */
-static void trace(struct os_crash *crash, const ucontext_t *context) {
+static void walk(struct os_crash *crash, const void *instruction) {
     void *frames[OS_CRASH_FRAMES_MAX + FRAMES_OF_HANDLER];
     int count = backtrace(frames, (int)ARRAY_COUNT(frames));
-    const void *instruction = instruction_of(context);
-    int first = 0;
-    for (int i = 0; i < count; i++) {
+    int first = count; /* what lies above is the handler's: nothing of it is told */
+    for (int i = 0; i < count && first == count; i++) {
         if (frames[i] == instruction) {
-            first = i;
+            first = i + 1;
         }
     }
-    for (int i = first; i < count && crash->frame_count < OS_CRASH_FRAMES_MAX; i++) {
-        crash->frames[crash->frame_count++] = frames[i];
+    for (int i = first; i < count; i++) {
+        add_frame(crash, frames[i]);
     }
+}
+
+/* A call of what is no function has left its return address on the stack: walking begins there, as
+ * if it had come back. */
+static void trace(struct os_crash *crash, ucontext_t *context) {
+    uintptr_t code = (uintptr_t)*instruction_of(context);
+    uintptr_t stack = (uintptr_t)*stack_of(context);
+    add_frame(crash, (void *)code);
+    if (is_mapped(code)) {
+        walk(crash, (void *)code);
+        return;
+    }
+    if (!HAS_RETURN_ON_STACK || stack % sizeof(uintptr_t) != 0 || !is_mapped(stack)) {
+        return;
+    }
+    uintptr_t back = *(const uintptr_t *)stack;
+    if (!is_mapped(back)) {
+        return;
+    }
+    add_frame(crash, (void *)back);
+    *instruction_of(context) = (long long)back;
+    *stack_of(context) += (long long)sizeof(uintptr_t);
+    walk(crash, (void *)back);
+    *instruction_of(context) = (long long)code;
+    *stack_of(context) = (long long)stack;
+}
+
+/* It is held back until this handler returns, and then finds the process as it crashed. */
+static void end(int number) {
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* The crash that is told of; of the one thread that crashed first. */
+static struct {
+    struct os_crash crash;
+    pthread_t thread;
+    int number;
+    bool told; /* the frames: there is nothing more to say */
+} told;
+
+/* Walking the stack, or telling, has crashed in its turn: what is known by now is all there is. */
+static _Noreturn void on_second_crash(void) {
+    if (!told.told) {
+        told.told = true;
+        words.frames(&told.crash);
+    }
+    signal(told.number, SIG_DFL);
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, told.number);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+    raise(told.number);
+    _exit(CODE_AT_WORST);
 }
 
 static void on_crash(int number, siginfo_t *info, void *context) {
     if (atomic_flag_test_and_set(&crashing)) {
+        if (pthread_equal(told.thread, pthread_self())) {
+            on_second_crash();
+        }
         while (true) { /* another thread was first; its end is ours */
             pause();
         }
     }
+    told.thread = pthread_self();
+    told.number = number;
     signal(SIGALRM, SIG_DFL);
     alarm(LAST_WORDS_S);
-    struct os_crash crash = {
+    told.crash = (struct os_crash){
         .what = text_of(number, info->si_code),
-        .has_address = (number == SIGSEGV || number == SIGBUS) && info->si_code > 0,
+        .has_address = (number == SIGSEGV || number == SIGBUS) && info->si_code > 0 &&
+                       info->si_code != SI_KERNEL,
         .address = (uintptr_t)info->si_addr,
+        .code = (const void *)(uintptr_t)*instruction_of(context),
     };
-    trace(&crash, context);
-    say(&crash);
-    /* It is held back until this handler returns, and then finds the process as it crashed. */
-    signal(number, SIG_DFL);
-    raise(number);
+    words.first(&told.crash);
+    trace(&told.crash, context);
+    told.told = true;
+    words.frames(&told.crash);
+    end(number);
 }
 
 void *os_crash_thread_begin(void) {
@@ -122,21 +214,38 @@ void os_crash_thread_end(void *prepared) {
     }
 }
 
-void os_crash_start(void (*last_words)(const struct os_crash *crash)) {
+unsigned os_crash_stack(void **frames, unsigned max) {
+    int count = backtrace(frames, (int)max);
+    return count > 0 ? (unsigned)count : 0;
+}
+
+void os_crash_start(const struct os_crash_words *last_words) {
     static bool started;
     void *frame;
     if (SANITIZED || started) {
         return;
     }
     started = true;
-    say = last_words;
+    words = *last_words;
     backtrace(&frame, 1); /* the first call loads a library, which a crash must not */
     os_crash_thread_begin();
-    struct sigaction action = {.sa_sigaction = on_crash, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = on_crash,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < ARRAY_COUNT(signals); i++) {
         sigaction(signals[i], &action, NULL);
     }
+}
+
+static const char *name_in(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+void os_crash_file(const void *frame, char *text, size_t size) {
+    Dl_info info;
+    bool found = dladdr(frame, &info) != 0 && info.dli_fname;
+    snprintf(text, size, "%s", found ? name_in(info.dli_fname) : "");
 }
 
 void os_crash_describe(const void *frame, char *text, size_t size) {
@@ -145,8 +254,7 @@ void os_crash_describe(const void *frame, char *text, size_t size) {
         snprintf(text, size, "%p", frame);
         return;
     }
-    const char *slash = strrchr(info.dli_fname, '/');
-    const char *file = slash ? slash + 1 : info.dli_fname;
+    const char *file = name_in(info.dli_fname);
     const char *base = info.dli_sname ? info.dli_saddr : info.dli_fbase;
     snprintf(text, size, "%s(%s+0x%zx) [+0x%zx]", file, info.dli_sname ? info.dli_sname : "",
              (size_t)((const char *)frame - base),

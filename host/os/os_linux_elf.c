@@ -1,4 +1,8 @@
-/* os_linux_elf.c: what the symbol table of a library tells before it is loaded.
+/* os_linux_elf.c: what a library's file tells before it is loaded.
+ *
+ * The loader maps what the headers say and believes all of it: a file that is shorter than they
+ * say, or whose end is not written yet, is a SIGBUS or SIGSEGV inside dlopen(). So whether the file
+ * is whole is looked at here, before.
  *
  * GNU's C++ gives some symbols (static members of templates, inline variables) the binding
  * STB_GNU_UNIQUE: the loader makes all libraries of the process share the first one. Two copies of
@@ -8,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/error.h"
 #include "os/os.h"
 
 enum { LIBRARY_BYTES_MAX = 256 * 1024 * 1024 };
@@ -54,6 +59,137 @@ static void look(const char *bytes, size_t size, char *symbol, size_t capacity) 
         }
     }
 }
+
+/* -- whether it is whole -------------------------------------------------------------------------
+ */
+
+#if defined(__x86_64__)
+enum { MACHINE = EM_X86_64 };
+#elif defined(__aarch64__)
+enum { MACHINE = EM_AARCH64 };
+#endif
+
+struct image {
+    const char *bytes;
+    size_t size;
+    const Elf64_Ehdr *header;
+    const Elf64_Phdr *segments;
+};
+
+static bool check_header(struct image *image, struct error *error) {
+    const Elf64_Ehdr *header = within(image->bytes, image->size, 0, sizeof(*header));
+    if (!header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) {
+        return error_set(error, "it is no ELF file");
+    }
+    if (header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_machine != MACHINE) {
+        return error_set(error, "it was built for another kind of machine");
+    }
+    if (header->e_type != ET_DYN) {
+        return error_set(error, "it is an ELF file, but no shared library");
+    }
+    image->header = header;
+    if (header->e_phentsize == sizeof(Elf64_Phdr) && header->e_phoff % _Alignof(Elf64_Phdr) == 0) {
+        image->segments = within(image->bytes, image->size, header->e_phoff,
+                                 (uint64_t)header->e_phnum * sizeof(Elf64_Phdr));
+    }
+    return image->segments || error_set(error, "it is not complete: its headers are missing");
+}
+
+/* The sections stand last in a file: their table is the first that an unfinished one lacks. */
+static bool check_sections(const struct image *image, struct error *error) {
+    const Elf64_Ehdr *header = image->header;
+    if (header->e_shoff == 0) {
+        return true; /* stripped of them */
+    }
+    const Elf64_Shdr *sections = NULL;
+    if (header->e_shentsize == sizeof(Elf64_Shdr) && header->e_shoff % _Alignof(Elf64_Shdr) == 0) {
+        sections = within(image->bytes, image->size, header->e_shoff,
+                          (uint64_t)header->e_shnum * sizeof(*sections));
+    }
+    bool named = sections && header->e_shstrndx < header->e_shnum &&
+                 sections[header->e_shstrndx].sh_type == SHT_STRTAB;
+    for (uint16_t i = 0; named && i < header->e_shnum; i++) {
+        named = sections[i].sh_type == SHT_NOBITS ||
+                within(image->bytes, image->size, sections[i].sh_offset, sections[i].sh_size);
+    }
+    return named || error_set(error, "it is not complete: its table of sections is missing");
+}
+
+/* Whether so many bytes at that address of the loaded library come from the file. */
+static bool is_loaded(const struct image *image, uint64_t address, uint64_t length) {
+    for (uint16_t i = 0; i < image->header->e_phnum; i++) {
+        const Elf64_Phdr *one = &image->segments[i];
+        if (one->p_type == PT_LOAD && address >= one->p_vaddr &&
+            address - one->p_vaddr <= one->p_filesz &&
+            length <= one->p_filesz - (address - one->p_vaddr)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_dynamic(const struct image *image, const Elf64_Phdr *segment,
+                          struct error *error) {
+    const Elf64_Dyn *entries =
+        within(image->bytes, image->size, segment->p_offset, segment->p_filesz);
+    uint64_t strings = 0;
+    uint64_t strings_size = 0;
+    uint64_t symbols = 0;
+    uint64_t hash = 0;
+    bool ended = false;
+    if (segment->p_offset % _Alignof(Elf64_Dyn) != 0) {
+        entries = NULL;
+    }
+    for (size_t i = 0; entries && !ended && i < segment->p_filesz / sizeof(*entries); i++) {
+        uint64_t value = entries[i].d_un.d_val;
+        int64_t tag = entries[i].d_tag;
+        strings = tag == DT_STRTAB ? value : strings;
+        strings_size = tag == DT_STRSZ ? value : strings_size;
+        symbols = tag == DT_SYMTAB ? value : symbols;
+        hash = tag == DT_HASH || tag == DT_GNU_HASH ? value : hash;
+        ended = tag == DT_NULL;
+    }
+    bool sane = ended && strings != 0 && is_loaded(image, strings, strings_size) && symbols != 0 &&
+                is_loaded(image, symbols, sizeof(Elf64_Sym)) && hash != 0 &&
+                is_loaded(image, hash, sizeof(uint64_t) * 2);
+    return sane || error_set(error, "it is not complete: what it tells the loader makes no sense");
+}
+
+static bool check_segments(const struct image *image, struct error *error) {
+    bool dynamic = false;
+    for (uint16_t i = 0; i < image->header->e_phnum; i++) {
+        const Elf64_Phdr *one = &image->segments[i];
+        if (one->p_type == PT_LOAD &&
+            (one->p_memsz < one->p_filesz ||
+             !within(image->bytes, image->size, one->p_offset, one->p_filesz))) {
+            return error_set(error, "it is not complete: %zu bytes are there of %llu", image->size,
+                             (unsigned long long)(one->p_offset + one->p_filesz));
+        }
+        if (one->p_type == PT_DYNAMIC) {
+            dynamic = true;
+            if (!check_dynamic(image, one, error)) {
+                return false;
+            }
+        }
+    }
+    return dynamic || error_set(error, "it is an ELF file, but no shared library");
+}
+
+bool os_library_check(const char *path, struct error *error) {
+    struct image image = {0};
+    char *bytes;
+    if (!os_file_read(path, LIBRARY_BYTES_MAX, &bytes, &image.size, error)) {
+        return false;
+    }
+    image.bytes = bytes;
+    bool whole = check_header(&image, error) && check_segments(&image, error) &&
+                 check_sections(&image, error);
+    alloc_free(bytes);
+    return whole;
+}
+
+/* -- symbols -------------------------------------------------------------------------------------
+ */
 
 void os_library_unique_symbol(const char *path, char *symbol, size_t size) {
     char *bytes;

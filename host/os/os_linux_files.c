@@ -365,6 +365,10 @@ struct os_library *os_library_open(const char *path, struct error *error) {
     return library;
 }
 
+bool os_library_same(const struct os_library *one, const struct os_library *other) {
+    return one->handle == other->handle;
+}
+
 void *os_library_symbol(struct os_library *library, const char *name) {
     return dlsym(library->handle, name);
 }

@@ -27,6 +27,11 @@ bool os_executable_path(char *path, size_t size, struct error *error) {
     return true;
 }
 
+bool os_executable_again(char *path, size_t size, struct error *error) {
+    int length = snprintf(path, size, "/proc/self/exe");
+    return (length > 0 && (size_t)length < size) || error_set(error, "the path is too long");
+}
+
 /* -- running one --------------------------------------------------------------------------------
  */
 

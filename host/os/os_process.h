@@ -11,6 +11,8 @@ struct error;
 
 /* The running executable, absolute. */
 bool os_executable_path(char *path, size_t size, struct error *error);
+/* What os_process_run() starts this very program with, though its file may have been replaced. */
+bool os_executable_again(char *path, size_t size, struct error *error);
 
 struct os_process_result {
     char *output; /* what it wrote to its standard output, terminated; free with alloc_free() */

@@ -439,6 +439,10 @@ const char *os_library_suffix(void) {
     return ".dll";
 }
 
+bool os_library_check(const char *path, struct error *error) {
+    return os_file_exists(path) || error_set(error, "there is no such file");
+}
+
 struct os_library *os_library_open(const char *path, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
     if (!os_path_is_absolute(path)) {
@@ -459,6 +463,10 @@ struct os_library *os_library_open(const char *path, struct error *error) {
         return NULL;
     }
     return (struct os_library *)module;
+}
+
+bool os_library_same(const struct os_library *one, const struct os_library *other) {
+    return one == other;
 }
 
 void os_library_unique_symbol(const char *path, char *symbol, size_t size) {

@@ -16,10 +16,11 @@
 enum {
     STACK_BYTES = 64 * 1024, /* what an overflow of the stack leaves for last words */
     EXCEPTION_OF_GCC = 0x20474343,
+    CODE_OF_SECOND = 3, /* as abort() has it */
 };
 static const DWORD EXCEPTION_OF_MSVC = 0xE06D7363;
 
-static void (*say)(const struct os_crash *crash);
+static struct os_crash_words words;
 static atomic_flag crashing = ATOMIC_FLAG_INIT;
 
 static const char *text_of(DWORD code) {
@@ -41,6 +42,12 @@ static const char *text_of(DWORD code) {
     }
 }
 
+static bool is_on_stack(DWORD64 address) {
+    const NT_TIB *tib = (const NT_TIB *)NtCurrentTeb();
+    return address % sizeof(DWORD64) == 0 && address >= (DWORD64)(uintptr_t)tib->StackLimit &&
+           address < (DWORD64)(uintptr_t)tib->StackBase;
+}
+
 /* Walks the stack from where it crashed, by the tables that every function of x64 has. */
 static void trace(struct os_crash *crash, const CONTEXT *from) {
     CONTEXT context = *from;
@@ -50,19 +57,44 @@ static void trace(struct os_crash *crash, const CONTEXT *from) {
         void *data = NULL;
         crash->frames[crash->frame_count++] = (void *)(uintptr_t)context.Rip;
         RUNTIME_FUNCTION *function = RtlLookupFunctionEntry(context.Rip, &base, NULL);
+        if (!function && crash->frame_count == 1 && is_on_stack(context.Rsp)) {
+            /* A leaf, or a call of what is no function: where it came from lies on top. */
+            context.Rip = *(const DWORD64 *)(uintptr_t)context.Rsp;
+            context.Rsp += sizeof(DWORD64);
+            continue;
+        }
         if (!function) {
-            break; /* a leaf, or no code at all: where it came from is not known for sure */
+            break;
         }
         RtlVirtualUnwind(UNW_FLAG_NHANDLER, base, context.Rip, function, &context, &data,
                          &established, NULL);
     }
 }
 
-static void tell(struct os_crash *crash) {
-    if (atomic_flag_test_and_set(&crashing)) {
+static struct os_crash told; /* of the thread that crashed first */
+static DWORD telling;        /* which that is */
+static bool over;            /* there is nothing more to say */
+
+static void finish(void) {
+    if (!over) {
+        over = true;
+        words.frames(&told);
+    }
+}
+
+/* Walking the stack may crash in its turn, and comes here again: what is known by then is all. */
+static void begin(const struct os_crash *crash) {
+    if (!atomic_flag_test_and_set(&crashing)) {
+        telling = GetCurrentThreadId();
+        told = *crash;
+        words.first(&told);
+        return;
+    }
+    if (telling != GetCurrentThreadId()) {
         Sleep(INFINITE); /* another thread was first; its end is ours */
     }
-    say(crash);
+    finish();
+    TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
 }
 
 static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
@@ -77,9 +109,11 @@ static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
         .what = text_of(record->ExceptionCode),
         .has_address = access && record->NumberParameters >= 2,
         .address = access ? (uintptr_t)record->ExceptionInformation[1] : 0,
+        .code = record->ExceptionAddress,
     };
-    trace(&crash, pointers->ContextRecord);
-    tell(&crash);
+    begin(&crash);
+    trace(&told, pointers->ContextRecord);
+    finish();
     return EXCEPTION_CONTINUE_SEARCH; /* the system's own report and dump */
 }
 
@@ -88,8 +122,13 @@ static void on_abort(int number) {
         .what = "abort (an exception of C++ may have left the plugin)",
     };
     (void)number;
-    crash.frame_count = CaptureStackBackTrace(1, OS_CRASH_FRAMES_MAX, crash.frames, NULL);
-    tell(&crash);
+    begin(&crash);
+    told.frame_count = os_crash_stack(told.frames, OS_CRASH_FRAMES_MAX);
+    finish();
+}
+
+unsigned os_crash_stack(void **frames, unsigned max) {
+    return CaptureStackBackTrace(1, max, frames, NULL);
 }
 
 void *os_crash_thread_begin(void) {
@@ -102,14 +141,15 @@ void os_crash_thread_end(void *prepared) {
     (void)prepared; /* it goes with the thread */
 }
 
-void os_crash_start(void (*last_words)(const struct os_crash *crash)) {
-    say = last_words;
+void os_crash_start(const struct os_crash_words *last_words) {
+    words = *last_words;
     os_crash_thread_begin();
     SetUnhandledExceptionFilter(on_exception);
     signal(SIGABRT, on_abort);
 }
 
-void os_crash_describe(const void *frame, char *text, size_t size) {
+/* The library that an address of code is in, and its file's name. */
+static HMODULE library_of(const void *frame, char *name, size_t size) {
     HMODULE module = NULL;
     wchar_t wide[WINDOWS_PATH_MAX];
     char file[OS_PATH_MAX];
@@ -118,12 +158,27 @@ void os_crash_describe(const void *frame, char *text, size_t size) {
                             (const wchar_t *)frame, &module) ||
         GetModuleFileNameW(module, wide, WINDOWS_PATH_MAX) == 0 ||
         !windows_text(wide, file, sizeof(file))) {
+        return NULL;
+    }
+    const char *slash = strrchr(file, '\\');
+    snprintf(name, size, "%s", slash ? slash + 1 : file);
+    return module;
+}
+
+void os_crash_file(const void *frame, char *text, size_t size) {
+    if (!library_of(frame, text, size)) {
+        snprintf(text, size, "%s", "");
+    }
+}
+
+void os_crash_describe(const void *frame, char *text, size_t size) {
+    char name[MAX_PATH];
+    HMODULE module = library_of(frame, name, sizeof(name));
+    if (!module) {
         snprintf(text, size, "%p", frame);
         return;
     }
-    const char *slash = strrchr(file, '\\');
-    snprintf(text, size, "%s [+0x%zx]", slash ? slash + 1 : file,
-             (size_t)((const char *)frame - (const char *)module));
+    snprintf(text, size, "%s [+0x%zx]", name, (size_t)((const char *)frame - (const char *)module));
 }
 
 void os_crash_write(const char *text, size_t size) {

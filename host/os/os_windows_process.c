@@ -23,6 +23,10 @@ bool os_executable_path(char *path, size_t size, struct error *error) {
     return windows_text(wide, path, size) || error_set(error, "the path is too long");
 }
 
+bool os_executable_again(char *path, size_t size, struct error *error) {
+    return os_executable_path(path, size, error); /* which Windows keeps while it runs */
+}
+
 /* -- running one --------------------------------------------------------------------------------
  */
 

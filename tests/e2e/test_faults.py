@@ -100,16 +100,24 @@ def unsanitized(system):
         pytest.skip("a sanitizer has a handler of crashes of its own, which is left in place")
 
 
-CRASHES = [
-    (b"\x800", ("SIGSEGV", "(0x0)"), ("access violation", "(0x0)")),
-    (b"\x81", ("SIGABRT", "abort"), ("abort",)),
-]
+CRASHES = {
+    "null": (b"\x800", ("SIGSEGV", "(0x0)"), ("access violation", "(0x0)")),
+    "abort": (b"\x81", ("SIGABRT", "abort"), ("abort",)),
+    "stack smashed": (b"\x86", ("SIGSEGV",), ("access violation",)),
+    "division": (b"\x870", ("SIGFPE",), ("division by zero",)),
+    "double free": (b"\x88", ("SIGABRT",), None),  # which Windows' heap may not notice at once
+    "call of NULL": (b"\x890", ("SIGSEGV", "(0x0)"), ("access violation", "(0x0)")),
+    "exit(0)": (b"\x8a0", ("exit() was called",), ("exit() was called",)),
+    "exit(1)": (b"\x8a1", ("exit() was called",), ("exit() was called",)),
+}
 
 
-@pytest.mark.parametrize("message, linux, windows", CRASHES, ids=["null", "abort"])
+@pytest.mark.parametrize("message, linux, windows", CRASHES.values(), ids=CRASHES)
 def test_crash_is_laid_to_plugin_callback_and_connection(
     run_faulty, system, unsanitized, message, linux, windows
 ):
+    if system.is_windows and windows is None:
+        pytest.skip("Windows does not tell")
     host = run_faulty()
     code = crash(host, "faulty", message)
     told = [line for line in host.log().splitlines() if "crash: " in line]
@@ -120,7 +128,26 @@ def test_crash_is_laid_to_plugin_callback_and_connection(
                  "connection ", "from 127.0.0.1:"):
         assert part in told[0], told
     assert any(f"faulty.1{system.library_suffix}" in line for line in told[1:]), told
+    assert code not in (0, 2, 78) and (code != 1 or "exit()" in told[0]), code
+
+
+def test_crash_in_a_thread_of_a_plugin_is_laid_to_it(run_faulty, unsanitized):
+    host = run_faulty()
+    code = crash(host, "faulty", b"\x8b")
+    (told, *_) = [line for line in host.log().splitlines() if "crash: " in line]
+    assert "plugin=faulty" in told and "in a thread of generation 1 (1.2.3)" in told, told
     assert code not in (0, 1, 2, 78), code
+
+
+@pytest.mark.parametrize("plugin", ["crash-at-load", "crash-before-load"])
+def test_crash_when_a_plugin_is_loaded_is_laid_to_it(start_host, system, unsanitized, plugin):
+    if system.is_windows and plugin == "crash-before-load":
+        pytest.skip("Windows refuses a library whose constructor crashes")
+    host = start_host(manifests.one(plugin, "connect"), plugins=system.fixtures)
+    host.expect_crash()
+    host.wait()
+    assert f"plugin={plugin} crash: " in host.log(), host.log()
+    assert "in callback entry of generation 1" in host.log(), host.log()
 
 
 def test_crash_is_told_as_json_where_the_log_is(run_faulty, unsanitized):

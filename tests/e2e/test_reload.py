@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import socket
 import subprocess
@@ -140,6 +141,93 @@ def test_restart_that_fails_changes_nothing(world, broken, message):
     world.install(2)
     world.operator.ask("restart", "versioned")
     assert new_version(host) == 2
+
+
+def cuts(whole):
+    """What a copy that is under way leaves for a moment, and the right length with zeros behind."""
+    sizes = (1000, 4096, 8192, len(whole) // 2, len(whole) - 1)
+    yield from (whole[:size] for size in sizes)
+    for size in (4096, len(whole) // 2, len(whole) - 64):
+        yield whole[:size] + bytes(len(whole) - size)
+
+
+def test_restart_of_a_file_that_is_not_complete_changes_nothing(world, berth):
+    world.install(1)
+    host = world.run(manifests.one("versioned", "connect"))
+    path = world.plugins / f"versioned{world.system.library_suffix}"
+    whole = path.read_bytes()
+    for part in cuts(whole):
+        path.write_bytes(part)
+        done = world.operator.run("restart", "versioned")
+        assert done.code == 1 and 'plugin "versioned"' in done.errors, done
+    listed = berth("plugins", "--plugins", world.system.path(world.plugins))
+    assert listed.code == 0 and "versioned" in listed.output, listed
+    assert new_version(host) == 1
+    path.write_bytes(whole)
+    world.operator.ask("restart", "versioned")
+    world.operator.wait_level(1)
+
+
+def test_restart_to_a_plugin_that_crashes_when_it_is_loaded_changes_nothing(world):
+    if world.system.is_sanitized:
+        pytest.skip("the sanitizer's report of the process that was to crash counts as ours")
+    suffix = world.system.library_suffix
+    host = world.run(manifests.manifest({"door": manifests.listener("echo", "connect")}))
+    for bad in ("crash-at-load", "crash-before-load"):
+        shutil.copy(world.system.fixtures / f"{bad}{suffix}", world.plugins)
+        world.rewrite(lambda manifest, bad=bad: manifest["listeners"]["door"].update(plugin=bad))
+        done = world.operator.run("reload")
+        assert done.code == 1 and f'plugin "{bad}"' in done.errors, done
+        assert world.system.is_windows or "in a process of its own first" in done.errors, done
+        assert clients.is_served(host.address("door"))
+
+
+def test_name_of_the_host_outlives_the_manifest_a_plugin_came_with(world, system):
+    """The plugin is loaded by the second manifest, and asks after the fourth."""
+    host = world.run(manifests.one("echo", "connect"))
+    source = pathlib.Path(__file__).parents[1] / "abi" / "plugins" / (
+        "windows-x86_64" if system.is_windows else "linux-x86_64")
+    shutil.copy(source / f"abi-1-0{system.library_suffix}", world.plugins)
+    world.rewrite(lambda manifest: manifest["listeners"].update(
+        past=manifests.listener("abi-1-0", "connect")))
+    world.operator.ask("reload")
+    for limit in (70, 80):
+        world.rewrite(lambda manifest, limit=limit: manifest["listeners"]["past"].update(
+            limits={"connections": limit}))
+        assert world.operator.ask("reload")["configured"] == 1
+    with clients.connect(host.address("past")) as sock:
+        sock.sendall(b"host\n")
+        assert clients.receive_exactly(sock, 11) == b"host berth "
+
+
+def test_listener_that_goes_and_comes_again_counts_its_generations_on(world):
+    world.install(1)
+    host = world.run(manifests.manifest({
+        "kept": manifests.listener("echo", "connect"),
+        "versioned": manifests.listener("versioned", "connect"),
+    }, generations_max=2))
+    text = host.manifest_file.read_text(encoding="utf-8")
+
+    def leave_out():
+        world.rewrite(lambda manifest: manifest["listeners"].pop("versioned"))
+        world.operator.ask("reload")
+
+    with clients.connect(host.address("versioned")) as first:
+        assert version_of(first)[0] == 1
+        leave_out()
+        world.install(2)
+        host.manifest_file.write_text(text, encoding="utf-8")
+        world.operator.ask("reload")
+        assert world.operator.serving("versioned")["generation"] == 2
+        with clients.connect(host.address("versioned")) as second:
+            assert version_of(second)[0] == 2, "the file has changed meanwhile"
+            leave_out()
+            host.manifest_file.write_text(text, encoding="utf-8")
+            done = world.operator.run("reload")
+            assert done.code == 1 and "host.generations_max" in done.errors, done
+            assert version_of(first)[0] == 1 and version_of(second)[0] == 2
+    world.operator.wait_level(1)
+    world.operator.ask("reload")
 
 
 def test_restart_cuts_what_has_not_finished_in_time(world):
