@@ -66,14 +66,15 @@ enum words { NO_WORDS, A_FILE, NAMES };
 struct verb {
     const char *name;
     int (*function)(const struct control_options *options);
-    const char *options[7]; /* those it takes, up to a NULL */
+    const char *options[9]; /* those it takes, up to a NULL */
     enum words words;
 };
 
 static const struct verb verbs[] = {
     {"run",
      control_run,
-     {"--manifest", "--ready-file", "--plugins", "--watch", "--supervise", "--supervised"},
+     {"--manifest", "--ready-file", "--plugins", "--watch", "--supervise", "--supervised", "--kept",
+      "--use-kept"},
      NO_WORDS},
     {"check", control_check, {"--plugins"}, A_FILE},
     {"plugins", control_plugins, {"--plugins", "--name", "--json"}, NO_WORDS},
@@ -119,6 +120,8 @@ static const char **option_value(struct control_options *options, const char *op
         {"--watch", NULL, &options->watch},
         {"--supervise", NULL, &options->supervise},
         {"--supervised", &options->supervised, NULL}, /* the parent's, and told to nobody */
+        {"--kept", &options->kept, NULL},
+        {"--use-kept", NULL, &options->use_kept},
     };
     size_t i = 0;
     while (strcmp(all[i].option, option) != 0) {

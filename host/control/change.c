@@ -239,6 +239,30 @@ static bool check_separate(const struct change *change, const struct module *mod
     return true;
 }
 
+/* A host that takes the place of one that has crashed may have to do with what that one had. */
+static struct module *open_module(const struct instance *instance, const char *id,
+                                  struct error *error) {
+    struct log_subject subject = {.plugin = id};
+    struct error ignored = {0};
+    struct module *module = module_open(instance->plugins_folder, id, &instance->services,
+                                        instance->edition != NULL, error);
+    if (module || instance->edition || !instance->kept_folder) {
+        return module;
+    }
+    module = module_open(instance->kept_folder, id, &instance->services, false, &ignored);
+    if (module && !module_move(module, instance->plugins_folder, &ignored)) {
+        module_close(module);
+        return NULL;
+    }
+    if (module) {
+        log_error(&subject,
+                  "%s: the copy that ran before the crash is used; mend it, then "
+                  "\"berth restart %s\"",
+                  error->message, id);
+    }
+    return module;
+}
+
 /* The plugin of a step: of this change, or the one that serves. Every listener that needs a plugin
  * which cannot be had gets its own line. */
 static bool find_module(struct change *change, struct step *step) {
@@ -254,8 +278,7 @@ static bool find_module(struct change *change, struct step *step) {
     if (step->module) {
         return true;
     }
-    step->module = module_open(instance->plugins_folder, id, &instance->services,
-                               instance->edition != NULL, &error);
+    step->module = open_module(instance, id, &error);
     if (step->module && check_separate(change, step->module, &error)) {
         DL_APPEND(change->opened, step->module);
         return true;

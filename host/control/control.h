@@ -26,6 +26,8 @@ struct control_options {
     bool now;
     bool supervise;
     const char *supervised; /* by a parent: what its link is called */
+    const char *kept;       /* by a parent: the folder of kept.h */
+    bool use_kept;
     bool watch;
     const char *words[CONTROL_WORDS_MAX];
     size_t word_count;

@@ -48,6 +48,7 @@ struct instance {
     struct berth_host services;
     char plugins_folder[OS_PATH_MAX];
     char config_folder[OS_PATH_MAX]; /* the manifest's */
+    const char *kept_folder;         /* of plugins that cannot be had otherwise; or NULL */
     struct server *server;
     struct module *modules; /* utlist: all that are mapped */
     struct unit *serving;   /* utlist, as in the manifest */

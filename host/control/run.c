@@ -8,6 +8,7 @@
 #include "control/announce.h"
 #include "control/channel.h"
 #include "control/control.h"
+#include "control/kept.h"
 #include "control/paths.h"
 #include "control/report.h"
 #include "control/requests.h"
@@ -30,6 +31,7 @@ static void begin_stop(struct service *service) {
     DL_FOREACH(instance->serving, unit) {
         listener_stop_accepting(unit->listener);
     }
+    supervised_stopping();
     service->stopping = true;
     service->stop_deadline_ms = os_now_ms() + timeout_ms;
     log_info(NULL, "stopping: no new connections; %u open ones may finish within %u ms",
@@ -134,15 +136,16 @@ static int start(struct service *service, struct edition *edition) {
 static int serve(struct service *service) {
     const struct instance *instance = &service->instance;
     const struct control_options *options = service->options;
-    supervised_ready(instance->edition->manifest);
     struct channel *channel = open_channel(instance->edition->manifest);
     struct watch *watch = options->watch ? watch_create(service) : NULL;
     struct error error = {0};
     int code = EXIT_FINE;
+    kept_write(options->kept, instance);
     if (options->ready_file && !announce_ready(instance, options->ready_file, &error)) {
         log_error(NULL, "%s", error.message);
         code = EXIT_FAILED;
     } else {
+        supervised_ready(instance->edition->manifest);
         announce_listeners(instance);
         log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
         serve_until_stopped(service, channel, watch);
@@ -175,6 +178,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     struct service service = {.options = options};
     log_setup(manifest->host.log.level, manifest->host.log.format);
     last_words_start(supervised_last_words);
+    service.instance.kept_folder = options->use_kept ? options->kept : NULL;
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
     if (!os_signals_start(&error) || !plugin_watch_start(manifest->host.stall_warning_ms, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
@@ -197,6 +201,24 @@ static int run_edition(struct edition *edition, const struct control_options *op
     return code;
 }
 
+/* What the last host served, where what is there now does not do. */
+static int load(const struct control_options *options, struct edition **edition) {
+    char path[OS_PATH_MAX];
+    struct error error = {0};
+    if (!options->use_kept || !paths_manifest(path, sizeof(path), options->manifest, &error)) {
+        return report_load(options->manifest, edition);
+    }
+    *edition = kept_edition(options->kept, path);
+    if (!*edition) {
+        return report_load(options->manifest, edition);
+    }
+    log_warn(NULL,
+             "%s: what was in force before the crash is served; mend what is said above, then "
+             "\"berth reload\"",
+             path);
+    return EXIT_FINE;
+}
+
 int control_run(const struct control_options *options) {
     struct edition *edition = NULL;
     struct error error = {0};
@@ -208,7 +230,7 @@ int control_run(const struct control_options *options) {
         supervised_end();
         return EXIT_FAILED;
     }
-    int code = report_load(options->manifest, &edition);
+    int code = load(options, &edition);
     if (code == EXIT_FINE) {
         code = run_edition(edition, options);
     }

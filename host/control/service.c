@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "control/announce.h"
 #include "control/control.h"
+#include "control/kept.h"
 #include "control/report.h"
 #include "control/supervise.h"
 #include "net/plugin_call.h"
@@ -38,6 +39,7 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
         tell_ready(service);
         plugin_watch_configure(manifest->host.stall_warning_ms);
         supervised_ready(manifest);
+        kept_write(service->options->kept, &service->instance);
     }
     edition_release(edition);
     return done ? EXIT_FINE : report_code(problems);
@@ -52,6 +54,7 @@ int service_restart(struct service *service, const char *const *names, size_t co
     edition_release(edition);
     if (done) {
         tell_ready(service);
+        kept_write(service->options->kept, &service->instance);
     }
     return done ? EXIT_FINE : report_code(problems);
 }

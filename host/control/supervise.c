@@ -8,12 +8,14 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "control/kept.h"
 #include "os/os_child.h"
 
 enum {
     DELAY_FIRST_MS = 10,
     DELAY_MAX_MS = 400, /* so that a restart takes less than a second, however often it happens */
-    CALM_MS = 10000,    /* without a crash: the next one is the first again */
+    DELAY_FAILED_MAX_MS = 5000, /* of one that cannot start, over and over */
+    CALM_MS = 10000,            /* without a crash: the next one is the first again */
     CRASHES_MAX_DEFAULT = 3,
     WINDOW_MS_DEFAULT = 60000,
     END_MS_DEFAULT = 10000,
@@ -58,6 +60,12 @@ struct supervisor {
     uint64_t end_by_ms; /* when the child, which has said its last words, is killed; or 0 */
     uint32_t restarts;
     bool stopping;
+    bool served; /* a host has: from then on there always is to be one */
+    bool ready;  /* this one has */
+    bool crash_told;
+    bool ending;   /* this one's end is wanted */
+    bool use_kept; /* this one is started with what was in force last */
+    char kept_folder[OS_PATH_MAX];
     uint64_t crashed_ms; /* the last time, or 0 */
     uint32_t delay_ms;   /* before the next start */
 };
@@ -189,7 +197,11 @@ static void take_message(struct supervisor *supervisor) {
             forget_kept(supervisor, kept);
         }
         break;
+    case SUPERVISE_STOPPING:
+        supervisor->ending = true;
+        break;
     case SUPERVISE_LIMITS:
+        supervisor->served = supervisor->ready = true;
         supervisor->crashes_max = message.index;
         supervisor->window_ms = message.value;
         supervisor->end_ms = message.end_ms;
@@ -197,6 +209,7 @@ static void take_message(struct supervisor *supervisor) {
                   message.format == LOG_FORMAT_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
         break;
     case SUPERVISE_CRASH:
+        supervisor->crash_told = true;
         supervisor->end_by_ms = os_now_ms() + supervisor->end_ms;
         note_crash(supervisor, &message);
         break;
@@ -251,8 +264,9 @@ static bool start(struct supervisor *supervisor, struct error *error) {
         {"--manifest", options->manifest},
         {"--ready-file", options->ready_file},
         {"--plugins", options->plugins},
+        {"--kept", supervisor->kept_folder[0] ? supervisor->kept_folder : NULL},
     };
-    const char *arguments[12] = {"run"};
+    const char *arguments[16] = {"run"};
     size_t count = 1;
     for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
         if (all[i].value) {
@@ -262,6 +276,9 @@ static bool start(struct supervisor *supervisor, struct error *error) {
     }
     if (options->watch) {
         arguments[count++] = "--watch";
+    }
+    if (supervisor->use_kept) {
+        arguments[count++] = "--use-kept";
     }
     arguments[count++] = "--supervised";
     supervisor->child = os_child_start(arguments, error);
@@ -301,6 +318,7 @@ static int see_it_end(struct supervisor *supervisor) {
 static struct os_child_end serve(struct supervisor *supervisor) {
     enum os_child_event event;
     supervisor->end_by_ms = 0;
+    supervisor->ready = supervisor->ending = supervisor->crash_told = false;
     while ((event = os_child_wait(supervisor->child, see_it_end(supervisor))) != OS_CHILD_ENDED) {
         if (event == OS_CHILD_SAYS) {
             take_message(supervisor);
@@ -314,17 +332,22 @@ static struct os_child_end serve(struct supervisor *supervisor) {
     return end;
 }
 
-/* Crashes that follow each other closely are answered more and more slowly. */
-static void pause_before_restart(struct supervisor *supervisor, const char *how) {
+/* Ends that follow each other closely are answered more and more slowly; and those of hosts that
+ * cannot even start, with what was in force either, more slowly yet. */
+static uint32_t next_delay_ms(struct supervisor *supervisor) {
     uint64_t now_ms = os_now_ms();
     bool calm = supervisor->crashed_ms == 0 || now_ms - supervisor->crashed_ms > CALM_MS;
-    uint32_t doubled =
-        supervisor->delay_ms * 2 < DELAY_MAX_MS ? supervisor->delay_ms * 2 : DELAY_MAX_MS;
+    uint32_t max_ms =
+        supervisor->ready || !supervisor->use_kept ? DELAY_MAX_MS : DELAY_FAILED_MAX_MS;
+    uint32_t doubled = supervisor->delay_ms * 2 < max_ms ? supervisor->delay_ms * 2 : max_ms;
     supervisor->delay_ms = calm ? DELAY_FIRST_MS : doubled;
     supervisor->crashed_ms = now_ms;
-    log_error(NULL, "supervisor: the host has crashed (%s): it is started again in %u ms", how,
-              supervisor->delay_ms);
-    uint64_t until_ms = now_ms + supervisor->delay_ms;
+    return supervisor->delay_ms;
+}
+
+static void pause_before_restart(struct supervisor *supervisor, uint32_t delay_ms) {
+    uint64_t now_ms = os_now_ms();
+    uint64_t until_ms = now_ms + delay_ms;
     while (!supervisor->stopping && now_ms < until_ms) {
         enum os_child_event event = os_child_wait(NULL, (int)(until_ms - now_ms));
         if (event != OS_CHILD_NOTHING) {
@@ -334,25 +357,63 @@ static void pause_before_restart(struct supervisor *supervisor, const char *how)
     }
 }
 
+/* What is said of an end that nobody wanted. */
+static void tell_end(const struct supervisor *supervisor, const struct os_child_end *end,
+                     uint32_t delay_ms) {
+    if (end->crashed || supervisor->crash_told) {
+        log_error(NULL, "supervisor: the host has crashed (%s): it is started again in %u ms",
+                  end->text, delay_ms);
+    } else if (supervisor->ready) {
+        log_error(NULL,
+                  "supervisor: the host has ended (%s), and nobody had asked for it: it is started "
+                  "again in %u ms",
+                  end->text, delay_ms);
+    } else {
+        log_error(NULL,
+                  "supervisor: the host could not start (%s); what it needs to be mended is said "
+                  "above: %s in %u ms",
+                  end->text,
+                  supervisor->use_kept ? "it is tried again"
+                                       : "it is started with what was in force before",
+                  delay_ms);
+    }
+}
+
+/* Waits for the host's end. False: it is the last one, and *code what comes of it. */
+static bool outlive(struct supervisor *supervisor, int *code) {
+    struct os_child_end end = serve(supervisor);
+    bool wanted = supervisor->ending || supervisor->stopping;
+    bool crashed = end.crashed || supervisor->crash_told;
+    *code = end.code;
+    if (!crashed && (wanted || !supervisor->served)) {
+        return false;
+    }
+    if (!wanted) {
+        uint32_t delay_ms = next_delay_ms(supervisor);
+        tell_end(supervisor, &end, delay_ms);
+        pause_before_restart(supervisor, delay_ms);
+    }
+    if (wanted || supervisor->stopping) {
+        log_error(NULL, "supervisor: the host has ended (%s) while it was to stop", end.text);
+        *code = EXIT_FAILED;
+        return false;
+    }
+    return true;
+}
+
 static int run(struct supervisor *supervisor) {
     struct error error = {0};
+    int code;
     while (true) {
         if (!start(supervisor, &error)) {
             log_error(NULL, "supervisor: %s", error.message);
             return EXIT_FAILED;
         }
-        struct os_child_end end = serve(supervisor);
-        if (!end.crashed) {
-            return end.code;
-        }
-        if (!supervisor->stopping) {
-            pause_before_restart(supervisor, end.text);
-        }
-        if (supervisor->stopping) {
-            log_error(NULL, "supervisor: the host has crashed (%s) while it was to stop", end.text);
-            return EXIT_FAILED;
+        if (!outlive(supervisor, &code)) {
+            return code;
         }
         supervisor->restarts++;
+        supervisor->use_kept = supervisor->served && !supervisor->ready && !supervisor->use_kept;
     }
 }
 
@@ -369,7 +430,9 @@ int supervise(const struct control_options *options) {
         fprintf(stderr, "berth: %s\n", error.message);
         return EXIT_FAILED;
     }
+    kept_create(supervisor.kept_folder, sizeof(supervisor.kept_folder));
     int code = run(&supervisor);
+    kept_remove(supervisor.kept_folder);
     while (supervisor.kept) {
         forget_kept(&supervisor, supervisor.kept);
     }

@@ -26,6 +26,7 @@ enum supervise_kind {
     SUPERVISE_DROP,     /* the same, which is closed for good */
     SUPERVISE_LIMITS,   /* index: crashes_max; value: crash_window_ms; end_ms; format: of the log */
     SUPERVISE_CRASH,    /* name: the plugin, or ""; text: where in it */
+    SUPERVISE_STOPPING, /* its end is wanted */
     SUPERVISE_RELEASE,  /* name: a plugin whose quarantine is lifted */
     /* to the host */
     SUPERVISE_SOCKET,     /* as SUPERVISE_KEEP */
@@ -59,6 +60,7 @@ const struct engine_keeper *supervised_keeper(void);
  * manifest's limits. */
 void supervised_ready(const struct manifest *manifest);
 
+void supervised_stopping(void); /* the host ends because it was asked to */
 void supervised_end(void);
 
 bool supervised_is_quarantined(const char *plugin);

@@ -129,6 +129,12 @@ void supervised_ready(const struct manifest *manifest) {
     }
 }
 
+void supervised_stopping(void) {
+    if (parent.link) {
+        say(SUPERVISE_STOPPING, "", 0, OS_NO_SOCKET);
+    }
+}
+
 void supervised_end(void) {
     close_sockets(false);
     while (parent.quarantines) {

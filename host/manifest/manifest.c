@@ -108,7 +108,12 @@ struct manifest *manifest_load(const char *path, struct manifest_errors *errors)
         return NULL;
     }
     struct manifest *manifest = manifest_parse(path, text, size, errors);
-    alloc_free(text);
+    if (manifest) {
+        manifest->text = text;
+        manifest->text_size = size;
+    } else {
+        alloc_free(text);
+    }
     return manifest;
 }
 
@@ -123,6 +128,7 @@ void manifest_destroy(struct manifest *manifest) {
     alloc_free(manifest->host.name);
     alloc_free(manifest->host.plugins);
     alloc_free(manifest->path);
+    alloc_free(manifest->text);
     alloc_free(manifest);
 }
 

@@ -95,6 +95,8 @@ struct manifest_listener {
 
 struct manifest {
     char *path;
+    char *text; /* NULL where it came from memory */
+    size_t text_size;
     struct {
         char *name;
         unsigned workers; /* 0: "auto", one a core */
@@ -147,7 +149,7 @@ struct manifest_errors {
 };
 
 /* Reads and checks the file. NULL when anything is wrong: then `errors` tells it all, sorted by
- * place. Free both results. */
+ * place. Free both results. The text is kept with it. */
 struct manifest *manifest_load(const char *path, struct manifest_errors *errors);
 
 /* The same for text in memory; `path` is only for messages. */

@@ -25,18 +25,30 @@ static char *join(const char *folder, const char *name) {
     return os_path_join(path, sizeof(path), folder, name) ? alloc_string(path) : NULL;
 }
 
-static bool find_file(struct module *module, const char *folder, struct error *error) {
+static bool name_file(struct module *module, const char *folder, struct error *error) {
     char name[MODULE_ID_MAX + 16];
     snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());
     module->file = join(folder, name);
-    if (!module->file) {
-        return error_set(error, "plugin \"%s\": the path %s is too long, or memory is short",
-                         module->id, folder);
+    return module->file ||
+           error_set(error, "plugin \"%s\": the path %s is too long, or memory is short",
+                     module->id, folder);
+}
+
+static bool find_file(struct module *module, const char *folder, struct error *error) {
+    if (!name_file(module, folder, error)) {
+        return false;
     }
     if (!os_file_exists(module->file)) {
-        return error_set(error, "no plugin \"%s\": there is no %s in %s", module->id, name, folder);
+        return error_set(error, "no plugin \"%s\": there is no %s%s in %s", module->id, module->id,
+                         os_library_suffix(), folder);
     }
     return true;
+}
+
+bool module_move(struct module *module, const char *folder, struct error *error) {
+    alloc_free(module->file);
+    module->file_status = (struct os_file_status){0};
+    return name_file(module, folder, error);
 }
 
 static bool read_status(const char *path, struct os_file_status *status) {

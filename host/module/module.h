@@ -31,6 +31,7 @@ struct module {
     struct server *server;      /* whom its services reach; set before module_load() */
     const char *config_folder;  /* of relative paths in a "config"; set before module_load() */
     void *state;                /* what `load` set */
+    bool kept;                  /* for the next host: see control/kept.h */
     bool loaded;                /* `load` has succeeded: `unload` is owed */
     unsigned generation;        /* 1, 2, … of all plugins of this process */
     unsigned users;             /* generations of listeners that it serves */
@@ -56,6 +57,9 @@ struct module *module_open(const char *folder, const char *id, const struct bert
 
 /* Whether its file is still the one that was loaded, as far as size and time tell. */
 bool module_is_current(const struct module *module);
+
+/* It was opened from somewhere else, and belongs into that folder all the same. */
+bool module_move(struct module *module, const char *folder, struct error *error);
 
 /* Calls the plugin's `load`. */
 bool module_load(struct module *module, struct error *error);

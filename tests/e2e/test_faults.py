@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import shutil
 import signal
 import threading
 
@@ -340,6 +341,54 @@ def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
     address, port = name["addresses"][0].rsplit(":", 1)
     assert clients.is_served((address, int(port)))
     assert status(berth, host)["quarantine"] == []
+
+
+def test_crash_while_the_manifest_and_a_plugin_are_broken_ends_nothing(
+    run_host, berth, system, tmp_path
+):
+    """The next host serves what was in force, and what is mended then comes by a reload."""
+    plugins = tmp_path / "plugins"
+    plugins.mkdir()
+    for name in ("faulty", "newer-minor"):
+        shutil.copy(system.fixtures / f"{name}{system.library_suffix}", plugins)
+    made = {"faulty": manifests.listener("faulty", "connect"),
+            "echo": manifests.listener("newer-minor", "connect")}
+    host = run_host(manifests.manifest(made, name=f"supervised-{next(_names)}", crashes_max=100),
+                    plugins=plugins, arguments=["--supervise"])
+    host.expect_crash()
+    whole = host.manifest_file.read_text(encoding="utf-8")
+
+    def crash_with(manifest):
+        host.manifest_file.write_text(manifest, encoding="utf-8")
+        send_magic(host, system)
+        clients.wait_until(lambda: clients.is_served(host.address("echo")), "the next host")
+        clients.wait_until(lambda: "berth reload" in host.log(), "what is to be mended")
+        host.manifest_file.write_text(whole, encoding="utf-8")
+        assert clients.is_served(host.address("faulty"))
+
+    crash_with(whole[:-20])
+    assert "the host could not start (exit code 78)" in host.log()
+    assert berth("reload", "--manifest", host.manifest_path).code == 0
+    missing = plugins / f"newer-minor{system.library_suffix}"
+    missing.rename(tmp_path / "elsewhere")
+    crash_with(whole)
+    assert 'no plugin "newer-minor"' in host.log()
+    (tmp_path / "elsewhere").rename(missing)
+    assert berth("restart", "newer-minor", "--manifest", host.manifest_path).code == 0
+    assert clients.is_served(host.address("echo"))
+    assert berth("stop", "--now", "--manifest", host.manifest_path).code == 0
+    assert host.wait() == 0, host.log()
+
+
+def test_supervised_host_that_a_plugin_ends_by_exit_is_started_again(
+    run_supervised, berth, system, unsanitized
+):
+    host = run_supervised(crashes_max=2)
+    for message in (b"\x8a0", b"\x8a1"):
+        send_magic(host, system, message)
+    clients.wait_until(lambda: status_if_any(berth, host).get("quarantine"), "the quarantine")
+    assert "crash: exit() was called, in callback received" in host.log()
+    assert clients.is_served(host.address("echo"))
 
 
 def test_supervised_host_stops_and_reloads_as_any_other(run_supervised, berth, system):

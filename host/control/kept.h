@@ -1,0 +1,26 @@
+/* kept.h: what was in force last, kept for the next host: the manifest and the plugins.
+ *
+ * After a crash the supervisor starts the host with what lies on the disk, which may be half edited
+ * by then, or lack a file. When that fails it starts it with --use-kept: the manifest's text as it
+ * was served last, and for plugins that cannot be had the copies that ran. The folder is the
+ * supervisor's, private, and goes with it. Threads: [control]. */
+#ifndef BERTH_HOST_CONTROL_KEPT_H
+#define BERTH_HOST_CONTROL_KEPT_H
+
+#include <stdbool.h>
+
+struct edition;
+struct error;
+struct instance;
+
+/* The supervisor's. "" where it cannot be made: then nothing is kept. */
+void kept_create(char *folder, unsigned size);
+void kept_remove(const char *folder);
+
+/* What is served now is what is kept. `folder` may be NULL: nobody supervises. */
+void kept_write(const char *folder, const struct instance *instance);
+
+/* The manifest that was kept, as if it came from `path`. NULL: there is none. */
+struct edition *kept_edition(const char *folder, const char *path);
+
+#endif
