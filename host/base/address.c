@@ -242,6 +242,19 @@ bool address_is_any(const struct berth_address *address) {
     return memcmp(address->bytes, zeros, sizeof(zeros)) == 0;
 }
 
+bool address_overlaps(const struct berth_address *left, bool left_v6_only,
+                      const struct berth_address *right, bool right_v6_only) {
+    if (left->port != right->port || left->port == 0) {
+        return false;
+    }
+    if (left->family == right->family) {
+        return address_equal(left, right) || address_is_any(left) || address_is_any(right);
+    }
+    const struct berth_address *six = left->family == BERTH_FAMILY_IPV6 ? left : right;
+    bool v6_only = six == left ? left_v6_only : right_v6_only;
+    return address_is_any(six) && !v6_only; /* dual-stack takes the IPv4 port too */
+}
+
 void address_unmap(struct berth_address *address) {
     static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
     if (address->family == BERTH_FAMILY_IPV6 &&

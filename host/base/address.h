@@ -27,6 +27,10 @@ bool address_equal(const struct berth_address *left, const struct berth_address 
 /* 0.0.0.0 or ::, whatever the port. */
 bool address_is_any(const struct berth_address *address);
 
+/* Whether the two cannot be bound at the same time; never, where a port is 0. */
+bool address_overlaps(const struct berth_address *left, bool left_v6_only,
+                      const struct berth_address *right, bool right_v6_only);
+
 /* ::ffff:a.b.c.d becomes a.b.c.d; others stay as they are. */
 void address_unmap(struct berth_address *address);
 

@@ -36,6 +36,8 @@ struct change {
     struct change_problems *problems;
     struct step *steps;
     size_t count;
+    struct listener_neighbour *neighbours; /* the doors of all that serve */
+    size_t neighbour_count;
     struct module *opened; /* utlist: modules of this change, not the instance's yet */
 };
 
@@ -363,8 +365,48 @@ static bool load_modules(struct change *change) {
 /* -- listeners -----------------------------------------------------------------------------------
  */
 
-static bool make_unit(struct change *change, struct step *step) {
+static struct listener_options options_of(const struct change *change, const struct step *step) {
     struct listener_options options = options_of_listener(step->to, step->module);
+    options.neighbours = change->neighbours;
+    options.neighbour_count = change->neighbour_count;
+    return options;
+}
+
+static const struct step *step_of(const struct change *change, const struct unit *unit) {
+    for (size_t i = 0; i < change->count; i++) {
+        if (change->steps[i].old == unit) {
+            return &change->steps[i];
+        }
+    }
+    return NULL;
+}
+
+/* Addresses may go from one listener to another one: which doors there are, and who gives up his.
+ */
+static bool find_neighbours(struct change *change) {
+    size_t count = 0;
+    const struct unit *unit;
+    DL_FOREACH(change->instance->serving, unit) {
+        count += unit->listener->door_count;
+    }
+    change->neighbours = alloc_array(count + 1, sizeof(*change->neighbours));
+    if (!change->neighbours) {
+        return fail(change, "out of memory");
+    }
+    DL_FOREACH(change->instance->serving, unit) {
+        const struct step *step = step_of(change, unit);
+        struct listener_options next = {0};
+        if (step) {
+            next = options_of_listener(step->to, step->module ? step->module : unit->module);
+        }
+        change->neighbour_count += listener_neighbours(
+            unit->listener, step ? &next : NULL, change->neighbours + change->neighbour_count);
+    }
+    return true;
+}
+
+static bool make_unit(struct change *change, struct step *step) {
+    struct listener_options options = options_of(change, step);
     struct error error = {0};
     struct unit *unit = alloc_zeroed(sizeof(*unit));
     if (!unit) {
@@ -394,7 +436,7 @@ static bool make_units(struct change *change) {
         struct step *step = &change->steps[i];
         struct error error = {0};
         if (step->kind == STEP_CONFIGURE) {
-            struct listener_options options = options_of_listener(step->to, step->module);
+            struct listener_options options = options_of(change, step);
             step->prepared = listener_prepare(step->old->listener, &options, &error);
             made = (step->prepared || fail(change, error.message)) && made;
         } else if (step->kind != STEP_KEEP) {
@@ -445,6 +487,22 @@ static void give_up(struct change *change) {
     }
 }
 
+/* A listener that goes, and whose doors all are the new one's: it has another name now. Who is
+ * connected and silent goes along. NULL: there is none. */
+static struct listener *find_namesake(const struct change *change, const struct unit *made) {
+    const struct unit *unit;
+    DL_FOREACH(change->instance->serving, unit) {
+        bool same = unit->listener->door_count > 0 && !step_of(change, unit);
+        for (size_t i = 0; same && i < unit->listener->door_count; i++) {
+            same = listener_has_door(made->listener, unit->listener->doors[i]);
+        }
+        if (same) {
+            return unit->listener;
+        }
+    }
+    return NULL;
+}
+
 /* Cannot fail. Those that are gone from the manifest close last: what is new is open by now. */
 static void carry_out(struct change *change) {
     struct instance *instance = change->instance;
@@ -470,7 +528,9 @@ static void carry_out(struct change *change) {
             log_info(&step->made->listener->subject, "generation %u serves: %s %s",
                      step->made->generation, step->module->plugin.id, step->module->plugin.version);
             instance_retire(instance, step->old);
-        } else if (step->old) {
+        } else if (step->made) {
+            listener_take_over(step->made->listener, find_namesake(change, step->made));
+        } else {
             DL_DELETE(instance->serving, step->old);
         }
         unit = step->made ? step->made : step->old;
@@ -525,12 +585,13 @@ bool change_apply(struct instance *instance, struct edition *edition,
         count(&change, counts);
     }
     bool done = fine && !options->dry_run && start_server(&change) && load_modules(&change) &&
-                make_units(&change) && start_units(&change);
+                find_neighbours(&change) && make_units(&change) && start_units(&change);
     if (done) {
         carry_out(&change);
     } else {
         give_up(&change);
     }
     alloc_free(change.steps);
+    alloc_free(change.neighbours);
     return options->dry_run ? fine : done;
 }

@@ -198,6 +198,10 @@ struct engine_listener *engine_listener_open(struct engine *engine,
 struct berth_address engine_listener_address(const struct engine_listener *listener);
 /* Connections queue from now on. [control] */
 bool engine_listener_start(struct engine_listener *listener, struct error *error);
+/* Another backlog, reuse_sockets and `sockets`, the latter for what is accepted from now on. On the
+ * thread of the first acceptor; of datagrams: [control]. */
+void engine_listener_configure(struct engine_listener *listener,
+                               const struct engine_listen_options *options);
 /* All its acceptors are destroyed. NULL is legal. [control] */
 void engine_listener_close(struct engine_listener *listener);
 

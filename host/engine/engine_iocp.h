@@ -232,6 +232,7 @@ void iocp_acceptors_check(struct engine_port *port); /* tells those starved of i
 void iocp_reuse_init(struct engine *engine);
 void iocp_reuse_fini(struct engine *engine);
 void iocp_reuse_listener_add(struct engine_listener *listener);
+void iocp_reuse_listener_allow(struct engine_listener *listener, bool allowed);
 void iocp_reuse_listener_remove(struct engine_listener *listener); /* not added: fine */
 void iocp_reuse_port_remove(struct engine_port *port);
 

@@ -151,11 +151,10 @@ static bool listener_look(struct engine_listener *listener) {
            winsock_extensions_load(winsock, listener->socket, &listener->extensions);
 }
 
-static bool datagram_options_set(struct engine_listener *listener) {
+static bool datagram_options_set(const struct engine_listener *listener) {
     const struct winsock_table *winsock = listener->engine->winsock;
     const struct engine_socket_options *options = &listener->options;
-    return iocp_datagrams_init(listener) &&
-           (options->receive_bytes == 0 || iocp_socket_option(winsock, listener->socket, SOL_SOCKET,
+    return (options->receive_bytes == 0 || iocp_socket_option(winsock, listener->socket, SOL_SOCKET,
                                                               SO_RCVBUF, options->receive_bytes)) &&
            (options->send_bytes == 0 || iocp_socket_option(winsock, listener->socket, SOL_SOCKET,
                                                            SO_SNDBUF, options->send_bytes));
@@ -167,7 +166,8 @@ static bool get_socket(struct engine_listener *listener,
     const struct winsock_table *winsock = listener->engine->winsock;
     if (options->datagrams) {
         listener->socket = iocp_datagram_open(winsock, listener->family);
-        return listener->socket != INVALID_SOCKET && datagram_options_set(listener);
+        return listener->socket != INVALID_SOCKET && iocp_datagrams_init(listener) &&
+               datagram_options_set(listener);
     }
     intptr_t left = listener->keeper ? listener->keeper->take(listener->name, 0) : -1;
     listener->inherited = left != -1;
@@ -224,18 +224,33 @@ struct berth_address engine_listener_address(const struct engine_listener *liste
     return listener->address;
 }
 
-bool engine_listener_start(struct engine_listener *listener, struct error *error) {
-    const struct winsock_table *winsock = listener->engine->winsock;
+static bool start_listening(const struct engine_listener *listener) {
     /* A plain number is cut to 200. A negative one, SOMAXCONN_HINT in Microsoft's headers, is taken
      * as it is from 200 to 65535. */
     int backlog = listener->backlog > 200 ? -listener->backlog : listener->backlog;
-    if (winsock->listen(listener->socket, backlog) != 0) {
-        return listen_error(error, winsock->last_error());
+    return listener->engine->winsock->listen(listener->socket, backlog) == 0;
+}
+
+bool engine_listener_start(struct engine_listener *listener, struct error *error) {
+    if (!start_listening(listener)) {
+        return listen_error(error, listener->engine->winsock->last_error());
     }
     if (listener->keeper) {
         listener->keeper->keep(listener->name, 0, (intptr_t)listener->socket);
     }
     return true;
+}
+
+void engine_listener_configure(struct engine_listener *listener,
+                               const struct engine_listen_options *options) {
+    listener->options = options->sockets;
+    listener->backlog = (int)options->backlog;
+    if (options->datagrams) {
+        datagram_options_set(listener);
+        return;
+    }
+    iocp_reuse_listener_allow(listener, options->reuse_sockets);
+    start_listening(listener); /* once more: another backlog */
 }
 
 void engine_listener_close(struct engine_listener *listener) {

@@ -56,6 +56,12 @@ void iocp_reuse_listener_add(struct engine_listener *listener) {
     os_mutex_unlock(&engine->reuse_lock);
 }
 
+void iocp_reuse_listener_allow(struct engine_listener *listener, bool allowed) {
+    os_mutex_lock(&listener->engine->reuse_lock);
+    listener->reuse_sockets = allowed;
+    os_mutex_unlock(&listener->engine->reuse_lock);
+}
+
 static void close_all(struct engine *engine, struct iocp_disconnect *list) {
     while (list) {
         struct iocp_disconnect *one = list;

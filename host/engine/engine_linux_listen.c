@@ -254,6 +254,37 @@ bool engine_listener_start(struct engine_listener *listener, struct error *error
     return true;
 }
 
+/* What was switched on before, and is not wanted any more. */
+static void switch_off(int fd, const struct engine_socket_options *options) {
+    struct linger none = {0};
+    int zero = 0;
+    if (!options->no_delay) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &zero, sizeof(zero));
+    }
+    if (options->keepalive_idle_s == 0) {
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &zero, sizeof(zero));
+    }
+    if (!options->reset_on_close) {
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+    }
+}
+
+/* What is accepted inherits it. None of it can fail that did not when the socket was opened. */
+void engine_listener_configure(struct engine_listener *listener,
+                               const struct engine_listen_options *options) {
+    listener->backlog = (int)options->backlog;
+    for (unsigned i = 0; i < listener->count; i++) {
+        int fd = listener->sockets[i];
+        if (options->datagrams) {
+            set_datagram_options(fd, listener->v6, &options->sockets);
+            continue;
+        }
+        switch_off(fd, &options->sockets);
+        linux_set_options(fd, &options->sockets);
+        listen(fd, listener->backlog); /* once more: another backlog */
+    }
+}
+
 void engine_listener_close(struct engine_listener *listener) {
     if (!listener) {
         return;

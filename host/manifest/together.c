@@ -49,20 +49,6 @@ static void check_v6_only(struct checker *checker, const struct manifest_listene
     check_error(checker, pointer, "true, but the listener has no IPv6 address");
 }
 
-/* Whether the two cannot be bound at the same time. */
-static bool clash(const struct berth_address *left, bool left_v6_only,
-                  const struct berth_address *right, bool right_v6_only) {
-    if (left->port != right->port || left->port == 0) {
-        return false;
-    }
-    if (left->family == right->family) {
-        return address_equal(left, right) || address_is_any(left) || address_is_any(right);
-    }
-    const struct berth_address *six = left->family == BERTH_FAMILY_IPV6 ? left : right;
-    bool v6_only = six == left ? left_v6_only : right_v6_only;
-    return address_is_any(six) && !v6_only; /* dual-stack takes the IPv4 port too */
-}
-
 static void report_clash(struct checker *checker, const struct manifest_listener *one, size_t index,
                          const struct manifest_listener *other, const struct berth_address *taken) {
     char pointer[CHECK_POINTER_MAX];
@@ -82,7 +68,8 @@ static void check_clashes(struct checker *checker, size_t listener_index) {
             size_t end = l == listener_index ? a : other->address_count;
             end = one->transport == other->transport ? end : 0; /* TCP and UDP do not meet */
             for (size_t b = 0; b < end; b++) {
-                if (clash(&one->addresses[a], one->v6_only, &other->addresses[b], other->v6_only)) {
+                if (address_overlaps(&one->addresses[a], one->v6_only, &other->addresses[b],
+                                     other->v6_only)) {
                     report_clash(checker, one, a, other, &other->addresses[b]);
                     l = listener_index; /* one line an address is enough */
                     break;

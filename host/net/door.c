@@ -78,18 +78,47 @@ bool door_start(struct door *door, struct listener *listener, struct error *erro
 struct turn_pool {
     struct accept_pool *pool;
     struct listener *listener;
+    struct door *door; /* to be configured; or NULL */
 };
+
+static bool same_sockets(const struct engine_socket_options *one,
+                         const struct engine_socket_options *other) {
+    return one->no_delay == other->no_delay && one->reset_on_close == other->reset_on_close &&
+           one->keepalive_idle_s == other->keepalive_idle_s &&
+           one->keepalive_interval_s == other->keepalive_interval_s &&
+           one->keepalive_probes == other->keepalive_probes &&
+           one->receive_bytes == other->receive_bytes && one->send_bytes == other->send_bytes;
+}
+
+/* Takes over what differs; true: something did. */
+static bool note_options(struct door *door, const struct engine_listen_options *options) {
+    struct engine_listen_options *is = &door->options;
+    bool same = is->backlog == options->backlog && is->reuse_sockets == options->reuse_sockets &&
+                same_sockets(&is->sockets, &options->sockets);
+    is->backlog = options->backlog;
+    is->reuse_sockets = options->reuse_sockets;
+    is->sockets = options->sockets;
+    return !same;
+}
 
 static void turn_pool_here(struct worker *worker, void *argument) {
     struct turn_pool *turn = argument;
     (void)worker;
+    if (turn->door) {
+        engine_listener_configure(turn->door->socket, &turn->door->options);
+    }
     accept_pool_serve(turn->pool, turn->listener);
 }
 
-void door_turn(struct door *door, struct listener *listener) {
+void door_turn(struct door *door, struct listener *listener,
+               const struct engine_listen_options *options) {
     unsigned count = door->pools ? server_acceptor_count(door->server) : 0;
+    bool changed = note_options(door, options);
+    if (changed && count == 0) {
+        engine_listener_configure(door->socket, &door->options);
+    }
     for (unsigned i = 0; i < count; i++) {
-        struct turn_pool turn = {door->pools[i], listener};
+        struct turn_pool turn = {door->pools[i], listener, changed && i == 0 ? door : NULL};
         worker_call(server_acceptor(door->server, i), turn_pool_here, &turn);
     }
     datagrams_turn(door, listener);

@@ -32,8 +32,10 @@ struct door *door_open(struct server *server, const struct engine_listen_options
 /* Lets clients in, to that listener. */
 bool door_start(struct door *door, struct listener *listener, struct error *error);
 
-/* From now on they come in to that one. Nobody is lost between the two. */
-void door_turn(struct door *door, struct listener *listener);
+/* From now on they come in to that one, and the socket is as its options say. Nobody is lost
+ * between the two. */
+void door_turn(struct door *door, struct listener *listener,
+               const struct engine_listen_options *options);
 
 void door_acquire(struct door *door);
 void door_release(struct door *door); /* the last one closes it; NULL is legal */

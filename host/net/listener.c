@@ -65,29 +65,57 @@ static struct door *find_door(const struct listener *listener,
     return NULL;
 }
 
-static bool same_sockets(const struct engine_socket_options *one,
-                         const struct engine_socket_options *other) {
-    return one->reset_on_close == other->reset_on_close &&
-           one->keepalive_idle_s == other->keepalive_idle_s &&
-           one->keepalive_interval_s == other->keepalive_interval_s &&
-           one->keepalive_probes == other->keepalive_probes &&
-           one->receive_bytes == other->receive_bytes && one->send_bytes == other->send_bytes;
-}
-
-/* What is set on a socket that stays open stays as it was set. */
+/* What cannot be changed on a socket that stays open. */
 static bool check_kept_door(const struct door *door, const struct engine_listen_options *wanted,
                             struct error *error) {
-    const struct engine_listen_options *is = &door->options;
-    const char *what = is->v6_only != wanted->v6_only                     ? "v6_only"
-                       : is->backlog != wanted->backlog                   ? "accept.backlog"
-                       : is->reuse_sockets != wanted->reuse_sockets       ? "accept.reuse_sockets"
-                       : is->sockets.no_delay != wanted->sockets.no_delay ? "no_delay"
-                       : !same_sockets(&is->sockets, &wanted->sockets)    ? "socket"
-                                                                          : NULL;
-    return !what || error_set(error,
-                              "\"%s\" cannot change while its address stays open: give it another "
-                              "address, or start the host anew",
-                              what);
+    const struct engine_socket_options *is = &door->options.sockets;
+    if (door->options.v6_only != wanted->v6_only) {
+        return error_set(error, "\"v6_only\" cannot change while its address stays open: give it "
+                                "another address, or start the host anew");
+    }
+    bool back = (is->receive_bytes > 0 && wanted->sockets.receive_bytes == 0) ||
+                (is->send_bytes > 0 && wanted->sockets.send_bytes == 0);
+    return !back || error_set(error, "the \"socket\"'s buffer sizes cannot go back to the system's "
+                                     "default while its address stays open: give them a number, "
+                                     "or start the host anew");
+}
+
+/* One that another listener gives up, open at that very address. */
+static struct door *find_given_up(const struct listener_options *options,
+                                  const struct engine_listen_options *wanted) {
+    for (size_t i = 0; i < options->neighbour_count; i++) {
+        const struct listener_neighbour *one = &options->neighbours[i];
+        if (one->gives_up && wanted->address.port != 0 &&
+            one->door->options.datagrams == wanted->datagrams &&
+            address_equal(&one->door->options.address, &wanted->address) &&
+            one->door->options.address.port == wanted->address.port) {
+            return one->door;
+        }
+    }
+    return NULL;
+}
+
+/* A socket of this host in its way would have the system refuse it, late and without a name. */
+static bool check_free(const struct listener_options *options,
+                       const struct engine_listen_options *wanted, struct error *error) {
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    char held[BERTH_ADDRESS_TEXT_MAX];
+    for (size_t i = 0; i < options->neighbour_count; i++) {
+        const struct listener_neighbour *one = &options->neighbours[i];
+        struct berth_address address = door_address(one->door);
+        if (one->door->options.datagrams != wanted->datagrams ||
+            !address_overlaps(&wanted->address, wanted->v6_only, &address,
+                              one->door->options.v6_only)) {
+            continue;
+        }
+        address_format(&wanted->address, text, sizeof(text));
+        address_format(&address, held, sizeof(held));
+        return error_set(error,
+                         "bind %s: %s is held by this host's listener \"%s\" until the change is "
+                         "done: take that away by one reload, and come with this by the next",
+                         text, held, one->name);
+    }
+    return true;
 }
 
 static void release_doors(struct door **doors, size_t count) {
@@ -95,6 +123,44 @@ static void release_doors(struct door **doors, size_t count) {
         door_release(doors[i]);
     }
     alloc_free(doors);
+}
+
+/* What a supervisor knows it by. An address has one name whoever listens there; port 0 is many. */
+static void name_door(const struct listener *listener, size_t index,
+                      const struct engine_listen_options *wanted, char *name, size_t size) {
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    address_format(&wanted->address, text, sizeof(text));
+    if (wanted->address.port == 0) {
+        snprintf(name, size, "%s/%zu/%s", listener->name, index, text);
+    } else {
+        snprintf(name, size, "%s/%s", wanted->datagrams ? "udp" : "tcp", text);
+    }
+}
+
+/* One that is there and fits, with a reference more, or a new one. */
+static struct door *make_door(const struct listener *listener,
+                              const struct listener_options *options,
+                              const struct listener *previous, size_t index, struct error *error) {
+    struct engine_listen_options wanted = door_options(listener, options, index);
+    struct door *door = find_door(previous, &wanted);
+    char name[BERTH_ADDRESS_TEXT_MAX + 128];
+    if (!door) {
+        door = find_given_up(options, &wanted);
+    }
+    if (door) {
+        door_acquire(door);
+        if (!check_kept_door(door, &wanted, error)) {
+            door_release(door);
+            return NULL;
+        }
+        return door;
+    }
+    if (!check_free(options, &wanted, error)) {
+        return NULL;
+    }
+    name_door(listener, index, &wanted, name, sizeof(name));
+    wanted.name = name;
+    return door_open(listener->server, &wanted, error);
 }
 
 /* The doors for these options, those of `previous` where they fit, each with a reference. */
@@ -107,25 +173,44 @@ static struct door **make_doors(const struct listener *listener,
         return NULL;
     }
     for (size_t i = 0; i < options->address_count; i++) {
-        struct engine_listen_options wanted = door_options(listener, options, i);
-        struct door *door = find_door(previous, &wanted);
-        if (!door) {
-            char text[BERTH_ADDRESS_TEXT_MAX];
-            char name[BERTH_ADDRESS_TEXT_MAX + 128];
-            address_format(&wanted.address, text, sizeof(text));
-            snprintf(name, sizeof(name), "%s/%zu/%s", listener->name, i, text);
-            wanted.name = name;
-            doors[i] = door_open(listener->server, &wanted, error);
-        } else if (check_kept_door(door, &wanted, error)) {
-            door_acquire(door);
-            doors[i] = door;
-        }
+        doors[i] = make_door(listener, options, previous, i, error);
         if (!doors[i]) {
             release_doors(doors, i);
             return NULL;
         }
     }
     return doors;
+}
+
+/* All of them are its own from now on, as its options say. */
+static void turn_doors(struct listener *listener) {
+    for (size_t i = 0; i < listener->door_count; i++) {
+        struct engine_listen_options options = door_options(listener, &listener->options, i);
+        door_turn(listener->doors[i], listener, &options);
+    }
+}
+
+bool listener_has_door(const struct listener *listener, const struct door *door) {
+    for (size_t i = 0; i < listener->door_count; i++) {
+        if (listener->doors[i] == door) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t listener_neighbours(const struct listener *listener, const struct listener_options *next,
+                           struct listener_neighbour *neighbours) {
+    for (size_t i = 0; i < listener->door_count; i++) {
+        struct door *door = listener->doors[i];
+        bool stays = false;
+        for (size_t k = 0; next && k < next->address_count && !stays; k++) {
+            struct engine_listen_options wanted = door_options(listener, next, k);
+            stays = find_door(listener, &wanted) == door;
+        }
+        neighbours[i] = (struct listener_neighbour){door, listener->name, !stays};
+    }
+    return listener->door_count;
 }
 
 static bool is_started(const struct door *door) {
@@ -174,6 +259,7 @@ struct listener *listener_create(struct server *server, const struct listener_op
         .plugin_state = options->plugin_state,
     };
     listener->doors = make_doors(listener, options, previous, error);
+    listener->options.neighbours = NULL;
     if (!listener->doors) {
         goto fail;
     }
@@ -222,11 +308,9 @@ static void take_over_here(struct worker *worker, void *argument) {
 
 void listener_take_over(struct listener *listener, struct listener *previous) {
     struct take_over move = {previous, listener};
-    for (size_t i = 0; i < listener->door_count; i++) {
-        door_turn(listener->doors[i], listener);
-    }
+    turn_doors(listener);
     /* What an acceptor had under way to a worker has got there before this. */
-    for (unsigned i = 0; i < listener->server->options.workers; i++) {
+    for (unsigned i = 0; previous && i < listener->server->options.workers; i++) {
         worker_call(&listener->server->workers[i], take_over_here, &move);
     }
     server_kick(listener->server);
@@ -256,6 +340,7 @@ struct listener_change *listener_prepare(struct listener *listener,
     change->options.config_json = listener->config_json;
     change->door_count = options->address_count;
     change->doors = make_doors(listener, options, listener, error);
+    change->options.neighbours = NULL;
     if (!change->doors) {
         error_prefix(error, "listener \"%s\": ", listener->name);
     } else if (start_doors(listener, change->doors, change->door_count, error)) {
@@ -289,9 +374,7 @@ static void commit_at_rest(void *argument) {
 void listener_commit(struct listener_change *change) {
     struct listener *listener = change->listener;
     server_rest(listener->server, commit_at_rest, change);
-    for (size_t i = 0; i < listener->door_count; i++) {
-        door_turn(listener->doors[i], listener); /* its pools look at their marks again */
-    }
+    turn_doors(listener); /* its pools look at their marks again, too */
     server_kick(listener->server);
     listener_abandon(change); /* the old doors, those that are kept apart */
 }

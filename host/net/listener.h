@@ -38,6 +38,14 @@ enum listener_refusal {
     LISTENER_REFUSALS,
 };
 
+/* A door that is open already: one that a listener is about to give up may be taken over by another
+ * one, and any other stands in the way of what overlaps it. */
+struct listener_neighbour {
+    struct door *door;
+    const char *name; /* of its listener */
+    bool gives_up;
+};
+
 /* The arrays and the plugin are the caller's and outlive the listener, or its next options; the
  * strings are copied. */
 struct listener_options {
@@ -49,6 +57,8 @@ struct listener_options {
     struct plugin_account *account; /* what the plugin takes and holds */
     const struct berth_address *addresses;
     size_t address_count;
+    const struct listener_neighbour *neighbours; /* while it is created or prepared */
+    size_t neighbour_count;
     bool v6_only;
     bool datagrams; /* UDP: no connections */
     bool accept_on_data;
@@ -149,9 +159,16 @@ struct listener *listener_create(struct server *server, const struct listener_op
 /* Lets clients in by those of its doors that are not open yet. */
 bool listener_start(struct listener *listener, struct error *error);
 
-/* Lets them in by the doors that it shares with `previous`, and takes over those of its clients
- * that the plugin has not heard of. Nobody is lost on the way. Cannot fail. */
+/* Lets them in by the doors that others had, and takes over those clients of `previous` that the
+ * plugin has not heard of (NULL: nobody's). Nobody is lost on the way. Cannot fail. */
 void listener_take_over(struct listener *listener, struct listener *previous);
+
+bool listener_has_door(const struct listener *listener, const struct door *door);
+
+/* Its doors as its neighbours see them, when its next options are these (NULL: it goes): fills an
+ * array with room for listener->door_count, and returns how many. */
+size_t listener_neighbours(const struct listener *listener, const struct listener_options *next,
+                           struct listener_neighbour *neighbours);
 
 /* Other options, for the same plugin with the same "config" and transport: prepared, which opens
  * new doors and may fail (NULL), then committed or abandoned. A commit closes the doors that are

@@ -565,12 +565,83 @@ def test_reload_of_addresses_binds_the_new_one_before_the_old_one_closes(world):
         assert clients.echo(sock, b"2") == b"2", "connections are not bound to an address that closes"
 
 
+def free_addresses(count):
+    """So many that nobody listens on, as a manifest says them."""
+    with contextlib.ExitStack() as held:
+        socks = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return ["%s:%d" % sock.getsockname() for sock in socks]
+
+
+def test_reload_of_addresses_that_go_from_one_listener_to_another(world):
+    """A listener gets another name, two swap their ports, one gives an address away: no connect fails."""
+    one, two = free_addresses(2)
+    host = world.run(manifests.manifest({
+        "first": manifests.listener("echo", "data", address=one),
+        "other": manifests.listener("echo", "connect", address=two),
+    }))
+    addresses = [host.address("first"), host.address("other")]
+
+    def serve(**listeners):
+        world.rewrite(lambda manifest: manifest.update(listeners={
+            name: manifests.listener("echo", when, address=address)
+            for name, (when, address) in listeners.items()}))
+        world.operator.ask("reload")
+        assert {one["name"]: one["addresses"] for one in world.operator.listeners()
+                if one["state"] != "draining"} == {
+            name: address if isinstance(address, list) else [address]
+            for name, (_, address) in listeners.items()}
+        assert all(clients.is_served(address) for address in addresses)
+
+    with clients.connect(addresses[0]) as silent, clients.connect(addresses[1]) as old:
+        assert clients.echo(old, b"1") == b"1"
+        serve(renamed=("data", one), other=("connect", two))
+        assert clients.echo(silent, b"2") == b"2", "who had not spoken yet goes along"
+        serve(renamed=("data", two), other=("connect", one))
+        serve(renamed=("data", [two, one]))
+        serve(renamed=("data", two), again=("connect", one))
+        assert clients.echo(old, b"3") == b"3" and clients.echo(silent, b"4") == b"4"
+
+
+def test_reload_of_an_address_that_the_host_itself_stands_in_the_way_of(world):
+    (address,) = free_addresses(1)
+    host = world.run(manifests.one("echo", "connect", address=address))
+    world.rewrite(lambda manifest: manifest["listeners"]["echo"].update(
+        address=address.replace("127.0.0.1", "0.0.0.0")))
+    done = world.operator.run("reload")
+    assert done.code == 1 and f'{address} is held by this host\'s listener "echo"' in done.errors, done
+    assert clients.is_served(host.address("echo"))
+
+
+def test_reload_of_what_is_set_on_sockets_applies_to_who_comes(world):
+    host = world.run(manifests.one("echo", "connect"))
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"1") == b"1"
+        for more in (
+            {"no_delay": False, "socket": {"keepalive": {"idle_s": 60}, "send_buffer_bytes": 262144}},
+            {"accept": {"when": "connect", "backlog": 7, "reuse_sockets": False}},
+            {"socket": {"linger": "reset", "send_buffer_bytes": 131072}},
+        ):
+            world.rewrite(lambda manifest, more=more: manifest["listeners"]["echo"].update(more))
+            assert world.operator.ask("reload")["configured"] == 1
+            assert clients.is_served(host.address("echo"))
+        if world.system.name == "linux":  # whose system tells
+            (listening, *_) = subprocess.run(
+                ["ss", "-Htln", "sport", "=", str(host.address("echo")[1])], check=True,
+                capture_output=True, text=True).stdout.splitlines()
+            assert listening.split()[2] == "7", listening
+        world.rewrite(lambda manifest: manifest["listeners"]["echo"].update(socket={}))
+        done = world.operator.run("reload")
+        assert done.code == 1 and "cannot go back to the system's default" in done.errors, done
+        assert clients.echo(sock, b"2") == b"2"
+
+
 def test_reload_that_cannot_be_done_changes_nothing(world):
     world.install(1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         host = world.run(manifests.manifest({
             "a": manifests.listener("versioned", "connect"),
             "b": manifests.listener("echo", "connect", limits={"connections": 5}),
+            "v6": manifests.listener("echo", "connect", address="[::1]:0"),
         }))
         good = host.manifest_file.read_text(encoding="utf-8")
         before = world.operator.listeners()
@@ -588,7 +659,7 @@ def test_reload_that_cannot_be_done_changes_nothing(world):
             (lambda m: m["listeners"]["b"].update(acept={}), 78, 'did you mean "accept"'),
             (lambda m: m["listeners"]["a"].update(config={"refuse": 1}), 1, "/refuse: unknown key"),
             (lambda m: m["host"].update(workers=7), 78, "/host/workers: cannot change while the host runs"),
-            (lambda m: m["listeners"]["b"].update(no_delay=False), 1, "cannot change while its address stays open"),
+            (lambda m: m["listeners"]["v6"].update(v6_only=True), 1, "cannot change while its address stays open"),
         ]:
             host.manifest_file.write_text(good, encoding="utf-8")
             world.rewrite(everything)

@@ -302,6 +302,12 @@ struct berth_address engine_listener_address(const struct engine_listener *liste
     return listener->address;
 }
 
+void engine_listener_configure(struct engine_listener *listener,
+                               const struct engine_listen_options *options) {
+    (void)listener;
+    (void)options;
+}
+
 bool engine_listener_start(struct engine_listener *listener, struct error *error) {
     (void)listener;
     (void)error;
