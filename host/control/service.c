@@ -114,17 +114,19 @@ static void log_outcome(const struct service *service, int code, const char *wha
     change_problems_fini(problems);
 }
 
-void service_reload_and_log(struct service *service, const char *why) {
+int service_reload_and_log(struct service *service, const char *why) {
     struct change_counts counts;
     struct change_problems problems = {0};
     int code = service_reload(service, false, &counts, &problems);
     log_outcome(service, code, "reload", why, &counts, &problems);
+    return code;
 }
 
-void service_restart_and_log(struct service *service, const char *const *names, size_t count,
-                             const char *why) {
+int service_restart_and_log(struct service *service, const char *const *names, size_t count,
+                            const char *why) {
     struct change_counts counts;
     struct change_problems problems = {0};
     int code = service_restart(service, names, count, false, &counts, &problems);
     log_outcome(service, code, "restart", why, &counts, &problems);
+    return code;
 }

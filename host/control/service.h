@@ -37,8 +37,8 @@ int service_release(struct service *service, const char *const *names, size_t co
                     struct change_counts *counts, struct change_problems *problems);
 
 /* The same, told in the log: for signals and --watch. */
-void service_reload_and_log(struct service *service, const char *why);
-void service_restart_and_log(struct service *service, const char *const *names, size_t count,
-                             const char *why);
+int service_reload_and_log(struct service *service, const char *why);
+int service_restart_and_log(struct service *service, const char *const *names, size_t count,
+                            const char *why);
 
 #endif

@@ -1,8 +1,10 @@
 /* watch.h: `berth run --watch`: the manifest and the plugins' files, looked at again and again.
  *
  * A file counts as changed when its time or size is another one and has stayed the same between two
- * looks, so that one that is being written is left alone until it is complete. Looking is portable,
- * and works on network drives too. Threads: [control]. */
+ * looks, so that one that is being written is left alone until it is complete; a library must be
+ * whole, too. What has changed and could not be put in force (a plugin that is not there yet, too
+ * many generations) is tried again when anything else has changed. Looking is portable, and works
+ * on network drives too. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_WATCH_H
 #define BERTH_HOST_CONTROL_WATCH_H
 

@@ -105,7 +105,8 @@ void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
     atomic_store(&thread->warned, atomic_load(&thread->sequence));
     unlock();
     struct log_subject subject = subject_of(thread);
-    log_write(warned ? LOG_LEVEL_INFO : LOG_LEVEL_WARN, &subject,
+    /* Once an episode: who was told while it went on, and wants to know how long, asks for more. */
+    log_write(warned ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, &subject,
               "stall: callback %s of generation %u took %.0f ms", plugin_callback_name(callback),
               generation_of(thread), plugin_call_us(ticks) / 1000);
 }
