@@ -88,6 +88,22 @@ static void plan_step(const struct change *change, struct step *step) {
     }
 }
 
+void change_explain_name(const struct manifest *manifest, const char *name, char *text,
+                         size_t size) {
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        const struct manifest_listener *one = &manifest->listeners[i];
+        bool meant = strcmp(one->name, name) == 0 || strcmp(one->plugin, name) == 0;
+        if (meant && supervised_is_quarantined(one->plugin)) {
+            snprintf(text, size,
+                     "listener \"%.80s\" is closed: its plugin \"%.80s\" is in quarantine, and "
+                     "\"berth release %.80s\" lets it in again",
+                     one->name, one->plugin, one->plugin);
+            return;
+        }
+    }
+    snprintf(text, size, "no listener and no plugin is called \"%.100s\"", name);
+}
+
 static bool check_names(struct change *change) {
     bool known = true;
     for (size_t i = 0; i < change->options->restart_count; i++) {
@@ -98,8 +114,8 @@ static bool check_names(struct change *change) {
                     strcmp(change->steps[k].to->plugin, name) == 0;
         }
         if (!found) {
-            char text[256];
-            snprintf(text, sizeof(text), "no listener and no plugin is called \"%.100s\"", name);
+            char text[512];
+            change_explain_name(change->edition->manifest, name, text, sizeof(text));
             known = fail(change, text);
         }
     }

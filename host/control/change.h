@@ -39,6 +39,10 @@ struct change_counts {
     unsigned kept;
 };
 
+/* Why nothing that serves is called so: there is nothing, or it is in quarantine. */
+void change_explain_name(const struct manifest *manifest, const char *name, char *text,
+                         size_t size);
+
 /* False: nothing has changed, and the problems say why. On success the edition is the instance's,
  * too; the caller keeps its own use of it. */
 bool change_apply(struct instance *instance, struct edition *edition,

@@ -154,6 +154,17 @@ static void print_quarantine(const cJSON *result) {
     }
 }
 
+/* What is left out stands in neither table. */
+static void print_listeners_and_quarantine(const cJSON *result) {
+    print_listeners(result);
+    print_quarantine(result);
+}
+
+static void print_plugins_and_quarantine(const cJSON *result) {
+    print_plugins(result);
+    print_quarantine(result);
+}
+
 static void print_status(const cJSON *result) {
     double seconds = number_of(result, "uptime_ms") / 1000;
     printf("%s %s, process %.0f, %s for %.0f s\n", text_of(result, "name"),
@@ -286,13 +297,13 @@ int control_status(const struct control_options *options) {
 }
 
 int control_listeners(const struct control_options *options) {
-    return ask_for("status", print_listeners, false, options);
+    return ask_for("status", print_listeners_and_quarantine, false, options);
 }
 
 bool control_running_plugins(const struct control_options *options, int *code) {
     struct os_pipe *pipe = os_pipe_connect(options->name ? options->name : "berth", NULL);
     os_pipe_close(pipe);
-    *code = pipe ? ask_for("status", print_plugins, false, options) : EXIT_FAILED;
+    *code = pipe ? ask_for("status", print_plugins_and_quarantine, false, options) : EXIT_FAILED;
     return pipe != NULL;
 }
 

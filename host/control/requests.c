@@ -108,9 +108,9 @@ static bool check_names(struct asked *asked) {
             found = is_meant(asked, unit, asked->names[i]);
         }
         if (!found) {
-            char text[256];
-            snprintf(text, sizeof(text), "no listener and no plugin is called \"%.100s\"",
-                     asked->names[i]);
+            char text[512];
+            change_explain_name(asked->service->instance.edition->manifest, asked->names[i], text,
+                                sizeof(text));
             refuse(asked, EXIT_FAILED, text);
             known = false;
         }

@@ -1,5 +1,6 @@
 #include "control/service.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -90,7 +91,12 @@ int service_release(struct service *service, const char *const *names, size_t co
                     struct change_counts *counts, struct change_problems *problems) {
     *counts = (struct change_counts){0};
     if (for_each_left_out(service, names, count, all, supervised_release) == 0) {
-        manifest_errors_add(&problems->failures, "no plugin of that name is in quarantine");
+        char text[256] = "no plugin is in quarantine";
+        if (!all) {
+            snprintf(text, sizeof(text),
+                     "\"%.100s\" is no plugin in quarantine, and no listener of one", names[0]);
+        }
+        manifest_errors_add(&problems->failures, text);
         return EXIT_FAILED;
     }
     int code = service_restart(service, NULL, 0, false, counts, problems);

@@ -28,6 +28,10 @@ bool windows_path(const char *path, wchar_t *wide, size_t capacity, struct error
 void *windows_signals_event(void);
 void windows_signals_ask(void);
 
+/* Who may use what a host shares, as SDDL has it. Protected: nothing is inherited. All for the
+ * owner, Administrators and the system; nothing else. */
+#define WINDOWS_PRIVATE L"D:P(A;;GA;;;OW)(A;;GA;;;BA)(A;;GA;;;SY)"
+
 /* UTF-16 to UTF-8, terminated; half a surrogate pair becomes U+FFFD. False when it does not fit. */
 bool windows_text(const wchar_t *wide, char *text, size_t size);
 

@@ -13,9 +13,6 @@
 #include "os/os.h"
 #include "os/os_windows.h"
 
-/* Protected: nothing is inherited. All for the owner, Administrators, the system; nothing else. */
-static const wchar_t access_words[] = L"D:P(A;;GA;;;OW)(A;;GA;;;BA)(A;;GA;;;SY)";
-
 enum { PIPE_BYTES = 65536, CONNECT_WAIT_MS = 5000, LEAVE_WAIT_MS = 2000 };
 
 struct os_channel {
@@ -110,7 +107,7 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
     }
     if (!channel->interrupted ||
         !ConvertStringSecurityDescriptorToSecurityDescriptorW(
-            access_words, SDDL_REVISION_1, &channel->security.lpSecurityDescriptor, NULL)) {
+            WINDOWS_PRIVATE, SDDL_REVISION_1, &channel->security.lpSecurityDescriptor, NULL)) {
         windows_error_set(error, GetLastError());
         goto fail;
     }

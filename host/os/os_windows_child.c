@@ -11,6 +11,8 @@
 
 #include <windows.h>
 
+#include <sddl.h>
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -324,11 +326,21 @@ struct os_child *os_child_start(const char *const *arguments, struct error *erro
     }
     _snwprintf(path, ARRAY_COUNT(path), L"\\\\.\\pipe\\berth-link-%lu-%u", process, count);
     _snwprintf(name, ARRAY_COUNT(name), L"Local\\berth-link-%lu-%u-stop", process, count);
-    child->asked = CreateEventW(NULL, FALSE, FALSE, name); /* each time anew */
+    SECURITY_ATTRIBUTES security = {.nLength = sizeof(security)};
+    if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            WINDOWS_PRIVATE, SDDL_REVISION_1, &security.lpSecurityDescriptor, NULL)) {
+        windows_error_set(error, GetLastError());
+        alloc_free(child);
+        return NULL;
+    }
+    child->asked = CreateEventW(&security, FALSE, FALSE, name); /* each time anew */
     HANDLE pipe = CreateNamedPipeW(
         path, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
         PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1,
-        65536, 65536, 0, NULL);
+        65536, 65536, 0, &security);
+    DWORD code = GetLastError();
+    LocalFree(security.lpSecurityDescriptor);
+    SetLastError(code);
     if (!child->asked || pipe == INVALID_HANDLE_VALUE || !link_init(&child->link, pipe, 0)) {
         windows_error_set(error, GetLastError());
     } else if (start_process(child, arguments, path, error)) {

@@ -43,9 +43,10 @@ static const char *text_of(DWORD code) {
 }
 
 static bool is_on_stack(DWORD64 address) {
-    const NT_TIB *tib = (const NT_TIB *)NtCurrentTeb();
-    return address % sizeof(DWORD64) == 0 && address >= (DWORD64)(uintptr_t)tib->StackLimit &&
-           address < (DWORD64)(uintptr_t)tib->StackBase;
+    ULONG_PTR low;
+    ULONG_PTR high;
+    GetCurrentThreadStackLimits(&low, &high);
+    return address % sizeof(DWORD64) == 0 && address >= low && address < high;
 }
 
 /* Walks the stack from where it crashed, by the tables that every function of x64 has. */

@@ -333,7 +333,12 @@ def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
     assert banned["plugin"] == "faulty", banned
     assert "2 crashes" in banned["reason"] and "callback received" in banned["reason"], banned
     assert "quarantine: " in host.log()
-    assert berth("release", "newer-minor", "--manifest", host.manifest_path).code == 1
+    for verb in ("restart", "pause"):
+        refused = berth(verb, "faulty", "--manifest", host.manifest_path)
+        assert refused.code == 1 and "berth release faulty" in refused.errors, refused
+    assert "quarantine: faulty" in berth("listeners", "--manifest", host.manifest_path).output
+    refused = berth("release", "newer-minor", "--manifest", host.manifest_path)
+    assert refused.code == 1 and '"newer-minor" is no plugin in quarantine' in refused.errors
     assert berth("release", "faulty", "--manifest", host.manifest_path).code == 0
     (name,) = [one for one in status(berth, host)["listeners"] if one["name"] == "faulty"]
     address, port = name["addresses"][0].rsplit(":", 1)
