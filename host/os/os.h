@@ -161,7 +161,7 @@ struct os_library; /* a loaded library */
 const char *os_library_suffix(void); /* ".so", ".dll" */
 
 /* Whether the file is a library of this machine's kind, and whole: one that is being written may
- * not be loaded, which Linux answers with a crash. Windows looks at it itself. */
+ * not be loaded, which Linux answers with a crash. */
 bool os_library_check(const char *path, struct error *error);
 
 /* Loads the file at an absolute path and binds all of its symbols now (RTLD_NOW|RTLD_LOCAL;

@@ -439,10 +439,6 @@ const char *os_library_suffix(void) {
     return ".dll";
 }
 
-bool os_library_check(const char *path, struct error *error) {
-    return os_file_exists(path) || error_set(error, "there is no such file");
-}
-
 struct os_library *os_library_open(const char *path, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
     if (!os_path_is_absolute(path)) {

@@ -52,7 +52,8 @@ static bool is_on_stack(DWORD64 address) {
 /* Walks the stack from where it crashed, by the tables that every function of x64 has. */
 static void trace(struct os_crash *crash, const CONTEXT *from) {
     CONTEXT context = *from;
-    while (context.Rip != 0 && crash->frame_count < OS_CRASH_FRAMES_MAX) {
+    while ((context.Rip != 0 || crash->frame_count == 0) &&
+           crash->frame_count < OS_CRASH_FRAMES_MAX) {
         DWORD64 base = 0;
         DWORD64 established = 0;
         void *data = NULL;

@@ -143,10 +143,12 @@ def test_restart_that_fails_changes_nothing(world, broken, message):
     assert new_version(host) == 2
 
 
-def cuts(whole):
+def cuts(whole, windows):
     """What a copy that is under way leaves for a moment, and the right length with zeros behind."""
     sizes = (1000, 4096, 8192, len(whole) // 2, len(whole) - 1)
     yield from (whole[:size] for size in sizes)
+    if windows:
+        return  # only what is for debuggers stands there, and zeros are as good
     for size in (4096, len(whole) // 2, len(whole) - 64):
         yield whole[:size] + bytes(len(whole) - size)
 
@@ -156,7 +158,7 @@ def test_restart_of_a_file_that_is_not_complete_changes_nothing(world, berth):
     host = world.run(manifests.one("versioned", "connect"))
     path = world.plugins / f"versioned{world.system.library_suffix}"
     whole = path.read_bytes()
-    for part in cuts(whole):
+    for part in cuts(whole, world.system.is_windows):
         path.write_bytes(part)
         done = world.operator.run("restart", "versioned")
         assert done.code == 1 and 'plugin "versioned"' in done.errors, done
@@ -734,9 +736,8 @@ def test_watch_lets_a_file_be_that_is_written_slowly(world):
     path = world.plugins / f"versioned{suffix}"
     with open(path, "wb", buffering=0) as file:
         file.write(whole[:len(whole) // 2])
-        if not world.system.is_windows:  # which refuses it, and is told again when it is whole
-            time.sleep(1.6)
-            assert "failed" not in host.log()
+        time.sleep(1.6)
+        assert "failed" not in host.log()
         file.write(whole[len(whole) // 2:])
     host.wait_for_log("restart (a plugin's file has changed): ")
     assert new_version(host) == 2
