@@ -162,8 +162,8 @@ static bool check_segments(const struct image *image, struct error *error) {
         if (one->p_type == PT_LOAD &&
             (one->p_memsz < one->p_filesz ||
              !within(image->bytes, image->size, one->p_offset, one->p_filesz))) {
-            return error_set(error, "it is not complete: %zu bytes are there of %llu", image->size,
-                             (unsigned long long)(one->p_offset + one->p_filesz));
+            return error_set(error, "it is not complete: only %zu bytes of it are there",
+                             image->size);
         }
         if (one->p_type == PT_DYNAMIC) {
             dynamic = true;
