@@ -52,8 +52,11 @@ struct connection {
     uint64_t opened_ms : 48;
     uint64_t state : 8; /* enum connection_state */
     uint64_t reason : 8;
-    uint32_t active_ms;      /* when something was received or sent last, if that is asked for */
-    uint32_t want;           /* the plugin asks for no fewer bytes */
+    uint32_t active_ms; /* when something was received or sent last, if that is asked for */
+    union {
+        uint32_t want;    /* the plugin asks for no fewer bytes */
+        uint32_t untaken; /* draining: by the peer, when it was last looked at */
+    };
     uint32_t next_unsettled; /* a slot of the worker, or WORKER_NO_SLOT */
     uint8_t held;
     bool unsettled : 1;
@@ -165,6 +168,8 @@ void connection_info(const struct connection *connection, struct berth_conn_info
 
 /* connection.c */
 void connection_deadline(struct timer *timer);
+void connection_drain(struct connection *connection);         /* sends the rest, then a FIN */
+void connection_put_off(struct connection *connection);       /* the end of a draining one */
 void connection_watch_idle(struct connection *connection);    /* from now on */
 void connection_note_activity(struct connection *connection); /* something was received or sent */
 

@@ -34,6 +34,15 @@ def connect(address, timeout=WAIT_S):
     return sock
 
 
+def connect_slowly(address):
+    """One with little room for what comes."""
+    sock = socket.socket(socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.settimeout(WAIT_S)
+    sock.connect(address)
+    return sock
+
+
 def wait_until(condition, what, timeout=WAIT_S):
     """Returns the first true value of condition(). `what` may be a function that tells it."""
     deadline = time.monotonic() + timeout
