@@ -23,8 +23,8 @@ LINE = re.compile(r"(?P<received>\S+) (?P<sender>\S+) (?P<kind>\S+) (?P<rest>.*)
 def run_datagram(run_host, tmp_path, system):
     """run_datagram(…) serves a syslog receiver and an echo; .file is what the first writes."""
 
-    def run(host=None, address="127.0.0.1:0", **config):
-        file = tmp_path / "messages ü.log"
+    def run(host=None, address="127.0.0.1:0", folder=tmp_path, **config):
+        file = folder / "messages ü.log"
         common = {"plugin": "datagram", "transport": "udp",
                   "socket": {"receive_buffer_bytes": 4194304}}
         listeners = {
@@ -212,6 +212,14 @@ def test_datagram_syslog_keeps_what_is_malformed_as_that(run_datagram):
         assert line.startswith(beginning), data
         assert len(re.sub(r"\\x..", ".", line[len(beginning):]).encode()) == len(data)
     host.wait_for_log("syslog: 1 datagrams were no syslog messages of RFC 5424")
+
+
+def test_datagram_syslog_writes_to_a_long_path(run_datagram, tmp_path):
+    """Longer than the 260 characters that a path of Windows may have without more ado."""
+    folder = tmp_path.joinpath(*("d" * 100 for _ in range(4)))
+    folder.mkdir(parents=True)
+    (line,) = receives(run_datagram(folder=folder), WHOLE + "- hello")
+    assert line.endswith("- hello")
 
 
 def test_datagram_syslog_drops_what_is_malformed_where_that_is_wanted(run_datagram):
