@@ -348,6 +348,23 @@ def test_pop3_logs_out_who_is_silent_and_removes_nothing(run_pop3, mail):
         assert session.ok("STAT").startswith("1 ")
 
 
+@pytest.mark.parametrize("end", ["silent", "too long", "half-closed"])
+def test_pop3_gives_the_mailbox_back_though_the_client_keeps_its_connection(run_pop3, mail, end):
+    mail.deliver("ann")
+    config = {"autologout_ms": 2500} if end == "silent" else {}
+    host = run_pop3(config, close_timeout_ms=600000)
+    with pop3.logged_in(host) as session:
+        session.ok("DELE 1")
+        if end == "too long":
+            session.send(b"x" * 300)
+        elif end == "half-closed":
+            session.sock.shutdown(socket.SHUT_WR)
+        with pop3.logged_in(host) as other:
+            assert other.ok("STAT").startswith("1 ")
+            other.ok("QUIT")
+    assert len(mail.messages("ann")) == 1
+
+
 def test_pop3_keeps_who_is_logged_in_whatever_the_listener_takes_for_idle(run_pop3):
     host = run_pop3(idle_timeout_ms=3000)
     with pop3.session(host) as silent, pop3.session(host) as session:
