@@ -93,7 +93,7 @@ LEAVING = {"quit": (b"/quit\n", "bye"), "too long": (b"x" * 2000, "error line-to
 @pytest.mark.parametrize("said, answer", LEAVING.values(), ids=LEAVING)
 def test_chat_who_goes_is_gone_though_the_client_keeps_its_connection(run_chat, said, answer):
     """The room is told, and the name is free, before the socket's end."""
-    limits = {"idle_timeout_ms": 1000} if not said else {}
+    limits = {"idle_timeout_ms": 2500} if not said else {}
     host = run_chat({"line_timeout_ms": 300}, close_timeout_ms=60000, **limits)
     with chat.members(host, "ann", "ben", room="tea") as (ann, ben):
         clients.send_quietly(ann.sock, said)
