@@ -37,15 +37,6 @@ struct connection {
     struct engine_receive receive;
     struct traffic *traffic; /* what waits to be sent or consumed */
     struct extras *extras;   /* timers, works, … of the plugin */
-    union {
-        struct timer deadline;
-        struct { /* while is_waiting: no deadline runs then */
-            struct connection *prev;
-            struct connection *next;
-        } wait; /* in worker->waiting */
-    };
-    struct local_address *local;
-    struct berth_address remote;
     struct engine_socket socket;
     uint64_t bytes_received;
     uint64_t bytes_sent;
@@ -80,6 +71,17 @@ struct connection {
     bool fin_sent : 1;
     bool leaves_at_once : 1; /* the peer's FIN is not waited for */
     bool reset : 1;          /* end with a reset and not with a FIN */
+
+    /* Seldom looked at, and so behind the rest: an echo touches a cache line less. */
+    union {
+        struct timer deadline;
+        struct { /* while is_waiting: no deadline runs then */
+            struct connection *prev;
+            struct connection *next;
+        } wait; /* in worker->waiting */
+    };
+    struct local_address *local;
+    struct berth_address remote;
 };
 
 /* Takes over an accepted socket and its first data on this worker, which worker->load and the
