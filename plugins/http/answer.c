@@ -142,7 +142,7 @@ static void add_location(struct berth_conn *conn, struct head *head, const char 
     add(head, "Location: /");
     add_escaped(head, (struct text){name, (uint32_t)strlen(name)}, "-._~/!$&'()*+,;=@");
     add(head, query.bytes ? "/?" : "/");
-    while (query.size > 0) {
+    while (query.bytes && query.size > 0) {
         struct text part = {query.bytes, query.size < 1024 ? query.size : 1024};
         send_head(conn, head);
         add_escaped(head, part, "-._~/!$&'()*+,;=@:?%");
