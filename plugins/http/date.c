@@ -185,6 +185,7 @@ bool date_read(struct text text, int64_t now_s, int64_t *unix_s) {
         date.second > 60) {
         return false; /* 31 Feb is none, say */
     }
-    *unix_s = midnight + (date.hour * 60 + date.minute) * 60 + date.second;
+    int32_t second = (date.hour * 60 + date.minute) * 60 + date.second;
+    *unix_s = midnight + second;
     return true;
 }
