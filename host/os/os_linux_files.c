@@ -60,6 +60,10 @@ static bool set_errno(struct error *error) {
     case EPERM:
         kind = ERROR_KIND_DENIED;
         break;
+    case ENXIO: /* a socket, or a device that is not there */
+    case ENODEV:
+        kind = ERROR_KIND_NOT_REGULAR;
+        break;
     case EMFILE:
     case ENFILE:
     case ENOMEM:

@@ -256,7 +256,16 @@ static int32_t read_settings(struct chat *chat, struct berth_error *error) {
         {"announce_max", CONFIG_NUMBER, .target = &chat->announce_max, .max = COUNT_MAX},
         {"slow", CONFIG_WORD, .target = &chat->slow, .words = slow},
     };
-    return config_read(chat->listener, members, sizeof(members) / sizeof(members[0]), error);
+    int32_t status =
+        config_read(chat->listener, members, sizeof(members) / sizeof(members[0]), error);
+    /* Else a line too long would be a connection cut, without the error that is its answer. */
+    if (status == BERTH_OK && chat->line_bytes >= chat->listener->message_bytes) {
+        return berth_error_set(error, BERTH_E_INVALID,
+                               "/line_bytes: %u must be less than the listener's "
+                               "\"limits.message_bytes\" (%u): lower the one or raise the other",
+                               (unsigned)chat->line_bytes, (unsigned)chat->listener->message_bytes);
+    }
+    return status;
 }
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, void **state,

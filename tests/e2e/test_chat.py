@@ -216,12 +216,25 @@ def test_chat_stops_while_all_talk(run_chat):
         assert host.wait() == 0
 
 
+def test_chat_longest_line_fits_into_what_the_host_keeps(run_chat):
+    host = run_chat({"line_bytes": 511}, limits={"message_bytes": 512})
+    with chat.members(host, "ann", room="tea") as (ann,):
+        ann.sock.sendall(b"x" * 511 + b"\r")
+        ann.sock.sendall(b"\n")
+        assert ann.line_with("say") == f"say tea ann {'x' * 511}"
+        ann.sock.sendall(b"x" * 513)
+        assert ann.rest()[-1] == "error line-too-long at most 511 bytes"
+
+
 @pytest.mark.parametrize("config, message", [
     ({"line_bytes": 63}, "/line_bytes: expected a whole number from 64 to 16384"),
     ({"name_bytes": 33}, "/name_bytes: expected a whole number from 1 to 32"),
     ({"slow": "wait"}, '/slow: expected "drop-message" or "disconnect"'),
     ({"room_max": 1}, "/room_max: unknown key"),
+    ({"line_bytes": 512}, '/line_bytes: 512 must be less than the listener\'s "limits.message_bytes" '
+     "(512): lower the one or raise the other"),
 ])
 def test_chat_tells_what_is_wrong_with_its_configuration(fail_to_start, config, message):
-    result = fail_to_start(chat.manifest(config))
+    config = {"line_bytes": 256, **config}
+    result = fail_to_start(chat.manifest(config, limits={"message_bytes": 512}))
     assert result.code == 1 and message in result.errors, result
