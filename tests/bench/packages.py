@@ -16,6 +16,9 @@ from servers import SHORT_BYTES, Berth, NotHere, Program, Server, is_idle
 HAPROXY_BODY_MAX = 8192
 """What HAProxy returns of itself must fit into one of its buffers, with the head."""
 
+HAPROXY_CONNECTIONS = 9900
+"""It wants two descriptors for each, of the 20,000 that a process here may have."""
+
 NGINX_STREAM = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 APACHE_MODULES = pathlib.Path("/usr/lib/apache2/modules")
 
@@ -185,7 +188,7 @@ class Haproxy(Package):
         (folder / "haproxy.cfg").write_text(f"""
 global
  nbthread {self.threads}
- maxconn {19000 if self.mode == "http" else 9000}
+ maxconn {HAPROXY_CONNECTIONS}
  ulimit-n 19900
 defaults
  mode {self.mode}
@@ -206,6 +209,12 @@ frontend bench
 class HaproxyReturn(AnswersInHttp, Haproxy):
     def __init__(self, name):
         super().__init__(name, "http")
+
+    def client_options(self, case):
+        options = super().client_options(case)
+        if is_idle(case) and case["client"]["-c"] > HAPROXY_CONNECTIONS:
+            options["-c"] = HAPROXY_CONNECTIONS
+        return options
 
     def file(self, folder, case):
         return small_file(folder)

@@ -256,7 +256,7 @@ SUITES = {
                 "several workers' rings. What others need a connection for: a session of Boost.Asio "
                 "has a buffer, of 1 KiB here as in its examples; one of libevent has two of its "
                 "buffers and four events; one of httpd mod_echo has a thread, so there are 1,000; "
-                "nginx and HAProxy keep what the last request has needed.",
+                "HAProxy wants two descriptors for each, so there are 9,900.",
         "servers": everybody_with_files, "cases": _memory, "chart": "memory_each",
         "columns": [("connected", "connected"), ("memory_each", "bytes each"), ("memory", "RSS"),
                     ("sockets", "kernel, both ends")],
