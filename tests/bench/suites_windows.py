@@ -35,12 +35,12 @@ def _models(seconds):
     def case(name, count, rate):
         tried = min(count, most)
         client = {"-c": tried, "-s": 512, "-b": 1000, "-d": min(seconds, 1), "--from": FROM,
-                  "--connecting": 512, "--patience": 8}
+                  "--patience": 8}
         if rate:
             client["-r"] = rate
         if tried < count:
             name += f": {tried:,} of them, as one wineserver has no more sockets"
-        return {"name": name, "client": client, "run_s": 25}
+        return {"name": name, "client": client, "run_s": 40}
 
     return [
         case("7,000 flat out", 7000, 0),
@@ -69,7 +69,7 @@ WINDOWS_SUITES = {
                 "memory of Linux's sockets stands for it. RSS is that of the server and of its "
                 "wineserver, which has a descriptor for each socket, of 20,000. What has more "
                 "connections than its model takes says so in its last column, and what does not get so far in "
-                "25 seconds is ended.",
+                "40 seconds is ended.",
         "servers": windows_servers, "cases": _models, "chart": "cpu_us",
         "columns": [("attempted", "attempted"), ("connected", "connected"),
                     ("memory", "RSS"), ("sockets", "kernel, both ends"),
