@@ -239,7 +239,8 @@ def run_client(places, cores, case, server, address):
     command = client_command(places, case, server, address, result)
     if "arriving" in case:
         return run_beside(places, cores, case, server, address, command, result)
-    errors = run_to_end(command, places.work, placement(cores, server)[1], case.get("run_s", RUN_S))
+    allowed_s = min(case.get("run_s", RUN_S), server.run_s or RUN_S)
+    errors = run_to_end(command, places.work, placement(cores, server)[1], allowed_s)
     if not result.exists():
         raise RuntimeError(f"the client failed: {errors[-500:]}")
     return json.loads(result.read_text(encoding="utf-8")), command

@@ -43,6 +43,8 @@ class Server:
     kind = "peer"
     configurations = ()
     """The files in its folder that say how it is configured."""
+    run_s = None
+    """How long a client of it may take at most, where that is less than the case allows."""
     shares_cores = False
     """Whether it has all cores, and the client too where there is none left for it."""
 

@@ -1,5 +1,6 @@
 """What the bench makes of its samples, and that its report is whole. No figure is judged here."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -328,6 +329,18 @@ def test_bench_client_that_wants_too_long_is_ended_and_the_row_says_so(tmp_path)
     sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(sampling.Skipped, match="stopped with [0-9,]+ connections: 0.1 s had passed"):
         sampling.run_to_end(sleeper, tmp_path, os.sched_getaffinity(0), 0.1)
+
+
+def test_bench_server_may_be_given_less_time_than_its_case(tmp_path, monkeypatch):
+    allowed = []
+    monkeypatch.setattr(sampling, "run_to_end", lambda *arguments: allowed.append(arguments[-1]))
+    server = Program("s", tmp_path, "peer")
+    monkeypatch.setattr(server, "pids", lambda: [])
+    for server.run_s in (None, 0.5):
+        with contextlib.suppress(TypeError):  # nothing was measured
+            sampling.run_client(sampling.Places(*[tmp_path] * 4), sampling.Cores(0, 1),
+                                {"client": {}, "run_s": 7}, server, "127.0.0.1:9")
+    assert allowed == [7, 0.5]
 
 
 def test_bench_client_that_leaves_no_memory_is_ended_and_the_row_says_so(tmp_path, monkeypatch):
