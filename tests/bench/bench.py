@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -289,6 +290,8 @@ def keep(report, chosen):
 
 def main():
     chosen = options()
+    # Ended from outside it takes along what it has started, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: it was asked to end"))
     where = enter_namespace()
     cores = choose_cores()
     with tempfile.TemporaryDirectory(prefix="berth-bench-") as work:

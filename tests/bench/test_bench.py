@@ -9,6 +9,7 @@ import sys
 import xml.etree.ElementTree
 
 import pytest
+from support import clients
 
 BENCH = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(BENCH))
@@ -313,6 +314,29 @@ def test_bench_what_is_not_installed_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "PACKAGES", ("berth-has-no-such-package",))
     found = bench.versions(sampling.Places(tmp_path, tmp_path, tmp_path, tmp_path))
     assert found["berth-has-no-such-package"] == found["berth"] == "not installed"
+
+
+def test_bench_that_is_asked_to_end_takes_its_servers_along(tmp_path):
+    """Asked while a server starts that never says that it is ready."""
+    server = tmp_path / "dist" / "berth"
+    server.parent.mkdir()
+    server.write_text(f"#!/bin/sh\n[ $1 = run ] || exit 0\necho $$ >{tmp_path}/pid\nexec sleep 600\n",
+                      encoding="utf-8")
+    server.chmod(0o755)
+    latency = tmp_path / "bench-latency"
+    latency.write_text("#!/bin/sh\necho 42\n", encoding="utf-8")
+    latency.chmod(0o755)
+    command = [sys.executable, str(BENCH / "bench.py"), "--dist", str(server.parent), "--only",
+               "berth, data", "--bench", str(tmp_path), "--fixtures", str(tmp_path),
+               "--out", str(tmp_path / "out"), "start"]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    pid = clients.wait_until(lambda: (tmp_path / "pid").is_file()
+                             and (tmp_path / "pid").read_text(encoding="utf-8").strip(), "a server")
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert "it was asked to end" in errors
+    clients.wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its server to end")
 
 
 def test_bench_row_of_what_is_missing_says_why(tmp_path, monkeypatch):
