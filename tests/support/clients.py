@@ -28,6 +28,16 @@ TRANSFER_S = 300.0
 CHUNK = 256 * 1024
 
 
+def has_ipv6():
+    """Whether this machine has ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def connect(address, timeout=WAIT_S):
     """A connected socket. `address` is (host, port)."""
     sock = socket.create_connection(address, timeout=timeout)
