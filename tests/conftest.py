@@ -49,6 +49,7 @@ def pytest_configure(config):
         "any_engine: no engine has a part in it, so one of them is enough",
         "direct: about sockets in any state; runs with all of them in the tables of the rings too",
         "models: the reference servers that it is about, as linux-epoll",
+        "plain: about what is built with it, which no sanitizer sees; not on their builds",
         "quick: one of the few that a fast run consists of",
         "soak: runs for minutes, and only when asked for",
         "threads: several threads of the host are at work; runs under ThreadSanitizer too",
@@ -87,11 +88,13 @@ def pytest_generate_tests(metafunc):
     builds = [build_of(text) for text in metafunc.config.getoption("system")]
     any_engine = metafunc.definition.get_closest_marker("any_engine") is not None
     direct = metafunc.definition.get_closest_marker("direct") is not None
+    plain = metafunc.definition.get_closest_marker("plain") is not None
     chosen = [
         build for build in builds
         if ("tsan" not in build[0] and build[0] != "linux-asan-epoll" or threads)
         and not (any_engine and build[0].endswith("-epoll"))
         and (direct or build[0] != "linux-direct")
+        and not (plain and "san" in build[0])
     ]
     metafunc.parametrize("system", chosen, ids=[name for name, _, _ in chosen], indirect=True,
                          scope="session")

@@ -111,6 +111,7 @@ struct bench *bench_create(const struct berth_plugin *plugin, const struct bench
         .host = &bench->table.host,
         .name = plugin->id,
         .config_json = options->config_json ? options->config_json : "{}",
+        .message_bytes = 16777216, /* the most that a manifest can say: all that is left is kept */
     };
     bench->listener_shown = bench->listener;
     return bench;

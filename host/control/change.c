@@ -78,6 +78,7 @@ static void plan_step(const struct change *change, struct step *step) {
     step->fresh = is_named(change->options, to->name, to->plugin);
     bool same_plugin =
         strcmp(from->plugin, to->plugin) == 0 && strcmp(from->config_json, to->config_json) == 0 &&
+        from->limits.message_bytes == to->limits.message_bytes && /* which a plugin may rely on */
         from->transport == to->transport && from->transport == MANIFEST_TRANSPORT_TCP;
     if (step->fresh) {
         step->kind = STEP_REPLACE;

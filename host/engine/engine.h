@@ -156,6 +156,10 @@ bool engine_attach(struct engine_port *port, struct engine_socket *socket, struc
 /* Sends a FIN after what was sent. 0 or ENGINE_E_*. */
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket);
 
+/* How much of what was sent, with the FIN for one, the peer has not taken yet (SIOCOUTQ). False:
+ * the system does not tell. */
+bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes);
+
 /* No operation may be in flight. `reset`: with linger 0. On the thread of the port it is attached
  * to; of one that is not, any port's thread, or [control]. */
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset);

@@ -499,6 +499,14 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
     return iocp_error((unsigned long)winsock->last_error());
 }
 
+/* Windows does not tell: SIO_TCP_INFO counts what is in flight, and not what waits behind it. */
+bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
+    (void)port;
+    (void)socket;
+    (void)bytes;
+    return false;
+}
+
 void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset) {
     if (reset) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};

@@ -9,9 +9,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -440,6 +442,17 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
         return uring_direct_shutdown(port, socket);
     }
     return shutdown((int)socket.handle, SHUT_WR) == 0 ? 0 : linux_translate(errno);
+}
+
+/* Of a socket in a table only the ring could ask, and would answer later. */
+bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
+    int count = 0;
+    (void)port;
+    if (linux_is_direct(socket) || ioctl((int)socket.handle, SIOCOUTQ, &count) != 0) {
+        return false;
+    }
+    *bytes = (uint64_t)count;
+    return true;
 }
 
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {

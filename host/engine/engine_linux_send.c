@@ -204,8 +204,17 @@ static int64_t send_direct(struct engine_port *port, struct engine_socket socket
 
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count) {
-    return linux_is_direct(socket) ? send_direct(port, socket, op, pieces, count, false)
-                                   : send_pieces(port, socket, op, pieces, count, false);
+    if (linux_is_direct(socket)) {
+        return send_direct(port, socket, op, pieces, count, false);
+    }
+    if (count == 1 && pieces[0].bytes) { /* the usual case, without the ado of the others */
+        ssize_t sent = linux_send((int)socket.handle, pieces[0].bytes, pieces[0].size,
+                                  MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent >= 0) {
+            return sent;
+        }
+    }
+    return send_pieces(port, socket, op, pieces, count, false);
 }
 
 int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,

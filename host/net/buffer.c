@@ -159,33 +159,43 @@ static void buffer_go_home(struct berth_buffer *buffer) {
                                                     memory_order_release, memory_order_relaxed));
 }
 
+bool buffer_is_exclusive(const struct berth_buffer *buffer) {
+    return atomic_load_explicit(&buffer->references, memory_order_acquire) == 1;
+}
+
+/* Who is the only one to hold a buffer needs no locked instruction for it: nobody else can add a
+ * reference meanwhile. */
 void buffer_acquire(struct berth_buffer *buffer) {
-    atomic_fetch_add_explicit(&buffer->references, 1, memory_order_relaxed);
+    if (buffer_is_exclusive(buffer)) {
+        atomic_store_explicit(&buffer->references, 2, memory_order_relaxed);
+    } else {
+        atomic_fetch_add_explicit(&buffer->references, 1, memory_order_relaxed);
+    }
 }
 
 void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account) {
     /* Whoever is first has it; it goes home once, whoever that was. */
     struct plugin_account *nobody = NULL;
-    if (account && !atomic_load_explicit(&buffer->holder, memory_order_relaxed) &&
-        atomic_compare_exchange_strong_explicit(&buffer->holder, &nobody, account,
-                                                memory_order_relaxed, memory_order_relaxed)) {
-        plugin_account_buffers(account, plugin_thread.share, 1);
+    if (!account || atomic_load_explicit(&buffer->holder, memory_order_relaxed)) {
+        return;
     }
+    if (buffer_is_exclusive(buffer)) {
+        atomic_store_explicit(&buffer->holder, account, memory_order_relaxed);
+    } else if (!atomic_compare_exchange_strong_explicit(
+                   &buffer->holder, &nobody, account, memory_order_relaxed, memory_order_relaxed)) {
+        return;
+    }
+    plugin_account_buffers(account, plugin_thread.share, 1);
 }
 
 void buffer_release(struct berth_buffer *buffer) {
     if (!buffer) {
         return;
     }
-    /* A sole holder needs no locked instruction: nobody else can add a reference. */
-    if (atomic_load_explicit(&buffer->references, memory_order_acquire) == 1 ||
+    if (buffer_is_exclusive(buffer) ||
         atomic_fetch_sub_explicit(&buffer->references, 1, memory_order_acq_rel) == 1) {
         buffer_go_home(buffer);
     }
-}
-
-bool buffer_is_exclusive(const struct berth_buffer *buffer) {
-    return atomic_load_explicit(&buffer->references, memory_order_acquire) == 1;
 }
 
 uint32_t buffer_pool_live(const struct buffer_pool *pool) {

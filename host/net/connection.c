@@ -58,6 +58,20 @@ uint32_t connection_reason_of(int64_t result) {
     }
 }
 
+void connection_put_off(struct connection *connection) {
+    connection->untaken = UINT32_MAX; /* not looked at yet */
+    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
+                 connection_listener(connection)->options.close_timeout_ms);
+}
+
+void connection_drain(struct connection *connection) {
+    connection_move(connection, CONNECTION_DRAINING);
+    connection->redeliver = false;
+    connection_drop_pending(connection);
+    connection_put_off(connection);
+    worker_unsettle(connection_worker(connection), connection);
+}
+
 void connection_close(struct connection *connection) {
     connection_finish(connection,
                       connection->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN);
@@ -74,15 +88,10 @@ void connection_finish(struct connection *connection, uint32_t reason) {
     if (connection->state != CONNECTION_OPEN) {
         return;
     }
-    connection_move(connection, CONNECTION_DRAINING);
     if (connection->reason == 0) {
         connection->reason = (uint8_t)reason;
     }
-    connection->redeliver = false;
-    connection_drop_pending(connection);
-    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
-                 connection_listener(connection)->options.close_timeout_ms);
-    worker_unsettle(connection_worker(connection), connection);
+    connection_drain(connection);
 }
 
 int32_t connection_shutdown_send(struct connection *connection) {
@@ -224,10 +233,35 @@ static void check_idle(struct connection *connection) {
     listener_count(&connection_listener(connection)->counters.idle_timeouts);
 }
 
+/* What the system has of it and the peer has not taken, without the FIN. 0 also where it does not
+ * tell: it delivers that in its own time. */
+static uint32_t untaken(const struct connection *connection) {
+    uint64_t bytes = 0;
+    engine_untaken(connection_worker(connection)->port, connection->socket, &bytes);
+    bytes -= connection->fin_sent && bytes > 0 ? 1 : 0;
+    return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX - 1;
+}
+
+/* A peer that takes what was sent, however slowly, gets all of it. One that has and only keeps its
+ * own side open is left without a reset. */
+static void check_drained(struct connection *connection) {
+    uint32_t left = untaken(connection);
+    if (left > 0 && left < connection->untaken) {
+        connection_put_off(connection);
+        connection->untaken = left;
+        return;
+    }
+    connection_end(connection, BERTH_CLOSED_TIMEOUT, !connection->fin_sent || left > 0);
+}
+
 void connection_deadline(struct timer *timer) {
     struct connection *connection = CONTAINER_OF(timer, struct connection, deadline);
     if (connection->state == CONNECTION_OPEN) {
         check_idle(connection);
+        return;
+    }
+    if (connection->state == CONNECTION_DRAINING) {
+        check_drained(connection);
         return;
     }
     if (connection->state == CONNECTION_ACCEPTED) {
@@ -257,8 +291,7 @@ static void send_fin(struct connection *connection) {
             return;
         }
         if (draining) {
-            timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
-                         connection_listener(connection)->options.close_timeout_ms);
+            connection_put_off(connection);
         }
     }
     if (connection->fin_sent && connection->told_peer_closed) {

@@ -37,23 +37,17 @@ struct connection {
     struct engine_receive receive;
     struct traffic *traffic; /* what waits to be sent or consumed */
     struct extras *extras;   /* timers, works, … of the plugin */
-    union {
-        struct timer deadline;
-        struct { /* while is_waiting: no deadline runs then */
-            struct connection *prev;
-            struct connection *next;
-        } wait; /* in worker->waiting */
-    };
-    struct local_address *local;
-    struct berth_address remote;
     struct engine_socket socket;
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t opened_ms : 48;
     uint64_t state : 8; /* enum connection_state */
     uint64_t reason : 8;
-    uint32_t active_ms;      /* when something was received or sent last, if that is asked for */
-    uint32_t want;           /* the plugin asks for no fewer bytes */
+    uint32_t active_ms; /* when something was received or sent last, if that is asked for */
+    union {
+        uint32_t want;    /* the plugin asks for no fewer bytes */
+        uint32_t untaken; /* draining: by the peer, when it was last looked at */
+    };
     uint32_t next_unsettled; /* a slot of the worker, or WORKER_NO_SLOT */
     uint8_t held;
     bool unsettled : 1;
@@ -77,6 +71,17 @@ struct connection {
     bool fin_sent : 1;
     bool leaves_at_once : 1; /* the peer's FIN is not waited for */
     bool reset : 1;          /* end with a reset and not with a FIN */
+
+    /* Seldom looked at, and so behind the rest: an echo touches a cache line less. */
+    union {
+        struct timer deadline;
+        struct { /* while is_waiting: no deadline runs then */
+            struct connection *prev;
+            struct connection *next;
+        } wait; /* in worker->waiting */
+    };
+    struct local_address *local;
+    struct berth_address remote;
 };
 
 /* Takes over an accepted socket and its first data on this worker, which worker->load and the
@@ -165,6 +170,8 @@ void connection_info(const struct connection *connection, struct berth_conn_info
 
 /* connection.c */
 void connection_deadline(struct timer *timer);
+void connection_drain(struct connection *connection);         /* sends the rest, then a FIN */
+void connection_put_off(struct connection *connection);       /* the end of a draining one */
 void connection_watch_idle(struct connection *connection);    /* from now on */
 void connection_note_activity(struct connection *connection); /* something was received or sent */
 

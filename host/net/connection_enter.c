@@ -210,12 +210,8 @@ static void refuse(struct connection *connection) {
         return;
     }
     listener_count(&listener->counters.answered_busy);
-    connection_drop_pending(connection);
     connection->reason = BERTH_CLOSED_LIMIT;
-    connection_move(connection, CONNECTION_DRAINING);
-    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
-                 listener->options.close_timeout_ms);
-    worker_unsettle(connection_worker(connection), connection);
+    connection_drain(connection);
 }
 
 /* -- opened --------------------------------------------------------------------------------------

@@ -195,7 +195,8 @@ void connection_received(struct engine_op *op, int64_t result) {
         if (result == 0) {
             connection->peer_finished = true;
             connection->peer_first = !connection->fin_sent;
-            if (connection->traffic->pending.size < connection->want) {
+            if (connection->state != CONNECTION_DRAINING &&
+                connection->traffic->pending.size < connection->want) {
                 connection->redeliver = true; /* a last look at a rest shorter than it wants */
             }
         } else if (result != ENGINE_E_CANCELLED) {
@@ -246,6 +247,8 @@ int32_t connection_want_at_least(struct connection *connection, uint32_t size) {
     if (size > connection_listener(connection)->options.message_bytes) {
         return BERTH_E_LIMIT;
     }
-    connection->want = size > 0 ? size : 1;
+    if (connection->state != CONNECTION_DRAINING) { /* then nothing is delivered any more */
+        connection->want = size > 0 ? size : 1;
+    }
     return BERTH_OK;
 }

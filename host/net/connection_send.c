@@ -133,8 +133,7 @@ static void account_sent(struct connection *connection, uint64_t bytes) {
     send_queue_consume(&connection->traffic->queue, &connection_worker(connection)->nodes, bytes);
     if (bytes > 0 && connection->state == CONNECTION_DRAINING) {
         /* The peer still reads: its time to take the rest begins anew. */
-        timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
-                     connection_listener(connection)->options.close_timeout_ms);
+        connection_put_off(connection);
     }
 }
 

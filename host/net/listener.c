@@ -257,6 +257,7 @@ struct listener *listener_create(struct server *server, const struct listener_op
         .name = listener->name,
         .config_json = listener->config_json,
         .plugin_state = options->plugin_state,
+        .message_bytes = options->message_bytes,
     };
     listener->doors = make_doors(listener, options, previous, error);
     listener->options.neighbours = NULL;

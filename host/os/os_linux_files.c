@@ -60,6 +60,10 @@ static bool set_errno(struct error *error) {
     case EPERM:
         kind = ERROR_KIND_DENIED;
         break;
+    case ENXIO: /* a socket, or a device that is not there */
+    case ENODEV:
+        kind = ERROR_KIND_NOT_REGULAR;
+        break;
     case EMFILE:
     case ENFILE:
     case ENOMEM:
@@ -98,20 +102,17 @@ bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
     if (fd < 0) {
         return false;
     }
-    /* One byte more than allowed tells a file that grows meanwhile. */
+    /* A file that shrinks meanwhile ends early; one that grows is taken at the size it had. */
     char *buffer = NULL;
-    bool fits = (uint64_t)status.st_size <= max_bytes;
-    if (!fits) {
+    size_t length = (size_t)status.st_size;
+    if ((uint64_t)status.st_size > max_bytes) {
         error_set(error, "has %lld bytes; at most %zu are read", (long long)status.st_size,
                   max_bytes);
-    } else if (!(buffer = alloc_zeroed(max_bytes + 2))) {
+    } else if (!(buffer = alloc_zeroed(length + 1))) {
         error_set(error, "out of memory");
     }
-    bool done = buffer && read_all(fd, buffer, max_bytes + 1, size, error);
+    bool done = buffer && read_all(fd, buffer, length, size, error);
     close(fd);
-    if (done && *size > max_bytes) {
-        done = error_set(error, "has more than %zu bytes", max_bytes);
-    }
     if (!done) {
         alloc_free(buffer);
         return false;

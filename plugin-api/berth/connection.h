@@ -22,6 +22,10 @@ struct berth_listener {
     const char *config_json; /* its "config" object as JSON text, "{}" when there is none */
     void *plugin_state;      /* what the plugin's `load` set */
     void *state;             /* what the plugin's `listener_open` set */
+    /* "limits.message_bytes": what `received` may leave unconsumed. A plugin whose own limits need
+     * more can refuse to open. It stays as it is: another one is another generation. */
+    uint32_t message_bytes;
+    uint32_t reserved2;
 };
 
 /* One connection, accepted or outbound (connect.h). */

@@ -1,6 +1,7 @@
 /* chat: rooms of people who send each other lines, for very many who are mostly silent.
  *
- * A client sends lines of UTF-8 that end in LF or CR LF:
+ * A client sends lines of UTF-8 that end in LF or CR LF, without control characters and what makes
+ * text look like another line or stand in another order (U+2028 to U+202E, U+2066 to U+2069):
  *
  *     /nick NAME        takes a name; the first thing to do      ok nick NAME
  *     /join ROOM        enters a room, and leaves the last one   ok join ROOM COUNT
@@ -15,8 +16,10 @@
  * and reads lines whose first word says what they are: the answers above; `error CODE …`; in small
  * rooms `joined ROOM NICK`, `left ROOM NICK` and `renamed ROOM OLD NEW`; `missed COUNT` after
  * messages that came faster than they were read; `bye …` before the server ends a connection.
+ * `error busy` is a line that nobody has heard, `error partly-said` one that some have not.
  * Names of people and rooms are made of a-z, 0-9, - and _. A line that is too long, or unfinished
- * for too long, is an error and the end; any other mistake is answered and forgotten.
+ * for too long, is an error and the end; any other mistake is answered and forgotten. With its end
+ * a member leaves its room, and its name is free, however long its client keeps the connection.
  *
  * A silent member costs the memory of its connection and of its struct member, and nothing else. */
 #include "chat/chat.h"
@@ -63,6 +66,7 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
     }
     member->is_timed = false;
     member_answer(member, "error slow-line it was not finished in time");
+    member_leave(member);
     member->conn->host->close(member->conn);
 }
 
@@ -110,6 +114,7 @@ static void wait_for_more(struct member *member, uint32_t size, bool is_new) {
 static void end_too_long(struct member *member) {
     member_answer(member, "error line-too-long at most %u bytes",
                   (unsigned)chat_of(member->conn)->line_bytes);
+    member_leave(member);
     member->conn->host->close(member->conn);
 }
 
@@ -198,21 +203,23 @@ static void BERTH_CALL drained(struct berth_conn *conn) {
 }
 
 static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
-    member_answer(conn->state, reason == BERTH_CLOSED_TIMEOUT ? "bye idle for too long"
-                                                              : "bye the server stops");
+    struct member *member = conn->state;
+    if (reason == BERTH_CLOSED_TIMEOUT) {
+        member_answer(member, "bye idle for too long");
+        member_leave(member);
+    } else { /* all go: nobody needs to be told */
+        member_answer(member, "bye the server stops");
+    }
     return BERTH_CLOSING_CLOSE;
 }
 
 static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     struct member *member = conn->state;
     struct chat *chat = chat_of(conn);
-    bool stopping = reason == BERTH_CLOSED_STOPPING; /* all go: nobody needs to be told */
-    struct room *room = member->room ? rooms_leave(chat, member) : NULL;
-    if (room && !stopping && rooms_count(chat, room) <= chat->announce_max) {
-        message_to_room(chat, NULL, room, "left", member->nick, NULL);
+    if (reason == BERTH_CLOSED_STOPPING && member->room) { /* nobody is told */
+        rooms_release(chat, rooms_leave(chat, member));
     }
-    rooms_release(chat, room);
-    rooms_forget(chat, member);
+    member_leave(member);
     message_forget_sender(member);
 }
 
@@ -249,7 +256,16 @@ static int32_t read_settings(struct chat *chat, struct berth_error *error) {
         {"announce_max", CONFIG_NUMBER, .target = &chat->announce_max, .max = COUNT_MAX},
         {"slow", CONFIG_WORD, .target = &chat->slow, .words = slow},
     };
-    return config_read(chat->listener, members, sizeof(members) / sizeof(members[0]), error);
+    int32_t status =
+        config_read(chat->listener, members, sizeof(members) / sizeof(members[0]), error);
+    /* Else a line too long would be a connection cut, without the error that is its answer. */
+    if (status == BERTH_OK && chat->line_bytes >= chat->listener->message_bytes) {
+        return berth_error_set(error, BERTH_E_INVALID,
+                               "/line_bytes: %u must be less than the listener's "
+                               "\"limits.message_bytes\" (%u): lower the one or raise the other",
+                               (unsigned)chat->line_bytes, (unsigned)chat->listener->message_bytes);
+    }
+    return status;
 }
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, void **state,

@@ -95,6 +95,10 @@ __attribute__((format(__printf__, 2, 3))) void member_answer(struct member *memb
 
 void command_run(struct member *member, const struct line *line);
 
+/* Out of its room, where that is told, and without a name from now on: before its connection is
+ * closed, which its client may take its time for. The second time it does nothing. */
+void member_leave(struct member *member);
+
 /* -- rooms.c ----------------------------------------------------------------------------------- */
 
 /* BERTH_E_STATE: somebody else has the name. BERTH_E_NO_MEMORY. */
@@ -124,8 +128,11 @@ void rooms_list(struct chat *chat, char text[ANSWER_BYTES_MAX]);
 
 /* -- messages.c -------------------------------------------------------------------------------- */
 
+enum { MESSAGE_PARTLY = 1 };
+
 /* To all who are in the room; "KIND ROOM NICK TEXT". `sender` NULL: it counts for nobody.
- * BERTH_E_LIMIT: too much is under way; BERTH_E_NO_MEMORY. Then nobody gets it. */
+ * BERTH_E_LIMIT: too much is under way; BERTH_E_NO_MEMORY. Then nobody gets it. MESSAGE_PARTLY: too
+ * much is under way to some of the workers, whose members do not get it; the others do. */
 int32_t message_to_room(struct chat *chat, struct member *sender, struct room *room,
                         const char *kind, const char *nick, const struct span *text);
 

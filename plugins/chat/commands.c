@@ -29,6 +29,10 @@ static void run_nick(struct member *member, const struct line *line) {
     char before[NAME_BYTES_MAX + 1];
     snprintf(before, sizeof(before), "%s", member->nick);
     copy_name(name, &line->name);
+    if (strcmp(before, name) == 0) { /* no news for anybody */
+        member_answer(member, "ok nick %s", name);
+        return;
+    }
     int32_t status = rooms_rename(chat, member, name);
     if (status == BERTH_E_STATE) {
         member_answer(member, "error nick-taken %s", name);
@@ -86,7 +90,10 @@ static void run_leave(struct member *member) {
 
 static void run_say(struct member *member, const struct line *line) {
     struct chat *chat = chat_of(member->conn);
-    if (message_to_room(chat, member, member->room, "say", member->nick, &line->text) != BERTH_OK) {
+    int32_t status = message_to_room(chat, member, member->room, "say", member->nick, &line->text);
+    if (status == MESSAGE_PARTLY) {
+        member_answer(member, "error partly-said too much is under way, some have not heard it");
+    } else if (status != BERTH_OK) {
         answer_busy(member);
     }
 }
@@ -126,15 +133,26 @@ static void run_rooms(struct member *member) {
     member_answer(member, "rooms %s", text);
 }
 
+void member_leave(struct member *member) {
+    struct chat *chat = chat_of(member->conn);
+    struct room *room = member->room ? rooms_leave(chat, member) : NULL;
+    if (room) {
+        announce(member, room, "left");
+    }
+    rooms_release(chat, room);
+    rooms_forget(chat, member);
+}
+
 static void run_quit(struct member *member) {
     member_answer(member, "bye");
+    member_leave(member);
     member->conn->host->close(member->conn);
 }
 
 static void answer_fault(struct member *member, enum line_kind kind) {
     switch (kind) {
     case LINE_NOT_TEXT:
-        member_answer(member, "error not-text a line is UTF-8 without control characters");
+        member_answer(member, "error not-text a line is UTF-8 without what controls its showing");
         break;
     case LINE_UNKNOWN:
         member_answer(member, "error unknown-command try /help");

@@ -79,12 +79,26 @@ static struct line read_command(struct span rest, uint32_t name_max) {
     return line;
 }
 
+/* Without anything that could make one line look like two, or like another. */
+static bool is_text(const uint8_t *bytes, uint32_t size) {
+    uint32_t at = 0;
+    while (at < size) {
+        uint32_t character = 0;
+        uint32_t length = utf8_read(bytes + at, size - at, &character);
+        if (length == 0 || utf8_is_control(character) || utf8_is_layout(character)) {
+            return false;
+        }
+        at += length;
+    }
+    return true;
+}
+
 struct line line_read(const uint8_t *bytes, uint32_t size, uint32_t name_max) {
     struct span rest = {(const char *)bytes, size};
     if (size > 0 && bytes[size - 1] == '\r') {
         rest.size--;
     }
-    if (!utf8_is_text(bytes, rest.size)) {
+    if (!is_text(bytes, rest.size)) {
         return (struct line){.kind = LINE_NOT_TEXT};
     }
     struct span begin = rest;

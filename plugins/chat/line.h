@@ -22,7 +22,7 @@ enum line_kind {
     LINE_ROOMS,
     LINE_WHO, /* name, or none */
     /* What is wrong with it. */
-    LINE_NOT_TEXT,
+    LINE_NOT_TEXT, /* not UTF-8, or with what controls how it is shown */
     LINE_UNKNOWN,  /* there is no such command */
     LINE_BAD_NAME, /* of a person or a room */
     LINE_MISSING,  /* a name or a text */

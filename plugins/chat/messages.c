@@ -6,8 +6,10 @@
  * so everybody sees them in their order.
  *
  * What is under way is bounded. Of each member it is so many messages; then its next line waits
- * where it came in, and TCP holds it back. Of all it is the host's limit of posts; beyond that a
- * message is refused, and its sender told.
+ * where it came in, and TCP holds it back. Of all it is the host's limit of posts to each worker;
+ * beyond that a message is refused, and its sender told. Posts that were taken cannot be taken
+ * back, so where some workers refuse one, the others deliver it all the same, and the sender hears
+ * which of the two it was: saying it again is only right when nobody has heard it.
  *
  * A receiver that does not read is not waited for: see `filled` and `drained` in chat.c. */
 #include <stdlib.h>
@@ -143,24 +145,28 @@ int32_t message_to_room(struct chat *chat, struct member *sender, struct room *r
     const struct berth_host *host = chat->listener->host;
     const char *const words[3] = {kind, room->name, nick};
     struct message *message = message_create(chat, sender, words, text);
-    int32_t status = message ? BERTH_OK : BERTH_E_NO_MEMORY;
+    int32_t refused = BERTH_OK;
+    uint32_t taken = 0;
     if (!message) {
-        return status;
+        return BERTH_E_NO_MEMORY;
     }
     rooms_acquire(chat, room);
     message->room = room;
-    for (uint32_t worker = 0; worker < host->workers && status == BERTH_OK; worker++) {
+    for (uint32_t worker = 0; worker < host->workers; worker++) {
         if (atomic_load(&room->seats[worker].count) == 0) {
             continue;
         }
         atomic_fetch_add(&message->references, 1);
-        status = host->post_worker(chat->listener, worker, deliver_to_seats, message);
-        if (status != BERTH_OK) {
+        int32_t status = host->post_worker(chat->listener, worker, deliver_to_seats, message);
+        if (status == BERTH_OK) {
+            taken++;
+        } else {
+            refused = status;
             atomic_fetch_sub(&message->references, 1);
         }
     }
     message_release(message);
-    return status;
+    return refused != BERTH_OK && taken > 0 ? MESSAGE_PARTLY : refused;
 }
 
 /* -- to one member ------------------------------------------------------------------------------

@@ -4,10 +4,10 @@
 #include <fcntl.h>
 #include <io.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <windows.h>
 
 #include "common/append.h"
+#include "common/wide_path.h"
 
 static void set_errno(DWORD error) {
     switch (error) {
@@ -27,22 +27,17 @@ static void set_errno(DWORD error) {
 }
 
 static HANDLE open_handle(const char *path) {
-    int length = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
-    wchar_t *wide = malloc((size_t)(length + 1) * sizeof(*wide));
-    HANDLE handle = INVALID_HANDLE_VALUE;
-    if (!wide || length <= 0) {
-        errno = wide ? ENOENT : ENOMEM;
-        free(wide);
-        return handle;
+    wchar_t wide[WIDE_PATH_MAX];
+    if (!wide_path(path, wide)) {
+        errno = ENOENT;
+        return INVALID_HANDLE_VALUE;
     }
-    MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, wide, length);
-    handle = CreateFileW(wide, FILE_APPEND_DATA | SYNCHRONIZE,
-                         FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_ALWAYS,
-                         FILE_ATTRIBUTE_NORMAL, NULL);
+    HANDLE handle = CreateFileW(wide, FILE_APPEND_DATA | SYNCHRONIZE,
+                                FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                                OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
     if (handle == INVALID_HANDLE_VALUE) {
         set_errno(GetLastError());
     }
-    free(wide);
     return handle;
 }
 

@@ -32,6 +32,11 @@ bool utf8_is_control(uint32_t character) {
     return character < 0x20 || (character >= 0x7f && character < 0xa0);
 }
 
+bool utf8_is_layout(uint32_t character) {
+    return (character >= 0x2028 && character <= 0x202e) ||
+           (character >= 0x2066 && character <= 0x2069);
+}
+
 bool utf8_is_text(const uint8_t *bytes, size_t size) {
     size_t at = 0;
     while (at < size) {

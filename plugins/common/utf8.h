@@ -15,6 +15,11 @@ uint32_t utf8_read(const uint8_t *bytes, size_t size, uint32_t *character);
 /* C0, DEL and C1: what moves a cursor, ends a line or begins an escape sequence. */
 bool utf8_is_control(uint32_t character);
 
+/* What ends a line (U+2028, U+2029) or shows text in another order than it has (U+202A to U+202E,
+ * U+2066 to U+2069), for who shows it. The marks that Arabic and Hebrew are written with
+ * (U+200E, U+200F, U+061C) are none: they reach no further than the text beside them. */
+bool utf8_is_layout(uint32_t character);
+
 /* Well-formed characters only, and none of them a control character. */
 bool utf8_is_text(const uint8_t *bytes, size_t size);
 

@@ -8,15 +8,18 @@
  *
  * with "+truncated" behind the severity where the end of the datagram is lost. What is no syslog
  * message has "malformed" for its severity, "-" for all other fields, and all of it as its text. A
- * line never holds anything but well-formed UTF-8 without control characters and line separators:
- * every byte of those stands there as \xHH, and a backslash of the text as \\. So nothing that is
- * sent can make a line of its own, or a terminal do anything but show it. */
+ * line never holds anything but well-formed UTF-8 without control characters, line separators and
+ * what changes the order in which characters are shown: every byte of those stands there as \xHH,
+ * and a backslash of the text as \\. So nothing that is sent can make a line of its own or look
+ * like another one, or a terminal do anything but show it. */
 #ifndef BERTH_PLUGINS_DATAGRAM_SYSLOG_H
 #define BERTH_PLUGINS_DATAGRAM_SYSLOG_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+enum { SYSLOG_ELEMENTS_MAX = 256 }; /* of structured data; with more a message is none */
 
 struct syslog_span {
     const uint8_t *bytes; /* within the datagram */

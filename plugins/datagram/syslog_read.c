@@ -148,12 +148,36 @@ static bool take_value(struct rest *rest) {
     return take(rest, '"');
 }
 
+/* RFC 5424, 6.3.2: the same name must not stand there twice. Each is compared with all others, so
+ * there may not be many. */
+struct names {
+    struct syslog_span items[SYSLOG_ELEMENTS_MAX];
+    uint32_t count;
+};
+
+static bool is_new(struct names *names, const uint8_t *begin, const uint8_t *end) {
+    const struct syslog_span name = {begin, (uint32_t)(end - begin)};
+    for (uint32_t i = 0; i < names->count; i++) {
+        if (names->items[i].size == name.size &&
+            memcmp(names->items[i].bytes, begin, name.size) == 0) {
+            return false;
+        }
+    }
+    if (names->count == SYSLOG_ELEMENTS_MAX) {
+        return false;
+    }
+    names->items[names->count++] = name;
+    return true;
+}
+
 static bool take_data(struct rest *rest, struct syslog_span *data) {
     data->bytes = rest->at;
     bool is_nil = take(rest, '-');
-    unsigned elements = 0;
+    struct names names;
+    names.count = 0; /* the rest needs no value */
     while (!is_nil && take(rest, '[')) {
-        if (!take_name(rest)) {
+        const uint8_t *name = rest->at;
+        if (!take_name(rest) || !is_new(&names, name, rest->at)) {
             return false;
         }
         while (take(rest, ' ')) {
@@ -164,10 +188,9 @@ static bool take_data(struct rest *rest, struct syslog_span *data) {
         if (!take(rest, ']')) {
             return false;
         }
-        elements++;
     }
     data->size = (uint32_t)(rest->at - data->bytes);
-    return is_nil || elements > 0;
+    return is_nil || names.count > 0;
 }
 
 /* -- the text -----------------------------------------------------------------------------------

@@ -15,9 +15,8 @@ static void put_text(struct syslog_line *line, const char *text) {
     put(line, text, strlen(text));
 }
 
-/* U+2028 and U+2029 end lines, too, for some who show them. */
 static bool is_harmless(uint32_t character) {
-    return !utf8_is_control(character) && character != 0x2028 && character != 0x2029;
+    return !utf8_is_control(character) && !utf8_is_layout(character);
 }
 
 static void put_escaped(struct syslog_line *line, const uint8_t *bytes, uint32_t size,

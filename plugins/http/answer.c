@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "http/conditions.h"
 #include "http/date.h"
 #include "http/range.h"
 #include "http/target.h"
@@ -103,7 +104,7 @@ static void add_length(struct head *head, uint64_t length) {
 
 static void end(struct head *head, const struct site *site, const struct request *request) {
     add_bytes(head, site->fields, site->fields_size);
-    if (!request || !request->keep_alive) {
+    if (!request->keep_alive) {
         add(head, "Connection: close\r\n");
     } else if (request->minor == 0) {
         add(head, "Connection: keep-alive\r\n");
@@ -114,18 +115,41 @@ static void end(struct head *head, const struct site *site, const struct request
 /* -- without a file ------------------------------------------------------------------------------
  */
 
-static void add_escaped(struct head *head, const char *name) {
+static void send_head(struct berth_conn *conn, struct head *head) {
+    conn->host->send(conn, head->bytes, head->size);
+    head->size = 0;
+}
+
+/* `plain`: what stays as it is beside letters and digits. */
+static void add_escaped(struct head *head, struct text text, const char *plain) {
     static const char hex[] = "0123456789ABCDEF";
-    for (; *name != '\0'; name++) {
-        uint8_t c = (uint8_t)*name;
+    for (uint32_t i = 0; i < text.size; i++) {
+        uint8_t c = (uint8_t)text.bytes[i];
         if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-            strchr("-._~/!$&'()*+,;=@", c)) {
-            add_bytes(head, name, 1);
+            strchr(plain, c)) {
+            add_bytes(head, text.bytes + i, 1);
         } else {
             char escaped[3] = {'%', hex[c >> 4], hex[c & 15]};
             add_bytes(head, escaped, 3);
         }
     }
+}
+
+/* To the folder of that name, which has no slash in front: the client cannot name another server. A
+ * query stays; it may be longer than there is room for in one head. */
+static void add_location(struct berth_conn *conn, struct head *head, const char *name,
+                         struct text query) {
+    add(head, "Location: /");
+    add_escaped(head, (struct text){name, (uint32_t)strlen(name)}, "-._~/!$&'()*+,;=@");
+    add(head, query.bytes ? "/?" : "/");
+    while (query.bytes && query.size > 0) {
+        struct text part = {query.bytes, query.size < 1024 ? query.size : 1024};
+        send_head(conn, head);
+        add_escaped(head, part, "-._~/!$&'()*+,;=@:?%");
+        query.bytes += part.size;
+        query.size -= part.size;
+    }
+    add(head, "\r\n");
 }
 
 /* `name` is that of the folder to go to, with 301. `size` is the file's, with 416. */
@@ -139,9 +163,7 @@ static struct answered say(struct berth_conn *conn, const struct request *reques
     add(&head, "Content-Type: text/plain; charset=utf-8\r\n");
     add_length(&head, (uint64_t)length);
     if (status == 301) {
-        add(&head, "Location: /");
-        add_escaped(&head, name);
-        add(&head, "/\r\n");
+        add_location(conn, &head, name, request->query);
     } else if (status == 405) {
         add(&head, "Allow: GET, HEAD, OPTIONS\r\n");
     } else if (status == 416) {
@@ -152,11 +174,11 @@ static struct answered say(struct berth_conn *conn, const struct request *reques
         add(&head, "Retry-After: 1\r\n");
     }
     end(&head, site, request);
-    if (request && request->method == METHOD_HEAD) {
+    if (request->method == METHOD_HEAD) {
         length = 0;
     }
     add_bytes(&head, body, (size_t)length);
-    conn->host->send(conn, head.bytes, head.size);
+    send_head(conn, &head);
     return (struct answered){status, (uint64_t)length};
 }
 
@@ -170,7 +192,7 @@ struct answered answer_options(struct berth_conn *conn, const struct request *re
     begin(&head, 204);
     add(&head, "Allow: GET, HEAD, OPTIONS\r\n");
     end(&head, conn->listener->state, request);
-    conn->host->send(conn, head.bytes, head.size);
+    send_head(conn, &head);
     return (struct answered){204, 0};
 }
 
@@ -182,70 +204,6 @@ uint32_t answer_busy(char *text, uint32_t capacity) {
     }
     memcpy(text, answer, sizeof(answer) - 1);
     return (uint32_t)sizeof(answer) - 1;
-}
-
-/* -- conditions: RFC 9110, 13 --------------------------------------------------------------------
- */
-
-/* Whether the list of tags has the entry's; a weak one ("W/…") counts where `weak` is. */
-static bool has_tag(struct text list, const char *etag, bool weak) {
-    struct text member;
-    while (text_next(&list, &member)) {
-        if (member.size == 1 && member.bytes[0] == '*') {
-            return true;
-        }
-        if (weak && member.size > 2 && memcmp(member.bytes, "W/", 2) == 0) {
-            member.bytes += 2;
-            member.size -= 2;
-        }
-        if (member.size == strlen(etag) && memcmp(member.bytes, etag, member.size) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether the file has been modified after that date; `unknown` when that is none. */
-static bool is_newer(struct text date, const struct entry *entry, bool unknown) {
-    int64_t then;
-    if (!date_read(date, (int64_t)time(NULL), &then)) {
-        return unknown;
-    }
-    return entry->modified_s > then;
-}
-
-/* 200, 304 or 412, in the order of RFC 9110, 13.2.2. */
-static uint32_t check_conditions(const struct request *request, const struct entry *entry) {
-    if (request->if_match.size > 0) {
-        if (!has_tag(request->if_match, entry->etag, false)) {
-            return 412;
-        }
-    } else if (request->if_unmodified_since.size > 0 &&
-               is_newer(request->if_unmodified_since, entry, false)) {
-        return 412;
-    }
-    if (request->if_none_match.size > 0) {
-        return has_tag(request->if_none_match, entry->etag, true) ? 304 : 200;
-    }
-    if (request->if_modified_since.size > 0) {
-        return is_newer(request->if_modified_since, entry, true) ? 200 : 304;
-    }
-    return 200;
-}
-
-/* Whether a Range counts: If-Range, when there is one, must name the file as it is now. */
-static bool wants_range(const struct request *request, const struct entry *entry) {
-    int64_t then;
-    if (request->range.size == 0 || request->method != METHOD_GET) {
-        return false;
-    }
-    if (!request->if_range.bytes) {
-        return true;
-    }
-    if (request->if_range.size > 0 && request->if_range.bytes[0] == '"') {
-        return has_tag(request->if_range, entry->etag, false);
-    }
-    return date_read(request->if_range, (int64_t)time(NULL), &then) && then == entry->modified_s;
 }
 
 /* -- files ---------------------------------------------------------------------------------------
@@ -288,7 +246,7 @@ static struct answered send_whole(struct berth_conn *conn, const struct request 
     add_bytes(&head, entry->fields, entry->fields_size);
     add_length(&head, entry->size);
     end(&head, conn->listener->state, request);
-    conn->host->send(conn, head.bytes, head.size);
+    send_head(conn, &head);
     if (request->method == METHOD_HEAD) {
         return (struct answered){200, 0};
     }
@@ -304,7 +262,7 @@ static struct answered send_one_range(struct berth_conn *conn, const struct requ
     add_content_range(&head, range, entry->size);
     add_length(&head, range->size);
     end(&head, conn->listener->state, request);
-    conn->host->send(conn, head.bytes, head.size);
+    send_head(conn, &head);
     send_run(conn, entry, range->first, range->size);
     return (struct answered){206, range->size};
 }
@@ -353,17 +311,16 @@ static struct answered send_ranges(struct berth_conn *conn, const struct request
     add_validators(&head, entry);
     add_length(&head, length);
     end(&head, conn->listener->state, request);
-    conn->host->send(conn, head.bytes, head.size);
+    send_head(conn, &head);
     for (uint32_t i = 0; i < count; i++) {
         begin_part(&head, boundary, entry, &ranges[i]);
-        conn->host->send(conn, head.bytes, head.size);
+        send_head(conn, &head);
         send_run(conn, entry, ranges[i].first, ranges[i].size);
     }
-    head.size = 0;
     add(&head, "\r\n--");
     add(&head, boundary);
     add(&head, "--\r\n");
-    conn->host->send(conn, head.bytes, head.size);
+    send_head(conn, &head);
     return (struct answered){206, length};
 }
 
@@ -373,7 +330,7 @@ static struct answered send_not_modified(struct berth_conn *conn, const struct r
     begin(&head, 304);
     add_validators(&head, entry);
     end(&head, conn->listener->state, request);
-    conn->host->send(conn, head.bytes, head.size);
+    send_head(conn, &head);
     return (struct answered){304, 0};
 }
 
@@ -381,10 +338,11 @@ struct answered answer_entry(struct berth_conn *conn, const struct request *requ
                              struct entry *entry, const char *name) {
     struct range ranges[RANGES_MAX];
     uint32_t count;
+    const struct validators now = {entry->etag, entry->modified_s, (int64_t)time(NULL)};
     if (entry->status != 200) {
         return say(conn, request, entry->status, name, 0);
     }
-    switch (check_conditions(request, entry)) {
+    switch (conditions_check(request, &now)) {
     case 304:
         return send_not_modified(conn, request, entry);
     case 412:
@@ -392,7 +350,7 @@ struct answered answer_entry(struct berth_conn *conn, const struct request *requ
     default:
         break;
     }
-    if (wants_range(request, entry)) {
+    if (conditions_want_range(request, &now)) {
         switch (range_read(request->range, entry->size, ranges, &count)) {
         case 206:
             return count == 1 ? send_one_range(conn, request, entry, ranges)

@@ -15,7 +15,7 @@ struct answered {
 struct answered answer_entry(struct berth_conn *conn, const struct request *request,
                              struct entry *entry, const char *name);
 
-/* An error in words of its own; request may be NULL when there is none. */
+/* An error in words of its own. */
 struct answered answer_error(struct berth_conn *conn, const struct request *request,
                              uint32_t status);
 

@@ -1,5 +1,7 @@
 #include "http/body.h"
 
+#include "http/text.h"
+
 enum { OVERHEAD_MAX = 16384 };
 
 void body_begin(struct body_drain *drain, bool chunked, uint64_t length, uint64_t max) {
@@ -13,42 +15,115 @@ void body_begin(struct body_drain *drain, bool chunked, uint64_t length, uint64_
     };
 }
 
-static int digit_of(uint8_t c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
+/* What says nothing about the data costs time all the same. */
+static bool is_too_much(struct body_drain *drain) {
+    return ++drain->overhead > OVERHEAD_MAX;
+}
+
+/* What may stand behind a size, or behind a whole extension. Blanks are bad, and must be taken
+ * (RFC 9110, 5.6.3), but not in front of the line's end. */
+static uint32_t end_word(struct body_drain *drain, uint8_t c, enum body_state blank) {
+    if (c == ';') {
+        drain->state = BODY_EXTENSION;
+    } else if (char_is_blank(c)) {
+        drain->state = (uint8_t)blank;
+    } else if (c == '\r' && drain->state != BODY_SIZE_BLANK &&
+               drain->state != BODY_EXTENSION_BLANK) {
+        drain->state = BODY_SIZE_LF;
+    } else {
+        return 400;
     }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    return 0;
 }
 
 static uint32_t take_size(struct body_drain *drain, uint8_t c) {
-    int digit = digit_of(c);
-    if (digit >= 0) {
-        if (drain->left > UINT64_MAX >> 5) {
-            return 413;
-        }
-        drain->left = drain->left * 16 + (uint64_t)digit;
-        drain->state = BODY_SIZE;
-        return drain->total + drain->left > drain->max ? 413 : 0;
+    int digit = char_to_digit(c);
+    if (digit < 0) {
+        return drain->state == BODY_SIZE_FIRST ? 400 : end_word(drain, c, BODY_SIZE_BLANK);
     }
-    if (drain->state == BODY_SIZE_FIRST || (c != ';' && c != '\r')) {
-        return 400;
-    }
-    drain->state = c == ';' ? BODY_EXTENSION : BODY_SIZE_LF;
-    return 0;
-}
-
-/* Extensions and trailers are looked through for what could end them otherwise than by CRLF. */
-static uint32_t take_text(struct body_drain *drain, uint8_t c, enum body_state line,
-                          enum body_state end) {
-    if (++drain->overhead > OVERHEAD_MAX) {
+    if (drain->left > UINT64_MAX >> 5) {
         return 413;
     }
-    if ((c < 0x20 && c != '\t' && c != '\r') || c == 0x7f) {
-        return 400;
+    if (drain->state == BODY_SIZE && drain->left == 0 && is_too_much(drain)) {
+        return 413;
     }
-    drain->state = (uint8_t)(c == '\r' ? end : line);
-    return 0;
+    drain->left = drain->left * 16 + (uint64_t)digit;
+    drain->state = BODY_SIZE;
+    return drain->total + drain->left > drain->max ? 413 : 0;
+}
+
+/* A word of an extension goes on, or begins, in the state `next`; false when this is none of its
+ * bytes. */
+static bool take_token(struct body_drain *drain, uint8_t c, enum body_state next) {
+    if (char_is_token(c)) {
+        drain->state = (uint8_t)next;
+    }
+    return char_is_token(c);
+}
+
+static bool is_text(uint8_t c) {
+    return c == '\t' || (c >= 0x20 && c != 0x7f);
+}
+
+/* *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ): RFC 9112, 7.1.1 */
+static uint32_t take_extension(struct body_drain *drain, uint8_t c) {
+    if (is_too_much(drain)) {
+        return 413;
+    }
+    switch (drain->state) {
+    case BODY_EXTENSION:
+        return char_is_blank(c) || take_token(drain, c, BODY_EXTENSION_NAME) ? 0 : 400;
+    case BODY_EXTENSION_NAME:
+    case BODY_EXTENSION_BLANK:
+        if (c == '=') {
+            drain->state = BODY_VALUE;
+            return 0;
+        }
+        if (drain->state == BODY_EXTENSION_NAME && char_is_token(c)) {
+            return 0;
+        }
+        return end_word(drain, c, BODY_EXTENSION_BLANK);
+    case BODY_VALUE:
+        if (c == '"') {
+            drain->state = BODY_VALUE_QUOTED;
+            return 0;
+        }
+        return char_is_blank(c) || take_token(drain, c, BODY_VALUE_TOKEN) ? 0 : 400;
+    case BODY_VALUE_QUOTED:
+        if (c == '"' || c == '\\') {
+            drain->state = c == '"' ? BODY_VALUE_END : BODY_VALUE_ESCAPED;
+            return 0;
+        }
+        return is_text(c) ? 0 : 400;
+    case BODY_VALUE_ESCAPED:
+        drain->state = BODY_VALUE_QUOTED;
+        return is_text(c) ? 0 : 400;
+    case BODY_VALUE_TOKEN:
+        return char_is_token(c) ? 0 : end_word(drain, c, BODY_SIZE_BLANK);
+    default: /* behind the quotes, or blanks */
+        return end_word(drain, c, BODY_SIZE_BLANK);
+    }
+}
+
+/* Fields behind the last chunk. What they say is not asked for, but they must be fields: anything
+ * else may be a request that somebody in front of us takes it for. */
+static uint32_t take_trailer(struct body_drain *drain, uint8_t c) {
+    if (drain->state == BODY_TRAILER && c == '\r') {
+        drain->state = BODY_END_LF;
+        return 0;
+    }
+    if (is_too_much(drain)) {
+        return 413;
+    }
+    if (drain->state == BODY_TRAILER_VALUE) {
+        drain->state = c == '\r' ? BODY_TRAILER_LF : BODY_TRAILER_VALUE;
+        return c == '\r' || is_text(c) ? 0 : 400;
+    }
+    if (drain->state == BODY_TRAILER_NAME && c == ':') {
+        drain->state = BODY_TRAILER_VALUE;
+        return 0;
+    }
+    return take_token(drain, c, BODY_TRAILER_NAME) ? 0 : 400;
 }
 
 static uint32_t take_newline(struct body_drain *drain, uint8_t c) {
@@ -77,23 +152,20 @@ static uint32_t take_one(struct body_drain *drain, uint8_t c) {
     case BODY_SIZE_FIRST:
     case BODY_SIZE:
         return take_size(drain, c);
-    case BODY_EXTENSION:
-        return take_text(drain, c, BODY_EXTENSION, BODY_SIZE_LF);
     case BODY_TRAILER:
-        if (c == '\r') {
-            drain->state = BODY_END_LF;
-            return 0;
-        }
-        return c == ' ' || c == '\t' || c == ':'
-                   ? 400
-                   : take_text(drain, c, BODY_TRAILER_LINE, BODY_TRAILER_LF);
-    case BODY_TRAILER_LINE:
-        return take_text(drain, c, BODY_TRAILER_LINE, BODY_TRAILER_LF);
+    case BODY_TRAILER_NAME:
+    case BODY_TRAILER_VALUE:
+        return take_trailer(drain, c);
     case BODY_DATA_CR:
         drain->state = BODY_DATA_LF;
         return c == '\r' ? 0 : 400;
-    default:
+    case BODY_DATA_LF:
+    case BODY_SIZE_LF:
+    case BODY_TRAILER_LF:
+    case BODY_END_LF:
         return take_newline(drain, c);
+    default:
+        return take_extension(drain, c);
     }
 }
 

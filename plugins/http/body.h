@@ -14,10 +14,19 @@ enum body_state {
     BODY_DATA_LF,
     BODY_SIZE_FIRST, /* the first digit of a chunk's size */
     BODY_SIZE,
-    BODY_EXTENSION,
+    BODY_SIZE_BLANK, /* between a size or a value and the next ";" */
+    BODY_EXTENSION,  /* behind the ";" */
+    BODY_EXTENSION_NAME,
+    BODY_EXTENSION_BLANK, /* between its name and the "=" or the next ";" */
+    BODY_VALUE,           /* behind the "=" */
+    BODY_VALUE_TOKEN,
+    BODY_VALUE_QUOTED,
+    BODY_VALUE_ESCAPED, /* behind a backslash in quotes */
+    BODY_VALUE_END,     /* behind the quotes */
     BODY_SIZE_LF,
     BODY_TRAILER, /* the first byte of a line behind the last chunk */
-    BODY_TRAILER_LINE,
+    BODY_TRAILER_NAME,
+    BODY_TRAILER_VALUE,
     BODY_TRAILER_LF,
     BODY_END_LF,
     BODY_DONE,
@@ -29,7 +38,7 @@ struct body_drain {
     uint64_t left; /* of the chunk, or of all */
     uint64_t total;
     uint64_t max;      /* of `total` */
-    uint32_t overhead; /* bytes of extensions and trailers so far */
+    uint32_t overhead; /* bytes of extensions, trailers and zeros in front of a size so far */
 };
 
 void body_begin(struct body_drain *drain, bool chunked, uint64_t length, uint64_t max);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <uthash.h>
 #include <utlist.h>
 
@@ -158,7 +159,10 @@ static uint32_t open_name(const struct site *site, const char *name, struct bert
     *index = "";
     if (size > 0 && name[size - 1] != '/') {
         status = open_at(site, name, "", file);
-        return status == BERTH_E_INVALID ? 301 : http_status(status);
+        if (status != BERTH_E_INVALID) {
+            return http_status(status);
+        }
+        return open_at(site, name, "/.", file) == BERTH_E_INVALID ? 301 : 403; /* a pipe, say */
     }
     for (uint32_t i = 0; site->indexes[i]; i++) {
         status = open_at(site, name, site->indexes[i], file);
@@ -208,7 +212,10 @@ static bool describe(const struct site *site, struct slot *slot, const char *ind
         return false;
     }
     entry->size = info.size;
+    /* A server must not claim to know what it will be like later: RFC 9110, 8.8.2.1. */
+    int64_t now_s = (int64_t)time(NULL);
     entry->modified_s = info.modified_unix_ms / 1000;
+    entry->modified_s = entry->modified_s < now_s ? entry->modified_s : now_s;
     entry->type = site_type(site, index[0] != '\0' ? index : slot->name);
     date_write(entry->modified_s, date);
     snprintf(entry->etag, sizeof(entry->etag), "\"%llx-%llx\"", (unsigned long long)info.size,

@@ -180,10 +180,12 @@ bool date_read(struct text text, int64_t now_s, int64_t *unix_s) {
         !read_asctime(text, &date)) {
         return false;
     }
-    if (date.day < 1 || date.day > 31 || date.hour > 23 || date.minute > 59 || date.second > 60) {
-        return false;
+    int64_t midnight = days_of(date.year, date.month, date.day) * 86400;
+    if (date_of(midnight).day != date.day || date.hour > 23 || date.minute > 59 ||
+        date.second > 60) {
+        return false; /* 31 Feb is none, say */
     }
     int32_t second = (date.hour * 60 + date.minute) * 60 + date.second;
-    *unix_s = days_of(date.year, date.month, date.day) * 86400 + second;
+    *unix_s = midnight + second;
     return true;
 }

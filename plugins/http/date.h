@@ -3,10 +3,7 @@
 #ifndef BERTH_PLUGINS_HTTP_DATE_H
 #define BERTH_PLUGINS_HTTP_DATE_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "http/request.h"
+#include "http/text.h"
 
 enum { DATE_BYTES = 30 }; /* with the terminator */
 

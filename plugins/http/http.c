@@ -49,6 +49,7 @@ struct client {
     uint32_t answers; /* so far */
     uint8_t waiting;  /* enum waiting */
     bool looking;     /* another thread opens the file of the request at the front */
+    bool is_head;     /* the request at the front, as far as it is there: no answer has a body */
     bool stopping;    /* the answer to this request is the last one */
     bool over;        /* closed by us */
 };
@@ -86,9 +87,10 @@ static void finish(struct berth_conn *conn) {
 }
 
 /* What cannot be understood, or takes too long, is answered and is the end: where the next request
- * would begin is not known. */
-static void refuse(struct berth_conn *conn, uint32_t status) {
-    log_answer(conn, NULL, answer_error(conn, NULL, status));
+ * would begin is not known. `request` is NULL where its head has not been read. */
+static void refuse(struct berth_conn *conn, const struct request *request, uint32_t status) {
+    const struct request unread = {.method = client_of(conn)->is_head ? METHOD_HEAD : METHOD_GET};
+    log_answer(conn, request, answer_error(conn, &unread, status));
     finish(conn);
 }
 
@@ -117,7 +119,7 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
         return;
     }
     if (client->waiting != WAITING_REQUEST) {
-        refuse(conn, 408);
+        refuse(conn, NULL, 408);
         return;
     }
     conn->host->conn_info(conn, &info);
@@ -160,7 +162,7 @@ static void BERTH_CALL looked_up(struct berth_conn *conn, int32_t status, void *
     if (entry) {
         go_on(conn);
     } else {
-        refuse(conn, 503);
+        refuse(conn, NULL, 503);
     }
 }
 
@@ -271,17 +273,16 @@ static uint32_t take_request(struct berth_conn *conn, const uint8_t *bytes, uint
     } else if (has_body && request.body == BODY_LENGTH &&
                request.content_length > site->body_bytes_max) {
         status = 413;
-    } else if (has_body && request.expects_continue && request.method == METHOD_OTHER) {
+    } else if (has_body && request.expects_continue && request.method > METHOD_OPTIONS) {
         status = 405; /* the answer is known: the body need not come at all */
     }
     if (status != 0) {
-        log_answer(conn, &request, answer_error(conn, NULL, status));
-        finish(conn);
+        refuse(conn, &request, status);
         return 0;
     }
     if (has_body) {
         if (!hold(conn, &request, bytes, size)) {
-            refuse(conn, 503);
+            refuse(conn, NULL, 503);
             return 0;
         }
     } else if (!answer(conn, &request)) {
@@ -296,14 +297,15 @@ static uint32_t take_head(struct berth_conn *conn, const uint8_t *bytes, uint32_
     uint32_t status;
     if (bytes[0] == '\r') { /* an empty line in front of a request: RFC 9112, 2.2 */
         if (size > 1 && bytes[1] != '\n') {
-            refuse(conn, 400);
+            refuse(conn, NULL, 400);
         }
         return !client->over && size > 1 ? 2 : 0;
     }
+    client->is_head = size >= 5 && memcmp(bytes, "HEAD ", 5) == 0;
     uint32_t head =
         request_head_size(bytes, size, &site_of(conn)->limits, &client->searched, &status);
     if (status != 0) {
-        refuse(conn, status);
+        refuse(conn, NULL, status);
         return 0;
     }
     return head > 0 ? take_request(conn, bytes, head) : 0;
@@ -326,7 +328,7 @@ static uint32_t take_body(struct berth_conn *conn, const uint8_t *bytes, uint32_
     uint32_t status;
     uint32_t taken = body_take(&held->drain, bytes, size, &status);
     if (status != 0) {
-        refuse(conn, status);
+        refuse(conn, NULL, status);
     } else if (held->drain.state == BODY_DONE) {
         answer_held(conn);
     }

@@ -1,14 +1,16 @@
 #include "http/range.h"
 
-/* A number; false when there is none or it does not fit. An empty text has none. */
+/* A number; one that is larger than any file is as good as the largest. False when there is none.
+ */
 static bool read_number(struct text text, uint64_t *number) {
     *number = 0;
     for (uint32_t i = 0; i < text.size; i++) {
         char c = text.bytes[i];
-        if (c < '0' || c > '9' || *number > (UINT64_MAX - 9) / 10) {
+        if (c < '0' || c > '9') {
             return false;
         }
-        *number = *number * 10 + (uint64_t)(c - '0');
+        bool fits = *number <= (UINT64_MAX - 9) / 10;
+        *number = fits ? *number * 10 + (uint64_t)(c - '0') : UINT64_MAX;
     }
     return text.size > 0;
 }
@@ -28,8 +30,8 @@ static bool read_one(struct text spec, uint64_t file_size, struct range *range) 
     struct text right = {spec.bytes + dash + 1, spec.size - dash - 1};
     *range = (struct range){0};
     if (left.size == 0) { /* the last so many bytes */
-        if (!read_number(right, &last)) {
-            return false;
+        if (!read_number(right, &last) || (last > 0 && file_size == 0)) {
+            return false; /* the last bytes of nothing are all of it, which no range can say */
         }
         range->size = last < file_size ? last : file_size;
         range->first = file_size - range->size;

@@ -2,9 +2,7 @@
 #ifndef BERTH_PLUGINS_HTTP_RANGE_H
 #define BERTH_PLUGINS_HTTP_RANGE_H
 
-#include <stdint.h>
-
-#include "http/request.h"
+#include "http/text.h"
 
 enum { RANGES_MAX = 32 };
 

@@ -2,64 +2,7 @@
 
 #include <string.h>
 
-/* -- words ---------------------------------------------------------------------------------------
- */
-
-static char small(char c) {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-bool text_is(struct text text, const char *word) {
-    uint32_t i = 0;
-    while (i < text.size && word[i] != '\0' && small(text.bytes[i]) == word[i]) {
-        i++;
-    }
-    return i == text.size && word[i] == '\0' && text.bytes;
-}
-
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
-
-struct text text_trim(struct text text) {
-    while (text.size > 0 && is_blank(text.bytes[0])) {
-        text.bytes++;
-        text.size--;
-    }
-    while (text.size > 0 && is_blank(text.bytes[text.size - 1])) {
-        text.size--;
-    }
-    return text;
-}
-
-bool text_next(struct text *list, struct text *member) {
-    while (list->size > 0) {
-        const char *comma = memchr(list->bytes, ',', list->size);
-        uint32_t size = comma ? (uint32_t)(comma - list->bytes) : list->size;
-        *member = text_trim((struct text){list->bytes, size});
-        list->bytes += comma ? size + 1 : size;
-        list->size -= comma ? size + 1 : size;
-        if (member->size > 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* RFC 9110, 5.6.2: tchar */
-static bool is_token_char(uint8_t c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
-}
-
-static bool is_token(struct text text) {
-    for (uint32_t i = 0; i < text.size; i++) {
-        if (!is_token_char((uint8_t)text.bytes[i])) {
-            return false;
-        }
-    }
-    return text.size > 0;
-}
+#include "http/authority.h"
 
 /* RFC 9110, 5.5: field-value without obs-fold */
 static bool is_value(struct text text) {
@@ -87,7 +30,7 @@ uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct req
     const uint8_t *end = bytes + size;
     const uint8_t *newline;
     *status = 0;
-    if (size > 0 && !is_token_char(bytes[0])) {
+    if (size > 0 && !char_is_token(bytes[0])) {
         *status = 400; /* no method begins like that: TLS, say */
         return 0;
     }
@@ -113,28 +56,17 @@ uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct req
 /* -- the first line ------------------------------------------------------------------------------
  */
 
-static bool take_until(struct text *rest, char delimiter, struct text *part) {
-    const char *found = memchr(rest->bytes, delimiter, rest->size);
-    if (!found) {
-        return false;
-    }
-    *part = (struct text){rest->bytes, (uint32_t)(found - rest->bytes)};
-    rest->size -= part->size + 1;
-    rest->bytes = found + 1;
-    return true;
-}
-
 /* Methods are case-sensitive. */
 static uint32_t read_method(struct text word, struct request *request) {
     static const struct {
         const char *name;
         enum method method;
     } known[] = {
-        {"GET", METHOD_GET},       {"HEAD", METHOD_HEAD},   {"OPTIONS", METHOD_OPTIONS},
-        {"POST", METHOD_OTHER},    {"PUT", METHOD_OTHER},   {"DELETE", METHOD_OTHER},
-        {"CONNECT", METHOD_OTHER}, {"TRACE", METHOD_OTHER}, {"PATCH", METHOD_OTHER},
+        {"GET", METHOD_GET},         {"HEAD", METHOD_HEAD},   {"OPTIONS", METHOD_OPTIONS},
+        {"POST", METHOD_OTHER},      {"PUT", METHOD_OTHER},   {"DELETE", METHOD_OTHER},
+        {"CONNECT", METHOD_CONNECT}, {"TRACE", METHOD_OTHER}, {"PATCH", METHOD_OTHER},
     };
-    if (!is_token(word)) {
+    if (!text_is_token(word)) {
         return 400;
     }
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -147,7 +79,21 @@ static uint32_t read_method(struct text word, struct request *request) {
     return 501;
 }
 
-/* The path of "/path?query", "http://host/path?query" and, for OPTIONS, "*". */
+/* Behind "http://": takes the authority off; false when it is none. An empty path is "/". */
+static bool take_authority(struct text *path) {
+    uint32_t size = 0;
+    while (size < path->size && path->bytes[size] != '/' && path->bytes[size] != '?') {
+        size++;
+    }
+    if (!is_authority((struct text){path->bytes, size})) {
+        return false;
+    }
+    path->bytes += size;
+    path->size -= size;
+    return true;
+}
+
+/* The path and the query of "/path?query", "http://host/path?query" and, for OPTIONS, "*". */
 static uint32_t read_target(struct text target, struct request *request) {
     struct text path = target;
     for (uint32_t i = 0; i < target.size; i++) {
@@ -157,30 +103,32 @@ static uint32_t read_target(struct text target, struct request *request) {
         }
     }
     request->target = target;
+    if (request->method == METHOD_CONNECT) { /* "host:port", and the port has no default */
+        return is_authority(target) && char_to_digit((uint8_t)target.bytes[target.size - 1]) >= 0 &&
+                       memchr(target.bytes, ':', target.size)
+                   ? 0
+                   : 400;
+    }
     if (request->method == METHOD_OPTIONS && target.size == 1 && target.bytes[0] == '*') {
         request->path = target;
         return 0;
     }
     if (target.size > 7 && text_is((struct text){target.bytes, 7}, "http://")) {
-        path.bytes += 7;
-        path.size -= 7;
-        uint32_t host = 0;
-        while (host < path.size && path.bytes[host] != '/' && path.bytes[host] != '?') {
-            host++;
-        }
-        path.bytes += host;
-        path.size -= host;
-        if (host == 0) {
+        path = (struct text){target.bytes + 7, target.size - 7};
+        if (!take_authority(&path)) {
             return 400;
         }
-        if (path.size == 0 || path.bytes[0] == '?') {
-            path = (struct text){"/", 1};
-        }
     } else if (target.size == 0 || target.bytes[0] != '/') {
-        return request->method == METHOD_OTHER && target.size > 0 ? 0 : 400; /* CONNECT host:port */
+        return 400;
     }
-    const char *query = memchr(path.bytes, '?', path.size);
-    request->path = (struct text){path.bytes, query ? (uint32_t)(query - path.bytes) : path.size};
+    if (text_until(&path, '?', &request->path)) {
+        request->query = path;
+    } else {
+        request->path = path;
+    }
+    if (request->path.size == 0) {
+        request->path = (struct text){"/", 1};
+    }
     return 0;
 }
 
@@ -202,7 +150,7 @@ static uint32_t read_first_line(struct text line, const struct request_limits *l
                                 struct request *request) {
     struct text method;
     struct text target;
-    if (!take_until(&line, ' ', &method) || !take_until(&line, ' ', &target)) {
+    if (!text_until(&line, ' ', &method) || !text_until(&line, ' ', &target)) {
         return 400;
     }
     uint32_t unknown = read_method(method, request);
@@ -234,11 +182,8 @@ static uint32_t read_host(struct reading *reading, struct text value) {
     if ((reading->seen & FIELD_HOST) != 0) {
         return 400;
     }
-    for (uint32_t i = 0; i < value.size; i++) { /* what uri-host and port may consist of */
-        uint8_t c = (uint8_t)value.bytes[i];
-        if (c <= 0x20 || c >= 0x7f || strchr("/\\?#@<>\"^`{}|,", c)) {
-            return 400;
-        }
+    if (value.size > 0 && !is_authority(value)) {
+        return 400;
     }
     reading->seen |= FIELD_HOST;
     reading->request->host = value;
@@ -263,8 +208,8 @@ static uint32_t read_content_length(struct reading *reading, struct text value) 
     return 0;
 }
 
-/* Just "chunked" is understood. Other codings in front of it are 501; anything whose end could be
- * found in two ways is 400. */
+/* Just "chunked" is understood. Another coding in front of it is 501; where it is not the last one,
+ * or twice there, or has parameters, nobody can tell where the body ends: 400 (RFC 9112, 6.3). */
 static uint32_t read_transfer_encoding(struct reading *reading, struct text value) {
     struct text member;
     struct text last = {0};
@@ -278,15 +223,15 @@ static uint32_t read_transfer_encoding(struct reading *reading, struct text valu
         chunked += text_is(member, "chunked") ? 1 : 0;
         last = member;
         count++;
-        if (!is_token(member) && !memchr(member.bytes, ';', member.size)) {
+        if (!text_is_token(member) && !memchr(member.bytes, ';', member.size)) {
             return 400;
         }
     }
-    if (count == 0 || chunked > 1 || (chunked == 1 && !text_is(last, "chunked"))) {
+    if (chunked != 1 || !text_is(last, "chunked")) {
         return 400;
     }
     reading->request->body = BODY_CHUNKED;
-    return count == 1 && chunked == 1 ? 0 : 501;
+    return count == 1 ? 0 : 501;
 }
 
 static void read_connection(struct reading *reading, struct text value) {
@@ -300,46 +245,45 @@ static void read_connection(struct reading *reading, struct text value) {
     }
 }
 
-static uint32_t read_expect(struct request *request, struct text value) {
-    if (text_is(value, "100-continue")) {
-        request->expects_continue = true;
-    } else {
-        request->expects_other = true;
+static void read_expect(struct request *request, struct text value) {
+    struct text member;
+    while (text_next(&value, &member)) {
+        if (text_is(member, "100-continue")) {
+            request->expects_continue = true;
+        } else {
+            request->expects_other = true;
+        }
     }
-    return 0;
 }
 
-/* Fields that a client sends once; of what comes twice the second is not believed, and the answer
- * is the unconditional one. */
-static bool read_condition(struct reading *reading, struct text name, struct text value) {
-    struct request *request = reading->request;
+/* Lists may stand in several fields, which are then read by request_next_value(). Of what a client
+ * sends once, and twice all the same, none is believed. */
+static void read_condition(struct request *request, struct text name, struct text value) {
     const struct {
         const char *name;
         struct text *target;
     } fields[] = {
         {"range", &request->range},
         {"if-range", &request->if_range},
-        {"if-match", &request->if_match},
-        {"if-none-match", &request->if_none_match},
         {"if-modified-since", &request->if_modified_since},
         {"if-unmodified-since", &request->if_unmodified_since},
     };
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (text_is(name, fields[i].name)) {
             *fields[i].target = fields[i].target->bytes ? (struct text){"", 0} : value;
-            return true;
         }
     }
-    return false;
+    request->has_if_match = request->has_if_match || text_is(name, "if-match");
+    request->has_if_none_match = request->has_if_none_match || text_is(name, "if-none-match");
 }
 
 static uint32_t read_field(struct reading *reading, struct text line) {
     struct text name;
-    if (!take_until(&line, ':', &name) || !is_token(name) || !is_value(line)) {
+    if (!text_until(&line, ':', &name) || !text_is_token(name) || !is_value(line)) {
         return 400; /* also a folded line, and blanks in front of the colon */
     }
     struct text value = text_trim(line);
-    switch (small(name.bytes[0])) { /* most fields are none of ours */
+    switch (name.bytes[0] | 0x20) { /* most fields are none of ours */
     case 'h':
         return text_is(name, "host") ? read_host(reading, value) : 0;
     case 'c':
@@ -353,10 +297,13 @@ static uint32_t read_field(struct reading *reading, struct text line) {
     case 't':
         return text_is(name, "transfer-encoding") ? read_transfer_encoding(reading, value) : 0;
     case 'e':
-        return text_is(name, "expect") ? read_expect(reading->request, value) : 0;
+        if (text_is(name, "expect")) {
+            read_expect(reading->request, value);
+        }
+        return 0;
     case 'r':
     case 'i':
-        read_condition(reading, name, value);
+        read_condition(reading->request, name, value);
         return 0;
     default:
         return 0;
@@ -367,6 +314,10 @@ static uint32_t read_field(struct reading *reading, struct text line) {
 static uint32_t settle(const struct reading *reading) {
     struct request *request = reading->request;
     request->keep_alive = !reading->closes && (request->minor == 1 || request->keep_alive);
+    if (request->minor == 0) { /* whose clients expect nothing: RFC 9110, 10.1.1 */
+        request->expects_continue = false;
+        request->expects_other = false;
+    }
     if (request->minor == 1 && (reading->seen & FIELD_HOST) == 0) {
         return 400;
     }
@@ -377,6 +328,27 @@ static uint32_t settle(const struct reading *reading) {
     return 0;
 }
 
+/* False at the empty line, which is the last one. */
+static bool next_line(struct text *rest, struct text *line) {
+    if (!text_until(rest, '\n', line) || line->size <= 1) {
+        return false;
+    }
+    line->size--; /* the CR, which request_head_size() has seen */
+    return true;
+}
+
+bool request_next_value(struct text *fields, const char *name, struct text *value) {
+    struct text line;
+    struct text word;
+    while (next_line(fields, &line)) {
+        if (text_until(&line, ':', &word) && text_is(word, name)) {
+            *value = text_trim(line);
+            return true;
+        }
+    }
+    return false;
+}
+
 static uint32_t read_fields(struct text rest, const struct request_limits *limits,
                             struct request *request) {
     struct reading reading = {.request = request};
@@ -384,8 +356,8 @@ static uint32_t read_fields(struct text rest, const struct request_limits *limit
     uint32_t status = 0;
     uint32_t count = 0;
     uint32_t refused = 0;
-    while (take_until(&rest, '\n', &line) && line.size > 1) {
-        line.size--; /* the CR, which request_head_size() has seen */
+    request->fields = rest;
+    while (next_line(&rest, &line)) {
         status = memchr(line.bytes, '\r', line.size) ? 400 : read_field(&reading, line);
         if (status == 400) {
             return status;
@@ -404,7 +376,7 @@ void request_read(const uint8_t *bytes, uint32_t size, const struct request_limi
     struct text rest = {(const char *)bytes, size};
     struct text line;
     *request = (struct request){.status = 400};
-    if (!take_until(&rest, '\n', &line) || line.size == 0) {
+    if (!text_until(&rest, '\n', &line) || line.size == 0) {
         return;
     }
     line.size--;

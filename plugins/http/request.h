@@ -8,26 +8,14 @@
 #ifndef BERTH_PLUGINS_HTTP_REQUEST_H
 #define BERTH_PLUGINS_HTTP_REQUEST_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-struct text {
-    const char *bytes; /* not terminated; NULL: not there */
-    uint32_t size;
-};
-
-/* Whether they are the same but for the case of letters. `word` is in small letters. */
-bool text_is(struct text text, const char *word);
-/* The next member of a comma-separated list (RFC 9110, 5.6.1), blanks around it cut off; false when
- * there is none left. `list` is moved on. */
-bool text_next(struct text *list, struct text *member);
-struct text text_trim(struct text text);
+#include "http/text.h"
 
 enum method {
     METHOD_GET,
     METHOD_HEAD,
     METHOD_OPTIONS,
-    METHOD_OTHER, /* known, and not for static files */
+    METHOD_CONNECT, /* this one and the others are known, and not for static files */
+    METHOD_OTHER,
 };
 
 enum body {
@@ -47,17 +35,19 @@ struct request {
     enum method method;
     uint32_t minor; /* of HTTP/1.x: 0 or 1 */
     struct text target;
-    struct text path; /* of the target, still percent-encoded, without the query */
+    struct text path;  /* of the target, still percent-encoded, without the query */
+    struct text query; /* behind the "?" */
     struct text host;
     bool keep_alive;
     bool expects_continue;
     bool expects_other; /* an expectation nobody knows: 417 */
     enum body body;
     uint64_t content_length;
+    bool has_if_match; /* lists: request_next_value() */
+    bool has_if_none_match;
+    struct text fields; /* all of them, as they came */
     struct text range;
     struct text if_range;
-    struct text if_match;
-    struct text if_none_match;
     struct text if_modified_since;
     struct text if_unmodified_since;
 };
@@ -72,5 +62,9 @@ uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct req
  * framing: the connection ends with the answer. */
 void request_read(const uint8_t *bytes, uint32_t size, const struct request_limits *limits,
                   struct request *request);
+
+/* The value of the next field of that name, in small letters; `fields`, at first those of the
+ * request, is moved behind it. False: there is none more. */
+bool request_next_value(struct text *fields, const char *name, struct text *value);
 
 #endif

@@ -76,6 +76,13 @@ static bool is_printable(const char *text) {
 static int32_t read_types(const cJSON *value, void *target, struct berth_error *error) {
     struct site *site = target;
     for (const cJSON *item = cJSON_IsObject(value) ? value->child : NULL; item; item = item->next) {
+        if (item->string[0] == '\0' || item->string[0] == '.' || strchr(item->string, '/')) {
+            return berth_error_set(
+                error, BERTH_E_INVALID,
+                "/types/%s: expected the end of names behind a dot, like \"log\" "
+                "or \"tar.gz\"",
+                item->string);
+        }
         if (!cJSON_IsString(item) || !strchr(item->valuestring, '/') ||
             !is_printable(item->valuestring) || strlen(item->valuestring) > 200 ||
             site->type_count == TYPES_MAX) {
@@ -98,15 +105,27 @@ static int32_t read_types(const cJSON *value, void *target, struct berth_error *
                                  "/types: expected an object like {\"log\": \"text/plain\"}");
 }
 
+/* Names of fields that the server does not set itself, or that say how long a message is and how it
+ * is passed on, which is not for a configuration to say. */
 static bool is_field_name(const char *name) {
-    static const char *const ours[] = {"connection", "content-length", "transfer-encoding", "date"};
+    static const char *const ours[] = {
+        "accept-ranges", "allow",
+        "connection",    "content-length",
+        "content-range", "content-type",
+        "date",          "etag",
+        "keep-alive",    "last-modified",
+        "location",      "retry-after",
+        "server",        "te",
+        "trailer",       "transfer-encoding",
+        "upgrade",
+    };
+    struct text text = {name, (uint32_t)strlen(name)};
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        if (text_is((struct text){name, (uint32_t)strlen(name)}, ours[i])) {
+        if (text_is(text, ours[i])) {
             return false;
         }
     }
-    return name[0] != '\0' && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                           "0123456789-_") == strlen(name);
+    return text_is_token(text);
 }
 
 static int32_t read_headers(const cJSON *value, void *target, struct berth_error *error) {
@@ -170,6 +189,20 @@ static int32_t read_config(struct site *site, const struct berth_listener *liste
     return config_read(listener, members, sizeof(members) / sizeof(members[0]), error);
 }
 
+/* A head must fit into what the host keeps of unread bytes, or the connection is cut in the middle
+ * of it, without the 431 that is its answer. */
+static int32_t check_limits(const struct site *site, const struct berth_listener *listener,
+                            struct berth_error *error) {
+    if (site->limits.head_bytes_max <= listener->message_bytes) {
+        return BERTH_OK;
+    }
+    return berth_error_set(error, BERTH_E_INVALID,
+                           "/head_bytes_max: %u is more than the listener's "
+                           "\"limits.message_bytes\" (%u): lower the one or raise the other",
+                           (unsigned)site->limits.head_bytes_max,
+                           (unsigned)listener->message_bytes);
+}
+
 struct site *site_create(const struct berth_listener *listener, struct berth_error *error) {
     struct site *site = calloc(1, sizeof(*site));
     if (!site) {
@@ -188,6 +221,9 @@ struct site *site_create(const struct berth_listener *listener, struct berth_err
     site->cache_file_bytes = 65536;
     site->indexes[0] = copy_text("index.html"); /* without memory for it none is served */
     int32_t status = read_config(site, listener, error);
+    if (status == BERTH_OK) {
+        status = check_limits(site, listener, error);
+    }
     if (status == BERTH_OK) {
         site->cache = cache_create(site);
         status = site->cache ? BERTH_OK : no_memory(error);
@@ -214,12 +250,14 @@ void site_destroy(struct site *site) {
 }
 
 const char *site_type(const struct site *site, const char *name) {
-    const char *slash = strrchr(name, '/');
-    const char *dot = strrchr(slash ? slash : name, '.');
-    for (uint32_t i = 0; dot && i < site->type_count; i++) {
-        if (strcmp(dot + 1, site->ends[i]) == 0) {
-            return site->types[i];
+    const char *type = NULL;
+    size_t longest = 0; /* "tar.gz" says more than "gz" */
+    for (uint32_t i = 0; i < site->type_count; i++) {
+        size_t size = strlen(site->ends[i]);
+        if (size > longest && type_has_end(name, site->ends[i])) {
+            type = site->types[i];
+            longest = size;
         }
     }
-    return type_of(name);
+    return type ? type : type_of(name);
 }

@@ -4,14 +4,6 @@
 
 #include "common/utf8.h"
 
-static int digit_of(char c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* One byte of the path, decoded; -1 for a bad escape. An encoded slash is refused, as it would mean
  * something else to whoever decodes first and splits then. */
 static int take_byte(struct text *path) {
@@ -19,8 +11,8 @@ static int take_byte(struct text *path) {
     uint32_t size = 1;
     int byte = (uint8_t)c;
     if (c == '%') {
-        int high = path->size >= 3 ? digit_of(path->bytes[1]) : -1;
-        int low = path->size >= 3 ? digit_of(path->bytes[2]) : -1;
+        int high = path->size >= 3 ? char_to_digit((uint8_t)path->bytes[1]) : -1;
+        int low = path->size >= 3 ? char_to_digit((uint8_t)path->bytes[2]) : -1;
         byte = high >= 0 && low >= 0 ? high << 4 | low : -1;
         byte = byte == '/' ? -1 : byte;
         size = 3;
@@ -64,6 +56,27 @@ static bool is_device(const char *name, size_t size) {
     return digit || superscript;
 }
 
+/* A name as Windows makes it for programs of MS-DOS, "SECRET~1" or "INDE~P2W.HTM": at most eight
+ * and three characters, and behind a tilde a number or letters. A file answers to it beside its own
+ * name, and so would get around what is said about that one. */
+static bool is_alias(const char *name, size_t size) {
+    const char *dot = memchr(name, '.', size);
+    size_t stem = dot ? (size_t)(dot - name) : size;
+    size_t letters = 0; /* behind the last tilde */
+    size_t counts[2] = {0, 0};
+    bool tilde = false;
+    for (size_t i = 0; i < size; i++) {
+        uint8_t c = (uint8_t)name[i];
+        counts[i > stem] += (c & 0xc0) != 0x80 ? 1 : 0; /* characters, not bytes */
+        if (i < stem) {
+            bool letter = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+            tilde = c == '~' ? i > 0 : tilde && letter;
+            letters = c == '~' ? 0 : letters + 1;
+        }
+    }
+    return tilde && letters > 0 && counts[0] <= 8 + (dot ? 1 : 0) && counts[1] <= 3;
+}
+
 /* Whether a file of that name can be. */
 static bool can_be_file(const char *part, size_t size, bool dot_files) {
     if (part[0] == '.' && !dot_files && !(size == 11 && memcmp(part, ".well-known", 11) == 0)) {
@@ -74,7 +87,8 @@ static bool can_be_file(const char *part, size_t size, bool dot_files) {
             return false;
         }
     }
-    return part[size - 1] != '.' && part[size - 1] != ' ' && !is_device(part, size);
+    return part[size - 1] != '.' && part[size - 1] != ' ' && !is_device(part, size) &&
+           !is_alias(part, size);
 }
 
 /* Takes the last part off: "a/b/" becomes "a/". False at the root. */

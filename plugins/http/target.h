@@ -2,15 +2,12 @@
  *
  * The same names are refused on every system, so that a folder of files means the same wherever it
  * is served: what Windows takes for something else than a file of that name (a drive, an alternate
- * stream, a device, a name whose last dots and blanks it drops) is not found on Linux either.
- * Pure. Threads: any. */
+ * stream, a device, a short alias of a long name, a name whose last dots and blanks it drops) is
+ * not found on Linux either. Pure. Threads: any. */
 #ifndef BERTH_PLUGINS_HTTP_TARGET_H
 #define BERTH_PLUGINS_HTTP_TARGET_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "http/request.h"
+#include "http/text.h"
 
 enum { NAME_BYTES_MAX = 1024 };
 

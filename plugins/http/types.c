@@ -55,19 +55,27 @@ static const struct {
     {"epub", "application/epub+zip"},
 };
 
-static int same(const char *left, const char *right) {
-    while (*left != '\0' && (*left >= 'A' && *left <= 'Z' ? *left + 32 : *left) == *right) {
-        left++;
-        right++;
+static char small(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+bool type_has_end(const char *name, const char *end) {
+    size_t size = strlen(end);
+    size_t length = strlen(name);
+    if (length <= size || name[length - size - 1] != '.') {
+        return false;
     }
-    return *left == '\0' && *right == '\0';
+    for (size_t i = 0; i < size; i++) {
+        if (small(name[length - size + i]) != small(end[i])) {
+            return false;
+        }
+    }
+    return true;
 }
 
 const char *type_of(const char *name) {
-    const char *slash = strrchr(name, '/');
-    const char *dot = strrchr(slash ? slash : name, '.');
-    for (size_t i = 0; dot && i < sizeof(types) / sizeof(types[0]); i++) {
-        if (same(dot + 1, types[i].end)) {
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (type_has_end(name, types[i].end)) {
             return types[i].type;
         }
     }

@@ -1,15 +1,11 @@
-/* Paths go to the system absolute, and where they are long with the prefix \\?\ that lifts the
- * limit of 260 characters. */
 #include "files.h"
 
 #include <windows.h>
 
 #include <fcntl.h>
 #include <io.h>
-#include <string.h>
-#include <wchar.h>
 
-enum { SHORT_PATH_MAX = 247 }; /* for folders: 260 less a name of 8.3 and the terminator */
+#include "common/wide_path.h"
 
 char files_info_separator(void) {
     return ';';
@@ -30,28 +26,10 @@ static enum files_status last_status(void) {
                                                                         : FILES_FAILED;
 }
 
-static bool widen(const char *path, wchar_t wide[FILES_PATH_MAX]) {
-    wchar_t given[FILES_PATH_MAX];
-    wchar_t *full = wide + 4; /* room for the prefix */
-    if (MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, given, FILES_PATH_MAX) == 0) {
-        return false;
-    }
-    DWORD length = GetFullPathNameW(given, FILES_PATH_MAX - 4, full, NULL);
-    if (length == 0 || length >= FILES_PATH_MAX - 4) {
-        return false;
-    }
-    if (length > SHORT_PATH_MAX && full[0] != L'\\') {
-        memcpy(wide, L"\\\\?\\", 4 * sizeof(*wide));
-    } else {
-        memmove(wide, full, (length + 1) * sizeof(*wide));
-    }
-    return true;
-}
-
 FILE *files_open(const char *path, enum files_status *status) {
-    wchar_t wide[FILES_PATH_MAX];
+    wchar_t wide[WIDE_PATH_MAX];
     *status = FILES_FAILED;
-    if (!widen(path, wide)) {
+    if (!wide_path(path, wide)) {
         return NULL;
     }
     HANDLE handle =
@@ -76,16 +54,16 @@ FILE *files_open(const char *path, enum files_status *status) {
 }
 
 enum files_status files_remove(const char *path) {
-    wchar_t wide[FILES_PATH_MAX];
-    if (!widen(path, wide)) {
+    wchar_t wide[WIDE_PATH_MAX];
+    if (!wide_path(path, wide)) {
         return FILES_FAILED;
     }
     return DeleteFileW(wide) ? FILES_OK : last_status();
 }
 
 enum files_status files_make_folder(const char *path) {
-    wchar_t wide[FILES_PATH_MAX];
-    if (!widen(path, wide)) {
+    wchar_t wide[WIDE_PATH_MAX];
+    if (!wide_path(path, wide)) {
         return FILES_FAILED;
     }
     if (CreateDirectoryW(wide, NULL) || GetLastError() == ERROR_ALREADY_EXISTS) {
@@ -109,10 +87,10 @@ static bool tell_of(const WIN32_FIND_DATAW *found, bool (*each)(void *argument, 
 enum files_status files_list(const char *folder, bool (*each)(void *argument, const char *name),
                              void *argument) {
     char pattern[FILES_PATH_MAX];
-    wchar_t wide[FILES_PATH_MAX];
+    wchar_t wide[WIDE_PATH_MAX];
     WIN32_FIND_DATAW found;
     int size = snprintf(pattern, sizeof(pattern), "%s\\*", folder);
-    if (size < 0 || size >= (int)sizeof(pattern) || !widen(pattern, wide)) {
+    if (size < 0 || size >= (int)sizeof(pattern) || !wide_path(pattern, wide)) {
         return FILES_FAILED;
     }
     HANDLE search = FindFirstFileW(wide, &found);
@@ -131,8 +109,8 @@ enum files_status files_list(const char *folder, bool (*each)(void *argument, co
 }
 
 enum files_status files_lock(const char *path, intptr_t *lock) {
-    wchar_t wide[FILES_PATH_MAX];
-    if (!widen(path, wide)) {
+    wchar_t wide[WIDE_PATH_MAX];
+    if (!wide_path(path, wide)) {
         return FILES_FAILED;
     }
     HANDLE handle = CreateFileW(wide, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_ALWAYS,

@@ -58,7 +58,8 @@ static int in_order(const void *left, const void *right) {
     if (one->unique_size != other->unique_size) {
         return one->unique_size < other->unique_size ? -1 : 1;
     }
-    return (int)one->in_new - (int)other->in_new;
+    int moved = (int)one->in_new - (int)other->in_new;
+    return moved != 0 ? moved : strcmp(one->name, other->name);
 }
 
 /* -- what others may have moved ----------------------------------------------------------------
@@ -80,10 +81,11 @@ static bool search_one(void *argument, const char *name) {
     return false;
 }
 
-/* Whether a message that is not where it was is somewhere else. */
+/* Whether a message that is not where it was is somewhere else. Of twins nobody could tell which it
+ * is, and the wrong one might be removed. */
 static bool find_again(const struct mailbox *mailbox, struct message *message) {
     char path[FILES_PATH_MAX];
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && !message->is_twin; i++) {
         struct search search = {.message = message};
         snprintf(path, sizeof(path), "%s/%s", mailbox->path, i == 0 ? "new" : "cur");
         files_list(path, search_one, &search);
@@ -173,6 +175,44 @@ static enum mailbox_status list(struct mailbox *mailbox, char words[MAILBOX_WORD
     return MAILBOX_OPEN;
 }
 
+static bool is_there(const struct mailbox *mailbox, const struct message *message) {
+    char path[FILES_PATH_MAX];
+    enum files_status status = FILES_FAILED;
+    FILE *file = path_of(mailbox, message, path) ? files_open(path, &status) : NULL;
+    if (file) {
+        fclose(file);
+    }
+    return status != FILES_MISSING;
+}
+
+/* One that was moved while it was listed has two names, and one file. Where both files are there,
+ * they are two messages, though no two should have the same unique name. */
+static void tell_twins_apart(struct mailbox *mailbox) {
+    struct message *messages = mailbox->messages;
+    uint32_t kept = 0;
+    uint32_t end;
+    for (uint32_t begin = 0; begin < mailbox->count; begin = end) {
+        uint32_t first = kept;
+        end = begin + 1;
+        while (end < mailbox->count && is_same(&messages[begin], &messages[end])) {
+            end++;
+        }
+        for (uint32_t i = begin; i < end; i++) {
+            bool is_last_chance = i + 1 == end && kept == first; /* it is looked for elsewhere */
+            bool is_again = kept > first && in_order(&messages[kept - 1], &messages[i]) == 0;
+            if (is_last_chance || (!is_again && is_there(mailbox, &messages[i]))) {
+                messages[kept++] = messages[i];
+            } else {
+                free(messages[i].name);
+            }
+        }
+        for (uint32_t i = first; i < kept; i++) {
+            messages[i].is_twin = kept - first > 1;
+        }
+    }
+    mailbox->count = kept;
+}
+
 static bool measure(FILE *file, uint64_t *count) {
     struct octets octets = {0};
     uint8_t bytes[READ_BYTES];
@@ -190,7 +230,16 @@ static bool needs_hash(const struct message *message) {
             return true;
         }
     }
-    return message->unique_size < 1 || message->unique_size > MAILBOX_UID_MAX;
+    return message->unique_size < 1 || message->unique_size > MAILBOX_UID_MAX || message->is_twin;
+}
+
+/* Of a twin all of its name, for want of something better: its id is another when its flags are. */
+static bool make_hash(struct message *message) {
+    if (message->is_twin) {
+        return crypto_md5(message->in_new ? "new/" : "cur/", 4, message->name,
+                          strlen(message->name), message->hash);
+    }
+    return crypto_md5(message->name, message->unique_size, "", 0, message->hash);
 }
 
 /* Sizes must be known at once and to the byte (STAT comes first), so everything is read. */
@@ -199,9 +248,8 @@ static enum mailbox_status measure_all(struct mailbox *mailbox, char words[MAILB
     for (uint32_t i = 0; i < mailbox->count; i++) {
         struct message *message = &mailbox->messages[i];
         enum files_status status = FILES_FAILED;
-        bool twice = kept > 0 && is_same(&mailbox->messages[kept - 1], message);
-        FILE *file = twice ? NULL : open_message(mailbox, message, &status);
-        if (!file && (twice || status == FILES_MISSING)) {
+        FILE *file = open_message(mailbox, message, &status);
+        if (!file && status == FILES_MISSING) {
             free(message->name);
             message->name = NULL;
             continue;
@@ -211,7 +259,7 @@ static enum mailbox_status measure_all(struct mailbox *mailbox, char words[MAILB
             fclose(file);
         }
         if (done && needs_hash(message)) {
-            done = crypto_md5(message->name, message->unique_size, "", 0, message->hash);
+            done = make_hash(message);
         }
         if (!done) {
             return fail(words, "cannot read", message->name);
@@ -255,6 +303,7 @@ enum mailbox_status mailbox_open(const char *path, struct mailbox **opened,
         status = list(mailbox, words);
     }
     if (status == MAILBOX_OPEN) {
+        tell_twins_apart(mailbox);
         status = measure_all(mailbox, words);
     }
     if (status == MAILBOX_OPEN) {

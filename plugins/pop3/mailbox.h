@@ -3,7 +3,7 @@
  * What a session sees are the messages that lay in new/ and cur/ when it began. Nothing is moved or
  * renamed: until mailbox_update() a mailbox is only read, so a session that ends in any other way
  * changes nothing. Others may deliver, and move messages or change their flags meanwhile; a message
- * is then found again by the unique part of its name.
+ * is then found again by the unique part of its name, if that is as unique as it should be.
  *
  * Opening, closing, updating and reading may block: for works only. All else is memory. One thread
  * at a time. */
@@ -23,7 +23,8 @@ struct message {
     char *name; /* of the file, with its flags */
     bool in_new;
     bool is_deleted;      /* marked */
-    uint8_t hash[16];     /* of the unique part, where that is no good as an id; else zero */
+    bool is_twin;         /* another has the same unique part */
+    uint8_t hash[16];     /* of the name, where its unique part is no good as an id; else zero */
     uint32_t unique_size; /* how much of the name stays the same */
     uint64_t octets;
 };

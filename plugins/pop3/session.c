@@ -25,11 +25,6 @@ void session_log(struct session *session, uint32_t level, const char *format, ..
     }
 }
 
-void session_close(struct session *session) {
-    session->state = SESSION_OVER;
-    session->host->close(session->conn);
-}
-
 /* -- time-outs ---------------------------------------------------------------------------------
  */
 
@@ -169,6 +164,26 @@ void session_ready(struct session *session) {
 
 /* -- beginning and end -------------------------------------------------------------------------
  */
+
+static void close_connection(struct session *session) {
+    session->host->close(session->conn);
+}
+
+/* The mailbox goes first: the client may keep its connection for long, and the next session is to
+ * have it. If no work can be had, it goes with the connection. */
+void session_close(struct session *session) {
+    session->state = SESSION_OVER;
+    if (session->mailbox && !session->working) {
+        session->host->receive_pause(session->conn);
+        session->task = let_go;
+        session->then = close_connection;
+        session->working =
+            session->site->work->submit(session->conn, run, ran, session) == BERTH_OK;
+    }
+    if (!session->working) {
+        close_connection(session);
+    }
+}
 
 struct session *session_create(struct berth_conn *conn) {
     struct session *session = calloc(1, sizeof(*session));

@@ -126,7 +126,7 @@ void session_say(struct session *session, const char *text);
 void session_log(struct session *session, uint32_t level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Closes in good order. Nothing is removed by it. */
+/* Closes in good order, when the mailbox has been given back. Nothing is removed by it. */
 void session_close(struct session *session);
 
 /* -- talk.c, login.c, answer.c ----------------------------------------------------------------- */

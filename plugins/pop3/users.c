@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "files.h"
+#include "user_line.h"
 
 enum { LINE_MAX_BYTES = 4096, USERS_MAX = 100000 };
 
@@ -22,15 +23,6 @@ static int32_t wrong(const struct reading *reading, const char *words) {
 
 static int32_t no_memory(const struct reading *reading) {
     return berth_error_set(reading->error, BERTH_E_NO_MEMORY, "out of memory");
-}
-
-static bool is_name(const char *name, size_t size) {
-    for (size_t i = 0; i < size; i++) {
-        if ((unsigned char)name[i] <= ' ' || name[i] == 0x7f) {
-            return false;
-        }
-    }
-    return size > 0 && size <= USER_NAME_MAX;
 }
 
 static char *copy_of(const char *folder, size_t folder_size, const char *text, size_t size) {
@@ -58,47 +50,60 @@ static struct user *append(const struct reading *reading) {
     return user;
 }
 
-/* name:entry:maildir; the last may have colons of its own, as a path on Windows does. */
-static int32_t add_user(const struct reading *reading, const char *line) {
-    const char *entry = strchr(line, ':');
-    const char *maildir = entry ? strchr(entry + 1, ':') : NULL;
-    if (!maildir || maildir[1] == '\0') {
-        return wrong(reading, "expected NAME:ENTRY:MAILDIR (berth-pop3-user writes such lines)");
-    }
-    if (!is_name(line, (size_t)(entry - line))) {
-        return wrong(reading, "the name must have 1 to 128 bytes, without spaces");
+static int32_t add_user(const struct reading *reading, const char *line, size_t size) {
+    struct user_line found;
+    char words[USER_WORDS_MAX];
+    if (!user_line_read(line, size, &found, words)) {
+        return wrong(reading, words);
     }
     struct user *user = reading->users->count < USERS_MAX ? append(reading) : NULL;
     if (!user) {
         return reading->users->count < USERS_MAX ? no_memory(reading)
                                                  : wrong(reading, "more than 100000 users");
     }
-    const char *fault = password_read(entry + 1, (size_t)(maildir - entry - 1), &user->password);
-    if (fault) {
-        char words[256];
-        snprintf(words, sizeof(words),
-                 "the password's entry is no good: %s (berth-pop3-user makes one)", fault);
-        return wrong(reading, words);
-    }
-    user->name = copy_of(line, 0, line, (size_t)(entry - line));
+    user->password = found.password;
+    password_forget(&found.password, sizeof(found.password));
+    user->name = copy_of("", 0, found.name, found.name_size);
     user->maildir =
-        copy_of(reading->path, files_is_absolute(maildir + 1) ? 0 : reading->folder_size,
-                maildir + 1, strlen(maildir + 1));
+        copy_of(reading->path, files_is_absolute(found.maildir) ? 0 : reading->folder_size,
+                found.maildir, found.maildir_size);
     return user->name && user->maildir ? BERTH_OK : no_memory(reading);
 }
 
-static int32_t read_lines(struct reading *reading, FILE *file) {
-    char line[LINE_MAX_BYTES];
-    int32_t status = BERTH_OK;
-    while (status == BERTH_OK && fgets(line, sizeof(line), file)) {
-        reading->line++;
-        size_t size = strcspn(line, "\r\n");
-        if (line[size] == '\0' && !feof(file)) {
-            return wrong(reading, "a line is longer than 4094 bytes, or has a zero byte in it");
+/* Its bytes up to LF, CR LF or the end of the file; -1: it has more than LINE_MAX_BYTES. */
+static long read_line(FILE *file, char line[LINE_MAX_BYTES]) {
+    long size = 0;
+    int c;
+    while ((c = getc(file)) != EOF && c != '\n') {
+        if (size == LINE_MAX_BYTES) {
+            return -1;
         }
-        line[size] = '\0';
-        if (size > 0 && line[0] != '#') {
-            status = add_user(reading, line);
+        line[size++] = (char)c;
+    }
+    return size > 0 && line[size - 1] == '\r' ? size - 1 : size;
+}
+
+/* What editors of Windows put in front of UTF-8. */
+static void skip_mark(FILE *file) {
+    static const char mark[] = "\xef\xbb\xbf";
+    char bytes[sizeof(mark)] = "";
+    if (fread(bytes, 1, 3, file) != 3 || memcmp(bytes, mark, 3) != 0) {
+        rewind(file);
+    }
+}
+
+static int32_t read_lines(struct reading *reading, FILE *file) {
+    char line[LINE_MAX_BYTES + 1];
+    int32_t status = BERTH_OK;
+    skip_mark(file);
+    while (status == BERTH_OK && !feof(file) && !ferror(file)) {
+        long size = read_line(file, line);
+        reading->line++;
+        if (size < 0) {
+            status = wrong(reading, "a line is longer than 4096 bytes");
+        } else if (!user_line_is_comment(line, (size_t)size)) {
+            line[size] = '\0';
+            status = add_user(reading, line, (size_t)size);
         }
         password_forget(line, sizeof(line));
     }

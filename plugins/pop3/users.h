@@ -3,16 +3,15 @@
  *     # comments, and empty lines
  *     NAME:ENTRY:MAILDIR
  *
- * ENTRY as in password.h. A MAILDIR that is not absolute begins in the folder of the file. Read
- * once, when the listener opens, and unchanged from then on: threads any. */
+ * ENTRY as in password.h. A MAILDIR that is not absolute begins in the folder of the file, which
+ * may begin with a byte order mark. Read once, when the listener opens, and unchanged from then on:
+ * threads any. */
 #ifndef BERTH_PLUGINS_POP3_USERS_H
 #define BERTH_PLUGINS_POP3_USERS_H
 
 #include <berth/status.h>
 
 #include "password.h"
-
-enum { USER_NAME_MAX = 128 };
 
 struct user {
     char *name;

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proxy.h"
+#include "proxy/proxy.h"
 
 static const char *without_port(const struct berth_host *host, const struct berth_address *address,
                                 char text[BERTH_ADDRESS_TEXT_MAX]) {

@@ -7,8 +7,10 @@
  * direction goes on; a reset is, too.
  *
  * The client is not read from before its upstream answers: what it says meanwhile waits in the
- * system, and an upstream that does not answer costs nothing but the time to try the next one. */
-#include "proxy.h"
+ * system, and an upstream that does not answer costs nothing but the time to try the next one. From
+ * then on it is left out, while there are others; and now and then one that is left out is asked in
+ * the background, beside a client that is served elsewhere, whether it answers again. */
+#include "proxy/proxy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +40,9 @@ static bool is_upstream(const struct berth_conn *conn) {
 
 static struct berth_conn *other_side(const struct berth_conn *conn) {
     const struct pair *pair = pair_of(conn);
+    if (!pair) { /* it is ending, and never was one of two */
+        return NULL;
+    }
     return is_upstream(conn) ? pair->client : pair->upstream;
 }
 
@@ -48,19 +53,41 @@ static void say(struct berth_conn *conn, uint32_t level, const char *text) {
 /* -- finding an upstream -------------------------------------------------------------------------
  */
 
+static const char cannot_connect[] = "no connection can be made: the connection is reset";
+
 static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *argument);
 
-static struct berth_slice header_for(const struct pair *pair) {
-    struct berth_conn *client = pair->client;
-    struct berth_conn_info info = {.struct_size = sizeof(info)};
-    struct berth_slice slice = {0};
-    if (pair->upstreams->header_version > 0 &&
-        client->host->buffer_create(client->host, HEADER_BYTES_MAX, &slice) == BERTH_OK) {
-        client->host->conn_info(client, &info);
-        slice.size = header_write(client->host, pair->upstreams->header_version, &info.remote,
-                                  &info.local, slice.bytes);
+static void say_of(struct berth_conn *conn, uint32_t level, const struct upstream *upstream,
+                   const char *what) {
+    char text[HOST_BYTES_MAX + 64];
+    snprintf(text, sizeof(text), "upstream %s port %u %s", upstream->target.host,
+             (unsigned)upstream->target.port, what);
+    say(conn, level, text);
+}
+
+/* Asks for a connection to the upstream, which hears first whom it is for; `info` all zero: for
+ * nobody. Without its header there is none: the client's first bytes could be taken for one. */
+static int32_t connect_to(struct berth_conn *client, const struct upstream *upstream,
+                          const struct berth_conn_info *info, berth_connected_fn done,
+                          void *argument) {
+    const struct berth_host *host = client->host;
+    const struct berth_connect_host *service = client->listener->plugin_state;
+    const struct upstreams *upstreams = client->listener->state;
+    struct berth_connect_request request = {
+        .struct_size = sizeof(request),
+        .timeout_ms = upstreams->connect_timeout_ms,
+        .host = upstream->target.host,
+        .port = upstream->target.port,
+    };
+    if (upstreams->header_version > 0) {
+        struct berth_slice *header = &request.first_data;
+        if (host->buffer_create(host, HEADER_BYTES_MAX, header) != BERTH_OK) {
+            return BERTH_E_NO_MEMORY;
+        }
+        header->size = header_write(host, upstreams->header_version, &info->remote, &info->local,
+                                    header->bytes);
     }
-    return slice;
+    return service->connect(client, &request, done, argument);
 }
 
 static void leave_upstream(struct pair *pair) {
@@ -75,37 +102,29 @@ static void leave_upstream(struct pair *pair) {
 static void try_next(struct pair *pair) {
     struct berth_conn *client = pair->client;
     const struct berth_host *host = client->host;
-    const struct berth_connect_host *service = client->listener->plugin_state;
-    pair->chosen = upstreams_choose(pair->upstreams, host->now_ms(host), &pair->tried);
+    struct berth_conn_info info = {.struct_size = sizeof(info)};
+    pair->chosen = upstreams_choose(pair->upstreams, &pair->tried);
     if (!pair->chosen) {
         say(client, BERTH_LOG_WARN, "no upstream answers: the connection is reset");
         host->abort(client);
         return;
     }
-    struct berth_connect_request request = {
-        .struct_size = sizeof(request),
-        .timeout_ms = pair->upstreams->connect_timeout_ms,
-        .host = pair->chosen->host,
-        .port = pair->chosen->port,
-        .first_data = header_for(pair),
-    };
-    int32_t status = service->connect(client, &request, connected, pair);
+    host->conn_info(client, &info);
+    int32_t status = connect_to(client, pair->chosen, &info, connected, pair);
     if (status != BERTH_OK) {
         leave_upstream(pair);
         say(client, BERTH_LOG_WARN,
             status == BERTH_E_LIMIT ? "limits.outbound is reached: the connection is reset"
-                                    : "no connection can be made: the connection is reset");
+                                    : cannot_connect);
         host->abort(client);
     }
 }
 
 static void upstream_did_not_answer(struct pair *pair) {
     struct berth_conn *client = pair->client;
-    char text[HOST_BYTES_MAX + 64];
-    snprintf(text, sizeof(text), "upstream %s port %u does not answer", pair->chosen->host,
-             (unsigned)pair->chosen->port);
-    say(client, BERTH_LOG_WARN, text);
-    upstream_failed(pair->upstreams, pair->chosen, client->host->now_ms(client->host));
+    if (upstream_failed(pair->upstreams, pair->chosen, client->host->now_ms(client->host))) {
+        say_of(client, BERTH_LOG_WARN, pair->chosen, "does not answer");
+    }
     leave_upstream(pair);
     try_next(pair);
 }
@@ -113,14 +132,62 @@ static void upstream_did_not_answer(struct pair *pair) {
 static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *argument) {
     struct pair *pair = argument;
     if (status == BERTH_OK) {
-        upstream_answered(pair->chosen);
+        if (upstream_answered(pair->chosen)) {
+            say_of(conn, BERTH_LOG_INFO, pair->chosen, "answers again");
+        }
         pair->upstream = conn;
         ((struct side *)conn->state)->pair = pair;
         conn->host->receive_resume(pair->client);
     } else if (status == BERTH_E_CANCELLED) {
         leave_upstream(pair); /* the client is gone, and its `closed` follows */
+    } else if (status == BERTH_E_NO_MEMORY) {
+        leave_upstream(pair); /* which is not the upstream's fault */
+        say(pair->client, BERTH_LOG_WARN, cannot_connect);
+        pair->client->host->abort(pair->client);
     } else {
         upstream_did_not_answer(pair);
+    }
+}
+
+/* -- asking those that are left out -------------------------------------------------------------
+ */
+
+struct probe {
+    struct berth_conn *client; /* it goes with it */
+    struct upstream *upstream;
+};
+
+static void BERTH_CALL probed(struct berth_conn *conn, int32_t status, void *argument) {
+    struct probe *probe = argument;
+    struct berth_conn *client = probe->client;
+    uint64_t now_ms = client->host->now_ms(client->host);
+    if (status == BERTH_OK) {
+        if (upstream_answered(probe->upstream)) {
+            say_of(conn, BERTH_LOG_INFO, probe->upstream, "answers again");
+        }
+        conn->host->close(conn); /* it was all there is to hear */
+    } else if (status == BERTH_E_CANCELLED || status == BERTH_E_NO_MEMORY) {
+        upstream_call_off_probe(probe->upstream, now_ms);
+    } else {
+        upstream_failed(client->listener->state, probe->upstream, now_ms);
+    }
+    free(probe);
+}
+
+static void ask_one_left_out(struct berth_conn *client, uint64_t tried) {
+    const struct berth_conn_info nobody = {.struct_size = sizeof(nobody)};
+    uint64_t now_ms = client->host->now_ms(client->host);
+    struct upstream *upstream = upstreams_to_probe(client->listener->state, now_ms, tried);
+    if (!upstream) {
+        return;
+    }
+    struct probe *probe = malloc(sizeof(*probe));
+    if (probe) {
+        *probe = (struct probe){client, upstream};
+    }
+    if (!probe || connect_to(client, upstream, &nobody, probed, probe) != BERTH_OK) {
+        upstream_call_off_probe(upstream, now_ms);
+        free(probe);
     }
 }
 
@@ -138,6 +205,7 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
     ((struct side *)conn->state)->pair = pair;
     conn->host->receive_pause(conn);
     try_next(pair);
+    ask_one_left_out(conn, pair->tried);
 }
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
@@ -167,6 +235,9 @@ static void BERTH_CALL drained(struct berth_conn *conn) {
 static void BERTH_CALL peer_closed(struct berth_conn *conn) {
     struct pair *pair = pair_of(conn);
     struct berth_conn *other = other_side(conn);
+    if (!pair) {
+        return;
+    }
     if (is_upstream(conn)) {
         pair->upstream_finished = true;
     } else {
@@ -187,7 +258,7 @@ static void BERTH_CALL peer_closed(struct berth_conn *conn) {
 static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     struct pair *pair = pair_of(conn);
     if (!pair) {
-        return; /* there was no memory for it */
+        return; /* there was no memory for it, or it was for nobody */
     }
     struct berth_conn *other = other_side(conn);
     if (is_upstream(conn)) {

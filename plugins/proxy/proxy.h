@@ -2,6 +2,7 @@
  *
  * proxy.c      connections in pairs, and what passes between them
  * upstreams.c  whom to connect to: the configuration, the choice, who is down
+ * target.c     where an upstream is (target.h)
  * header.c     the PROXY protocol's header, for upstreams that want it */
 #ifndef BERTH_PLUGINS_PROXY_PROXY_H
 #define BERTH_PLUGINS_PROXY_PROXY_H
@@ -10,15 +11,15 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "proxy/target.h"
+
 /* -- upstreams.c ------------------------------------------------------------------------------- */
 
-enum { HOST_BYTES_MAX = 255 };
-
 struct upstream {
-    char host[HOST_BYTES_MAX + 1]; /* a name or an address, without brackets */
-    uint16_t port;
-    atomic_uint connections;        /* that go there now, or are being made */
-    _Atomic uint64_t down_until_ms; /* it did not answer: the others come first until then */
+    struct target target;
+    atomic_uint connections;      /* that go there now, or are being made */
+    atomic_bool is_down;          /* it did not answer: the others come first, until it does */
+    _Atomic uint64_t probe_at_ms; /* while it is down: when to ask it again */
 };
 
 enum { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS };
@@ -41,16 +42,24 @@ void upstreams_destroy(struct upstreams *upstreams);
 
 /* The next one to try, after `tried` of them in this attempt have failed; one that is down only
  * when all are. Its count goes up: upstream_leave() is owed. NULL: all have been tried. */
-struct upstream *upstreams_choose(struct upstreams *upstreams, uint64_t now_ms, uint64_t *tried);
+struct upstream *upstreams_choose(struct upstreams *upstreams, uint64_t *tried);
 void upstream_leave(struct upstream *upstream);
-void upstream_failed(struct upstreams *upstreams, struct upstream *upstream, uint64_t now_ms);
-void upstream_answered(struct upstream *upstream);
+
+/* What came of it. True: that is news. */
+bool upstream_failed(struct upstreams *upstreams, struct upstream *upstream, uint64_t now_ms);
+bool upstream_answered(struct upstream *upstream);
+
+/* One that is down, has not just been tried, and whose time to be asked again has come: the caller
+ * does, and then says what came of it, or calls it off. NULL: there is none. */
+struct upstream *upstreams_to_probe(struct upstreams *upstreams, uint64_t now_ms, uint64_t tried);
+void upstream_call_off_probe(struct upstream *upstream, uint64_t now_ms);
 
 /* -- header.c ---------------------------------------------------------------------------------- */
 
 enum { HEADER_BYTES_MAX = 107 };
 
-/* Writes the header of that version that names the client; returns its size. */
+/* Writes the header of that version that names the client; returns its size. Addresses of no family
+ * say that the proxy speaks for itself (v2: LOCAL). */
 uint32_t header_write(const struct berth_host *host, uint32_t version,
                       const struct berth_address *client, const struct berth_address *target,
                       uint8_t bytes[HEADER_BYTES_MAX]);

@@ -3,41 +3,12 @@
 #include <string.h>
 
 #include "common/config.h"
-#include "proxy.h"
+#include "proxy/proxy.h"
 
 enum { UPSTREAMS_MAX = 64, TIME_MAX_MS = 3600000 };
 
 /* -- the configuration -------------------------------------------------------------------------
  */
-
-/* "name:port", "1.2.3.4:port", "[::1]:port" */
-static bool read_target(struct upstream *upstream, const char *text) {
-    const char *colon = strrchr(text, ':');
-    const char *begin = text;
-    const char *end = colon;
-    if (!colon) {
-        return false;
-    }
-    if (text[0] == '[') {
-        begin++;
-        end--;
-        if (end < begin || *end != ']') {
-            return false;
-        }
-    } else if (memchr(text, ':', (size_t)(colon - text))) {
-        return false; /* IPv6 wants brackets, or nobody knows where the port begins */
-    }
-    size_t length = (size_t)(end - begin);
-    char *rest;
-    unsigned long port = strtoul(colon + 1, &rest, 10);
-    if (length == 0 || length > HOST_BYTES_MAX || colon[1] < '0' || colon[1] > '9' ||
-        *rest != '\0' || port == 0 || port > UINT16_MAX) {
-        return false;
-    }
-    memcpy(upstream->host, begin, length);
-    upstream->port = (uint16_t)port;
-    return true;
-}
 
 static int32_t read_targets(const cJSON *value, void *target, struct berth_error *error) {
     struct upstreams *upstreams = target;
@@ -54,7 +25,7 @@ static int32_t read_targets(const cJSON *value, void *target, struct berth_error
     }
     for (int i = 0; i < count; i++) {
         const cJSON *item = cJSON_GetArrayItem(value, i);
-        if (!cJSON_IsString(item) || !read_target(&upstreams->items[i], item->valuestring)) {
+        if (!cJSON_IsString(item) || !target_read(&upstreams->items[i].target, item->valuestring)) {
             return berth_error_set(error, BERTH_E_INVALID,
                                    "/upstreams/%d: expected an address with a port, like "
                                    "\"backend.example:8080\" or \"[::1]:8080\"",
@@ -116,14 +87,13 @@ void upstreams_destroy(struct upstreams *upstreams) {
  */
 
 /* The best of those that are up (or down, when `down`), beginning with number `from`. */
-static struct upstream *best(struct upstreams *upstreams, uint32_t from, uint64_t now_ms, bool down,
+static struct upstream *best(struct upstreams *upstreams, uint32_t from, bool down,
                              uint64_t tried) {
     struct upstream *found = NULL;
     for (uint32_t i = 0; i < upstreams->count; i++) {
         uint32_t index = (from + i) % upstreams->count;
         struct upstream *one = &upstreams->items[index];
-        bool is_down = atomic_load(&one->down_until_ms) > now_ms;
-        if (is_down != down || (tried >> index & 1) != 0) {
+        if (atomic_load(&one->is_down) != down || (tried >> index & 1) != 0) {
             continue;
         }
         if (upstreams->balance == BALANCE_ROUND_ROBIN) {
@@ -136,11 +106,11 @@ static struct upstream *best(struct upstreams *upstreams, uint32_t from, uint64_
     return found;
 }
 
-struct upstream *upstreams_choose(struct upstreams *upstreams, uint64_t now_ms, uint64_t *tried) {
+struct upstream *upstreams_choose(struct upstreams *upstreams, uint64_t *tried) {
     uint32_t from = atomic_fetch_add(&upstreams->next, 1) % upstreams->count;
-    struct upstream *one = best(upstreams, from, now_ms, false, *tried);
+    struct upstream *one = best(upstreams, from, false, *tried);
     if (!one) {
-        one = best(upstreams, from, now_ms, true, *tried);
+        one = best(upstreams, from, true, *tried);
     }
     if (one) {
         *tried |= UINT64_C(1) << (one - upstreams->items);
@@ -153,10 +123,35 @@ void upstream_leave(struct upstream *upstream) {
     atomic_fetch_sub(&upstream->connections, 1);
 }
 
-void upstream_failed(struct upstreams *upstreams, struct upstream *upstream, uint64_t now_ms) {
-    atomic_store(&upstream->down_until_ms, now_ms + upstreams->retry_after_ms);
+/* -- who is down -------------------------------------------------------------------------------
+ */
+
+bool upstream_failed(struct upstreams *upstreams, struct upstream *upstream, uint64_t now_ms) {
+    if (upstreams->retry_after_ms == 0) {
+        return true; /* nobody is left out */
+    }
+    atomic_store(&upstream->probe_at_ms, now_ms + upstreams->retry_after_ms);
+    return !atomic_exchange(&upstream->is_down, true);
 }
 
-void upstream_answered(struct upstream *upstream) {
-    atomic_store(&upstream->down_until_ms, 0);
+bool upstream_answered(struct upstream *upstream) {
+    return atomic_exchange(&upstream->is_down, false);
+}
+
+struct upstream *upstreams_to_probe(struct upstreams *upstreams, uint64_t now_ms, uint64_t tried) {
+    for (uint32_t i = 0; i < upstreams->count; i++) {
+        struct upstream *one = &upstreams->items[i];
+        uint64_t at_ms = atomic_load(&one->probe_at_ms);
+        /* Nobody else asks it meanwhile. */
+        uint64_t next_ms = now_ms + upstreams->connect_timeout_ms + upstreams->retry_after_ms;
+        if (atomic_load(&one->is_down) && at_ms <= now_ms && (tried >> i & 1) == 0 &&
+            atomic_compare_exchange_strong(&one->probe_at_ms, &at_ms, next_ms)) {
+            return one;
+        }
+    }
+    return NULL;
+}
+
+void upstream_call_off_probe(struct upstream *upstream, uint64_t now_ms) {
+    atomic_store(&upstream->probe_at_ms, now_ms);
 }

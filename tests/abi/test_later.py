@@ -82,8 +82,6 @@ def _build_host(system, top):
     options = []
     if system.is_windows:
         options = ["--cross-file", "config/cross/x86_64-w64-mingw32.ini"]
-    elif system.is_sanitized:
-        options = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
     program = system.executable(top / "build" / "host")
     for command in (
         ["meson", "setup", "build", "--prefix=/", "-Doptimization=0", "-Ddebug=false", *options],
@@ -114,6 +112,7 @@ def later_host(system, later_hosts, tmp_path_factory):
 
 
 @pytest.mark.any_engine
+@pytest.mark.plain
 @pytest.mark.xdist_group("later host")
 @pytest.mark.parametrize("name", sorted(past.EXERCISES))
 def test_later_host_runs_the_past(run_host, system, later_host, tmp_path, name):
@@ -122,6 +121,7 @@ def test_later_host_runs_the_past(run_host, system, later_host, tmp_path, name):
 
 
 @pytest.mark.any_engine
+@pytest.mark.plain
 @pytest.mark.xdist_group("later host")
 def test_later_host_gives_a_later_plugin_all_of_it(run_host, system, later_host, build_later):
     """The counterpart: the later plugin is not blind, it sees what a later host has."""

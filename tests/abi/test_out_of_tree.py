@@ -12,7 +12,7 @@ import pytest
 import snapshot
 from support import clients, manifests
 
-pytestmark = pytest.mark.any_engine
+pytestmark = [pytest.mark.any_engine, pytest.mark.plain]
 
 MESON_CROSS = """[binaries]
 c = 'x86_64-w64-mingw32-gcc'

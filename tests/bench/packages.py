@@ -11,10 +11,13 @@ import subprocess
 import threading
 import time
 
-from servers import CONNECTIONS_MAX, Berth, NotHere, Program, Server
+from servers import SHORT_BYTES, Berth, NotHere, Program, Server, is_idle
 
 HAPROXY_BODY_MAX = 8192
 """What HAProxy returns of itself must fit into one of its buffers, with the head."""
+
+HAPROXY_CONNECTIONS = 9900
+"""It wants two descriptors for each, of the 20,000 that a process here may have."""
 
 NGINX_STREAM = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 APACHE_MODULES = pathlib.Path("/usr/lib/apache2/modules")
@@ -54,10 +57,48 @@ class Package(Server):
         return None
 
 
+def write_file(path, size):
+    """The same bytes every time, of which no part looks like another."""
+    if not path.is_file() or path.stat().st_size != size:
+        path.parent.mkdir(exist_ok=True)
+        path.parent.chmod(0o755)
+        path.parent.parent.chmod(0o755)  # for a server that gives up being root
+        text = json.dumps(list(range(size // 4))).encode()
+        path.write_bytes((text * (size // len(text) + 1))[:size])
+
+
+def small_file(folder):
+    """What a server of HTTP answers where others echo: as many bytes as the short messages have."""
+    write_file(folder.parent / "www" / "64B", SHORT_BYTES)
+    return folder.parent / "www" / "64B"
+
+
+class AnswersInHttp:
+    """Of a server: it is asked by HTTP for so many bytes as the others echo, 64."""
+
+    def client_options(self, case):
+        if "--http" in case["client"]:
+            return {}
+        size = case["client"].get("-s", SHORT_BYTES)
+        if size != SHORT_BYTES:
+            raise NotHere("its answer has 64 bytes, whatever is sent")
+        if case["client"].get("-m") == "short" and not case.get("server_closes"):
+            raise NotHere("it ends a connection itself, as HTTP has it")
+        return {"--http": "/64B", "--body": "www/64B"}
+
+
 def nginx_files(folder, text):
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
     return ["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "stderr"]
 
+
+PADDING = "X-Bench"
+NGINX_PADDING = 10
+"""Bytes in a field that makes the heads of nginx and of the host equally long. What differs otherwise:
+nginx says `Connection: keep-alive` where that is the rule anyway, and nobody can forbid it; and its ETag
+is three bytes shorter."""
+NGINX_KEEP_ALIVE = len("Connection: keep-alive\r\n")
+BERTH_PADDING = NGINX_PADDING - 3
 
 NGINX_ALONE = "master_process off;"
 NGINX = """
@@ -75,6 +116,7 @@ class Nginx(Package):
     and their master, each with a listening socket of its own."""
 
     program = "nginx"
+    configurations = ("nginx.conf",)
 
     def __init__(self, name, processes=0):
         super().__init__(name)
@@ -90,13 +132,24 @@ http {{
     access_log off; server_tokens off; etag on; sendfile on; tcp_nopush on;
     keepalive_requests 1000000000; open_file_cache max=100 inactive=60s;
     default_type application/octet-stream; {temporary}
-    server {{ listen 127.0.0.1:{self.port} backlog=4096 {shared}; root {folder.parent}/www; }}
+    server {{ listen 127.0.0.1:{self.port} backlog=4096 {shared}; {self.serve(folder)} }}
 }}
 """)
+
+    def serve(self, folder):
+        return f"root {folder.parent}/www; add_header {PADDING} {'0' * NGINX_PADDING};"
+
+
+class NginxReturn(AnswersInHttp, Nginx):
+    """An answer that its configuration has."""
+
+    def serve(self, folder):
+        return f'return 200 "{small_file(folder).read_text(encoding="ascii")}";'
 
 
 class NginxStream(Package):
     program = "nginx"
+    configurations = ("nginx.conf",)
 
     def check(self):
         super().check()
@@ -117,6 +170,7 @@ class Haproxy(Package):
     """`mode` is "http", with one answer, or "tcp"."""
 
     program = "haproxy"
+    configurations = ("haproxy.cfg",)
 
     def __init__(self, name, mode, threads=1):
         super().__init__(name)
@@ -124,17 +178,17 @@ class Haproxy(Package):
 
     def configuration(self, folder, case):
         if self.mode == "http":
-            size = (folder.parent / case["file"]).stat().st_size
-            if size > HAPROXY_BODY_MAX:
+            path = self.file(folder, case)
+            if path.stat().st_size > HAPROXY_BODY_MAX:
                 raise NotHere("what it returns of itself must fit into one of its buffers")
             serve = (f"http-request return status 200 content-type application/octet-stream "
-                     f"file {folder.parent / case['file']}")
+                     f"file {path}")
         else:
             serve = f"default_backend echo\nbackend echo\n server echo {case['upstream']}"
         (folder / "haproxy.cfg").write_text(f"""
 global
  nbthread {self.threads}
- maxconn 9000
+ maxconn {HAPROXY_CONNECTIONS}
  ulimit-n 19900
 defaults
  mode {self.mode}
@@ -148,25 +202,48 @@ frontend bench
         return ["haproxy", "-db", "-q", "-f", "haproxy.cfg"]
 
 
+    def file(self, folder, case):
+        return folder.parent / case["file"]
+
+
+class HaproxyReturn(AnswersInHttp, Haproxy):
+    def __init__(self, name):
+        super().__init__(name, "http")
+
+    def client_options(self, case):
+        options = super().client_options(case)
+        if is_idle(case) and case["client"]["-c"] > HAPROXY_CONNECTIONS:
+            options["-c"] = HAPROXY_CONNECTIONS
+        return options
+
+    def file(self, folder, case):
+        return small_file(folder)
+
+
 class Httpd(Package):
     """Apache with the event MPM, in one process of its threads: static files, or mod_echo."""
 
     program = "apache2"
+    configurations = ("httpd.conf",)
 
     def __init__(self, name, echo=False):
         super().__init__(name)
         self.echo = echo
 
     def client_options(self, case):
-        """mod_echo echoes lines."""
+        """mod_echo echoes lines, and takes a thread for each connection: where others have more of
+        them idle, it has as many as that."""
         if not self.echo:
             return {}
-        line = "x" * (case["client"]["-s"] - 1) + "\\n"
-        return {"--question": line, "--answer": line}
+        line = "x" * (case["client"].get("-s", SHORT_BYTES) - 1) + "\\n"
+        fewer = {"-c": 1000} if case["client"].get("-m") == "idle" else {}
+        return {"--question": line, "--answer": line, **fewer}
 
     def configuration(self, folder, case):
-        if self.echo and (case.get("server_closes") or case["client"].get("-c", 1) > 1000):
+        many = case["client"].get("-c", 1) > 1000 and not is_idle(case)
+        if self.echo and (case.get("server_closes") or many):
             raise NotHere("it has neither an end of its own nor so many threads")
+        small_file(folder)
         names = ["mpm_event", "authz_core"] + (["echo"] if self.echo else [])
         modules = "".join(f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n"
                           for name in names)
@@ -190,7 +267,7 @@ ThreadsPerChild 1024
 MaxRequestWorkers 1024
 MinSpareThreads 1
 MaxSpareThreads 1024
-AsyncRequestWorkerFactor 8
+AsyncRequestWorkerFactor 20
 KeepAlive On
 MaxKeepAliveRequests 0
 KeepAliveTimeout 60
@@ -214,6 +291,10 @@ EnableSendfile On
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=5)
         super().stop()
+
+
+class HttpdStatic(AnswersInHttp, Httpd):
+    """A small file, where others echo."""
 
 
 class Redis(Package):
@@ -244,7 +325,18 @@ class BerthHttp(Berth):
         self.name = f"berth http, {when}"
 
     def plugin(self, case, folder):
-        return "http", {"root": str(folder.parent / "www"), "keep_alive_timeout_ms": 60000}
+        short = case["client"].get("-m") == "short"
+        padding = BERTH_PADDING + (0 if short else NGINX_KEEP_ALIVE)
+        return "http", {"root": str(folder.parent / "www"), "keep_alive_timeout_ms": 60000,
+                        "headers": {PADDING: "0" * padding}}
+
+
+class BerthHttpSmall(AnswersInHttp, BerthHttp):
+    """A small file, where others echo."""
+
+    def plugin(self, case, folder):
+        small_file(folder)
+        return super().plugin(case, folder)
 
 
 class BerthProxy(Berth):
@@ -332,16 +424,6 @@ class Thief:
         self._child.wait()
 
 
-def write_file(path, size):
-    """The same bytes every time, of which no part looks like another."""
-    if not path.is_file() or path.stat().st_size != size:
-        path.parent.mkdir(exist_ok=True)
-        path.parent.chmod(0o755)
-        path.parent.parent.chmod(0o755)  # for a server that gives up being root
-        text = json.dumps(list(range(size // 4))).encode()
-        path.write_bytes((text * (size // len(text) + 1))[:size])
-
-
 def http_servers(places):
     return [BerthHttp(places.dist, "data"), BerthHttp(places.dist, "connect"), Nginx("nginx"),
             Httpd("httpd event"), Haproxy("HAProxy return", "http")]
@@ -381,8 +463,14 @@ def restarted(places):
 
 
 def others(places):
-    return [Redis("Redis"), Httpd("httpd mod_echo", echo=True)]
+    return [Redis("Redis"), Httpd("httpd mod_echo", echo=True), NginxReturn("nginx return"),
+            HaproxyReturn("HAProxy return")]
 
 
-__all__ = ["CONNECTIONS_MAX", "Thief", "Upstream", "echoes_in_workers", "http_in_workers",
-           "http_servers", "others", "proxies", "restarted", "write_file"]
+def web_servers(places):
+    """With their files and keep-alive, where memory and starts are measured."""
+    return [BerthHttpSmall(places.dist), HttpdStatic("httpd event")]
+
+
+__all__ = ["Thief", "Upstream", "echoes_in_workers", "http_in_workers",
+           "http_servers", "others", "proxies", "restarted", "web_servers", "write_file"]

@@ -46,6 +46,18 @@ def shown(key, value):
     return f"{value:,.0f}"
 
 
+def samples_text(row):
+    """How many were compared; fewer than were wanted when the machine gave no more of a kind."""
+    wanted = row.get("wanted", row["samples"])
+    return f"{row['samples']}" if row["samples"] >= wanted else f"{row['samples']} of {wanted} wanted"
+
+
+def notes_of(row):
+    """What went wrong with a server, beside its figures."""
+    notes = [f"{row['name']}: a turn failed: {text}" for text in row.get("failed", [])]
+    return notes + ([f"{row['name']}: {row['first_error']}"] if row.get("first_error") else [])
+
+
 def _kind(key):
     return " class=text" if key == "said" else ""
 
@@ -62,7 +74,7 @@ def table(columns, rows):
         cells = "".join(f"<td{_kind(key)}>{html.escape(shown(key, row.get(key)))}</td>"
                         for key, _ in columns)
         lines.append(f"<tr class={row['kind']}><td>{html.escape(row['name'])}</td>{cells}"
-                     f"<td>{row['samples']}</td></tr>")
+                     f"<td>{samples_text(row)}</td></tr>")
     return "\n".join([*lines, "</table>"])
 
 
@@ -94,7 +106,8 @@ def _facts(report):
 
 
 def _suite(suite):
-    parts = [f"<h2>{html.escape(suite['title'])}</h2><p>{html.escape(suite['text'])}</p>"]
+    parts = [f"<h2>{html.escape(suite['title'])}</h2><p>{html.escape(suite['text'])}</p>",
+             f"<p>Again: <code>{html.escape(suite['repeat'])}</code></p>"]
     titles = dict(suite["columns"])
     for case in suite["cases"]:
         parts.append(f"<h3>{html.escape(case['name'])}</h3>")
@@ -104,12 +117,26 @@ def _suite(suite):
         lines = [f"core to core {case['latency_ns']:.0f} ns"] if case["latency_ns"] else []
         if case["left_out"]:
             lines.append(f"{case['left_out']} samples at another core-to-core latency left out")
-        lines += [f"{row['name']}: {row['first_error']}" for row in case["rows"]
-                  if row.get("first_error")]
+        lines += [note for row in case["rows"] for note in notes_of(row)]
         parts.append(f"<p>{html.escape('; '.join(lines))}</p>")
         if case["command"]:
             parts.append(f"<pre>{html.escape(case['command'])}</pre>")
+        parts.append(_commands(case["rows"]))
     return "\n".join(parts)
+
+
+def _commands(rows):
+    """How each server was started and configured, and how the client asked it."""
+    parts = []
+    for row in rows:
+        if "server" not in row:
+            continue
+        texts = [" ".join(row["server"]["command"]), " ".join(row.get("command", []))]
+        texts += [f"{name}:\n{text.strip()}" for name, text in row["server"]["files"].items()]
+        parts.append(f"<h4>{html.escape(row['name'])}</h4>"
+                     + "".join(f"<pre>{html.escape(text)}</pre>" for text in texts if text))
+    return (f"<details><summary>commands and configurations</summary>{''.join(parts)}</details>"
+            if parts else "")
 
 
 def page(report):

@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -22,7 +23,11 @@ RUN_S = 300.0
 SPARE_BYTES = 1 << 30
 """Of the machine's memory; a client that would leave less is ended."""
 LIKE = 1.5
-"""Latencies whose ratio is less are of one class."""
+"""Latencies are of one class when the longest is less than so many times the shortest."""
+SOCKET_CACHES = ("TCP", "TCPv6", "sock_inode_cache", "request_sock_TCP", "tcp_bind_bucket")
+"""Where the kernel has its sockets."""
+QUIET_S = 3.0
+"""So long at most until what an earlier server and client have left is given back."""
 
 Places = collections.namedtuple("Places", "dist fixtures bench work windows", defaults=(None,))
 Cores = collections.namedtuple("Cores", "server client third", defaults=[None])
@@ -48,11 +53,46 @@ def core_latency_ns(places, cores):
     return float(done.stdout)
 
 
-def socket_memory_bytes():
-    """What the kernel has given to TCP, on the whole machine."""
-    text = pathlib.Path("/proc/net/sockstat").read_text(encoding="ascii")
+def slab_bytes(text, caches=SOCKET_CACHES):
+    """Of the objects that are in use in those caches, by the words of /proc/slabinfo."""
+    rows = (line.split() for line in text.splitlines())
+    return sum(int(row[1]) * int(row[3]) for row in rows if row and row[0] in caches)
+
+
+def buffers_bytes(text):
+    """What TCP's buffers have, by the words of /proc/net/sockstat."""
     fields = next(line for line in text.splitlines() if line.startswith("TCP:")).split()
     return int(fields[fields.index("mem") + 1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def socket_memory_bytes():
+    """What the kernel has for sockets, of the whole machine: themselves and their buffers. None where
+    that may not be read."""
+    try:
+        slab = pathlib.Path("/proc/slabinfo").read_text(encoding="ascii")
+        stat = pathlib.Path("/proc/net/sockstat").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return slab_bytes(slab) + buffers_bytes(stat)
+
+
+def quiet_socket_memory_bytes():
+    """The same when it has come to rest: closed sockets stay for a moment, and the free places of a
+    cache count as used until it is shrunk."""
+    before, ends = None, time.monotonic() + QUIET_S
+    while True:
+        for name in SOCKET_CACHES:
+            with contextlib.suppress(OSError):
+                pathlib.Path(f"/sys/kernel/slab/{name}/shrink").write_text("1", encoding="ascii")
+        now = socket_memory_bytes()
+        if now == before or time.monotonic() > ends:
+            return now
+        before = now
+        time.sleep(0.1)
+
+
+def difference(after, before):
+    return None if after is None or before is None else after - before
 
 
 def memory_facts():
@@ -76,12 +116,13 @@ def sockets_open():
 class Watch:
     """Follows the memory of a server, and of the kernel's sockets, while a client runs."""
 
-    def __init__(self, server):
+    def __init__(self, server, sockets=False):
         self._server = server
+        self._sockets = sockets
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.memory_before = server.memory_bytes()
-        self.sockets_before = socket_memory_bytes()
+        self.sockets_before = quiet_socket_memory_bytes() if sockets else None
         self.memory_max = self.memory_before
         self.sockets_max = self.sockets_before
         self.kernel_before = kernel_bytes()
@@ -91,7 +132,8 @@ class Watch:
         while not self._ends.wait(0.2):
             with contextlib.suppress(OSError, StopIteration):
                 self.memory_max = max(self.memory_max, self._server.memory_bytes())
-                self.sockets_max = max(self.sockets_max, socket_memory_bytes())
+                if self._sockets and self.sockets_before is not None:
+                    self.sockets_max = max(self.sockets_max, socket_memory_bytes())
                 self.kernel_max = max(self.kernel_max, kernel_bytes())
 
     def __enter__(self):
@@ -106,10 +148,26 @@ class Watch:
 def client_options(case, server):
     """A rate is in bytes: a server that is asked in more of them gets as many questions a second."""
     options = {**case["client"], **server.client_options(case)}
-    if "-r" in options and "--question" in options:
+    question = None
+    if "--question" in options:
         question = options["--question"].encode().decode("unicode_escape")
+    elif "--http" in options:
+        question = f"GET {options['--http']} HTTP/1.1\r\nHost: bench\r\n\r\n"
+    if "-r" in options and question:
         options["-r"] = options["-r"] * len(question) / options["-s"]
     return options
+
+
+def head_bytes(address, path, closes):
+    """How long the head of an answer is, to the question that the client asks."""
+    host, _, port = address.rpartition(":")
+    end = "Connection: close\r\n" if closes else ""
+    with socket.create_connection((host, int(port)), 10) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n{end}\r\n".encode())
+        got = b""
+        while b"\r\n\r\n" not in got and (more := sock.recv(65536)):
+            got += more
+    return len(got.partition(b"\r\n\r\n")[0]) + 4
 
 
 def client_command(places, case, server, address, result):
@@ -181,7 +239,8 @@ def run_client(places, cores, case, server, address):
     command = client_command(places, case, server, address, result)
     if "arriving" in case:
         return run_beside(places, cores, case, server, address, command, result)
-    errors = run_to_end(command, places.work, placement(cores, server)[1], case.get("run_s", RUN_S))
+    allowed_s = min(case.get("run_s", RUN_S), server.run_s or float("inf"))
+    errors = run_to_end(command, places.work, placement(cores, server)[1], allowed_s)
     if not result.exists():
         raise RuntimeError(f"the client failed: {errors[-500:]}")
     return json.loads(result.read_text(encoding="utf-8")), command
@@ -263,7 +322,8 @@ def count_requests(places, cores, case, server):
             if count >= 0.005]
     total = sum(each.values())
     return {"latency_ns": 0.0, "requests": total, "errors": 0, "command": command,
-            "requests_but_fd": total - each.get("get_handle_fd", 0), "said": ", ".join(told)}
+            "requests_but_fd": total - each.get("get_handle_fd", 0), "said": ", ".join(told),
+            "server": server.description(folder)}
 
 
 def take_sample(places, cores, case, server):
@@ -272,21 +332,28 @@ def take_sample(places, cores, case, server):
     latency_ns = core_latency_ns(places, cores)
     try:
         address = server.start(folder, placement(cores, server)[0], case)
+        described = {"start_ms": server.start_seconds * 1000, "server": server.description(folder)}
         if case.get("start_only"):
-            return {"latency_ns": latency_ns, "start_ms": server.start_seconds * 1000}
+            return {**latencies(latency_ns, latency_ns), **described}
+        heads = {}
+        if "file_bytes" in case:
+            client = case["client"]
+            heads["head_bytes"] = head_bytes(address, client["--http"], client.get("-m") == "short")
         if "before" in case:
             run_client(places, cores, {**case, "client": case["before"]}, server, address)
-        with Watch(server) as watch, server.while_serving(case):
+        with Watch(server, case.get("sockets")) as watch, server.while_serving(case):
             found, command = run_client(places, cores, case, server, address)
         said = server.said(folder)
     finally:
         server.stop()
+    latency_after_ns = core_latency_ns(places, cores)
     connected = found["connections"]["connected"] - found["connections"]["cut"]
     operations = max(found["operations"], 1)
     seconds = max(found["seconds"], 1e-9)
     return {
-        "latency_ns": latency_ns,
-        "start_ms": server.start_seconds * 1000,
+        **latencies(latency_ns, latency_after_ns),
+        **described,
+        **heads,
         "cpu_us": found["server_cpu_seconds"] * 1e6 / operations,
         "cpu_share": found["server_cpu_seconds"] / seconds,
         "per_second": found["operations_per_second"],
@@ -300,7 +367,7 @@ def take_sample(places, cores, case, server):
         "unsent": found["unsent"],
         "memory": watch.memory_max,
         "memory_each": (watch.memory_max - watch.memory_before) / max(connected, 1),
-        "sockets": watch.sockets_max - watch.sockets_before,
+        "sockets": difference(watch.sockets_max, watch.sockets_before),
         "kernel": watch.kernel_max - watch.kernel_before,
         "held": found["connections"]["open_max"],
         "connect_s": found["connections"]["seconds"],
@@ -312,6 +379,12 @@ def take_sample(places, cores, case, server):
         "at": time.time(),
         **arriving_figures(found),
     }
+
+
+def latencies(before_ns, after_ns):
+    """Before and after a sample. Where the two are not alike it was neither here nor there."""
+    longer, shorter = max(before_ns, after_ns), max(min(before_ns, after_ns), 0.1)
+    return {"latency_ns": (before_ns + after_ns) / 2, "moved": longer / shorter >= LIKE}
 
 
 def arriving_figures(found):
@@ -333,31 +406,24 @@ def arriving_figures(found):
 # -- what is made of them --------------------------------------------------------------------------
 
 
-def latency_classes(samples):
-    """The limits between classes of core-to-core latency: where two neighbours differ by LIKE."""
-    values = sorted({s["latency_ns"] for s in samples})
-    return [b for a, b in zip(values, values[1:]) if b / max(a, 0.1) >= LIKE]
-
-
-def class_of(limits, one):
-    return sum(one["latency_ns"] >= limit for limit in limits)
-
-
 def comparable(by_server):
-    """Those samples of a case that are of the class in which the servers with the fewest have most.
-    Returns them, and how many were left out."""
+    """Those samples of a case that are of one class, the one in which the servers with the fewest have
+    most. Returns them, and how many were left out."""
     everything = [s for samples in by_server.values() for s in samples]
-    limits = latency_classes(everything)
-    classes = range(len(limits) + 1)
+    settled = {name: [s for s in samples if not s.get("moved")] for name, samples in by_server.items()}
 
-    def worth(number):
-        counts = [sum(class_of(limits, s) == number for s in samples)
-                  for samples in by_server.values() if samples]
+    def within(samples, shortest):
+        limit = max(shortest, 0.1) * LIKE
+        return [s for s in samples if shortest <= s["latency_ns"] < limit]
+
+    def worth(shortest):
+        counts = [len(within(settled[name], shortest))
+                  for name, samples in by_server.items() if samples]
         return (min(counts, default=0), sum(counts))
 
-    best = max(classes, key=worth)
-    kept = {name: [s for s in samples if class_of(limits, s) == best]
-            for name, samples in by_server.items()}
+    beginnings = sorted({s["latency_ns"] for samples in settled.values() for s in samples})
+    best = max(beginnings, key=worth, default=0.0)
+    kept = {name: within(samples, best) for name, samples in settled.items()}
     return kept, len(everything) - sum(map(len, kept.values()))
 
 
@@ -365,7 +431,7 @@ def medians(samples):
     """The median of every figure, and of the rest what the last sample has."""
     row = dict(samples[-1])
     for key, value in row.items():
-        if isinstance(value, (int, float)):
-            row[key] = statistics.median(s[key] for s in samples)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            row[key] = statistics.median(s[key] for s in samples if s.get(key) is not None)
     row["samples"] = len(samples)
     return row

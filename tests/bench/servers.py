@@ -17,6 +17,14 @@ SHORT_BYTES = 64
 """What an echo of the suite `short` has; the plugin echo-once knows it too."""
 
 
+ASIO_IDLE_BUFFER = 1024
+"""Its sessions have a buffer each, 1 KiB in its examples; 16 KiB only where messages are that long."""
+
+
+def is_idle(case):
+    return case["client"].get("-m") == "idle"
+
+
 def tables_for(count):
     """How many workers, and with how many places in a table of the ring of each, hold so many
     connections: no table is longer than the limit of descriptors, and not all get equally many."""
@@ -33,6 +41,10 @@ class Server:
     """One program. Subclasses say how it is started and where it listens."""
 
     kind = "peer"
+    configurations = ()
+    """The files in its folder that say how it is configured."""
+    run_s = None
+    """How long a client of it may take at most, where that is less than the case allows."""
     shares_cores = False
     """Whether it has all cores, and the client too where there is none left for it."""
 
@@ -40,6 +52,13 @@ class Server:
         self.name = name
         self.process = None
         self.start_seconds = None
+        self.started_with = []
+
+    def description(self, folder):
+        """How it was started, for who wants to do the same."""
+        files = {name: (folder / name).read_text(encoding="utf-8") for name in self.configurations
+                 if (folder / name).is_file()}
+        return {"command": self.started_with, "files": files}
 
     def check(self):
         """Raises NotHere when it cannot be started on this machine."""
@@ -66,7 +85,7 @@ class Server:
     def start(self, folder, cpus, case):
         """Starts it on those cores and waits until it serves; returns "ADDRESS:PORT"."""
         folder.mkdir(parents=True, exist_ok=True)
-        command = self.command(folder, case)
+        command = self.started_with = self.command(folder, case)
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
             began = time.monotonic()
             self.process = subprocess.Popen(
@@ -118,10 +137,11 @@ class Server:
 class Program(Server):
     """A reference server or a peer of ours: it says where it listens."""
 
-    def __init__(self, name, path, kind):
+    def __init__(self, name, path, kind, idle_buffer_bytes=0):
         super().__init__(name)
         self.path = pathlib.Path(path)
         self.kind = kind
+        self.idle_buffer_bytes = idle_buffer_bytes
 
     def check(self):
         if not self.path.is_file():
@@ -129,7 +149,9 @@ class Program(Server):
 
     def command(self, folder, case):
         close_after = SHORT_BYTES if case.get("server_closes") else 0
-        return [str(self.path), "--port", "0", "--close-after", str(close_after)]
+        idle = is_idle(case) and self.idle_buffer_bytes
+        return [str(self.path), "--port", "0", "--close-after", str(close_after),
+                *(["--buffer", str(self.idle_buffer_bytes)] if idle else [])]
 
     def find_address(self, folder):
         text = (folder / "stdout").read_text(errors="replace")
@@ -144,6 +166,7 @@ class Berth(Server):
 
     kind = "berth"
     executable = "berth"
+    configurations = ("berth.json",)
 
     def path(self, path):
         """In its own words."""
@@ -199,5 +222,6 @@ def models(places):
 
 
 def peers(places):
-    return [Program(name, places.bench / f"peer-{name}", "peer")
-            for name in ("libuv", "libevent", "asio")]
+    return [Program("libuv", places.bench / "peer-libuv", "peer"),
+            Program("libevent", places.bench / "peer-libevent", "peer"),
+            Program("Boost.Asio", places.bench / "peer-asio", "peer", ASIO_IDLE_BUFFER)]

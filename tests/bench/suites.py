@@ -1,7 +1,7 @@
 """The suites: which servers, in which cases, and which figures their tables show."""
 
 from packages import (echoes_in_workers, http_in_workers, http_servers, others, proxies,
-                      restarted)
+                      restarted, web_servers)
 from servers import SHORT_BYTES, berths, models, peers
 
 FROM = "127.0.0.1-127.0.0.20"
@@ -158,6 +158,10 @@ def everybody_small(places):
             *peers(places)]
 
 
+def everybody_with_files(places):
+    return [*everybody(places), *web_servers(places)]
+
+
 def ours(places):
     return [*berths(places), *models(places)]
 
@@ -168,23 +172,28 @@ SUITES = {
         "text": "A reference server for each way, and the host. Messages of 512 bytes, checked by "
                 "content. A process here may have only so many descriptors; what did not fit was "
                 "refused. Where there are more connections than those, the host keeps them in the "
-                "tables of its workers' rings (host.direct_descriptors).",
+                "tables of its workers' rings (host.direct_descriptors). What the kernel has for "
+                "sockets is that of both ends, which are on one machine: the sockets themselves and "
+                "the most that their buffers had.",
         "servers": ours, "cases": _models, "chart": "cpu_us",
         "columns": [("attempted", "attempted"), ("connected", "connected"),
-                    ("memory", "RSS"), ("sockets", "kernel sockets"),
+                    ("memory", "RSS"), ("sockets", "kernel, both ends"),
                     ("cpu_share", "CPU"), CPU, ("sent_per_second", "sent/s"),
                     ("received_per_second", "received/s"), P99, ("said", "said")],
     },
     "echo": {
         "title": "Round trips",
-        "text": "Every connection sends a message, waits for its echo, and sends the next.",
+        "text": "Every connection sends a message, waits for its echo, and sends the next. nginx and "
+                "HAProxy do not echo: asked by HTTP, they return 64 bytes that their configuration "
+                "has.",
         "servers": everybody, "cases": _echo, "chart": "cpu_us",
         "columns": [("connected", "connected"), CPU, ("ratio", "× best raw"), RATE,
                     ("p50_us", "p50 µs"), P99],
     },
     "short": {
         "title": "Short-lived connections",
-        "text": "Connect, send 64 bytes, receive them, close.",
+        "text": "Connect, send 64 bytes, receive them, close. nginx and HAProxy are asked by HTTP, "
+                "and return 64 bytes.",
         "servers": everybody, "cases": short_cases, "chart": "cpu_us",
         "columns": [CPU, ("ratio", "× best raw"), RATE, ("p50_us", "p50 µs"), P99],
     },
@@ -202,10 +211,13 @@ SUITES = {
     "http": {
         "title": "Static files over HTTP",
         "text": "Requests on connections that stay, and a connection for each, which the server "
-                "ends. Every body is compared with the file. Logging is off everywhere. HAProxy "
-                "serves no files: it returns one it has in memory.",
+                "ends. Every body is compared with the file. Logging is off everywhere. The heads of "
+                "the host and of nginx are made equally long by a field in each: nginx says "
+                "`Connection: keep-alive` and cannot be kept from it. HAProxy serves no files: it "
+                "returns one it has in memory.",
         "servers": http_servers, "cases": _http, "chart": "cpu_us",
-        "columns": [CPU, RATE, ("received_per_second", "received/s"), ("p50_us", "p50 µs"), P99],
+        "columns": [CPU, RATE, ("received_per_second", "received/s"), ("head_bytes", "head, bytes"),
+                    ("p50_us", "p50 µs"), P99],
     },
     "proxy": {
         "title": "Passing on",
@@ -238,17 +250,22 @@ SUITES = {
     },
     "memory": {
         "title": "Memory of idle connections",
-        "text": "Each has had one echo. The process's own memory, over what it had after a thousand "
-                "echoes of 50 connections; the kernel's is beside it. Those beyond the descriptors "
-                "of a process are in the tables of several workers' rings.",
-        "servers": everybody, "cases": _memory, "chart": "memory_each",
+        "text": "Each has had one echo, or one answer of HTTP with 64 bytes. The process's own memory, "
+                "over what it had after a thousand echoes of 50 connections; the kernel's, of both "
+                "ends, is beside it. Those beyond the descriptors of a process are in the tables of "
+                "several workers' rings. What others need a connection for: a session of Boost.Asio "
+                "has a buffer, of 1 KiB here as in its examples; one of libevent has two of its "
+                "buffers and four events; one of httpd mod_echo has a thread, so there are 1,000; "
+                "HAProxy wants two descriptors for each, so there are 9,900.",
+        "servers": everybody_with_files, "cases": _memory, "chart": "memory_each",
         "columns": [("connected", "connected"), ("memory_each", "bytes each"), ("memory", "RSS"),
-                    ("sockets", "kernel sockets")],
+                    ("sockets", "kernel, both ends")],
     },
     "million": {
         "title": "A million connections",
         "text": "Each has had one echo, and then stays. Client and server are on one machine, whose "
-                "memory has both ends of each. Runs only when it is named.",
+                "memory has both ends of each. Runs only when it is named: five samples take most of "
+                "an hour and nearly all of the memory.",
         "servers": berths, "cases": _million, "chart": "memory_each", "by_name": True,
         "columns": [("attempted", "attempted"), ("connected", "connected"), ("held", "held"),
                     ("stopped", "stopped by"), ("memory_each", "bytes each"), ("memory", "RSS"),
@@ -257,7 +274,7 @@ SUITES = {
     "start": {
         "title": "From start to ready",
         "text": "From the start of the process to the moment that it says where it listens.",
-        "servers": everybody, "cases": _start, "chart": "start_ms",
+        "servers": everybody_with_files, "cases": _start, "chart": "start_ms",
         "columns": [("start_ms", "ms")],
     },
 }

@@ -22,6 +22,9 @@ REQUEST = re.compile(rb"^[0-9a-f]{4}: (\w+)\((?!\) = )", re.M)
 QUIET_S = 0.3
 """So long without a tick of processor time, and Wine has finished what it does at a start."""
 
+THREADS_RUN_S = 40.0
+"""Thousands of threads of one wineserver come to no end."""
+
 Build = collections.namedtuple("Build", "dist fixtures bench")
 
 
@@ -174,5 +177,6 @@ def windows_servers(places):
                              template=template)
               for name in ("iocp", "overlapped-events", "event-select", "async-select", "select",
                            "threads")]
+    models[-1].run_s = THREADS_RUN_S
     libuv = WindowsProgram("libuv", build.bench / "peer-libuv.exe", "peer", template=template)
     return [*hosts, *models, libuv]

@@ -8,16 +8,7 @@ from support import clients, manifests
 MIB = 1024 * 1024
 
 
-def has_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+needs_ipv6 = pytest.mark.skipif(not clients.has_ipv6(), reason="this machine has no ::1")
 
 both_policies = pytest.mark.parametrize("when", ["data", "connect"])
 
@@ -27,7 +18,7 @@ def test_address_ipv4_loopback_is_served_there_only(run_host):
     ip, port = host.address("echo")
     assert ip == "127.0.0.1" and port > 0
     assert clients.is_served((ip, port))
-    if has_ipv6():
+    if clients.has_ipv6():
         assert clients.is_refused(("::1", port))
 
 
@@ -72,7 +63,7 @@ def test_address_of_each_family_on_one_port_is_served_by_its_own_listener(run_ho
 
 def test_address_list_is_served_on_every_address(run_host):
     addresses = ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"]
-    if has_ipv6():
+    if clients.has_ipv6():
         addresses.append("[::1]:0")
     host = run_host(manifests.one(address=addresses))
     actual = host.addresses("echo")

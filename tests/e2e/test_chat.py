@@ -72,11 +72,36 @@ def test_chat_names_are_unique_and_free_again(run_chat):
     host = run_chat()
     with chat.members(host, "ann") as (ann,), chat.members(host, None) as (other,):
         assert other.ask("/nick ann") == "error nick-taken ann"
-        assert ann.ask("/nick ann") == "ok nick ann"
         assert ann.ask("/nick anna") == "ok nick anna"
         assert other.ask("/nick ann") == "ok nick ann"
         ann.close()
         clients.wait_until(lambda: other.ask("/nick anna") == "ok nick anna", "the name")
+
+
+def test_chat_same_name_again_is_no_news(run_chat):
+    host = run_chat()
+    with chat.members(host, "ann", "ben", room="tea") as (ann, ben):
+        assert ann.ask("/nick ann", "ok nick") == "ok nick ann"
+        ann.until_pong()
+        assert not [line for line in ben.until_pong() if line.startswith("renamed")]
+
+
+LEAVING = {"quit": (b"/quit\n", "bye"), "too long": (b"x" * 2000, "error line-too-long"),
+           "unfinished": (b"half a li", "error slow-line"), "idle": (b"", "bye idle for too long")}
+
+
+@pytest.mark.parametrize("said, answer", LEAVING.values(), ids=LEAVING)
+def test_chat_who_goes_is_gone_though_the_client_keeps_its_connection(run_chat, said, answer):
+    """The room is told, and the name is free, before the socket's end."""
+    limits = {"idle_timeout_ms": 2500} if not said else {}
+    host = run_chat({"line_timeout_ms": 300}, close_timeout_ms=60000, **limits)
+    with chat.members(host, "ann", "ben", room="tea") as (ann, ben):
+        clients.send_quietly(ann.sock, said)
+        clients.wait_until(lambda: "left tea ann" in ben.until_pong(), "the news")
+        assert ann.line_with("bye", "error").startswith(answer)
+        assert ben.ask("/who", "who") == "who tea 1 ben"
+        assert ben.ask("/msg ann x", "error", "ok msg") == "error no-such-nick ann"
+        assert ben.ask("/nick ann", "ok nick", "error") == "ok nick ann"
 
 
 def test_chat_tells_small_rooms_who_comes_and_goes(run_chat):
@@ -191,12 +216,25 @@ def test_chat_stops_while_all_talk(run_chat):
         assert host.wait() == 0
 
 
+def test_chat_longest_line_fits_into_what_the_host_keeps(run_chat):
+    host = run_chat({"line_bytes": 511}, limits={"message_bytes": 512})
+    with chat.members(host, "ann", room="tea") as (ann,):
+        ann.sock.sendall(b"x" * 511 + b"\r")
+        ann.sock.sendall(b"\n")
+        assert ann.line_with("say") == f"say tea ann {'x' * 511}"
+        ann.sock.sendall(b"x" * 513)
+        assert ann.rest()[-1] == "error line-too-long at most 511 bytes"
+
+
 @pytest.mark.parametrize("config, message", [
     ({"line_bytes": 63}, "/line_bytes: expected a whole number from 64 to 16384"),
     ({"name_bytes": 33}, "/name_bytes: expected a whole number from 1 to 32"),
     ({"slow": "wait"}, '/slow: expected "drop-message" or "disconnect"'),
     ({"room_max": 1}, "/room_max: unknown key"),
+    ({"line_bytes": 512}, '/line_bytes: 512 must be less than the listener\'s "limits.message_bytes" '
+     "(512): lower the one or raise the other"),
 ])
 def test_chat_tells_what_is_wrong_with_its_configuration(fail_to_start, config, message):
-    result = fail_to_start(chat.manifest(config))
+    config = {"line_bytes": 256, **config}
+    result = fail_to_start(chat.manifest(config, limits={"message_bytes": 512}))
     assert result.code == 1 and message in result.errors, result

@@ -45,6 +45,12 @@ def run_chat(run_host):
     (b"\xc0\x80", "error not-text"),
     (b"\xed\xa0\x80", "error not-text"),
     (b"\xc2\x9b31m", "error not-text"),
+    ("next\u0085line", "error not-text"),
+    ("line\u2028separator", "error not-text"),
+    ("paragraph\u2029separator", "error not-text"),
+    ("\u202eoverride", "error not-text"),
+    ("\u202aembedding\u202c", "error not-text"),
+    ("\u2066isolate\u2069", "error not-text"),
     (b"cut off \xe2\x82", "error not-text"),
 ])
 def test_chat_answers_a_mistake_and_forgets_it(run_chat, line, answer):
@@ -250,6 +256,41 @@ def test_chat_refuses_what_the_posts_have_no_room_for(run_chat):
         refused = sum(line.startswith("error busy") for line in lines)
         assert said + refused <= 40 and refused > 0
         assert ann.ask("after", "say tea ann after", "error busy")
+
+
+def lines_to(member, *beginnings):
+    """The lines up to the first that begins so, with it."""
+    lines = [member.line()]
+    while not lines[-1].startswith(beginnings):
+        lines.append(member.line())
+    return lines
+
+
+def test_chat_is_heard_once_by_those_who_hear_it_and_its_sender_knows(run_chat):
+    """One worker has room for a post and another has none: who is told that nobody has heard a line
+    may say it again."""
+    host = run_chat(host={"workers": 2, "limits": {"posts": 1}})
+    nicks = [f"m{number}" for number in range(6)]  # on both workers
+    count = 40
+    with chat.members(host, *nicks) as all_of_them:
+        for member in all_of_them:
+            member.ask("/join tea", "ok join")
+        for sender, nick in zip(all_of_them, nicks, strict=True):
+            sender.send(*(f"line {number}" for number in range(count)))
+            errors = [line for line in sender.until_pong() if line.startswith("error")]
+            unheard = sum(line.startswith("error busy") for line in errors)
+            partly = sum(line.startswith("error partly-said") for line in errors)
+            turn = 0
+            sender.send("end 0")
+            while lines_to(sender, f"say tea {nick} end {turn}", "error")[-1].startswith("error"):
+                turn += 1
+                sender.send(f"end {turn}")
+            for member in all_of_them:
+                if member is not sender:
+                    lines = lines_to(member, f"say tea {nick} end {turn}")
+                    said = [line for line in lines if line.startswith(f"say tea {nick} line")]
+                    assert len(said) == len(set(said))
+                    assert count - unheard - partly <= len(said) <= count - unheard
 
 
 def test_chat_tells_those_it_has_no_room_for(run_chat):

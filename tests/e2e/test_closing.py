@@ -1,6 +1,7 @@
 """How connections end, and what the plugin has to say in it."""
 
 import contextlib
+import time
 
 import pytest
 from support import clients, services
@@ -16,6 +17,31 @@ def test_close_sends_what_is_queued_first(run_services):
         session.sock.sendall(b"slices 40 100000\nclose\n")
         assert session.rest() == b"x" * 4000000
     services.wait_for_log(host, ": closed 1")
+
+
+def test_close_waits_for_a_client_that_takes_the_rest_slowly(run_services):
+    """The system has the rest and we have nothing to do with it for several times the deadline."""
+    host = run_services(close_timeout_ms=150)
+    sock = clients.connect_slowly(host.address("services"))
+    sock.sendall(b"slices 30 100000\nclose\n")
+    count = 0
+    while part := sock.recv(16384):
+        count += len(part)
+        time.sleep(0.005)
+    sock.close()
+    assert count == 3000000
+    services.wait_for_log(host, ": closed 1")
+
+
+def test_close_resets_a_client_that_takes_nothing(run_services, system):
+    if system.is_windows or system.name == "linux-direct":
+        pytest.skip("there the system does not tell what a client has taken, and goes on with it")
+    host = run_services(close_timeout_ms=150)
+    with clients.connect_slowly(host.address("services")) as sock:
+        sock.sendall(b"slices 30 100000\nclose\n")
+        services.wait_for_log(host, ": closed 1")
+        with pytest.raises(ConnectionError):
+            clients.receive_to_end(sock)
 
 
 def test_close_at_once_sends_what_is_queued_and_waits_for_nobody(run_services):

@@ -1,5 +1,6 @@
 """The plugin `datagram`: an echo, and a receiver of syslog messages (RFC 5424)."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -22,8 +23,8 @@ LINE = re.compile(r"(?P<received>\S+) (?P<sender>\S+) (?P<kind>\S+) (?P<rest>.*)
 def run_datagram(run_host, tmp_path, system):
     """run_datagram(…) serves a syslog receiver and an echo; .file is what the first writes."""
 
-    def run(host=None, address="127.0.0.1:0", **config):
-        file = tmp_path / "messages ü.log"
+    def run(host=None, address="127.0.0.1:0", folder=tmp_path, **config):
+        file = folder / "messages ü.log"
         common = {"plugin": "datagram", "transport": "udp",
                   "socket": {"receive_buffer_bytes": 4194304}}
         listeners = {
@@ -96,6 +97,31 @@ def test_datagram_echo_answers_nothing_that_is_cut_off(run_datagram):
         host.wait_for_log("echo: 1 datagrams not echoed")
 
 
+def test_datagram_echo_sends_back_the_longest_there_is(run_datagram):
+    host = run_datagram(host={"buffers": {"bytes": 65536}})
+    with udp() as sock:
+        data = clients.random_bytes(65507, seed=71)
+        assert ask(sock, host.address("echo"), data) == data
+
+
+def test_datagram_echo_answers_no_service(run_datagram):
+    """Two services that answer each other would never end."""
+    host = run_datagram()
+    with udp() as service, udp() as sock:
+        for port in range(1023, 511, -1):
+            with contextlib.suppress(OSError):
+                service.bind(("127.0.0.1", port))
+                break
+        if service.getsockname()[1] == 0:
+            pytest.skip("no port of a service can be had here")
+        service.sendto(b"x", host.address("echo"))
+        host.wait_for_log("echo: 1 datagrams not echoed")
+        assert ask(sock, host.address("echo"), b"y") == b"y"
+        service.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            service.recv(1)
+
+
 # -- syslog ------------------------------------------------------------------------------------------
 
 
@@ -122,6 +148,8 @@ ESCAPED = [
     (rb"a\x0a backslash", r"a\\x0a backslash"),
     (b"\xff\xc3 bad", r"\xff\xc3 bad"),
     ("c1 \x85, lines \u2028 \u2029".encode(), r"c1 \xc2\x85, lines \xe2\x80\xa8 \xe2\x80\xa9"),
+    ("\u202etxet\u202c \u2066x\u2069".encode(),
+     r"\xe2\x80\xaetxet\xe2\x80\xac \xe2\x81\xa6x\xe2\x81\xa9"),
 ]
 
 
@@ -143,8 +171,38 @@ MALFORMED = [
     b"<13>1 - h\xc3\xa9 - - - -", b"<13>1 - - - - - [", b"<13>1 - - - - - []", b"<13>1 - - - - - [a",
     b"<13>1 - - - - - [a x]", b'<13>1 - - - - - [a x="]', b'<13>1 - - - - - [a x="]"]',
     b'<13>1 - - - - - [a x="\xff"]', b"<13>1 - - - - - [" + b"a" * 33 + b"]", b"<13>1 - - - - - -x",
+    b"<13>1 - - - - - [a][a]", b'<13>1 - - - - - [a x="1"][b][a x="2"] text',
+    b"<13>1 - - - - - " + b"".join(b"[%d]" % number for number in range(257)),
     b"<13>1 - - - - - [a]x", b"<13>1 - - - - - - \xef\xbb\xbf\xff", b"\n\n\n", bytes(2000),
 ]
+
+
+def test_datagram_syslog_takes_much_structured_data(run_datagram):
+    data = "".join(f"[{number}]" for number in range(256))
+    other = '[aa b="1"][a b="1"][ab b="1"][A b="1"]'
+    lines = receives(run_datagram(), WHOLE + data, WHOLE + other)
+    assert lines[0].endswith(f" ID47 {data} ") and lines[1].endswith(f" ID47 {other} ")
+
+
+def test_datagram_syslog_survives_noise(run_datagram):
+    """Of every size, whole messages among it; what is written is text, a line for each."""
+    host = run_datagram(host={"buffers": {"bytes": 65536}})
+    with udp() as sock:
+        for number in range(96):
+            noise = clients.random_bytes(1 << number % 16, seed=number)
+            sock.sendto(noise if number % 3 else WHOLE.encode() + b"- " + noise, host.address("syslog"))
+            with udp() as other:
+                other.sendto(noise, host.address("echo"))
+        assert ask(sock, host.address("echo"), b"x") == b"x"
+
+        def there():
+            sock.sendto((WHOLE + "- after").encode(), host.address("syslog"))
+            return any(line.endswith("- after") for line in lines_of(host))
+
+        clients.wait_until(there, "the last one")
+    for line in lines_of(host):
+        assert LINE.fullmatch(line), line
+        assert not re.search("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", line), line
 
 
 def test_datagram_syslog_keeps_what_is_malformed_as_that(run_datagram):
@@ -154,6 +212,14 @@ def test_datagram_syslog_keeps_what_is_malformed_as_that(run_datagram):
         assert line.startswith(beginning), data
         assert len(re.sub(r"\\x..", ".", line[len(beginning):]).encode()) == len(data)
     host.wait_for_log("syslog: 1 datagrams were no syslog messages of RFC 5424")
+
+
+def test_datagram_syslog_writes_to_a_long_path(run_datagram, tmp_path):
+    """Longer than the 260 characters that a path of Windows may have without more ado."""
+    folder = tmp_path.joinpath(*("d" * 100 for _ in range(4)))
+    folder.mkdir(parents=True)
+    (line,) = receives(run_datagram(folder=folder), WHOLE + "- hello")
+    assert line.endswith("- hello")
 
 
 def test_datagram_syslog_drops_what_is_malformed_where_that_is_wanted(run_datagram):

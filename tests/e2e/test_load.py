@@ -1,11 +1,18 @@
 """The load client: every mode counts what it did, and no wrong byte goes by."""
 
 import contextlib
+import json
+import os
+import pathlib
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
-from support import load, manifests
+from support import clients, load, manifests
 
 pytestmark = pytest.mark.any_engine
 
@@ -13,7 +20,8 @@ PERCENTILES = ("min", "p50", "p90", "p99", "p99_9", "max")
 
 
 def text_of(address):
-    return f"{address[0]}:{address[1]}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{host}:{address[1]}"
 
 
 @pytest.fixture
@@ -86,6 +94,23 @@ def test_load_at_a_rate_sends_no_more_and_counts_from_when_it_was_due(echo_addre
         assert results["latency_us"][name] >= results["service_us"][name]
 
 
+@pytest.mark.parametrize("connections, block, processes, messages", [
+    (40, 40, 1, 100), (40, 40, 4, 100), (60, 40, 1, 150), (6, 1000, 1, 100),
+])
+def test_load_rate_is_of_a_block_whole_or_in_part(system, echo_address, run_load, connections, block,
+                                                  processes, messages):
+    """A block of which several processes have a part sends as much as one that is whole, half a
+    block half as much; where all are less than a block, they are one."""
+    if system.is_windows and processes > 1:
+        pytest.skip("--processes is for Linux")
+    result = run_load(echo_address, "-c", connections, "-b", block, "-r", 6400, "-s", 64, "-d", 1,
+                      "--processes", processes)
+    results = result.expect_fine().json
+    # Whatever the machine is doing: each was due within the second, and is counted as one or the other.
+    assert abs(results["operations"] + results["unsent"] - messages) <= processes
+    assert results["latency_us"]["count"] == results["operations"] + results["unsent"]
+
+
 @pytest.mark.threads
 def test_load_streams_come_back_equal_both_ways(echo_address, run_load):
     result = run_load(echo_address, "-m", "stream", "-c", 5, "-n", 4096, "-s", 2048)
@@ -154,6 +179,14 @@ def test_load_from_several_processes_adds_up(system, echo_address, run_load):
     results = result.expect_fine().json
     assert_served(results, 31)
     assert results["operations"] == results["latency_us"]["count"] == 310
+
+
+@pytest.mark.skipif(not clients.has_ipv6(), reason="this machine has no ::1")
+def test_load_reaches_ipv6(run_host, run_load):
+    address = run_host(manifests.one(address="[::1]:0")).address("echo")
+    results = run_load(address, "-c", 3, "-n", 30).expect_fine().json
+    assert_served(results, 3)
+    assert results["target"] == text_of(address)
 
 
 # -- questions -------------------------------------------------------------------------------------
@@ -234,6 +267,9 @@ def test_load_http_on_a_connection_each(serve, run_load):
 @pytest.mark.parametrize("answer, why", [
     (http_answer(b"abd"), "the body is not the file"),
     (http_answer(b"abcd"), "the body is not as long as the file"),
+    (http_answer(b"abc", length="3junk"), "the Content-Length is no number"),
+    (http_answer(b"abc", length="-3"), "the Content-Length is no number"),
+    (http_answer(b"abc", length=""), "the Content-Length is no number"),
     (http_answer(b"abc", status="404 Not Found"), "the status is not 200 in HTTP/1.1"),
     (b"HTTP/1.1 200 OK\r\nX: y\r\n\r\nabc", "the answer has no Content-Length"),
     (b"HTTP/1.1 200 OK\r\nX: " + 2000 * b"y", "the head is too long"),
@@ -342,6 +378,71 @@ def test_load_a_server_that_closes_early_is_an_error(serve, run_load):
     assert "128 of" in result.json["first_errors"][0]
 
 
+@pytest.mark.parametrize("arguments", [
+    ["-n", 10], ["-n", 10, "--pipeline", 8], ["-n", 10, "-c", 3], ["-m", "stream", "-d", 60],
+])
+def test_load_server_that_answers_no_more_is_given_up(serve, run_load, arguments):
+    def greet_and_stop(sock):
+        sock.sendall(clients.receive_exactly(sock, 64))
+        while sock.recv(65536):
+            pass
+
+    result = run_load(serve(greet_and_stop), "--patience", 1, *arguments)
+    assert result.code == 1, result
+    assert "no answer with 64 of" in result.json["first_errors"][0]
+    assert result.json["connections"]["cut"] == result.json["connections"]["connected"]
+    assert result.json["operations"] == 0
+
+
+def stalling(after, seconds):
+    """An echo server that does nothing for a while when it has echoed so many messages."""
+
+    def run(sock):
+        echoed = 0
+        while data := clients.receive_exactly(sock, 64):
+            sock.sendall(data)
+            echoed += 1
+            if echoed == after:
+                time.sleep(seconds)
+
+    return run
+
+
+@pytest.mark.parametrize("pipeline", [1, 4])
+def test_load_what_is_owed_at_the_end_has_waited(serve, run_load, pipeline):
+    """The server stops in the middle and goes on behind the end. Who only counts what was sent sees
+    one slow message; of those that were due half have waited, and are in the histogram."""
+    address = serve(stalling(after=201, seconds=1.5))
+    result = run_load(address, "-c", 1, "-r", 64 * 200, "-d", 2, "--pipeline", pipeline)
+    results = result.expect_fine().json
+    assert results["unsent"] > 0
+    assert results["operations"] + results["unsent"] == 400
+    assert results["latency_us"]["count"] == 400
+    assert results["latency_us"]["p90"] >= 500000  # it stopped for so long at the least
+    assert results["service_us"]["count"] == results["operations"]
+
+
+def test_load_connects_that_could_not_begin_have_waited(serve, run_load):
+    def slow(sock):
+        time.sleep(0.5)
+        sock.sendall(clients.receive_exactly(sock, 64))
+        sock.recv(1)
+
+    result = run_load(serve(slow), "-m", "short", "-c", 1, "--connect-rate", 200, "-d", 1)
+    results = result.expect_fine().json
+    assert results["operations"] + results["unsent"] == 200
+    assert results["unsent"] > 100
+    assert results["latency_us"]["count"] == 200
+    assert results["latency_us"]["p50"] > results["service_us"]["min"] / 2
+
+
+def test_load_rate_that_nobody_can_keep_ends_in_time(echo_address, run_load):
+    results = run_load(echo_address, "-r", 1e12, "-d", 0.5).expect_fine().json
+    assert results["operations"] > 0
+    assert results["latency_us"]["count"] == results["operations"] + results["unsent"]
+    assert results["operations"] + results["unsent"] > 1e9
+
+
 def test_load_short_lived_waits_for_the_servers_end(serve, run_load):
     def one_message(sock):
         sock.sendall(sock.recv(64))
@@ -369,6 +470,103 @@ def test_load_nobody_there_is_an_error(run_load):
     assert "connect: Connection refused" in result.json["first_errors"][0]
 
 
+# -- ended early -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def start_load(system, tmp_path):
+    """start_load(address, …) starts a client that runs for a minute, and waits until it measures."""
+    if system.is_windows:
+        pytest.skip("signals are Linux's")
+    started = []
+
+    def start(address, *arguments):
+        command = [str(load.program(system)), "-d", "60", "--json", "early.json",
+                   *map(str, arguments), text_of(address)]
+        process = subprocess.Popen(command, cwd=tmp_path, env=system.environment(), text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE)
+        started.append(process)
+        for line in process.stderr:
+            if line.startswith("measuring"):
+                return process
+        raise AssertionError(f"it does not measure: exit code {process.wait(clients.WAIT_S)}")
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def children_of(process):
+    text = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+    return list(map(int, text.split()))
+
+
+def is_gone(pid):
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").split()[2] == "Z"
+    return True
+
+
+def early_results(tmp_path):
+    return json.loads((tmp_path / "early.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("processes", [1, 3])
+def test_load_ended_early_tells_what_there_is(echo_address, start_load, tmp_path, number, processes):
+    process = start_load(echo_address, "-c", 6, "--processes", processes)
+    process.send_signal(number)
+    assert process.wait(clients.WAIT_S) == 1
+    results = early_results(tmp_path)
+    assert results["first_errors"] == ["it was asked to end early"]
+    assert results["operations"] > 0
+    assert results["connections"]["connected"] == 6
+
+
+def test_load_asked_twice_ends_at_once(serve, start_load, tmp_path):
+    def greet_and_stop(sock):
+        sock.sendall(clients.receive_exactly(sock, 64))
+        while sock.recv(65536):
+            pass
+
+    process = start_load(serve(greet_and_stop), "--patience", 600)
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)  # it waits for what is on its way
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(clients.WAIT_S) == 1
+    assert not (tmp_path / "early.json").exists()
+
+
+def test_load_process_that_is_killed_ends_the_others(echo_address, start_load, tmp_path):
+    process = start_load(echo_address, "-c", 6, "--processes", 3)
+    children = children_of(process)
+    assert len(children) == 3
+    os.kill(children[1], signal.SIGKILL)
+    assert process.wait(clients.WAIT_S) == 1
+    results = early_results(tmp_path)
+    assert "--processes: one of them came to a bad end" in results["first_errors"]
+    assert results["operations"] > 0
+    assert all(map(is_gone, children))
+
+
+def test_load_processes_do_not_outlive_the_one_that_started_them(echo_address, start_load):
+    process = start_load(echo_address, "-c", 6, "--processes", 3)
+    children = children_of(process)
+    process.kill()
+    process.wait(clients.WAIT_S)
+    clients.wait_until(lambda: all(map(is_gone, children)), "its processes to end")
+
+
+def test_load_progress_is_of_all_processes(echo_address, start_load):
+    process = start_load(echo_address, "-c", 9, "--processes", 3)
+    line = next(line for line in process.stderr if line.startswith("measuring: 9 open"))
+    assert " 0 errors" in line
+
+
 # -- the command line ------------------------------------------------------------------------------
 
 NOWHERE = ("127.0.0.1", 9)
@@ -385,7 +583,13 @@ NOWHERE = ("127.0.0.1", 9)
     (["-m", "idle", "-r", 5], "--rate and --pipeline are for --mode echo"),
     (["-m", "idle", "-n", 5], "--operations: --mode idle has none"),
     (["--server-closes"], "--server-closes is for --mode short"),
+    (["--from", "0.0.0.0-255.255.255.255"], "are more addresses than can be counted"),
     (["--processes", 2], "--processes: more than there are connections"),
+    (["--processes", 4, "-c", 8, "-n", 3], "--processes: more than there are operations"),
+    (["--quiet=yes"], "--quiet takes no value"),
+    (["--json", "--quiet"], '--json wants the name of a file, and not "--quiet"'),
+    (["--json="], '--json wants the name of a file, and not ""'),
+    (["--connections="], '--connections: "" is no number'),
     (["-d", 0], "it would never end"),
     (["127.0.0.1:8"], 'unexpected word "127.0.0.1:9"'),
 ])
@@ -403,6 +607,40 @@ def test_load_option_without_its_value_is_told(system, tmp_path):
     result = load.run(system, tmp_path, "127.0.0.1:9", "-c", json_file=False)
     assert result.code == 2, result
     assert "-c wants a value" in result.errors
+
+
+@pytest.mark.parametrize("arguments", [["-c5"], ["--connections=5"]])
+def test_load_values_may_stand_in_the_same_word(echo_address, run_load, arguments):
+    results = run_load(echo_address, "-n10", *arguments).expect_fine().json
+    assert (results["connections"]["connected"], results["operations"]) == (5, 10)
+
+
+def test_load_behind_two_dashes_are_only_words(echo_address, run_load):
+    result = run_load(echo_address, "-n", 5, "--", json_file=False)
+    assert (result.code, "operations    5 in " in result.output) == (0, True), result
+
+
+def test_load_version_is_told(system, tmp_path):
+    result = load.run(system, tmp_path, "--version", json_file=False)
+    assert (result.code, result.output.split()[0]) == (0, "berth-load")
+
+
+def test_load_results_may_go_to_the_standard_output(echo_address, run_load):
+    result = run_load(echo_address, "-n", 5, "--json", "-", json_file=False)
+    assert result.code == 0, result
+    assert json.loads(result.output)["operations"] == 5
+    assert "operations    5 in " in result.errors
+
+
+def test_load_server_that_is_no_process_is_told(system, run_load):
+    if system.is_windows:
+        pytest.skip("processor time is measured on Linux")
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True,
+                           capture_output=True, text=True)
+    pid = int(ended.stdout)
+    result = run_load(NOWHERE, "--server-pid", pid, json_file=False)
+    assert result.code == 2, result
+    assert f"--server-pid: there is no process {pid}" in result.errors
 
 
 @pytest.mark.any_engine

@@ -163,6 +163,53 @@ def test_pop3_names_messages_the_same_in_every_session(run_pop3, mail):
     assert uids[1:] == [hashlib.md5(name.encode()).hexdigest() for name in names[1:]]
 
 
+def test_pop3_shows_messages_of_the_same_name_as_the_several_that_they_are(run_pop3, mail):
+    """No Maildir should have them; where one has, each is there once, and the right one is removed."""
+    box = mail.folder / "ann"
+    texts = {}
+    for name in ("new/1.x", "cur/1.x", f"cur/1.x{mail.separator}2,S", f"cur/2.y{mail.separator}2,S",
+                 f"cur/2.y{mail.separator}2,RS"):
+        texts[name] = f"this is {name}\n".encode()
+        (box / name).write_bytes(texts[name])
+    host = run_pop3()
+    with pop3.logged_in(host) as session:
+        uids = dict(line.split(" ") for line in session.listing("UIDL"))
+        assert len(uids) == len(set(uids.values())) == 5
+        bodies = []
+        for number in uids:
+            session.ok("RETR", number)
+            bodies.append(session.body())
+        assert sorted(bodies) == sorted(pop3.as_sent(text) for text in texts.values())
+        session.ok("QUIT")
+    gone = bodies[2]
+    with pop3.logged_in(host) as session:
+        assert dict(line.split(" ") for line in session.listing("UIDL")) == uids
+        session.ok("DELE 3")
+        kept = next(path for path in mail.files("ann") if pop3.as_sent(path.read_bytes()) == bodies[1])
+        kept.rename(box / "tmp" / "away")  # somebody takes another: none is removed in its place
+        session.ok("DELE 2")
+        session.ok("QUIT")
+    left = sorted(pop3.as_sent(path.read_bytes()) for path in mail.files("ann"))
+    assert left == sorted(body for body in bodies if body not in (gone, bodies[1]))
+
+
+def test_pop3_serves_a_mailbox_with_a_long_path(run_pop3, mail):
+    """Longer than the 260 characters that a path of Windows may have without more ado."""
+    name = "/".join("d" * 100 for _ in range(4))
+    for part in ("new", "cur", "tmp"):
+        (mail.folder / name / part).mkdir(parents=True)
+    (mail.folder / name / "new" / "1.x").write_bytes(b"hello\n")
+    with mail.users.open("a", encoding="utf-8") as file:
+        file.write(f"deep:{pop3.hashed('secret')}:{name}\n")
+    with pop3.session(run_pop3()) as session:
+        session.log_in("deep")
+        session.ok("RETR 1")
+        assert session.body() == b"hello\r\n"
+        session.ok("DELE 1")
+        session.ok("QUIT")
+    assert mail.messages(name) == []
+
+
 def test_pop3_finds_messages_that_others_move(run_pop3, mail):
     mail.deliver("ann", b"one\n")
     mail.deliver("ann", b"two\n", flags="")
@@ -299,6 +346,23 @@ def test_pop3_logs_out_who_is_silent_and_removes_nothing(run_pop3, mail):
     host.wait_for_log("logged out: silent for too long")
     with pop3.logged_in(host) as session:
         assert session.ok("STAT").startswith("1 ")
+
+
+@pytest.mark.parametrize("end", ["silent", "too long", "half-closed"])
+def test_pop3_gives_the_mailbox_back_though_the_client_keeps_its_connection(run_pop3, mail, end):
+    mail.deliver("ann")
+    config = {"autologout_ms": 2500} if end == "silent" else {}
+    host = run_pop3(config, close_timeout_ms=600000)
+    with pop3.logged_in(host) as session:
+        session.ok("DELE 1")
+        if end == "too long":
+            session.send(b"x" * 300)
+        elif end == "half-closed":
+            session.sock.shutdown(socket.SHUT_WR)
+        with pop3.logged_in(host) as other:
+            assert other.ok("STAT").startswith("1 ")
+            other.ok("QUIT")
+    assert len(mail.messages("ann")) == 1
 
 
 def test_pop3_keeps_who_is_logged_in_whatever_the_listener_takes_for_idle(run_pop3):

@@ -158,15 +158,16 @@ def test_pop3_slows_and_logs_the_clients_behind_a_proxy(run_pop3):
 
 
 def test_pop3_reads_the_users_file_with_all_that_it_may_hold(run_pop3, mail, system):
-    for name in ("bob", "böb"):
+    for name in ("bob", "böb", "cleo"):
         mail.add_user(name)
     mail.users.write_bytes(
+        f"\ufeffcleo:{pop3.hashed('c')}:cleo\r\n"
         f"# who may come\r\n\r\nbob:{pop3.hashed('b')}:bob\r\n"
         f"böb:{pop3.hashed('ö')}:{system.path(mail.folder / 'böb')}".encode())
-    mail.deliver("bob")
-    mail.deliver("böb")
+    for name in ("bob", "böb", "cleo"):
+        mail.deliver(name)
     host = run_pop3()
-    for name, password in (("bob", "b"), ("böb", "ö")):
+    for name, password in (("bob", "b"), ("böb", "ö"), ("cleo", "c")):
         with pop3.session(host) as session:
             session.log_in(name, password)
             assert session.ok("STAT").startswith("1 ")
@@ -201,8 +202,12 @@ GOOD = pop3.hashed("x")
     ("a:$pbkdf2-sha256$1000$YQ$YQ:box\n", "its hash is not base64 of 32 bytes"),
     (f"a:{GOOD[:-1]}:box\n", "its hash is not base64 of 32 bytes"),
     (f"a:{GOOD}:box\nb:{GOOD}:box\na:{GOOD}:box\n", 'users: "a" is there twice'),
-    ("#" * 5000 + "\n", "users:1: a line is longer than 4094 bytes, or has a zero byte"),
-    (f"a:{GOOD}:b\0x\n", "users:1: a line is longer than 4094 bytes, or has a zero byte"),
+    ("#" * 4097 + "\n", "users:1: a line is longer than 4096 bytes"),
+    (f"a:{GOOD}:" + "x" * 5000, "users:1: a line is longer than 4096 bytes"),
+    (f"a:{GOOD}:b\0x\n", "users:1: there is a zero byte in it"),
+    (f"a:{GOOD}:b\0x", "users:1: there is a zero byte in it"),
+    (f"# one\na:{GOOD}:b\0", "users:2: there is a zero byte in it"),
+    (f"a\0:{GOOD}:b", "users:1: there is a zero byte in it"),
     (None, "users does not exist; a path that is not absolute begins in the folder"),
 ], ids=map(str, itertools.count()))
 def test_pop3_tells_what_is_wrong_with_the_users_file(fail_to_start, mail, text, message):

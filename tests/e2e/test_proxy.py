@@ -7,59 +7,11 @@ import threading
 
 import pytest
 from support import clients, manifests
+from support.upstreams import echo, says, upstream
 
 MIB = 1024 * 1024
 
 pytestmark = [pytest.mark.threads, pytest.mark.direct]
-
-
-@contextlib.contextmanager
-def upstream(serve, family=socket.AF_INET, address="127.0.0.1", port=0):
-    """A server that runs serve(connection) on a thread for each; gives its port."""
-    stopping = threading.Event()
-    with socket.socket(family) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((address, port))
-        listening.listen(64)
-        listening.settimeout(0.2)
-        open_now = []
-
-        def accept():
-            while not stopping.is_set():
-                with contextlib.suppress(OSError):
-                    connection, _ = listening.accept()
-                    connection.settimeout(clients.WAIT_S)
-                    open_now.append(connection)
-                    threading.Thread(target=run, args=(connection,), daemon=True).start()
-
-        def run(connection):
-            with connection, contextlib.suppress(OSError):
-                serve(connection)
-
-        accepting = threading.Thread(target=accept, daemon=True)
-        accepting.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            stopping.set()
-            accepting.join()
-            for connection in open_now:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-                connection.close()
-
-
-def echo(connection):
-    while data := connection.recv(65536):
-        connection.sendall(data)
-
-
-def says(word):
-    def serve(connection):
-        connection.sendall(word)
-        connection.recv(1)
-
-    return serve
 
 
 @pytest.fixture

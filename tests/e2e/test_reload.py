@@ -497,7 +497,7 @@ def test_reload_of_limits_applies_to_connections_that_are_there(world):
             socks[-1].sendall(b"2")
         world.operator.wait_for(lambda status: status["connections"] == 2, "the limit")
         world.rewrite(lambda manifest: manifest["listeners"]["echo"]["limits"].update(
-            connections=4, per_client=100, active_io=2, message_bytes=1024))
+            connections=4, per_client=100, active_io=2))
         assert world.operator.ask("reload")["configured"] == 1
         assert [clients.receive_exactly(sock, 1) for sock in socks[2:]] == [b"2", b"2"]
         for sock in socks:
@@ -513,6 +513,20 @@ def test_reload_of_limits_applies_to_connections_that_are_there(world):
             with clients.connect_from("127.0.0.9", host.address("echo")) as denied:
                 assert clients.was_reset(denied)
         assert clients.is_served(host.address("echo"))
+
+
+def test_reload_of_what_a_plugin_may_leave_is_a_new_generation(world):
+    """The plugin has seen it when the listener opened, and has relied on it."""
+    host = world.run(manifests.one("echo", "connect"))
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"1") == b"1"
+        world.rewrite(lambda manifest: manifest["listeners"]["echo"].update(
+            limits={"message_bytes": 1024}))
+        assert world.operator.ask("reload")["replaced"] == 1
+        assert clients.echo(sock, b"2") == b"2"
+        with clients.connect(host.address("echo")) as other:
+            assert clients.echo(other, b"3") == b"3"
+        assert world.operator.serving("echo")["generation"] == 2
 
 
 def test_reload_of_when_to_accept(world):

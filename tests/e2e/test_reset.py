@@ -116,10 +116,11 @@ def test_reset_after_half_close_harms_no_other(run_host, system, when):
 
 
 def test_reset_after_half_close_with_a_full_queue_harms_no_other(run_host):
+    data = clients.random_bytes(64 * MIB, seed=64)  # before a client must say something
     host = run_host(manifests.one(limits={"send_queue_bytes": 65536}))
     address = host.address("echo")
     sock = clients.connect(address)
-    clients.fill(sock, clients.random_bytes(64 * MIB, seed=64))
+    clients.fill(sock, data)
     sock.shutdown(socket.SHUT_WR)
     clients.reset(sock)
     assert clients.is_served(address)
@@ -140,12 +141,14 @@ def test_reset_after_the_plugin_has_closed_harms_no_other(run_host, system):
 
 @pytest.mark.threads
 def test_reset_while_the_host_drains_harms_no_other(run_host):
+    data = clients.random_bytes(64 * MIB, seed=65)  # before a client must say something
     host = run_host(manifests.one(host={"drain_timeout_ms": FOR_EVER_MS}))
     address = host.address("echo")
-    stays, leaves, full = (clients.connect(address) for _ in range(3))
+    stays, leaves = (clients.connect(address) for _ in range(2))
     for sock in (stays, leaves):
         assert clients.echo(sock, b"before") == b"before"
-    clients.fill(full, clients.random_bytes(64 * MIB, seed=65))
+    full = clients.connect(address)
+    clients.fill(full, data)
     host.interrupt()
     host.wait_for_log("stopping: no new connections; 3 open ones")
     clients.reset(leaves)

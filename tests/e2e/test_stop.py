@@ -102,9 +102,10 @@ def test_stop_connections_that_do_not_finish_are_cut_and_counted(run_host):
 
 
 def test_stop_cuts_a_client_that_does_not_read(run_host):
+    data = clients.random_bytes(64 * MIB, seed=34)  # before a client must say something
     host = run_host(manifests.one(host={"drain_timeout_ms": 300}))
     with clients.connect(host.address("echo")) as sock:
-        clients.fill(sock, clients.random_bytes(64 * MIB, seed=34))
+        clients.fill(sock, data)
         host.interrupt()
         assert host.wait() == 0
     assert "1 connections had not finished and were cut" in host.log()

@@ -12,12 +12,22 @@
 
 enum { LINE_MAX = 4096 };
 
+/* Nothing is passed on that ends a line, or shows it in another order, elsewhere. */
+static void check_layout(const uint8_t *text, size_t size) {
+    for (size_t at = 0; at < size;) {
+        uint32_t character = 0;
+        at += utf8_read(text + at, size - at, &character);
+        FUZZ_CHECK(!utf8_is_layout(character));
+    }
+}
+
 static void check_span(const struct span *span, const uint8_t *bytes, size_t size) {
     if (span->bytes) {
         const uint8_t *begin = (const uint8_t *)span->bytes;
         FUZZ_CHECK(begin >= bytes && begin <= bytes + size);
         FUZZ_CHECK(span->size <= (size_t)(bytes + size - begin));
         FUZZ_CHECK(utf8_is_text(begin, span->size));
+        check_layout(begin, span->size);
     }
 }
 

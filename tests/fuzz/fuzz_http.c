@@ -1,12 +1,15 @@
 /* The parsers of the plugin `http` on hostile bytes: heads, bodies, names, ranges, dates. However
  * the bytes are cut, a head and a body mean the same; names never leave the root.
  *
- * Links: plugins/http/request.c plugins/http/body.c plugins/http/target.c plugins/http/range.c
- * plugins/http/date.c plugins/common/utf8.c */
+ * Links: plugins/http/authority.c plugins/http/body.c plugins/http/conditions.c plugins/http/date.c
+ * plugins/http/range.c plugins/http/request.c plugins/http/target.c plugins/http/text.c
+ * plugins/common/utf8.c */
 #include <string.h>
 
 #include "fuzz.h"
+#include "http/authority.h"
 #include "http/body.h"
+#include "http/conditions.h"
 #include "http/date.h"
 #include "http/range.h"
 #include "http/request.h"
@@ -88,6 +91,24 @@ static void check_date(struct text text) {
     }
 }
 
+/* What names the file is never refused, and what is no condition changes nothing. */
+static void check_conditions(const struct request *request) {
+    const struct validators now = {"\"a-b\"", 1600000000, 1700000000};
+    uint32_t status = conditions_check(request, &now);
+    FUZZ_CHECK(status == 200 || status == 304 || status == 412);
+    FUZZ_CHECK(status != 412 || request->has_if_match || request->if_unmodified_since.bytes);
+    FUZZ_CHECK(status != 304 || request->has_if_none_match || request->if_modified_since.bytes);
+    FUZZ_CHECK(!conditions_want_range(request, &now) || request->range.size > 0);
+}
+
+/* Whatever is one has nothing in it that ends it for somebody else. */
+static void check_authority(struct text text) {
+    for (uint32_t i = 0; is_authority(text) && i < text.size; i++) {
+        uint8_t c = (uint8_t)text.bytes[i];
+        FUZZ_CHECK(c > 0x20 && c < 0x7f && !strchr("/\\?#@,\"<>", c));
+    }
+}
+
 /* The end of a head is found in the same place, however it comes. */
 static void check_cuts(const uint8_t *data, size_t size, uint32_t whole, uint32_t whole_status) {
     uint32_t searched = 0;
@@ -122,12 +143,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_name(request.path);
         check_ranges(request.range, 10000);
         check_date(request.if_modified_since);
+        check_authority(request.host);
         if (request.status == 0) {
             FUZZ_CHECK(request.body != BODY_CHUNKED || request.content_length == 0);
             check_body(&request, bytes + head, size - head);
+            check_conditions(&request);
         }
     }
     check_name(all);
+    check_authority(all);
     check_ranges(all, 1 + bytes[0] * UINT64_C(0x1000000000));
     check_date(all);
     request = (struct request){.body = BODY_CHUNKED};

@@ -116,6 +116,15 @@ static const char *field(const char *head, const char *name) {
     return NULL;
 }
 
+/* Digits to the end of the line, with blanks around them, and nothing else. */
+static bool read_length(const char *text, uint64_t *length) {
+    text += strspn(text, " \t");
+    size_t digits = strspn(text, "0123456789");
+    *length = strtoull(text, NULL, 10);
+    return digits > 0 && digits < 20 &&
+           strncmp(text + digits + strspn(text + digits, " \t"), "\r\n", 2) == 0;
+}
+
 /* Takes bytes up to the end of the head; returns how many. */
 static size_t take_head(struct answer *answer, const uint8_t *bytes, size_t size,
                         const char **why) {
@@ -135,8 +144,9 @@ static size_t take_head(struct answer *answer, const uint8_t *bytes, size_t size
             *why = "the status is not 200 in HTTP/1.1";
         } else if (!length) {
             *why = "the answer has no Content-Length";
+        } else if (!read_length(length, &answer->left)) {
+            *why = "the Content-Length is no number";
         } else {
-            answer->left = strtoull(length, NULL, 10);
             answer->at = 0;
             answer->in_body = true;
             if (has_body && answer->left != body_size) {

@@ -28,16 +28,23 @@ static uint64_t cell_end(unsigned cell) {
 }
 
 void histogram_record(struct histogram *histogram, uint64_t value) {
+    histogram_record_many(histogram, value, 1);
+}
+
+void histogram_record_many(struct histogram *histogram, uint64_t value, uint64_t times) {
     uint64_t kept = value < VALUE_MAX ? value : VALUE_MAX;
-    histogram->cells[cell_of(kept)]++;
+    if (times == 0) {
+        return;
+    }
+    histogram->cells[cell_of(kept)] += times;
     if (histogram->count == 0 || kept < histogram->min) {
         histogram->min = kept;
     }
     if (kept > histogram->max) {
         histogram->max = kept;
     }
-    histogram->count++;
-    histogram->sum += kept;
+    histogram->count += times;
+    histogram->sum += kept * times;
 }
 
 void histogram_merge(struct histogram *into, const struct histogram *from) {

@@ -25,6 +25,7 @@ struct histogram {
 
 void histogram_init(struct histogram *histogram);
 void histogram_record(struct histogram *histogram, uint64_t value);
+void histogram_record_many(struct histogram *histogram, uint64_t value, uint64_t times);
 void histogram_merge(struct histogram *into, const struct histogram *from);
 
 /* The value that `percent` of all recorded values do not exceed: at least that value, and at most

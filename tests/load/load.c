@@ -19,6 +19,8 @@
 #define WAIT_MAX_NS (100 * NS_PER_MS)
 #define DRAIN_LOOK_NS NS_PER_MS
 #define READS_PER_SECOND 20 /* of a slow reader */
+#define DUE_MAX 65536       /* of a block at a time: then what has come is looked at */
+#define UNSENT_STEPS 65536  /* that very many of them are counted in */
 
 static uint64_t seconds_ns(double seconds) {
     return (uint64_t)(seconds * 1e9);
@@ -45,6 +47,17 @@ uint64_t load_take(struct load *load, uint64_t wanted) {
     }
     load->started += wanted;
     return wanted;
+}
+
+void load_count_unsent(struct load *load, uint64_t first_ns, double each_ns, uint64_t count) {
+    uint64_t together = count / UNSENT_STEPS + 1;
+    load->result->unsent += count;
+    for (uint64_t i = 0; i < count; i += together) {
+        uint64_t due_ns = first_ns + (uint64_t)(each_ns * (double)i);
+        uint64_t waited_ns = load->now_ns > due_ns ? load->now_ns - due_ns : 0;
+        histogram_record_many(&load->result->latency, waited_ns,
+                              count - i < together ? count - i : together);
+    }
 }
 
 /* -- what is due ----------------------------------------------------------------------------- */
@@ -86,11 +99,11 @@ static bool is_paced(const struct load *load) {
     return load->options->block_rate > 0 && is_running(load);
 }
 
-static void begin_what_is_due(struct load *load) {
+static void begin_what_is_due(struct load *load, uint64_t until_ns) {
     for (uint32_t i = 0; i < load->block_count && is_paced(load); i++) {
         struct block *block = &load->blocks[i];
         uint64_t due_ns;
-        while (pace_take(&block->pace, load->now_ns, &due_ns)) {
+        for (unsigned n = 0; n < DUE_MAX && pace_take(&block->pace, until_ns, &due_ns); n++) {
             session_due(load, block->first + block->cursor, due_ns);
             block->cursor = (block->cursor + 1) % block->count;
         }
@@ -123,8 +136,11 @@ static uint64_t next_moment_ns(const struct load *load) {
     return next_ns;
 }
 
+/* What rounding takes from one time it gives to another. */
 size_t load_slow_read_bytes(const struct load *load) {
-    return load->options->read_rate / READS_PER_SECOND;
+    uint64_t rate = load->options->read_rate;
+    return (size_t)(rate * (load->reads + 1) / READS_PER_SECOND -
+                    rate * load->reads / READS_PER_SECOND);
 }
 
 static void allow_reads(struct load *load, uint64_t *next_ns) {
@@ -132,6 +148,7 @@ static void allow_reads(struct load *load, uint64_t *next_ns) {
         return;
     }
     *next_ns = load->now_ns + NS_PER_SECOND / READS_PER_SECOND;
+    load->reads++;
     for (uint32_t slot = 0; slot < load->count; slot++) {
         if (load->sessions[slot].state == SESSION_OPEN) {
             transport_allow(load->transport, slot, load_slow_read_bytes(load));
@@ -145,7 +162,12 @@ static void allow_reads(struct load *load, uint64_t *next_ns) {
 static uint64_t server_ns(const struct load *load) {
     uint64_t sum_ns = 0;
     for (uint32_t i = 0; i < load->options->server_pid_count && load->is_first; i++) {
-        sum_ns += transport_process_ns(load->options->server_pids[i]);
+        uint64_t used_ns;
+        if (!transport_process_ns(load->options->server_pids[i], &used_ns)) {
+            result_error(load->result, "--server-pid: process %" PRIu32 " has ended",
+                         load->options->server_pids[i]);
+        }
+        sum_ns += used_ns;
     }
     return sum_ns;
 }
@@ -164,8 +186,12 @@ static void start_running(struct load *load) {
     load->result->connect_seconds = (double)(load->now_ns - load->began_ns) / 1e9;
     for (uint32_t i = 0; i < load->block_count; i++) {
         struct block *block = &load->blocks[i];
-        pace_start(&block->pace, load->options->block_rate / load->options->message_bytes,
+        double part = (double)block->count / load->options->block;
+        pace_start(&block->pace, load->options->block_rate * part / load->options->message_bytes,
                    load->now_ns);
+    }
+    if (load->options->mode == MODE_SHORT) {
+        pace_start(&load->connects, load->connects.per_second, load->now_ns);
     }
     if (load->options->warmup_seconds == 0) {
         start_measuring(load);
@@ -184,14 +210,43 @@ static bool has_ended(const struct load *load) {
            (load->operations_max > 0 && load->started >= load->operations_max) || (load->live == 0);
 }
 
+static uint64_t measured_until_ns(const struct load *load) {
+    uint64_t end_ns = load->phase_ns + seconds_ns(load->options->seconds);
+    return load->options->seconds > 0 && end_ns < load->now_ns ? end_ns : load->now_ns;
+}
+
+static void count_left(struct load *load, const struct pace *pace, uint64_t until_ns) {
+    uint64_t left = pace_left_before(pace, until_ns);
+    if (left > 0) {
+        load_count_unsent(load, pace_next_ns(pace), 1e9 / pace->per_second, left);
+    }
+}
+
+/* What was due until now and has not even been handed out; where all operations have begun, nothing
+ * is due any more. What the sessions owe is counted when they could have begun it. */
+static void count_what_is_left(struct load *load, uint64_t until_ns) {
+    bool all_began = load->operations_max > 0 && load->started >= load->operations_max;
+    for (uint32_t slot = 0; slot < load->count && all_began; slot++) {
+        load->sessions[slot].owed = 0;
+    }
+    if (all_began || load->live == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < load->block_count; i++) {
+        count_left(load, &load->blocks[i].pace, until_ns);
+    }
+    if (load->options->mode == MODE_SHORT) {
+        count_left(load, &load->connects, until_ns);
+    }
+}
+
 static void start_draining(struct load *load) {
-    struct result *result = load->result;
-    result->seconds = (double)(load->now_ns - load->phase_ns) / 1e9;
+    uint64_t until_ns = measured_until_ns(load);
+    begin_what_is_due(load, until_ns - 1);
+    count_what_is_left(load, until_ns);
+    load->result->seconds = (double)(load->now_ns - load->phase_ns) / 1e9;
     load->began_ns = load->phase_ns;
     enter(load, PHASE_DRAINING);
-    for (uint32_t slot = 0; slot < load->count; slot++) {
-        result->unsent += load->sessions[slot].owed;
-    }
 }
 
 /* A slow reader is not asked to take all that is still on its way. */
@@ -212,12 +267,27 @@ static void drain(struct load *load) {
         load->result->seconds = (double)(load->operation_ns - load->began_ns) / 1e9;
     }
     if (busy == 0 || expired) {
+        for (uint32_t slot = 0; slot < load->count; slot++) {
+            session_count_unsent(load, slot);
+        }
         load->result->server_seconds = (double)(server_ns(load) - load->server_ns) / 1e9;
         enter(load, PHASE_OVER);
     }
 }
 
+/* Asked to stop before anything was measured, there is nothing to wait for. */
+static void stop_early(struct load *load) {
+    if (load->phase == PHASE_MEASURING) {
+        start_draining(load);
+    } else if (load->phase < PHASE_MEASURING) {
+        enter(load, PHASE_OVER);
+    }
+}
+
 static void advance(struct load *load) {
+    if (transport_stop_asked()) {
+        stop_early(load);
+    }
     switch (load->phase) {
     case PHASE_CONNECTING:
         if (load->options->mode == MODE_SHORT || load->settled == load->count) {
@@ -254,12 +324,19 @@ static void show_progress(const struct load *load) {
     static const char *const names[] = {"connecting", "waiting for the other processes",
                                         "warming up", "measuring",
                                         "draining",   "over"};
-    const struct result *result = load->result;
+    uint64_t open = 0, connecting = 0, operations = 0, bytes = 0, errors = 0;
+    for (uint32_t i = 0; i < load->options->processes; i++) {
+        const struct result *result = &load->results[i];
+        open += result->open;
+        connecting += result->connecting;
+        operations += result->operations;
+        bytes += result->bytes_received;
+        errors += result->errors;
+    }
     fprintf(stderr,
-            "%s: %" PRIu32 " open, %" PRIu32 " connecting, %" PRIu64 " operations, %" PRIu64
+            "%s: %" PRIu64 " open, %" PRIu64 " connecting, %" PRIu64 " operations, %" PRIu64
             " bytes back, %" PRIu64 " errors\n",
-            names[load->phase], load->open, load->connecting, result->operations,
-            result->bytes_received, result->errors);
+            names[load->phase], open, connecting, operations, bytes, errors);
 }
 
 static void each_second(struct load *load, uint64_t *next_ns, bool shows) {
@@ -270,6 +347,8 @@ static void each_second(struct load *load, uint64_t *next_ns, bool shows) {
     for (uint32_t slot = 0; slot < load->count; slot++) {
         session_check_patience(load, slot);
     }
+    load->result->open = load->open;
+    load->result->connecting = load->connecting;
     if (shows) {
         show_progress(load);
     }
@@ -286,7 +365,7 @@ static void loop(struct load *load, bool shows) {
             advance(load);
         } while (load->phase != before);
         connect_what_is_due(load);
-        begin_what_is_due(load);
+        begin_what_is_due(load, load->now_ns);
         allow_reads(load, &reads_ns);
         each_second(load, &second_ns, shows);
         uint64_t next_ns = next_moment_ns(load);
@@ -327,9 +406,12 @@ static bool allocate(struct load *load, struct error *error) {
     return load->transport != NULL;
 }
 
-bool load_run(const struct options *options, struct result *result, struct gathering *gathering,
+bool load_run(const struct options *options, struct result *results, struct gathering *gathering,
               unsigned process, struct error *error) {
-    struct load load = {.options = options, .result = result, .gathering = gathering};
+    struct load load = {.options = options,
+                        .result = &results[process],
+                        .results = results,
+                        .gathering = gathering};
     load.count = (uint32_t)share(options->connections, options->processes, process);
     load.live = load.count;
     load.connecting_max = (uint32_t)share(options->connecting_max, options->processes, process);
@@ -339,7 +421,7 @@ bool load_run(const struct options *options, struct result *result, struct gathe
         load.number_first += (uint32_t)share(options->connections, options->processes, i);
     }
     load.operations_max = share(options->operations, options->processes, process);
-    result_init(result);
+    result_init(load.result);
     pattern_start();
     bool began = allocate(&load, error);
     if (began) {

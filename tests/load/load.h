@@ -56,8 +56,9 @@ struct session {
     uint64_t answered;   /* bytes of all messages that have come back whole */
     uint64_t due_ns;     /* of the last message, or of the connect */
     uint64_t connect_ns; /* when it began to connect */
+    uint64_t heard_ns;   /* when something came, or was asked for, last */
     uint64_t stream;     /* which pattern it sends */
-    uint32_t owed;       /* messages that were due and could not begin */
+    uint64_t owed;       /* messages that were due and could not begin */
     uint32_t oldest;     /* in its ring of messages */
     uint32_t on_way;     /* of them */
     enum session_state state;
@@ -71,6 +72,7 @@ struct block {
 struct load {
     const struct options *options;
     struct result *result;
+    const struct result *results; /* of all processes */
     struct gathering *gathering;
     struct transport *transport;
     struct session *sessions;
@@ -97,10 +99,12 @@ struct load {
     uint64_t server_ns;    /* processor time of the server when measuring began */
     uint64_t operations_max;
     uint64_t started; /* operations */
+    uint64_t reads;   /* of slow readers: how often they were allowed some */
 };
 
-/* Runs to the end. False when it could not even begin; what goes wrong later is in the result. */
-bool load_run(const struct options *options, struct result *result, struct gathering *gathering,
+/* Runs to the end; the result is results[process]. False when it could not even begin; what goes
+ * wrong later is in the result. */
+bool load_run(const struct options *options, struct result *results, struct gathering *gathering,
               unsigned process, struct error *error);
 
 /* -- for session.c --------------------------------------------------------------------------- */
@@ -108,6 +112,10 @@ bool load_run(const struct options *options, struct result *result, struct gathe
 /* How many of `wanted` new operations may begin now. */
 uint64_t load_take(struct load *load, uint64_t wanted);
 void load_enqueue(struct load *load, uint32_t slot);
+
+/* Counts what was due at `first_ns`, `each_ns` later, and so on, and cannot begin any more: it has
+ * waited until now, which is the least that its latency would have been. */
+void load_count_unsent(struct load *load, uint64_t first_ns, double each_ns, uint64_t count);
 
 /* What a slow reader takes at a time. */
 size_t load_slow_read_bytes(const struct load *load);

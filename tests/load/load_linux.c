@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -46,9 +47,27 @@ struct transport {
 
 /* -- the program ----------------------------------------------------------------------------- */
 
+static volatile sig_atomic_t stop_asked;
+
+static void on_signal(int number) {
+    (void)number;
+    if (stop_asked) {
+        _exit(1);
+    }
+    stop_asked = 1;
+}
+
+bool transport_stop_asked(void) {
+    return stop_asked != 0;
+}
+
+/* Without SA_RESTART: who waits shall look. */
 bool transport_start(struct error *error) {
+    struct sigaction action = {.sa_handler = on_signal};
     struct rlimit limit;
     (void)error;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
@@ -62,13 +81,15 @@ uint64_t transport_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-uint64_t transport_process_ns(uint32_t pid) {
+bool transport_process_ns(uint32_t pid, uint64_t *used_ns) {
     clockid_t clock;
     struct timespec used;
+    *used_ns = 0;
     if (clock_getcpuclockid((pid_t)pid, &clock) != 0 || clock_gettime(clock, &used) != 0) {
-        return 0;
+        return false;
     }
-    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    *used_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+    return true;
 }
 
 void *transport_shared_memory(size_t size) {
@@ -76,38 +97,77 @@ void *transport_shared_memory(size_t size) {
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* In the child. Ctrl-C on a terminal is for all of its processes: the parent passes it on. */
+static void become_child(pid_t parent) {
+    signal(SIGINT, SIG_IGN);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(1); /* it was faster */
+    }
+}
+
+static void tell_all(const pid_t *pids, unsigned count, int number) {
+    for (unsigned i = 0; i < count; i++) {
+        if (pids[i] > 0) {
+            kill(pids[i], number);
+        }
+    }
+}
+
+/* False when one of them came to a bad end: the others would wait for it. Looks again and again,
+ * since a signal may come just before a call that would wait. */
+static bool wait_for_all(pid_t *pids, unsigned count) {
+    bool fine = true, told = false;
+    for (unsigned left = count; left > 0;) {
+        int status = 0;
+        if (!told && (!fine || stop_asked)) {
+            tell_all(pids, count, SIGTERM);
+            told = true;
+        }
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+        if (pid < 0) {
+            return false;
+        }
+        if (pid == 0) {
+            nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+            continue;
+        }
+        for (unsigned i = 0; i < count; i++) {
+            pids[i] = pids[i] == pid ? 0 : pids[i];
+        }
+        fine = fine && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        left--;
+    }
+    return fine;
+}
+
 bool transport_in_processes(unsigned count, void (*work)(void *argument, unsigned index),
                             void *argument, struct error *error) {
-    bool fine = true;
     unsigned started = 0;
     pid_t *pids = alloc_array(count, sizeof(*pids));
+    pid_t parent = getpid();
     if (!pids) {
         return error_set(error, "no memory");
     }
-    while (started < count) {
+    for (; started < count; started++) {
         pids[started] = fork();
         if (pids[started] == 0) {
+            become_child(parent);
             work(argument, started);
             _exit(0);
         }
         if (pids[started] < 0) {
-            fine = error_set(error, "--processes: fork: %s", strerror(errno));
-            for (unsigned i = 0; i < started; i++) {
-                kill(pids[i], SIGTERM); /* they would wait for those that are missing */
-            }
+            error_set(error, "--processes: fork: %s", strerror(errno));
+            tell_all(pids, started, SIGKILL); /* they would wait for those that are missing */
             break;
         }
-        started++;
     }
-    for (; started > 0; started--) {
-        int status = 0;
-        wait(&status);
-        if (fine && (!WIFEXITED(status) || WEXITSTATUS(status) != 0)) {
-            fine = error_set(error, "--processes: one of them came to a bad end");
-        }
-    }
+    bool fine = wait_for_all(pids, started);
     alloc_free(pids);
-    return fine;
+    if (started == count && !fine) {
+        error_set(error, "--processes: one of them came to a bad end");
+    }
+    return fine && started == count;
 }
 
 /* -- sockets --------------------------------------------------------------------------------- */

@@ -47,8 +47,20 @@ struct transport {
 
 /* -- the program ----------------------------------------------------------------------------- */
 
+static volatile LONG stops_asked;
+
+static BOOL WINAPI on_console(DWORD event) {
+    bool is_ours = event == CTRL_C_EVENT || event == CTRL_BREAK_EVENT;
+    return is_ours && InterlockedIncrement(&stops_asked) == 1; /* else the system ends it */
+}
+
+bool transport_stop_asked(void) {
+    return stops_asked > 0;
+}
+
 bool transport_start(struct error *error) {
     WSADATA data;
+    SetConsoleCtrlHandler(on_console, TRUE);
     int code = WSAStartup(MAKEWORD(2, 2), &data);
     return code == 0 || error_set(error, "WSAStartup: error %d", code);
 }
@@ -64,9 +76,10 @@ uint64_t transport_now_ns(void) {
     return ticks / each * 1000000000u + ticks % each * 1000000000u / each;
 }
 
-uint64_t transport_process_ns(uint32_t pid) {
+bool transport_process_ns(uint32_t pid, uint64_t *used_ns) {
     (void)pid; /* a bench of processor time is Linux's */
-    return 0;
+    *used_ns = 0;
+    return true;
 }
 
 void *transport_shared_memory(size_t size) {

@@ -1,4 +1,5 @@
 /* berth-load: puts load on a server and measures it; see options.c for what it can do. */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/error.h"
@@ -30,10 +31,10 @@ static int fail(const struct error *error, int code) {
 /* One that cannot begin must not keep the others waiting. */
 static void run(void *argument, unsigned process) {
     const struct work *work = argument;
-    struct result *result = &work->shared->results[process];
+    struct result *results = work->shared->results;
     struct error error;
-    if (!load_run(work->options, result, &work->shared->gathering, process, &error)) {
-        result_error(result, "%s", error.message);
+    if (!load_run(work->options, results, &work->shared->gathering, process, &error)) {
+        result_error(&results[process], "%s", error.message);
         atomic_fetch_add(&work->shared->gathering.arrived, 1);
     }
 }
@@ -50,21 +51,51 @@ static int report(const struct options *options, struct result *results) {
     return results[0].errors > 0 ? EXIT_FAILED : EXIT_FINE;
 }
 
+static int bad_usage(const struct error *error) {
+    fail(error, EXIT_USAGE);
+    fputs("see \"berth-load --help\"\n", stderr);
+    return EXIT_USAGE;
+}
+
+static bool check_server_pids(const struct options *options, struct error *error) {
+    for (uint32_t i = 0; i < options->server_pid_count; i++) {
+        uint64_t used_ns;
+        if (!transport_process_ns(options->server_pids[i], &used_ns)) {
+            return error_set(error, "--server-pid: there is no process %" PRIu32,
+                             options->server_pids[i]);
+        }
+    }
+    return true;
+}
+
+/* What went wrong with the whole run stands among its errors: the results are told all the same. */
+static void run_all(const struct options *options, struct shared *shared) {
+    struct work work = {.options = options, .shared = shared};
+    struct error error;
+    if (options->processes == 1) {
+        run(&work, 0);
+    } else if (!transport_in_processes(options->processes, run, &work, &error)) {
+        fail(&error, EXIT_FAILED);
+        result_error(&shared->results[0], "%s", error.message);
+    }
+    if (transport_stop_asked()) {
+        result_error(&shared->results[0], "it was asked to end early");
+    }
+}
+
 int main(int argc, char **argv) {
     struct options options;
     struct error error;
-    bool help;
-    if (!options_parse(&options, argc, argv, &help, &error)) {
-        fail(&error, EXIT_USAGE);
-        fputs("see \"berth-load --help\"\n", stderr);
-        return EXIT_USAGE;
+    enum options_wish wish;
+    if (!options_parse(&options, argc, argv, &wish, &error)) {
+        return bad_usage(&error);
     }
-    if (help) {
-        fputs(options_help, stdout);
+    if (wish != OPTIONS_RUN) {
+        fputs(wish == OPTIONS_HELP ? options_help : "berth-load " LOAD_VERSION "\n", stdout);
         return EXIT_FINE;
     }
-    if (!dialogue_start(&options, &error)) {
-        return fail(&error, EXIT_USAGE);
+    if (!check_server_pids(&options, &error) || !dialogue_start(&options, &error)) {
+        return bad_usage(&error);
     }
     size_t size = sizeof(struct shared) + options.processes * sizeof(struct result);
     struct shared *shared = transport_shared_memory(size);
@@ -76,11 +107,6 @@ int main(int argc, char **argv) {
         return fail(&error, EXIT_FAILED);
     }
     atomic_store(&shared->gathering.expected, options.processes);
-    struct work work = {.options = &options, .shared = shared};
-    if (options.processes == 1) {
-        run(&work, 0);
-    } else if (!transport_in_processes(options.processes, run, &work, &error)) {
-        return fail(&error, EXIT_FAILED);
-    }
+    run_all(&options, shared);
     return report(&options, shared->results);
 }

@@ -23,23 +23,25 @@ const char options_help[] =
     "                      slow     send all that is taken, read --read-rate bytes a second\n"
     "  -c, --connections N at the same time (1)\n"
     "  -b, --block N       connections in a block; the next one is begun when a block is there\n"
-    "                      (1000)\n"
+    "                      (1000, or all where there are fewer)\n"
     "  -r, --rate N        bytes a second that each block sends, whether the server keeps up or\n"
-    "                      not; latency then counts from when a message was due (0: as fast as\n"
-    "                      the echoes come; echo only)\n"
+    "                      not, and a block that is not full its share of that; latency then\n"
+    "                      counts from when a message was due, also of those that could not be\n"
+    "                      sent (0: as fast as the echoes come; echo only)\n"
     "  -s, --size N        bytes of a message (64)\n"
     "  --pipeline N        messages on their way at once on a connection (1; echo only)\n"
     "  -n, --operations N  end after so many operations (0: no limit)\n"
     "  -d, --duration S    end after so many seconds (10, or no limit with -n)\n"
     "  --warmup S          run so long before anything is counted (0)\n"
     "  --connect-rate N    connects a second (0: no limit); in short, latency then counts from\n"
-    "                      when a connection was due\n"
+    "                      when a connection was due, also of those that could not begin\n"
     "  --connecting N      connections under way at once, until they are served (128)\n"
     "  --read-rate N       for slow: bytes a second on each connection (1000)\n"
     "  --from FIRST[-LAST] source addresses, used in turn, as 127.0.0.1-127.0.0.20\n"
     "  --server-closes     in short, wait for the server's end instead of closing first\n"
     "  --reset             close with a reset\n"
-    "  --patience S        what has not come back so long after the end is missing (10)\n"
+    "  --patience S        a connection that owes something and has brought nothing for so long\n"
+    "                      is given up; so is what is still missing so long after the end (10)\n"
     "  --http PATH         GET that instead of echoes (echo, short, idle): in short with\n"
     "                      \"Connection: close\"; the answer is 200 with a Content-Length\n"
     "  --body FILE         for --http: the body must be this file\n"
@@ -50,15 +52,22 @@ const char options_help[] =
     "  --server-pid N      count the processor time of this process while measuring (Linux; may "
     "be\n"
     "                      given 16 times)\n"
-    "  --json FILE         write the results there, too\n"
+    "  --json FILE         write the results there, too; - is the standard output, and what is\n"
+    "                      for people then goes to the standard error\n"
     "  -q, --quiet         no line of progress every second\n"
     "  -h, --help\n"
+    "  --version\n"
+    "\n"
+    "Values may be written -c5, --connections=5, or as the next word; behind -- come only words.\n"
+    "\n"
+    "Ctrl-C or SIGTERM ends the run early: what is on its way is waited for, and the results are\n"
+    "told. A second one ends it at once.\n"
     "\n"
     "Exit codes: 0 fine; 1 when a byte was wrong, missing or too many, a connection was refused "
     "or\n"
-    "cut, or the results could not be written; 2 usage. With --mode silent and slow, the server "
-    "may\n"
-    "cut connections.\n";
+    "cut, the run was ended early, or the results could not be written; 2 usage. With --mode "
+    "silent\n"
+    "and slow, the server may cut connections.\n";
 
 static const char *const mode_names[] = {"echo", "stream", "short", "idle", "silent", "slow"};
 
@@ -68,6 +77,7 @@ enum kind {
     KIND_NUMBER,
     KIND_FLAG,
     KIND_TEXT,
+    KIND_FILE,
     KIND_MODE,
     KIND_FROM,
     KIND_PID
@@ -95,16 +105,16 @@ static const struct known known_options[] = {
     {NULL, "--warmup", KIND_NUMBER, AT(warmup_seconds), 0, 1e6},
     {NULL, "--connect-rate", KIND_NUMBER, AT(connect_rate), 0, 1e9},
     {NULL, "--connecting", KIND_COUNT, AT(connecting_max), 1, 1e6},
-    {NULL, "--read-rate", KIND_COUNT, AT(read_rate), 20, 1e9},
+    {NULL, "--read-rate", KIND_COUNT, AT(read_rate), 1, 1e9},
     {NULL, "--from", KIND_FROM, 0, 0, 0},
     {NULL, "--server-closes", KIND_FLAG, AT(server_closes), 0, 0},
     {NULL, "--reset", KIND_FLAG, AT(reset), 0, 0},
     {NULL, "--patience", KIND_NUMBER, AT(patience_seconds), 0.1, 1e5},
     {NULL, "--processes", KIND_COUNT, AT(processes), 1, 256},
     {NULL, "--server-pid", KIND_PID, 0, 1, 1 << 30},
-    {NULL, "--json", KIND_TEXT, AT(json), 0, 0},
+    {NULL, "--json", KIND_FILE, AT(json), 0, 0},
     {NULL, "--http", KIND_TEXT, AT(http), 0, 0},
-    {NULL, "--body", KIND_TEXT, AT(body), 0, 0},
+    {NULL, "--body", KIND_FILE, AT(body), 0, 0},
     {NULL, "--question", KIND_TEXT, AT(question), 0, 0},
     {NULL, "--answer", KIND_TEXT, AT(answer), 0, 0},
     {"-q", "--quiet", KIND_FLAG, AT(quiet), 0, 0},
@@ -114,10 +124,18 @@ const char *options_mode_name(enum options_mode mode) {
     return mode_names[mode];
 }
 
-static const struct known *find(const char *word) {
+/* Also "--name=VALUE" and "-nVALUE": `value` is then what stands in the same word, else NULL. */
+static const struct known *find(const char *word, const char **value) {
+    const char *equals = strncmp(word, "--", 2) == 0 ? strchr(word, '=') : NULL;
+    size_t length = equals ? (size_t)(equals - word) : strlen(word);
+    *value = equals ? equals + 1 : NULL;
     for (size_t i = 0; i < ARRAY_COUNT(known_options); i++) {
         const struct known *known = &known_options[i];
-        if (strcmp(word, known->name) == 0 || (known->brief && strcmp(word, known->brief) == 0)) {
+        if (strlen(known->name) == length && strncmp(word, known->name, length) == 0) {
+            return known;
+        }
+        if (known->brief && strncmp(word, known->brief, 2) == 0) {
+            *value = word[2] != '\0' ? word + 2 : NULL;
             return known;
         }
     }
@@ -194,7 +212,8 @@ static bool read_from(struct options *options, const char *text, struct error *e
         return error_set(error, "--from: the last address of %s is before the first", text);
     }
     options->from_count = ipv4_number(&last) - ipv4_number(&options->from) + 1;
-    return true;
+    return options->from_count > 0 ||
+           error_set(error, "--from: %s are more addresses than can be counted", text);
 }
 
 struct berth_address options_from(const struct options *options, uint32_t connection) {
@@ -219,6 +238,13 @@ static bool read_value(struct options *options, const struct known *known, const
             return error_set(error, "--server-pid: more than %d", OPTIONS_SERVER_PIDS_MAX);
         }
         return read_number(known, text, &options->server_pids[options->server_pid_count++], error);
+    case KIND_FILE:
+        if (text[0] == '\0' || (text[0] == '-' && text[1] != '\0')) {
+            return error_set(error, "%s wants the name of a file, and not \"%s\"", known->name,
+                             text);
+        }
+        *(const char **)place = text;
+        return true;
     case KIND_TEXT:
         *(const char **)place = text;
         return true;
@@ -272,6 +298,12 @@ static bool check(struct options *options, struct error *error) {
     if (options->processes > options->connections) {
         return error_set(error, "--processes: more than there are connections");
     }
+    if (options->operations > 0 && options->processes > options->operations) {
+        return error_set(error, "--processes: more than there are operations");
+    }
+    if (options->block > options->connections) {
+        options->block = options->connections;
+    }
     if (options->seconds < 0) {
         options->seconds = options->operations > 0 ? 0 : 10;
     }
@@ -281,9 +313,35 @@ static bool check(struct options *options, struct error *error) {
     return check_dialogue(options, error);
 }
 
-bool options_parse(struct options *options, int count, char **words, bool *help,
+static bool read_address(struct options *options, const char *word, struct error *error) {
+    if (options->target.family != BERTH_FAMILY_NONE) {
+        return error_set(error, "unexpected word \"%s\"", word);
+    }
+    return address_parse(&options->target, word, error);
+}
+
+/* The option at words[*index], and its value in the same word or in the next one. */
+static bool read_option(struct options *options, int count, char **words, int *index,
+                        struct error *error) {
+    const char *word = words[*index], *value;
+    const struct known *known = find(word, &value);
+    if (!known) {
+        return error_set(error, "unknown option \"%s\"", word);
+    }
+    if (known->kind == KIND_FLAG) {
+        *(bool *)((char *)options + known->place) = true;
+        return !value || error_set(error, "%s takes no value", known->name);
+    }
+    if (!value && ++*index == count) {
+        return error_set(error, "%s wants a value", word);
+    }
+    return read_value(options, known, value ? value : words[*index], error);
+}
+
+bool options_parse(struct options *options, int count, char **words, enum options_wish *wish,
                    struct error *error) {
-    *help = false;
+    bool only_words = false;
+    *wish = OPTIONS_RUN;
     *options = (struct options){.connections = 1,
                                 .block = 1000,
                                 .message_bytes = 64,
@@ -295,28 +353,22 @@ bool options_parse(struct options *options, int count, char **words, bool *help,
                                 .processes = 1};
     for (int i = 1; i < count; i++) {
         const char *word = words[i];
-        if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
-            *help = true;
-            return true;
+        bool is_word = only_words || word[0] != '-';
+        if (is_word && !read_address(options, word, error)) {
+            return false;
         }
-        if (word[0] != '-') {
-            if (options->target.family != BERTH_FAMILY_NONE) {
-                return error_set(error, "unexpected word \"%s\"", word);
-            }
-            if (!address_parse(&options->target, word, error)) {
-                return false;
-            }
+        if (is_word) {
             continue;
         }
-        const struct known *known = find(word);
-        if (!known) {
-            return error_set(error, "unknown option \"%s\"", word);
-        }
-        if (known->kind == KIND_FLAG) {
-            *(bool *)((char *)options + known->place) = true;
-        } else if (++i == count) {
-            return error_set(error, "%s wants a value", word);
-        } else if (!read_value(options, known, words[i], error)) {
+        if (strcmp(word, "--") == 0) {
+            only_words = true;
+        } else if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
+            *wish = OPTIONS_HELP;
+            return true;
+        } else if (strcmp(word, "--version") == 0) {
+            *wish = OPTIONS_VERSION;
+            return true;
+        } else if (!read_option(options, count, words, &i, error)) {
             return false;
         }
     }

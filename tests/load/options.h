@@ -47,13 +47,16 @@ struct options {
     const char *body;     /* the file it gives; NULL: not compared */
     const char *question; /* NULL: the server echoes, or --http */
     const char *answer;
-    const char *json; /* NULL: none */
+    const char *json; /* NULL: none; "-": the standard output */
 };
 
 extern const char options_help[];
 
-/* False with an error; `*help` when that was asked for. */
-bool options_parse(struct options *options, int count, char **words, bool *help,
+/* What the words ask for. */
+enum options_wish { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
+
+/* False with an error. */
+bool options_parse(struct options *options, int count, char **words, enum options_wish *wish,
                    struct error *error);
 const char *options_mode_name(enum options_mode mode);
 

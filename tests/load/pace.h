@@ -25,6 +25,9 @@ uint64_t pace_next_ns(const struct pace *pace);
 /* Takes the next moment when it has come: true, and the moment in `due_ns`. */
 bool pace_take(struct pace *pace, uint64_t now_ns, uint64_t *due_ns);
 
+/* How many moments have come before `until_ns` and were not taken. */
+uint64_t pace_left_before(const struct pace *pace, uint64_t until_ns);
+
 /* From one moment to the one `count` further, in nanoseconds. */
 uint64_t pace_span_ns(const struct pace *pace, uint64_t count);
 

@@ -26,48 +26,54 @@ static bool is_paced(const struct options *options) {
     return options->block_rate > 0 || (options->mode == MODE_SHORT && options->connect_rate > 0);
 }
 
-static void print_histogram(const char *name, const struct histogram *histogram) {
+static bool to_output(const struct options *options) {
+    return options->json && strcmp(options->json, "-") == 0;
+}
+
+static void print_histogram(FILE *file, const char *name, const struct histogram *histogram) {
     if (histogram->count == 0) {
         return;
     }
-    printf("%-13s", name);
+    fprintf(file, "%-13s", name);
     for (size_t i = 0; i < ARRAY_COUNT(percentiles); i++) {
-        printf(" %s %.1f", percentiles[i].name,
-               (double)histogram_percentile(histogram, percentiles[i].percent) / 1000);
+        fprintf(file, " %s %.1f", percentiles[i].name,
+                (double)histogram_percentile(histogram, percentiles[i].percent) / 1000);
     }
-    printf(" max %.1f us\n", (double)histogram->max / 1000);
+    fprintf(file, " max %.1f us\n", (double)histogram->max / 1000);
 }
 
 void report_print(const struct options *options, const struct result *result) {
-    printf("connections   %" PRIu64 " attempted, %" PRIu64 " connected, %" PRIu64
-           " refused, %" PRIu64 " cut, %" PRIu64 " at once, in %.2f s\n",
-           result->attempted, result->connected, result->refused, result->cut, result->open_max,
-           result->connect_seconds);
-    printf("operations    %" PRIu64 " in %.3f s, %.0f a second\n", result->operations,
-           result->seconds, per_second((double)result->operations, result));
+    FILE *file = to_output(options) ? stderr : stdout;
+    fprintf(file,
+            "connections   %" PRIu64 " attempted, %" PRIu64 " connected, %" PRIu64
+            " refused, %" PRIu64 " cut, %" PRIu64 " at once, in %.2f s\n",
+            result->attempted, result->connected, result->refused, result->cut, result->open_max,
+            result->connect_seconds);
+    fprintf(file, "operations    %" PRIu64 " in %.3f s, %.0f a second\n", result->operations,
+            result->seconds, per_second((double)result->operations, result));
     if (result->unsent > 0) {
-        printf("unsent        %" PRIu64 " were due and found no free connection\n", result->unsent);
+        fprintf(file, "unsent        %" PRIu64 " were due and could not begin\n", result->unsent);
     }
-    printf("sent          %" PRIu64 " bytes, %.0f a second\n", result->bytes_sent,
-           per_second((double)result->bytes_sent, result));
-    printf("received      %" PRIu64 " bytes, %.0f a second\n", result->bytes_received,
-           per_second((double)result->bytes_received, result));
+    fprintf(file, "sent          %" PRIu64 " bytes, %.0f a second\n", result->bytes_sent,
+            per_second((double)result->bytes_sent, result));
+    fprintf(file, "received      %" PRIu64 " bytes, %.0f a second\n", result->bytes_received,
+            per_second((double)result->bytes_received, result));
     if (options->server_pid_count > 0) {
-        printf("server        %.3f s of processor time, %.3f us an operation\n",
-               result->server_seconds,
-               result->operations > 0 ? result->server_seconds * 1e6 / (double)result->operations
-                                      : 0.0);
+        fprintf(file, "server        %.3f s of processor time, %.3f us an operation\n",
+                result->server_seconds,
+                result->operations > 0 ? result->server_seconds * 1e6 / (double)result->operations
+                                       : 0.0);
     }
-    print_histogram(is_paced(options) ? "latency (due)" : "latency", &result->latency);
+    print_histogram(file, is_paced(options) ? "latency (due)" : "latency", &result->latency);
     if (is_paced(options)) {
-        print_histogram("service", &result->service);
+        print_histogram(file, "service", &result->service);
     }
-    print_histogram("connect", &result->connects);
+    print_histogram(file, "connect", &result->connects);
     for (uint64_t i = 0; i < result->errors && i < RESULT_ERRORS_MAX; i++) {
-        printf("error         %s\n", result->first_errors[i]);
+        fprintf(file, "error         %s\n", result->first_errors[i]);
     }
     if (result->errors > RESULT_ERRORS_MAX) {
-        printf("error         … and %" PRIu64 " more\n", result->errors - RESULT_ERRORS_MAX);
+        fprintf(file, "error         … and %" PRIu64 " more\n", result->errors - RESULT_ERRORS_MAX);
     }
 }
 
@@ -137,13 +143,13 @@ static void write_all(FILE *file, const struct options *options, const struct re
 
 bool report_write_json(const struct options *options, const struct result *result,
                        struct error *error) {
-    FILE *file = fopen(options->json, "wb");
+    FILE *file = to_output(options) ? stdout : fopen(options->json, "wb");
     if (!file) {
         return error_set(error, "--json %s: %s", options->json, strerror(errno));
     }
     write_all(file, options, result);
-    bool failed = ferror(file) != 0;
-    if (fclose(file) != 0 || failed) {
+    bool failed = fflush(file) != 0 || ferror(file) != 0;
+    if ((file != stdout && fclose(file) != 0) || failed) {
         return error_set(error, "--json %s: not all of it could be written", options->json);
     }
     return true;

@@ -1,7 +1,8 @@
 /* result.h: what a run has counted; of one process, or of several put together.
  *
  * Owner: the program, in memory that its processes share (no pointers in it). Threads: each part is
- * written by one process and read by the first when that one has ended. */
+ * written by one process, and read by the parent when that one has ended; what is read before, for
+ * a line of progress, may be a little old. */
 #ifndef BERTH_LOAD_RESULT_H
 #define BERTH_LOAD_RESULT_H
 
@@ -20,10 +21,11 @@ struct result {
     uint64_t cut;        /* ended by the server while they still had something to do */
     uint64_t open_max;   /* at the same time */
     uint64_t operations; /* from here on: while measuring */
-    uint64_t unsent;     /* were due and found no free connection before the end */
+    uint64_t unsent;     /* were due before the end and could not begin; `latency` has them, too */
     uint64_t bytes_sent;
     uint64_t bytes_received;
     uint64_t errors;
+    uint64_t open, connecting; /* just now: for progress */
     double seconds;
     double server_seconds;    /* of processor time, while measuring */
     double connect_seconds;   /* until every connection stood or had failed */

@@ -83,13 +83,20 @@ static void on_failed(void *owner, uint32_t slot) {
     leave(load, slot, true);
 }
 
+/* While measuring: at the end, patience begins anew. A slow reader does not ask for much. */
+static bool is_owed_an_answer(const struct load *load, const struct session *session) {
+    return session->state == SESSION_OPEN && session->received < session->target &&
+           load->phase != PHASE_DRAINING && load->options->mode != MODE_SLOW;
+}
+
 void session_check_patience(struct load *load, uint32_t slot) {
     struct session *session = &load->sessions[slot];
     uint64_t patience_ns = (uint64_t)(load->options->patience_seconds * 1e9);
     bool short_lived = load->options->mode == MODE_SHORT;
     bool waits = session->state == SESSION_CONNECTING || session->state == SESSION_GREETING ||
                  (short_lived && session->state == SESSION_OPEN);
-    if (!waits || load->now_ns < session->connect_ns + patience_ns) {
+    uint64_t since_ns = waits ? session->connect_ns : session->heard_ns;
+    if ((!waits && !is_owed_an_answer(load, session)) || load->now_ns < since_ns + patience_ns) {
         return;
     }
     if (session->state != SESSION_CONNECTING) {
@@ -145,6 +152,13 @@ static void push(struct load *load, uint32_t slot) {
     }
 }
 
+/* Before more is asked for: who is owed nothing yet begins to wait now. */
+static void note_asking(struct load *load, struct session *session) {
+    if (session->received == session->target) {
+        session->heard_ns = load->now_ns;
+    }
+}
+
 static void begin_message(struct load *load, uint32_t slot, uint64_t due_ns) {
     struct session *session = &load->sessions[slot];
     uint32_t depth = load->options->pipeline;
@@ -153,6 +167,7 @@ static void begin_message(struct load *load, uint32_t slot, uint64_t due_ns) {
         (struct message){.due_ns = due_ns, .began_ns = load->now_ns};
     session->on_way++;
     session->due_ns = due_ns;
+    note_asking(load, session);
     session->target += load->options->message_bytes;
     push(load, slot);
 }
@@ -180,6 +195,7 @@ static void begin_stream(struct load *load, uint32_t slot) {
     uint64_t before = session->sent;
     while (session->sent - before < PUSH_MAX) {
         if (session->sent == session->target) {
+            note_asking(load, session);
             session->target += load_take(load, together) * size;
         }
         uint64_t sent = session->sent;
@@ -190,10 +206,23 @@ static void begin_stream(struct load *load, uint32_t slot) {
     }
 }
 
+void session_count_unsent(struct load *load, uint32_t slot) {
+    struct session *session = &load->sessions[slot];
+    if (session->owed > 0) {
+        const struct block *block = &load->blocks[slot / load->options->block];
+        double each_ns = 1e9 / block->pace.per_second * block->count;
+        load_count_unsent(load, session->due_ns + (uint64_t)each_ns, each_ns, session->owed);
+        session->owed = 0;
+    }
+}
+
 void session_go_on(struct load *load, uint32_t slot) {
     struct session *session = &load->sessions[slot];
     if (session->state != SESSION_OPEN) {
         return;
+    }
+    if (load->phase == PHASE_DRAINING && session->on_way < load->options->pipeline) {
+        session_count_unsent(load, slot);
     }
     if (load->options->mode == MODE_ECHO) {
         begin_round_trips(load, slot);
@@ -359,7 +388,7 @@ static void on_received(void *owner, uint32_t slot, const uint8_t *bytes, size_t
     struct load *load = owner;
     struct session *session = &load->sessions[slot];
     uint64_t message_bytes = load->options->message_bytes;
-    load->now_ns = transport_now_ns();
+    load->now_ns = session->heard_ns = transport_now_ns();
     bool right =
         load->answers ? take_answer(load, slot, bytes, size) : take_echo(load, slot, bytes, size);
     if (!right) {

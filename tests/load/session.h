@@ -21,6 +21,9 @@ void session_due(struct load *load, uint32_t slot, uint64_t due_ns);
 /* Gives the connection up when it has kept us waiting for longer than patience allows. */
 void session_check_patience(struct load *load, uint32_t slot);
 
+/* Counts what it owes and cannot begin any more. */
+void session_count_unsent(struct load *load, uint32_t slot);
+
 /* Whether something is still on its way, and an error for each that is. */
 bool session_is_busy(const struct load *load, uint32_t slot);
 void session_report_missing(struct load *load, uint32_t slot);

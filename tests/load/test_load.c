@@ -146,6 +146,34 @@ static void test_pace_shows_the_omission_that_waiting_hides(void **state) {
     assert_in_range(histogram_percentile(&histogram, 99.9), 980000000, 1010000000);
 }
 
+static void test_pace_counts_what_was_not_taken(void **state) {
+    struct pace pace;
+    uint64_t due_ns;
+    (void)state;
+    pace_start(&pace, 1000, 5000);
+    assert_int_equal(pace_left_before(&pace, 5000), 0);
+    assert_int_equal(pace_left_before(&pace, 5001), 1);
+    assert_int_equal(pace_left_before(&pace, 1005000), 1);
+    assert_int_equal(pace_left_before(&pace, 1000000001), 1000);
+    for (unsigned i = 0; i < 400; i++) {
+        assert_true(pace_take(&pace, UINT64_MAX, &due_ns));
+    }
+    assert_int_equal(pace_left_before(&pace, 1000000001), 600);
+    assert_int_equal(pace_left_before(&pace, due_ns), 0);
+    pace_start(&pace, 0, 5000);
+    assert_int_equal(pace_left_before(&pace, 1000000001), 0);
+}
+
+static void test_histogram_many_at_once_are_as_many_alone(void **state) {
+    (void)state;
+    histogram_record_many(&histogram, 4711, 3);
+    histogram_record_many(&histogram, 7, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        histogram_record(&other, 4711);
+    }
+    assert_memory_equal(&histogram, &other, sizeof(other));
+}
+
 static void test_pattern_comes_back_equal_only_at_its_place(void **state) {
     static uint8_t bytes[3 * PATTERN_PIECE_MAX];
     (void)state;
@@ -187,7 +215,9 @@ int main(void) {
         TEST(test_histogram_longer_than_it_can_tell_counts_as_the_longest),
         TEST(test_histogram_merged_says_the_same_as_one),
         TEST(test_pace_hands_out_every_moment_once_and_never_early),
+        TEST(test_histogram_many_at_once_are_as_many_alone),
         TEST(test_pace_without_a_rate_is_always_due),
+        TEST(test_pace_counts_what_was_not_taken),
         TEST(test_pace_shows_the_omission_that_waiting_hides),
         TEST(test_pattern_comes_back_equal_only_at_its_place),
         TEST(test_result_keeps_the_words_of_the_first_errors),

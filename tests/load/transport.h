@@ -39,11 +39,16 @@ struct transport_events {
 bool transport_start(struct error *error); /* first of all */
 uint64_t transport_now_ns(void);           /* monotonic */
 
-/* The processor time that a process has used, 0 when it cannot be told. */
-uint64_t transport_process_ns(uint32_t pid);
+/* Whether somebody has asked the program to end (Ctrl-C, SIGTERM): once; a second time ends it. */
+bool transport_stop_asked(void);
 
-/* Runs work(argument, index) in so many processes of its own and waits for them; `memory` is what
- * they share. False when a system cannot, or when one of them came to a bad end. */
+/* The processor time that a process has used; 0 on a system where it cannot be told. False when
+ * there is no such process. */
+bool transport_process_ns(uint32_t pid, uint64_t *used_ns);
+
+/* Runs work(argument, index) in so many processes of its own and waits for them. They do not
+ * outlive this one, hear from it that they shall stop, and stop when one comes to a bad end. False
+ * when a system cannot, or when one did. */
 bool transport_in_processes(unsigned count, void (*work)(void *argument, unsigned index),
                             void *argument, struct error *error);
 void *transport_shared_memory(size_t size); /* zeroed; never given back */

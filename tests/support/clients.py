@@ -7,6 +7,7 @@ answers fails a test instead of hanging it; the bounds are far above what any sy
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import hashlib
 import math
 import random
@@ -27,10 +28,29 @@ TRANSFER_S = 300.0
 CHUNK = 256 * 1024
 
 
+def has_ipv6():
+    """Whether this machine has ::1."""
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def connect(address, timeout=WAIT_S):
     """A connected socket. `address` is (host, port)."""
     sock = socket.create_connection(address, timeout=timeout)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def connect_slowly(address):
+    """One with little room for what comes."""
+    sock = socket.socket(socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.settimeout(WAIT_S)
+    sock.connect(address)
     return sock
 
 
@@ -147,8 +167,21 @@ def is_refused(address):
 # -- data and its fragments ------------------------------------------------------------------------
 
 
+POOL_BYTES = 80 * 1024 * 1024
+
+
+@functools.cache
+def _pool():
+    return memoryview(random.Random(0).randbytes(POOL_BYTES))
+
+
 def random_bytes(size, seed):
-    return random.Random(seed).randbytes(size)
+    """Always the same for a seed. Much of it, which takes long to make, is made once and begins
+    elsewhere for another seed."""
+    begin = seed * 7919 % (POOL_BYTES // 5)
+    if size < CHUNK or begin + size > POOL_BYTES:
+        return random.Random(seed).randbytes(size)
+    return bytes(_pool()[begin : begin + size])
 
 
 def fragments(data, seed, largest=1024 * 1024):

@@ -49,7 +49,7 @@ class Host:
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
                  old_ready_text=None, descriptors=None, io_uring_errno=None, environment=None,
-                 arguments=()):
+                 arguments=(), powerless=False):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,8 @@ class Host:
         system.hold()
         # A soft and a hard limit of descriptors for this process alone; Linux only.
         runner = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
+        if powerless and os.geteuid() == 0:  # permissions of files mean something even to root then
+            runner += ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
         # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
         self._start = lambda: subprocess.Popen(
             [*runner, *system.command(command, dist)],
@@ -144,6 +146,12 @@ class Host:
         """What is resident. Under Wine too: its processes are processes of this machine."""
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+    def own_memory_bytes(self):
+        """What it has written: its heap and its stacks, and no file that is mapped."""
+        with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as status:
+            line = next(line for line in status if line.startswith("RssAnon:"))
+        return int(line.split()[1]) * 1024
 
     def processor_seconds(self):
         """How much of a processor it has used so far. Linux only."""

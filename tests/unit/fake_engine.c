@@ -149,6 +149,12 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
     return 0;
 }
 
+bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
+    (void)port;
+    *bytes = sockets[socket.handle].untaken;
+    return *bytes > 0;
+}
+
 static void close_socket(struct engine_socket socket, bool reset) {
     struct fake_socket *fake = &sockets[socket.handle];
     ASSERT(fake->open);

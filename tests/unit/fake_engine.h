@@ -21,6 +21,7 @@ struct fake_socket {
     uint32_t send_room;     /* bytes that engine_send() takes at once; then it is pending */
     int64_t send_error;     /* what engine_send() returns instead, when not 0 */
     int64_t attach_error;
+    uint64_t untaken; /* of what was sent, with the FIN for one; 0: it does not tell */
     uint32_t sent_size;
     uint8_t sent[FAKE_OUTPUT_MAX];
 };

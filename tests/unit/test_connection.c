@@ -247,6 +247,68 @@ static void steps_fin_with_queue(struct worker *worker, void *argument) {
     fake_sendable(0, UINT32_MAX);
 }
 
+static struct connection *closed_one(struct worker *worker, uint64_t untaken) {
+    in_received = send_and_close;
+    struct connection *connection = adopt(worker, 0, NULL);
+    arrive(worker, 0, "x");
+    assert_true(fake_socket(0)->fin_sent);
+    fake_socket(0)->untaken = untaken;
+    return connection;
+}
+
+static void deadline_comes(struct worker *worker, struct connection *connection) {
+    connection_deadline(&connection->deadline);
+    worker_settle(worker);
+    fake_run_stopped();
+}
+
+static void steps_slow_taker(struct worker *worker, void *argument) {
+    (void)argument;
+    struct connection *connection = closed_one(worker, 1000);
+    for (uint64_t left = 1000; left > 1; left -= 333) {
+        fake_socket(0)->untaken = left;
+        deadline_comes(worker, connection);
+        assert_true(fake_socket(0)->open);
+    }
+    fake_socket(0)->untaken = 1; /* the FIN is not acknowledged */
+    deadline_comes(worker, connection);
+    assert_false(fake_socket(0)->open);
+    assert_false(fake_socket(0)->reset);
+}
+
+static void steps_no_taker(struct worker *worker, void *argument) {
+    (void)argument;
+    struct connection *connection = closed_one(worker, 1000);
+    deadline_comes(worker, connection);
+    assert_true(fake_socket(0)->open);
+    deadline_comes(worker, connection);
+    assert_false(fake_socket(0)->open);
+    assert_true(fake_socket(0)->reset);
+}
+
+static void steps_system_does_not_tell(struct worker *worker, void *argument) {
+    (void)argument;
+    deadline_comes(worker, closed_one(worker, 0));
+    assert_false(fake_socket(0)->open);
+    assert_false(fake_socket(0)->reset);
+}
+
+static void test_connection_closed_is_kept_while_the_peer_takes_the_rest(void **state) {
+    (void)state;
+    on_worker(steps_slow_taker);
+    assert_string_equal(diary, "opened received:x closed:1 ");
+}
+
+static void test_connection_closed_is_reset_when_the_peer_takes_nothing(void **state) {
+    (void)state;
+    on_worker(steps_no_taker);
+}
+
+static void test_connection_closed_is_left_to_a_system_that_does_not_tell(void **state) {
+    (void)state;
+    on_worker(steps_system_does_not_tell);
+}
+
 static void test_connection_half_closed_peer_still_gets_everything(void **state) {
     (void)state;
     on_worker(steps_fin_with_queue);
@@ -663,6 +725,9 @@ int main(void) {
         TEST(test_connection_plugin_that_consumes_too_much_is_cut_and_counted),
         TEST(test_connection_close_sends_the_queue_then_a_fin_then_waits),
         TEST(test_connection_close_at_once_sends_the_queue_and_waits_for_nobody),
+        TEST(test_connection_closed_is_kept_while_the_peer_takes_the_rest),
+        TEST(test_connection_closed_is_reset_when_the_peer_takes_nothing),
+        TEST(test_connection_closed_is_left_to_a_system_that_does_not_tell),
         TEST(test_connection_half_closed_peer_still_gets_everything),
         TEST(test_connection_abort_ends_outside_the_plugins_frame),
         TEST(test_connection_reset_waits_for_the_send_in_flight),

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "../password.h"
-#include "../users.h"
+#include "../user_line.h"
 #include "console.h"
 
 enum { EXIT_USAGE = 2, PASSWORD_MAX = 248 /* what fits into a command of 255 bytes */ };

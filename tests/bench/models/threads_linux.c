@@ -5,16 +5,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #define STACK_BYTES (64 * 1024)
-#define CLIENTS_MAX 8000 /* then a machine may have no process numbers left for others */
+#define THREAD_MAPS 2            /* its stack, and the page below */
+#define THREAD_BYTES (48 * 1024) /* its stacks, here and in the kernel, and what goes with them */
 
 static atomic_uint clients;
+static unsigned clients_max;
+static const char *clients_why;
 
 /* The first byte not yet sent is bytes[begin], behind it lie `size` of them. */
 struct pair {
@@ -102,9 +109,54 @@ static void *send_all(void *argument) {
     return NULL;
 }
 
+/* The number in a file that begins with it, or behind a word there; 0: it cannot be told. */
+static unsigned long long number_in(const char *path, const char *word) {
+    char text[4096] = "";
+    FILE *file = fopen(path, "r");
+    if (file) {
+        text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+        fclose(file);
+    }
+    const char *place = strstr(text, word);
+    return place ? strtoull(place + strlen(word), NULL, 10) : 0;
+}
+
+static void allow_at_most(unsigned long long most, const char *why) {
+    if (most < clients_max) {
+        clients_max = (unsigned)most;
+        clients_why = why;
+    }
+}
+
+/* An eighth is left to others, and so is half of the memory. */
+static void find_clients_max(size_t buffer_bytes) {
+    static const struct {
+        const char *path, *name;
+        unsigned each;
+    } limits[] = {
+        {"/proc/sys/kernel/pid_max", "kernel.pid_max", 1},
+        {"/proc/sys/kernel/threads-max", "kernel.threads-max", 1},
+        {"/sys/fs/cgroup/pids.max", "its group's pids.max", 1},
+        {"/proc/sys/vm/max_map_count", "vm.max_map_count", THREAD_MAPS},
+    };
+    struct sysinfo system;
+    clients_max = UINT_MAX;
+    unsigned long long others = sysinfo(&system) == 0 ? system.procs : 0;
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        unsigned long long most = number_in(limits[i].path, "");
+        if (most > 0) {
+            most = most / 8 * 7 / limits[i].each;
+            allow_at_most(most > others ? (most - others) / 2 : 0, limits[i].name);
+        }
+    }
+    unsigned long long memory = number_in("/proc/meminfo", "MemAvailable:") * 1024 / 2;
+    allow_at_most(memory / (buffer_bytes + 2 * THREAD_BYTES), "the memory");
+}
+
 static void start(int fd, const struct model_options *options, const pthread_attr_t *small) {
-    if (atomic_load(&clients) == CLIENTS_MAX) {
-        model_limit("refused: %d clients have two threads each, and that is enough", CLIENTS_MAX);
+    if (atomic_load(&clients) >= clients_max) {
+        model_limit("refused: %u clients with two threads each are all that %s allows", clients_max,
+                    clients_why);
         close(fd);
         return;
     }
@@ -139,6 +191,7 @@ int main(int argc, char **argv) {
     pthread_attr_t small;
     model_options_read(&options, argc, argv);
     model_descriptors();
+    find_clients_max(options.buffer_bytes);
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, STACK_BYTES);
     pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED);

@@ -3,13 +3,15 @@
  * else. */
 #include "model_windows.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #define STACK_BYTES (64 * 1024)
-#define CLIENTS_MAX 8000 /* then a machine may have no process numbers left for others */
+#define THREAD_BYTES (48 * 1024) /* its stacks, here and in the kernel, and what goes with them */
 
 static atomic_uint clients;
+static unsigned clients_max;
 
 /* The first byte not yet sent is bytes[begin], behind it lie `size` of them. */
 struct pair {
@@ -101,9 +103,19 @@ static bool start_thread(LPTHREAD_START_ROUTINE function, struct pair *pair) {
     return thread && CloseHandle(thread);
 }
 
+/* Half of the memory is left to others; for threads there is no limit that could be asked for. */
+static void find_clients_max(size_t buffer_bytes) {
+    MEMORYSTATUSEX memory = {.dwLength = sizeof(memory)};
+    unsigned long long most = GlobalMemoryStatusEx(&memory)
+                                  ? memory.ullAvailPhys / 2 / (buffer_bytes + 2 * THREAD_BYTES)
+                                  : 0;
+    clients_max = most < UINT_MAX ? (unsigned)most : UINT_MAX;
+}
+
 static void start(SOCKET socket, const struct model_options *options) {
-    if (atomic_load(&clients) == CLIENTS_MAX) {
-        model_limit("refused: %d clients have two threads each, and that is enough", CLIENTS_MAX);
+    if (atomic_load(&clients) >= clients_max) {
+        model_limit("refused: %u clients with two threads each are all that the memory allows",
+                    clients_max);
         model_close(socket);
         return;
     }
@@ -136,6 +148,7 @@ static void start(SOCKET socket, const struct model_options *options) {
 int main(int argc, char **argv) {
     struct model_options options;
     model_options_read(&options, argc, argv);
+    find_clients_max(options.buffer_bytes);
     SOCKET listener = model_listen(&options);
     for (;;) {
         SOCKET socket = model_accept(listener);

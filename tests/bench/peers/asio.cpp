@@ -1,15 +1,18 @@
-// Echo with Asio, as its examples have it: a session reads some, writes all of it, and so on.
+// Echo with Boost.Asio, as its examples have it: a session has a buffer of its own, reads some, writes
+// all of it, and so on.
 #include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include <asio.hpp>
+#include <boost/asio.hpp>
 
 namespace {
 
+namespace asio = boost::asio;
 using asio::ip::tcp;
+using boost::system::error_code;
 
 struct Options {
     unsigned short port = 0;
@@ -27,7 +30,7 @@ class Session : public std::enable_shared_from_this<Session> {
     void read() {
         auto self = shared_from_this();
         socket_.async_read_some(asio::buffer(buffer_),
-                                [this, self](std::error_code code, std::size_t size) {
+                                [this, self](error_code code, std::size_t size) {
                                     if (!code) {
                                         write(size);
                                     }
@@ -38,7 +41,7 @@ class Session : public std::enable_shared_from_this<Session> {
     void write(std::size_t size) {
         auto self = shared_from_this();
         asio::async_write(socket_, asio::buffer(buffer_, size),
-                          [this, self](std::error_code code, std::size_t sent) {
+                          [this, self](error_code code, std::size_t sent) {
                               echoed_ += sent;
                               bool ends = options.close_after > 0 && echoed_ >= options.close_after;
                               if (!code && !ends) {
@@ -53,7 +56,7 @@ class Session : public std::enable_shared_from_this<Session> {
 };
 
 void accept(tcp::acceptor &acceptor) {
-    acceptor.async_accept([&acceptor](std::error_code code, tcp::socket socket) {
+    acceptor.async_accept([&acceptor](error_code code, tcp::socket socket) {
         if (!code) {
             socket.set_option(tcp::no_delay(true), code);
             std::make_shared<Session>(std::move(socket))->read();

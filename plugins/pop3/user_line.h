@@ -1,0 +1,25 @@
+/* user_line.h: one line of the users file, taken apart: NAME:ENTRY:MAILDIR. Pure: nothing is kept,
+ * nothing allocated. */
+#ifndef BERTH_PLUGINS_POP3_USER_LINE_H
+#define BERTH_PLUGINS_POP3_USER_LINE_H
+
+#include "password.h"
+
+enum { USER_NAME_MAX = 128, USER_WORDS_MAX = 256 };
+
+struct user_line {
+    const char *name; /* within the line, as the other */
+    size_t name_size;
+    const char *maildir;
+    size_t maildir_size;
+    struct password password;
+};
+
+/* `size` bytes without the line's end. False: `words` says what is wrong with it. */
+bool user_line_read(const char *line, size_t size, struct user_line *found,
+                    char words[USER_WORDS_MAX]);
+
+/* Whether the line is none of a user: a comment, or empty. */
+bool user_line_is_comment(const char *line, size_t size);
+
+#endif
