@@ -173,6 +173,9 @@ bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, co
 /* Something without a place. */
 bool manifest_errors_add(struct manifest_errors *errors, const char *message);
 
+/* Whether it could be a "host.name". */
+bool manifest_name_valid(const char *name);
+
 /* The candidate nearest in spelling, or NULL when none is near: for "did you mean". */
 const char *manifest_nearest(const char *word, const char *const *candidates, size_t count);
 
