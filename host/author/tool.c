@@ -1,5 +1,6 @@
 #include "author/tool.h"
 
+#include <cjson/cJSON.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,8 +68,21 @@ int tool_words_read(struct tool_words *words, int argc, char **argv, const char 
     return TOOL_FINE;
 }
 
-bool tool_config_read(const char *given, char **json, char *folder, size_t size,
-                      struct error *error) {
+bool tool_config_check(const char *json, struct error *error) {
+    const char *end = NULL;
+    cJSON *config = cJSON_ParseWithLengthOpts(json, strlen(json) + 1, &end, true);
+    bool good = cJSON_IsObject(config);
+    bool whole = config != NULL;
+    cJSON_Delete(config);
+    if (good) {
+        return true;
+    }
+    return whole ? error_set(error, "it is not a JSON object")
+                 : error_set(error, "it is not JSON, from \"%.20s\" on", end ? end : json);
+}
+
+static bool read_config(const char *given, char **json, char *folder, size_t size,
+                        struct error *error) {
     size_t length = 0;
     *json = NULL;
     snprintf(folder, size, ".");
@@ -82,6 +96,18 @@ bool tool_config_read(const char *given, char **json, char *folder, size_t size,
     return (os_file_read(given, CONFIG_BYTES_MAX, json, &length, error) ||
             error_prefix(error, "reading the config %s: ", given)) &&
            (os_path_folder(folder, size, given) || error_set(error, "the path is too long"));
+}
+
+bool tool_config_read(const char *given, char **json, char *folder, size_t size,
+                      struct error *error) {
+    if (read_config(given, json, folder, size, error) &&
+        (!*json || tool_config_check(*json, error) ||
+         error_prefix(error, "the config %.200s: ", given))) {
+        return true;
+    }
+    alloc_free(*json);
+    *json = NULL;
+    return false;
 }
 
 /* -- the watch ----------------------------------------------------------------------------------
