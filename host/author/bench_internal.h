@@ -30,11 +30,11 @@ struct bench_buffer {
     struct bench *bench;
     struct bench_buffer *prev;
     struct bench_buffer *next;
-    uint32_t references; /* 0: given back, and poisoned */
-    uint32_t size;       /* of bytes; the guard follows */
-    bool by_plugin;      /* it made it, the host did not */
-    char callback[32];   /* in which one */
-    uint8_t bytes[];
+    uint32_t references;          /* 0: given back, and poisoned */
+    uint32_t size;                /* of bytes; the guard follows */
+    bool by_plugin;               /* it made it, the host did not */
+    char callback[32];            /* in which one */
+    _Alignas(16) uint8_t bytes[]; /* as buffer.h says */
 };
 
 struct bench_file {

@@ -12,7 +12,7 @@
 #include "os/os.h"
 #include "os/os_process.h"
 
-enum { CONFIG_BYTES_MAX = 1024 * 1024, TICK_MS = 100 };
+enum { CONFIG_BYTES_MAX = 1024 * 1024, TICK_MS = 100, NEAR_BYTES = 10 };
 
 int tool_usage(const char *text) {
     fprintf(stderr, "berth: %s; see \"berth help\"\n", text);
@@ -77,8 +77,9 @@ bool tool_config_check(const char *json, struct error *error) {
     if (good) {
         return true;
     }
+    const char *place = end && end > json + NEAR_BYTES ? end - NEAR_BYTES : json;
     return whole ? error_set(error, "it is not a JSON object")
-                 : error_set(error, "it is not JSON, from \"%.20s\" on", end ? end : json);
+                 : error_set(error, "it is not JSON, near \"%.30s\"", place);
 }
 
 static bool read_config(const char *given, char **json, char *folder, size_t size,

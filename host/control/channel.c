@@ -15,8 +15,7 @@ enum {
     WRITE_MS = 10000, /* a client that does not read its answer is left */
 };
 
-#define REFUSAL(code, text)                                                                        \
-    "{\"berth\":1,\"ok\":false,\"code\":" code ",\"errors\":[\"" text "\"]}"
+#define REFUSAL(code, text) "{\"berth\":1,\"ok\":false,\"code\":" code ",\"errors\":[\"" text "\"]}"
 
 static const char no_memory[] = REFUSAL("1", "out of memory");
 static const char stopping[] = REFUSAL("1", "the host is stopping");

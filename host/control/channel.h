@@ -1,9 +1,9 @@
 /* channel.h: the control channel: requests from outside, one JSON text a line, and their answers.
  *
- * Threads of its own talk to the clients, so that it depends on no worker and counts under no limit on
- * connections. What a request asks for is done on the control thread, one after the other. Bounded:
- * CHANNEL_CLIENTS_MAX clients at a time (who is idle longest makes room for the next), one request
- * of each, CHANNEL_REQUEST_BYTES_MAX long. Owner: the verb `run`. Threads: [control]. */
+ * Threads of its own talk to the clients, so that it depends on no worker and counts under no limit
+ * on connections. What a request asks for is done on the control thread, one after the other.
+ * Bounded: CHANNEL_CLIENTS_MAX clients at a time (who is idle longest makes room for the next), one
+ * request of each, CHANNEL_REQUEST_BYTES_MAX long. Owner: the verb `run`. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_CHANNEL_H
 #define BERTH_HOST_CONTROL_CHANNEL_H
 

@@ -417,8 +417,7 @@ static int ask_for(const char *request, void (*print)(const cJSON *result), bool
 static int need_names(const struct control_options *options) {
     return options->all != (options->word_count > 0)
                ? EXIT_FINE
-               : fail(options, EXIT_USAGE,
-                      "expected the names of listeners or plugins, or --all");
+               : fail(options, EXIT_USAGE, "expected the names of listeners or plugins, or --all");
 }
 
 int control_status(const struct control_options *options) {

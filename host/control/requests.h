@@ -19,8 +19,8 @@ struct service;
 
 enum { REQUESTS_VERSION = 1, REQUEST_NAMES_MAX = 1024 };
 
-/* Does what is asked for by the text, which is terminated. The answer is the caller's to free; NULL:
- * no memory. */
+/* Does what is asked for by the text, which is terminated. The answer is the caller's to free;
+ * NULL: no memory. */
 char *requests_answer(struct service *service, const char *text, size_t size);
 
 #endif

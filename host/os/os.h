@@ -155,7 +155,7 @@ void os_pipe_interrupt(struct os_pipe *pipe); /* reads end from now on. [any] */
 void os_pipe_cut(struct os_pipe *pipe);       /* all ends from now on. [any] */
 /* The host's end: waits until the client has what was written, where a close would lose it. */
 void os_pipe_finish(struct os_pipe *pipe);
-void os_pipe_close(struct os_pipe *pipe);     /* NULL is legal */
+void os_pipe_close(struct os_pipe *pipe); /* NULL is legal */
 
 /* -- libraries ------------------------------------------------------------------------------- */
 

@@ -140,8 +140,8 @@ fail:
 
 struct os_pipe *os_channel_accept(struct os_channel *channel) {
     while (WaitForSingleObject(channel->interrupted, 0) != WAIT_OBJECT_0) {
-        HANDLE handle = channel->next != INVALID_HANDLE_VALUE ? channel->next
-                                                              : make_instance(channel, false);
+        HANDLE handle =
+            channel->next != INVALID_HANDLE_VALUE ? channel->next : make_instance(channel, false);
         channel->next = INVALID_HANDLE_VALUE;
         struct os_pipe *pipe = handle != INVALID_HANDLE_VALUE ? make_pipe(handle, true) : NULL;
         if (!pipe) {

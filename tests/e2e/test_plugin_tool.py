@@ -107,8 +107,8 @@ def test_transcript_skips_what_it_says_and_why(play):
     ("nonsense\n", "talk.txt:1: not a step, and not a head"),
     ("skip it\n> a\n", "talk.txt:1: expected \"skip DELIVERY: reason\""),
     ("config {}\nconfig {}\n> a\n", "talk.txt:2: a second config"),
-    ("# \nconfig {bad\n> a\n", "talk.txt:2: the config: it is not JSON, from \"bad\" on"),
-    ("config [1]\n> a\n", "talk.txt:1: not a step, and not a head"),
+    ("# \nconfig {bad\n> a\n", "talk.txt:2: the config: it is not JSON, near \"{bad\""),
+    ("config [1]\n> a\n", "talk.txt:1: the config: it is not a JSON object"),
     ("skip nonsense: because\n> a\n", "talk.txt:1: expected as-written, "),
     ("> a\n|\n> b\n", "talk.txt:3: the client has finished or reset before"),
     ("> a\n!\n|\n", "talk.txt:3: the client has finished or reset before"),
@@ -295,7 +295,7 @@ __attribute__((constructor)) static void begin(void) {
 
 
 @pytest.mark.parametrize("words, code, said", [
-    (["--config", "{bad"], 1, "the config {bad: it is not JSON, from \"bad\" on"),
+    (["--config", "{bad"], 1, "the config {bad: it is not JSON, near \"{bad\""),
     (["--config", "{} {}"], 1, "it is not JSON"),
     (["--time-limit", "5x"], 2, "--time-limit is in seconds"),
     (["--time-limit", "0"], 2, "--time-limit is in seconds"),
