@@ -1,6 +1,5 @@
 #include "author/tool.h"
 
-#include <cjson/cJSON.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,10 +8,11 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/macros.h"
+#include "manifest/manifest.h"
 #include "os/os.h"
 #include "os/os_process.h"
 
-enum { CONFIG_BYTES_MAX = 1024 * 1024, TICK_MS = 100, NEAR_BYTES = 10 };
+enum { CONFIG_BYTES_MAX = 1024 * 1024, TICK_MS = 100 };
 
 int tool_usage(const char *text) {
     fprintf(stderr, "berth: %s; see \"berth help\"\n", text);
@@ -68,20 +68,6 @@ int tool_words_read(struct tool_words *words, int argc, char **argv, const char 
     return TOOL_FINE;
 }
 
-bool tool_config_check(const char *json, struct error *error) {
-    const char *end = NULL;
-    cJSON *config = cJSON_ParseWithLengthOpts(json, strlen(json) + 1, &end, true);
-    bool good = cJSON_IsObject(config);
-    bool whole = config != NULL;
-    cJSON_Delete(config);
-    if (good) {
-        return true;
-    }
-    const char *place = end && end > json + NEAR_BYTES ? end - NEAR_BYTES : json;
-    return whole ? error_set(error, "it is not a JSON object")
-                 : error_set(error, "it is not JSON, near \"%.30s\"", place);
-}
-
 static bool read_config(const char *given, char **json, char *folder, size_t size,
                         struct error *error) {
     size_t length = 0;
@@ -102,7 +88,7 @@ static bool read_config(const char *given, char **json, char *folder, size_t siz
 bool tool_config_read(const char *given, char **json, char *folder, size_t size,
                       struct error *error) {
     if (read_config(given, json, folder, size, error) &&
-        (!*json || tool_config_check(*json, error) ||
+        (!*json || manifest_json_check(*json, error) ||
          error_prefix(error, "the config %.200s: ", given))) {
         return true;
     }

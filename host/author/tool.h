@@ -28,7 +28,6 @@ int tool_usage(const char *text);
 
 /* --config: the text of it, from a file or itself; NULL without one. *folder is the file's, for
  * relative paths, else ".". */
-bool tool_config_check(const char *json, struct error *error); /* whether it is an object */
 bool tool_config_read(const char *given, char **json, char *folder, size_t size,
                       struct error *error);
 

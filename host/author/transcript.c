@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "author/play.h"
-#include "author/tool.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "manifest/manifest.h"
 #include "os/os.h"
 
 enum { FILE_BYTES_MAX = 4 * 1024 * 1024, WAIT_MS_MAX = 1000 * 60 * 60 * 24 };
@@ -216,7 +216,7 @@ static bool read_config(const struct reader *reader, const char *text) {
     if (reader->transcript->config) {
         return complain(reader, "a second config:", text);
     }
-    if (!tool_config_check(text, reader->error)) {
+    if (!manifest_json_check(text, reader->error)) {
         return error_prefix(reader->error, "%s:%u: the config: ", reader->transcript->path,
                             reader->line);
     }
