@@ -36,7 +36,8 @@ static const char help_text[] =
     "  berth restart NAME... | --all\n"
     "      Loads the plugins of these listeners anew, and no client notices.\n"
     "  berth reload [--dry-run]\n"
-    "      Serves what the manifest says now, or tells whether that could be done.\n"
+    "      Serves what the manifest says now. --dry-run tells whether that could be done: it\n"
+    "      checks the manifest and the plugins' files, and tries neither addresses nor `load`.\n"
     "  berth release NAME... | --all\n"
     "      Lets plugins in again that were left out because of their crashes.\n"
     "  berth stop [--now]\n"
@@ -55,8 +56,7 @@ static const char help_text[] =
     "  --manifest FILE    default: config/berth.json beside the executable\n"
     "  --ready-file FILE  written when every listener accepts: the actual addresses, as JSON\n"
     "  --plugins DIR      instead of the manifest's host.plugins\n"
-    "  --name NAME        the host to speak to: its host.name (default: berth); or --manifest "
-    "FILE\n"
+    "  --name NAME        the host to speak to: its host.name; without it, that of the manifest\n"
     "  --json             the host's answer as it comes\n"
     "\n"
     "exit codes: 0 fine, 1 failure, 2 usage, 78 invalid manifest\n";
@@ -77,7 +77,7 @@ static const struct verb verbs[] = {
       "--use-kept"},
      NO_WORDS},
     {"check", control_check, {"--plugins"}, A_FILE},
-    {"plugins", control_plugins, {"--plugins", "--name", "--json"}, NO_WORDS},
+    {"plugins", control_plugins, {"--plugins", "--name", "--manifest", "--json"}, NO_WORDS},
     {"status", control_status, {"--name", "--manifest", "--json"}, NO_WORDS},
     {"listeners", control_listeners, {"--name", "--manifest", "--json"}, NO_WORDS},
     {"pause", control_pause, {"--name", "--manifest", "--json", "--all"}, NAMES},

@@ -388,6 +388,9 @@ static void unload(struct bench *bench) {
 void bench_stop(struct bench *bench) {
     bench_run(bench);
     for (struct bench_conn *conn = bench->conns; conn; conn = conn->next) {
+        bench_conn_check_closed(conn);
+    }
+    for (struct bench_conn *conn = bench->conns; conn; conn = conn->next) {
         stop_conn(bench, conn);
     }
     /* Whoever makes new connections while the old ones are cut has them cut as well. */
@@ -405,7 +408,7 @@ void bench_stop(struct bench *bench) {
 }
 
 void bench_datagram(struct bench *bench, const void *bytes, size_t size) {
-    struct bench_buffer *buffer = bench_buffer_new(bench, (uint32_t)size, false);
+    struct bench_buffer *buffer = bench_buffer_new(bench, (uint32_t)size, "datagram");
     if (!buffer) {
         return;
     }
@@ -439,7 +442,7 @@ void bench_datagrams_clear(struct bench *bench) {
 }
 
 void bench_busy(struct bench *bench) {
-    struct bench_buffer *buffer = bench_buffer_new(bench, BUSY_BYTES, false);
+    struct bench_buffer *buffer = bench_buffer_new(bench, BUSY_BYTES, "busy");
     if (!buffer || !bench->plugin.busy) {
         return;
     }

@@ -25,7 +25,7 @@ bool bench_guard_is_whole(const uint8_t *guard) {
     return true;
 }
 
-struct bench_buffer *bench_buffer_new(struct bench *bench, uint32_t size, bool by_plugin) {
+struct bench_buffer *bench_buffer_new(struct bench *bench, uint32_t size, const char *lent_in) {
     struct bench_buffer *buffer = alloc_zeroed(sizeof(*buffer) + (size_t)size + BENCH_GUARD_BYTES);
     if (!buffer) {
         return NULL;
@@ -33,8 +33,9 @@ struct bench_buffer *bench_buffer_new(struct bench *bench, uint32_t size, bool b
     buffer->bench = bench;
     buffer->references = 1;
     buffer->size = size;
-    buffer->by_plugin = by_plugin;
-    snprintf(buffer->callback, sizeof(buffer->callback), "%s", bench_callback());
+    buffer->by_plugin = !lent_in;
+    snprintf(buffer->callback, sizeof(buffer->callback), "%s",
+             lent_in ? lent_in : bench_callback());
     memset(buffer->bytes, 0xCC, size); /* what a plugin forgets to fill is seen in the answer */
     bench_guard_write(buffer->bytes + size);
     os_mutex_lock(&bench->mutex);
@@ -141,7 +142,7 @@ void bench_buffers_check_left(struct bench *bench) {
     DL_FOREACH(bench->buffers, buffer) {
         bench_find(bench, "buffer-leaked",
                    "a buffer of %u bytes, %s `%s`, was never given back (%u references left)",
-                   (unsigned)buffer->size, buffer->by_plugin ? "made in" : "received in",
+                   (unsigned)buffer->size, buffer->by_plugin ? "made in" : "lent in",
                    buffer->callback, (unsigned)buffer->references);
         check_guard(buffer);
     }

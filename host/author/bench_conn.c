@@ -6,7 +6,7 @@
 #include "author/bench_internal.h"
 #include "base/alloc.h"
 
-enum { PORT = 40000 };
+enum { CLOSE_MS = 10 * 60 * 1000 };
 
 /* -- life ---------------------------------------------------------------------------------------
  */
@@ -93,10 +93,46 @@ static bool may_touch(struct bench *bench, const struct bench_conn *conn, const 
     return false;
 }
 
+/* In `closed` the connection is over: what is left of it may be looked at and cleaned up. */
+static bool is_of_the_closed(const char *service) {
+    static const char *const allowed[] = {"conn_info", "conn_log", "timer.stop", "timer.destroy"};
+    for (size_t i = 0; i < ARRAY_COUNT(allowed); i++) {
+        if (strcmp(service, allowed[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct bench_conn *bench_conn_used(struct berth_conn *public, const char *service) {
     struct bench_conn *conn = (struct bench_conn *)public;
     struct bench *bench = conn->bench;
-    return may_touch(bench, conn, service) ? conn : NULL;
+    if (!may_touch(bench, conn, service)) {
+        return NULL;
+    }
+    if (bench->scope == BENCH_CONN_CLOSED && conn == bench->scope_conn &&
+        !is_of_the_closed(service)) {
+        bench_find(bench, "not-allowed-here",
+                   "%s() was called in `closed`, for the connection that is closed", service);
+        return NULL;
+    }
+    return conn;
+}
+
+/* One that heard of the peer's end must close() some time: it has had ten minutes, and waits for no
+ * other connection. */
+void bench_conn_check_closed(const struct bench_conn *conn) {
+    struct bench *bench = conn->bench;
+    bool waits = false;
+    for (const struct bench_conn *other = bench->conns; other; other = other->next) {
+        waits |= other->outbound && other->end < BENCH_ENDS;
+    }
+    if (conn->end == BENCH_LIVES && conn->told_peer_closed && !conn->outbound && !waits &&
+        bench->now_ms - conn->peer_closed_ms >= CLOSE_MS) {
+        bench_find(bench, "never-closed",
+                   "`peer_closed` was called, and ten minutes later close() was not: a plugin with "
+                   "`peer_closed` has to");
+    }
 }
 
 /* -- bytes to the plugin ------------------------------------------------------------------------
@@ -122,7 +158,7 @@ static bool show(struct bench_conn *conn) {
     if (conn->arrived.size == 0 || !enough || !bench->plugin.received) {
         return false;
     }
-    struct bench_buffer *buffer = bench_buffer_new(bench, (uint32_t)conn->arrived.size, false);
+    struct bench_buffer *buffer = bench_buffer_new(bench, (uint32_t)conn->arrived.size, "received");
     if (!buffer) {
         return false;
     }
@@ -153,6 +189,7 @@ static bool tell_peer_closed(struct bench_conn *conn) {
         return false;
     }
     conn->told_peer_closed = true;
+    conn->peer_closed_ms = bench->now_ms;
     conn->arrived.size = 0;
     if (bench->plugin.peer_closed) {
         bench_enter(bench, "peer_closed", BENCH_CONN, conn);

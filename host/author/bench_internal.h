@@ -30,11 +30,11 @@ struct bench_buffer {
     struct bench *bench;
     struct bench_buffer *prev;
     struct bench_buffer *next;
-    uint32_t references; /* 0: given back, and poisoned */
-    uint32_t size;       /* of bytes; the guard follows */
-    bool by_plugin;      /* it made it, the host did not */
-    char callback[32];   /* in which one */
-    uint8_t bytes[];
+    uint32_t references;          /* 0: given back, and poisoned */
+    uint32_t size;                /* of bytes; the guard follows */
+    bool by_plugin;               /* it made it, the host did not */
+    char callback[32];            /* in which one */
+    _Alignas(16) uint8_t bytes[]; /* as buffer.h says */
 };
 
 struct bench_file {
@@ -93,6 +93,7 @@ struct bench_conn {
     uint64_t received;
     uint64_t sent;
     uint64_t opened_ms;
+    uint64_t peer_closed_ms;
     uint32_t want;
     uint32_t reason;
     enum bench_end end;
@@ -161,13 +162,15 @@ bool bench_conn_settle(struct bench_conn *conn); /* whether there was anything t
 bool bench_conn_take(struct bench_conn *conn);   /* a portion of what is queued */
 void bench_conn_finish(struct bench_conn *conn, uint32_t reason);
 void bench_conn_end(struct bench_conn *conn, uint32_t reason, bool reset);
+void bench_conn_check_closed(const struct bench_conn *conn);
 void bench_conn_free(struct bench_conn *conn);
 struct bench_conn *bench_conn_by_id(struct bench *bench, uint64_t id);
 /* The connection that a service is called with, or NULL after a finding. */
 struct bench_conn *bench_conn_used(struct berth_conn *conn, const char *service);
 
 /* bench_buffers.c */
-struct bench_buffer *bench_buffer_new(struct bench *bench, uint32_t size, bool by_plugin);
+/* `lent_in`: the callback that it is for; NULL: the plugin makes it. */
+struct bench_buffer *bench_buffer_new(struct bench *bench, uint32_t size, const char *lent_in);
 void bench_buffer_acquire(struct berth_buffer *buffer);
 void bench_buffer_release(struct berth_buffer *buffer);
 /* Whether the slice lies in a living buffer; else a finding. */

@@ -68,7 +68,7 @@ static int32_t BERTH_CALL buffer_create(const struct berth_host *host, uint32_t 
     if ((bench->options.refuses & BENCH_REFUSES_BUFFERS) != 0) {
         return BERTH_E_NO_MEMORY;
     }
-    struct bench_buffer *buffer = bench_buffer_new(bench, size > 0 ? size : 1, true);
+    struct bench_buffer *buffer = bench_buffer_new(bench, size > 0 ? size : 1, NULL);
     if (!buffer) {
         return BERTH_E_NO_MEMORY;
     }

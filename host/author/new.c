@@ -64,6 +64,20 @@ static bool make_folder(const char *path, struct error *error) {
     return os_folder_create(path, error) || error_prefix(error, "making the folder %s: ", path);
 }
 
+/* What is half made is made undone. */
+static void remove_all(const char *id, const char *transcripts, const char *source) {
+    const char *const names[] = {source, "meson.build", "meson_options.txt", "README.md",
+                                 "transcripts/first.txt"};
+    char path[OS_PATH_MAX];
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if (os_path_join(path, sizeof(path), id, names[i])) {
+            os_file_remove(path);
+        }
+    }
+    os_folder_remove(transcripts);
+    os_folder_remove(id);
+}
+
 static bool write_all(const struct places *places, struct error *error) {
     char transcripts[MODULE_ID_MAX + 16];
     char source[MODULE_ID_MAX + 8];
@@ -71,13 +85,32 @@ static bool write_all(const struct places *places, struct error *error) {
     bool c = strcmp(places->lang, "c") == 0;
     snprintf(transcripts, sizeof(transcripts), "%s/transcripts", id);
     snprintf(source, sizeof(source), "%s.%s", id, places->lang);
-    return make_folder(id, error) && make_folder(transcripts, error) &&
-           write_file(id, source, template_body, c ? template_end_c : template_end_cpp, places,
-                      error) &&
-           write_file(id, "meson.build", template_meson, "", places, error) &&
-           write_file(id, "meson_options.txt", template_meson_options, "", places, error) &&
-           write_file(id, "README.md", template_readme, "", places, error) &&
-           write_file(transcripts, "first.txt", template_transcript, "", places, error);
+    if (!make_folder(id, error)) {
+        return false;
+    }
+    bool good = make_folder(transcripts, error) &&
+                write_file(id, source, template_body, c ? template_end_c : template_end_cpp, places,
+                           error) &&
+                write_file(id, "meson.build", template_meson, "", places, error) &&
+                write_file(id, "meson_options.txt", template_meson_options, "", places, error) &&
+                write_file(id, "README.md", template_readme, "", places, error) &&
+                write_file(transcripts, "first.txt", template_transcript, "", places, error);
+    if (!good) {
+        remove_all(id, transcripts, source);
+    }
+    return good;
+}
+
+/* Names that are no files on Windows, whatever stands behind a dot. */
+static bool is_reserved(const char *id) {
+    static const char *const names[] = {"con", "prn", "aux", "nul"};
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+        if (strcmp(id, names[i]) == 0) {
+            return true;
+        }
+    }
+    return (strncmp(id, "com", 3) == 0 || strncmp(id, "lpt", 3) == 0) && id[3] >= '0' &&
+           id[3] <= '9' && id[4] == '\0';
 }
 
 /* With slashes, which every compiler takes and no string has to escape. */
@@ -111,6 +144,9 @@ int tool_new(const struct tool_words *words) {
     if (!module_id_valid(places.id)) {
         error_set(&error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", places.id,
                   MODULE_ID_MAX);
+    } else if (is_reserved(places.id)) {
+        error_set(&error, "\"%s\" is a device of Windows, and no file there is called so",
+                  places.id);
     } else if (find_api(&places, &error) && write_all(&places, &error)) {
         printf("%s/ has a plugin, its build, and a first transcript; %s/README.md tells how to "
                "build and try it\n",

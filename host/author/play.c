@@ -32,6 +32,15 @@ static const char *const way_names[] = {
     "small-takes", "full-queue",  "half-close",   "reset",
 };
 
+bool play_knows(const char *delivery) {
+    for (size_t i = 0; i < ARRAY_COUNT(way_names); i++) {
+        if (strcmp(way_names[i], delivery) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One run of the transcript. */
 struct run {
     const struct transcript *transcript;

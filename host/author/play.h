@@ -27,6 +27,9 @@ struct play_options {
 void play_transcript(const struct berth_plugin *plugin, const struct transcript *transcript,
                      const struct play_options *options, struct verdicts *verdicts);
 
+/* Whether a delivery is called so. */
+bool play_knows(const char *delivery);
+
 /* Where a run is, for the last words of a process that crashes or hangs. [any] */
 const char *play_place(void);
 

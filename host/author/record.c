@@ -196,6 +196,33 @@ static bool record(const struct os_socket *listener, const struct berth_address 
     return good;
 }
 
+/* What cannot be written in the end is told before the conversation. A recording that is there is
+ * left alone until there is another one. */
+static bool try_file(const char *out, struct error *error) {
+    char path[OS_PATH_MAX];
+    bool there = os_file_exists(out);
+    int length = snprintf(path, sizeof(path), there ? "%s.new" : "%s", out);
+    if (length < 0 || (size_t)length >= sizeof(path)) {
+        return error_set(error, "the path is too long: %s", out);
+    }
+    bool good =
+        os_file_write_atomic(path, "", 0, error) || error_prefix(error, "writing %s: ", out);
+    if (good) {
+        os_file_remove(path);
+    }
+    return good;
+}
+
+/* Whether anybody is there to be recorded. */
+static bool try_server(const struct berth_address *server, struct error *error) {
+    struct os_socket trial;
+    if (!os_socket_connect(&trial, server, error)) {
+        return error_prefix(error, "connecting to the listener: ");
+    }
+    os_socket_close(&trial, false);
+    return true;
+}
+
 static bool start(const struct tool_words *words, struct berth_address *server,
                   struct os_socket *listener, struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
@@ -208,7 +235,8 @@ static bool start(const struct tool_words *words, struct berth_address *server,
     if (!address_parse(&address, listen, error)) {
         return error_prefix(error, "%s: ", listen);
     }
-    if (!os_sockets_start(error) || !os_signals_start(error)) {
+    if (!os_sockets_start(error) || !os_signals_start(error) || !try_file(words->out, error) ||
+        !try_server(server, error)) {
         return false;
     }
     if (!os_socket_listen(listener, &address, &actual, error)) {

@@ -21,11 +21,6 @@ static void last_words(const char *what) {
     os_process_write(text, length > 0 ? (size_t)length : 0);
 }
 
-static int fail(const struct error *error) {
-    fprintf(stderr, "berth: %s\n", error->message);
-    return TOOL_FAILED;
-}
-
 /* All of them are read before the first is played. */
 static bool read_all(const struct tool_words *words, struct transcript **transcripts,
                      struct error *error) {
@@ -45,7 +40,7 @@ static int play_all(const struct tool_words *words, const struct library *librar
     struct verdicts verdicts = {.json = words->json};
     char *json = NULL;
     if (!tool_config_read(words->config, &json, folder, sizeof(folder), error)) {
-        return fail(error);
+        return verdicts_fail(words->json, error->message);
     }
     options.config_json = json;
     options.folder = words->config ? folder : NULL;
@@ -71,7 +66,7 @@ int tool_test(const struct tool_words *words) {
         code = play_all(words, &library, transcripts, &error);
         tool_watch_stop();
     } else {
-        code = fail(&error);
+        code = verdicts_fail(words->json, error.message);
     }
     library_close(&library);
     for (size_t i = 0; i + 1 < words->count; i++) {

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/macros.h"
+#include "manifest/manifest.h"
 #include "os/os.h"
 #include "os/os_process.h"
 
@@ -67,8 +68,8 @@ int tool_words_read(struct tool_words *words, int argc, char **argv, const char 
     return TOOL_FINE;
 }
 
-bool tool_config_read(const char *given, char **json, char *folder, size_t size,
-                      struct error *error) {
+static bool read_config(const char *given, char **json, char *folder, size_t size,
+                        struct error *error) {
     size_t length = 0;
     *json = NULL;
     snprintf(folder, size, ".");
@@ -82,6 +83,18 @@ bool tool_config_read(const char *given, char **json, char *folder, size_t size,
     return (os_file_read(given, CONFIG_BYTES_MAX, json, &length, error) ||
             error_prefix(error, "reading the config %s: ", given)) &&
            (os_path_folder(folder, size, given) || error_set(error, "the path is too long"));
+}
+
+bool tool_config_read(const char *given, char **json, char *folder, size_t size,
+                      struct error *error) {
+    if (read_config(given, json, folder, size, error) &&
+        (!*json || manifest_json_check(*json, error) ||
+         error_prefix(error, "the config %.200s: ", given))) {
+        return true;
+    }
+    alloc_free(*json);
+    *json = NULL;
+    return false;
 }
 
 /* -- the watch ----------------------------------------------------------------------------------

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "author/play.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "manifest/manifest.h"
 #include "os/os.h"
 
 enum { FILE_BYTES_MAX = 4 * 1024 * 1024, WAIT_MS_MAX = 1000 * 60 * 60 * 24 };
@@ -14,6 +16,7 @@ enum { FILE_BYTES_MAX = 4 * 1024 * 1024, WAIT_MS_MAX = 1000 * 60 * 60 * 24 };
 struct reader {
     struct transcript *transcript;
     unsigned line;
+    bool ended[TRANSCRIPT_CLIENTS_MAX]; /* those who have finished or reset */
     bool joins; /* the line before was of the same kind, and of the same client */
     struct error *error;
 };
@@ -155,6 +158,21 @@ static bool read_state(const struct reader *reader, struct step *step, const cha
     return complain(reader, "expected closed, reset, finished or open, found", text);
 }
 
+/* Nobody says anything after the end; who connects again begins anew. */
+static bool note_end(struct reader *reader, const struct step *step) {
+    bool *ended = &reader->ended[step->client];
+    bool says = step->kind == STEP_SEND || step->kind == STEP_FINISH;
+    if (says && *ended) {
+        return false;
+    }
+    if (step->kind == STEP_FINISH || step->kind == STEP_RESET) {
+        *ended = true;
+    } else if (step->kind == STEP_CONNECT) {
+        *ended = false;
+    }
+    return true;
+}
+
 /* `line` is from the operator on. */
 static bool read_step(struct reader *reader, const char *line, const char *client_name) {
     static const char operators[] = "+><|!@=";
@@ -173,6 +191,9 @@ static bool read_step(struct reader *reader, const char *line, const char *clien
                               (unsigned)client);
     if (!step) {
         return false;
+    }
+    if (!note_end(reader, step)) {
+        return complain(reader, "the client has finished or reset before:", line);
     }
     switch (step->kind) {
     case STEP_SEND:
@@ -195,6 +216,10 @@ static bool read_config(const struct reader *reader, const char *text) {
     if (reader->transcript->config) {
         return complain(reader, "a second config:", text);
     }
+    if (!manifest_json_check(text, reader->error)) {
+        return error_prefix(reader->error, "%s:%u: the config: ", reader->transcript->path,
+                            reader->line);
+    }
     reader->transcript->config = alloc_string(text);
     return reader->transcript->config || out_of_memory(reader);
 }
@@ -208,6 +233,12 @@ static bool read_skip(const struct reader *reader, const char *text) {
         return complain(reader, "expected \"skip DELIVERY: reason\", found", text);
     }
     snprintf(skip->delivery, sizeof(skip->delivery), "%.*s", (int)(colon - text), text);
+    if (!play_knows(skip->delivery)) {
+        return complain(reader,
+                        "expected as-written, with-accept, byte-by-byte, two-way-cuts, at-once, "
+                        "small-takes, full-queue, half-close or reset, found",
+                        skip->delivery);
+    }
     snprintf(skip->reason, sizeof(skip->reason), "%s", colon + 2);
     transcript->skip_count++;
     return true;

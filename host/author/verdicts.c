@@ -41,6 +41,18 @@ void verdict_addf(struct verdicts *verdicts, enum verdict verdict, const char *n
     verdict_add(verdicts, verdict, name, text);
 }
 
+int verdicts_fail(bool json, const char *why) {
+    struct bytes text = {0};
+    fprintf(stderr, "berth: %s\n", why);
+    if (json && bytes_add_json(&text, why) && bytes_add(&text, "", 1)) {
+        printf("{\n  \"passed\": 0,\n  \"failed\": 0,\n  \"skipped\": 0,\n  \"checks\": [],\n"
+               "  \"error\": %s\n}\n",
+               (const char *)text.data);
+    }
+    bytes_free(&text);
+    return FAILED;
+}
+
 int verdicts_finish(struct verdicts *verdicts) {
     const unsigned *counts = verdicts->counts;
     bool good = counts[VERDICT_FAILED] == 0;

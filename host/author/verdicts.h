@@ -22,6 +22,9 @@ void verdict_add(struct verdicts *verdicts, enum verdict verdict, const char *na
 void verdict_addf(struct verdicts *verdicts, enum verdict verdict, const char *name,
                   const char *format, ...) BERTH_PRINTF(4, 5);
 
+/* There is nothing to check: says why, as JSON too where that is asked for. The exit code. */
+int verdicts_fail(bool json, const char *why);
+
 /* Writes the numbers, or all of the JSON; frees what it holds. The exit code. */
 int verdicts_finish(struct verdicts *verdicts);
 

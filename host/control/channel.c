@@ -1,6 +1,7 @@
 #include "control/channel.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -10,30 +11,41 @@
 #include "os/os.h"
 
 enum {
-    IDLE_MS = 60000,  /* a client that asks nothing makes room for others */
-    WRITE_MS = 10000, /* one that does not read its answer is left */
+    LINE_MS = 5000,   /* a line that has begun must have its end by then */
+    WRITE_MS = 10000, /* a client that does not read its answer is left */
 };
 
-static const char no_memory[] =
-    "{\"berth\":1,\"ok\":false,\"code\":1,\"errors\":[\"out of memory\"]}";
-static const char stopping[] =
-    "{\"berth\":1,\"ok\":false,\"code\":1,\"errors\":[\"the host is stopping\"]}";
-static const char too_long[] =
-    "{\"berth\":1,\"ok\":false,\"code\":1,\"errors\":[\"the request is longer than 65536 bytes\"]}";
+#define REFUSAL(code, text) "{\"berth\":1,\"ok\":false,\"code\":" code ",\"errors\":[\"" text "\"]}"
+
+static const char no_memory[] = REFUSAL("1", "out of memory");
+static const char stopping[] = REFUSAL("1", "the host is stopping");
+static const char too_long[] = REFUSAL("2", "the request is longer than 65536 bytes");
+static const char too_slow[] = REFUSAL("2", "the request did not end within 5000 ms");
 
 /* One client at a time. */
 struct server_thread {
     struct channel *channel;
     struct os_thread thread;
-    struct os_pipe *reading; /* under the lock: what may be interrupted */
     bool started;
+    /* Under the lock: */
+    struct os_pipe *pipe; /* the client; NULL: it waits for one */
+    uint64_t idle_since_ms;
+    bool reading;
+    bool asking;  /* the control thread has its request */
+    bool evicted; /* its place is another one's */
 };
 
+/* Threads come with the clients that need them, up to the most, and stay. A thread of its own
+ * accepts, so that nobody ever waits for those who only hold a place: when all are taken, the one
+ * that has been idle longest has to go. Who is being asked for is not idle. */
 struct channel {
     struct os_channel *os;
     void (*wake)(void);
+    struct os_thread acceptor;
+    bool accepting;
     struct os_mutex mutex; /* of all that follows */
     struct os_condition answered;
+    struct os_condition changed;     /* a client has come to a thread, or has left one */
     struct channel_request *waiting; /* utlist */
     bool closing;
     struct server_thread threads[CHANNEL_CLIENTS_MAX];
@@ -46,45 +58,72 @@ struct client {
     struct server_thread *server;
     struct os_pipe *pipe;
     size_t filled;
+    uint64_t begun_ms; /* of the line at the front */
     char bytes[CHANNEL_REQUEST_BYTES_MAX + 1];
 };
 
-static bool set_reading(struct server_thread *server, struct os_pipe *pipe) {
+/* Whether there is anything to read for. */
+static bool set_reading(struct server_thread *server, bool reading) {
     struct channel *channel = server->channel;
     os_mutex_lock(&channel->mutex);
-    bool go_on = !channel->closing;
-    server->reading = go_on ? pipe : NULL;
+    bool go_on = !channel->closing && !server->evicted;
+    server->reading = go_on && reading;
     os_mutex_unlock(&channel->mutex);
     return go_on;
 }
 
-/* The size of the line at the front, its end included; 0: none comes. */
-static size_t read_line(struct client *client) {
-    while (true) {
-        char *end = memchr(client->bytes, '\n', client->filled);
-        if (end || client->filled == CHANNEL_REQUEST_BYTES_MAX) {
-            return end ? (size_t)(end - client->bytes) + 1 : CHANNEL_REQUEST_BYTES_MAX + 1;
-        }
-        if (!set_reading(client->server, client->pipe)) {
-            return 0;
+/* How long the next bytes may take: for ever between lines. */
+static int time_left(const struct client *client) {
+    uint64_t passed_ms = os_now_ms() - client->begun_ms;
+    return client->filled == 0 ? -1 : passed_ms < LINE_MS ? (int)(LINE_MS - passed_ms) : 0;
+}
+
+/* Whether there was an end of a line, or of what the client says, at the front; *size is that of
+ * the line with its end, SIZE_MAX where it is too long. */
+static bool find_line(struct client *client, bool is_end, size_t *size) {
+    const char *end = memchr(client->bytes, '\n', client->filled);
+    *size = end                                           ? (size_t)(end - client->bytes) + 1
+            : client->filled == CHANNEL_REQUEST_BYTES_MAX ? SIZE_MAX
+                                                          : client->filled + 1;
+    return end || *size == SIZE_MAX || (is_end && client->filled > 0);
+}
+
+/* The next line, the last of which needs no end; false: none comes. */
+static bool read_line(struct client *client, size_t *size) {
+    while (!find_line(client, false, size)) {
+        int left_ms = time_left(client);
+        if (!set_reading(client->server, true)) {
+            return false;
         }
         int64_t got = os_pipe_read(client->pipe, client->bytes + client->filled,
-                                   CHANNEL_REQUEST_BYTES_MAX - client->filled, IDLE_MS);
-        set_reading(client->server, NULL);
-        if (got <= 0) {
-            return 0;
+                                   CHANNEL_REQUEST_BYTES_MAX - client->filled, left_ms);
+        if (!set_reading(client->server, false)) {
+            return false;
         }
+        if (got <= 0) {
+            *size = 0; /* too slow, or gone */
+            return got == 0 && find_line(client, true, size);
+        }
+        client->begun_ms = client->filled == 0 ? os_now_ms() : client->begun_ms;
         client->filled += (size_t)got;
     }
+    return true;
+}
+
+static void set_asking(struct server_thread *server, bool asking) {
+    server->asking = asking;
+    server->idle_since_ms = os_now_ms();
 }
 
 /* Has the control thread answer it. The text is the caller's to free, unless it is constant. */
-static char *ask(struct channel *channel, char *line) {
-    struct channel_request request = {.text = line};
+static char *ask(struct server_thread *server, char *line, size_t size) {
+    struct channel *channel = server->channel;
+    struct channel_request request = {.text = line, .size = size};
     os_mutex_lock(&channel->mutex);
     bool open = !channel->closing;
     if (open) {
         DL_APPEND(channel->waiting, &request);
+        set_asking(server, true);
     }
     os_mutex_unlock(&channel->mutex);
     if (!open) {
@@ -95,6 +134,8 @@ static char *ask(struct channel *channel, char *line) {
     while (!request.answered) {
         os_condition_wait(&channel->answered, &channel->mutex, -1);
     }
+    set_asking(server, false);
+    os_condition_signal_all(&channel->changed); /* from now on its place can be had */
     os_mutex_unlock(&channel->mutex);
     return request.answer;
 }
@@ -105,26 +146,43 @@ static bool say(const struct client *client, const char *text) {
 }
 
 static void serve(struct client *client) {
-    size_t size;
+    size_t size = 0;
     bool said = true;
-    while (said && (size = read_line(client)) > 0) {
-        if (size > CHANNEL_REQUEST_BYTES_MAX) {
+    while (said && read_line(client, &size)) {
+        if (size == SIZE_MAX) {
             say(client, too_long);
             return;
         }
         client->bytes[size - 1] = '\0';
-        char *answer = ask(client->server->channel, client->bytes);
+        char *answer = ask(client->server, client->bytes, size - 1);
         said = say(client, answer ? answer : no_memory);
         alloc_free(answer);
-        client->filled -= size;
+        client->filled -= size <= client->filled ? size : client->filled;
         memmove(client->bytes, client->bytes + size, client->filled);
+        client->begun_ms = os_now_ms();
     }
+    if (said && client->filled > 0 && time_left(client) == 0) {
+        say(client, too_slow);
+    }
+}
+
+/* The next client, or NULL at the end. */
+static struct os_pipe *next_client(struct server_thread *server) {
+    struct channel *channel = server->channel;
+    os_mutex_lock(&channel->mutex);
+    while (!server->pipe && !channel->closing) {
+        os_condition_wait(&channel->changed, &channel->mutex, -1);
+    }
+    struct os_pipe *pipe = server->pipe;
+    os_mutex_unlock(&channel->mutex);
+    return pipe;
 }
 
 static void serve_clients(void *argument) {
     struct server_thread *server = argument;
+    struct channel *channel = server->channel;
     struct os_pipe *pipe;
-    while ((pipe = os_channel_accept(server->channel->os)) != NULL) {
+    while ((pipe = next_client(server)) != NULL) {
         struct client *client = alloc_zeroed(sizeof(*client));
         if (client) {
             client->server = server;
@@ -132,7 +190,81 @@ static void serve_clients(void *argument) {
             serve(client);
             alloc_free(client);
         }
+        os_pipe_finish(pipe);
+        os_mutex_lock(&channel->mutex);
+        server->pipe = NULL;
+        os_condition_signal_all(&channel->changed);
+        os_mutex_unlock(&channel->mutex);
         os_pipe_close(pipe);
+    }
+}
+
+/* -- clients that come ---------------------------------------------------------------------------
+ */
+
+static bool start_thread(struct channel *channel, struct server_thread *server,
+                         struct error *error) {
+    char name[16];
+    snprintf(name, sizeof(name), "control-%d", (int)(server - channel->threads));
+    server->channel = channel;
+    server->started = os_thread_start(&server->thread, name, serve_clients, server, error);
+    return server->started;
+}
+
+/* A thread without a client, under the lock; a new one where all have one. */
+static struct server_thread *find_free(struct channel *channel) {
+    for (int i = 0; i < CHANNEL_CLIENTS_MAX; i++) {
+        struct server_thread *server = &channel->threads[i];
+        if (!server->started) {
+            return start_thread(channel, server, NULL) ? server : NULL;
+        }
+        if (!server->pipe) {
+            return server;
+        }
+    }
+    return NULL;
+}
+
+/* The client that has been idle longest leaves, unless one is leaving already. */
+static void evict(struct channel *channel) {
+    struct server_thread *oldest = NULL;
+    for (int i = 0; i < CHANNEL_CLIENTS_MAX && channel->threads[i].started; i++) {
+        struct server_thread *server = &channel->threads[i];
+        if (server->evicted) {
+            return;
+        }
+        if (server->pipe && !server->asking &&
+            (!oldest || server->idle_since_ms < oldest->idle_since_ms)) {
+            oldest = server;
+        }
+    }
+    if (oldest) {
+        oldest->evicted = true;
+        os_pipe_cut(oldest->pipe);
+    }
+}
+
+static void accept_clients(void *argument) {
+    struct channel *channel = argument;
+    struct os_pipe *pipe;
+    while ((pipe = os_channel_accept(channel->os)) != NULL) {
+        struct server_thread *server = NULL;
+        os_mutex_lock(&channel->mutex);
+        while (!channel->closing && !(server = find_free(channel))) {
+            evict(channel);
+            os_condition_wait(&channel->changed, &channel->mutex, -1);
+        }
+        if (server) {
+            server->pipe = pipe;
+            server->evicted = false;
+            set_asking(server, false);
+            os_condition_signal_all(&channel->changed);
+        }
+        os_mutex_unlock(&channel->mutex);
+        if (!server) {
+            os_pipe_cut(pipe);
+            os_pipe_close(pipe);
+        }
     }
 }
 
@@ -147,21 +279,13 @@ struct channel *channel_open(const char *name, void (*wake)(void), struct error 
     }
     os_mutex_init(&channel->mutex);
     os_condition_init(&channel->answered);
+    os_condition_init(&channel->changed);
     channel->wake = wake;
     channel->os = os_channel_open(name, error);
-    for (int i = 0; channel->os && i < CHANNEL_CLIENTS_MAX; i++) {
-        struct server_thread *server = &channel->threads[i];
-        char thread_name[16];
-        snprintf(thread_name, sizeof(thread_name), "control-%d", i);
-        server->channel = channel;
-        server->started =
-            os_thread_start(&server->thread, thread_name, serve_clients, server, error);
-        if (!server->started) {
-            channel_close(channel);
-            return NULL;
-        }
-    }
-    if (!channel->os) {
+    channel->accepting =
+        channel->os && start_thread(channel, &channel->threads[0], error) &&
+        os_thread_start(&channel->acceptor, "control", accept_clients, channel, error);
+    if (!channel->accepting) {
         channel_close(channel);
         return NULL;
     }
@@ -196,9 +320,10 @@ static void begin_closing(struct channel *channel) {
         request->answered = 1;
     }
     os_condition_signal_all(&channel->answered);
+    os_condition_signal_all(&channel->changed);
     for (int i = 0; i < CHANNEL_CLIENTS_MAX; i++) {
         if (channel->threads[i].reading) {
-            os_pipe_interrupt(channel->threads[i].reading);
+            os_pipe_interrupt(channel->threads[i].pipe);
         }
     }
     os_mutex_unlock(&channel->mutex);
@@ -212,12 +337,16 @@ void channel_close(struct channel *channel) {
     if (channel->os) {
         os_channel_interrupt(channel->os);
     }
+    if (channel->accepting) {
+        os_thread_join(&channel->acceptor); /* no more threads are started */
+    }
     for (int i = 0; i < CHANNEL_CLIENTS_MAX; i++) {
         if (channel->threads[i].started) {
             os_thread_join(&channel->threads[i].thread);
         }
     }
     os_channel_close(channel->os);
+    os_condition_fini(&channel->changed);
     os_condition_fini(&channel->answered);
     os_mutex_fini(&channel->mutex);
     alloc_free(channel);

@@ -1,20 +1,23 @@
 /* channel.h: the control channel: requests from outside, one JSON text a line, and their answers.
  *
- * A few threads of its own talk to the clients, so that it depends on no worker and counts under no
- * limit on connections. What a request asks for is done on the control thread, one after the other.
- * Bounded: CHANNEL_CLIENTS_MAX clients at a time (others wait), one request of each,
- * CHANNEL_REQUEST_BYTES_MAX long. Owner: the verb `run`. Threads: [control]. */
+ * Threads of its own talk to the clients, so that it depends on no worker and counts under no limit
+ * on connections. What a request asks for is done on the control thread, one after the other.
+ * Bounded: CHANNEL_CLIENTS_MAX clients at a time (who is idle longest makes room for the next), one
+ * request of each, CHANNEL_REQUEST_BYTES_MAX long. Owner: the verb `run`. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_CHANNEL_H
 #define BERTH_HOST_CONTROL_CHANNEL_H
+
+#include <stddef.h>
 
 struct channel;
 struct error;
 
-enum { CHANNEL_CLIENTS_MAX = 4, CHANNEL_REQUEST_BYTES_MAX = 65536 };
+enum { CHANNEL_CLIENTS_MAX = 32, CHANNEL_REQUEST_BYTES_MAX = 65536 };
 
 struct channel_request {
     char *text;   /* a line, without its end */
     char *answer; /* allocated by whoever answers, without the end of the line */
+    size_t size;  /* of the text, which is terminated, and may hold NULs */
     struct channel_request *prev;
     struct channel_request *next;
     int answered;

@@ -1,13 +1,14 @@
 /* The verbs that speak to a running host: its answers as tables, or as they come. */
 #include <cjson/cJSON.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/macros.h"
 #include "control/control.h"
-#include "control/instance.h"
-#include "control/report.h"
+#include "control/paths.h"
 #include "control/requests.h"
 #include "manifest/manifest.h"
 #include "os/os.h"
@@ -15,6 +16,7 @@
 enum {
     ANSWER_BYTES_MAX = 64 * 1024 * 1024,
     ANSWER_MS = 120000, /* a start of plugins may take its time */
+    AGAIN_MS = 200,     /* how often a host that stops is looked for */
 };
 
 /* -- asking --------------------------------------------------------------------------------------
@@ -73,20 +75,99 @@ static char *read_answer(struct os_pipe *pipe) {
     return NULL;
 }
 
-/* The name of the host that is meant. EXIT_FINE, or the exit code after a message. */
+/* -- what goes wrong before there is an answer ---------------------------------------------------
+ */
+
+static cJSON *make_answer(int code) {
+    cJSON *answer = cJSON_CreateObject();
+    cJSON_AddNumberToObject(answer, "berth", REQUESTS_VERSION);
+    cJSON_AddBoolToObject(answer, "ok", false);
+    cJSON_AddNumberToObject(answer, "code", code);
+    cJSON_AddArrayToObject(answer, "errors");
+    return answer;
+}
+
+/* With --json there is an object on standard output, whatever happens. */
+static void tell_answer(cJSON *answer, bool json) {
+    const cJSON *error;
+    cJSON_ArrayForEach(error, cJSON_GetObjectItemCaseSensitive(answer, "errors")) {
+        fprintf(stderr, "%s\n", cJSON_IsString(error) ? error->valuestring : "out of memory");
+    }
+    char *text = json ? cJSON_PrintUnformatted(answer) : NULL;
+    if (text) {
+        printf("%s\n", text);
+        fflush(stdout);
+    }
+    cJSON_free(text);
+    cJSON_Delete(answer);
+}
+
+static void add_error(cJSON *answer, const char *text) {
+    cJSON *errors = cJSON_GetObjectItemCaseSensitive(answer, "errors");
+    cJSON_AddItemToArray(errors, cJSON_CreateString(text));
+}
+
+static int fail(const struct control_options *options, int code, const char *format, ...)
+    BERTH_PRINTF(3, 4);
+static int fail(const struct control_options *options, int code, const char *format, ...) {
+    char text[OS_PATH_MAX + 1024] = "berth: ";
+    size_t used = strlen(text);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text + used, sizeof(text) - used, format, arguments);
+    va_end(arguments);
+    cJSON *answer = make_answer(code);
+    add_error(answer, text);
+    tell_answer(answer, options->json);
+    return code;
+}
+
+static int fail_manifest(const struct control_options *options, const char *path,
+                         const struct manifest_errors *errors) {
+    cJSON *answer = make_answer(EXIT_MANIFEST);
+    for (size_t i = 0; i < errors->count; i++) {
+        char text[OS_PATH_MAX + 2048];
+        manifest_error_format(&errors->items[i], path, text, sizeof(text));
+        add_error(answer, text);
+    }
+    tell_answer(answer, options->json);
+    return EXIT_MANIFEST;
+}
+
+/* The name in a manifest. EXIT_FINE, or the exit code after a message. */
+static int read_name(const struct control_options *options, const char *path, char *name,
+                     size_t size) {
+    struct manifest_errors errors = {0};
+    struct manifest *manifest = manifest_load(path, &errors);
+    int code = manifest ? EXIT_FINE : fail_manifest(options, path, &errors);
+    snprintf(name, size, "%s", manifest ? manifest->host.name : "");
+    manifest_destroy(manifest);
+    manifest_errors_fini(&errors);
+    return code;
+}
+
+/* The name of the host that is meant: as --name says, or the manifest, by itself the one that `run`
+ * takes by itself. EXIT_FINE, or the exit code after a message. */
 static int find_name(const struct control_options *options, char *name, size_t size) {
-    struct edition *edition = NULL;
-    int code = EXIT_FINE;
+    char path[OS_PATH_MAX];
+    struct error error = {0};
     if (options->name) {
         snprintf(name, size, "%s", options->name);
-    } else if (options->manifest) {
-        code = report_load(options->manifest, &edition);
-        snprintf(name, size, "%s", edition ? edition->manifest->host.name : "");
-    } else {
-        snprintf(name, size, "berth");
+        return manifest_name_valid(options->name)
+                   ? EXIT_FINE
+                   : fail(options, EXIT_USAGE,
+                          "\"%.100s\" is no name of a host: a letter or digit, then up to 62 "
+                          "letters, digits and . _ -",
+                          options->name);
     }
-    edition_release(edition);
-    return code;
+    if (!paths_manifest(path, sizeof(path), options->manifest, &error)) {
+        return fail(options, EXIT_FAILED, "%s", error.message);
+    }
+    if (options->manifest || os_file_exists(path)) {
+        return read_name(options, path, name, size);
+    }
+    snprintf(name, size, "berth");
+    return EXIT_FINE;
 }
 
 /* -- tables --------------------------------------------------------------------------------------
@@ -120,15 +201,27 @@ static void join(const cJSON *list, char *text, size_t size) {
     }
 }
 
+/* What is in quarantine has none. */
+static void format_generation(const cJSON *one, char *text, size_t size) {
+    const cJSON *generation = list_of(one, "generation");
+    if (cJSON_IsNumber(generation)) {
+        snprintf(text, size, "%.0f", generation->valuedouble);
+    } else {
+        snprintf(text, size, "-");
+    }
+}
+
 static void print_listeners(const cJSON *result) {
     const cJSON *one;
     char addresses[512];
-    printf("%-20s %-14s %4s  %-9s %11s %12s  %s\n", "LISTENER", "PLUGIN", "GEN", "STATE",
+    printf("%-20s %-14s %4s  %-10s %11s %12s  %s\n", "LISTENER", "PLUGIN", "GEN", "STATE",
            "CONNECTIONS", "ACCEPTED", "ADDRESSES");
     cJSON_ArrayForEach(one, list_of(result, "listeners")) {
         join(list_of(one, "addresses"), addresses, sizeof(addresses));
-        printf("%-20s %-14s %4.0f  %-9s %11.0f %12.0f  %s\n", text_of(one, "name"),
-               text_of(one, "plugin"), number_of(one, "generation"), text_of(one, "state"),
+        char generation[16];
+        format_generation(one, generation, sizeof(generation));
+        printf("%-20s %-14s %4s  %-10s %11.0f %12.0f  %s\n", text_of(one, "name"),
+               text_of(one, "plugin"), generation, text_of(one, "state"),
                number_of(one, "connections"), number_of(list_of(one, "counters"), "accepted"),
                addresses);
     }
@@ -137,11 +230,13 @@ static void print_listeners(const cJSON *result) {
 static void print_plugins(const cJSON *result) {
     const cJSON *one;
     char listeners[512];
-    printf("%-20s %-10s %4s  %-9s %s\n", "PLUGIN", "VERSION", "GEN", "STATE", "LISTENERS");
+    printf("%-20s %-10s %4s  %-10s %s\n", "PLUGIN", "VERSION", "GEN", "STATE", "LISTENERS");
     cJSON_ArrayForEach(one, list_of(result, "plugins")) {
         join(list_of(one, "listeners"), listeners, sizeof(listeners));
-        printf("%-20s %-10s %4.0f  %-9s %s\n", text_of(one, "id"), text_of(one, "version"),
-               number_of(one, "generation"), text_of(one, "state"), listeners);
+        char generation[16];
+        format_generation(one, generation, sizeof(generation));
+        printf("%-20s %-10s %4s  %-10s %s\n", text_of(one, "id"), text_of(one, "version"),
+               generation, text_of(one, "state"), listeners);
     }
 }
 
@@ -152,17 +247,6 @@ static void print_quarantine(const cJSON *result) {
                text_of(one, "plugin"), number_of(one, "for_ms") / 1000, text_of(one, "reason"),
                text_of(one, "plugin"));
     }
-}
-
-/* What is left out stands in neither table. */
-static void print_listeners_and_quarantine(const cJSON *result) {
-    print_listeners(result);
-    print_quarantine(result);
-}
-
-static void print_plugins_and_quarantine(const cJSON *result) {
-    print_plugins(result);
-    print_quarantine(result);
 }
 
 static void print_status(const cJSON *result) {
@@ -235,20 +319,68 @@ static int print_answer(const struct verb *verb, const char *text,
     return code;
 }
 
-static int talk(const struct verb *verb, struct os_pipe *pipe,
-                const struct control_options *options) {
-    char *request = make_request(verb->request, options);
+/* The answer to a request; NULL: none came. */
+static char *exchange(struct os_pipe *pipe, const char *request) {
     bool sent = request && os_pipe_write(pipe, request, strlen(request), ANSWER_MS) &&
                 os_pipe_write(pipe, "\n", 1, ANSWER_MS);
-    char *answer = sent ? read_answer(pipe) : NULL;
+    return sent ? read_answer(pipe) : NULL;
+}
+
+static double pid_in(const char *text) {
+    cJSON *answer = cJSON_Parse(text);
+    double pid = number_of(list_of(answer, "result"), "pid");
+    cJSON_Delete(answer);
+    return pid;
+}
+
+/* Whether the process still answers to the name. */
+static bool is_there(struct os_pipe *pipe, double pid) {
+    static const char status[] = "{\"berth\":1,\"verb\":\"status\"}";
+    char *answer = exchange(pipe, status);
+    bool there = answer && pid_in(answer) == pid;
+    alloc_free(answer);
+    return there;
+}
+
+/* The host's end of the pipe goes when the host does; but also when the host needs the place for
+ * somebody who has to say something. So it is asked again, until nobody answers. */
+static void await_end(const char *name, struct os_pipe *first, double pid) {
+    struct os_pipe *pipe = first;
+    bool there = true;
+    struct os_mutex mutex;
+    struct os_condition never;
+    os_mutex_init(&mutex);
+    os_condition_init(&never);
+    while (there) {
+        char last;
+        while (os_pipe_read(pipe, &last, 1, -1) > 0) {
+        }
+        if (pipe != first) {
+            os_pipe_close(pipe);
+        }
+        os_mutex_lock(&mutex);
+        os_condition_wait(&never, &mutex, AGAIN_MS);
+        os_mutex_unlock(&mutex);
+        pipe = os_pipe_connect(name, NULL);
+        there = pipe && is_there(pipe, pid);
+    }
+    os_pipe_close(pipe);
+    os_condition_fini(&never);
+    os_mutex_fini(&mutex);
+}
+
+static int talk(const struct verb *verb, const char *name, struct os_pipe *pipe,
+                const struct control_options *options) {
+    char *request = make_request(verb->request, options);
+    char *answer = exchange(pipe, request);
     int code = EXIT_FAILED;
-    char last;
     if (answer) {
         code = print_answer(verb, answer, options);
-        while (code == EXIT_FINE && verb->until_end && os_pipe_read(pipe, &last, 1, -1) > 0) {
+        if (code == EXIT_FINE && verb->until_end) {
+            await_end(name, pipe, pid_in(answer));
         }
     } else {
-        fprintf(stderr, "berth: the host does not answer\n");
+        fail(options, EXIT_FAILED, "the host does not answer");
     }
     cJSON_free(request);
     alloc_free(answer);
@@ -264,13 +396,11 @@ static int ask(const struct verb *verb, const struct control_options *options) {
     }
     struct os_pipe *pipe = os_pipe_connect(name, &error);
     if (!pipe) {
-        fprintf(
-            stderr,
-            "berth: no host called \"%s\" can be spoken to: %s; \"--name\" gives another name\n",
-            name, error.message);
-        return EXIT_FAILED;
+        return fail(options, EXIT_FAILED,
+                    "no host called \"%s\" can be spoken to: %s; \"--name\" gives another name",
+                    name, error.message);
     }
-    code = talk(verb, pipe, options);
+    code = talk(verb, name, pipe, options);
     os_pipe_close(pipe);
     return code;
 }
@@ -285,11 +415,9 @@ static int ask_for(const char *request, void (*print)(const cJSON *result), bool
 }
 
 static int need_names(const struct control_options *options) {
-    if (options->all == (options->word_count > 0)) {
-        fprintf(stderr, "berth: expected the names of listeners or plugins, or --all\n");
-        return EXIT_USAGE;
-    }
-    return EXIT_FINE;
+    return options->all != (options->word_count > 0)
+               ? EXIT_FINE
+               : fail(options, EXIT_USAGE, "expected the names of listeners or plugins, or --all");
 }
 
 int control_status(const struct control_options *options) {
@@ -297,13 +425,23 @@ int control_status(const struct control_options *options) {
 }
 
 int control_listeners(const struct control_options *options) {
-    return ask_for("status", print_listeners_and_quarantine, false, options);
+    return ask_for("listeners", print_listeners, false, options);
 }
 
-bool control_running_plugins(const struct control_options *options, int *code) {
-    struct os_pipe *pipe = os_pipe_connect(options->name ? options->name : "berth", NULL);
+int control_running_plugins(const struct control_options *options) {
+    return ask_for("plugins", print_plugins, false, options);
+}
+
+bool control_is_running(void) {
+    char path[OS_PATH_MAX];
+    struct error error = {0};
+    struct manifest_errors errors = {0};
+    bool known = paths_manifest(path, sizeof(path), NULL, &error) && os_file_exists(path);
+    struct manifest *manifest = known ? manifest_load(path, &errors) : NULL;
+    struct os_pipe *pipe = os_pipe_connect(manifest ? manifest->host.name : "berth", &error);
+    manifest_destroy(manifest);
+    manifest_errors_fini(&errors);
     os_pipe_close(pipe);
-    *code = pipe ? ask_for("status", print_plugins_and_quarantine, false, options) : EXIT_FAILED;
     return pipe != NULL;
 }
 

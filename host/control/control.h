@@ -47,7 +47,9 @@ int control_reload(const struct control_options *options);
 int control_release(const struct control_options *options);
 int control_stop(const struct control_options *options);
 
-/* The plugins of a host that runs. False: there is none of that name. */
-bool control_running_plugins(const struct control_options *options, int *code);
+/* The plugins of a host that runs. */
+int control_running_plugins(const struct control_options *options);
+/* Whether there is a host to speak to where nothing says which one. */
+bool control_is_running(void);
 
 #endif

@@ -169,6 +169,7 @@ int instance_look_after(struct instance *instance) {
         }
         if (!unit->cut && now_ms >= unit->deadline_ms) {
             unit->cut = true;
+            listener_tell_left(unit->listener);
             uint32_t count = listener_cut(unit->listener);
             log_warn(&unit->listener->subject,
                      "generation %u: %u connections had not finished in time and were cut",

@@ -29,14 +29,13 @@ static void describe(const char *folder, const char *id) {
 }
 
 int control_plugins(const struct control_options *options) {
-    int code;
-    if (!options->plugins && control_running_plugins(options, &code)) {
-        return code;
+    bool meant = options->name || options->manifest || options->json;
+    if (meant && options->plugins) {
+        fprintf(stderr, "berth: --plugins is a folder's, the other options are a host's\n");
+        return EXIT_USAGE;
     }
-    if (options->name || options->json) {
-        fprintf(stderr, "berth: no host called \"%s\" can be spoken to\n",
-                options->name ? options->name : "berth");
-        return EXIT_FAILED;
+    if (meant || (!options->plugins && control_is_running())) {
+        return control_running_plugins(options);
     }
     char folder[OS_PATH_MAX];
     struct error error = {0};

@@ -6,10 +6,13 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/macros.h"
 #include "control/control.h"
 #include "control/service.h"
 #include "control/status.h"
+#include "manifest/manifest.h"
 #include "net/listener.h"
+#include "os/os.h"
 
 /* A request that is being answered. */
 struct asked {
@@ -153,10 +156,19 @@ static void do_status(struct asked *asked) {
     status_describe(asked->service, asked->result);
 }
 
+static void do_listeners(struct asked *asked) {
+    status_describe_listeners(asked->service, asked->result);
+}
+
+static void do_plugins(struct asked *asked) {
+    status_describe_plugins(asked->service, asked->result);
+}
+
 static void do_stop(struct asked *asked) {
     asked->service->stop_wanted = true;
     asked->service->stop_now = asked->service->stop_now || is_true(asked, "now");
     cJSON_AddBoolToObject(asked->result, "stopping", true);
+    cJSON_AddNumberToObject(asked->result, "pid", (double)os_process_id());
     cJSON_AddNumberToObject(asked->result, "connections",
                             instance_connections(&asked->service->instance));
     log_info(NULL, "asked to stop%s", is_true(asked, "now") ? " now" : "");
@@ -165,39 +177,135 @@ static void do_stop(struct asked *asked) {
 /* -- requests ------------------------------------------------------------------------------------
  */
 
+enum { KEYS_MAX = 3 };
+
 static const struct {
     const char *verb;
     void (*run)(struct asked *asked);
-    bool takes_names;
-    bool changes; /* not while the host stops */
+    const char *keys[KEYS_MAX]; /* besides "berth" and "verb" */
+    bool changes;               /* not while the host stops */
 } verbs[] = {
-    {"status", do_status, false, false}, {"stop", do_stop, false, false},
-    {"pause", do_pause, true, true},     {"resume", do_resume, true, true},
-    {"restart", do_restart, true, true}, {"reload", do_reload, false, true},
-    {"release", do_release, true, true},
+    {"status", do_status, {0}, false},
+    {"listeners", do_listeners, {0}, false},
+    {"plugins", do_plugins, {0}, false},
+    {"pause", do_pause, {"names", "all"}, true},
+    {"resume", do_resume, {"names", "all"}, true},
+    {"restart", do_restart, {"names", "all"}, true},
+    {"reload", do_reload, {"dry_run"}, true},
+    {"release", do_release, {"names", "all"}, true},
+    {"stop", do_stop, {"now"}, false},
 };
 
-static bool read_names(struct asked *asked) {
-    const cJSON *names = cJSON_GetObjectItemCaseSensitive(asked->request, "names");
+static bool read_names(struct asked *asked, const cJSON *names) {
     const cJSON *name;
-    asked->all = is_true(asked, "all");
+    bool good = cJSON_IsArray(names) && cJSON_GetArraySize(names) > 0;
     cJSON_ArrayForEach(name, names) {
-        if (!cJSON_IsString(name) || asked->name_count == REQUEST_NAMES_MAX) {
-            refuse(asked, EXIT_USAGE, "\"names\": expected an array of 1 to 1024 strings");
+        good = good && cJSON_IsString(name) && asked->name_count < REQUEST_NAMES_MAX;
+        if (good) {
+            asked->names[asked->name_count++] = name->valuestring;
+        }
+    }
+    if (!good) {
+        refuse(asked, EXIT_USAGE, "\"names\": expected an array of 1 to 1024 strings");
+    }
+    return good;
+}
+
+/* " (did you mean …)", or "". */
+static const char *suggest(char *text, size_t size, const char *word, const char *const *known,
+                           size_t count) {
+    const char *nearest = manifest_nearest(word, known, count);
+    text[0] = '\0';
+    if (nearest) {
+        snprintf(text, size, " (did you mean \"%s\"?)", nearest);
+    }
+    return text;
+}
+
+/* A key behind "berth" and "verb": one that the verb knows, once, and of the right kind. */
+static bool read_key(struct asked *asked, const cJSON *item, size_t verb) {
+    const char *const *keys = verbs[verb].keys;
+    size_t count = 0;
+    size_t at = KEYS_MAX;
+    char text[256];
+    char meant[128];
+    for (; count < KEYS_MAX && keys[count]; count++) {
+        at = strcmp(keys[count], item->string) == 0 ? count : at;
+    }
+    if (at == KEYS_MAX) {
+        snprintf(text, sizeof(text), "\"%.64s\": unknown key of \"%s\"%s", item->string,
+                 verbs[verb].verb, suggest(meant, sizeof(meant), item->string, keys, count));
+        refuse(asked, EXIT_USAGE, text);
+        return false;
+    }
+    if (strcmp(item->string, "names") == 0) {
+        return read_names(asked, item);
+    }
+    if (!cJSON_IsBool(item)) {
+        snprintf(text, sizeof(text), "\"%s\": expected true or false", item->string);
+        refuse(asked, EXIT_USAGE, text);
+        return false;
+    }
+    return true;
+}
+
+static bool is_given_twice(const cJSON *item) {
+    const cJSON *other = item->next;
+    while (other && strcmp(other->string, item->string) != 0) {
+        other = other->next;
+    }
+    return other != NULL;
+}
+
+/* All of its keys, before anything is done. */
+static bool read_keys(struct asked *asked, size_t verb) {
+    const cJSON *item;
+    char text[128];
+    cJSON_ArrayForEach(item, asked->request) {
+        if (is_given_twice(item)) {
+            snprintf(text, sizeof(text), "\"%.64s\": given twice", item->string);
+            refuse(asked, EXIT_USAGE, text);
             return false;
         }
-        asked->names[asked->name_count++] = name->valuestring;
+        bool head = strcmp(item->string, "berth") == 0 || strcmp(item->string, "verb") == 0;
+        if (!head && !read_key(asked, item, verb)) {
+            return false;
+        }
     }
-    if (asked->all == (asked->name_count > 0)) {
+    asked->all = is_true(asked, "all");
+    if (verbs[verb].keys[1] && asked->all == (asked->name_count > 0)) {
         refuse(asked, EXIT_USAGE, "expected either \"names\" or \"all\": true");
         return false;
     }
     return true;
 }
 
+static void refuse_verb(struct asked *asked, const cJSON *verb) {
+    const char *known[ARRAY_COUNT(verbs)];
+    char text[512] = "\"verb\": expected ";
+    char meant[128] = "";
+    size_t count = ARRAY_COUNT(verbs);
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(text);
+        known[i] = verbs[i].verb;
+        snprintf(text + used, sizeof(text) - used, "%s\"%s\"",
+                 i == 0          ? ""
+                 : i + 1 < count ? ", "
+                                 : " or ",
+                 known[i]);
+    }
+    if (cJSON_IsString(verb)) {
+        size_t used = strlen(text);
+        snprintf(text + used, sizeof(text) - used, "%s",
+                 suggest(meant, sizeof(meant), verb->valuestring, known, count));
+    }
+    refuse(asked, EXIT_USAGE, text);
+}
+
 static void answer(struct asked *asked) {
     const cJSON *version = cJSON_GetObjectItemCaseSensitive(asked->request, "berth");
     const cJSON *verb = cJSON_GetObjectItemCaseSensitive(asked->request, "verb");
+    size_t at = 0;
     if (!cJSON_IsObject(asked->request)) {
         refuse(asked, EXIT_USAGE, "expected a JSON object on one line");
         return;
@@ -206,37 +314,31 @@ static void answer(struct asked *asked) {
         refuse(asked, EXIT_USAGE, "\"berth\": expected 1, the version this host speaks");
         return;
     }
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (!cJSON_IsString(verb) || strcmp(verbs[i].verb, verb->valuestring) != 0) {
-            continue;
-        }
-        if (verbs[i].changes && asked->service->stopping) {
+    while (at < ARRAY_COUNT(verbs) &&
+           (!cJSON_IsString(verb) || strcmp(verbs[at].verb, verb->valuestring) != 0)) {
+        at++;
+    }
+    if (at == ARRAY_COUNT(verbs)) {
+        refuse_verb(asked, verb);
+    } else if (read_keys(asked, at)) {
+        if (verbs[at].changes && asked->service->stopping) {
             refuse(asked, EXIT_FAILED, "the host is stopping");
-        } else if (!verbs[i].takes_names || read_names(asked)) {
-            verbs[i].run(asked);
-        }
-        return;
-    }
-    refuse(asked, EXIT_USAGE,
-           "\"verb\": expected \"status\", \"pause\", \"resume\", \"restart\", \"reload\", "
-           "\"release\" or \"stop\"");
-}
-
-/* Nothing deeper is asked for, and cJSON would follow any depth. */
-static bool is_shallow(const char *text) {
-    int depth = 0;
-    for (; *text != '\0'; text++) {
-        depth += *text == '[' || *text == '{';
-        if (depth > 16) {
-            return false;
+        } else {
+            verbs[at].run(asked);
         }
     }
-    return true;
 }
 
-char *requests_answer(struct service *service, const char *text) {
+/* The line and nothing behind it; cJSON bounds the depth. A NUL ends the text too early, and so
+ * does one that an escape makes: no name has any. */
+static cJSON *parse(const char *text, size_t size) {
+    bool whole = memchr(text, '\0', size) == NULL && strstr(text, "\\u0000") == NULL;
+    return whole ? cJSON_ParseWithLengthOpts(text, size + 1, NULL, true) : NULL;
+}
+
+char *requests_answer(struct service *service, const char *text, size_t size) {
     struct asked *asked = alloc_zeroed(sizeof(*asked));
-    cJSON *request = is_shallow(text) ? cJSON_Parse(text) : NULL;
+    cJSON *request = parse(text, size);
     cJSON *root = cJSON_CreateObject();
     char *printed = NULL;
     if (asked && root) {

@@ -5,17 +5,22 @@
  *     {"berth": 1, "ok": false, "code": 78, "errors": ["…"]}
  *
  * "berth" is the version of this language; `code` is the exit code that the command line ends with.
- * Verbs: status; pause, resume, restart and release with "names" (listeners, or plugins for all
- * listeners of theirs) or "all": true; reload with "dry_run"; stop with "now". Threads: [control].
- */
+ * Verbs: status, listeners, plugins; pause, resume, restart and release with "names" (listeners, or
+ * plugins for all listeners of theirs) or "all": true; reload with "dry_run"; stop with "now".
+ * Whatever else stands in a request, or behind it, has it refused, and nothing is done.
+ *
+ * Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_REQUESTS_H
 #define BERTH_HOST_CONTROL_REQUESTS_H
+
+#include <stddef.h>
 
 struct service;
 
 enum { REQUESTS_VERSION = 1, REQUEST_NAMES_MAX = 1024 };
 
-/* Does what is asked for. The answer is the caller's to free; NULL: no memory. */
-char *requests_answer(struct service *service, const char *text);
+/* Does what is asked for by the text, which is terminated. The answer is the caller's to free;
+ * NULL: no memory. */
+char *requests_answer(struct service *service, const char *text, size_t size);
 
 #endif

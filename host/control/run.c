@@ -45,6 +45,12 @@ static bool is_over(const struct service *service) {
 
 static void end_stop(struct service *service) {
     struct instance *instance = &service->instance;
+    const struct unit *unit;
+    DL_FOREACH(instance->serving, unit) {
+        if (!service->stop_now) { /* the operator cuts them, and the plugin is not to blame */
+            listener_tell_left(unit->listener);
+        }
+    }
     uint32_t cut = instance_cut(instance);
     while (instance_connections(instance) > 0) {
         os_signals_wait(-1); /* what is in flight is cancelled; this takes no time */
@@ -89,7 +95,7 @@ static int next_ms(struct service *service, const struct watch *watch) {
 static void answer_requests(struct service *service, struct channel *channel) {
     struct channel_request *request;
     while (channel && (request = channel_take(channel)) != NULL) {
-        channel_answer(channel, request, requests_answer(service, request->text));
+        channel_answer(channel, request, requests_answer(service, request->text, request->size));
     }
 }
 

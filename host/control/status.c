@@ -9,6 +9,7 @@
 #include "control/service.h"
 #include "control/supervise.h"
 #include "engine/engine.h"
+#include "manifest/manifest.h"
 #include "module/module.h"
 #include "net/door.h"
 #include "net/gate.h"
@@ -77,7 +78,7 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
                   unit->deadline_ms > now_ms ? unit->deadline_ms - now_ms : 0);
     }
     cJSON *addresses = cJSON_AddArrayToObject(object, "addresses");
-    for (size_t i = 0; i < listener->door_count; i++) {
+    for (size_t i = 0; i < listener_address_count(listener); i++) {
         char text[BERTH_ADDRESS_TEXT_MAX];
         struct berth_address address = listener_address(listener, i);
         address_format(&address, text, sizeof(text));
@@ -93,19 +94,92 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
     cJSON_AddItemToArray(list, object);
 }
 
+/* One that is left out, as its plugin is in quarantine. */
+static bool is_left_out(const struct instance *instance, const struct manifest_listener *listener) {
+    return supervised_is_quarantined(listener->plugin) && !instance_unit(instance, listener->name);
+}
+
+static void add_left_out(cJSON *list, const struct manifest_listener *listener) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "name", listener->name);
+    cJSON_AddStringToObject(object, "plugin", listener->plugin);
+    cJSON_AddStringToObject(object, "state", "quarantine");
+    cJSON *addresses = cJSON_AddArrayToObject(object, "addresses");
+    for (size_t i = 0; i < listener->address_count; i++) {
+        char text[BERTH_ADDRESS_TEXT_MAX];
+        address_format(&listener->addresses[i], text, sizeof(text));
+        cJSON_AddItemToArray(addresses, cJSON_CreateString(text));
+    }
+    add_count(object, "connections", 0);
+    cJSON_AddItemToArray(list, object);
+}
+
+void status_describe_listeners(const struct service *service, struct cJSON *status) {
+    const struct instance *instance = &service->instance;
+    const struct manifest *manifest = instance->edition->manifest;
+    const struct unit *unit;
+    cJSON *listeners = cJSON_AddArrayToObject(status, "listeners");
+    DL_FOREACH(instance->serving, unit) {
+        add_unit(service, listeners, unit);
+    }
+    DL_FOREACH(instance->retired, unit) {
+        add_unit(service, listeners, unit);
+    }
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        if (is_left_out(instance, &manifest->listeners[i])) {
+            add_left_out(listeners, &manifest->listeners[i]);
+        }
+    }
+}
+
 /* -- plugins -------------------------------------------------------------------------------------
  */
 
-static bool add_users(cJSON *list, const struct unit *units, const struct module *module) {
-    bool any = false;
+/* A name once, though several generations of the listener have the plugin. */
+static void add_name(cJSON *list, const char *name) {
+    const cJSON *one;
+    cJSON_ArrayForEach(one, list) {
+        if (cJSON_IsString(one) && strcmp(one->valuestring, name) == 0) {
+            return;
+        }
+    }
+    cJSON_AddItemToArray(list, cJSON_CreateString(name));
+}
+
+/* The listeners of a plugin, and what they hold for it. */
+struct users {
+    unsigned count;
+    unsigned connections;
+    unsigned outbound;
+};
+
+static struct users add_users(cJSON *list, const struct unit *units, const struct module *module) {
+    struct users users = {0};
     const struct unit *unit;
     DL_FOREACH(units, unit) {
         if (unit->module == module) {
-            cJSON_AddItemToArray(list, cJSON_CreateString(unit->from->name));
-            any = true;
+            add_name(list, unit->from->name);
+            users.count++;
+            users.connections += atomic_load(&unit->listener->connections);
+            users.outbound += atomic_load(&unit->listener->outbound);
         }
     }
-    return any;
+    return users;
+}
+
+/* [[le_us, count], …]: how many calls took less than so long, and no less than the one before;
+ * times that nobody took are left out. */
+static void add_histogram(cJSON *object, const struct plugin_account *account,
+                          enum plugin_callback callback) {
+    cJSON *list = cJSON_AddArrayToObject(object, "histogram");
+    for (unsigned i = 0; i < PLUGIN_TIME_BUCKETS; i++) {
+        double end_us;
+        uint64_t count = plugin_account_bucket(account, callback, i, &end_us);
+        if (count > 0) {
+            const double pair[] = {end_us, (double)count};
+            cJSON_AddItemToArray(list, cJSON_CreateDoubleArray(pair, 2));
+        }
+    }
 }
 
 /* Those it was called for at all. */
@@ -120,8 +194,22 @@ static void add_callbacks(cJSON *object, const struct plugin_account *account) {
             cJSON_AddNumberToObject(one, "p50_us", times.p50_us);
             cJSON_AddNumberToObject(one, "p99_us", times.p99_us);
             cJSON_AddNumberToObject(one, "max_us", times.max_us);
+            add_histogram(one, account, (enum plugin_callback)i);
         }
     }
+}
+
+static void add_held(cJSON *object, const struct plugin_account *account,
+                     const struct users *serving, const struct users *retired) {
+    struct plugin_held held = plugin_account_held(account);
+    cJSON *holds = cJSON_AddObjectToObject(object, "holds");
+    add_count(holds, "connections", serving->connections + retired->connections);
+    add_count(holds, "outbound", serving->outbound + retired->outbound);
+    cJSON_AddNumberToObject(holds, "timers", (double)held.timers);
+    cJSON_AddNumberToObject(holds, "works", (double)held.works);
+    cJSON_AddNumberToObject(holds, "posts", (double)held.posts);
+    cJSON_AddNumberToObject(holds, "buffers", (double)held.buffers);
+    cJSON_AddNumberToObject(holds, "files", (double)held.files);
 }
 
 static void add_module(const struct instance *instance, cJSON *list, const struct module *module) {
@@ -132,15 +220,50 @@ static void add_module(const struct instance *instance, cJSON *list, const struc
     add_count(object, "generation", module->generation);
     cJSON_AddStringToObject(object, "file", module->file);
     cJSON *users = cJSON_AddArrayToObject(object, "listeners");
-    bool serves = add_users(users, instance->serving, module);
-    add_users(users, instance->retired, module);
-    cJSON_AddStringToObject(object, "state", serves ? "serving" : "draining");
-    struct plugin_held held = plugin_account_held(module->account);
-    cJSON *holds = cJSON_AddObjectToObject(object, "holds");
-    cJSON_AddNumberToObject(holds, "buffers", (double)held.buffers);
-    cJSON_AddNumberToObject(holds, "files", (double)held.files);
+    struct users serving = add_users(users, instance->serving, module);
+    struct users retired = add_users(users, instance->retired, module);
+    cJSON_AddStringToObject(object, "state", serving.count > 0 ? "serving" : "draining");
+    add_held(object, module->account, &serving, &retired);
     add_callbacks(object, module->account);
     cJSON_AddItemToArray(list, object);
+}
+
+/* A plugin in quarantine. */
+static void add_banned(const struct manifest *manifest, cJSON *list, const char *plugin) {
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddStringToObject(object, "id", plugin);
+    cJSON_AddStringToObject(object, "state", "quarantine");
+    cJSON *names = cJSON_AddArrayToObject(object, "listeners");
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        if (strcmp(manifest->listeners[i].plugin, plugin) == 0) {
+            cJSON_AddItemToArray(names, cJSON_CreateString(manifest->listeners[i].name));
+        }
+    }
+    cJSON_AddItemToArray(list, object);
+}
+
+/* Once, however many listeners want the plugin. */
+static bool is_first_of_plugin(const struct manifest *manifest, size_t index) {
+    size_t i = 0;
+    while (strcmp(manifest->listeners[i].plugin, manifest->listeners[index].plugin) != 0) {
+        i++;
+    }
+    return i == index;
+}
+
+void status_describe_plugins(const struct service *service, struct cJSON *status) {
+    const struct instance *instance = &service->instance;
+    const struct manifest *manifest = instance->edition->manifest;
+    const struct module *module;
+    cJSON *plugins = cJSON_AddArrayToObject(status, "plugins");
+    DL_FOREACH(instance->modules, module) {
+        add_module(instance, plugins, module);
+    }
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        if (is_left_out(instance, &manifest->listeners[i]) && is_first_of_plugin(manifest, i)) {
+            add_banned(manifest, plugins, manifest->listeners[i].plugin);
+        }
+    }
 }
 
 /* -- the host ------------------------------------------------------------------------------------
@@ -149,8 +272,6 @@ static void add_module(const struct instance *instance, cJSON *list, const struc
 void status_describe(const struct service *service, struct cJSON *status) {
     const struct instance *instance = &service->instance;
     const struct manifest *manifest = instance->edition->manifest;
-    const struct unit *unit;
-    const struct module *module;
     cJSON_AddStringToObject(status, "name", manifest->host.name);
     add_count(status, "pid", os_process_id());
     cJSON_AddStringToObject(status, "version", BERTH_VERSION);
@@ -169,15 +290,6 @@ void status_describe(const struct service *service, struct cJSON *status) {
     add_count(pool, "threads", work.threads);
     add_count(pool, "running", work.running);
     add_count(pool, "waiting", work.waiting);
-    cJSON *listeners = cJSON_AddArrayToObject(status, "listeners");
-    DL_FOREACH(instance->serving, unit) {
-        add_unit(service, listeners, unit);
-    }
-    DL_FOREACH(instance->retired, unit) {
-        add_unit(service, listeners, unit);
-    }
-    cJSON *plugins = cJSON_AddArrayToObject(status, "plugins");
-    DL_FOREACH(instance->modules, module) {
-        add_module(instance, plugins, module);
-    }
+    status_describe_listeners(service, status);
+    status_describe_plugins(service, status);
 }

@@ -9,5 +9,7 @@ struct service;
 
 /* Adds its members. What there is no memory for is left out. */
 void status_describe(const struct service *service, struct cJSON *status);
+void status_describe_listeners(const struct service *service, struct cJSON *status);
+void status_describe_plugins(const struct service *service, struct cJSON *status);
 
 #endif

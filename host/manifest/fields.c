@@ -49,6 +49,10 @@ static bool is_name(const char *text) {
                length;
 }
 
+bool manifest_name_valid(const char *name) {
+    return is_name(name);
+}
+
 static const char name_rule[] = "a letter or digit, then up to 62 letters, digits and . _ -";
 
 static void read_name(struct checker *checker, struct checked value, void *target) {

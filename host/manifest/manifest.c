@@ -37,6 +37,18 @@ static cJSON *build_tree(const char *text, size_t size) {
     return cJSON_ParseWithLength(text, size);
 }
 
+bool manifest_json_check(const char *text, struct error *error) {
+    enum { NEAR_BYTES = 10 };
+    const char *end = NULL;
+    cJSON *tree = cJSON_ParseWithLengthOpts(text, strlen(text) + 1, &end, true);
+    bool is_object = cJSON_IsObject(tree);
+    bool is_json = tree != NULL;
+    cJSON_Delete(tree);
+    const char *place = end && end > text + NEAR_BYTES ? end - NEAR_BYTES : text;
+    return is_object || (is_json ? error_set(error, "it is not a JSON object")
+                                 : error_set(error, "it is not JSON, near \"%.30s\"", place));
+}
+
 static struct manifest *check_tree(const cJSON *root, const struct places *places, const char *path,
                                    struct manifest_errors *errors) {
     struct manifest *manifest = alloc_zeroed(sizeof(*manifest));

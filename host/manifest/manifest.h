@@ -175,6 +175,12 @@ bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, co
 /* Something without a place. */
 bool manifest_errors_add(struct manifest_errors *errors, const char *message);
 
+/* Whether the text is a JSON object, as a "config" is; else the error says what is wrong. */
+bool manifest_json_check(const char *text, struct error *error);
+
+/* Whether it could be a "host.name". */
+bool manifest_name_valid(const char *name);
+
 /* The candidate nearest in spelling, or NULL when none is near: for "did you mean". */
 const char *manifest_nearest(const char *word, const char *const *candidates, size_t count);
 

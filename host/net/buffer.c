@@ -138,7 +138,7 @@ static void buffer_go_home(struct berth_buffer *buffer) {
     struct plugin_account *holder = atomic_load_explicit(&buffer->holder, memory_order_relaxed);
     if (holder) {
         atomic_store_explicit(&buffer->holder, NULL, memory_order_relaxed);
-        plugin_account_buffers(holder, plugin_thread.share, -1);
+        plugin_account_hold(holder, plugin_thread.share, PLUGIN_BUFFERS, -1);
     }
     if (!pool) {
         buffer_free(buffer);
@@ -185,7 +185,7 @@ void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *acco
                    &buffer->holder, &nobody, account, memory_order_relaxed, memory_order_relaxed)) {
         return;
     }
-    plugin_account_buffers(account, plugin_thread.share, 1);
+    plugin_account_hold(account, plugin_thread.share, PLUGIN_BUFFERS, 1);
 }
 
 void buffer_release(struct berth_buffer *buffer) {

@@ -383,8 +383,20 @@ void listener_commit(struct listener_change *change) {
 /* -- the end -------------------------------------------------------------------------------------
  */
 
+static void note_addresses(struct listener *listener) {
+    if (!listener->last_addresses && listener->door_count > 0) {
+        listener->last_addresses =
+            alloc_array(listener->door_count, sizeof(*listener->last_addresses));
+        listener->last_address_count = listener->last_addresses ? listener->door_count : 0;
+        for (size_t i = 0; i < listener->last_address_count; i++) {
+            listener->last_addresses[i] = door_address(listener->doors[i]);
+        }
+    }
+}
+
 void listener_stop_accepting(struct listener *listener) {
     listener->accepting = false;
+    note_addresses(listener);
     if (!listener->ending) { /* before anybody looks whether connections are left */
         listener->ending = true;
         atomic_fetch_add(&listener->server->ending, 1);
@@ -454,13 +466,35 @@ void listener_destroy(struct listener *listener) {
     plugin_call_forget();
     gate_release(listener->gate);
     turns_fini(&listener->turns);
+    alloc_free(listener->last_addresses);
     alloc_free(listener->name);
     alloc_free(listener->config_json);
     alloc_free(listener);
 }
 
+size_t listener_address_count(const struct listener *listener) {
+    return listener->door_count > 0 ? listener->door_count : listener->last_address_count;
+}
+
 struct berth_address listener_address(const struct listener *listener, size_t index) {
-    return door_address(listener->doors[index]);
+    return listener->door_count > 0 ? door_address(listener->doors[index])
+                                    : listener->last_addresses[index];
+}
+
+void listener_tell_left(const struct listener *listener) {
+    const struct plugin_account *account = listener->options.account;
+    unsigned connections = atomic_load(&listener->connections);
+    unsigned outbound = atomic_load(&listener->outbound);
+    unsigned works = atomic_load(&listener->works);
+    if (!account || connections + outbound + works == 0) {
+        return;
+    }
+    struct plugin_held held = plugin_account_held(account);
+    log_warn(&listener->subject,
+             "leak: generation %u has not given back in time %u connections, %u outbound ones and "
+             "%u works; the plugin holds %lld timers, %lld posts, %lld buffers and %lld files",
+             account->generation, connections, outbound, works, held.timers, held.posts,
+             held.buffers, held.files);
 }
 
 /* -- room under the limits ------------------------------------------------------------------------

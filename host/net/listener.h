@@ -127,6 +127,8 @@ struct listener {
     char *config_json;
     struct door **doors; /* as options.addresses, while it accepts */
     size_t door_count;
+    struct berth_address *last_addresses; /* when the doors are given up, where they were */
+    size_t last_address_count;
     struct gate *gate;
     bool opened; /* listener_open has succeeded: listener_close is owed */
     bool accepting;
@@ -194,8 +196,12 @@ uint32_t listener_cut(struct listener *listener);
 
 void listener_destroy(struct listener *listener); /* no connections are left; NULL is legal */
 
-/* The address with the actual port. */
+/* The addresses with their actual ports; of one that drains, those it had. */
+size_t listener_address_count(const struct listener *listener);
 struct berth_address listener_address(const struct listener *listener, size_t index);
+
+/* Its time is over: says in the log what the plugin has not given back by now, if anything. */
+void listener_tell_left(const struct listener *listener);
 
 /* -- the way in; [any] ------------------------------------------------------------------------- */
 

@@ -21,7 +21,7 @@ struct times {
 
 struct plugin_share {
     struct times times[PLUGIN_CALLBACKS];
-    atomic_llong buffers; /* may be negative: given back on another thread than taken */
+    atomic_llong things[PLUGIN_THINGS]; /* may be negative: given back on another thread */
 };
 
 const char *plugin_callback_name(enum plugin_callback callback) {
@@ -144,16 +144,17 @@ void plugin_account_count(struct plugin_account *account, unsigned share,
     }
 }
 
-void plugin_account_buffers(struct plugin_account *account, unsigned share, int change) {
-    struct plugin_share *own = share_of(account, share);
+void plugin_account_hold(struct plugin_account *account, unsigned share, enum plugin_thing thing,
+                         int change) {
+    struct plugin_share *own = account ? share_of(account, share) : NULL;
     if (!own) {
         return;
     }
+    atomic_llong *count = &own->things[thing];
     if (share == PLUGIN_SHARE_OTHER) {
-        atomic_fetch_add_explicit(&own->buffers, change, memory_order_relaxed);
+        atomic_fetch_add_explicit(count, change, memory_order_relaxed);
     } else {
-        atomic_store_explicit(&own->buffers,
-                              atomic_load_explicit(&own->buffers, memory_order_relaxed) + change,
+        atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + change,
                               memory_order_relaxed);
     }
 }
@@ -162,12 +163,20 @@ void plugin_account_buffers(struct plugin_account *account, unsigned share, int 
  */
 
 struct plugin_held plugin_account_held(const struct plugin_account *account) {
-    struct plugin_held held = {.files = atomic_load(&account->files)};
+    long long things[PLUGIN_THINGS] = {0};
     for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
         const struct plugin_share *share = atomic_load(&account->shares[i]);
-        held.buffers += share ? atomic_load(&share->buffers) : 0;
+        for (unsigned k = 0; share && k < PLUGIN_THINGS; k++) {
+            things[k] += atomic_load(&share->things[k]);
+        }
     }
-    return held;
+    return (struct plugin_held){
+        .buffers = things[PLUGIN_BUFFERS],
+        .files = atomic_load(&account->files),
+        .timers = things[PLUGIN_TIMERS],
+        .works = things[PLUGIN_WORKS],
+        .posts = things[PLUGIN_WORKER_POSTS] + atomic_load(&account->posts),
+    };
 }
 
 static double quantile_us(const uint64_t *buckets, uint64_t count, double part) {
@@ -205,6 +214,17 @@ struct plugin_times plugin_account_times(const struct plugin_account *account,
     times.p50_us = times.p50_us < times.max_us ? times.p50_us : times.max_us;
     times.p99_us = times.p99_us < times.max_us ? times.p99_us : times.max_us;
     return times;
+}
+
+uint64_t plugin_account_bucket(const struct plugin_account *account, enum plugin_callback callback,
+                               unsigned bucket, double *end_us) {
+    uint64_t count = 0;
+    for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
+        const struct plugin_share *share = atomic_load(&account->shares[i]);
+        count += share ? atomic_load(&share->times[callback].buckets[bucket]) : 0;
+    }
+    *end_us = plugin_call_us(bucket_end(bucket));
+    return count;
 }
 
 /* -- the end -------------------------------------------------------------------------------------

@@ -74,12 +74,26 @@ void plugin_account_close(struct plugin_account *account);
 void plugin_account_count(struct plugin_account *account, unsigned share,
                           enum plugin_callback callback, uint64_t ticks);
 
-/* A buffer more, or less, that the plugin has. */
-void plugin_account_buffers(struct plugin_account *account, unsigned share, int change);
+/* What a plugin has of the host's, counted a share. */
+enum plugin_thing {
+    PLUGIN_BUFFERS,
+    PLUGIN_TIMERS,
+    PLUGIN_WORKS,
+    PLUGIN_WORKER_POSTS, /* messages to workers that are under way */
+    PLUGIN_THINGS,       /* how many there are */
+};
 
+/* One more, or less, that the plugin has. */
+void plugin_account_hold(struct plugin_account *account, unsigned share, enum plugin_thing thing,
+                         int change);
+
+/* Its connections are counted by its listeners. */
 struct plugin_held {
     long long buffers;
     long long files;
+    long long timers;
+    long long works;
+    long long posts; /* to connections and to workers */
 };
 struct plugin_held plugin_account_held(const struct plugin_account *account);
 
@@ -92,5 +106,9 @@ struct plugin_times {
 };
 struct plugin_times plugin_account_times(const struct plugin_account *account,
                                          enum plugin_callback callback);
+
+/* How often a callback took at least as long as the bucket before ends, and less than *end_us. */
+uint64_t plugin_account_bucket(const struct plugin_account *account, enum plugin_callback callback,
+                               unsigned bucket, double *end_us);
 
 #endif

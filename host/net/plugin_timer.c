@@ -48,15 +48,23 @@ static void fire(struct timer *timer) {
     worker_settle(worker);
 }
 
-static struct berth_timer *create(struct worker *worker, berth_timer_fn function, void *argument) {
+static struct berth_timer *create(struct worker *worker, struct listener *listener,
+                                  berth_timer_fn function, void *argument) {
     struct berth_timer *one = alloc_zeroed(sizeof(*one));
     if (one) {
+        one->listener = listener;
         one->timer.fire = fire;
         one->function = function;
         one->argument = argument;
         one->worker = worker;
+        plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_TIMERS, 1);
     }
     return one;
+}
+
+static void destroy(struct berth_timer *one) {
+    plugin_account_hold(one->listener->options.account, plugin_thread.share, PLUGIN_TIMERS, -1);
+    alloc_free(one);
 }
 
 /* -- of connections ------------------------------------------------------------------------------
@@ -68,12 +76,13 @@ struct berth_timer *plugin_timer_create(struct connection *connection, berth_tim
         connection->extras->timer_count >= connection_listener(connection)->options.timers_max) {
         return NULL;
     }
-    struct berth_timer *one = connection_need_extras(connection)
-                                  ? create(connection_worker(connection), function, argument)
-                                  : NULL;
+    struct listener *listener = connection_listener(connection);
+    struct berth_timer *one =
+        connection_need_extras(connection)
+            ? create(connection_worker(connection), listener, function, argument)
+            : NULL;
     if (one) {
         one->connection = connection;
-        one->listener = connection_listener(connection);
         connection->extras->timer_count++;
         DL_APPEND(connection->extras->timers, one);
     }
@@ -93,7 +102,7 @@ static void destroy_of_connection(struct berth_timer *one) {
     DL_DELETE(connection->extras->timers, one);
     connection->extras->timer_count--;
     connection_drop_extras(connection);
-    alloc_free(one);
+    destroy(one);
 }
 
 void plugin_timers_free(struct connection *connection) {
@@ -136,9 +145,8 @@ struct berth_timer *plugin_timer_create_listener(struct listener *listener, bert
         return NULL;
     }
     struct worker *worker = &server->workers[listener->timer_count % server->options.workers];
-    struct berth_timer *one = create(worker, function, argument);
+    struct berth_timer *one = create(worker, listener, function, argument);
     if (one) {
-        one->listener = listener;
         one->tell.complete = on_tell;
         atomic_init(&one->wanted_ms, NOT_WANTED);
         listener->timer_count++;
@@ -175,7 +183,7 @@ void plugin_timers_free_listener(struct listener *listener) {
         struct berth_timer *one = listener->plugin_timers;
         ASSERT(!timer_is_running(&one->timer));
         DL_DELETE(listener->plugin_timers, one);
-        alloc_free(one);
+        destroy(one);
     }
 }
 

@@ -42,6 +42,14 @@ static void skip(struct work *work) {
     go_home(CONTAINER_OF(work, struct plugin_work, work));
 }
 
+static void destroy(struct plugin_work *one) {
+    struct listener *listener = one->listener;
+    plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_WORKS, -1);
+    atomic_fetch_sub(&listener->works, 1);
+    listener_unrefer(listener);
+    alloc_free(one);
+}
+
 static void on_finished(struct engine_op *op, int64_t result) {
     struct plugin_work *one = CONTAINER_OF(op, struct plugin_work, finished);
     struct connection *connection = one->connection;
@@ -65,9 +73,7 @@ static void on_finished(struct engine_op *op, int64_t result) {
                                             : listener_call(listener, PLUGIN_WORK_DONE);
     one->done(connection ? &connection->public : NULL, status, one->argument);
     plugin_call_end(call);
-    alloc_free(one);
-    atomic_fetch_sub(&listener->works, 1);
-    listener_unrefer(listener);
+    destroy(one);
     worker_settle(worker);
 }
 
@@ -85,14 +91,9 @@ static struct plugin_work *create(struct listener *listener, struct worker *work
         one->argument = argument;
         listener_refer(listener);
         atomic_fetch_add(&listener->works, 1);
+        plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_WORKS, 1);
     }
     return one;
-}
-
-static void destroy(struct plugin_work *one) {
-    atomic_fetch_sub(&one->listener->works, 1);
-    listener_unrefer(one->listener);
-    alloc_free(one);
 }
 
 int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,

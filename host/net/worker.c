@@ -419,6 +419,8 @@ static void on_post(struct engine_op *op, int64_t result) {
         struct plugin_thread *call = listener_call(post->listener, PLUGIN_POST_WORKER);
         post->function.to_worker(&post->listener->public, worker->index, post->argument);
         plugin_call_end(call);
+        plugin_account_hold(post->listener->options.account, plugin_thread.share,
+                            PLUGIN_WORKER_POSTS, -1);
         listener_unrefer(post->listener);
     } else {
         post_to_connection(worker, post);
@@ -468,6 +470,7 @@ int32_t worker_post_listener(struct worker *worker, struct listener *listener,
     struct post *post = post_create(worker, &status);
     if (post) {
         listener_refer(listener); /* a connection of it, or a function like this one, holds it */
+        plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_WORKER_POSTS, 1);
         post->listener = listener;
         post->function.to_worker = function;
         post->argument = argument;

@@ -142,7 +142,7 @@ struct os_channel;
 struct os_pipe; /* one connection; bytes both ways */
 
 struct os_channel *os_channel_open(const char *name, struct error *error);
-/* Waits for a client; several threads may. NULL: interrupted. */
+/* Waits for a client, on one thread. NULL: interrupted. */
 struct os_pipe *os_channel_accept(struct os_channel *channel);
 void os_channel_interrupt(struct os_channel *channel); /* for good. [any] */
 void os_channel_close(struct os_channel *channel);     /* nobody waits any more; NULL is legal */
@@ -152,7 +152,10 @@ struct os_pipe *os_pipe_connect(const char *name, struct error *error);
 int64_t os_pipe_read(struct os_pipe *pipe, void *bytes, size_t size, int timeout_ms);
 bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int timeout_ms);
 void os_pipe_interrupt(struct os_pipe *pipe); /* reads end from now on. [any] */
-void os_pipe_close(struct os_pipe *pipe);     /* NULL is legal */
+void os_pipe_cut(struct os_pipe *pipe);       /* all ends from now on. [any] */
+/* The host's end: waits until the client has what was written, where a close would lose it. */
+void os_pipe_finish(struct os_pipe *pipe);
+void os_pipe_close(struct os_pipe *pipe); /* NULL is legal */
 
 /* -- libraries ------------------------------------------------------------------------------- */
 

@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "os/os.h"
 
-enum { BACKLOG = 16, PLACES = 3 };
+enum { BACKLOG = 128, PLACES = 3 };
 
 struct os_channel {
     int socket;
@@ -266,6 +266,15 @@ bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int tim
 
 void os_pipe_interrupt(struct os_pipe *pipe) {
     shutdown(pipe->socket, SHUT_RD);
+}
+
+void os_pipe_cut(struct os_pipe *pipe) {
+    shutdown(pipe->socket, SHUT_RDWR);
+}
+
+/* What is in the socket is the client's already. */
+void os_pipe_finish(struct os_pipe *pipe) {
+    (void)pipe;
 }
 
 void os_pipe_close(struct os_pipe *pipe) {

@@ -71,11 +71,11 @@ static void collect(int from, int timeout_ms, size_t output_max, struct os_proce
     }
 }
 
-static bool spawn(pid_t *child, const char *const *arguments, int output, struct error *error) {
+static bool spawn(pid_t *child, const char *const *arguments, int to, struct error *error) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, to, STDOUT_FILENO);
     int code = posix_spawn(child, arguments[0], &actions, NULL, (char *const *)arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     return code == 0 || error_set(error, "starting %s: %s", arguments[0], strerror(code));
@@ -137,9 +137,26 @@ void os_process_on_crash(void (*last_words)(const char *how)) {
     }
 }
 
+static int output = STDOUT_FILENO;
+
+bool os_process_keep_output(struct error *error) {
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int kept = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    bool good = nowhere >= 0 && kept >= 0 && dup2(nowhere, STDOUT_FILENO) >= 0;
+    if (good) {
+        output = kept;
+    } else {
+        error_set(error, "keeping standard output: %s", strerror(errno));
+    }
+    if (nowhere >= 0) {
+        close(nowhere);
+    }
+    return good;
+}
+
 void os_process_write(const char *text, size_t size) {
     while (size > 0) {
-        ssize_t written = write(STDOUT_FILENO, text, size);
+        ssize_t written = write(output, text, size);
         if (written <= 0) {
             return;
         }

@@ -32,6 +32,10 @@ bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_
  * the thread that did. It must not return, and may rely on little. */
 void os_process_on_crash(void (*last_words)(const char *how));
 
+/* From now on standard output is os_process_write()'s alone: what else the process prints is thrown
+ * away. */
+bool os_process_keep_output(struct error *error);
+
 /* Writes to standard output without a buffer, and ends the process without any cleaning up. */
 void os_process_write(const char *text, size_t size);
 _Noreturn void os_process_exit_now(int code);

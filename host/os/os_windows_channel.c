@@ -1,7 +1,7 @@
 /* os_windows_channel.c: the way to a running host: a named pipe for its owner and Administrators.
  *
- * Every thread that waits for a client does so on an instance of its own. All of it is overlapped,
- * so that a wait can be interrupted and has an end. */
+ * There is always an instance that waits for a client, as a name without one is no name. All of it
+ * is overlapped, so that a wait can be interrupted and has an end. */
 #include <windows.h>
 
 #include <sddl.h>
@@ -18,15 +18,16 @@ enum { PIPE_BYTES = 65536, CONNECT_WAIT_MS = 5000, LEAVE_WAIT_MS = 2000 };
 struct os_channel {
     wchar_t path[256];
     SECURITY_ATTRIBUTES security;
-    void *volatile first; /* the first instance, which proves that the name is ours, until it is
-                             used for the first client */
-    HANDLE interrupted;   /* a manual event */
+    HANDLE next;        /* the instance for the next client; the first one proves that the name is
+                           ours */
+    HANDLE interrupted; /* a manual event */
 };
 
 struct os_pipe {
     HANDLE handle;
     HANDLE done;        /* of the operation under way */
-    HANDLE interrupted; /* a manual event */
+    HANDLE interrupted; /* manual events: reads end, */
+    HANDLE cut;         /* and writes */
     bool served;        /* the host's end */
 };
 
@@ -51,6 +52,9 @@ static void destroy_pipe(struct os_pipe *pipe) {
     if (pipe->interrupted) {
         CloseHandle(pipe->interrupted);
     }
+    if (pipe->cut) {
+        CloseHandle(pipe->cut);
+    }
     alloc_free(pipe);
 }
 
@@ -64,7 +68,8 @@ static struct os_pipe *make_pipe(HANDLE handle, bool served) {
     pipe->served = served;
     pipe->done = CreateEventW(NULL, TRUE, FALSE, NULL);
     pipe->interrupted = CreateEventW(NULL, TRUE, FALSE, NULL);
-    if (!pipe->done || !pipe->interrupted) {
+    pipe->cut = CreateEventW(NULL, TRUE, FALSE, NULL);
+    if (!pipe->done || !pipe->interrupted || !pipe->cut) {
         destroy_pipe(pipe);
         return NULL;
     }
@@ -99,7 +104,7 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
         error_set(error, "out of memory");
         return NULL;
     }
-    channel->first = INVALID_HANDLE_VALUE;
+    channel->next = INVALID_HANDLE_VALUE;
     channel->security.nLength = sizeof(channel->security);
     channel->interrupted = CreateEventW(NULL, TRUE, FALSE, NULL);
     if (!make_path(channel->path, ARRAY_COUNT(channel->path), name, error)) {
@@ -113,8 +118,8 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
     }
     /* Asked first, as Wine 8 knows no FILE_FLAG_FIRST_PIPE_INSTANCE; on Windows that decides. */
     bool taken = WaitNamedPipeW(channel->path, 1) || GetLastError() == ERROR_SEM_TIMEOUT;
-    channel->first = taken ? INVALID_HANDLE_VALUE : make_instance(channel, true);
-    if (channel->first == INVALID_HANDLE_VALUE) {
+    channel->next = taken ? INVALID_HANDLE_VALUE : make_instance(channel, true);
+    if (channel->next == INVALID_HANDLE_VALUE) {
         DWORD code = taken ? ERROR_PIPE_BUSY : GetLastError();
         if (code == ERROR_ACCESS_DENIED || code == ERROR_PIPE_BUSY) {
             error_set(error, "another host of this name is running (\\\\.\\pipe\\berth-%s)", name);
@@ -132,10 +137,9 @@ fail:
 
 struct os_pipe *os_channel_accept(struct os_channel *channel) {
     while (WaitForSingleObject(channel->interrupted, 0) != WAIT_OBJECT_0) {
-        HANDLE handle = InterlockedExchangePointer(&channel->first, INVALID_HANDLE_VALUE);
-        if (handle == INVALID_HANDLE_VALUE) {
-            handle = make_instance(channel, false);
-        }
+        HANDLE handle =
+            channel->next != INVALID_HANDLE_VALUE ? channel->next : make_instance(channel, false);
+        channel->next = INVALID_HANDLE_VALUE;
         struct os_pipe *pipe = handle != INVALID_HANDLE_VALUE ? make_pipe(handle, true) : NULL;
         if (!pipe) {
             WaitForSingleObject(channel->interrupted, 100); /* resources may come back */
@@ -150,6 +154,7 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
                     (code == ERROR_IO_PENDING &&
                      await(handle, &operation, channel->interrupted, -1, &count));
         if (connected) {
+            channel->next = make_instance(channel, false); /* before this one can end */
             return pipe;
         }
         destroy_pipe(pipe);
@@ -165,8 +170,8 @@ void os_channel_close(struct os_channel *channel) {
     if (!channel) {
         return;
     }
-    if (channel->first != INVALID_HANDLE_VALUE) {
-        CloseHandle(channel->first);
+    if (channel->next != INVALID_HANDLE_VALUE) {
+        CloseHandle(channel->next);
     }
     if (channel->interrupted) {
         CloseHandle(channel->interrupted);
@@ -222,13 +227,12 @@ bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int tim
     const char *at = bytes;
     while (size > 0) {
         OVERLAPPED operation = {.hEvent = pipe->done};
-        HANDLE never = pipe->done; /* an answer is not interrupted, only late */
         DWORD count = 0;
         ResetEvent(pipe->done);
         DWORD part = size < PIPE_BYTES ? (DWORD)size : PIPE_BYTES;
         if ((!WriteFile(pipe->handle, at, part, NULL, &operation) &&
              GetLastError() != ERROR_IO_PENDING) ||
-            !await(pipe->handle, &operation, never, timeout_ms, &count) || count == 0) {
+            !await(pipe->handle, &operation, pipe->cut, timeout_ms, &count) || count == 0) {
             return false;
         }
         at += count;
@@ -241,17 +245,28 @@ void os_pipe_interrupt(struct os_pipe *pipe) {
     SetEvent(pipe->interrupted);
 }
 
+void os_pipe_cut(struct os_pipe *pipe) {
+    SetEvent(pipe->cut);
+    SetEvent(pipe->interrupted);
+}
+
+/* What the client has not read yet is lost with the pipe: so it is the client who leaves first.
+ * FlushFileBuffers() would wait for ever for one that does not. */
+void os_pipe_finish(struct os_pipe *pipe) {
+    uint64_t end_ms = os_now_ms() + LEAVE_WAIT_MS;
+    uint64_t now_ms;
+    char ignored[256];
+    ResetEvent(pipe->interrupted);
+    while (WaitForSingleObject(pipe->cut, 0) != WAIT_OBJECT_0 && (now_ms = os_now_ms()) < end_ms &&
+           os_pipe_read(pipe, ignored, sizeof(ignored), (int)(end_ms - now_ms)) > 0) {
+    }
+}
+
 void os_pipe_close(struct os_pipe *pipe) {
     if (!pipe) {
         return;
     }
     if (pipe->served) {
-        /* What the client has not read yet is lost with the pipe: so it is the client who leaves
-         * first. FlushFileBuffers() would wait for ever for one that does not. */
-        char ignored;
-        ResetEvent(pipe->interrupted);
-        while (os_pipe_read(pipe, &ignored, 1, LEAVE_WAIT_MS) > 0) {
-        }
         DisconnectNamedPipe(pipe->handle);
     }
     destroy_pipe(pipe);

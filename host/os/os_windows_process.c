@@ -205,9 +205,29 @@ void os_process_on_crash(void (*last_words)(const char *how)) {
     signal(SIGABRT, on_abort);
 }
 
+static HANDLE output; /* NULL: standard output */
+
+/* In the C library that most plugins share with the host, and for those that bring their own. */
+bool os_process_keep_output(struct error *error) {
+    HANDLE self = GetCurrentProcess();
+    HANDLE kept = NULL;
+    if (!DuplicateHandle(self, GetStdHandle(STD_OUTPUT_HANDLE), self, &kept, 0, FALSE,
+                         DUPLICATE_SAME_ACCESS)) {
+        windows_error_set(error, GetLastError());
+        return error_prefix(error, "keeping standard output: ");
+    }
+    if (!freopen("NUL", "w", stdout)) {
+        CloseHandle(kept);
+        return error_set(error, "keeping standard output: NUL cannot be opened");
+    }
+    SetStdHandle(STD_OUTPUT_HANDLE, (HANDLE)_get_osfhandle(_fileno(stdout)));
+    output = kept;
+    return true;
+}
+
 void os_process_write(const char *text, size_t size) {
     DWORD written = 0;
-    WriteFile(GetStdHandle(STD_OUTPUT_HANDLE), text, (DWORD)size, &written, NULL);
+    WriteFile(output ? output : GetStdHandle(STD_OUTPUT_HANDLE), text, (DWORD)size, &written, NULL);
 }
 
 /* Not ExitProcess(), which waits for locks that the crashed thread may hold. */

@@ -7,6 +7,14 @@
  *   what is missing as zero. Structs without a size (slices, addresses) never change.
  * - What is named `reserved` is 0, and whoever fills the struct sets it so: it may mean something
  *   one day, and then must not have been anything else before.
+ * - Flags, reasons and statuses grow by new values. A plugin looks at the bits of `flags` that it
+ *   knows and ignores the others, and takes a reason or a status that it does not know for the most
+ *   general one. (The host refuses unknown bits of what a plugin sets.)
+ * - A pointer to a struct of the host's (struct berth_host, berth_conn, berth_listener, …) is
+ * passed on as it is: the host knows more behind it than the struct shows, so a copy is no
+ * substitute.
+ * - The process is the host's: a plugin does not exit, nor change signal handlers, the locale, the
+ *   current folder, the environment, umask or standard streams. It logs with log().
  * - Text is UTF-8, terminated, and lives as long as its owner says; sizes are in bytes, times in
  *   milliseconds unless the name says otherwise.
  * - Every function names its thread in brackets:

@@ -10,6 +10,9 @@
  * `size` plus one reference for every part. The bytes of a received slice may be changed as long
  * as nobody else holds a reference.
  *
+ * Alignment: the bytes of buffer_create() begin at a multiple of 16. A slice that is received may
+ * begin anywhere: copy numbers out of it, or read them byte by byte.
+ *
  * The functions themselves are members of struct berth_host (host.h). */
 #ifndef BERTH_BUFFER_H
 #define BERTH_BUFFER_H

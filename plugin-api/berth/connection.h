@@ -31,10 +31,11 @@ struct berth_listener {
 /* One connection, accepted or outbound (connect.h). */
 struct berth_conn {
     uint32_t struct_size;
-    uint32_t flags;                        /* BERTH_CONN_* */
+    uint32_t flags;                        /* BERTH_CONN_*; ignore bits that you do not know */
     const struct berth_host *host;         /* the services; here so that every callback has them */
     const struct berth_listener *listener; /* whose connection it is */
-    void *state;     /* the plugin's conn_state_size bytes, zeroed before `opened`; NULL if 0 */
+    void *state;     /* the plugin's conn_state_size bytes, zeroed before `opened`, at a multiple
+                      * of 16; NULL if 0 */
     uint64_t id;     /* never 0, never used again while the host runs: for post() */
     uint32_t worker; /* it lives on: 0 to berth_host.workers - 1; for post_worker() */
     uint32_t reserved;
@@ -56,7 +57,8 @@ struct berth_conn_info {
     uint64_t opened_ago_ms; /* since `opened` */
 };
 
-/* Why a connection ended; passed to `closed`. */
+/* Why a connection ended, or is to; passed to `closed` and `closing`. Later hosts may have others:
+ * take what you do not know for BERTH_CLOSED_ERROR. */
 #define BERTH_CLOSED_BY_PLUGIN UINT32_C(1) /* close() of the plugin */
 #define BERTH_CLOSED_BY_PEER UINT32_C(2)   /* the peer finished, and so did we */
 #define BERTH_CLOSED_RESET UINT32_C(3)     /* the peer reset it, or the network lost it */

@@ -16,7 +16,7 @@ BERTH_BEGIN_DECLS
  * IP_PKTINFO and IPV6_PKTINFO (RFC 3542), which tell the local address it was sent to. */
 struct berth_datagram {
     uint32_t struct_size;
-    uint32_t flags;              /* BERTH_DATAGRAM_* */
+    uint32_t flags;              /* BERTH_DATAGRAM_*; ignore bits that you do not know */
     struct berth_slice data;     /* may be empty; at most "host.buffers.bytes" */
     struct berth_address local;  /* where it was sent to: a reply goes out from here */
     struct berth_address remote; /* who sent it */

@@ -35,9 +35,9 @@ struct berth_file_host {
     uint32_t reserved;
 
     /* Opens a regular file for reading, with one reference; others may go on writing, renaming and
-     * removing it. May block: call it in [control] or in work (work.h). The path is UTF-8. `error`
-     * may be NULL. BERTH_E_NOT_FOUND, BERTH_E_DENIED, BERTH_E_INVALID (a folder, a pipe, …),
-     * BERTH_E_NO_MEMORY (or descriptors), BERTH_E_FAILED. */
+     * removing it. May block: only in [control] calls and in works (work.h). The path is UTF-8.
+     * `error` may be NULL. BERTH_E_NOT_FOUND, BERTH_E_DENIED, BERTH_E_INVALID (a folder, a pipe,
+     * …), BERTH_E_NO_MEMORY (or descriptors), BERTH_E_FAILED. [control], [any] in a work */
     int32_t(BERTH_CALL *open)(const struct berth_host *host, const char *path,
                               struct berth_file **file, struct berth_error *error);
 
@@ -45,7 +45,7 @@ struct berth_file_host {
     int32_t(BERTH_CALL *stat)(struct berth_file *file, struct berth_file_info *info);
 
     /* Reads at most `size` bytes at that place and sets *got, to 0 only at the end of the file. May
-     * block: call it in [control] or in work. BERTH_E_FAILED. */
+     * block: only in [control] calls and in works. BERTH_E_FAILED. [control], [any] in a work */
     int32_t(BERTH_CALL *read)(struct berth_file *file, uint64_t offset, void *bytes, uint32_t size,
                               uint32_t *got);
 

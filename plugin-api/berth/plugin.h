@@ -3,6 +3,9 @@
  *     load ─► listener_open ─► opened ─► received … ─► peer_closed ─► closed ─► listener_close
  *     ─► unload
  *
+ * Between `opened` and `closed` come `filled` and `drained` in turns, and `closing`; a connection
+ * that was asked for (connect.h) begins with `connected` instead of `opened`.
+ *
  * The host calls `berth_plugin_entry_v1` right after it has loaded the library. The function is
  * pure: it returns a pointer to a static const descriptor and touches nothing. Everything that a
  * plugin sets up it sets up in `load` and `listener_open`, and keeps in the states it returns,
@@ -128,6 +131,7 @@ struct berth_plugin {
 /* The one symbol a plugin exports. */
 #define BERTH_PLUGIN_ENTRY berth_plugin_entry_v1
 #define BERTH_PLUGIN_ENTRY_NAME "berth_plugin_entry_v1"
+/* What it is: pure, and asked more than once, always with the same answer. [control] */
 typedef const struct berth_plugin *(BERTH_CALL *berth_plugin_entry_fn)(void);
 
 BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void);

@@ -13,6 +13,7 @@ BERTH_BEGIN_DECLS
 
 struct berth_timer; /* the host's */
 
+/* What a timer runs: that of a connection [conn], that of a listener [listener] */
 typedef void(BERTH_CALL *berth_timer_fn)(struct berth_timer *timer, void *argument);
 
 struct berth_timer_host {

@@ -88,6 +88,33 @@ static void see_connect(struct berth_conn *conn, uint16_t port) {
     say(conn, "connect", (int)longer, (int)shorter, (int)unknown);
 }
 
+/* Extensions of another host are NULL, and so is whatever else is asked for; those that are here
+ * are the same at every call. */
+static void see_query(struct berth_conn *conn) {
+    static const char *const unknown[] = {
+        "berth.timer/2",
+        "berth.timer/",
+        "berth.timer",
+        "berth.timer/1 ",
+        "BERTH.TIMER/1",
+        "berth.later/1",
+        "",
+        "/1",
+        "%s%n",
+        NULL,
+    };
+    int known = 0;
+    char vast[4096];
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+        known += conn->host->query(conn->host, unknown[i]) != NULL;
+    }
+    memset(vast, 'x', sizeof(vast));
+    vast[sizeof(vast) - 1] = '\0';
+    known += conn->host->query(conn->host, vast) != NULL;
+    say(conn, "query", known, conn->host->query(conn->host, BERTH_CONNECT_ID) == connect_of(conn),
+        0);
+}
+
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
     struct berth_conn_info info = {.struct_size = sizeof(info)};
     switch (data->bytes[0]) {
@@ -97,6 +124,9 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
         break;
     case 't':
         see_tables(conn);
+        break;
+    case 'q':
+        see_query(conn);
         break;
     case 'i':
         see_info(conn);

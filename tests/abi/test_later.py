@@ -52,6 +52,7 @@ def test_later_plugin_runs_here_and_sees_what_is_not_here(run_host, build_later)
         assert one.ask("echo") == "echo"
         told = [one.ask("tables"), one.line(), one.line()]
         assert told == ["later 0 0 0", "known 1 1 1", f"minor {minor_here} 1 0"]
+        assert one.ask("query") == "query 0 1 0"
         assert [one.ask("info"), one.line()] == ["longer 1 0 1", "shorter 1 1 1"]
         told = [one.ask("connect"), one.line()]
         assert sorted(told) == ["connect 0 -2 -2", "connected 0 1 0"]

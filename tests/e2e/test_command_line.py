@@ -46,7 +46,7 @@ def test_command_version_tells_host_and_abi(berth):
         (("check", "a", "b"), "b"),
         (("check", "--ready-file", "a"), "--ready-file"),
         (("plugins", "echo"), "echo"),
-        (("plugins", "--manifest", "a"), "--manifest"),
+        (("plugins", "--ready-file", "a"), "--ready-file"),
     ],
 )
 def test_command_that_is_not_one_is_a_usage_error(berth, arguments, said):

@@ -8,7 +8,7 @@ import signal
 import threading
 
 import pytest
-from support import clients, manifests, tracing
+from support import clients, manifests, services, tracing
 
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
@@ -23,6 +23,11 @@ def status(berth, host):
 
 def plugin_of(berth, host, name="faulty"):
     return next(one for one in status(berth, host)["plugins"] if one["id"] == name)
+
+
+def holds_of(berth, host, name="faulty"):
+    """What it holds, without what it has none of."""
+    return {what: count for what, count in plugin_of(berth, host, name)["holds"].items() if count}
 
 
 @pytest.fixture
@@ -78,6 +83,9 @@ def test_callbacks_are_counted_and_timed(run_faulty, berth):
     assert received["count"] == 100, received
     assert 0 < received["p50_us"] < 100000 <= received["max_us"] * 1.1, received
     assert received["p50_us"] <= received["p99_us"] <= received["max_us"], received
+    ends, counts = zip(*received["histogram"])
+    assert sum(counts) == 100 and min(counts) > 0 and list(ends) == sorted(set(ends)), received
+    assert ends[-1] >= 100000 * 0.9, received
 
 
 # -- crashes -----------------------------------------------------------------------------------------
@@ -181,21 +189,37 @@ def test_leaks_are_counted_and_told_by_name(run_faulty, system, berth):
             assert clients.echo(sock, message) == message
     host.expect_leak()
     clients.wait_until(
-        lambda: plugin_of(berth, host)["holds"] == {"buffers": 3, "files": 1}, "what it holds"
+        lambda: holds_of(berth, host) == {"buffers": 3, "files": 1}, "what it holds"
     )
     assert berth("restart", "faulty", "--manifest", host.manifest_path).code == 0
     host.wait_for_log("leak: generation 1 has not given back 3 buffers and 1 files")
-    assert plugin_of(berth, host)["holds"] == {"buffers": 0, "files": 0}
+    assert holds_of(berth, host) == {}
     host.stop()
     assert host.log().count("leak: ") == 1, host.log()
+
+
+def test_what_is_not_finished_in_time_is_counted_and_told_by_name(run_services, berth):
+    host = run_services(host={"name": "not-finished", "drain_timeout_ms": 100})
+    with services.session(host) as one:
+        one.send("timer", 3600000)
+        one.send("work", 1, 1000)
+        wanted = {"connections": 1, "timers": 2, "works": 1}  # one of them is the listener's
+        clients.wait_until(lambda: holds_of(berth, host, "services") == wanted, "what it holds")
+        assert berth("restart", "--all", "--manifest", host.manifest_path).code == 0
+        (line,) = clients.wait_until(
+            lambda: [line for line in host.log().splitlines() if "leak: " in line], "the end of its time")
+        for part in ("plugin=services", "generation 1", "1 connections, 0 outbound ones and 1 works",
+                     "holds 2 timers, 0 posts"):
+            assert part in line, line
+        assert one.line() is None
+    clients.wait_until(lambda: "generation 1 is gone" in host.log(), "its end")
+    assert holds_of(berth, host, "services") == {"timers": 1}
 
 
 def test_plugin_that_gives_everything_back_holds_nothing(run_host, berth, system):
     host = run_host(manifests.one("echo", "connect", host={"name": "gives-back"}))
     assert clients.is_served(host.address("echo"))
-    clients.wait_until(
-        lambda: plugin_of(berth, host, "echo")["holds"] == {"buffers": 0, "files": 0}, "nothing"
-    )
+    clients.wait_until(lambda: holds_of(berth, host, "echo") == {}, "nothing")
     assert berth("restart", "--all", "--manifest", host.manifest_path).code == 0
     host.stop()
     assert "leak" not in host.log()
@@ -329,7 +353,13 @@ def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
         clients.wait_until(lambda: status_if_any(berth, host).get("restarts") == count, "a restart")
     clients.wait_until(lambda: clients.is_refused(faulty), "the listener closed")
     assert clients.is_served(echo)
-    (banned,) = status(berth, host)["quarantine"]
+    told = status(berth, host)
+    assert [one["state"] for one in told["listeners"] if one["plugin"] == "faulty"] == ["quarantine"]
+    for verb in ("listeners", "plugins"):
+        line = next(line for line in berth(verb, "--manifest", host.manifest_path).output.splitlines()
+                    if line.startswith("faulty "))
+        assert "quarantine" in line, line
+    (banned,) = told["quarantine"]
     assert banned["plugin"] == "faulty", banned
     assert "2 crashes" in banned["reason"] and "callback received" in banned["reason"], banned
     assert "quarantine: " in host.log()

@@ -90,7 +90,8 @@ def test_http_with_a_browser(served, run):
 def test_http_with_wrk(served, run, system):
     _, url, _ = served
     for path in ("small.html", "large.bin"):
-        out = run("wrk", "-t1", "-c20" if system.is_windows else "-c50", "-d1", f"{url}/{path}").stdout.decode()
+        connections = "-c20" if system.is_windows else "-c50"
+        out = run("wrk", "-t1", connections, "-d1", "--timeout", "60s", f"{url}/{path}").stdout.decode()
         assert re.search(r"[1-9]\d* requests in", out), out
         assert "Socket errors" not in out and "Non-2xx" not in out, out
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import resource
 import socket
 import subprocess
 
@@ -106,6 +107,11 @@ def test_transcript_skips_what_it_says_and_why(play):
     ("nonsense\n", "talk.txt:1: not a step, and not a head"),
     ("skip it\n> a\n", "talk.txt:1: expected \"skip DELIVERY: reason\""),
     ("config {}\nconfig {}\n> a\n", "talk.txt:2: a second config"),
+    ("# \nconfig {bad\n> a\n", "talk.txt:2: the config: it is not JSON, near \"{bad\""),
+    ("config [1]\n> a\n", "talk.txt:1: the config: it is not a JSON object"),
+    ("skip nonsense: because\n> a\n", "talk.txt:1: expected as-written, "),
+    ("> a\n|\n> b\n", "talk.txt:3: the client has finished or reset before"),
+    ("> a\n!\n|\n", "talk.txt:3: the client has finished or reset before"),
 ])
 def test_transcript_that_is_none_is_told_with_its_line(play, text, words):
     result = play("echo", text)
@@ -125,6 +131,13 @@ def test_transcript_results_as_json(play):
     assert (told["passed"], told["failed"], told["skipped"]) == (2, 6, 1)
     assert told["checks"][0]["outcome"] == "failed"
     assert "the answer differs" in told["checks"][0]["words"]
+
+
+def test_transcript_that_is_none_is_json_too(play):
+    result = play("echo", "> a\\q\n", "--json")
+    told = json.loads(result.output)
+    assert result.code == 1 and told["checks"] == [], result
+    assert "talk.txt:1: not an escape" in told["error"] and told["error"] in result.errors, result
 
 
 def test_transcript_of_datagrams(play, system):
@@ -208,9 +221,12 @@ CARELESS = [
     ("consumes-too-much", "conversation", "consumed-too-much in received"),
     ("crashes", "conversation", "in `received`"),
     ("hangs", "load", "did not return within 5000 ms in `load`"),
-    ("keeps-buffers", "conversation", "buffer-leaked"),
+    ("faulty", "conversation", "in `received`"),
+    ("keeps-buffers", "conversation", "bytes, lent in `received`, was never given back"),
     ("keeps-connections", "conversation", "connection-used-after-closed in received"),
+    ("hangs-early", "entry", "did not return within 1000 ms in `berth_plugin_entry_v1`"),
     ("long-busy", "busy-answer", "busy-too-long"),
+    ("never-closes", "conversation", "never-closed: `peer_closed` was called"),
     ("overruns-buffers", "conversation", "buffer-overrun in received"),
     ("overruns-state", "conversation", "state-overrun in received"),
     ("overwrites", "conversation", "connection-overwritten in received"),
@@ -218,6 +234,8 @@ CARELESS = [
     ("releases-borrowed", "conversation", "borrowed-buffer-released in received"),
     ("releases-twice", "conversation", "buffer-released-twice in received"),
     ("sends-in-work", "conversation", "wrong-thread in work"),
+    ("sends-when-closed", "conversation", "not-allowed-here in closed"),
+    ("throwing", "conversation", "in `received`"),
     ("writes-late", "conversation", "buffer-written-after-release"),
 ]
 """The same, of those that load."""
@@ -226,11 +244,16 @@ CARELESS = [
 @pytest.mark.parametrize("plugin, name, words", REFUSED + CARELESS,
                          ids=[plugin for plugin, _, _ in REFUSED + CARELESS])
 def test_validate_fails_a_broken_plugin_for_the_right_reason(validate, system, plugin, name, words):
-    limit = ["--time-limit", "10"] if plugin == "hangs" else []
+    if plugin == "throwing" and not (system.fixtures / f"throwing{system.library_suffix}").exists():
+        pytest.skip("no compiler of C++ was there when the fixtures were built")
+    limit = {"hangs": ["--time-limit", "10"], "hangs-early": ["--time-limit", "2"]}.get(plugin, [])
     result, checks = validate(plugin, *limit, folder=system.fixtures)
     assert result.code == 1, result
     failed = [check for check in CHECKS if checks[check]["outcome"] == "failed"]
     assert failed[:1] == [name], result
+    if name in CHECKS[:5]:
+        before = CHECKS[:CHECKS.index(name)]
+        assert all(checks[check]["outcome"] == "passed" for check in before), result
     assert words in checks[name]["words"], result
 
 
@@ -241,6 +264,47 @@ def test_validate_sees_a_plugin_that_grows(validate, system):
     assert result.code == 1 and "memory grew by" in checks["load-cycles"]["words"], result
     assert [check["name"] for check in checks.values() if check["outcome"] == "failed"] == [
         "load-cycles"], result
+
+
+def test_validate_hears_its_checks_whatever_the_plugin_prints(validate, system):
+    result, checks = validate("talks", folder=system.fixtures)
+    assert result.code == 0 and len(checks) == len(CHECKS), result
+
+
+def test_validate_tells_of_a_thread_that_outlives_its_plugin(berth, validate, system, tmp_path):
+    if system.is_windows:
+        pytest.skip("the compiler's own library of threads would have to be there")
+    _build_new(berth, system, tmp_path, "c", """
+#include <pthread.h>
+#include <unistd.h>
+static void *stay(void *argument) {
+    for (volatile unsigned rounds = 0; ; rounds++) {
+        usleep(100);
+    }
+    return argument;
+}
+__attribute__((constructor)) static void begin(void) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, stay, NULL);
+    pthread_detach(thread);
+}
+""", "-pthread")
+    result, checks = validate("mine", folder=tmp_path)
+    words = checks["load-cycles"]["words"]
+    assert result.code == 1 and "a thread of it has probably outlived `unload`" in words, result
+
+
+@pytest.mark.parametrize("words, code, said", [
+    (["--config", "{bad"], 1, "the config {bad: it is not JSON, near \"{bad\""),
+    (["--config", "{} {}"], 1, "it is not JSON"),
+    (["--time-limit", "5x"], 2, "--time-limit is in seconds"),
+    (["--time-limit", "0"], 2, "--time-limit is in seconds"),
+])
+def test_validate_words_that_are_wrong_are_told(berth, system, words, code, said):
+    library = system.dist / "plugins" / f"echo{system.library_suffix}"
+    result = berth("plugin", "validate", system.path(library), "--json", *words)
+    assert result.code == code and said in result.errors, result
+    assert code == 2 or said in json.loads(result.output)["error"], result
 
 
 def test_validate_wants_a_config_where_the_plugin_does(validate):
@@ -322,6 +386,29 @@ def test_new_plugin_builds_is_valid_and_has_a_transcript(berth, system, tmp_path
     played = berth("plugin", "test", system.path(library),
                    system.path(folder / "transcripts" / "first.txt"))
     assert played.code == 0 and f"{len(DELIVERIES)} passed" in played.output, played
+
+
+def test_new_plugin_is_whole_or_not_there(berth, tmp_path):
+    for name in ("con", "nul", "com1", "lpt9"):
+        made = berth("plugin", "new", name)
+        assert made.code == 1 and "a device of Windows" in made.errors, made
+        assert not (tmp_path / name).exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine", encoding="ascii")
+    assert berth("plugin", "new", "full").code == 1
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"], "what was there stays"
+
+
+def test_new_plugin_that_fails_half_way_leaves_nothing(system, tmp_path):
+    if system.is_windows:
+        pytest.skip("the limit on the size of files is Linux's")
+    made = subprocess.run(
+        system.command(["plugin", "new", "half"]), env=system.environment(), cwd=tmp_path, check=False,
+        capture_output=True, timeout=clients.START_S, restore_signals=False,  # SIGXFSZ stays ignored
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)),
+    )
+    assert made.returncode == 1 and b"writing half" in made.stderr, made
+    assert list(tmp_path.iterdir()) == [], made
 
 
 def test_new_plugin_builds_with_its_meson_file(berth, system, tmp_path):
@@ -439,3 +526,16 @@ def test_record_of_a_plugin_that_closes_can_be_played(run_host, record, play):
 def test_record_words_that_are_wrong_are_told(berth, words, code, said):
     result = berth("record", *words)
     assert result.code == code and said in result.errors, result
+
+
+def test_record_tries_its_file_and_its_listener_first(berth, run_host, tmp_path):
+    host = run_host(manifests.one("echo", when="connect"))
+    address = "{}:{}".format(*host.address("echo"))
+    for words, said in (
+        ((address, "--out", "nowhere/talk.txt"), "writing nowhere/talk.txt: "),
+        ((address, "--out", "."), "writing .: "),
+        (("127.0.0.1:1", "--out", "talk.txt"), "connecting to the listener: "),
+    ):
+        result = berth("record", *words)
+        assert result.code == 1 and said in result.errors and result.output == "", result
+    assert not list(tmp_path.glob("*.txt*"))

@@ -62,12 +62,20 @@ class Operator:
             "the end of the old generations")
 
 
-def raw(name, text, timeout=clients.WAIT_S):
-    """A line to the channel itself, and the line that comes back. Linux only."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(timeout)
-        sock.connect(str(RUNTIME / f"{name}.sock"))
+def connect_raw(name, timeout=clients.WAIT_S):
+    """A connection to the channel itself. Linux only."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(timeout)
+    sock.connect(str(RUNTIME / f"{name}.sock"))
+    return sock
+
+
+def raw(name, text, finish=False):
+    """A line to the channel, and the line that comes back; `finish`: the client says no more. Linux only."""
+    with connect_raw(name) as sock:
         sock.sendall(text)
+        if finish:
+            sock.shutdown(socket.SHUT_WR)
         reader = sock.makefile("rb")
         line = reader.readline()
         return json.loads(line) if line else None
