@@ -168,6 +168,7 @@ def is_refused(address):
 
 
 POOL_BYTES = 80 * 1024 * 1024
+POOLED_BYTES_MIN = 4 * 1024 * 1024
 
 
 @functools.cache
@@ -176,12 +177,12 @@ def _pool():
 
 
 def random_bytes(size, seed):
-    """Always the same for a seed. Much of it, which takes long to make, is made once and begins
-    elsewhere for another seed."""
+    """Always the same for a seed. Mebibytes of it, which take long to make, are made once, and are a
+    view that begins elsewhere for another seed."""
     begin = seed * 7919 % (POOL_BYTES // 5)
-    if size < CHUNK or begin + size > POOL_BYTES:
+    if size < POOLED_BYTES_MIN or begin + size > POOL_BYTES:
         return random.Random(seed).randbytes(size)
-    return bytes(_pool()[begin : begin + size])
+    return _pool()[begin : begin + size]
 
 
 def fragments(data, seed, largest=1024 * 1024):
