@@ -98,8 +98,8 @@ static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, u
 }
 
 static void BERTH_CALL service_buffer_acquire(struct berth_buffer *buffer) {
-    buffer_note_holder(buffer, plugin_call_account()); /* first, while it may be the only one's */
     buffer_acquire(buffer);
+    buffer_note_holder(buffer, plugin_call_account());
 }
 
 static void BERTH_CALL service_buffer_release(struct berth_buffer *buffer) {

@@ -163,14 +163,10 @@ bool buffer_is_exclusive(const struct berth_buffer *buffer) {
     return atomic_load_explicit(&buffer->references, memory_order_acquire) == 1;
 }
 
-/* Who is the only one to hold a buffer needs no locked instruction for it: nobody else can add a
- * reference meanwhile. */
+/* Threads may share one reference, and each take one of its own by it: the only one is no reason
+ * to do without a locked instruction here. */
 void buffer_acquire(struct berth_buffer *buffer) {
-    if (buffer_is_exclusive(buffer)) {
-        atomic_store_explicit(&buffer->references, 2, memory_order_relaxed);
-    } else {
-        atomic_fetch_add_explicit(&buffer->references, 1, memory_order_relaxed);
-    }
+    atomic_fetch_add_explicit(&buffer->references, 1, memory_order_relaxed);
 }
 
 void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account) {
@@ -179,13 +175,10 @@ void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *acco
     if (!account || atomic_load_explicit(&buffer->holder, memory_order_relaxed)) {
         return;
     }
-    if (buffer_is_exclusive(buffer)) {
-        atomic_store_explicit(&buffer->holder, account, memory_order_relaxed);
-    } else if (!atomic_compare_exchange_strong_explicit(
-                   &buffer->holder, &nobody, account, memory_order_relaxed, memory_order_relaxed)) {
-        return;
+    if (atomic_compare_exchange_strong_explicit(&buffer->holder, &nobody, account,
+                                                memory_order_relaxed, memory_order_relaxed)) {
+        plugin_account_hold(account, plugin_thread.share, PLUGIN_BUFFERS, 1);
     }
-    plugin_account_hold(account, plugin_thread.share, PLUGIN_BUFFERS, 1);
 }
 
 void buffer_release(struct berth_buffer *buffer) {

@@ -368,7 +368,9 @@ def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
     for verb in ("restart", "pause"):
         refused = berth(verb, "faulty", "--manifest", host.manifest_path)
         assert refused.code == 1 and "berth release faulty" in refused.errors, refused
-    assert "quarantine: faulty" in berth("listeners", "--manifest", host.manifest_path).output
+    for verb in ("listeners", "plugins"):
+        listed = berth(verb, "--manifest", host.manifest_path).output
+        assert re.search(r"^faulty\s.*\squarantine\s", listed, re.MULTILINE), listed
     refused = berth("release", "newer-minor", "--manifest", host.manifest_path)
     assert refused.code == 1 and '"newer-minor" is no plugin in quarantine' in refused.errors
     assert berth("release", "faulty", "--manifest", host.manifest_path).code == 0
