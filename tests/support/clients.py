@@ -25,7 +25,8 @@ START_S = 120.0
 TRANSFER_S = 300.0
 """For a whole load: MiBs through a sanitizer, thousands of connections under Wine."""
 
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
+"""As much as malloc() still has from memory that it keeps: a larger one is mapped and unmapped each time."""
 
 
 def has_ipv6():
