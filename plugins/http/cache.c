@@ -68,9 +68,10 @@ void cache_destroy(struct cache *cache) {
     if (!cache) {
         return;
     }
-    while (cache->by_use) {
-        struct slot *slot = cache->by_use;
-        take_out(cache, slot);
+    struct slot *slot;
+    struct slot *next;
+    HASH_CLEAR(hh, cache->by_name);
+    DL_FOREACH_SAFE(cache->by_use, slot, next) {
         entry_release(&slot->entry);
     }
     pthread_mutex_destroy(&cache->mutex);
