@@ -210,8 +210,8 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     if (count == 1 && pieces[0].bytes) { /* the usual case, without the ado of the others */
         ssize_t sent = linux_send((int)socket.handle, pieces[0].bytes, pieces[0].size,
                                   MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent >= 0) {
-            return sent;
+        if (sent >= 0 || errno != EINTR) {
+            return sent >= 0 ? sent : wait_or_fail(port, socket, op, errno);
         }
     }
     return send_pieces(port, socket, op, pieces, count, false);

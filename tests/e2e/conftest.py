@@ -4,7 +4,7 @@ with a good exit code, and its log may say nothing of a defect or a sanitizer's 
 import itertools
 
 import pytest
-from support import pop3, services
+from support import operating, pop3, services
 from support.host import Host, run_berth
 
 
@@ -76,6 +76,12 @@ def berth(system, tmp_path):
         return run_berth(system, arguments, tmp_path, **options)
 
     return run
+
+
+@pytest.fixture
+def operate(system, tmp_path):
+    """operate(NAME) speaks to the host of that name, as an operator."""
+    return lambda name="berth": operating.Operator(system, tmp_path, name)
 
 
 @pytest.fixture

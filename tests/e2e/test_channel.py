@@ -14,18 +14,6 @@ from support.host import run_berth
 pytestmark = pytest.mark.any_engine
 
 
-@pytest.fixture
-def operate(system, tmp_path):
-    return lambda name="berth": operating.Operator(system, tmp_path, name)
-
-
-def two():
-    return manifests.manifest({
-        "one": manifests.listener("echo", "connect"),
-        "two": manifests.listener("echo", "data"),
-    })
-
-
 def request(verb, **more):
     return json.dumps({"berth": 1, "verb": verb, **more}).encode() + b"\n"
 
@@ -52,7 +40,7 @@ STRICT = [
 def test_channel_refuses_what_it_does_not_know_and_does_nothing(run_host, system):
     if system.is_windows:
         pytest.skip("the pipes of Wine cannot be reached from outside of it")
-    run_host(two())
+    run_host(manifests.two_echoes())
     for text, message in STRICT:
         answer = operating.raw("berth", text)
         assert answer["ok"] is False and answer["code"] == 2, (text, answer)
@@ -66,7 +54,7 @@ def test_channel_refuses_what_it_does_not_know_and_does_nothing(run_host, system
 
 
 def test_channel_verbs_have_results_of_their_own(run_host, operate):
-    host = run_host(two())
+    host = run_host(manifests.two_echoes())
     told = operate().ask("listeners")
     assert list(told) == ["listeners"], told
     assert [one["name"] for one in told["listeners"]] == ["one", "two"]
@@ -130,7 +118,7 @@ def test_channel_idle_clients_make_room_for_others(run_host, operate, system):
     """Those who only hold a place, or never end a line, keep nobody out; and a line has its time."""
     if system.is_windows:
         pytest.skip("the pipes of Wine cannot be reached from outside of it")
-    run_host(two())
+    run_host(manifests.two_echoes())
     with contextlib.ExitStack() as held:
         slow = held.enter_context(operating.connect_raw("berth"))
         slow.sendall(b'{"berth":')
@@ -179,7 +167,7 @@ def test_channel_stop_lasts_as_long_as_the_host(run_host, operate, system):
 
 
 def test_channel_draining_listeners_have_their_addresses_and_names_once(run_host, operate):
-    host = run_host(two())
+    host = run_host(manifests.two_echoes())
     with clients.connect(host.address("one")) as sock:
         assert clients.echo(sock, b"x") == b"x"
         operate().ask("restart", "one")

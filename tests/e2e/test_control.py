@@ -15,20 +15,8 @@ from support.systems import RUNTIME
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
-@pytest.fixture
-def operate(system, tmp_path):
-    return lambda name="berth": operating.Operator(system, tmp_path, name)
-
-
-def two():
-    return manifests.manifest({
-        "one": manifests.listener("echo", "connect"),
-        "two": manifests.listener("echo", "data"),
-    })
-
-
 def test_control_status_tells_what_runs(run_host, operate, system):
-    host = run_host(two())
+    host = run_host(manifests.two_echoes())
     with clients.connect(host.address("one")) as sock:
         assert clients.echo(sock, b"x") == b"x"
         status = operate().status()
@@ -43,7 +31,7 @@ def test_control_status_tells_what_runs(run_host, operate, system):
 
 
 def test_control_verbs_print_tables(run_host, operate):
-    host = run_host(two())
+    host = run_host(manifests.two_echoes())
     for verb, words in (("status", ["LISTENER", "PLUGIN", "one", "two", "serving"]),
                         ("listeners", ["GEN", "one", host.ready["listeners"]["one"]["addresses"][0]]),
                         ("plugins", ["echo", "1.0.0", "one, two"])):
@@ -68,7 +56,7 @@ def test_control_usage(berth, words):
 
 
 def test_control_pause_keeps_new_clients_waiting_and_resume_lets_them_in(run_host, operate):
-    host = run_host(two())
+    host = run_host(manifests.two_echoes())
     operator_ = operate()
     with clients.connect(host.address("one")) as old:
         assert clients.echo(old, b"1") == b"1"
@@ -84,7 +72,7 @@ def test_control_pause_keeps_new_clients_waiting_and_resume_lets_them_in(run_hos
 
 
 def test_control_unknown_names_change_nothing(run_host, operate):
-    run_host(two())
+    run_host(manifests.two_echoes())
     for verb in ("pause", "resume", "restart"):
         done = operate().run(verb, "one", "nothing")
         assert done.code == 1 and 'no listener and no plugin is called "nothing"' in done.errors, done
@@ -108,8 +96,8 @@ def test_control_stop_waits_for_connections_and_now_does_not(run_host, operate):
 
 
 def test_control_two_hosts_of_a_name(run_host, operate):
-    first = run_host(two())
-    second = run_host(two())
+    first = run_host(manifests.two_echoes())
+    second = run_host(manifests.two_echoes())
     assert "another host of this name is running" in second.log()
     assert clients.is_served(second.address("one")), "it serves all the same"
     assert operate().serving("one")["addresses"] == first.ready["listeners"]["one"]["addresses"]
@@ -125,7 +113,7 @@ def test_control_channel_survives_its_clients(run_host, system):
     """Garbage, half lines, floods, clients that leave or stay silent: none of them stops the others."""
     if system.is_windows:
         pytest.skip("the pipes of Wine cannot be reached from outside of it")
-    run_host(two())
+    run_host(manifests.two_echoes())
     good = b'{"berth":1,"verb":"status"}\n'
     for text, message in [
         (b"\n", "expected a JSON object"), (b"[]\n", "expected a JSON object"), (b"nonsense\n", "expected a JSON"),
@@ -149,19 +137,19 @@ def test_control_channel_survives_its_clients(run_host, system):
 def test_control_channel_is_the_owners_alone(run_host, system):
     if system.is_windows:
         pytest.skip("the pipe's access list is in os_windows_channel.c; Wine does not enforce it")
-    run_host(two())
+    run_host(manifests.two_echoes())
     assert stat.S_IMODE((RUNTIME / "berth.sock").stat().st_mode) == 0o600
 
 
 def test_control_channel_of_a_killed_host_is_taken_over(start_host, run_host, operate, system):
-    host = run_host(two())
+    host = run_host(manifests.two_echoes())
     host.process.kill()
     host.process.wait(clients.WAIT_S)
     host.failed_to_start = True  # it has no good end to examine
     copies = f"berth-{host.process.pid}-*"
     temporary = pathlib.Path(os.environ.get("TMPDIR", "/tmp"))
     assert system.is_windows or list(temporary.glob(copies)), "what a killed host leaves"
-    run_host(two())
+    run_host(manifests.two_echoes())
     assert system.is_windows or not list(temporary.glob(copies)), "the next one removes"
     if system.is_windows:
         operate().wait_for(lambda status: True, "an answer")
@@ -180,7 +168,7 @@ def test_control_channel_is_not_starved_by_connections(run_host, operate):
 def test_control_hangup_reloads(run_host, operate, system):
     if system.is_windows:
         pytest.skip("Windows has no SIGHUP")
-    host = run_host(two())
+    host = run_host(manifests.two_echoes())
     manifest = json.loads(host.manifest_file.read_text(encoding="utf-8"))
     manifest["listeners"]["three"] = manifest["listeners"]["one"]
     host.manifest_file.write_text(json.dumps(manifest), encoding="utf-8")

@@ -22,3 +22,7 @@ def manifest(listeners, **host):
 def one(plugin="echo", when="data", host=None, **more):
     """A manifest with one listener, which has its plugin's name."""
     return manifest({plugin: listener(plugin, when, **more)}, **(host or {}))
+
+
+def two_echoes():
+    return manifest({"one": listener("echo", "connect"), "two": listener("echo", "data")})
