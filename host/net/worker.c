@@ -43,33 +43,47 @@ unsigned worker_of_id(uint64_t id) {
  */
 
 static struct worker_slot slot_free(uint32_t generation, uint32_t next) {
-    return (struct worker_slot){(uint64_t)generation << 32 | (uint64_t)next << 1 | SLOT_IS_FREE};
+    return (struct worker_slot){(uint64_t)generation << 32 | (next & SLOT_MASK) << 1 |
+                                SLOT_IS_FREE};
 }
 
 static bool table_grow(struct worker *worker) {
     uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
-    if (count > SLOT_MASK) {
+    if (count > SLOT_MASK) { /* which itself stands for none, in a free slot */
         return false;
     }
     struct worker_slot *slots = alloc_resize(worker->slots, count * sizeof(*slots));
     if (!slots) {
         return false;
     }
-    for (uint32_t i = worker->slot_count; i < count; i++) {
-        slots[i] = slot_free(1, i + 1);
-    }
     worker->slots = slots;
-    worker->slot_count = count; /* the last free slot points here: none */
+    worker->slot_count = count;
     return true;
 }
 
+/* One that has been used, or else the first of those that have not: their memory is not touched
+ * before, and so costs nothing. WORKER_NO_SLOT: no memory. */
+static uint32_t slot_take(struct worker *worker) {
+    uint32_t index = worker->slot_free;
+    if (index != WORKER_NO_SLOT) {
+        uint32_t next = (uint32_t)worker->slots[index].word >> 1;
+        worker->slot_free = next == SLOT_MASK ? WORKER_NO_SLOT : next;
+        return index;
+    }
+    if (worker->slot_used == worker->slot_count && !table_grow(worker)) {
+        return WORKER_NO_SLOT;
+    }
+    index = worker->slot_used++;
+    worker->slots[index] = slot_free(1, WORKER_NO_SLOT);
+    return index;
+}
+
 bool worker_register(struct worker *worker, struct connection *connection) {
-    if (worker->slot_free == worker->slot_count && !table_grow(worker)) {
+    uint32_t index = slot_take(worker);
+    if (index == WORKER_NO_SLOT) {
         return false;
     }
-    uint32_t index = worker->slot_free;
     struct worker_slot *slot = &worker->slots[index];
-    worker->slot_free = (uint32_t)slot->word >> 1;
     connection->public.id = (uint64_t)worker->index << (SLOT_BITS + GENERATION_BITS) |
                             (slot->word >> 32) << SLOT_BITS | index;
     slot->word = (uintptr_t)connection;
@@ -97,7 +111,7 @@ void worker_unregister(struct worker *worker, struct connection *connection) {
 }
 
 struct connection *worker_next(const struct worker *worker, uint32_t *slot) {
-    while (*slot < worker->slot_count) {
+    while (*slot < worker->slot_used) {
         struct connection *connection = connection_in(worker, (*slot)++);
         if (connection) {
             return connection;
@@ -108,8 +122,7 @@ struct connection *worker_next(const struct worker *worker, uint32_t *slot) {
 
 static struct connection *find(const struct worker *worker, uint64_t id) {
     uint32_t index = (uint32_t)(id & SLOT_MASK);
-    struct connection *connection =
-        index < worker->slot_count ? connection_in(worker, index) : NULL;
+    struct connection *connection = index < worker->slot_used ? connection_in(worker, index) : NULL;
     return connection && connection->public.id == id ? connection : NULL;
 }
 
@@ -228,6 +241,7 @@ static bool worker_init(struct worker *worker, struct error *error) {
     }
     worker->nodes.free_max = SEND_NODES_FREE_MAX;
     worker->traffic.free_max = TRAFFIC_FREE_MAX;
+    worker->slot_free = WORKER_NO_SLOT;
     worker->unsettled_first = WORKER_NO_SLOT;
     worker->unsettled_last = WORKER_NO_SLOT;
     worker->kick_op.complete = on_kick;

@@ -53,8 +53,9 @@ struct worker {
     struct connection *waiting; /* utlist: until a limit leaves room; first come first served */
     struct worker_slot *slots;  /* the connections, by their ids */
     uint32_t connection_count;
-    uint32_t slot_count;
-    uint32_t slot_free;       /* the first free one, or slot_count */
+    uint32_t slot_count;      /* there is room for */
+    uint32_t slot_used;       /* have ever been; nothing is in those behind */
+    uint32_t slot_free;       /* the first free one of those, or WORKER_NO_SLOT */
     uint32_t unsettled_first; /* slots, or WORKER_NO_SLOT */
     uint32_t unsettled_last;
 

@@ -70,7 +70,7 @@ def _idle(count, seconds):
             "before": {"-c": 50, "-s": 64, "-n": 1000}}
     if count > DESCRIPTORS:
         client.update({"--processes": -(-count // DESCRIPTORS), "--from": MANY_FROM,
-                       "--connecting": 4000, "--patience": 60})
+                       "--connecting": 400, "--patience": 60})
         case.update({"tables_for": count, "kind": "berth", "run_s": 900,
                      "reason": "holds no more connections than a process may open descriptors"})
     return case
