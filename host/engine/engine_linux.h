@@ -203,6 +203,9 @@ void uring_direct_shut(struct engine_port *port, struct engine_socket socket);
 
 /* -- engine_linux_send.c ----------------------------------------------------------------------- */
 
+/* After a file was sent the ring may have refused to wait for this socket: now it will. */
+void linux_make_waitable(int fd);
+
 /* The attempt has come to an end: 0, or an errno. Completes it. */
 void linux_connected(struct engine_port *port, struct engine_connect *connect, int code);
 /* The same from outside the run loop: the completion follows. */

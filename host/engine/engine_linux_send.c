@@ -6,8 +6,9 @@
  * Files go out by sendfile(), which copies nothing. The ring has no operation for it: its splice
  * runs on threads of the kernel, one for each slow client, and needs a pipe for each connection.
  * sendfile() has no flag against waiting either, it goes by the socket's; and a socket that is
- * always non-blocking is one that the ring does not wait for. So the socket is made non-blocking
- * for the length of the call, which nobody else sees: only this thread uses it.
+ * non-blocking is one that the ring does not wait for. So the socket is made non-blocking for the
+ * call, and stays so until the ring refuses to wait for it (linux_make_waitable()), which mostly
+ * never happens: a receive that is armed already goes on waiting.
  *
  * What of a file is not in memory would have the thread wait for the disk. So the last byte of a
  * chunk is asked for first; when it is not there, the ring reads it, the system reads ahead, and
@@ -57,11 +58,11 @@ static ssize_t send_file(int fd, const struct engine_piece *piece, bool more) {
         setsockopt(fd, IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int));
     }
     fcntl(fd, F_SETFL, O_NONBLOCK);
-    ssize_t sent = sendfile(fd, (int)piece->file, &offset, (size_t)chunk_of(piece));
-    int code = errno;
+    return sendfile(fd, (int)piece->file, &offset, (size_t)chunk_of(piece));
+}
+
+void linux_make_waitable(int fd) {
     fcntl(fd, F_SETFL, 0);
-    errno = code;
-    return sent;
 }
 
 /* Whether the chunk would have to come from the disk, as far as its last byte tells. */
@@ -170,6 +171,7 @@ static int64_t send_file_direct(struct engine_port *port, struct engine_socket s
     if (fd >= 0) {
         sent = send_front(fd, piece, 1, false, &taken);
         code = errno;
+        linux_make_waitable(fd); /* in its table it is the same socket, for the ring to wait for */
         uring_direct_shut(port, socket);
     }
     if (sent > 0) {

@@ -297,8 +297,13 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
             starve(port, receive);
         }
         break;
-    case EINTR:
     case EAGAIN:
+        if (!linux_is_direct_fd(part->fd)) {
+            linux_make_waitable(part->fd);
+        }
+        go_on(port, receive);
+        break;
+    case EINTR:
         go_on(port, receive);
         break;
     default: /* 0 is the peer's FIN */

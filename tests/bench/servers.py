@@ -22,7 +22,7 @@ ASIO_IDLE_BUFFER = 1024
 
 
 def is_idle(case):
-    return case["client"].get("-m") == "idle"
+    return case.get("client", {}).get("-m") == "idle"
 
 
 def tables_for(count):

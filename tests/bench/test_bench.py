@@ -392,3 +392,9 @@ def test_bench_server_that_cannot_hold_a_case_says_why(tmp_path):
     places = sampling.Places(tmp_path, tmp_path, tmp_path, tmp_path)
     found = bench.run_case(places, sampling.Cores(0, 1), case, [Program("m", path, "model")], 1)
     assert found["rows"][0]["skipped"] == "too many"
+
+
+def test_bench_upstream_has_a_command_though_no_client_of_the_case_is_its(tmp_path):
+    echo = servers.Program("upstream", tmp_path / "echo", "model", idle_buffer_bytes=1024)
+    assert "--buffer" not in echo.command(tmp_path, {})
+    assert "--buffer" in echo.command(tmp_path, {"client": {"-m": "idle"}})

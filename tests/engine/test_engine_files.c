@@ -520,6 +520,34 @@ static void test_file_to_a_peer_that_resets_fails(void **state) {
     file_end(&file);
 }
 
+/* A receive that begins when a file has been sent waits as any other, whatever the sending has made
+ * of the socket; and one more after the next file. */
+static void test_link_receives_after_a_file(void **state) {
+    enum { SHORT_BYTES = 1000 };
+    struct world *world = *state;
+    struct test_file file;
+    struct sending sending;
+    uint8_t bytes[SHORT_BYTES];
+    file_make(&file, 0, SHORT_BYTES);
+    pattern_fill(bytes, SHORT_BYTES, 0);
+    struct engine_piece piece = run(&file, 0, SHORT_BYTES);
+    struct link *link = link_open(world);
+    for (unsigned i = 0; i < 2; i++) {
+        sending_start(&sending, link, &piece, 1);
+        sendings_finish(world, &sending, 1);
+        assert_int_equal(sending.failure, 0);
+        expect_at_peer(link, bytes, SHORT_BYTES);
+        link_receive(link, ENGINE_RECEIVE_ZERO_BYTE);
+        engine_port_run(world->port, 0);
+        engine_port_run(world->port, 0);
+        assert_true(peer_send(link->peer, bytes, SHORT_BYTES));
+        expect_received(link, bytes, SHORT_BYTES);
+        link_stop(link);
+    }
+    link_close(link);
+    file_end(&file);
+}
+
 int main(void) {
 #define WITH_LISTENER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -537,6 +565,7 @@ int main(void) {
         WITH_LISTENER(test_files_whose_peers_do_not_read_can_be_cancelled),
         WITH_LISTENER(test_file_goes_on_beside_peers_that_do_not_read),
         WITH_LISTENER(test_file_to_a_peer_that_resets_fails),
+        WITH_LISTENER(test_link_receives_after_a_file),
     };
     return cmocka_run_group_tests_name("engine_files", tests, NULL, NULL);
 }
