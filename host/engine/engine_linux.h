@@ -127,6 +127,15 @@ void list_prepend(struct op_list *list, struct engine_op *op);
 struct engine_op *list_take(struct op_list *list);
 void list_remove(struct op_list *list, struct engine_op *op);
 
+enum { LINUX_WARM_RUNS = 64 };
+
+/* A run of a file that was in memory when it was asked about last. */
+struct linux_warm_run {
+    int64_t file;
+    uint64_t last; /* byte of it */
+    uint64_t asked_ms;
+};
+
 /* The common part of a port; the engine's own lies behind it. */
 struct engine_port {
     struct engine *engine;
@@ -150,6 +159,8 @@ struct engine_port {
 
     struct engine_acceptor *acceptors;
     bool acceptors_due; /* something happened to one of them */
+
+    struct linux_warm_run warm_runs[LINUX_WARM_RUNS]; /* by a number made of file and byte */
 };
 
 void linux_run_posts(struct engine_port *port); /* the eventfd has been read */

@@ -12,7 +12,10 @@
  *
  * What of a file is not in memory would have the thread wait for the disk. So the last byte of a
  * chunk is asked for first; when it is not there, the ring reads it, the system reads ahead, and
- * the send goes on when that has come. epoll has no such help: there the disk is waited for. */
+ * the send goes on when that has come. epoll has no such help: there the disk is waited for. Of
+ * files that are sent again and again it is asked for now and then: what was in memory a moment ago
+ * is taken to be there still. If it is not, or the descriptor is another file's, the worst is
+ * a wait for the disk. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -25,9 +28,12 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "engine/engine_linux.h"
+#include "os/os.h"
 
 /* Of files, a call: a reader that keeps up would otherwise have the worker for itself. */
 enum { FILE_CHUNK_BYTES = 256 * 1024 };
+
+enum { WARM_MS = 100 }; /* a run that was in memory is not asked about for so long */
 
 /* -- sending ----------------------------------------------------------------------------------- */
 
@@ -66,15 +72,26 @@ void linux_make_waitable(int fd) {
 }
 
 /* Whether the chunk would have to come from the disk, as far as its last byte tells. */
-static bool is_cold(struct engine_op *op, const struct engine_piece *piece) {
+static bool is_cold(struct engine_port *port, struct engine_op *op,
+                    const struct engine_piece *piece) {
+    uint64_t last = piece->offset + chunk_of(piece) - 1;
+    uint64_t number = (uint64_t)piece->file * 31 + last / FILE_CHUNK_BYTES;
+    struct linux_warm_run *run = &port->warm_runs[number % LINUX_WARM_RUNS];
+    uint64_t now_ms = os_now_ms();
     uint8_t byte;
     if (part_of(op)->warmed) {
         part_of(op)->warmed = false; /* it had its wait, whatever has become of the page */
         return false;
     }
+    if (run->file == piece->file && run->last == last && now_ms - run->asked_ms < WARM_MS) {
+        return false;
+    }
     struct iovec vector = {&byte, 1};
-    off_t last = (off_t)(piece->offset + chunk_of(piece) - 1);
-    return preadv2((int)piece->file, &vector, 1, last, RWF_NOWAIT) < 0 && errno == EAGAIN;
+    if (preadv2((int)piece->file, &vector, 1, (off_t)last, RWF_NOWAIT) < 0 && errno == EAGAIN) {
+        return true;
+    }
+    *run = (struct linux_warm_run){piece->file, last, now_ms};
+    return false;
 }
 
 /* Has the chunk read, and the send tried again then. */
@@ -135,7 +152,7 @@ static int64_t send_pieces(struct engine_port *port, struct engine_socket socket
     for (unsigned done = 0; done < count;) {
         unsigned taken;
         bool is_file = !pieces[done].bytes;
-        if (is_file && port->engine->backend->file_await && is_cold(op, &pieces[done])) {
+        if (is_file && port->engine->backend->file_await && is_cold(port, op, &pieces[done])) {
             return total > 0 ? total : warm(port, socket, op, &pieces[done]);
         }
         ssize_t sent = send_front((int)socket.handle, pieces + done, count - done, more, &taken);
@@ -162,7 +179,7 @@ static int64_t send_pieces(struct engine_port *port, struct engine_socket socket
 static int64_t send_file_direct(struct engine_port *port, struct engine_socket socket,
                                 struct engine_op *op, const struct engine_piece *piece) {
     int fd = uring_direct_opened(port, socket);
-    if (fd >= 0 && is_cold(op, piece)) {
+    if (fd >= 0 && is_cold(port, op, piece)) {
         return warm(port, socket, op, piece);
     }
     unsigned taken;
