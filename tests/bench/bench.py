@@ -265,8 +265,9 @@ def why_not_kept(suite, chosen):
     rows = [row for case in suite["cases"] for row in case["rows"]]
     if chosen.only:
         return "not all servers took part (--only)"
-    if chosen.samples < SAMPLES_MIN:
-        return f"{chosen.samples} samples are fewer than {SAMPLES_MIN}"
+    enough = SUITES.get(suite["name"], {}).get("samples_min", SAMPLES_MIN)
+    if chosen.samples < enough:
+        return f"{chosen.samples} samples are fewer than {enough}"
     failed = [row["name"] for row in rows if row.get("skipped", "").startswith("failed: ")]
     if failed:
         return f"failed: {', '.join(sorted(set(failed)))}"

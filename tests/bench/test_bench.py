@@ -398,3 +398,8 @@ def test_bench_upstream_has_a_command_though_no_client_of_the_case_is_its(tmp_pa
     echo = servers.Program("upstream", tmp_path / "echo", "model", idle_buffer_bytes=1024)
     assert "--buffer" not in echo.command(tmp_path, {})
     assert "--buffer" in echo.command(tmp_path, {"client": {"-m": "idle"}})
+
+
+def test_bench_million_is_kept_after_one_sample():
+    suite = {**one_suite("a", 1.0)["suites"][0], "name": "million"}
+    assert bench.why_not_kept(suite, type("Chosen", (Kept,), {"samples": 1})) is None
