@@ -3,11 +3,12 @@
     pytest tests --system linux=DIST:FIXTURES --system windows=DIST:FIXTURES …
 
 DIST is the self-contained folder of a build, FIXTURES the folder of its test plugins. Every test
-that takes the fixture `system` runs once for each of them, with two exceptions: on the
+that takes the fixture `system` runs once for each of them, with exceptions: on the
 ThreadSanitizer's build, and on AddressSanitizer's with its other engine, only those run that let
 several threads work (marked `threads`), and on a build's other engine all but those that no engine
 has a part in (marked `any_engine`). Without descriptors (`linux-direct`) those run that are marked
-`direct`.
+`direct`. A sanitizer's build is without what is marked `plain`, and takes one in eight of the cases
+that are marked `sampled`.
 """
 
 import pathlib
