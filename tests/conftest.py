@@ -7,8 +7,7 @@ that takes the fixture `system` runs once for each of them, with exceptions: on 
 ThreadSanitizer's build, and on AddressSanitizer's with its other engine, only those run that let
 several threads work (marked `threads`), and on a build's other engine all but those that no engine
 has a part in (marked `any_engine`). Without descriptors (`linux-direct`) those run that are marked
-`direct`. A sanitizer's build is without what is marked `plain`, and takes one in eight of the cases
-that are marked `sampled`.
+`direct`. A sanitizer's build is without what is marked `plain`.
 """
 
 import pathlib
@@ -22,7 +21,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from support.systems import System, Wine, build_of  # noqa: E402  (the path must be set first)
 
 DESCRIPTORS = 20000
-SAMPLE = 8
 
 
 def pytest_addoption(parser):
@@ -53,7 +51,6 @@ def pytest_configure(config):
         "models: the reference servers that it is about, as linux-epoll",
         "plain: about what is built with it, which no sanitizer sees; not on their builds",
         "quick: one of the few that a fast run consists of",
-        "sampled: many cases of one thing; builds with a sanitizer take one in eight of them",
         "soak: runs for minutes, and only when asked for",
         "threads: several threads of the host are at work; runs under ThreadSanitizer too",
     ):
@@ -76,25 +73,10 @@ def _spread(items):
     yield from busy[placed:]
 
 
-def _build_name(item):
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    return parameters["system"][0] if "system" in parameters else ""
-
-
-def _beyond_samples(items):
-    """Of the cases marked so, those that a sanitizer's build does without: each takes a process of
-    its own, which costs most there, and goes the way of the others."""
-    cases = [item for item in items if item.get_closest_marker("sampled")
-             and "san" in _build_name(item)]
-    return {item for number, item in enumerate(cases) if number % SAMPLE != 0}
-
-
 def pytest_collection_modifyitems(config, items):
     """The soak tests are another run, not a part of this one that is skipped."""
     soak = config.getoption("soak") > 0
-    beyond = _beyond_samples(items)
-    left_out = [item for item in items
-                if (item.get_closest_marker("soak") is None) == soak or item in beyond]
+    left_out = [item for item in items if (item.get_closest_marker("soak") is None) == soak]
     items[:] = _spread([item for item in items if item not in left_out])
     config.hook.pytest_deselected(items=left_out)
 

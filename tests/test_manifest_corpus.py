@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from support.host import run_berth
 
-pytestmark = [pytest.mark.any_engine, pytest.mark.sampled]
+pytestmark = pytest.mark.any_engine
 
 GOOD = {
     "manifest": 1,

@@ -131,7 +131,7 @@ enum { LINUX_WARM_RUNS = 64 };
 
 /* A run of a file that was in memory when it was asked about last. */
 struct linux_warm_run {
-    int64_t file;
+    intptr_t file;
     uint64_t last; /* byte of it */
     uint64_t asked_ms;
 };

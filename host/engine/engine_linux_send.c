@@ -74,18 +74,18 @@ void linux_make_waitable(int fd) {
 /* Whether the chunk would have to come from the disk, as far as its last byte tells. */
 static bool is_cold(struct engine_port *port, struct engine_op *op,
                     const struct engine_piece *piece) {
-    uint64_t last = piece->offset + chunk_of(piece) - 1;
-    uint64_t number = (uint64_t)piece->file * 31 + last / FILE_CHUNK_BYTES;
-    struct linux_warm_run *run = &port->warm_runs[number % LINUX_WARM_RUNS];
-    uint64_t now_ms = os_now_ms();
-    uint8_t byte;
     if (part_of(op)->warmed) {
         part_of(op)->warmed = false; /* it had its wait, whatever has become of the page */
         return false;
     }
+    uint64_t last = piece->offset + chunk_of(piece) - 1;
+    uint64_t number = (uint64_t)piece->file * 31 + last / FILE_CHUNK_BYTES;
+    struct linux_warm_run *run = &port->warm_runs[number % LINUX_WARM_RUNS];
+    uint64_t now_ms = os_now_ms();
     if (run->file == piece->file && run->last == last && now_ms - run->asked_ms < WARM_MS) {
         return false;
     }
+    uint8_t byte;
     struct iovec vector = {&byte, 1};
     if (preadv2((int)piece->file, &vector, 1, (off_t)last, RWF_NOWAIT) < 0 && errno == EAGAIN) {
         return true;
@@ -229,8 +229,11 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     if (count == 1 && pieces[0].bytes) { /* the usual case, without the ado of the others */
         ssize_t sent = linux_send((int)socket.handle, pieces[0].bytes, pieces[0].size,
                                   MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (sent >= 0 || errno != EINTR) {
-            return sent >= 0 ? sent : wait_or_fail(port, socket, op, errno);
+        if (sent >= 0) {
+            return sent;
+        }
+        if (errno != EINTR) {
+            return wait_or_fail(port, socket, op, errno);
         }
     }
     return send_pieces(port, socket, op, pieces, count, false);

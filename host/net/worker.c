@@ -29,6 +29,9 @@ enum {
 
 #define SLOT_IS_FREE UINT64_C(1)
 
+/* Where a list of free slots ends: no table is as long. */
+#define SLOT_NONE ((uint32_t)SLOT_MASK)
+
 static _Thread_local struct worker *current;
 
 struct worker *worker_current(void) {
@@ -43,13 +46,12 @@ unsigned worker_of_id(uint64_t id) {
  */
 
 static struct worker_slot slot_free(uint32_t generation, uint32_t next) {
-    return (struct worker_slot){(uint64_t)generation << 32 | (next & SLOT_MASK) << 1 |
-                                SLOT_IS_FREE};
+    return (struct worker_slot){(uint64_t)generation << 32 | (uint64_t)next << 1 | SLOT_IS_FREE};
 }
 
 static bool table_grow(struct worker *worker) {
     uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
-    if (count > SLOT_MASK) { /* which itself stands for none, in a free slot */
+    if (count > SLOT_MASK) {
         return false;
     }
     struct worker_slot *slots = alloc_resize(worker->slots, count * sizeof(*slots));
@@ -62,25 +64,24 @@ static bool table_grow(struct worker *worker) {
 }
 
 /* One that has been used, or else the first of those that have not: their memory is not touched
- * before, and so costs nothing. WORKER_NO_SLOT: no memory. */
+ * before, and so costs nothing. SLOT_NONE: no memory. */
 static uint32_t slot_take(struct worker *worker) {
     uint32_t index = worker->slot_free;
-    if (index != WORKER_NO_SLOT) {
-        uint32_t next = (uint32_t)worker->slots[index].word >> 1;
-        worker->slot_free = next == SLOT_MASK ? WORKER_NO_SLOT : next;
+    if (index != SLOT_NONE) {
+        worker->slot_free = (uint32_t)worker->slots[index].word >> 1;
         return index;
     }
     if (worker->slot_used == worker->slot_count && !table_grow(worker)) {
-        return WORKER_NO_SLOT;
+        return SLOT_NONE;
     }
     index = worker->slot_used++;
-    worker->slots[index] = slot_free(1, WORKER_NO_SLOT);
+    worker->slots[index] = slot_free(1, SLOT_NONE);
     return index;
 }
 
 bool worker_register(struct worker *worker, struct connection *connection) {
     uint32_t index = slot_take(worker);
-    if (index == WORKER_NO_SLOT) {
+    if (index == SLOT_NONE) {
         return false;
     }
     struct worker_slot *slot = &worker->slots[index];
@@ -241,7 +242,7 @@ static bool worker_init(struct worker *worker, struct error *error) {
     }
     worker->nodes.free_max = SEND_NODES_FREE_MAX;
     worker->traffic.free_max = TRAFFIC_FREE_MAX;
-    worker->slot_free = WORKER_NO_SLOT;
+    worker->slot_free = SLOT_NONE;
     worker->unsettled_first = WORKER_NO_SLOT;
     worker->unsettled_last = WORKER_NO_SLOT;
     worker->kick_op.complete = on_kick;

@@ -55,7 +55,7 @@ struct worker {
     uint32_t connection_count;
     uint32_t slot_count;      /* there is room for */
     uint32_t slot_used;       /* have ever been; nothing is in those behind */
-    uint32_t slot_free;       /* the first free one of those, or WORKER_NO_SLOT */
+    uint32_t slot_free;       /* the first free one of those */
     uint32_t unsettled_first; /* slots, or WORKER_NO_SLOT */
     uint32_t unsettled_last;
 

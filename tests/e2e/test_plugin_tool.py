@@ -241,7 +241,6 @@ CARELESS = [
 """The same, of those that load."""
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("plugin, name, words", REFUSED + CARELESS,
                          ids=[plugin for plugin, _, _ in REFUSED + CARELESS])
 def test_validate_fails_a_broken_plugin_for_the_right_reason(validate, system, plugin, name, words):
