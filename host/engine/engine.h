@@ -224,7 +224,8 @@ void engine_acceptor_destroy(struct engine_acceptor *acceptor);
 struct engine_accept {
     struct engine_op op; /* completes with the size of the first data, 0 without, or ENGINE_E_* */
     bool with_data;      /* in: complete only when the first bytes (or the FIN) are there; without
-                            it, bytes may come along all the same */
+                            it, bytes may come along all the same. Out: false of one that was
+                            cancelled as its client came, whose bytes are still to be awaited */
 
     /* In: the port that the connection would best live on, or NULL. Out: the one that its socket is
      * attached to for good (it is used again, or waits in the table of a ring); NULL when it is

@@ -152,8 +152,12 @@ bool linux_descriptor_take(struct engine_port *port) {
         engine->descriptors_max - (stays ? DESCRIPTORS_PASSING : 0)) {
         return true;
     }
-    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
+    linux_descriptor_give(port);
     return false;
+}
+
+void linux_descriptor_give(struct engine_port *port) {
+    atomic_fetch_sub_explicit(&port->engine->descriptors, 1, memory_order_relaxed);
 }
 
 static bool check_descriptors(const struct engine *engine, const struct engine_options *options,

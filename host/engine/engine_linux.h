@@ -7,6 +7,7 @@
  * engine_linux_send.c    sending memory and files, connecting
  * engine_linux_datagram.c  datagrams
  * engine_uring.c, engine_uring_receive.c   over io_uring
+ * engine_uring_accept.c                    accepts that wait in the ring
  * engine_uring_direct.c                    sockets without a descriptor
  * engine_epoll.c                           over epoll, where io_uring is refused
  *
@@ -42,6 +43,9 @@ struct linux_backend {
      * and of the acceptor when acceptor->polling is false. */
     bool (*clients_await)(struct engine_acceptor *acceptor);
     void (*clients_forget)(struct engine_acceptor *acceptor);
+    /* Accepts were posted, served or cancelled: there may be others to wait with. NULL: there is
+     * nothing to do about it, clients_await() tells of everybody. */
+    void (*accepts_changed)(struct engine_acceptor *acceptor);
 
     /* Until an accepted client speaks: linux_first_data_try() or _end(). The second one ends that,
      * with linux_first_data_end() in due time, or linux_first_data_forgotten() now. */
@@ -81,6 +85,7 @@ struct engine {
     struct engine_traits traits;
     unsigned uring_flags;     /* of rings: those that this kernel takes */
     bool uring_limits_bursts; /* a multishot receive can be told when to end */
+    bool uring_accepts;       /* a single accept can be told to wait before it tries */
 
     /* Of the process, as far as the engine opens and closes them; at descriptors_max it accepts no
      * more, and what is left is for others. */
@@ -175,8 +180,10 @@ void linux_deliver(struct engine_port *port, struct engine_receive *receive,
 
 int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
 
-/* Counts one descriptor more for a socket of that port, unless what is left is reserved. */
+/* Counts one descriptor more for a socket of that port, unless what is left is reserved; and one
+ * less, which did not become a socket. */
 bool linux_descriptor_take(struct engine_port *port);
+void linux_descriptor_give(struct engine_port *port);
 
 /* -- engine_uring_direct.c ----------------------------------------------------------------------
  */
@@ -255,6 +262,17 @@ struct berth_address linux_local_address(int fd);
 
 /* -- engine_linux_accept.c --------------------------------------------------------------------- */
 
+enum { LINUX_PLACES = 8 }; /* accepts of one acceptor that wait in the ring */
+
+/* An accept that waits in the ring, and what it will know of its client. */
+struct linux_place {
+    struct engine_acceptor *acceptor;
+    union system_address remote;
+    socklen_t size;
+    bool is_waiting;
+    bool is_recalled; /* its end is asked for */
+};
+
 struct engine_acceptor {
     struct engine_acceptor *prev; /* in port->acceptors */
     struct engine_acceptor *next;
@@ -262,7 +280,14 @@ struct engine_acceptor {
     struct engine_listener *listener;
     engine_starved_fn *starved;
     void *context;
-    struct op_list posted;            /* accepts without a client */
+    struct op_list posted; /* accepts without a client */
+    struct op_list
+        leaving; /* those cancelled, while a client may still come to a place of theirs */
+    unsigned posted_count;
+    unsigned leaving_count;
+    unsigned waiting;  /* places in the ring: no more than posted and leaving */
+    unsigned recalled; /* of them */
+    struct linux_place places[LINUX_PLACES];
     unsigned started;                 /* accepts not yet completed */
     int fd;                           /* the listener's */
     bool polling;                     /* the engine waits for clients */
@@ -270,6 +295,7 @@ struct engine_acceptor {
     bool due;                         /* to be looked at in this turn or the next */
     bool serving;                     /* its accepts are being served */
     bool told;                        /* starved() was called since the last accept was posted */
+    bool unsure;                      /* a client may queue whom no place in the ring was told of */
     bool destroyed;                   /* freed when the engine has let go of it */
     struct engine_receiver *receiver; /* of datagrams, which it is the first member of; or NULL */
 };
@@ -287,6 +313,12 @@ void linux_accept_hurry(struct engine_port *port);
 
 /* Clients have come, or the engine has let go of the acceptor. */
 void linux_accept_ready(struct engine_acceptor *acceptor);
+
+/* What became of a place that waited in the ring, which is empty again: a client, whose descriptor
+ * is counted; or nobody, for an errno. */
+void linux_client_came(struct engine_acceptor *acceptor, int fd,
+                       const union system_address *remote);
+void linux_client_missed(struct engine_acceptor *acceptor, int code);
 
 /* The first data of an accept may be there, or there may be a buffer for it: tries it. */
 void linux_first_data_try(struct engine_accept *accept);

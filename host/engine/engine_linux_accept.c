@@ -1,13 +1,10 @@
 /* engine_linux_accept.c: accepts that are served in the order of their posts.
  *
- * The engine tells when clients come; accept4() takes them, one for each posted accept and not one
- * more. A multishot accept of io_uring was the other choice. It costs the same (its connections
- * come without their address, which is one more call), but it takes every client there is: those
- * without a posted accept would have to queue here, and a listener that is slow to post would hold
- * descriptors where the kernel's backlog holds nothing.
- *
- * The engine tells of arrivals, not of a state. `ready` remembers that clients may queue until
- * accept4() finds none, and what is left over at the end of a turn is gone on with in the next.
+ * Clients come in one of two ways, one for each posted accept and not one more. The ring waits for
+ * some itself (engine_uring_accept.c). For the others, and wherever it cannot, the engine tells
+ * when clients come, and accept4() takes them. It tells of arrivals, not of a state: `ready`
+ * remembers that clients may queue until accept4() finds none, and what is left over at the end of
+ * a turn is gone on with in the next.
  *
  * An accept with data looks for it at once, as most clients speak first, and only then arms a
  * receive. A client that is gone before it spoke gives its accept back to the next one. */
@@ -28,6 +25,7 @@ enum { ACCEPTS_MAX = 64 }; /* clients taken a turn, so that new ones do not star
 
 enum accept_state {
     ACCEPT_POSTED,  /* without a client */
+    ACCEPT_LEAVING, /* cancelled, and a client may come nevertheless */
     ACCEPT_WAITING, /* the kernel waits for the client's first data */
     ACCEPT_HUNGRY,  /* there was no buffer for it */
     ACCEPT_ENDING,  /* its completion is certain */
@@ -117,6 +115,39 @@ void linux_acceptors_fini(struct engine_port *port) {
     }
 }
 
+/* -- accepts without a client --------------------------------------------------------------------
+ */
+
+static void put(struct engine_acceptor *acceptor, struct engine_accept *accept,
+                void (*into)(struct op_list *list, struct engine_op *op)) {
+    accept_part_of(accept)->state = ACCEPT_POSTED;
+    into(&acceptor->posted, &accept->op);
+    acceptor->posted_count++;
+}
+
+static struct engine_accept *take(struct engine_acceptor *acceptor) {
+    acceptor->posted_count--;
+    return CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op);
+}
+
+static struct engine_accept *take_leaving(struct engine_acceptor *acceptor) {
+    acceptor->leaving_count--;
+    return CONTAINER_OF(list_take(&acceptor->leaving), struct engine_accept, op);
+}
+
+/* Whether one is left for whom the ring does not wait. */
+static bool may_take(const struct engine_acceptor *acceptor) {
+    return acceptor->posted.first &&
+           acceptor->posted_count + acceptor->leaving_count > acceptor->waiting;
+}
+
+static void changed(struct engine_acceptor *acceptor) {
+    const struct linux_backend *backend = acceptor->port->engine->backend;
+    if (backend->accepts_changed) {
+        backend->accepts_changed(acceptor);
+    }
+}
+
 void linux_accept_ready(struct engine_acceptor *acceptor) {
     acceptor->ready = !acceptor->destroyed;
     linux_acceptor_make_due(acceptor);
@@ -129,7 +160,7 @@ void linux_accept_hurry(struct engine_port *port) {
     }
     DL_DELETE(port->acceptors, acceptor); /* behind the others, which come first next time */
     DL_APPEND(port->acceptors, acceptor);
-    if (!acceptor->receiver && acceptor->posted.first) {
+    if (!acceptor->receiver && may_take(acceptor)) {
         linux_accept_ready(acceptor);
     }
 }
@@ -166,9 +197,9 @@ static void lose_client(struct engine_accept *accept) {
         complete(accept, ENGINE_E_CANCELLED);
         return;
     }
-    part->state = ACCEPT_POSTED;
-    list_prepend(&part->acceptor->posted, &accept->op);
+    put(part->acceptor, accept, list_prepend);
     linux_acceptor_make_due(part->acceptor);
+    changed(part->acceptor);
 }
 
 /* -- the first data ---------------------------------------------------------------------------- */
@@ -243,10 +274,8 @@ static int64_t data_at_once(struct engine_accept *accept) {
 
 /* -- accepting --------------------------------------------------------------------------------- */
 
-static void take_client(struct engine_acceptor *acceptor, int fd,
+static void take_client(struct engine_acceptor *acceptor, struct engine_accept *accept, int fd,
                         const union system_address *remote) {
-    struct engine_accept *accept =
-        CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op);
     accept->socket.handle = fd;
     accept->remote = linux_address(remote);
     accept->local =
@@ -260,39 +289,13 @@ static void take_client(struct engine_acceptor *acceptor, int fd,
 }
 
 static void fail_one(struct engine_acceptor *acceptor, int code) {
-    complete(CONTAINER_OF(list_take(&acceptor->posted), struct engine_accept, op),
-             linux_translate(code));
+    complete(take(acceptor), linux_translate(code));
 }
 
-/* `ready` may be stale: the kernel is asked. */
-static bool clients_queue(struct engine_acceptor *acceptor) {
-    struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
-    acceptor->ready = poll(&listening, 1, 0) == 1 && (listening.revents & POLLIN) != 0;
-    return acceptor->ready;
-}
-
-static void accept_one(struct engine_acceptor *acceptor) {
-    struct engine *engine = acceptor->port->engine;
-    if (!linux_descriptor_take(acceptor->port)) {
-        if (clients_queue(acceptor)) {
-            fail_one(acceptor, EMFILE);
-        }
-        return;
-    }
-    union system_address remote = {0};
-    socklen_t size = sizeof(remote);
-    /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
-    int fd = linux_accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
-    if (fd >= 0) {
-        take_client(acceptor, fd, &remote);
-        return;
-    }
-    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
-    switch (errno) {
-    case EAGAIN:
-        acceptor->ready = false;
-        break;
+static void miss_client(struct engine_acceptor *acceptor, int code) {
+    switch (code) {
     case EINTR:
+    case EAGAIN:
     case ECONNABORTED: /* this one and what follows: the fate of one client, see accept(2) */
     case EPERM:
     case EPROTO:
@@ -306,27 +309,101 @@ static void accept_one(struct engine_acceptor *acceptor) {
     case ETIMEDOUT:
         break;
     default: /* a shortage: every posted accept tells of it, and then there is none to spin */
-        fail_one(acceptor, errno);
+        if (acceptor->posted.first) {
+            fail_one(acceptor, code);
+        }
         break;
+    }
+}
+
+/* `ready` may be stale: the kernel is asked. */
+static bool clients_queue(struct engine_acceptor *acceptor) {
+    struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
+    acceptor->ready = poll(&listening, 1, 0) == 1 && (listening.revents & POLLIN) != 0;
+    return acceptor->ready;
+}
+
+static void accept_one(struct engine_acceptor *acceptor) {
+    if (!linux_descriptor_take(acceptor->port)) {
+        if (clients_queue(acceptor)) {
+            fail_one(acceptor, EMFILE);
+        }
+        return;
+    }
+    union system_address remote = {0};
+    socklen_t size = sizeof(remote);
+    /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
+    int fd = linux_accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
+    if (fd >= 0) {
+        take_client(acceptor, take(acceptor), fd, &remote);
+        return;
+    }
+    linux_descriptor_give(acceptor->port);
+    if (errno == EAGAIN) {
+        acceptor->ready = false;
+    } else {
+        miss_client(acceptor, errno);
+    }
+}
+
+/* Those that are left over: the ring tells of them, they are for the next turn, or nobody is there
+ * to take them. */
+static void serve_rest(struct engine_acceptor *acceptor) {
+    if (acceptor->waiting > 0) {
+        acceptor->ready = false;
+    } else if (acceptor->ready && acceptor->posted.first) {
+        linux_acceptor_make_due(acceptor);
+    } else if (acceptor->ready && !acceptor->told && clients_queue(acceptor)) {
+        acceptor->told = true;
+        acceptor->port->ran++;
+        acceptor->starved(acceptor, acceptor->context);
     }
 }
 
 static void serve(struct engine_acceptor *acceptor) {
     acceptor->serving = true;
-    for (int i = 0; i < ACCEPTS_MAX && acceptor->ready && acceptor->posted.first; i++) {
+    for (int i = 0; i < ACCEPTS_MAX && acceptor->ready && may_take(acceptor); i++) {
         accept_one(acceptor);
     }
     acceptor->serving = false;
-    if (!acceptor->ready || acceptor->destroyed) {
-        return;
+    if (!acceptor->destroyed) {
+        serve_rest(acceptor);
+        changed(acceptor);
     }
+}
+
+/* -- places in the ring ------------------------------------------------------------------------
+ */
+
+/* Ends those that were cancelled and for whom the ring does not wait any more. */
+static void let_go(struct engine_acceptor *acceptor) {
+    while (acceptor->leaving.first && acceptor->waiting <= acceptor->posted_count) {
+        complete(take_leaving(acceptor), ENGINE_E_CANCELLED);
+    }
+}
+
+/* Who is cancelled as his client comes keeps him, and does not wait for what he says. */
+void linux_client_came(struct engine_acceptor *acceptor, int fd,
+                       const union system_address *remote) {
     if (acceptor->posted.first) {
-        linux_acceptor_make_due(acceptor);
-    } else if (!acceptor->told && clients_queue(acceptor)) {
-        acceptor->told = true;
-        acceptor->port->ran++;
-        acceptor->starved(acceptor, acceptor->context);
+        take_client(acceptor, take(acceptor), fd, remote);
+    } else {
+        struct engine_accept *accept = take_leaving(acceptor);
+        accept->with_data = false;
+        take_client(acceptor, accept, fd, remote);
     }
+    let_go(acceptor);
+    changed(acceptor);
+}
+
+void linux_client_missed(struct engine_acceptor *acceptor, int code) {
+    if (code == ECANCELED) {
+        acceptor->unsure = true;
+    } else {
+        miss_client(acceptor, code);
+    }
+    let_go(acceptor);
+    changed(acceptor);
 }
 
 /* Callbacks may create acceptors, which are appended, and destroy them, which does not free them
@@ -358,8 +435,8 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     accept->data = (struct engine_buffer){0};
     accept->home = NULL;
     *part_of(&accept->op) = (struct op_part){.is_accept = true};
-    *accept_part_of(accept) = (struct accept_part){.acceptor = acceptor, .state = ACCEPT_POSTED};
-    list_append(&acceptor->posted, &accept->op);
+    *accept_part_of(accept) = (struct accept_part){.acceptor = acceptor};
+    put(acceptor, accept, list_append);
     acceptor->started++;
     acceptor->port->pending++;
     acceptor->told = false;
@@ -368,6 +445,7 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     if (acceptor->ready && !acceptor->serving) {
         linux_acceptor_make_due(acceptor);
     }
+    changed(acceptor);
 }
 
 int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
@@ -407,7 +485,17 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     switch (part->state) {
     case ACCEPT_POSTED:
         list_remove(&acceptor->posted, &accept->op);
-        cancel_later(port, accept);
+        acceptor->posted_count--;
+        if (acceptor->waiting <= acceptor->posted_count + acceptor->leaving_count) {
+            cancel_later(port, accept);
+        } else {
+            part->state = ACCEPT_LEAVING;
+            list_append(&acceptor->leaving, &accept->op);
+            acceptor->leaving_count++;
+        }
+        changed(acceptor);
+        break;
+    case ACCEPT_LEAVING:
         break;
     case ACCEPT_WAITING:
         if (!part->cancelled) {

@@ -24,6 +24,7 @@ enum {
     BATCH_MAX = 256,    /* completions a turn: timers and posts get theirs in between */
     CROWD = 16,         /* completions a turn that tell of a line that has no end */
     LOOK_AFTER = 64,    /* of them without a look at new clients */
+    NEW_SHARE = 16,     /* one in so many is a new client: they are no small part of the line */
     BURST_BUFFERS = 4,  /* that one connection fills before others get their turn */
 };
 
@@ -107,6 +108,29 @@ static bool bursts_can_be_limited(unsigned flags) {
     return limited;
 }
 
+/* Whether an accept can be told to wait first and to try then (Linux 6.10). Older ones try first,
+ * and may fail for want of a descriptor where nobody has come. */
+static bool accepts_can_wait_first(unsigned flags) {
+    struct io_uring ring;
+    struct io_uring_cqe *cqe;
+    bool can = false;
+    if (io_uring_queue_init(2, &ring, flags) != 0) {
+        return false;
+    }
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+    io_uring_prep_accept(sqe, -1, NULL, NULL, 0);
+    uring_wait_first(sqe);
+    if (io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_peek_cqe(&ring, &cqe) == 0) {
+        can = cqe->res == -EBADF;
+    }
+    io_uring_queue_exit(&ring);
+    if (!can) {
+        log_debug(NULL, "io_uring: this kernel's accepts cannot wait first: accept4() takes "
+                        "the clients, which costs speed");
+    }
+    return can;
+}
+
 int linux_uring_probe(struct engine *engine, struct error *error) {
     for (size_t i = 0; i < ARRAY_COUNT(optional_flags); i++) {
         engine->uring_flags |= optional_flags[i].flag;
@@ -127,6 +151,7 @@ int linux_uring_probe(struct engine *engine, struct error *error) {
         error_set(error, "io_uring: %s", strerror(code));
     } else {
         engine->uring_limits_bursts = bursts_can_be_limited(engine->uring_flags);
+        engine->uring_accepts = accepts_can_wait_first(engine->uring_flags);
     }
     return code;
 }
@@ -204,30 +229,6 @@ static void send_completed(struct engine_port *port, struct engine_op *op, int32
     linux_complete(port, op, result >= 0 ? 0 : linux_translate(-result));
 }
 
-static bool clients_await(struct engine_acceptor *acceptor) {
-    struct io_uring_sqe *sqe = uring_sqe(uring_of(acceptor->port));
-    io_uring_prep_poll_multishot(sqe, acceptor->fd, POLLIN);
-    uring_mark(sqe, acceptor, TAG_ACCEPT);
-    acceptor->polling = true;
-    return true;
-}
-
-/* While the poll is armed the kernel keeps the listening socket, whoever closes it: the cancel is
- * submitted here and now, so that the port is free once the listener is closed. */
-static void clients_forget(struct engine_acceptor *acceptor) {
-    struct uring_port *port = uring_of(acceptor->port);
-    uring_cancel(port, acceptor, TAG_ACCEPT);
-    io_uring_submit_and_get_events(&port->ring);
-}
-
-static void clients_came(struct engine_acceptor *acceptor, uint32_t flags) {
-    acceptor->polling = (flags & IORING_CQE_F_MORE) != 0;
-    linux_accept_ready(acceptor);
-    if (!acceptor->destroyed && !acceptor->polling) {
-        clients_await(acceptor);
-    }
-}
-
 static void handle_one(struct uring_port *port, uint64_t data, int32_t result, uint32_t flags) {
     void *pointer = (void *)(uintptr_t)(data & ~(uint64_t)TAG_MASK);
     switch ((enum tag)(data & TAG_MASK)) {
@@ -242,7 +243,10 @@ static void handle_one(struct uring_port *port, uint64_t data, int32_t result, u
         send_completed(&port->common, pointer, result);
         break;
     case TAG_ACCEPT:
-        clients_came(pointer, flags);
+        uring_clients_came(pointer, flags);
+        break;
+    case TAG_PLACE:
+        uring_place_completed(port, pointer, result);
         break;
     case TAG_FIRST_DATA:
         uring_first_data_completed(port, pointer, result, flags);
@@ -251,20 +255,22 @@ static void handle_one(struct uring_port *port, uint64_t data, int32_t result, u
         linux_connected(&port->common, pointer, -result);
         break;
     case TAG_IGNORED:
-    case TAG_MASK:
         break;
     }
 }
 
 /* Everything stands in one line, and newer kernels hand out only some twenty completions at a time:
  * a new client would wait until all that the others have asked for is done. So while the line does
- * not get shorter it is looked for now and then. */
+ * not get shorter it is looked for now and then; unless the line is one of new clients. */
 static void hurry_accepts(struct uring_port *port, unsigned handled) {
     port->crowded = handled >= CROWD;
     port->unlooked = port->crowded ? port->unlooked + handled : 0;
     if (port->unlooked >= LOOK_AFTER) {
+        if (port->newcomers < port->unlooked / NEW_SHARE) {
+            linux_accept_hurry(&port->common);
+        }
         port->unlooked = 0;
-        linux_accept_hurry(&port->common);
+        port->newcomers = 0;
     }
 }
 
@@ -334,8 +340,9 @@ const struct linux_backend linux_uring = {
     .wait = submit_and_wait,
     .handle = handle,
     .feed = uring_feed,
-    .clients_await = clients_await,
-    .clients_forget = clients_forget,
+    .clients_await = uring_clients_await,
+    .clients_forget = uring_clients_forget,
+    .accepts_changed = uring_accepts_changed,
     .first_data_await = uring_first_data_await,
     .first_data_forget = uring_first_data_forget,
     .receive_arm = uring_receive_arm,

@@ -15,6 +15,7 @@ enum tag {
     TAG_ACCEPT = 4,     /* struct engine_acceptor: clients have come */
     TAG_FIRST_DATA = 5, /* struct engine_accept: the client's first data */
     TAG_CONNECT = 6,    /* struct engine_connect */
+    TAG_PLACE = 7,      /* struct linux_place: one client has come to it */
     TAG_MASK = 7,
 };
 
@@ -39,6 +40,7 @@ struct uring_port {
 
     bool crowded;         /* the last turn had so much to do that the next one has, too */
     unsigned unlooked;    /* completions since new clients were looked for */
+    unsigned newcomers;   /* that came by themselves meanwhile */
     struct op_list early; /* receives to be tried before what waits in the ring */
 
     /* Sockets without a descriptor; see engine_uring_direct.c. */
@@ -77,6 +79,21 @@ void uring_cancel(struct uring_port *port, void *pointer, enum tag tag);
 static inline void uring_limit_receive(struct io_uring_sqe *sqe, uint32_t bytes) {
     sqe->file_index = bytes;
 }
+
+/* An accept waits for a client before it takes one: a flag that liburing 2.3 does not know. */
+static inline void uring_wait_first(struct io_uring_sqe *sqe) {
+    sqe->ioprio |= 1U << 2; /* IORING_ACCEPT_POLL_FIRST */
+}
+
+/* -- engine_uring_accept.c ---------------------------------------------------------------------
+ */
+
+bool uring_clients_await(struct engine_acceptor *acceptor);
+void uring_clients_forget(struct engine_acceptor *acceptor);
+void uring_accepts_changed(struct engine_acceptor *acceptor);
+
+void uring_clients_came(struct engine_acceptor *acceptor, uint32_t flags);
+void uring_place_completed(struct uring_port *port, struct linux_place *place, int32_t result);
 
 /* -- engine_uring_direct.c ----------------------------------------------------------------------
  */

@@ -32,6 +32,7 @@ struct accept_slot {
     struct accept_slot *prev;
     struct accept_slot *next;
     uint32_t first_data_size;
+    bool with_data; /* as it was posted */
     bool timed_out; /* cut by the sweep */
     bool refused;   /* the client is to hear that there is no room */
 };
@@ -143,12 +144,13 @@ static bool post_one(struct accept_pool *pool) {
     slot->pool = pool;
     slot->listener = pool->listener;
     slot->accept.op.complete = on_accepted;
-    slot->accept.with_data = pool->posted_with_data < with_data_max(pool);
+    slot->with_data = pool->posted_with_data < with_data_max(pool);
+    slot->accept.with_data = slot->with_data;
     slot->accept.home = server->acceptor ? server_least_loaded(server)->port : NULL;
     pool->starved = false; /* as far as is known */
     DL_APPEND(pool->posted, slot);
     pool->posted_count++;
-    pool->posted_with_data += slot->accept.with_data;
+    pool->posted_with_data += slot->with_data;
     engine_accept(pool->acceptor, &slot->accept);
     return true;
 }
@@ -226,6 +228,8 @@ static bool goes_on(struct accept_slot *slot) {
     return why != LISTENER_REFUSED_ACCESS && listener_answers_busy(listener);
 }
 
+/* Also when the pool is stopped: whoever comes to it before its sockets are closed is served, as its
+ * workers go on until then. */
 static void accepted(struct accept_pool *pool, struct accept_slot *slot, int64_t result) {
     struct listener *listener = pool->listener;
     listener_count(&listener->counters.accepted);
@@ -235,7 +239,7 @@ static void accepted(struct accept_pool *pool, struct accept_slot *slot, int64_t
     if (slot->accept.with_data && result == 0) {
         listener_count(&listener->counters.ended_silent);
         slot_drop(slot, false);
-    } else if (!pool->stopped && goes_on(slot)) {
+    } else if (goes_on(slot)) {
         hand_over(pool, slot);
     } else {
         slot_drop(slot, true);
@@ -266,7 +270,7 @@ static void on_accepted(struct engine_op *op, int64_t result) {
     struct worker *worker = pool->worker;
     DL_DELETE(pool->posted, slot);
     pool->posted_count--;
-    pool->posted_with_data -= slot->accept.with_data;
+    pool->posted_with_data -= slot->with_data;
     if (result >= 0) {
         accepted(pool, slot, result);
     } else {
@@ -352,7 +356,7 @@ static void sweep(struct accept_pool *pool) {
     int64_t limit_ms = pool->listener->options.first_data_timeout_ms;
     struct accept_slot *slot;
     DL_FOREACH(pool->posted, slot) {
-        if (slot->accept.with_data && !slot->timed_out &&
+        if (slot->with_data && !slot->timed_out &&
             engine_accept_connected_ms(&slot->accept) >= limit_ms) {
             slot->timed_out = true;
             engine_accept_cancel(pool->acceptor, &slot->accept);
@@ -444,7 +448,7 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
 static void recall_with_data(struct accept_pool *pool) {
     struct accept_slot *slot;
     DL_FOREACH(pool->posted, slot) {
-        if (slot->accept.with_data && engine_accept_connected_ms(&slot->accept) < 0) {
+        if (slot->with_data && engine_accept_connected_ms(&slot->accept) < 0) {
             engine_accept_cancel(pool->acceptor, &slot->accept);
         }
     }
