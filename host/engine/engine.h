@@ -284,8 +284,10 @@ _Static_assert(sizeof(struct engine_op) <= sizeof(struct engine_receive), "a rec
  */
 const struct engine_buffer *engine_received(const struct engine_port *port);
 
+/* `is_first`: nothing has been received of that peer so far, who may have spoken already. */
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
-                          struct engine_receive *receive, enum engine_receive_mode mode);
+                          struct engine_receive *receive, enum engine_receive_mode mode,
+                          bool is_first);
 
 /* Waits for the peer's FIN, behind ours, and for nothing else: what comes before it is not wanted
  * and may be thrown away; what is delivered all the same is the receiver's, as always. */

@@ -252,7 +252,9 @@ void iocp_receives_feed(struct engine_port *port) {
 }
 
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
-                          struct engine_receive *receive, enum engine_receive_mode mode) {
+                          struct engine_receive *receive, enum engine_receive_mode mode,
+                          bool is_first) {
+    (void)is_first;
     struct iocp_op *op = iocp_op_of(&receive->op);
     receive_of(op)->owner = NULL;
     iocp_start(port, op, IOCP_RECEIVE, (SOCKET)socket.handle);
@@ -269,7 +271,7 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
 /* One receive is posted, which holds no memory: no look at the socket would be cheaper. */
 void engine_receive_end(struct engine_port *port, struct engine_socket socket,
                         struct engine_receive *receive) {
-    engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE);
+    engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE, false);
 }
 
 void engine_receive_stop(struct engine_port *port, struct engine_socket socket,

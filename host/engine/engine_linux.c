@@ -395,9 +395,11 @@ void linux_deliver(struct engine_port *port, struct engine_receive *receive,
 }
 
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
-                          struct engine_receive *receive, enum engine_receive_mode mode) {
+                          struct engine_receive *receive, enum engine_receive_mode mode,
+                          bool is_first) {
     (void)mode; /* no connection holds a buffer while nothing comes, whatever is asked for */
-    *part_of(&receive->op) = (struct op_part){.fd = (int)socket.handle, .is_receive = true};
+    *part_of(&receive->op) =
+        (struct op_part){.fd = (int)socket.handle, .is_receive = true, .is_first = is_first};
     port->pending++;
     port->engine->backend->receive_arm(port, receive);
 }

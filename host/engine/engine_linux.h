@@ -47,6 +47,10 @@ struct linux_backend {
      * nothing to do about it, clients_await() tells of everybody. */
     void (*accepts_changed)(struct engine_acceptor *acceptor);
 
+    /* Whether what an accepted client has said already is better looked for than waited for, now.
+     * NULL: always. */
+    bool (*looks_at_once)(const struct engine_port *port);
+
     /* Until an accepted client speaks: linux_first_data_try() or _end(). The second one ends that,
      * with linux_first_data_end() in due time, or linux_first_data_forgotten() now. */
     void (*first_data_await)(struct engine_port *port, struct engine_accept *accept);
@@ -112,6 +116,7 @@ struct __attribute__((__may_alias__)) op_part {
     bool hungry : 1;     /* a receive that waits for a buffer */
     bool warmed : 1;     /* a send that waited for its file: now it goes ahead */
     bool is_end : 1;     /* a receive that waits for the peer's FIN and for nothing else */
+    bool is_first : 1;   /* a receive of a peer who may have spoken already */
     bool early : 1;      /* a receive that is to be tried before it is armed */
     uint8_t direct;      /* enum direct_wait: what a send of a socket in the table waits for */
 };

@@ -6,8 +6,9 @@
  * remembers that clients may queue until accept4() finds none, and what is left over at the end of
  * a turn is gone on with in the next.
  *
- * An accept with data looks for it at once, as most clients speak first, and only then arms a
- * receive. A client that is gone before it spoke gives its accept back to the next one. */
+ * Most clients speak first. Where looking for that costs less than waiting, an accept looks for it
+ * at once, and only then waits. A client that is gone before it spoke gives its accept back to the
+ * next one. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -254,9 +255,25 @@ void linux_first_data_try(struct engine_accept *accept) {
     linux_first_data_end(accept, size >= 0 ? (int)size : -code);
 }
 
+static bool looks_at_once(const struct engine_accept *accept) {
+    const struct engine_port *port = accept_part_of(accept)->acceptor->port;
+    return !port->engine->backend->looks_at_once || port->engine->backend->looks_at_once(port);
+}
+
+static void begin_first_data(struct engine_accept *accept) {
+    if (looks_at_once(accept)) {
+        linux_first_data_try(accept);
+    } else {
+        await(accept);
+    }
+}
+
 /* What is there already, for an accept that does not wait for it: the receive that the connection
  * would begin with is saved. Its size; 0 for nothing, also a FIN, which stays where it is. */
 static int64_t data_at_once(struct engine_accept *accept) {
+    if (!looks_at_once(accept)) {
+        return 0;
+    }
     const struct engine_buffer_source *source = &accept_part_of(accept)->acceptor->port->source;
     struct engine_buffer buffer;
     if (!source->take(source->context, &buffer)) {
@@ -282,7 +299,7 @@ static void take_client(struct engine_acceptor *acceptor, struct engine_accept *
         acceptor->listener->any_address ? linux_local_address(fd) : acceptor->listener->address;
     if (accept->with_data) {
         accept_part_of(accept)->connected_at_ms = os_now_ms();
-        linux_first_data_try(accept);
+        begin_first_data(accept);
     } else {
         complete(accept, data_at_once(accept));
     }

@@ -343,6 +343,7 @@ const struct linux_backend linux_uring = {
     .clients_await = uring_clients_await,
     .clients_forget = uring_clients_forget,
     .accepts_changed = uring_accepts_changed,
+    .looks_at_once = uring_looks_at_once,
     .first_data_await = uring_first_data_await,
     .first_data_forget = uring_first_data_forget,
     .receive_arm = uring_receive_arm,

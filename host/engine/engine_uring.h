@@ -117,6 +117,7 @@ void uring_receive_early(struct uring_port *port); /* tries those that are in th
 void uring_receive_completed(struct uring_port *port, struct engine_receive *receive,
                              int32_t result, uint32_t flags);
 
+bool uring_looks_at_once(const struct engine_port *port);
 void uring_first_data_await(struct engine_port *port, struct engine_accept *accept);
 void uring_first_data_forget(struct engine_port *port, struct engine_accept *accept);
 void uring_first_data_completed(struct uring_port *port, struct engine_accept *accept,

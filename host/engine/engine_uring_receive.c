@@ -8,7 +8,7 @@
  * a flood takes neither the turns of others nor more memory than that once its owner has stopped
  * it.
  *
- * While a line of others stands before it, a new receive is tried before it is armed: its client
+ * While a line of others stands before it, a client's first receive is tried before it is armed: he
  * has mostly spoken, and would otherwise wait until all of them have been served once more.
  *
  * A slot is filled again right after its delivery: the source hands out the buffer that was given
@@ -176,12 +176,12 @@ static void arm(struct uring_port *port, struct engine_receive *receive) {
     part->armed = true;
 }
 
-/* In a crowd it is tried first, at the next turn, and armed when there is nothing yet; unless it
- * has been tried, or is of a socket that only the ring can receive from. */
+/* In a crowd the first one is tried at the next turn, and armed when there is nothing yet; unless
+ * it is of a socket that only the ring can receive from. */
 void uring_receive_arm(struct engine_port *common, struct engine_receive *receive) {
     struct uring_port *port = uring_of(common);
     struct op_part *part = part_of(&receive->op);
-    if (!port->crowded || part->is_end || linux_is_direct_fd(part->fd)) {
+    if (!port->crowded || !part->is_first || linux_is_direct_fd(part->fd)) {
         arm(port, receive);
         return;
     }
@@ -332,6 +332,13 @@ void uring_feed(struct engine_port *common) {
 
 /* -- the first data of an accept ----------------------------------------------------------------
  */
+
+/* A receive in the ring finds what is there when it is submitted, without a call of its own. But in
+ * a crowd its completion stands in line, and a table of sockets is entered in vain. */
+bool uring_looks_at_once(const struct engine_port *common) {
+    const struct uring_port *port = (const struct uring_port *)common;
+    return port->crowded || port->direct_count > 0;
+}
 
 /* Who says nothing at once may do so for long, and there may be many: they need no descriptor. */
 void uring_first_data_await(struct engine_port *port, struct engine_accept *accept) {

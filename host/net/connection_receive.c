@@ -220,7 +220,8 @@ void connection_update_receive(struct connection *connection) {
             return;
         }
         engine_receive_start(port, connection->socket, &connection->receive,
-                             connection_listener(connection)->options.receive_mode);
+                             connection_listener(connection)->options.receive_mode,
+                             connection->bytes_received == 0);
     } else if (!wanted && connection->receive_armed && !connection->receive_stopping) {
         connection->receive_stopping = true;
         engine_receive_stop(port, connection->socket, &connection->receive);

@@ -243,7 +243,7 @@ void link_close(struct link *link) {
 
 void link_receive(struct link *link, enum engine_receive_mode mode) {
     link->ends = 0;
-    engine_receive_start(link->world->port, link->socket, &link->receive, mode);
+    engine_receive_start(link->world->port, link->socket, &link->receive, mode, true);
 }
 
 void link_stop(struct link *link) {

@@ -265,7 +265,8 @@ void connection_close(struct connection *connection) {
 
 void receive_start(struct connection *connection, enum engine_receive_mode mode) {
     connection->ended = false;
-    engine_receive_start(connection->world->port, connection->socket, &connection->receive, mode);
+    engine_receive_start(connection->world->port, connection->socket, &connection->receive, mode,
+                         true);
     assert_false(connection->ended);
 }
 

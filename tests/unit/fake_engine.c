@@ -179,9 +179,11 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
  */
 
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
-                          struct engine_receive *receive, enum engine_receive_mode mode) {
+                          struct engine_receive *receive, enum engine_receive_mode mode,
+                          bool is_first) {
     (void)port;
     (void)mode;
+    (void)is_first;
     ASSERT(!sockets[socket.handle].receive);
     sockets[socket.handle].receive = receive;
     sockets[socket.handle].receive_stopping = false;
@@ -189,7 +191,7 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
 
 void engine_receive_end(struct engine_port *port, struct engine_socket socket,
                         struct engine_receive *receive) {
-    engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE);
+    engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE, false);
 }
 
 void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
