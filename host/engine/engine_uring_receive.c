@@ -366,10 +366,15 @@ void uring_first_data_completed(struct uring_port *port, struct engine_accept *a
         return;
     }
     buffer_unused(port, flags);
-    if (result == -ENOBUFS) {
-        grow(port);
+    if (result != -ENOBUFS) {
+        linux_first_data_end(accept, result);
+        return;
+    }
+    grow(port);
+    if (linux_is_direct(accept->socket)) {
         linux_first_data_starve(accept);
     } else {
-        linux_first_data_end(accept, result);
+        linux_first_data_try(
+            accept); /* he has spoken, and the source may have a buffer all the same */
     }
 }

@@ -310,6 +310,118 @@ static void test_cancel_of_an_accept_with_a_silent_client_resets_it(void **state
     assert_int_equal(accepted.completions, 1);
 }
 
+/* Accepts that are all cancelled from within the first one's completion, while others' clients have
+ * come. Those who did not get one of them are taken by the next accepts; nobody is lost. */
+enum { LEAVING_ACCEPTS = 16, LEAVING_CLIENTS = 12 };
+
+struct leaving {
+    struct world *world;
+    struct accepted accepted[LEAVING_ACCEPTS];
+    unsigned completions;
+};
+
+static struct leaving leaving;
+
+static void leave_all(struct engine_op *op, int64_t result) {
+    struct accepted *accepted = CONTAINER_OF(op, struct accepted, accept.op);
+    accepted->completions++;
+    accepted->result = result;
+    if (leaving.completions++ == 0) {
+        for (unsigned i = 0; i < LEAVING_ACCEPTS; i++) {
+            if (leaving.accepted[i].completions == 0) {
+                engine_accept_cancel(leaving.world->acceptor, &leaving.accepted[i].accept);
+            }
+        }
+    }
+}
+
+/* How many clients the accepts got. Those with data that ended without are told apart. */
+static unsigned count_served(const struct accepted *accepted, bool with_data) {
+    unsigned served = 0;
+    for (unsigned i = 0; i < LEAVING_ACCEPTS; i++) {
+        assert_int_equal(accepted[i].completions, 1);
+        assert_true(accepted[i].result >= 0 || accepted[i].result == ENGINE_E_CANCELLED);
+        assert_true(accepted[i].result < 0 || !with_data || accepted[i].result > 0 ||
+                    !accepted[i].accept.with_data);
+        served += accepted[i].result >= 0;
+    }
+    return served;
+}
+
+static void cancel_among_clients(struct world *world, bool with_data) {
+    struct peer peers[LEAVING_CLIENTS];
+    struct accepted next;
+    leaving = (struct leaving){.world = world};
+    for (unsigned i = 0; i < LEAVING_ACCEPTS; i++) {
+        leaving.accepted[i].accept = (struct engine_accept){.with_data = with_data};
+        leaving.accepted[i].accept.op.complete = leave_all;
+        engine_accept(world->acceptor, &leaving.accepted[i].accept);
+    }
+    engine_port_run(world->port, 0);
+    for (unsigned i = 0; i < LEAVING_CLIENTS; i++) {
+        peers[i] = client(world);
+        assert_true(peer_send(peers[i], "hello", 5));
+    }
+    RUN_UNTIL(world, leaving.completions == LEAVING_ACCEPTS);
+    unsigned served = count_served(leaving.accepted, with_data);
+    for (unsigned i = 0; i < LEAVING_ACCEPTS; i++) {
+        if (leaving.accepted[i].result >= 0) {
+            accept_finish(world, &leaving.accepted[i], false);
+        }
+    }
+    /* Where an accept has its socket from the start, a client who has not spoken goes with it. */
+    bool all_stay = !with_data || engine_traits(world->engine)->accept_on_workers;
+    for (; all_stay && served < LEAVING_CLIENTS; served++) {
+        accept_post(world, &next, with_data);
+        RUN_UNTIL(world, next.completions > 0);
+        accept_finish(world, &next, false);
+    }
+    for (unsigned i = 0; i < LEAVING_CLIENTS; i++) {
+        peer_close(peers[i]);
+    }
+    expect_accepting(world);
+}
+
+static void test_clients_who_come_as_accepts_are_cancelled_are_served(void **state) {
+    for (int i = 0; i < 20; i++) {
+        cancel_among_clients(*state, false);
+    }
+}
+
+static void test_clients_who_speak_as_accepts_are_cancelled_are_served(void **state) {
+    for (int i = 0; i < 20; i++) {
+        cancel_among_clients(*state, true);
+    }
+}
+
+/* One of two accepts is cancelled again and again as a client comes: he gets the other one. */
+static void test_cancel_of_an_accept_leaves_the_client_to_another(void **state) {
+    struct world *world = *state;
+    for (int i = 0; i < 50; i++) {
+        struct accepted accepted[3];
+        for (int k = 0; k < 3; k++) {
+            accept_post(world, &accepted[k], false);
+        }
+        engine_port_run(world->port, 0);
+        struct peer peer = client(world);
+        engine_accept_cancel(world->acceptor, &accepted[0].accept);
+        engine_accept_cancel(world->acceptor, &accepted[1].accept);
+        RUN_UNTIL(world, accepted[0].completions > 0 && accepted[1].completions > 0);
+        for (int k = 0; k < 2; k++) {
+            if (accepted[k].result >= 0) { /* he came first */
+                assert_true(is_client(&accepted[k], peer));
+                accept_finish(world, &accepted[k], false);
+                peer_close(peer);
+                peer = client(world);
+            }
+        }
+        RUN_UNTIL(world, accepted[2].completions > 0);
+        assert_true(is_client(&accepted[2], peer));
+        accept_finish(world, &accepted[2], false);
+        peer_close(peer);
+    }
+}
+
 /* -- clients that are gone
  * ------------------------------------------------------------------------- */
 
@@ -590,6 +702,9 @@ int main(void) {
         TEST(test_thousand_clients_at_once_are_all_accepted),
         TEST(test_cancel_of_an_accept_without_a_client_completes_it_once),
         TEST(test_cancel_of_an_accept_with_a_silent_client_resets_it),
+        TEST(test_clients_who_come_as_accepts_are_cancelled_are_served),
+        TEST(test_clients_who_speak_as_accepts_are_cancelled_are_served),
+        TEST(test_cancel_of_an_accept_leaves_the_client_to_another),
         TEST(test_reset_in_the_backlog_does_not_stop_the_acceptor),
         TEST(test_reset_before_the_first_data_does_not_stop_the_acceptor),
         TEST(test_reset_after_the_connect_does_not_stop_the_acceptor),
