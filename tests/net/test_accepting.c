@@ -291,6 +291,11 @@ static void test_refused_clients_are_counted_by_the_limit(void **state) {
     close_all(served, 3);
 }
 
+static void allow_two(void *argument) {
+    (void)argument;
+    server->options.connections_max = 2;
+}
+
 static void test_refused_by_the_host_and_by_the_client_are_told_apart(void **state) {
     (void)state;
     options.refuse_at_limit = true;
@@ -307,7 +312,7 @@ static void test_refused_by_the_host_and_by_the_client_are_told_apart(void **sta
     peer_close(surplus);
     assert_int_equal(refused(LISTENER_REFUSED_PER_CLIENT), 1);
     assert_int_equal(client_table_counts(&listener->gate->clients).clients, 1);
-    server->options.connections_max = 2;
+    server_rest(server, allow_two, NULL);
     surplus = client();
     assert_true(hears_busy(surplus));
     peer_close(surplus);
