@@ -392,9 +392,10 @@ static void serve(struct engine_acceptor *acceptor) {
 /* -- places in the ring ------------------------------------------------------------------------
  */
 
-/* Ends those that were cancelled and for whom the ring does not wait any more. */
+/* Ends those that were cancelled and that no place needs any more. */
 static void let_go(struct engine_acceptor *acceptor) {
-    while (acceptor->leaving.first && acceptor->waiting <= acceptor->posted_count) {
+    while (acceptor->leaving.first &&
+           acceptor->waiting < acceptor->posted_count + acceptor->leaving_count) {
         complete(take_leaving(acceptor), ENGINE_E_CANCELLED);
     }
 }

@@ -53,8 +53,10 @@ bool uring_clients_await(struct engine_acceptor *acceptor) {
 void uring_clients_forget(struct engine_acceptor *acceptor) {
     struct uring_port *port = uring_of(acceptor->port);
     ASSERT(acceptor->waiting == 0);
-    uring_cancel(port, acceptor, TAG_ACCEPT);
-    io_uring_submit_and_get_events(&port->ring);
+    if (acceptor->polling) {
+        uring_cancel(port, acceptor, TAG_ACCEPT);
+        io_uring_submit_and_get_events(&port->ring);
+    }
 }
 
 void uring_clients_came(struct engine_acceptor *acceptor, uint32_t flags) {

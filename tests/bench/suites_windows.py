@@ -25,28 +25,40 @@ def _short(seconds):
     return short_cases(min(seconds, SHORT_S))
 
 
-def _models(seconds):
-    """A wineserver has a descriptor for each socket, and its host's others: what there is of them is
+def _models_suite(count, rate):
+    """One for each number of connections, as each takes half an hour.
+
+    A wineserver has a descriptor for each socket, and its host's others: what there is of them is
     tried, and no more. Who needs more than that for a connection, or too long for all of them, is
     ended, and its row says how far it came."""
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = (limit if limit != resource.RLIM_INFINITY else WINE_SOCKETS) - WINE_SPARE
+    tried = min(count, most)
+    name = f"{count:,} " + (f"at {rate:,} bytes/s a block" if rate else "flat out")
+    if tried < count:
+        name += f": {tried:,} of them, as one wineserver has no more sockets"
 
-    def case(name, count, rate):
-        tried = min(count, most)
+    def cases(seconds):
         client = {"-c": tried, "-s": 512, "-b": 1000, "-d": min(seconds, 1), "--from": FROM,
                   "--patience": 8}
         if rate:
             client["-r"] = rate
-        if tried < count:
-            name += f": {tried:,} of them, as one wineserver has no more sockets"
-        return {"name": name, "client": client, "run_s": 120}
+        return [{"name": name, "client": client, "run_s": 120}]
 
-    return [
-        case("7,000 flat out", 7000, 0),
-        case("12,000 at 200,000 bytes/s a block", 12000, BLOCK_RATE),
-        case("46,000 at 200,000 bytes/s a block", 46000, BLOCK_RATE),
-    ]
+    return {
+        "title": f"Windows: ways to wait for sockets, side by side: {count:,} connections",
+        "text": UNDER_WINE + " Messages of 512 bytes, checked by content. Windows keeps its sockets "
+                "in non-paged memory of the kernel; under Wine there is none to be read, and the "
+                "memory of Linux's sockets stands for it. RSS is that of the server and of its "
+                "wineserver, which has a descriptor for each socket, of 20,000. What has more "
+                "connections than its model takes says so in its last column. What does not get so far "
+                "in two minutes, or with two threads a client in 40 seconds, is ended.",
+        "servers": windows_servers, "cases": cases, "chart": "cpu_us",
+        "columns": [("attempted", "attempted"), ("connected", "connected"),
+                    ("memory", "RSS"), ("sockets", "kernel, both ends"),
+                    ("cpu_share", "CPU"), CPU, ("sent_per_second", "sent/s"),
+                    ("received_per_second", "received/s"), P99, ("said", "said")],
+    }
 
 
 def _requests(seconds):
@@ -62,20 +74,9 @@ def _requests(seconds):
 
 
 WINDOWS_SUITES = {
-    "windows-models": {
-        "title": "Windows: ways to wait for sockets, side by side",
-        "text": UNDER_WINE + " Messages of 512 bytes, checked by content. Windows keeps its sockets "
-                "in non-paged memory of the kernel; under Wine there is none to be read, and the "
-                "memory of Linux's sockets stands for it. RSS is that of the server and of its "
-                "wineserver, which has a descriptor for each socket, of 20,000. What has more "
-                "connections than its model takes says so in its last column. What does not get so far "
-                "in two minutes, or with two threads a client in 40 seconds, is ended.",
-        "servers": windows_servers, "cases": _models, "chart": "cpu_us",
-        "columns": [("attempted", "attempted"), ("connected", "connected"),
-                    ("memory", "RSS"), ("sockets", "kernel, both ends"),
-                    ("cpu_share", "CPU"), CPU, ("sent_per_second", "sent/s"),
-                    ("received_per_second", "received/s"), P99, ("said", "said")],
-    },
+    "windows-models-7000": _models_suite(7000, 0),
+    "windows-models-12000": _models_suite(12000, BLOCK_RATE),
+    "windows-models-46000": _models_suite(46000, BLOCK_RATE),
     "windows-echo": {
         "title": "Windows: round trips",
         "text": UNDER_WINE + " Every connection sends a message, waits for its echo, and sends the "
