@@ -434,6 +434,13 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     (void)acceptor;
     take_accept(accept);
+    if (the_acceptor.late > 0) {
+        accept->socket = (struct engine_socket){.handle = (int)--the_acceptor.late};
+        accept->remote = (struct berth_address){.family = BERTH_FAMILY_IPV4};
+        accept->with_data = false;
+        post(the_acceptor.port, &accept->op, 0);
+        return;
+    }
     post(the_acceptor.port, &accept->op, ENGINE_E_CANCELLED);
 }
 

@@ -46,6 +46,7 @@ struct fake_acceptor {
     unsigned count;
     unsigned most;  /* that were ever posted at a time */
     unsigned posts; /* in all */
+    unsigned late;  /* clients, numbers below that, who come as the next accepts are cancelled */
     bool fell_back;
 };
 
