@@ -415,9 +415,8 @@ void linux_client_came(struct engine_acceptor *acceptor, int fd,
 }
 
 void linux_client_missed(struct engine_acceptor *acceptor, int code) {
-    if (code == ECANCELED) {
-        acceptor->unsure = true;
-    } else {
+    acceptor->unsure = true;
+    if (code != ECANCELED) {
         miss_client(acceptor, code);
     }
     let_go(acceptor);

@@ -11,9 +11,9 @@
  * cancelled accept therefore may have to wait until the ring has let go of a place, to which a
  * client may still come.
  *
- * The kernel wakes one waiting place for each client. A place that was woken and is recalled before
- * it looks has told nobody else: then another one is put up, which looks at once, and where there
- * are enough, one is recalled for it.
+ * The kernel wakes one waiting place for each client. A place that was woken and then takes nobody,
+ * as it is recalled or descriptors have run out, has told no other: then another one is put up,
+ * which looks at once, and where there are enough, one is recalled for it.
  *
  * A place holds a descriptor of the process in reserve. Where those get short there are none, and
  * where there is none a poll tells that clients have come: for accept4(), or to be told that no
@@ -89,7 +89,7 @@ static struct linux_place *place_that(struct engine_acceptor *acceptor, bool is_
     return NULL;
 }
 
-/* All that wait have looked for clients when this one does. */
+/* It looks for clients at once: nobody who queues goes unseen. */
 static bool put_up(struct engine_acceptor *acceptor) {
     struct linux_place *place = place_that(acceptor, false);
     if (!place || !linux_descriptor_take(acceptor->port)) {
