@@ -228,8 +228,8 @@ static bool goes_on(struct accept_slot *slot) {
     return why != LISTENER_REFUSED_ACCESS && listener_answers_busy(listener);
 }
 
-/* Also when the pool is stopped: whoever comes to it before its sockets are closed is served, as its
- * workers go on until then. */
+/* Also when the pool is stopped: whoever comes to it before its sockets are closed is served, as
+ * its workers go on until then. */
 static void accepted(struct accept_pool *pool, struct accept_slot *slot, int64_t result) {
     struct listener *listener = pool->listener;
     listener_count(&listener->counters.accepted);
