@@ -275,7 +275,8 @@ struct linux_place {
     union system_address remote;
     socklen_t size;
     bool is_waiting;
-    bool is_recalled; /* its end is asked for */
+    bool is_recalled;       /* its end is asked for */
+    uint32_t recalled_turn; /* the port's, when it last was */
 };
 
 struct engine_acceptor {

@@ -208,6 +208,7 @@ static void port_fini(struct engine_port *common) {
 static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
+    port->turn++;
     if (timeout_ms == 0 || port->early.first) {
         io_uring_submit_and_get_events(&port->ring);
     } else if (timeout_ms < 0) {
@@ -288,6 +289,7 @@ static void handle(struct engine_port *common) {
         handle_one(port, data, result, flags);
     }
     hurry_accepts(port, i);
+    uring_recall_again(port);
 }
 
 /* An error of the read is none yet: the send finds it. */

@@ -41,6 +41,8 @@ struct uring_port {
     bool crowded;         /* the last turn had so much to do that the next one has, too */
     unsigned unlooked;    /* completions since new clients were looked for */
     unsigned newcomers;   /* that came by themselves meanwhile */
+    uint32_t turn;        /* counts how often the kernel was waited for */
+    unsigned recalled;    /* places of accepts whose end is asked for */
     struct op_list early; /* receives to be tried before what waits in the ring */
 
     /* Sockets without a descriptor; see engine_uring_direct.c. */
@@ -93,6 +95,8 @@ void uring_clients_forget(struct engine_acceptor *acceptor);
 void uring_accepts_changed(struct engine_acceptor *acceptor);
 
 void uring_clients_came(struct engine_acceptor *acceptor, uint32_t flags);
+/* Asks once more for the end of those places that did not come to it. */
+void uring_recall_again(struct uring_port *port);
 void uring_place_completed(struct uring_port *port, struct linux_place *place, int32_t result);
 
 /* -- engine_uring_direct.c ----------------------------------------------------------------------

@@ -15,6 +15,9 @@
  * as it is recalled or descriptors have run out, has told no other: then another one is put up,
  * which looks at once, and where there are enough, one is recalled for it.
  *
+ * The kernel does not find a place that has just been put up or woken and is about to look: it is
+ * recalled once more in the next turn, when it has looked.
+ *
  * A place holds a descriptor of the process in reserve. Where those get short there are none, and
  * where there is none a poll tells that clients have come: for accept4(), or to be told that no
  * accept is posted. So it is on kernels whose accepts cannot wait first. */
@@ -108,12 +111,32 @@ static bool put_up(struct engine_acceptor *acceptor) {
     return true;
 }
 
+static void ask_for_the_end(struct uring_port *port, struct linux_place *place) {
+    place->recalled_turn = port->turn;
+    uring_cancel(port, place, TAG_PLACE);
+}
+
 static void recall(struct engine_acceptor *acceptor) {
+    struct uring_port *port = uring_of(acceptor->port);
     struct linux_place *place = place_that(acceptor, true);
     if (place) {
         place->is_recalled = true;
         acceptor->recalled++;
-        uring_cancel(uring_of(acceptor->port), place, TAG_PLACE);
+        port->recalled++;
+        ask_for_the_end(port, place);
+    }
+}
+
+/* What is asked of the kernel completes, so that there is another turn in any case. */
+void uring_recall_again(struct uring_port *port) {
+    struct engine_acceptor *acceptor = port->recalled > 0 ? port->common.acceptors : NULL;
+    for (; acceptor; acceptor = acceptor->next) {
+        for (unsigned i = 0; acceptor->recalled > 0 && i < LINUX_PLACES; i++) {
+            struct linux_place *place = &acceptor->places[i];
+            if (place->is_recalled && place->recalled_turn != port->turn) {
+                ask_for_the_end(port, place);
+            }
+        }
     }
 }
 
@@ -144,6 +167,7 @@ void uring_place_completed(struct uring_port *port, struct linux_place *place, i
     struct engine_acceptor *acceptor = place->acceptor;
     acceptor->waiting--;
     acceptor->recalled -= place->is_recalled;
+    port->recalled -= place->is_recalled;
     place->is_waiting = false;
     place->is_recalled = false;
     if (result >= 0) {

@@ -210,10 +210,14 @@ static void deliver(struct uring_port *port, struct engine_receive *receive, int
                     uint32_t flags) {
     struct engine_buffer buffer = buffer_taken(port, flags);
     bool more = (flags & IORING_CQE_F_MORE) != 0;
+    bool was_stopping = part_of(&receive->op)->stopping;
     part_of(&receive->op)->armed = more;
     linux_deliver(&port->common, receive, buffer, (uint32_t)result);
     if (!more) {
         go_on(port, receive);
+    } else if (was_stopping) {
+        uring_receive_disarm(&port->common,
+                             receive); /* about to look, it may not have been found */
     }
     buffers_refill(port);
 }

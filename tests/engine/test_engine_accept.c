@@ -394,6 +394,44 @@ static void test_clients_who_speak_as_accepts_are_cancelled_are_served(void **st
     }
 }
 
+/* Posted and cancelled with nothing in between, while somebody queues: all complete, and whom none
+ * of them got is there for the next one. */
+static void test_cancel_of_accepts_just_posted_completes_them(void **state) {
+    struct world *world = *state;
+    for (unsigned queued = 0; queued < 4; queued++) {
+        struct peer peers[4];
+        struct accepted accepted[LEAVING_ACCEPTS];
+        unsigned completions = 0;
+        for (unsigned i = 0; i < queued; i++) {
+            peers[i] = client(world);
+        }
+        run_quietly(world);
+        for (unsigned i = 0; i < LEAVING_ACCEPTS; i++) {
+            accept_post(world, &accepted[i], false);
+        }
+        for (unsigned i = 0; i < LEAVING_ACCEPTS; i++) {
+            engine_accept_cancel(world->acceptor, &accepted[i].accept);
+        }
+        while (completions < LEAVING_ACCEPTS) {
+            RUN_UNTIL(world, accepted[completions].completions > 0);
+            completions++;
+        }
+        unsigned served = count_served(accepted, false);
+        for (unsigned i = 0; i < LEAVING_ACCEPTS; i++) {
+            accept_finish(world, &accepted[i], false);
+        }
+        for (; served < queued; served++) {
+            accept_post(world, &accepted[0], false);
+            RUN_UNTIL(world, accepted[0].completions > 0);
+            accept_finish(world, &accepted[0], false);
+        }
+        for (unsigned i = 0; i < queued; i++) {
+            peer_close(peers[i]);
+        }
+    }
+    expect_accepting(world);
+}
+
 /* One of two accepts is cancelled again and again as a client comes: he gets the other one. */
 static void test_cancel_of_an_accept_leaves_the_client_to_another(void **state) {
     struct world *world = *state;
@@ -704,6 +742,7 @@ int main(void) {
         TEST(test_cancel_of_an_accept_with_a_silent_client_resets_it),
         TEST(test_clients_who_come_as_accepts_are_cancelled_are_served),
         TEST(test_clients_who_speak_as_accepts_are_cancelled_are_served),
+        TEST(test_cancel_of_accepts_just_posted_completes_them),
         TEST(test_cancel_of_an_accept_leaves_the_client_to_another),
         TEST(test_reset_in_the_backlog_does_not_stop_the_acceptor),
         TEST(test_reset_before_the_first_data_does_not_stop_the_acceptor),
