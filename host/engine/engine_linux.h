@@ -286,15 +286,14 @@ struct engine_acceptor {
     struct engine_listener *listener;
     engine_starved_fn *starved;
     void *context;
-    struct op_list posted; /* accepts without a client */
-    struct op_list
-        leaving; /* those cancelled, while a client may still come to a place of theirs */
-    unsigned posted_count;
-    unsigned leaving_count;
-    unsigned waiting;  /* places in the ring: no more than posted and leaving */
-    unsigned recalled; /* of them */
+    struct op_list posted;  /* accepts without a client */
+    struct op_list leaving; /* cancelled: a client may still come to a place of theirs */
+    unsigned posted_count;  /* in the first list */
+    unsigned leaving_count; /* in the second */
+    unsigned started;       /* accepts not yet completed */
+    unsigned waiting;       /* places in the ring: no more than posted and leaving */
+    unsigned recalled;      /* of them */
     struct linux_place places[LINUX_PLACES];
-    unsigned started;                 /* accepts not yet completed */
     int fd;                           /* the listener's */
     bool polling;                     /* the engine waits for clients */
     bool ready;                       /* clients may queue */

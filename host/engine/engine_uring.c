@@ -265,14 +265,15 @@ static void handle_one(struct uring_port *port, uint64_t data, int32_t result, u
  * not get shorter it is looked for now and then; unless the line is one of new clients. */
 static void hurry_accepts(struct uring_port *port, unsigned handled) {
     port->crowded = handled >= CROWD;
-    port->unlooked = port->crowded ? port->unlooked + handled : 0;
-    if (port->unlooked >= LOOK_AFTER) {
-        if (port->newcomers < port->unlooked / NEW_SHARE) {
-            linux_accept_hurry(&port->common);
-        }
-        port->unlooked = 0;
-        port->newcomers = 0;
+    port->unlooked += handled;
+    if (port->crowded && port->unlooked < LOOK_AFTER) {
+        return;
     }
+    if (port->crowded && port->newcomers < port->unlooked / NEW_SHARE) {
+        linux_accept_hurry(&port->common);
+    }
+    port->unlooked = 0;
+    port->newcomers = 0;
 }
 
 static void handle(struct engine_port *common) {

@@ -215,9 +215,8 @@ static void deliver(struct uring_port *port, struct engine_receive *receive, int
     linux_deliver(&port->common, receive, buffer, (uint32_t)result);
     if (!more) {
         go_on(port, receive);
-    } else if (was_stopping) {
-        uring_receive_disarm(&port->common,
-                             receive); /* about to look, it may not have been found */
+    } else if (was_stopping) { /* about to look, it may not have been found: once more */
+        uring_receive_disarm(&port->common, receive);
     }
     buffers_refill(port);
 }
@@ -377,8 +376,7 @@ void uring_first_data_completed(struct uring_port *port, struct engine_accept *a
     grow(port);
     if (linux_is_direct(accept->socket)) {
         linux_first_data_starve(accept);
-    } else {
-        linux_first_data_try(
-            accept); /* he has spoken, and the source may have a buffer all the same */
+    } else { /* he has spoken, and the source may have a buffer all the same */
+        linux_first_data_try(accept);
     }
 }
