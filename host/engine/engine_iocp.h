@@ -37,7 +37,7 @@ enum iocp_reuse { IOCP_REUSE_OFF, IOCP_REUSE_DISCONNECT, IOCP_REUSE_TRANSMIT };
 #define IOCP_REUSE_TEXT_MAX 160
 #define IOCP_REUSABLE_MAX 256 /* sockets kept for a listener */
 
-#define IOCP_WARM_MAX 1024 /* receives of a port that have a buffer for a while */
+#define IOCP_WARM_MAX 1024 /* receives of a port that have a buffer for a while; fits in `warm` */
 
 enum { IOCP_V4, IOCP_V6, IOCP_FAMILIES };
 
@@ -122,7 +122,8 @@ struct __attribute__((__may_alias__)) iocp_op {
         struct iocp_transmit *transmit; /* sends of files */
     };
     int32_t socket;     /* the one that the system call was made on; see struct engine_socket */
-    uint16_t warm;      /* a receive's place in port->warm, plus 1; 0: none */
+    uint16_t warm : 11; /* a receive's place in port->warm, plus 1; 0: none */
+    uint16_t beat : 5;  /* when something came last; see engine_iocp_warm.c */
     uint8_t kind : 4;   /* enum iocp_kind */
     uint8_t where : 3;  /* enum iocp_where; receives, sends of files, connects */
     bool stopping : 1;  /* a receive: engine_receive_stop() was called */
@@ -130,7 +131,7 @@ struct __attribute__((__may_alias__)) iocp_op {
     bool zero_mode : 1; /* ENGINE_RECEIVE_ZERO_BYTE */
     bool zero_now : 1;  /* the next or current WSARecv asks for no bytes */
     bool more : 1;      /* the last read filled its buffer */
-    bool cold : 1;      /* of zero-byte mode: gets no buffer before something has come */
+    bool cold : 1;      /* of zero-byte mode: gets no buffer before something comes soon */
     bool cooling : 1;   /* cancelled, to go on with no bytes */
 };
 _Static_assert(sizeof(struct iocp_op) <= sizeof(((struct engine_op *)0)->opaque),
@@ -271,6 +272,10 @@ bool iocp_warm_take(struct engine_port *port, struct iocp_op *op);
 /* It is not posted any more, or not with that buffer. One that has none: fine. */
 void iocp_warm_give(struct engine_port *port, struct iocp_op *op);
 void iocp_warm_check(struct engine_port *port); /* cancels those for which nothing comes */
+/* Something has come, or the receive begins. The first one: whether that was soon after the last
+ * time. */
+bool iocp_warm_is_soon(const struct iocp_op *op);
+void iocp_warm_note(struct iocp_op *op);
 
 /* -- engine_iocp_send.c ----------------------------------------------------------------------- */
 

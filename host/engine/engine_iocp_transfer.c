@@ -174,9 +174,10 @@ static enum iocp_step receive_deliver(struct engine_port *port, struct iocp_op *
                                             (uint32_t)result};
     receive->owner = NULL;
     port->ran++;
+    op->cold = !iocp_warm_is_soon(op);
+    iocp_warm_note(op);
     owner->complete(owner, result);
     op->zero_now = op->zero_mode;
-    op->cold = false;
     bool more = op->more;
     op->more = false;
     return more ? IOCP_STEP_READ : IOCP_STEP_POST;
@@ -260,6 +261,7 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
     iocp_start(port, op, IOCP_RECEIVE, (SOCKET)socket.handle);
     op->zero_mode = mode == ENGINE_RECEIVE_ZERO_BYTE;
     op->zero_now = op->zero_mode;
+    iocp_warm_note(op);
     op->where = IOCP_RUNNING;
     int64_t result = 0;
     enum iocp_step step = receive_post(port, op, &result);

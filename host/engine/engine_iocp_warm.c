@@ -6,7 +6,12 @@
  * mode has it, to so many of them that it is little memory whatever happens, and not for long:
  * those for which nothing has come in a while are cancelled and go on with no bytes. The cancelling
  * of a receive takes nothing from the stream: what came first is delivered, as after any
- * engine_receive_stop(). Should memory be short, all of them are given back at once. */
+ * engine_receive_stop(). Should memory be short, all of them are given back at once.
+ *
+ * A client that goes on, but not soon, would cost a post, a cancel and another post each time, and
+ * of many such clients all the buffers. So who took long has none for what comes next, until
+ * something comes soon after the last. The time of that is kept in few bits, which an hour fills as
+ * well as a second: now and then one that took very long gets a buffer it does not need. */
 #include "engine/engine_iocp.h"
 
 #include "base/assert.h"
@@ -14,6 +19,9 @@
 enum {
     WARM_MS = 1000, /* nothing came for so long: the buffer goes back */
     WARM_CHECK_MS = 250,
+    BEAT_SHIFT = 8, /* a beat is 256 ms, of which op->beat counts */
+    BEATS = 32,
+    BEATS_SOON = 2, /* beats of which at most so many have begun since: at least half a second */
 };
 
 bool iocp_warm_take(struct engine_port *port, struct iocp_op *op) {
@@ -35,6 +43,18 @@ void iocp_warm_give(struct engine_port *port, struct iocp_op *op) {
     *place = port->warm[--port->warm_count]; /* the last one fills the gap */
     place->op->warm = op->warm;
     op->warm = 0;
+}
+
+static unsigned beat_now(void) {
+    return (unsigned)(os_now_ms() >> BEAT_SHIFT) % BEATS;
+}
+
+bool iocp_warm_is_soon(const struct iocp_op *op) {
+    return (beat_now() + BEATS - op->beat) % BEATS <= BEATS_SOON;
+}
+
+void iocp_warm_note(struct iocp_op *op) {
+    op->beat = beat_now() & (BEATS - 1);
 }
 
 void iocp_warm_check(struct engine_port *port) {
