@@ -37,7 +37,7 @@ enum iocp_reuse { IOCP_REUSE_OFF, IOCP_REUSE_DISCONNECT, IOCP_REUSE_TRANSMIT };
 #define IOCP_REUSE_TEXT_MAX 160
 #define IOCP_REUSABLE_MAX 256 /* sockets kept for a listener */
 
-#define IOCP_WARM_MAX 1024 /* receives of a port that have a buffer for a while; fits in `warm` */
+#define IOCP_WARM_MAX 1024 /* receives of a port that have a buffer for a while */
 
 enum { IOCP_V4, IOCP_V6, IOCP_FAMILIES };
 
@@ -134,6 +134,7 @@ struct __attribute__((__may_alias__)) iocp_op {
     bool cold : 1;      /* of zero-byte mode: gets no buffer before something comes soon */
     bool cooling : 1;   /* cancelled, to go on with no bytes */
 };
+_Static_assert(IOCP_WARM_MAX < 1 << 11, "iocp_op.warm is too small");
 _Static_assert(sizeof(struct iocp_op) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");
 

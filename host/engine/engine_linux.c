@@ -152,12 +152,12 @@ bool linux_descriptor_take(struct engine_port *port) {
         engine->descriptors_max - (stays ? DESCRIPTORS_PASSING : 0)) {
         return true;
     }
-    linux_descriptor_give(port);
+    linux_descriptor_give(engine);
     return false;
 }
 
-void linux_descriptor_give(struct engine_port *port) {
-    atomic_fetch_sub_explicit(&port->engine->descriptors, 1, memory_order_relaxed);
+void linux_descriptor_give(struct engine *engine) {
+    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
 }
 
 static bool check_descriptors(const struct engine *engine, const struct engine_options *options,
@@ -471,7 +471,7 @@ void engine_close(struct engine *engine, struct engine_socket socket, bool reset
         setsockopt((int)socket.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     }
     linux_close((int)socket.handle);
-    atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
+    linux_descriptor_give(engine);
 }
 
 /* A new descriptor costs Linux next to nothing: there is nothing to use again. */

@@ -186,9 +186,9 @@ void linux_deliver(struct engine_port *port, struct engine_receive *receive,
 int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
 
 /* Counts one descriptor more for a socket of that port, unless what is left is reserved; and one
- * less, which did not become a socket. */
+ * less, of one that is closed or did not become a socket. */
 bool linux_descriptor_take(struct engine_port *port);
-void linux_descriptor_give(struct engine_port *port);
+void linux_descriptor_give(struct engine *engine);
 
 /* -- engine_uring_direct.c ----------------------------------------------------------------------
  */

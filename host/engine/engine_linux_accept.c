@@ -355,7 +355,7 @@ static void accept_one(struct engine_acceptor *acceptor) {
         take_client(acceptor, take(acceptor), fd, &remote);
         return;
     }
-    linux_descriptor_give(acceptor->port);
+    linux_descriptor_give(acceptor->port->engine);
     if (errno == EAGAIN) {
         acceptor->ready = false;
     } else {

@@ -269,7 +269,7 @@ static int open_socket(struct engine_port *port, const struct engine_connect *co
     if (fd >= 0) {
         close(fd);
     }
-    atomic_fetch_sub_explicit(&port->engine->descriptors, 1, memory_order_relaxed);
+    linux_descriptor_give(port->engine);
     errno = code;
     return -1;
 }

@@ -83,52 +83,48 @@ static int try_ring(unsigned flags) {
     return -code;
 }
 
-/* Whether a multishot receive can be told after how many bytes to end (Linux 6.17). An older kernel
- * refuses the member before it looks at the descriptor, and then gives one connection up to 32
- * buffers at a time. */
-static bool bursts_can_be_limited(unsigned flags) {
+/* Whether this kernel takes what an operation is asked for: an older one refuses that before it
+ * looks at the descriptor, which is none. */
+static bool is_taken(unsigned flags, void (*prepare)(struct io_uring_sqe *sqe)) {
     struct io_uring ring;
     struct io_uring_cqe *cqe;
-    bool limited = false;
+    bool taken = false;
     if (io_uring_queue_init(2, &ring, flags) != 0) {
         return false;
     }
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+    prepare(io_uring_get_sqe(&ring));
+    if (io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_peek_cqe(&ring, &cqe) == 0) {
+        taken = cqe->res == -EBADF;
+    }
+    io_uring_queue_exit(&ring);
+    return taken;
+}
+
+static void prepare_limited_receive(struct io_uring_sqe *sqe) {
     io_uring_prep_recv_multishot(sqe, -1, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     uring_limit_receive(sqe, 1);
-    if (io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_peek_cqe(&ring, &cqe) == 0) {
-        limited = cqe->res == -EBADF;
-    }
-    io_uring_queue_exit(&ring);
-    if (!limited) {
+}
+
+static void prepare_waiting_accept(struct io_uring_sqe *sqe) {
+    io_uring_prep_accept(sqe, -1, NULL, NULL, 0);
+    uring_wait_first(sqe);
+}
+
+static void probe_operations(struct engine *engine) {
+    /* Linux 6.17. Older ones give one connection up to 32 buffers at a time. */
+    engine->uring_limits_bursts = is_taken(engine->uring_flags, prepare_limited_receive);
+    if (!engine->uring_limits_bursts) {
         log_debug(NULL,
                   "io_uring: this kernel cannot limit what one connection receives at a time");
     }
-    return limited;
-}
-
-/* Whether an accept can be told to wait first and to try then (Linux 6.10). Older ones try first,
- * and may fail for want of a descriptor where nobody has come. */
-static bool accepts_can_wait_first(unsigned flags) {
-    struct io_uring ring;
-    struct io_uring_cqe *cqe;
-    bool can = false;
-    if (io_uring_queue_init(2, &ring, flags) != 0) {
-        return false;
-    }
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
-    io_uring_prep_accept(sqe, -1, NULL, NULL, 0);
-    uring_wait_first(sqe);
-    if (io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_peek_cqe(&ring, &cqe) == 0) {
-        can = cqe->res == -EBADF;
-    }
-    io_uring_queue_exit(&ring);
-    if (!can) {
+    /* Linux 6.10. Older ones try first, and may fail for want of a descriptor where nobody has
+     * come. */
+    engine->uring_accepts = is_taken(engine->uring_flags, prepare_waiting_accept);
+    if (!engine->uring_accepts) {
         log_debug(NULL, "io_uring: this kernel's accepts cannot wait first: accept4() takes "
                         "the clients, which costs speed");
     }
-    return can;
 }
 
 int linux_uring_probe(struct engine *engine, struct error *error) {
@@ -150,8 +146,7 @@ int linux_uring_probe(struct engine *engine, struct error *error) {
     } else if (code != 0) {
         error_set(error, "io_uring: %s", strerror(code));
     } else {
-        engine->uring_limits_bursts = bursts_can_be_limited(engine->uring_flags);
-        engine->uring_accepts = accepts_can_wait_first(engine->uring_flags);
+        probe_operations(engine);
     }
     return code;
 }

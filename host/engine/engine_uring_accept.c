@@ -174,7 +174,7 @@ void uring_place_completed(struct uring_port *port, struct linux_place *place, i
         port->newcomers++;
         linux_client_came(acceptor, result, &place->remote);
     } else {
-        linux_descriptor_give(&port->common);
+        linux_descriptor_give(port->common.engine);
         linux_client_missed(acceptor, -result);
     }
 }

@@ -141,7 +141,7 @@ void uring_direct_enter(struct engine_port *common, struct engine_socket *socket
     port->direct_free = port->direct_slots[slot].next_free;
     port->direct_used++;
     close(fd);
-    atomic_fetch_sub_explicit(&common->engine->descriptors, 1, memory_order_relaxed);
+    linux_descriptor_give(common->engine);
     socket->handle = LINUX_DIRECT | (int)slot;
     socket->origin = common->number;
 }

@@ -2,7 +2,9 @@
 
 import resource
 
-from suites import BLOCK_RATE, CPU, FROM, P99, RATE, echo_cases, short_cases
+from suites import (
+    BLOCK_RATE, CPU, FROM, MODELS_COLUMNS, P99, RATE, echo_cases, short_cases,
+)
 from windows import windows_servers
 
 WINE_SOCKETS = 20000
@@ -54,10 +56,7 @@ def _models_suite(count, rate):
                 "connections than its model takes says so in its last column. What does not get so far "
                 "in two minutes, or with two threads a client in 40 seconds, is ended.",
         "servers": windows_servers, "cases": cases, "chart": "cpu_us",
-        "columns": [("attempted", "attempted"), ("connected", "connected"),
-                    ("memory", "RSS"), ("sockets", "kernel, both ends"),
-                    ("cpu_share", "CPU"), CPU, ("sent_per_second", "sent/s"),
-                    ("received_per_second", "received/s"), P99, ("said", "said")],
+        "columns": MODELS_COLUMNS,
     }
 
 
