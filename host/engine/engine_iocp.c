@@ -73,6 +73,8 @@ enum {
     STARVING_WAIT_MS = 10,
     /* How soon a plain accept looks for clients whose event may not come. */
     DOUBT_WAIT_MS = 50,
+    /* How long nothing happens before FD_ACCEPT is asked for again after a rush. */
+    REARM_WAIT_MS = 20,
 
     /* Not in mingw-w64's winerror.h. */
     HANDLES_CLOSED = 676, /* ERROR_HANDLES_CLOSED: the handle went with the operation on it */
@@ -438,6 +440,9 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     } else if (port->plain_doubted && wait_ms > DOUBT_WAIT_MS) {
         wait_ms = DOUBT_WAIT_MS;
     }
+    if (port->rearm_due && wait_ms > REARM_WAIT_MS) {
+        wait_ms = REARM_WAIT_MS;
+    }
     /* The count means nothing when the call fails: Wine reports 1 on a time-out. */
     if (!port->engine->winsock->port_wait(port->iocp, entries, BATCH_MAX, &count, wait_ms, FALSE)) {
         DWORD code = GetLastError();
@@ -448,7 +453,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
         entry_run(port, &entries[i]);
     }
     posts_run(port);
-    iocp_acceptors_check(port);
+    iocp_acceptors_check(port, count == 0 && wait_ms > 0);
     iocp_disconnects_check(port);
     iocp_warm_check(port);
 }

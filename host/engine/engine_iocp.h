@@ -168,6 +168,7 @@ struct engine_port {
     struct engine_acceptor *acceptors;
     bool plain_due;     /* an acceptor that has fallen back is to be looked at */
     bool plain_doubted; /* and from time to time, as the event may not come */
+    bool rearm_due;     /* an acceptor waits for the time to ask for its event again */
 
     struct engine_receiver *receivers; /* utlist: of datagrams */
     bool receivers_starving;           /* one of them waits for memory */
@@ -227,7 +228,8 @@ SOCKET iocp_socket_open(const struct winsock_table *winsock, int family);
 
 void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result);
-void iocp_acceptors_check(struct engine_port *port); /* tells those starved of it */
+/* Tells those starved of it. `idle`: the port has waited in vain for something to do. */
+void iocp_acceptors_check(struct engine_port *port, bool idle);
 
 /* -- engine_iocp_reuse.c ---------------------------------------------------------------------- */
 

@@ -8,7 +8,10 @@
  * FD_ACCEPT is an event that is recorded when a connection queues and no AcceptEx takes it. A wait
  * of the system's thread pool turns it into a flag of the acceptor and a packet that wakes the
  * port. An event that was recorded is not recorded again before it is re-enabled, hence
- * acceptor_rearm().
+ * acceptor_rearm(). While accepts complete one after the other nobody needs to be told that others
+ * queue behind them: the event would come with each of them, for as long as more clients come than
+ * accepts are posted. So it is re-enabled once none has completed for a while, or at last after a
+ * second.
  *
  * An acceptor that has fallen back to plain accepts keeps what is posted in a list, and the same
  * event says when to call accept() for it. By the contract an accept() that finds nobody re-enables
@@ -50,6 +53,9 @@ struct engine_acceptor {
     bool doubted;               /* since the last event no client was found */
     bool told;                  /* starved() was called since the last accept was posted */
     bool rearm;                 /* the event was taken and is to be re-enabled */
+    bool rearm_due;             /* now that an accept was posted or has completed since */
+    uint64_t rearmed_ms;        /* when it last was */
+    uint64_t completed_ms;      /* when an accept last completed */
 };
 
 /* The engine's part of an accept, in engine_accept.opaque. */
@@ -72,7 +78,13 @@ static struct engine_accept *accept_of(struct iocp_accept *part) {
     return CONTAINER_OF(part, struct engine_accept, opaque);
 }
 
-enum { PLAIN_MAX = 64 }; /* plain accepts a pass */
+enum {
+    PLAIN_MAX = 64, /* plain accepts a pass */
+    /* The event is asked for again when no accept has completed for so long, while the port is busy
+     * (and when it is not, when it has nothing to do), and so often in any case. */
+    REARM_QUIET_MS = 100,
+    REARM_LATEST_MS = 1000,
+};
 
 static void plain_post(struct engine_acceptor *acceptor, struct engine_accept *accept);
 static void plain_serve(struct engine_acceptor *acceptor);
@@ -83,18 +95,34 @@ static void CALLBACK event_was_set(void *context, BOOLEAN timed_out) {
     (void)timed_out;
     struct engine_acceptor *acceptor = context;
     struct engine_port *port = acceptor->port;
-    atomic_store(&acceptor->signalled, true);
-    /* Only a wake-up: should it fail, the port finds the flag at its next tick. */
-    port->engine->winsock->port_post(port->iocp, 0, 0, NULL);
+    /* Wine sets the event again and again until the port has asked what it is for.
+     * Only a wake-up: should it fail, the port finds the flag at its next tick. */
+    if (!atomic_exchange(&acceptor->signalled, true)) {
+        port->engine->winsock->port_post(port->iocp, 0, 0, NULL);
+    }
 }
 
 /* Asking again for the event re-enables it, and records it at once if connections queue now. */
 static void acceptor_rearm(struct engine_acceptor *acceptor) {
     const struct winsock_table *winsock = acceptor->port->engine->winsock;
-    if (acceptor->rearm &&
-        winsock->event_select(acceptor->listener->socket, acceptor->event, FD_ACCEPT) == 0) {
+    if (winsock->event_select(acceptor->listener->socket, acceptor->event, FD_ACCEPT) == 0) {
         acceptor->rearm = false;
+        acceptor->rearm_due = false;
+        acceptor->rearmed_ms = os_now_ms();
     }
+}
+
+/* Whether the port has to look again soon. */
+static bool rearm_check(struct engine_acceptor *acceptor, bool idle) {
+    if (!acceptor->rearm_due) {
+        return false;
+    }
+    uint64_t now_ms = os_now_ms();
+    if (idle || acceptor->is_plain || now_ms - acceptor->completed_ms >= REARM_QUIET_MS ||
+        now_ms - acceptor->rearmed_ms >= REARM_LATEST_MS) {
+        acceptor_rearm(acceptor);
+    }
+    return acceptor->rearm_due;
 }
 
 static bool acceptor_watch(struct engine_acceptor *acceptor) {
@@ -188,6 +216,9 @@ static bool is_starved(struct engine_acceptor *acceptor) {
         !(events.lNetworkEvents & FD_ACCEPT)) {
         return false;
     }
+    if (!acceptor->is_plain) { /* Wine re-enables it with every client that an AcceptEx takes */
+        winsock->event_select(acceptor->listener->socket, NULL, 0);
+    }
     acceptor->rearm = true;
     acceptor->plain_due = acceptor->is_plain;
     acceptor->doubted = acceptor->is_plain;
@@ -196,11 +227,12 @@ static bool is_starved(struct engine_acceptor *acceptor) {
     return !acceptor->plain && !has_free_accept(acceptor);
 }
 
-void iocp_acceptors_check(struct engine_port *port) {
+void iocp_acceptors_check(struct engine_port *port, bool idle) {
     struct engine_acceptor *acceptor;
     struct engine_acceptor *next;
     port->plain_due = false;
     port->plain_doubted = false;
+    port->rearm_due = false;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
         if (is_starved(acceptor) && !acceptor->told) {
             acceptor->told = true;
@@ -211,6 +243,7 @@ void iocp_acceptors_check(struct engine_port *port) {
             plain_serve(acceptor);
         }
         port->plain_doubted |= acceptor->doubted && acceptor->plain;
+        port->rearm_due |= rearm_check(acceptor, idle);
     }
 }
 
@@ -348,7 +381,7 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
         return;
     }
     acceptor->told = false;
-    acceptor_rearm(acceptor);
+    acceptor->rearm_due = acceptor->rearm;
 }
 
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result) {
@@ -414,7 +447,8 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
             buffer_give(port, &accept->data);
         }
     }
-    acceptor_rearm(acceptor);
+    acceptor->rearm_due = acceptor->rearm;
+    acceptor->completed_ms = os_now_ms();
     acceptor->started--;
     iocp_finish(port, op, result);
 }
@@ -438,7 +472,7 @@ static void plain_post(struct engine_acceptor *acceptor, struct engine_accept *a
     part->is_plain = true;
     DL_APPEND(acceptor->plain, part);
     acceptor->told = false;
-    acceptor_rearm(acceptor);
+    acceptor->rearm_due = acceptor->rearm;
     acceptor->plain_due = true;
     acceptor->port->plain_due = true;
 }

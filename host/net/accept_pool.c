@@ -316,6 +316,7 @@ static void feed(struct accept_pool *pool) {
     pool->starved_last_ms = os_now_ms();
     if (pool->posted_count >= options->pool_high) {
         listener_count(&pool->listener->counters.pool_high);
+        pool->rush |= !pool->plain;
         return;
     }
     pool->starved = !may_post(pool);

@@ -333,6 +333,10 @@ void connection_settle(struct connection *connection) {
     if (!connection_is_ending(connection)) {
         send_fin(connection);
     }
+    /* So does the receive: the answer comes first, and may be the last that is done here. */
+    if (!connection_is_ending(connection) && connection->unsettled) {
+        return;
+    }
     if (!connection_is_ending(connection)) {
         connection_update_receive(connection);
         if (connection->extras->turn && is_quiet(connection)) {

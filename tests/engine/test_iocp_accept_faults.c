@@ -230,6 +230,41 @@ static void test_acceptor_without_accepts_is_starved_once_for_each_post(void **s
     expect_accepting(world);
 }
 
+/* More clients queue than accepts are posted, all the time: the event, which would come with each
+ * of them, is left alone until the rush is over. */
+static void test_acceptor_asks_for_its_event_again_after_a_rush(void **state) {
+    struct world *world = *state;
+    SOCKET clients[32];
+    const unsigned count = ARRAY_COUNT(clients);
+    for (unsigned i = 0; i < count; i++) {
+        clients[i] = client_connect(world);
+    }
+    for (int i = 0; i < RUNS_MAX && world->starved == 0; i++) {
+        engine_port_run(world->port, 50);
+    }
+    unsigned before = faults_calls(FAULT_EVENT_SELECT);
+    unsigned told = 0;
+    struct accepted accepted;
+    for (unsigned i = 0; i + 1 < count; i++) {
+        told = world->starved;
+        accept_start(world, &accepted, false);
+        assert_true(run_until(world, &accepted.done));
+        accept_close(world, &accepted);
+    }
+    assert_true(faults_calls(FAULT_EVENT_SELECT) - before < count / 2);
+    for (int i = 0; i < RUNS_MAX && world->starved == told; i++) {
+        engine_port_run(world->port, 50);
+    }
+    assert_true(world->starved > told); /* of the last client, who still queues */
+    accept_start(world, &accepted, false);
+    assert_true(run_until(world, &accepted.done));
+    accept_close(world, &accepted);
+    for (unsigned i = 0; i < count; i++) {
+        closesocket(clients[i]);
+    }
+    expect_accepting(world);
+}
+
 static void test_acceptor_with_silent_clients_only_is_starved(void **state) {
     struct world *world = *state;
     struct accepted accepted[2];
@@ -405,6 +440,7 @@ int main(void) {
         ONE_WAY(test_accept_of_a_client_reset_in_the_backlog_goes_on),
         ONE_WAY(test_accept_on_a_dual_stack_listener_shows_ipv4_clients_as_such),
         ONE_WAY(test_acceptor_without_accepts_is_starved_once_for_each_post),
+        ONE_WAY(test_acceptor_asks_for_its_event_again_after_a_rush),
         ONE_WAY(test_acceptor_with_silent_clients_only_is_starved),
         ONE_WAY(test_starved_is_told_although_the_wake_up_failed),
         ONE_WAY(test_post_completes_although_no_packet_could_be_queued),
