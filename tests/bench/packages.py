@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 
+import processes
 from servers import SHORT_BYTES, Berth, NotHere, Program, Server, is_idle
 
 HAPROXY_BODY_MAX = 8192
@@ -408,7 +409,7 @@ class Thief:
     SLICE_S = 0.01
 
     def __init__(self, share, cpu):
-        self._child = subprocess.Popen(
+        self._child = processes.start(
             ["python3", "-c",
              "import sys, time\n"
              "share, slice_s = map(float, sys.argv[1:])\n"
@@ -416,12 +417,11 @@ class Thief:
              "    end = time.monotonic() + share * slice_s\n"
              "    while time.monotonic() < end: pass\n"
              "    time.sleep((1 - share) * slice_s)\n", str(share), str(self.SLICE_S)],
-            stdin=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, {cpu}))
+            {cpu})
         time.sleep(0.1)
 
     def stop(self):
-        self._child.kill()
-        self._child.wait()
+        processes.end(self._child)
 
 
 def http_servers(places):

@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
@@ -18,6 +17,7 @@ import threading
 import time
 
 import packages
+import processes
 
 RUN_S = 300.0
 SPARE_BYTES = 1 << 30
@@ -183,10 +183,7 @@ def run_to_end(command, folder, cores, seconds):
     """What the client says on its standard error. Who wants more than there is, of memory or of time,
     is ended with all its processes, and the row tells how far it came."""
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
-        client = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-            start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
+        client = processes.start(command, cores, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors)
         began, why = time.monotonic(), ""
         try:
             while not why:
@@ -200,9 +197,7 @@ def run_to_end(command, folder, cores, seconds):
             if why:
                 raise Skipped(f"stopped with {sockets_open() // 2:,} connections: {why}")
         finally:
-            if client.poll() is None:
-                os.killpg(client.pid, signal.SIGKILL)
-                client.wait()
+            processes.end(client)
         errors.seek(0)
         return errors.read()
 
@@ -211,14 +206,12 @@ def start_client(places, command, cores, first=False):
     """`first`: whenever it has something to do, it runs before all others on its cores, so that
     what it measures is the server and not a client beside it."""
     def prepare():
-        os.sched_setaffinity(0, cores)
         if first:
             with contextlib.suppress(PermissionError):
                 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
-    return subprocess.Popen(command, cwd=places.work, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                            preexec_fn=prepare)
+    return processes.start(command, cores, prepare, cwd=places.work, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE, text=True)
 
 
 def finish_client(process, result):
@@ -226,8 +219,7 @@ def finish_client(process, result):
     try:
         _, errors = process.communicate(timeout=RUN_S)
     finally:
-        process.kill()
-        process.wait()
+        processes.end(process)
     if not result.exists():
         raise RuntimeError(f"the client failed: {errors[-500:]}")
     return json.loads(result.read_text(encoding="utf-8"))

@@ -7,9 +7,9 @@ import json
 import os
 import pathlib
 import resource
-import signal
-import subprocess
 import time
+
+import processes
 
 START_S = 20.0
 CONNECTIONS_MAX = 2000000
@@ -88,11 +88,8 @@ class Server:
         command = self.started_with = self.command(folder, case)
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
             began = time.monotonic()
-            self.process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                env=os.environ | self.environment(folder), start_new_session=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, cpus),
-            )
+            self.process = processes.start(command, cpus, cwd=folder, stdout=out, stderr=err,
+                                           env=os.environ | self.environment(folder))
         while not (address := self.find_address(folder)):
             if self.process.poll() is not None or time.monotonic() - began > START_S:
                 text = (folder / "stderr").read_text(errors="replace")
@@ -128,9 +125,7 @@ class Server:
 
     def stop(self):
         if self.process:
-            if self.process.poll() is None:  # with its children: it leads a session of its own
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            processes.end(self.process)
             self.process = None
 
 

@@ -339,6 +339,24 @@ def test_bench_that_is_asked_to_end_takes_its_servers_along(tmp_path):
     clients.wait_until(lambda: not pathlib.Path(f"/proc/{pid}").exists(), "its server to end")
 
 
+def test_bench_that_is_asked_to_end_amid_a_start_ends_that_process_too(tmp_path):
+    """Asked by the very process, before the bench can know it."""
+    program = (
+        "import os, signal, sys\n"
+        "import processes\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('asked'))\n"
+        "def ask():\n"
+        "    open('pid', 'w').write(str(os.getpid()))\n"
+        "    os.kill(os.getppid(), signal.SIGTERM)\n"
+        "processes.start(['sleep', '600'], os.sched_getaffinity(0), ask)\n"
+        "print('went on')\n")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
+                          timeout=60, check=False, env=os.environ | {"PYTHONPATH": str(BENCH)})
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "asked\n")
+    pid = (tmp_path / "pid").read_text(encoding="utf-8")
+    assert not pathlib.Path(f"/proc/{pid}").exists()
+
+
 def test_bench_row_of_what_is_missing_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "core_latency_ns", lambda places, cores: 42.0)
     missing = Program("model none", tmp_path / "model-none", "model")

@@ -153,9 +153,9 @@ class UnderWine:
 
     def stop(self):
         super().stop()
-        if self.wineserver:
+        if self.prefix:  # also where its start was cut short
             end_wine(self.prefix)
-            self.wineserver = None
+            self.prefix = self.wineserver = None
 
 
 class WindowsProgram(UnderWine, Program):
