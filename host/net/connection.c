@@ -333,8 +333,9 @@ void connection_settle(struct connection *connection) {
     if (!connection_is_ending(connection)) {
         send_fin(connection);
     }
-    /* So does the receive: the answer comes first, and may be the last that is done here. */
-    if (!connection_is_ending(connection) && connection->unsettled) {
+    /* One that only has to answer before it leaves may be gone in the next round: it needs no
+     * receive for the time until then. */
+    if (!connection_is_ending(connection) && connection->leaves_at_once && connection->unsettled) {
         return;
     }
     if (!connection_is_ending(connection)) {
