@@ -205,13 +205,12 @@ def run_to_end(command, folder, cores, seconds):
 def start_client(places, command, cores, first=False):
     """`first`: whenever it has something to do, it runs before all others on its cores, so that
     what it measures is the server and not a client beside it."""
-    def prepare():
-        if first:
-            with contextlib.suppress(PermissionError):
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    def run_first():
+        with contextlib.suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
-    return processes.start(command, cores, prepare, cwd=places.work, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.PIPE, text=True)
+    return processes.start(command, cores, run_first if first else None, cwd=places.work,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def finish_client(process, result):
