@@ -51,6 +51,9 @@ struct engine_traits {
     /* True: every worker's port accepts for itself, on a listening socket of its own. False: one
      * acceptor thread accepts on a port of its own and hands the sockets to the workers. */
     bool accept_on_workers;
+    /* The engine to create instead when a port of this one cannot be created: it was chosen
+     * automatically, and there is a plainer one. Else NULL. */
+    const char *fallback;
 };
 
 /* Somebody who keeps duplicates of listening sockets for a time when this process is gone. */
@@ -63,7 +66,8 @@ struct engine_keeper {
 
 struct engine_options {
     /* Which one, by its name, where the system has several; NULL or "auto": the best that it lets
-     * us have. One that cannot be had is an error. */
+     * us have, with a line in the log where that is not the first choice. One that was asked for by
+     * name and cannot be had is an error. */
     const char *engine;
     /* Descriptors of the process that accepting leaves alone, for files, libraries and the way in
      * for the operator; where the system limits them. */

@@ -1,9 +1,8 @@
 /* engine_linux.c: what the engines on Linux have in common (see engine_linux.h).
  *
- * io_uring comes first. Containers, hardened kernels and old ones refuse it, and there epoll takes
- * over, chosen once at the start. A want of memory or descriptors is no refusal: it is an error,
- * since it would hide that the machine could do better.
- **/
+ * io_uring comes first. Containers, hardened kernels and old ones refuse it or a part of it, and
+ * memory for its rings may be limited: there epoll takes over, for all ports, chosen once at the
+ * start, with one line that says why. */
 #include "engine/engine_linux.h"
 
 #include <dirent.h>
@@ -172,26 +171,33 @@ static bool check_descriptors(const struct engine *engine, const struct engine_o
         options->descriptors_reserved);
 }
 
-static bool choose(struct engine *engine, const char *wanted, struct error *error) {
-    bool automatic = strcmp(wanted, "auto") == 0;
+static bool is_automatic(const struct engine_options *options) {
+    return !options->engine || strcmp(options->engine, "auto") == 0;
+}
+
+static bool choose(struct engine *engine, const struct engine_options *options,
+                   struct error *error) {
+    struct error why = {0};
     engine->backend = &linux_epoll;
-    if (strcmp(wanted, linux_epoll.name) == 0) {
-        return true;
+    if (!is_automatic(options)) {
+        if (strcmp(options->engine, linux_epoll.name) == 0) {
+            return true;
+        }
+        if (strcmp(options->engine, linux_uring.name) != 0) {
+            return error_set(error,
+                             "there is no engine \"%s\" on Linux: \"io_uring\" and \"epoll\" are",
+                             options->engine);
+        }
     }
-    if (!automatic && strcmp(wanted, linux_uring.name) != 0) {
-        return error_set(
-            error, "there is no engine \"%s\" on Linux: \"io_uring\" and \"epoll\" are", wanted);
-    }
-    int code = linux_uring_probe(engine, error);
-    if (code == 0) {
+    if (linux_uring_probe(engine, &why)) {
         engine->backend = &linux_uring;
         return true;
     }
-    if (automatic && (code == EPERM || code == ENOSYS)) {
-        log_info(NULL, "engine epoll: %s", error->message);
+    if (is_automatic(options)) {
+        log_info(NULL, "engine epoll: %s", why.message);
         return true;
     }
-    return false;
+    return error_set(error, "%s; or set host.engine to \"auto\" or \"epoll\"", why.message);
 }
 
 /* Whether sockets get places in the tables of the rings, as is asked for. What this system cannot
@@ -218,7 +224,7 @@ static bool choose_direct(struct engine *engine, const struct engine_options *op
         engine->direct_descriptors = options->direct_descriptors;
         return true;
     }
-    if (!options->engine || strcmp(options->engine, "auto") == 0) {
+    if (is_automatic(options)) {
         log_warn(NULL, "host.direct_descriptors has no effect: %s", why.message);
         return true;
     }
@@ -234,8 +240,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     }
     engine->keeper = options->keeper;
     engine->descriptors_max = descriptors_max(options);
-    if (!check_descriptors(engine, options, &why) ||
-        !choose(engine, options->engine ? options->engine : "auto", &why)) {
+    if (!check_descriptors(engine, options, &why) || !choose(engine, options, &why)) {
         *error = why;
         alloc_free(engine);
         return NULL;
@@ -249,6 +254,8 @@ struct engine *engine_create(const struct engine_options *options, struct error 
         .name = engine->backend->name,
         .socket_reuse = "off: a new socket costs no more on Linux",
         .accept_on_workers = true,
+        .fallback =
+            is_automatic(options) && engine->backend == &linux_uring ? linux_epoll.name : NULL,
     };
     return engine;
 }

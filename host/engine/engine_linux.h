@@ -7,6 +7,7 @@
  * engine_linux_send.c    sending memory and files, connecting
  * engine_linux_datagram.c  datagrams
  * engine_uring.c, engine_uring_receive.c   over io_uring
+ * engine_uring_probe.c                     whether the system lets us have it
  * engine_uring_accept.c                    accepts that wait in the ring
  * engine_uring_direct.c                    sockets without a descriptor
  * engine_epoll.c                           over epoll, where io_uring is refused
@@ -78,9 +79,9 @@ struct linux_backend {
 extern const struct linux_backend linux_uring;
 extern const struct linux_backend linux_epoll;
 
-/* Whether the kernel lets us have io_uring, and which parts of it. 0; or the errno it is refused
- * with, and the error set. */
-int linux_uring_probe(struct engine *engine, struct error *error);
+/* Whether the system lets us have io_uring, and which parts of it, by trying all that a port uses.
+ * False: the error says what it refuses, why, and the remedy. */
+bool linux_uring_probe(struct engine *engine, struct error *error);
 
 enum { LINUX_PORTS_MAX = 128 }; /* with tables of sockets; more have none */
 

@@ -19,20 +19,42 @@
 #include "base/macros.h"
 
 enum {
-    SUBMISSIONS = 512,  /* entries; a full queue is submitted and goes on */
-    COMPLETIONS = 8192, /* entries; the kernel keeps what does not fit */
-    BATCH_MAX = 256,    /* completions a turn: timers and posts get theirs in between */
-    CROWD = 16,         /* completions a turn that tell of a line that has no end */
-    LOOK_AFTER = 64,    /* of them without a look at new clients */
-    NEW_SHARE = 16,     /* one in so many is a new client: they are no small part of the line */
-    BURST_BUFFERS = 4,  /* that one connection fills before others get their turn */
+    BATCH_MAX = 256,       /* completions a turn: timers and posts get theirs in between */
+    CROWD = 16,            /* completions a turn that tell of a line that has no end */
+    LOOK_AFTER = 64,       /* of them without a look at new clients */
+    NEW_SHARE = 16,        /* one in so many is a new client: they are no small part of the line */
+    BURST_BUFFERS = 4,     /* that one connection fills before others get their turn */
+    SHORTAGE_PAUSE_MS = 1, /* before what the kernel had no memory for is submitted again */
+    REFUSED_PAUSE_MS = 20, /* before what it refused is */
 };
 
 /* -- submissions ------------------------------------------------------------------------------- */
 
+/* What the kernel does not take now is submitted again, after a pause: for want of memory, or
+ * because a security module has changed its mind since the start. */
+static void note_result(struct uring_port *port, int code) {
+    if (code >= 0) {
+        port->refused = false;
+        return;
+    }
+    if (code == -EINTR || code == -ETIME) {
+        return;
+    }
+    bool is_shortage = code == -EAGAIN || code == -EBUSY || code == -ENOMEM;
+    if (!is_shortage && !port->refused) {
+        port->refused = true;
+        log_error(NULL,
+                  "io_uring_enter: %s: this worker stands still until the system takes the call "
+                  "again; a new start with host.engine \"epoll\" does without it",
+                  strerror(-code));
+    }
+    if (io_uring_cq_ready(&port->ring) == 0) {
+        poll(NULL, 0, is_shortage ? SHORTAGE_PAUSE_MS : REFUSED_PAUSE_MS);
+    }
+}
+
 static void submit_some(struct uring_port *port) {
-    int code = io_uring_submit(&port->ring);
-    ASSERT(code >= 0 || code == -EAGAIN || code == -EBUSY || code == -EINTR);
+    note_result(port, io_uring_submit(&port->ring));
 }
 
 struct io_uring_sqe *uring_sqe(struct uring_port *port) {
@@ -60,97 +82,6 @@ void uring_cancel(struct uring_port *port, void *pointer, enum tag tag) {
     uring_mark(sqe, NULL, TAG_IGNORED);
 }
 
-/* -- what this kernel has -----------------------------------------------------------------------
- */
-
-/* What each flag is for, from the least missed to the most. */
-static const struct {
-    unsigned flag;
-    const char *name;
-} optional_flags[] = {
-    {IORING_SETUP_DEFER_TASKRUN, "DEFER_TASKRUN"},
-    {IORING_SETUP_SINGLE_ISSUER, "SINGLE_ISSUER"},
-    {IORING_SETUP_SUBMIT_ALL, "SUBMIT_ALL"},
-};
-
-static int try_ring(unsigned flags) {
-    struct io_uring ring;
-    struct io_uring_params parameters = {.flags = flags | IORING_SETUP_CQSIZE, .cq_entries = 64};
-    int code = io_uring_queue_init_params(32, &ring, &parameters);
-    if (code == 0) {
-        io_uring_queue_exit(&ring);
-    }
-    return -code;
-}
-
-/* Whether this kernel takes what an operation is asked for: an older one refuses that before it
- * looks at the descriptor, which is none. */
-static bool is_taken(unsigned flags, void (*prepare)(struct io_uring_sqe *sqe)) {
-    struct io_uring ring;
-    struct io_uring_cqe *cqe;
-    bool taken = false;
-    if (io_uring_queue_init(2, &ring, flags) != 0) {
-        return false;
-    }
-    prepare(io_uring_get_sqe(&ring));
-    if (io_uring_submit_and_wait(&ring, 1) == 1 && io_uring_peek_cqe(&ring, &cqe) == 0) {
-        taken = cqe->res == -EBADF;
-    }
-    io_uring_queue_exit(&ring);
-    return taken;
-}
-
-static void prepare_limited_receive(struct io_uring_sqe *sqe) {
-    io_uring_prep_recv_multishot(sqe, -1, NULL, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    uring_limit_receive(sqe, 1);
-}
-
-static void prepare_waiting_accept(struct io_uring_sqe *sqe) {
-    io_uring_prep_accept(sqe, -1, NULL, NULL, 0);
-    uring_wait_first(sqe);
-}
-
-static void probe_operations(struct engine *engine) {
-    /* Linux 6.17. Older ones give one connection up to 32 buffers at a time. */
-    engine->uring_limits_bursts = is_taken(engine->uring_flags, prepare_limited_receive);
-    if (!engine->uring_limits_bursts) {
-        log_debug(NULL,
-                  "io_uring: this kernel cannot limit what one connection receives at a time");
-    }
-    /* Linux 6.10. Older ones try first, and may fail for want of a descriptor where nobody has
-     * come. */
-    engine->uring_accepts = is_taken(engine->uring_flags, prepare_waiting_accept);
-    if (!engine->uring_accepts) {
-        log_debug(NULL, "io_uring: this kernel's accepts cannot wait first: accept4() takes "
-                        "the clients, which costs speed");
-    }
-}
-
-int linux_uring_probe(struct engine *engine, struct error *error) {
-    for (size_t i = 0; i < ARRAY_COUNT(optional_flags); i++) {
-        engine->uring_flags |= optional_flags[i].flag;
-    }
-    int code = try_ring(engine->uring_flags);
-    for (size_t i = 0; code == EINVAL && i < ARRAY_COUNT(optional_flags); i++) {
-        log_debug(NULL, "io_uring: this kernel is without %s, which costs speed",
-                  optional_flags[i].name);
-        engine->uring_flags &= ~optional_flags[i].flag;
-        code = try_ring(engine->uring_flags);
-    }
-    if (code == EPERM || code == ENOSYS) {
-        error_set(error,
-                  "io_uring is refused by this system (%s): a container's profile or the sysctl "
-                  "kernel.io_uring_disabled forbids it, or the kernel is too old",
-                  strerror(code));
-    } else if (code != 0) {
-        error_set(error, "io_uring: %s", strerror(code));
-    } else {
-        probe_operations(engine);
-    }
-    return code;
-}
-
 /* -- ports ------------------------------------------------------------------------------------- */
 
 static struct engine_port *port_alloc(void) {
@@ -168,9 +99,9 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
     struct uring_port *port = uring_of(common);
     struct io_uring_params parameters = {
         .flags = common->engine->uring_flags | IORING_SETUP_CQSIZE,
-        .cq_entries = COMPLETIONS,
+        .cq_entries = URING_COMPLETIONS,
     };
-    int code = io_uring_queue_init_params(SUBMISSIONS, &port->ring, &parameters);
+    int code = io_uring_queue_init_params(URING_SUBMISSIONS, &port->ring, &parameters);
     if (code != 0) {
         return error_set(error, "creating a ring: %s", strerror(-code));
     }
@@ -199,19 +130,19 @@ static void port_fini(struct engine_port *common) {
 }
 
 /* Submits what there is and waits for the first completion, or not at all while receives are to be
- * tried. Errors (EINTR, EAGAIN, EBUSY) only mean that there may be none: the caller comes again. */
+ * tried. Errors only mean that there may be none: the caller comes again. */
 static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
     port->turn++;
     if (timeout_ms == 0 || port->early.first) {
-        io_uring_submit_and_get_events(&port->ring);
+        note_result(port, io_uring_submit_and_get_events(&port->ring));
     } else if (timeout_ms < 0) {
-        io_uring_submit_and_wait(&port->ring, 1);
+        note_result(port, io_uring_submit_and_wait(&port->ring, 1));
     } else {
         struct __kernel_timespec time = {.tv_sec = timeout_ms / 1000,
                                          .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
-        io_uring_submit_and_wait_timeout(&port->ring, &cqe, 1, &time, NULL);
+        note_result(port, io_uring_submit_and_wait_timeout(&port->ring, &cqe, 1, &time, NULL));
     }
 }
 

@@ -19,7 +19,11 @@ enum tag {
     TAG_MASK = 7,
 };
 
-enum { URING_BUFFER_GROUP = 0 }; /* the one of the port's ring of buffers */
+enum {
+    URING_BUFFER_GROUP = 0,   /* the one of the port's ring of buffers */
+    URING_SUBMISSIONS = 512,  /* entries; a full queue is submitted and goes on */
+    URING_COMPLETIONS = 8192, /* entries; the kernel keeps what does not fit */
+};
 
 struct uring_port {
     struct engine_port common; /* first, so that one is the other */
@@ -37,6 +41,8 @@ struct uring_port {
     unsigned empty_count;
     uint32_t burst_bytes; /* one receive delivers before others get their turn; 0: no limit */
     bool grown;           /* in this turn */
+
+    bool refused; /* the last submission was, which is said */
 
     bool crowded;         /* the last turn had so much to do that the next one has, too */
     unsigned unlooked;    /* completions since new clients were looked for */

@@ -3,11 +3,72 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/macros.h"
 #include "engine/engine.h"
 #include "net/latch.h"
 #include "net/listener.h"
 #include "net/worker.h"
+
+static void server_stop_workers(struct server *server) {
+    while (server->started > 0) {
+        worker_stop(&server->workers[--server->started]);
+    }
+    alloc_free(server->workers);
+    server->workers = NULL;
+    server->acceptor = NULL;
+}
+
+static bool server_start_workers(struct server *server, struct error *error) {
+    bool with_acceptor = !engine_traits(server->engine)->accept_on_workers;
+    unsigned workers = server->options.workers;
+    unsigned count = workers + (with_acceptor ? 1 : 0);
+    server->workers = alloc_array(count, sizeof(*server->workers));
+    if (!server->workers) {
+        return error_set(error, "out of memory");
+    }
+    server->acceptor = with_acceptor ? &server->workers[workers] : NULL;
+    while (server->started < count) {
+        unsigned index = server->started;
+        if (!worker_start(&server->workers[index], server, index, error)) {
+            return false;
+        }
+        server->started++;
+    }
+    return true;
+}
+
+/* The engine and its ports, all of the same engine: where one port of the engine that was chosen
+ * cannot be had, none is, and the fallback is tried. */
+static bool server_start_engine(struct server *server, struct error *error) {
+    struct engine_options engine = {
+        .engine = server->options.engine,
+        .descriptors_reserved = server->options.descriptors_reserved,
+        .direct_descriptors = server->options.direct_descriptors,
+        .keeper = server->options.keeper,
+    };
+    for (;;) {
+        struct error why = {0};
+        server->engine = engine_create(&engine, error);
+        if (!server->engine) {
+            return false;
+        }
+        if (server_start_workers(server, &why)) {
+            return true;
+        }
+        engine.engine = engine_traits(server->engine)->fallback;
+        if (!engine.engine) {
+            *error = why;
+            return false;
+        }
+        log_info(NULL, "engine %s: %s: %s", engine.engine, engine_traits(server->engine)->name,
+                 why.message);
+        engine.direct_descriptors = 0;
+        server_stop_workers(server);
+        engine_destroy(server->engine);
+        server->engine = NULL;
+    }
+}
 
 struct server *server_create(const struct server_options *options, struct error *error) {
     ASSERT(options->workers >= 1 && options->workers <= SERVER_WORKERS_MAX);
@@ -17,40 +78,12 @@ struct server *server_create(const struct server_options *options, struct error 
         return NULL;
     }
     server->options = *options;
-    struct engine_options engine = {
-        .engine = options->engine,
-        .descriptors_reserved = options->descriptors_reserved,
-        .direct_descriptors = options->direct_descriptors,
-        .keeper = options->keeper,
-    };
-    server->engine = engine_create(&engine, error);
-    if (!server->engine) {
-        goto fail;
-    }
     server->work = work_pool_create(&options->work, error);
-    if (!server->work) {
-        goto fail;
-    }
-    bool with_acceptor = !engine_traits(server->engine)->accept_on_workers;
-    unsigned count = options->workers + (with_acceptor ? 1 : 0);
-    server->workers = alloc_array(count, sizeof(*server->workers));
-    if (!server->workers) {
-        error_set(error, "out of memory");
-        goto fail;
-    }
-    server->acceptor = with_acceptor ? &server->workers[options->workers] : NULL;
-    while (server->started < count) {
-        unsigned index = server->started;
-        if (!worker_start(&server->workers[index], server, index, error)) {
-            goto fail;
-        }
-        server->started++;
+    if (!server->work || !server_start_engine(server, error)) {
+        server_destroy(server);
+        return NULL;
     }
     return server;
-
-fail:
-    server_destroy(server);
-    return NULL;
 }
 
 void server_destroy(struct server *server) {
@@ -59,10 +92,7 @@ void server_destroy(struct server *server) {
     }
     ASSERT(atomic_load(&server->connections) == 0);
     work_pool_destroy(server->work); /* it posts to the workers to the last */
-    while (server->started > 0) {
-        worker_stop(&server->workers[--server->started]);
-    }
-    alloc_free(server->workers);
+    server_stop_workers(server);
     engine_destroy(server->engine);
     alloc_free(server);
 }

@@ -29,12 +29,20 @@ def _with(manifest, options):
     return {**manifest, "host": {**options, **manifest.get("host", {})}}
 
 
-def _refuse_io_uring(code):
-    """Has the system answer io_uring_setup() with an error from now on, as containers do."""
+def _refuse_io_uring(refused):
+    """Has the system answer io_uring's calls with an error from now on, as containers and old kernels
+    do: an errno is that of io_uring_setup(), a dict has one for each call, and one of
+    io_uring_register() for each operation: {"io_uring_register": {22: errno.EINVAL}}."""
     import seccomp  # the system's libseccomp
 
+    calls = refused if isinstance(refused, dict) else {"io_uring_setup": refused}
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    rules.add_rule(seccomp.ERRNO(code), "io_uring_setup")
+    for call, code in calls.items():
+        if isinstance(code, dict):
+            for operation, one in code.items():
+                rules.add_rule(seccomp.ERRNO(one), call, seccomp.Arg(1, seccomp.EQ, operation))
+        else:
+            rules.add_rule(seccomp.ERRNO(code), call)
     rules.load()
 
 
