@@ -6,16 +6,20 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "control/control.h"
 #include "control/service.h"
 #include "module/module.h"
 #include "os/os.h"
 
-enum { UNFINISHED_LOOKS = 10 };
+#define FNV_BASIS UINT64_C(14695981039346656037)
+#define FNV_PRIME UINT64_C(1099511628211)
+
+enum { UNFINISHED_LOOKS = 10, READ_BYTES = 16384 };
 
 /* What a look shows; all zero where there is no file. */
 struct look {
-    uint64_t size;
-    int64_t modified_ms;
+    struct os_file_status status;
+    uint64_t sum; /* of the contents; 0 until content_sum() is asked for */
 };
 
 /* Of all plugins' files together: any change shows in it, nearly for sure. */
@@ -51,15 +55,55 @@ static struct look look_at(const char *path) {
     struct os_file_status status;
     if (os_file_open(&file, path, NULL)) {
         if (os_file_status(&file, &status, NULL)) {
-            look = (struct look){status.size, status.modified_unix_ms};
+            look.status = status;
         }
         os_file_close(&file);
     }
     return look;
 }
 
+static uint64_t sum_bytes(uint64_t sum, const void *bytes, size_t size) {
+    const unsigned char *at = bytes;
+    for (size_t i = 0; i < size; i++) {
+        sum = (sum ^ at[i]) * FNV_PRIME;
+    }
+    return sum;
+}
+
+static uint64_t sum_number(uint64_t sum, uint64_t number) {
+    return sum_bytes(sum, &number, sizeof(number));
+}
+
+/* FNV-1a of the file; 0 where it cannot be read. */
+static uint64_t content_sum(const char *path) {
+    char block[READ_BYTES];
+    uint64_t sum = FNV_BASIS;
+    uint64_t offset = 0;
+    int64_t got = 0;
+    struct os_file file;
+    if (!os_file_open(&file, path, NULL)) {
+        return 0;
+    }
+    while ((got = os_file_read_at(&file, offset, block, sizeof(block))) > 0) {
+        sum = sum_bytes(sum, block, (size_t)got);
+        offset += (uint64_t)got;
+    }
+    os_file_close(&file);
+    return got < 0 ? 0 : sum;
+}
+
 static bool same(const struct look *one, const struct look *other) {
-    return one->size == other->size && one->modified_ms == other->modified_ms;
+    return os_file_status_same(&one->status, &other->status);
+}
+
+/* Size and time may stay while the contents change (rsync -t, layers of images, reproducible
+ * builds); and the id or the time of the last change may differ while they stay (chmod, a hard
+ * link, a file system that makes ids up). In between, the contents themselves decide. */
+static bool differs(const struct watched *file, struct look *now) {
+    const struct os_file_status *known = &file->known.status;
+    now->sum = content_sum(file->path);
+    return now->status.size != known->size ||
+           now->status.modified_unix_ns != known->modified_unix_ns || now->sum != file->known.sum;
 }
 
 static void release(struct watched *file) {
@@ -73,29 +117,50 @@ static void forget(struct watch *watch, struct watched *file) {
     release(file);
 }
 
-/* Watches it from now on, if it is not watched already. */
-static void see(struct watch *watch, const char *path, const char *plugin) {
+/* Watches it from now on. NULL: it is watched already, or will be at the next look. */
+static struct watched *see(struct watch *watch, const char *path, const char *plugin) {
     struct watched *file;
     DL_FOREACH(watch->files, file) {
         if (strcmp(file->path, path) == 0) {
             file->seen = true;
-            return;
+            return NULL;
         }
     }
     file = alloc_zeroed(sizeof(*file));
     if (!file) {
-        return; /* at the next look */
+        return NULL;
     }
     file->path = alloc_string(path);
     file->plugin = plugin ? alloc_string(plugin) : NULL;
     file->seen = true;
     if (!file->path || (plugin && !file->plugin)) {
         release(file);
-        return;
+        return NULL;
     }
     DL_APPEND(watch->files, file);
     file->known = look_at(path);
+    file->known.sum = content_sum(path);
     file->last = file->known;
+    return file;
+}
+
+/* What was written between its loading and the first look is a change, too. What is served from the
+ * copies of an earlier host has no file that could be compared. */
+static void see_manifest(struct watch *watch, const struct service *service) {
+    const struct manifest *manifest = service->instance.edition->manifest;
+    struct watched *file = see(watch, service->manifest_path, NULL);
+    if (file && !service->options->use_kept && manifest->text &&
+        sum_bytes(FNV_BASIS, manifest->text, manifest->text_size) != file->known.sum) {
+        file->known = (struct look){0};
+    }
+}
+
+static void see_plugin(struct watch *watch, const struct module *module) {
+    struct watched *file = see(watch, module->file, module->id);
+    if (file && module->file_status.size > 0 &&
+        !os_file_status_same(&module->file_status, &file->known.status)) {
+        file->known = (struct look){0};
+    }
 }
 
 static void see_all(struct watch *watch, const struct service *service) {
@@ -105,9 +170,9 @@ static void see_all(struct watch *watch, const struct service *service) {
     DL_FOREACH(watch->files, file) {
         file->seen = false;
     }
-    see(watch, service->manifest_path, NULL);
+    see_manifest(watch, service);
     DL_FOREACH(service->instance.serving, unit) {
-        see(watch, unit->module->file, unit->module->id);
+        see_plugin(watch, unit->module);
     }
     DL_FOREACH_SAFE(watch->files, file, next) {
         if (!file->seen) {
@@ -118,21 +183,21 @@ static void see_all(struct watch *watch, const struct service *service) {
 
 /* Of the plugins that serve, and of those that a manifest may come to name. */
 static bool add_look(void *context, const char *name) {
-    enum { FNV_PRIME = 16777619 };
     struct folder_look *look = context;
     char path[OS_PATH_MAX];
     if (os_path_join(path, sizeof(path), look->folder, name)) {
-        struct look one = look_at(path);
-        for (const char *at = name; *at != '\0'; at++) {
-            look->sum = look->sum * FNV_PRIME + (unsigned char)*at;
-        }
-        look->sum = (look->sum * FNV_PRIME + one.size) * FNV_PRIME + (uint64_t)one.modified_ms;
+        struct os_file_status one = look_at(path).status;
+        uint64_t sum = sum_bytes(look->sum, name, strlen(name) + 1);
+        sum = sum_number(sum, one.size);
+        sum = sum_number(sum, (uint64_t)one.modified_unix_ns);
+        sum = sum_number(sum, (uint64_t)one.changed_unix_ns);
+        look->sum = sum_number(sum, one.id[0] ^ one.id[1] ^ one.volume);
     }
     return true;
 }
 
 static bool folder_has_changed(struct watch *watch, const struct service *service) {
-    struct folder_look now = {.folder = service->instance.plugins_folder};
+    struct folder_look now = {.folder = service->instance.plugins_folder, .sum = FNV_BASIS};
     os_folder_visit(now.folder, add_look, &now, NULL);
     bool still = now.sum == watch->plugins.sum;
     bool changed = still && now.sum != watch->known_plugins.sum;
@@ -180,7 +245,14 @@ static bool has_changed(struct watched *file) {
     if (!still) {
         file->unfinished = 0;
     }
-    if (!still || now.size == 0 || same(&now, &file->known) || !is_whole(file)) {
+    if (!still || now.status.size == 0 || same(&now, &file->known)) {
+        return false;
+    }
+    if (!differs(file, &now)) {
+        file->known = now;
+        return false;
+    }
+    if (!is_whole(file)) {
         return false;
     }
     file->known = now;

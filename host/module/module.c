@@ -63,8 +63,7 @@ static bool read_status(const char *path, struct os_file_status *status) {
 
 bool module_is_current(const struct module *module) {
     struct os_file_status now;
-    return read_status(module->file, &now) && now.size == module->file_status.size &&
-           now.modified_unix_ms == module->file_status.modified_unix_ms;
+    return read_status(module->file, &now) && os_file_status_same(&now, &module->file_status);
 }
 
 /* Every generation has a folder of its own, so that its name is unique however often it is loaded.

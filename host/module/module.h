@@ -55,7 +55,7 @@ bool module_id_valid(const char *id);
 struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
                            bool tried, struct error *error);
 
-/* Whether its file is still the one that was loaded, as far as size and time tell. */
+/* Whether its file is still the one that was loaded, as far as its status tells. */
 bool module_is_current(const struct module *module);
 
 /* It was opened from somewhere else, and belongs into that folder all the same. */

@@ -106,11 +106,24 @@ struct os_file {
 struct os_file_status {
     uint64_t size;
     int64_t modified_unix_ms;
+    int64_t modified_unix_ns;
+    int64_t changed_unix_ns; /* of its data or its attributes; a program cannot set it */
+    uint64_t volume;         /* the file is this one: volume and id */
+    uint64_t id[2];
 };
 bool os_file_open(struct os_file *file, const char *path, struct error *error); /* sets its kind */
 /* How many bytes were read, at most so many; 0 at the end of the file, -1 on a failure. */
 int64_t os_file_read_at(const struct os_file *file, uint64_t offset, void *bytes, size_t size);
 bool os_file_status(const struct os_file *file, struct os_file_status *status, struct error *error);
+/* Whether two looks saw the same file, and nothing has changed between them as far as identity,
+ * size and both times tell. A file system without lasting ids may say so of a file that has not
+ * changed; compare the contents where that matters. */
+static inline bool os_file_status_same(const struct os_file_status *one,
+                                       const struct os_file_status *other) {
+    return one->size == other->size && one->modified_unix_ns == other->modified_unix_ns &&
+           one->changed_unix_ns == other->changed_unix_ns && one->volume == other->volume &&
+           one->id[0] == other->id[0] && one->id[1] == other->id[1];
+}
 void os_file_close(struct os_file *file);
 
 /* Calls visit for every entry but "." and "..", in the order of the names' bytes; stops when visit

@@ -184,15 +184,25 @@ bool os_file_open(struct os_file *file, const char *path, struct error *error) {
     return file->handle >= 0;
 }
 
+static int64_t nanoseconds(const struct timespec *time) {
+    return (int64_t)((uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec);
+}
+
 bool os_file_status(const struct os_file *file, struct os_file_status *status,
                     struct error *error) {
     struct stat now;
     if (fstat((int)file->handle, &now) != 0) {
         return error_set(error, "%s", strerror(errno));
     }
-    status->size = (uint64_t)now.st_size;
-    status->modified_unix_ms =
-        (int64_t)now.st_mtim.tv_sec * 1000 + (int64_t)now.st_mtim.tv_nsec / 1000000;
+    *status = (struct os_file_status){
+        .size = (uint64_t)now.st_size,
+        .modified_unix_ms =
+            (int64_t)now.st_mtim.tv_sec * 1000 + (int64_t)now.st_mtim.tv_nsec / 1000000,
+        .modified_unix_ns = nanoseconds(&now.st_mtim),
+        .changed_unix_ns = nanoseconds(&now.st_ctim),
+        .volume = (uint64_t)now.st_dev,
+        .id = {(uint64_t)now.st_ino},
+    };
     return true;
 }
 

@@ -25,6 +25,8 @@ enum {
     READ_BLOCK_BYTES = 1 << 20,
 };
 
+#define UNIX_EPOCH_MS INT64_C(11644473600000) /* 1970, in milliseconds since 1601 */
+
 static bool is_separator(char c) {
     return c == '\\' || c == '/';
 }
@@ -149,17 +151,34 @@ bool os_file_open(struct os_file *file, const char *path, struct error *error) {
     return handle != INVALID_HANDLE_VALUE;
 }
 
+/* The system counts steps of 100 ns since 1601. Wraps for times that no clock has shown. */
+static int64_t unix_ns(int64_t steps) {
+    return (int64_t)(((uint64_t)steps - (uint64_t)UNIX_EPOCH_MS * 10000) * 100);
+}
+
 bool os_file_status(const struct os_file *file, struct os_file_status *status,
                     struct error *error) {
+    HANDLE handle = (HANDLE)file->handle;
     BY_HANDLE_FILE_INFORMATION information;
-    if (!GetFileInformationByHandle((HANDLE)file->handle, &information)) {
+    FILE_BASIC_INFO basic;
+    if (!GetFileInformationByHandle(handle, &information) ||
+        !GetFileInformationByHandleEx(handle, FileBasicInfo, &basic, sizeof(basic))) {
         return windows_error_set(error, GetLastError());
     }
-    /* A FILETIME counts steps of 100 ns since 1601. */
-    uint64_t modified = (uint64_t)information.ftLastWriteTime.dwHighDateTime << 32 |
-                        information.ftLastWriteTime.dwLowDateTime;
-    status->size = (uint64_t)information.nFileSizeHigh << 32 | information.nFileSizeLow;
-    status->modified_unix_ms = (int64_t)(modified / 10000) - INT64_C(11644473600000);
+    *status = (struct os_file_status){
+        .size = (uint64_t)information.nFileSizeHigh << 32 | information.nFileSizeLow,
+        .modified_unix_ms = basic.LastWriteTime.QuadPart / 10000 - UNIX_EPOCH_MS,
+        .modified_unix_ns = unix_ns(basic.LastWriteTime.QuadPart),
+        .changed_unix_ns = unix_ns(basic.ChangeTime.QuadPart),
+        .volume = information.dwVolumeSerialNumber,
+        .id = {(uint64_t)information.nFileIndexHigh << 32 | information.nFileIndexLow},
+    };
+    /* ReFS has ids of 128 bits, which the older call cuts. */
+    FILE_ID_INFO id;
+    if (GetFileInformationByHandleEx(handle, FileIdInfo, &id, sizeof(id))) {
+        status->volume = id.VolumeSerialNumber;
+        memcpy(status->id, id.FileId.Identifier, sizeof(status->id));
+    }
     return true;
 }
 

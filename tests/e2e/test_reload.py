@@ -742,6 +742,57 @@ def test_watch_reloads_the_manifest_and_restarts_plugins(world):
     assert new_version(host) == 2
 
 
+def replace_alike(path, content):
+    """Another file under the name, of the same size and time: image layers and `rsync -t` do so."""
+    before = path.stat()
+    new = path.with_suffix(".alike")
+    new.write_bytes(content.ljust(before.st_size, b"\0" if path.suffix != ".json" else b" "))
+    assert new.stat().st_size == before.st_size
+    os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(new, path)
+
+
+def test_watch_sees_another_file_of_the_same_size_and_time(world):
+    world.install(1)
+    plugin = world.plugins / f"versioned{world.system.library_suffix}"
+    with open(plugin, "ab") as file:
+        file.write(bytes(65536))  # room for the other one, whatever its size
+    host = world.run(manifests.one("versioned", "connect"), arguments=["--watch"])
+    assert new_version(host) == 1
+    replace_alike(plugin, (world.system.fixtures / "versions" / f"versioned-2{plugin.suffix}").read_bytes())
+    host.wait_for_log("restart (a plugin's file has changed): ")
+    assert new_version(host) == 2
+    text = host.manifest_file.read_bytes()
+    assert text.count(b'"versioned": {') == 1
+    replace_alike(host.manifest_file, text.replace(b'"versioned": {', b'"versionee": {'))
+    host.wait_for_log("reload (the manifest has changed): 1 added, 1 removed")
+
+
+def test_watch_sees_a_file_that_is_rewritten_in_place_with_its_old_time(world):
+    world.install(1)
+    host = world.run(manifests.one("versioned", "connect"), arguments=["--watch"])
+    before = host.manifest_file.stat()
+    text = host.manifest_file.read_bytes().replace(b'"versioned": {', b'"versionee": {')
+    with open(host.manifest_file, "r+b") as file:
+        file.write(text)
+    os.utime(host.manifest_file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    host.wait_for_log("reload (the manifest has changed): 1 added, 1 removed")
+
+
+def test_watch_leaves_alone_what_only_has_other_attributes(world):
+    """The mode and the number of names change a file's status, and nothing that is served."""
+    world.install(1)
+    host = world.run(manifests.one("versioned", "connect"), arguments=["--watch"])
+    plugin = world.plugins / f"versioned{world.system.library_suffix}"
+    plugin.chmod(0o700)
+    os.link(plugin, world.plugins.parent / "another-name")
+    world.rewrite(lambda manifest: manifest["listeners"].update(more=manifests.listener("echo", "connect")))
+    host.wait_for_log("reload (the manifest has changed): 1 added")
+    world.rewrite(lambda manifest: manifest["listeners"].pop("more"))
+    host.wait_for_log("reload (the manifest has changed): 0 added, 1 removed")
+    assert "a plugin's file has changed" not in host.log()
+
+
 def test_watch_lets_a_file_be_that_is_written_slowly(world):
     world.install(1)
     host = world.run(manifests.one("versioned", "connect"), arguments=["--watch"])
