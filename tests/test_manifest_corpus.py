@@ -94,25 +94,25 @@ OBJECTS = [
 ]
 
 GOOD_ADDRESSES = [
-    "0.0.0.0:65535", "[::]:0", "[::1]:5001", "[fe80::1%3]:80", "[1:2:3:4:5:6:7:8]:1",
-    "[::ffff:1.2.3.4]:9", ["127.0.0.1:0", "[::1]:0"], ["127.0.0.1:5001"],
+    "0.0.0.0:65535", "[::]:0", "[::1]:5001", "[fe80::1%1]:80", "[1:2:3:4:5:6:7:8]:1",
+    "[::1%1]:80", ["127.0.0.1:0", "[::1]:0"], ["127.0.0.1:5001"],
 ]
 
 BAD_ADDRESSES = [
     "", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:080", "256.0.0.1:1", "1.2.3:4",
-    "localhost:80", "::1:80", "[::1]", "[::1:80", "[1::2::3]:1", "[12345::]:1", "[fe80::1%eth0]:1",
+    "localhost:80", "::1:80", "[::1]", "[::1:80", "[1::2::3]:1", "[12345::]:1", "[::1%]:1",
     " 127.0.0.1:1", "127.0.0.1:1 ", "*:80", "127.0.0.1:-1",
 ]
 
 GOOD_NETWORKS = [
     ["10.0.0.0/8", "192.168.1.7", "0.0.0.0/0", "255.255.255.255/32"],
-    ["2001:db8::/32", "::/0", "::1", "fe80::/10", "::ffff:10.0.0.0/104"],
+    ["2001:db8::/32", "::/0", "::1", "fe80::/10", "::ffff:10.0.0.0/104"], ["fe80::%1/10"],
     ["10.0.0.0/8", "10.0.0.0/8"], ["10.0.0.0/8"] * 1024,
 ]
 
 BAD_NETWORKS = [
     "", "10.0.0.0/33", "10.0.0.0/08", "10.0.0/8", "10.0.0.0/", "10.0.0.0:80", "[::1]/128", "::/129",
-    "fe80::1%3/64", "everybody", "10.0.0.0/8 ",
+    "fe80::1%/64", "10.0.0.1%1", "everybody", "10.0.0.0/8 ",
 ]
 
 RATE = (*A, "limits", "accept_rate_per_client")
@@ -428,6 +428,23 @@ def bad_together_cases():
     yield of("v6-only-without-ipv6", changed((*A, "v6_only"), True),
              f"{pointer(A)}/v6_only: true, but the listener has no IPv6 address",
              schema_is_silent=order)
+    of_machine = "what a machine has, and what an address means, is no matter of its form"
+    for name, address, says in [
+        ("zone-unknown", "[fe80::1%nowhere]:1", 'this machine has no network interface "nowhere"'),
+        ("zone-of-loopback-unknown", "[::1%nowhere]:1", "this machine has no network interface"),
+        ("zone-number-unknown", "[fe80::1%4000000]:1", "this machine has no network interface"),
+        ("zone-is-missing", "[fe80::1]:1", "a link-local address needs the network interface"),
+        ("mapped", "[::ffff:1.2.3.4]:9", 'no socket can listen at; write "1.2.3.4:9"'),
+        ("mapped-any", "[::ffff:0:0]:9", 'no socket can listen at; write "0.0.0.0:9"'),
+    ]:
+        yield of(f"address-{name}", changed((*A, "address"), address),
+                 f'{pointer(A)}/address: "{address}": {says}' if "mapped" not in name else
+                 f'{pointer(A)}/address: "{address}": an IPv4 address in the form of an IPv6 one, which {says}',
+                 schema_is_silent=of_machine)
+    for key in ("allow", "deny"):
+        yield of(f"{key}-zone-unknown", changed((*A, key), ["fe80::%nowhere/64"]),
+                 f'{pointer(A)}/{key}/0: "fe80::%nowhere/64": this machine has no network interface',
+                 schema_is_silent=of_machine)
     for name, first, second in [
         ("same", "127.0.0.1:5001", "127.0.0.1:5001"),
         ("any", "0.0.0.0:5001", "127.0.0.1:5001"),

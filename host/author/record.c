@@ -223,17 +223,22 @@ static bool try_server(const struct berth_address *server, struct error *error) 
     return true;
 }
 
+static bool read_address(struct berth_address *address, const char *text, struct error *error) {
+    if (!address_parse_zone(address, text, os_interface_find, error)) {
+        return error_prefix(error, "%s: ", text);
+    }
+    address_unmap(address);
+    return true;
+}
+
 static bool start(const struct tool_words *words, struct berth_address *server,
                   struct os_socket *listener, struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
     struct berth_address address;
     struct berth_address actual;
     const char *listen = words->listen ? words->listen : "127.0.0.1:0";
-    if (!address_parse(server, words->words[0], error)) {
-        return error_prefix(error, "%s: ", words->words[0]);
-    }
-    if (!address_parse(&address, listen, error)) {
-        return error_prefix(error, "%s: ", listen);
+    if (!read_address(server, words->words[0], error) || !read_address(&address, listen, error)) {
+        return false;
     }
     if (!os_sockets_start(error) || !os_signals_start(error) || !try_file(words->out, error) ||
         !try_server(server, error)) {

@@ -8,10 +8,15 @@
 
 enum { GROUPS = 8 };
 
+/* ::ffff:0:0/96 (RFC 4291, 2.5.5.2) */
+static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
+
 /* Text under the reader's eye. */
 struct reader {
     const char *at;
     const char *end;
+    address_zone_fn *find_zone; /* NULL: zones are numbers, whether there is such a zone or not */
+    const char *unknown_zone;   /* the zone that `find_zone` did not find; NULL: none */
 };
 
 static bool take(struct reader *reader, char c) {
@@ -123,6 +128,31 @@ static bool take_groups(struct reader *reader, struct groups *groups) {
     return groups->gap >= 0 ? groups->count < GROUPS : groups->count == GROUPS;
 }
 
+/* The zone extends to the bracket: names of interfaces contain nearly every other character. */
+static bool take_zone(struct reader *reader, struct berth_address *address) {
+    char zone[ADDRESS_ZONE_MAX];
+    if (!reader->find_zone) {
+        return take_number(reader, UINT32_MAX, &address->scope_id);
+    }
+    const char *begin = reader->at;
+    while (reader->at < reader->end && *reader->at != ']') {
+        reader->at++;
+    }
+    size_t length = (size_t)(reader->at - begin);
+    if (length == 0) {
+        return false;
+    }
+    snprintf(zone, sizeof(zone), "%.*s", (int)length, begin);
+    if (length >= sizeof(zone) || !reader->find_zone(zone, &address->scope_id)) {
+        reader->unknown_zone = begin;
+        return false;
+    }
+    if (!address_is_link_local(address)) {
+        address->scope_id = 0;
+    }
+    return true;
+}
+
 static bool take_ipv6(struct reader *reader, struct berth_address *address) {
     struct groups groups;
     if (!take_groups(reader, &groups)) {
@@ -134,7 +164,13 @@ static bool take_ipv6(struct reader *reader, struct berth_address *address) {
         address->bytes[2 * place] = (uint8_t)(groups.values[i] >> 8);
         address->bytes[2 * place + 1] = (uint8_t)groups.values[i];
     }
-    return !take(reader, '%') || take_number(reader, UINT32_MAX, &address->scope_id);
+    return !take(reader, '%') || take_zone(reader, address);
+}
+
+static bool refuse_zone(const struct reader *reader, struct error *error) {
+    return error_set(error,
+                     "this machine has no network interface \"%.*s\" (the zone after the %%)",
+                     (int)(reader->at - reader->unknown_zone), reader->unknown_zone);
 }
 
 static bool parse(struct berth_address *address, struct reader *reader, struct error *error) {
@@ -142,7 +178,8 @@ static bool parse(struct berth_address *address, struct reader *reader, struct e
     if (take(reader, '[')) {
         address->family = BERTH_FAMILY_IPV6;
         if (!take_ipv6(reader, address)) {
-            return error_set(error, "not an IPv6 address in brackets");
+            return reader->unknown_zone ? refuse_zone(reader, error)
+                                        : error_set(error, "not an IPv6 address in brackets");
         }
         if (!take(reader, ']')) {
             return error_set(error, "not an IPv6 address: \"]\" is missing behind it");
@@ -168,7 +205,12 @@ static bool parse(struct berth_address *address, struct reader *reader, struct e
 }
 
 bool address_parse(struct berth_address *address, const char *text, struct error *error) {
-    struct reader reader = {text, text + strlen(text)};
+    return address_parse_zone(address, text, NULL, error);
+}
+
+bool address_parse_zone(struct berth_address *address, const char *text, address_zone_fn *find_zone,
+                        struct error *error) {
+    struct reader reader = {text, text + strlen(text), find_zone, NULL};
     *address = (struct berth_address){0};
     if (parse(address, &reader, error)) {
         return true;
@@ -255,11 +297,24 @@ bool address_overlaps(const struct berth_address *left, bool left_v6_only,
     return address_is_any(six) && !v6_only; /* dual-stack takes the IPv4 port too */
 }
 
+bool address_is_link_local(const struct berth_address *address) {
+    const uint8_t *bytes = address->bytes;
+    if (address->family != BERTH_FAMILY_IPV6) {
+        return false;
+    }
+    bool unicast = bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80;
+    bool multicast = bytes[0] == 0xff && ((bytes[1] & 0x0f) == 1 || (bytes[1] & 0x0f) == 2);
+    return unicast || multicast;
+}
+
+bool address_is_mapped(const struct berth_address *address) {
+    return address->family == BERTH_FAMILY_IPV6 &&
+           memcmp(address->bytes, mapped_prefix, sizeof(mapped_prefix)) == 0;
+}
+
 void address_unmap(struct berth_address *address) {
-    static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
-    if (address->family == BERTH_FAMILY_IPV6 &&
-        memcmp(address->bytes, prefix, sizeof(prefix)) == 0) {
-        memmove(address->bytes, address->bytes + sizeof(prefix), 4);
+    if (address_is_mapped(address)) {
+        memmove(address->bytes, address->bytes + sizeof(mapped_prefix), 4);
         memset(address->bytes + 4, 0, sizeof(address->bytes) - 4);
         address->family = BERTH_FAMILY_IPV4;
         address->scope_id = 0;

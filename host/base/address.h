@@ -1,7 +1,8 @@
 /* address.h: IP addresses and ports as text.
  *
- * "127.0.0.1:5001", "[::1]:5001", "[fe80::1%3]:80" (RFC 4291, RFC 5952; the zone is a number). Own
- * code and not the system's, so that every system reads the same language and says the same of it.
+ * "127.0.0.1:5001", "[::1]:5001", "[fe80::1%3]:80" (RFC 4291, RFC 4007, RFC 5952). Own code and not
+ * the system's, so that every system reads the same language and says the same of it. A zone is a
+ * number; where the caller brings the system's table of interfaces, also the name of an interface.
  *
  * Threads: any. */
 #ifndef BERTH_HOST_BASE_ADDRESS_H
@@ -17,6 +18,21 @@ struct error;
 /* The whole text must be an address with a port. The error says what is wrong and what is right. */
 bool address_parse(struct berth_address *address, const char *text, struct error *error);
 
+/* The index of the network interface with that name or number. False: there is no such interface.
+ * os_interface_find() is one. */
+typedef bool address_zone_fn(const char *zone, uint32_t *index);
+
+enum { ADDRESS_ZONE_MAX = 256 }; /* the longest name of an interface, terminator included */
+
+/* As address_parse(), and the zone must be an interface that `find_zone` knows. An address that is
+ * not link-local loses its zone, as the systems ignore it there. */
+bool address_parse_zone(struct berth_address *address, const char *text, address_zone_fn *find_zone,
+                        struct error *error);
+
+/* fe80::/10, and the multicast groups of one interface or one link: addresses that mean something
+ * in one zone only. */
+bool address_is_link_local(const struct berth_address *address);
+
 /* Writes at most `size` bytes with the terminator (BERTH_ADDRESS_TEXT_MAX is always enough).
  * Returns the length the whole text has. */
 int address_format(const struct berth_address *address, char *text, size_t size);
@@ -31,7 +47,12 @@ bool address_is_any(const struct berth_address *address);
 bool address_overlaps(const struct berth_address *left, bool left_v6_only,
                       const struct berth_address *right, bool right_v6_only);
 
-/* ::ffff:a.b.c.d becomes a.b.c.d; others stay as they are. */
+/* ::ffff:a.b.c.d: an IPv4 address in the form of an IPv6 one. */
+bool address_is_mapped(const struct berth_address *address);
+
+/* ::ffff:a.b.c.d becomes a.b.c.d; others stay as they are. Addresses go through it where they enter
+ * the host: from a socket, a PROXY header, a plugin or the command line. One client has one form.
+ */
 void address_unmap(struct berth_address *address);
 
 #endif

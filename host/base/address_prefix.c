@@ -24,16 +24,21 @@ static bool mask(struct berth_address *address, unsigned bits) {
     return clean;
 }
 
+static const char not_an_address[] = "not an IPv4 or IPv6 address (without brackets and port)";
+
 /* The address in front of the slash, which address_parse() wants with a port. */
-static bool parse_address(struct berth_address *address, const char *text, size_t length) {
-    char with_port[BERTH_ADDRESS_TEXT_MAX];
+static bool parse_address(struct berth_address *address, const char *text, size_t length,
+                          address_zone_fn *find_zone, struct error *error) {
+    char with_port[BERTH_ADDRESS_TEXT_MAX + ADDRESS_ZONE_MAX];
     bool six = memchr(text, ':', length) != NULL;
-    if (length + sizeof("[]:0") > sizeof(with_port) || memchr(text, '%', length) ||
+    const char *zone = memchr(text, '%', length);
+    if (length + sizeof("[]:0") > sizeof(with_port) || (zone && !find_zone) ||
         memchr(text, '[', length) || memchr(text, ']', length)) {
-        return false;
+        return error_set(error, "%s", not_an_address);
     }
     snprintf(with_port, sizeof(with_port), six ? "[%.*s]:0" : "%.*s:0", (int)length, text);
-    return address_parse(address, with_port, NULL);
+    return address_parse_zone(address, with_port, find_zone, error) ||
+           (zone ? false : error_set(error, "%s", not_an_address));
 }
 
 /* What is behind the slash. */
@@ -61,11 +66,12 @@ static bool refuse_host_bits(const struct address_prefix *prefix, struct error *
                      inner, prefix->bits);
 }
 
-bool address_prefix_parse(struct address_prefix *prefix, const char *text, struct error *error) {
+bool address_prefix_parse(struct address_prefix *prefix, const char *text,
+                          address_zone_fn *find_zone, struct error *error) {
     *prefix = (struct address_prefix){0};
     size_t length = strcspn(text, "/");
-    if (!parse_address(&prefix->address, text, length)) {
-        return error_set(error, "not an IPv4 or IPv6 address (without brackets, port and zone)");
+    if (!parse_address(&prefix->address, text, length, find_zone, error)) {
+        return false;
     }
     unsigned max = family_bits(prefix->address.family);
     prefix->bits = max;
@@ -84,11 +90,19 @@ bool address_prefix_parse(struct address_prefix *prefix, const char *text, struc
 
 bool address_prefix_contains(const struct address_prefix *prefix,
                              const struct berth_address *address) {
-    struct berth_address masked = *address;
-    address_unmap(&masked);
-    if (masked.family != prefix->address.family) {
+    const struct berth_address *network = &prefix->address;
+    struct berth_address plain;
+    if (address_is_mapped(address)) {
+        plain = *address;
+        address_unmap(&plain);
+        address = &plain;
+    }
+    if (address->family != network->family ||
+        (network->scope_id != 0 && network->scope_id != address->scope_id)) {
         return false;
     }
-    mask(&masked, prefix->bits);
-    return memcmp(masked.bytes, prefix->address.bytes, sizeof(masked.bytes)) == 0;
+    size_t whole = prefix->bits / 8;
+    unsigned rest = prefix->bits % 8;
+    uint8_t differ = rest > 0 ? address->bytes[whole] ^ network->bytes[whole] : 0;
+    return differ >> (8 - rest) == 0 && memcmp(address->bytes, network->bytes, whole) == 0;
 }

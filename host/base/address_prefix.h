@@ -1,4 +1,5 @@
-/* address_prefix.h: networks as text: "10.0.0.0/8", "2001:db8::/32" (RFC 4632, RFC 4291).
+/* address_prefix.h: networks as text: "10.0.0.0/8", "2001:db8::/32", "fe80::%eth0/64" (RFC 4632,
+ * RFC 4291, RFC 4007).
  *
  * Threads: any. */
 #ifndef BERTH_HOST_BASE_ADDRESS_PREFIX_H
@@ -6,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "berth/address.h"
+#include "base/address.h"
 
 struct error;
 
@@ -16,12 +17,14 @@ struct address_prefix {
 };
 
 /* The whole text must be a network, or an address, which is a network of itself. One within
- * ::ffff:0:0/96 is taken for the IPv4 network it stands for. The error says what is wrong and what
- * is right. */
-bool address_prefix_parse(struct address_prefix *prefix, const char *text, struct error *error);
+ * ::ffff:0:0/96 is taken for the IPv4 network it stands for. The zone of a link-local one must be
+ * an interface that `find_zone` knows; NULL: there is no zone. The error says what is wrong and
+ * what is right. */
+bool address_prefix_parse(struct address_prefix *prefix, const char *text,
+                          address_zone_fn *find_zone, struct error *error);
 
-/* Whether the address, whatever its port and zone, is in the network. An IPv4 address that is
- * written as an IPv6 one counts as IPv4. */
+/* Whether the address, whatever its port, is in the network; and in its zone, where it has one. An
+ * IPv4 address that is written as an IPv6 one counts as IPv4. */
 bool address_prefix_contains(const struct address_prefix *prefix,
                              const struct berth_address *address);
 

@@ -7,6 +7,7 @@
 #include "base/address.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "os/os.h"
 
 enum {
     WORKERS_MAX = 64,
@@ -192,10 +193,23 @@ static void read_one_address(struct checker *checker, struct checked value,
         check_error(checker, value.pointer,
                     "expected an address like \"127.0.0.1:5001\" or \"[::1]:5001\", found %s",
                     check_found(value.item));
-    } else if (!address_parse(&address, value.item->valuestring, &error)) {
+    } else if (!address_parse_zone(&address, value.item->valuestring, os_interface_find, &error)) {
         check_error(checker, value.pointer,
                     "\"%.64s\": %s; expected one like \"127.0.0.1:5001\" or \"[::1]:5001\"",
                     value.item->valuestring, error.message);
+    } else if (address_is_mapped(&address)) {
+        char plain[BERTH_ADDRESS_TEXT_MAX];
+        address_unmap(&address);
+        address_format(&address, plain, sizeof(plain));
+        check_error(checker, value.pointer,
+                    "\"%.64s\": an IPv4 address in the form of an IPv6 one, which no socket can "
+                    "listen at; write \"%s\"",
+                    value.item->valuestring, plain);
+    } else if (address_is_link_local(&address) && address.scope_id == 0) {
+        check_error(checker, value.pointer,
+                    "\"%.64s\": a link-local address needs the network interface it is of, as in "
+                    "\"[fe80::1%%eth0]:5001\"",
+                    value.item->valuestring);
     } else {
         listener->addresses[listener->address_count++] = address;
     }
@@ -301,7 +315,7 @@ static void read_prefix(struct checker *checker, struct checked value,
         check_error(checker, value.pointer,
                     "expected a network like \"10.0.0.0/8\" or \"2001:db8::/32\", found %s",
                     check_found(value.item));
-    } else if (!address_prefix_parse(prefix, value.item->valuestring, &error)) {
+    } else if (!address_prefix_parse(prefix, value.item->valuestring, os_interface_find, &error)) {
         check_error(checker, value.pointer,
                     "\"%.64s\": %s; expected one like \"10.0.0.0/8\" or \"2001:db8::/32\"",
                     value.item->valuestring, error.message);

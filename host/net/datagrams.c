@@ -167,8 +167,13 @@ static struct engine_listener *socket_for(const struct listener *listener,
     return NULL;
 }
 
-int32_t datagrams_send(struct listener *listener, const struct berth_address *local,
-                       const struct berth_address *remote, const struct berth_slice *data) {
+int32_t datagrams_send(struct listener *listener, const struct berth_address *from,
+                       const struct berth_address *to, const struct berth_slice *data) {
+    struct berth_address plain[] = {*from, *to};
+    const struct berth_address *local = &plain[0];
+    const struct berth_address *remote = &plain[1];
+    address_unmap(&plain[0]);
+    address_unmap(&plain[1]);
     struct engine_listener *socket =
         listener->options.datagrams ? socket_for(listener, local) : NULL;
     if (!socket || remote->port == 0 || remote->family == BERTH_FAMILY_NONE ||

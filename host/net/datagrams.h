@@ -24,7 +24,7 @@ void datagrams_turn(struct door *door, struct listener *listener);
 void datagrams_stop(struct door *door);
 
 /* berth_datagram_host.send() [any] */
-int32_t datagrams_send(struct listener *listener, const struct berth_address *local,
-                       const struct berth_address *remote, const struct berth_slice *data);
+int32_t datagrams_send(struct listener *listener, const struct berth_address *from,
+                       const struct berth_address *to, const struct berth_slice *data);
 
 #endif

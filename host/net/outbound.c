@@ -15,6 +15,7 @@
 #include "net/server.h"
 #include "net/work_pool.h"
 #include "net/worker.h"
+#include "os/os.h"
 
 enum {
     ADDRESSES_MAX = 8,
@@ -267,13 +268,16 @@ static void on_resolved(struct engine_op *op, int64_t result) {
     worker_settle(worker);
 }
 
-/* A literal address needs no resolver. Brackets around an IPv6 address are left out or not. */
+/* A literal address needs no resolver. Brackets around an IPv6 address are left out or not. The
+ * interface of a zone may come and go, so its name is looked up at every connection. */
 static bool is_literal(struct outbound *one) {
     char text[NAME_BYTES_MAX + 16];
     bool is_v6 = strchr(one->name, ':') && one->name[0] != '[';
     snprintf(text, sizeof(text), is_v6 ? "[%s]:%u" : "%s:%u", one->name, one->port);
-    one->address_count = address_parse(&one->addresses[0], text, NULL) ? 1 : 0;
-    return one->address_count == 1;
+    one->found = address_parse_zone(&one->addresses[0], text, os_interface_find, &one->why);
+    address_unmap(&one->addresses[0]);
+    one->address_count = one->found ? 1 : 0;
+    return one->found || strchr(text, ':') != strrchr(text, ':'); /* no name has a colon */
 }
 
 /* -- asking ---------------------------------------------------------------------------------------
@@ -301,7 +305,6 @@ static struct outbound *create(struct connection *asker,
 static bool begin(struct outbound *one) {
     if (is_literal(one)) {
         /* As if it had been resolved, in the next turn: the plugin is not called from within. */
-        one->found = true;
         one->resolving = true;
         engine_port_post(one->worker->port, &one->resolved);
         return true;

@@ -44,7 +44,11 @@ static bool make_address(const char *ip, const char *port, uint16_t family,
         return false; /* zones and brackets are of our language, not of the protocol's */
     }
     snprintf(text, sizeof(text), v6 ? "[%s]:%s" : "%s:%s", ip, port);
-    return address_parse(address, text, NULL) && address->family == family;
+    if (!address_parse(address, text, NULL) || address->family != family) {
+        return false;
+    }
+    address_unmap(address);
+    return true;
 }
 
 static bool read_addresses(const char *at, uint16_t family, struct proxy_header *header) {
@@ -98,8 +102,11 @@ enum {
     COMMAND_PROXY = 0x21,
     FAMILY_UNSPECIFIED = 0x00,
     FAMILY_TCP4 = 0x11,
+    FAMILY_UDP4 = 0x12,
     FAMILY_TCP6 = 0x21,
+    FAMILY_UDP6 = 0x22,
     FAMILY_UNIX_STREAM = 0x31,
+    FAMILY_UNIX_DATAGRAM = 0x32,
     TCP4_BYTES = 12,
     TCP6_BYTES = 36,
     UNIX_BYTES = 216,
@@ -121,13 +128,17 @@ static struct berth_address binary_address(uint16_t family, const uint8_t *ip, s
     return address;
 }
 
-/* RFC 3720, appendix B.4, bit by bit: headers are short and rare. */
+/* RFC 3720, appendix B.4, four bits at a time. */
 static uint32_t crc32c_add(uint32_t crc, const uint8_t *bytes, uint32_t size) {
+    static const uint32_t of_bits[16] = {
+        0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+        0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+        0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+    };
     for (uint32_t i = 0; i < size; i++) {
         crc ^= bytes[i];
-        for (int bit = 0; bit < 8; bit++) {
-            crc = crc >> 1 ^ ((crc & 1) != 0 ? UINT32_C(0x82F63B78) : 0);
-        }
+        crc = crc >> 4 ^ of_bits[crc & 15];
+        crc = crc >> 4 ^ of_bits[crc & 15];
     }
     return crc;
 }
@@ -142,17 +153,23 @@ static bool checksum_matches(const uint8_t *bytes, uint32_t size, uint32_t at) {
     return ~crc == stated;
 }
 
-/* What follows the addresses. We need none of it, but a header whose parts do not fit is wrong. */
+/* What follows the addresses. None of it is needed, but a header whose parts do not fit is wrong.
+ * The checksum is over all of the header, so that only one is computed, whoever repeats it. */
 static const char *check_extras(const uint8_t *bytes, uint32_t size, uint32_t at) {
+    bool is_checked = false;
     while (at < size) {
         if (size - at < TLV_HEAD_BYTES || number16(bytes + at + 1) > size - at - TLV_HEAD_BYTES) {
             return "a TLV that is longer than the header";
         }
         uint32_t length = number16(bytes + at + 1);
+        if (bytes[at] == TLV_CRC32C && is_checked) {
+            return "a second checksum";
+        }
         if (bytes[at] == TLV_CRC32C &&
             (length != 4 || !checksum_matches(bytes, size, at + TLV_HEAD_BYTES))) {
             return "a checksum that does not match";
         }
+        is_checked |= bytes[at] == TLV_CRC32C;
         at += TLV_HEAD_BYTES + length;
     }
     return NULL;
@@ -164,6 +181,9 @@ static enum proxy_verdict read_proxied(const uint8_t *bytes, struct proxy_header
     uint32_t addresses = 0;
     switch (bytes[13]) {
     case FAMILY_UNSPECIFIED:
+    case FAMILY_UDP4: /* valid, but of no TCP connection: to be taken as unspecified (2.2) */
+    case FAMILY_UDP6:
+    case FAMILY_UNIX_DATAGRAM:
         return PROXY_HEADER_WHOLE; /* what else it says is to be ignored */
     case FAMILY_TCP4:
         addresses = TCP4_BYTES;
@@ -175,7 +195,7 @@ static enum proxy_verdict read_proxied(const uint8_t *bytes, struct proxy_header
         addresses = UNIX_BYTES;
         break;
     default:
-        return malformed(header, "a family or transport that no TCP connection has");
+        return malformed(header, "an unknown family or transport");
     }
     if (length < addresses) {
         return malformed(header, "fewer bytes than its addresses have");

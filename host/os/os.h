@@ -85,6 +85,12 @@ enum os_signal os_signals_wait(int timeout_ms); /* negative: no time-out */
 void os_signals_wake(void);                     /* [any] */
 void os_signals_finished(void);                 /* the host has stopped in good order */
 
+/* -- the network ----------------------------------------------------------------------------- */
+
+/* The index of the network interface with that name (on Windows also the one that is shown to
+ * users, "Ethernet") or that number. False: there is no such interface. Fits address_zone_fn. */
+bool os_interface_find(const char *name, uint32_t *index);
+
 /* -- files ----------------------------------------------------------------------------------- */
 
 /* Reads a whole regular file; more than max_bytes is an error. The text is terminated (also when it

@@ -56,10 +56,28 @@ static uint32_t write_binary(const struct berth_address *client, const struct be
     return (uint32_t)(at - bytes);
 }
 
+/* An IPv4 address in the form of an IPv6 one, for a header whose addresses have one family. */
+static struct berth_address as_v6(const struct berth_address *address) {
+    struct berth_address six = *address;
+    if (address->family == BERTH_FAMILY_IPV4) {
+        six.family = BERTH_FAMILY_IPV6;
+        memset(six.bytes, 0, sizeof(six.bytes));
+        six.bytes[10] = 0xff;
+        six.bytes[11] = 0xff;
+        memcpy(six.bytes + 12, address->bytes, 4);
+    }
+    return six;
+}
+
 uint32_t header_write(const struct berth_host *host, uint32_t version,
                       const struct berth_address *client, const struct berth_address *target,
                       uint8_t bytes[HEADER_BYTES_MAX]) {
-    bool known = client->family == target->family && client->family != BERTH_FAMILY_NONE;
+    bool known = client->family != BERTH_FAMILY_NONE && target->family != BERTH_FAMILY_NONE;
+    struct berth_address six[] = {as_v6(client), as_v6(target)};
+    if (known && client->family != target->family) {
+        client = &six[0];
+        target = &six[1];
+    }
     if (version == 1) {
         return known ? write_line(host, client, target, bytes)
                      : (uint32_t)(put(bytes, "PROXY UNKNOWN\r\n", 15) - bytes);

@@ -1,5 +1,6 @@
 """Where a host listens: both families, dual-stack, several addresses, listeners and plugins."""
 
+import json
 import socket
 
 import pytest
@@ -59,6 +60,59 @@ def test_address_of_each_family_on_one_port_is_served_by_its_own_listener(run_ho
     assert clients.is_served(("127.0.0.1", port))
     with clients.connect(("::1", second.address("packet-echo")[1])) as sock:
         assert clients.echo(sock, b"\x03hi") == b"\x03hi"
+
+
+@needs_ipv6
+def test_address_dual_stack_knows_ipv4_clients_by_their_ipv4_addresses(run_host):
+    host = run_host(manifests.one(when="connect", address="[::]:0", limits={"per_client": 1}))
+    port = host.address("echo")[1]
+    held = [clients.connect_from(f"127.0.0.{last}", ("127.0.0.1", port)) for last in (1, 2, 3)]
+    for sock in held:
+        assert clients.echo(sock, b"one each") == b"one each"
+        sock.close()
+
+
+def interfaces():
+    """Addresses whose zone is an interface of this machine, by number and by name, and where they
+    are reached: the loopback's, and the link-local ones."""
+    yield "[::1%1]", ("::1",)
+    yield "[::1%lo]", ("::1",)
+    with open("/proc/net/if_inet6", encoding="ascii") as table:
+        for digits, index, _, scope, _, name in map(str.split, table):
+            if scope == "20":
+                address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))
+                yield f"[{address}%{name}]", (address, 0, int(index, 16))
+
+
+@needs_ipv6
+def test_address_zone_is_an_interface_by_name_or_number(run_host, system):
+    for text, reached in interfaces():
+        if system.is_windows and not text.endswith("%1]"):
+            continue  # there interfaces have other names
+        host = run_host(manifests.one(address=f"{text}:0", allow=["::1", f"{text[1:-1]}"]))
+        port = int(host.ready["listeners"]["echo"]["addresses"][0].rpartition(":")[2])
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.settimeout(clients.WAIT_S)
+            sock.connect((reached[0], port, *reached[1:]))
+            assert clients.echo(sock, b"here") == b"here"
+        host.stop()
+
+
+@pytest.mark.parametrize("address, says", [
+    ("[fe80::1%nowhere]:0", 'this machine has no network interface "nowhere"'),
+    ("[::1%4000000]:0", 'this machine has no network interface "4000000"'),
+    ("[fe80::1]:0", "a link-local address needs the network interface it is of"),
+    ("[::ffff:127.0.0.1]:0", 'no socket can listen at; write "127.0.0.1:0"'),
+])
+def test_address_that_cannot_be_listened_at_is_refused_by_check_and_run_alike(
+        berth, fail_to_start, tmp_path, system, address, says):
+    manifest = manifests.one(address=address)
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    checked = berth("check", system.path(path))
+    ran = fail_to_start(manifest)
+    assert checked.code == ran.code == 78
+    assert says in checked.errors and says in ran.errors
 
 
 def test_address_list_is_served_on_every_address(run_host):

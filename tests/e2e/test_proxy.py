@@ -38,6 +38,35 @@ def test_proxy_connects_by_name_and_over_ipv6(run_proxy):
         assert clients.is_served(run_proxy(f"localhost:{four}").address("proxy"))
 
 
+@pytest.mark.parametrize("target", ["[::1%%1]:%d", "[::1%%lo]:%d"])
+def test_proxy_connects_to_an_upstream_in_a_zone(run_proxy, system, target):
+    if system.is_windows and "lo" in target:
+        return  # there interfaces have other names
+    with upstream(echo, socket.AF_INET6, "::1") as port:
+        assert clients.is_served(run_proxy(target % port).address("proxy"))
+
+
+def test_proxy_takes_a_mapped_upstream_for_the_ipv4_one(run_proxy):
+    with upstream(echo) as port:
+        assert clients.is_served(run_proxy(f"[::ffff:127.0.0.1]:{port}").address("proxy"))
+
+
+@pytest.mark.parametrize("version, said", [
+    (1, b"PROXY TCP6 ::ffff:c000:201 2001:db8::1 5 6\r\n"),
+    (2, b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24" + bytes(10) + b"\xff\xff\xc0\0\2\1"
+        + socket.inet_pton(socket.AF_INET6, "2001:db8::1") + b"\0\5\0\6"),
+])
+def test_proxy_names_a_client_of_another_family_than_its_target(run_proxy, version, said):
+    heard = []
+    with upstream(lambda sock: heard.append(clients.receive_exactly(sock, len(said)))) as port:
+        host = run_proxy(port, config={"proxy_protocol": version},
+                         proxy_protocol={"from": ["127.0.0.1"]})
+        with clients.connect(host.address("proxy")) as sock:
+            sock.sendall(b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::1 5 6\r\n")
+            clients.wait_until(lambda: heard, "the header")
+    assert heard == [said]
+
+
 def test_proxy_lets_the_upstream_speak_first(run_proxy):
     with upstream(says(b"220 hello\r\n")) as port:
         host = run_proxy(port)

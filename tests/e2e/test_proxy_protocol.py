@@ -1,5 +1,6 @@
 """The PROXY protocol: clients by way of a proxy that the listener trusts, and nobody else's word."""
 
+import contextlib
 import socket
 import struct
 
@@ -19,6 +20,9 @@ V2 = v2(0x21, 0x11, bytes([192, 0, 2, 1, 198, 51, 100, 7]) + struct.pack(">HH", 
 V2_SIX = v2(0x21, 0x21, socket.inet_pton(socket.AF_INET6, "2001:db8::5")
             + socket.inet_pton(socket.AF_INET6, "::1") + struct.pack(">HH", 1, 2))
 LOCAL = v2(0x20, 0, b"")
+V1_MAPPED = b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:c633:6407 56324 443\r\n"
+V2_MAPPED = v2(0x21, 0x21, socket.inet_pton(socket.AF_INET6, "::ffff:192.0.2.1")
+               + socket.inet_pton(socket.AF_INET6, "::ffff:198.51.100.7") + struct.pack(">HH", 56324, 443))
 
 both_policies = pytest.mark.parametrize("when", ["data", "connect"])
 
@@ -35,6 +39,7 @@ def ask_who(host, *parts):
 @pytest.mark.parametrize("header, seen", [
     (V1, CLIENT), (V2, CLIENT), (V2_SIX, "[2001:db8::5]:1 [::1]:2"),
     (V2[:15] + bytes([V2[15] + 7]) + V2[16:] + b"\x02\0\4name", CLIENT),
+    (V1_MAPPED, CLIENT), (V2_MAPPED, CLIENT),
 ])
 def test_proxy_header_names_the_client(run_services, when, header, seen):
     host = run_services(when=when, proxy_protocol=TRUSTED)
@@ -51,7 +56,9 @@ def test_proxy_header_byte_by_byte(run_services, when):
 
 
 @both_policies
-@pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n", v2(0x21, 0, b"abc")])
+@pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n", v2(0x21, 0, b"abc"),
+                                    v2(0x21, 0x12, V2[16:]), v2(0x21, 0x22, V2_SIX[16:]),
+                                    v2(0x21, 0x32, bytes(216))])
 def test_proxy_that_names_nobody_is_seen_itself(run_services, when, header):
     host = run_services(when=when, proxy_protocol=TRUSTED)
     remote, local = ask_who(host, header + b"who\n").split()
@@ -104,6 +111,24 @@ def test_lists_and_limits_go_by_the_client_behind_the_proxy(run_services):
             assert clients.was_reset(second), "a second one of the same client"
         other = V2_SIX.replace(b"\x20\x01\x0d\xb8", b"\x20\x01\x0d\xb9")
         assert ask_who(host, other + b"echo three\n") == "three"
+
+
+def test_client_limits_take_both_forms_of_an_ipv4_address_for_one_client(run_services):
+    """::ffff:0:0/96 is one /64: IPv4 clients that are named in its form are clients all the same."""
+    host = run_services(proxy_protocol=TRUSTED, limits={"per_client": 2})
+    with contextlib.ExitStack() as held:
+        def is_served(header):
+            sock = held.enter_context(clients.connect(host.address("services")))
+            sock.sendall(header + b"echo hi\n")
+            return clients.receive_exactly(sock, 3) == b"hi\n"
+
+        for last in range(1, 7):
+            assert is_served(b"PROXY TCP6 ::ffff:203.0.113.%d ::ffff:10.0.0.1 1 80\r\n" % last)
+        assert is_served(V1) and is_served(V2_MAPPED)
+        for header in (V1, V1_MAPPED, V2, V2_MAPPED):
+            with clients.connect(host.address("services")) as sock:
+                sock.sendall(header + b"echo hi\n")
+                assert clients.was_reset(sock), "a third one of the same client"
 
 
 @both_policies

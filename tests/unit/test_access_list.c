@@ -11,9 +11,15 @@ static struct berth_address address(const char *text) {
     return parsed;
 }
 
+/* A machine whose only interface is "seven", with the number 7. */
+static bool zone_seven(const char *zone, uint32_t *index) {
+    *index = 7;
+    return strcmp(zone, "seven") == 0 || strcmp(zone, "7") == 0;
+}
+
 static struct address_prefix prefix(const char *text) {
     struct address_prefix parsed;
-    assert_true(address_prefix_parse(&parsed, text, NULL));
+    assert_true(address_prefix_parse(&parsed, text, zone_seven, NULL));
     return parsed;
 }
 
@@ -41,6 +47,12 @@ static void test_prefix_contains_its_network_and_no_other(void **state) {
         {"2001:db8:0:8000::/49", "[2001:db8:0:ffff::]:1", true},
         {"2001:db8:0:8000::/49", "[2001:db8:0:7fff::]:1", false},
         {"fe80::1", "[fe80::1%3]:1", true},
+        {"fe80::1%seven", "[fe80::1%7]:1", true},
+        {"fe80::1%7", "[fe80::1%7]:1", true},
+        {"fe80::1%seven", "[fe80::1%3]:1", false},
+        {"fe80::%seven/64", "[fe80::abcd%7]:1", true},
+        {"fe80::%seven/64", "[fe80::abcd]:1", false},
+        {"2001:db8::%seven/32", "[2001:db8::1]:1", true},
         {"::ffff:10.0.0.0/104", "10.9.9.9:1", true},
         {"::ffff:10.0.0.0/104", "11.9.9.9:1", false},
         {"::ffff:10.0.0.1", "10.0.0.1:1", true},
@@ -65,7 +77,9 @@ static void test_prefix_bad_text_is_refused_with_the_reason(void **state) {
         {"10.0.0.0:80/8", "not an IPv4 or IPv6 address"},
         {"10.0.0.0:80", "not an IPv4 or IPv6 address"},
         {"[::1]/128", "not an IPv4 or IPv6 address"},
-        {"fe80::1%3/64", "not an IPv4 or IPv6 address"},
+        {"fe80::1%3/64", "no network interface \"3\""},
+        {"fe80::1%/64", "not an IPv6 address"},
+        {"fe80::1%seven/64", "the network is \"fe80::%7/64\""},
         {"localhost", "not an IPv4 or IPv6 address"},
         {" 10.0.0.0/8", "not an IPv4 or IPv6 address"},
         {"1111:2222:3333:4444:5555:6666:7777:8888:9999:1111:2222:3333:4444:5555:6666:7777/8",
@@ -87,7 +101,7 @@ static void test_prefix_bad_text_is_refused_with_the_reason(void **state) {
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         struct address_prefix parsed;
         struct error error = {0};
-        assert_false(address_prefix_parse(&parsed, cases[i].text, &error));
+        assert_false(address_prefix_parse(&parsed, cases[i].text, zone_seven, &error));
         assert_non_null(strstr(error.message, cases[i].reason));
     }
 }

@@ -109,6 +109,43 @@ static void test_address_any_is_told_from_others(void **state) {
     assert_false(address_is_any(&address));
 }
 
+/* A machine whose only interface is "eth0.7 [a", with the number 7. */
+static bool only_interface(const char *zone, uint32_t *index) {
+    *index = 7;
+    return strcmp(zone, "eth0.7 [a") == 0 || strcmp(zone, "7") == 0;
+}
+
+static void test_address_zone_is_an_interface_by_name_or_number(void **state) {
+    static const struct {
+        const char *text;
+        const char *back;
+    } cases[] = {
+        {"[fe80::1%eth0.7 [a]:80", "[fe80::1%7]:80"},
+        {"[fe80::1%7]:80", "[fe80::1%7]:80"},
+        {"[febf::1%7]:80", "[febf::1%7]:80"},
+        {"[ff02::1%7]:80", "[ff02::1%7]:80"},
+        {"[::1%eth0.7 [a]:80", "[::1]:80"}, /* means nothing where an address is not link-local */
+        {"[fec0::1%7]:80", "[fec0::1]:80"},
+        {"[ff05::1%7]:80", "[ff05::1]:80"},
+        {"[fe80::1]:80", "[fe80::1]:80"},
+    };
+    static const char *const unknown[] = {"[fe80::1%eth1]:80", "[fe80::1%8]:80", "[::1%lo]:80"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct berth_address address;
+        char text[BERTH_ADDRESS_TEXT_MAX];
+        assert_true(address_parse_zone(&address, cases[i].text, only_interface, NULL));
+        address_format(&address, text, sizeof(text));
+        assert_string_equal(text, cases[i].back);
+    }
+    for (size_t i = 0; i < ARRAY_COUNT(unknown); i++) {
+        struct berth_address address;
+        struct error error = {0};
+        assert_false(address_parse_zone(&address, unknown[i], only_interface, &error));
+        assert_non_null(strstr(error.message, "this machine has no network interface \""));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address_good_text_is_parsed_and_written_back),
@@ -116,6 +153,7 @@ int main(void) {
         cmocka_unit_test(test_address_short_room_is_not_overrun),
         cmocka_unit_test(test_address_mapped_ipv4_becomes_ipv4),
         cmocka_unit_test(test_address_any_is_told_from_others),
+        cmocka_unit_test(test_address_zone_is_an_interface_by_name_or_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

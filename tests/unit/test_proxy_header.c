@@ -138,8 +138,9 @@ static void test_binary_of_the_proxy_itself_or_of_others_names_nobody(void **sta
         uint8_t command;
         uint8_t family;
         uint32_t length;
-    } cases[] = {{0x20, 0x00, 0},   {0x20, 0x11, 12}, {0x20, 0xff, 7},
-                 {0x21, 0x00, 100}, {0x21, 0x00, 0},  {0x21, 0x31, 216}};
+    } cases[] = {{0x20, 0x00, 0},   {0x20, 0x11, 12},  {0x20, 0xff, 7},  {0x21, 0x00, 100},
+                 {0x21, 0x00, 0},   {0x21, 0x31, 216}, {0x21, 0x12, 12}, {0x21, 0x22, 36},
+                 {0x21, 0x32, 216}, {0x21, 0x12, 3}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         uint32_t size = build(bytes, cases[i].command, cases[i].family, body, cases[i].length);
         assert_int_equal(proxy_header_read(bytes, size, &header), PROXY_HEADER_WHOLE);
@@ -157,8 +158,8 @@ static void test_binary_that_does_not_fit_is_malformed(void **state) {
         uint8_t command;
         uint8_t family;
         uint32_t length;
-    } cases[] = {{0x11, 0x11, 12}, {0x22, 0x11, 12}, {0x31, 0x11, 12}, {0x21, 0x12, 12},
-                 {0x21, 0x22, 36}, {0x21, 0x41, 12}, {0x21, 0x11, 11}, {0x21, 0x21, 35},
+    } cases[] = {{0x11, 0x11, 12}, {0x22, 0x11, 12}, {0x31, 0x11, 12}, {0x21, 0x10, 12},
+                 {0x21, 0x01, 36}, {0x21, 0x41, 12}, {0x21, 0x11, 11}, {0x21, 0x21, 35},
                  {0x21, 0x31, 60}, {0x21, 0x11, 14}};
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         uint32_t size = build(bytes, cases[i].command, cases[i].family, body, cases[i].length);
@@ -188,6 +189,40 @@ static void test_binary_extras_are_skipped_and_their_checksum_is_looked_at(void 
     assert_int_equal(proxy_header_read(bytes, size, &header), PROXY_HEADER_MALFORMED);
 }
 
+static void test_mapped_addresses_are_ipv4_in_both_versions(void **state) {
+    struct proxy_header header;
+    uint8_t bytes[64];
+    uint8_t six[36] = {[10] = 0xff, 0xff, 192, 0, 2, 1, [26] = 0xff, 0xff, 198, 51, 100, 7};
+    (void)state;
+    assert_int_equal(read_text("PROXY TCP6 ::ffff:192.0.2.1 ::FFFF:c633:6407 5 6\r\n", &header),
+                     PROXY_HEADER_WHOLE);
+    assert_string_equal(text_of_from, "192.0.2.1:5");
+    assert_string_equal(text_of_to, "198.51.100.7:6");
+    uint32_t size = build(bytes, 0x21, 0x21, six, sizeof(six));
+    assert_int_equal(proxy_header_read(bytes, size, &header), PROXY_HEADER_WHOLE);
+    address_format(&header.from, text_of_from, sizeof(text_of_from));
+    address_format(&header.to, text_of_to, sizeof(text_of_to));
+    assert_string_equal(text_of_from, "192.0.2.1:0");
+    assert_string_equal(text_of_to, "198.51.100.7:0");
+}
+
+static void test_second_checksum_is_malformed_even_if_both_match(void **state) {
+    struct proxy_header header;
+    uint8_t bytes[64];
+    uint8_t body[12 + 14];
+    (void)state;
+    memcpy(body, four, sizeof(four));
+    memcpy(body + 12, "\x03\0\4\0\0\0\0\x03\0\4\0\0\0\0", 14);
+    uint32_t size = build(bytes, 0x21, 0x11, body, sizeof(body));
+    assert_int_equal(proxy_header_read(bytes, size, &header), PROXY_HEADER_MALFORMED);
+    /* CRC-32C of the header above with its first checksum as zero, as another implementation
+     * computes it. */
+    static const uint8_t right[4] = {0x7c, 0x66, 0x7f, 0x36};
+    memcpy(bytes + 16 + 12 + 3, right, 4);
+    assert_int_equal(proxy_header_read(bytes, size, &header), PROXY_HEADER_MALFORMED);
+    assert_string_equal(header.fault, "a second checksum");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line_names_client_and_what_follows_is_left),
@@ -197,6 +232,8 @@ int main(void) {
         cmocka_unit_test(test_binary_of_the_proxy_itself_or_of_others_names_nobody),
         cmocka_unit_test(test_binary_that_does_not_fit_is_malformed),
         cmocka_unit_test(test_binary_extras_are_skipped_and_their_checksum_is_looked_at),
+        cmocka_unit_test(test_mapped_addresses_are_ipv4_in_both_versions),
+        cmocka_unit_test(test_second_checksum_is_malformed_even_if_both_match),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
