@@ -1,60 +1,83 @@
 #include "base/log.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/time.h>
 
-enum { LINE_MAX_BYTES = 4096, MESSAGE_MAX_BYTES = 2048 };
+#include "base/text.h"
+
+enum {
+    FIELD_BYTES_MAX = 1000, /* of one field; the message has what the fields leave */
+    END_BYTES = 80,         /* kept free for the end of the line */
+};
 
 static _Atomic(enum log_level) current_level = LOG_LEVEL_INFO;
 static _Atomic(enum log_format) current_format = LOG_FORMAT_TEXT;
+static _Atomic(const struct log_sink *) current_sink;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
-/* A line under construction: what does not fit is cut, but the line always ends in a newline. */
+/* -- a line under construction ------------------------------------------------ */
+
+/* A piece that does not fit is left out whole, so that a line is never cut inside of one. */
 struct line {
     size_t length;
     size_t size;
     char *text;
 };
 
-static void line_char(struct line *line, char c) {
-    if (line->length + 1 < line->size) {
-        line->text[line->length++] = c;
+static bool line_piece(struct line *line, const char *bytes, size_t size) {
+    if (line->length + size > line->size) {
+        return false;
     }
+    memcpy(line->text + line->length, bytes, size);
+    line->length += size;
+    return true;
 }
 
-static void line_text(struct line *line, const char *text) {
-    while (*text) {
-        line_char(line, *text++);
-    }
+static void line_raw(struct line *line, const char *text) {
+    line_piece(line, text, strlen(text));
 }
 
-/* Escapes as JSON does; in the text format quotes and backslashes are left as they are. */
-static void line_escaped(struct line *line, const char *text, bool quotes) {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7f) {
-            char code[8];
-            snprintf(code, sizeof(code), "\\u%04x", c);
-            line_text(line, code);
-        } else {
-            if (quotes && (c == '"' || c == '\\')) {
-                line_char(line, '\\');
-            }
-            line_char(line, (char)c);
+/* Text made safe, of which at most `room` bytes are written. Returns how many bytes of the text are
+ * left out. `quotes`: as the inside of a JSON string. */
+static size_t line_safe(struct line *line, const char *text, size_t size, size_t room,
+                        bool quotes) {
+    size_t end = line->length + room < line->size ? line->length + room : line->size;
+    while (size > 0) {
+        struct text_piece piece;
+        size_t used = text_next(text, size, &piece);
+        bool quoted = quotes && (text[0] == '"' || text[0] == '\\');
+        if (line->length + piece.size + quoted > end) {
+            return size;
         }
+        if (quoted) {
+            line_piece(line, "\\", 1);
+        }
+        line_piece(line, piece.bytes, piece.size);
+        text += used;
+        size -= used;
+    }
+    return 0;
+}
+
+/* A value too long for its field ends in an ellipsis. */
+static void line_value(struct line *line, const char *value, bool quotes) {
+    if (line_safe(line, value, strlen(value), FIELD_BYTES_MAX, quotes) > 0) {
+        line_raw(line, "\xe2\x80\xa6");
     }
 }
 
-static void line_member(struct line *line, const char *key, const char *value) {
-    line_text(line, ",\"");
-    line_text(line, key);
-    line_text(line, "\":\"");
-    line_escaped(line, value, true);
-    line_char(line, '"');
+static void line_number(struct line *line, uint64_t number) {
+    char digits[24];
+    snprintf(digits, sizeof(digits), "%" PRIu64, number);
+    line_raw(line, digits);
 }
+
+/* -- time --------------------------------------------------------------------- */
 
 static void time_text(char *text, size_t size) {
     struct timeval now;
@@ -83,63 +106,207 @@ void log_setup(enum log_level level, enum log_format format) {
     atomic_store(&current_format, format);
 }
 
+enum log_format log_current_format(void) {
+    return atomic_load(&current_format);
+}
+
 bool log_enabled(enum log_level level) {
     return level <= atomic_load_explicit(&current_level, memory_order_relaxed);
 }
 
-size_t log_format(char *text, size_t size, enum log_level level, const struct log_subject *subject,
-                  const char *message) {
-    char now[80];
-    time_text(now, sizeof(now));
-    const char *plugin = subject ? subject->plugin : NULL;
-    const char *listener = subject ? subject->listener : NULL;
-    struct line line = {.text = text, .size = size};
-    if (atomic_load(&current_format) == LOG_FORMAT_JSON) {
-        line_text(&line, "{\"time\":\"");
-        line_text(&line, now);
-        line_char(&line, '"');
-        line_member(&line, "level", level_names[level]);
-        if (plugin) {
-            line_member(&line, "plugin", plugin);
-        }
-        if (listener) {
-            line_member(&line, "listener", listener);
-        }
-        line_member(&line, "message", message);
-        line_char(&line, '}');
-    } else {
-        line_text(&line, now);
-        line_char(&line, ' ');
-        line_text(&line, level_names[level]);
-        line_char(&line, ' ');
-        if (listener) {
-            line_text(&line, "listener=");
-            line_escaped(&line, listener, false);
-            line_char(&line, ' ');
-        }
-        if (plugin) {
-            line_text(&line, "plugin=");
-            line_escaped(&line, plugin, false);
-            line_char(&line, ' ');
-        }
-        line_escaped(&line, message, false);
+/* -- JSON --------------------------------------------------------------------- */
+
+static void json_key(struct line *line, const char *key) {
+    line_raw(line, ",\"");
+    line_raw(line, key);
+    line_raw(line, "\":");
+}
+
+static void json_text(struct line *line, const char *key, const char *value) {
+    if (value) {
+        json_key(line, key);
+        line_raw(line, "\"");
+        line_value(line, value, true);
+        line_raw(line, "\"");
     }
-    line.text[line.length++] = '\n';
+}
+
+static void json_number(struct line *line, const char *key, uint64_t number) {
+    if (number > 0) {
+        json_key(line, key);
+        line_number(line, number);
+    }
+}
+
+static void json_subject(struct line *line, const struct log_subject *subject) {
+    json_text(line, "plugin", subject->plugin);
+    json_text(line, "listener", subject->listener);
+    json_text(line, "peer", subject->peer);
+    json_number(line, "connection", subject->connection);
+    json_text(line, "reason", subject->reason);
+    if (subject->place) {
+        json_text(line, "file", subject->place->file);
+        json_number(line, "line", subject->place->line);
+        json_number(line, "column", subject->place->column);
+        json_text(line, "pointer", subject->place->pointer);
+    }
+}
+
+static void json_message(struct line *line, const char *text, size_t size, size_t left_out) {
+    json_key(line, "message");
+    line_raw(line, "\"");
+    left_out += line_safe(line, text, size, SIZE_MAX / 2, true);
+    line->size += END_BYTES;
+    line_raw(line, left_out > 0 ? "\",\"cut\":true,\"left_out\":" : "\"");
+    if (left_out > 0) {
+        line_number(line, left_out);
+    }
+    line_raw(line, "}\n");
+}
+
+/* -- text --------------------------------------------------------------------- */
+
+static void text_field(struct line *line, const char *key, const char *value) {
+    if (value) {
+        line_raw(line, key);
+        line_raw(line, "=");
+        line_value(line, value, false);
+        line_raw(line, " ");
+    }
+}
+
+/* "FILE:LINE:COLUMN: POINTER: ", which editors understand. */
+static void text_place(struct line *line, const struct log_place *place) {
+    line_value(line, place->file, false);
+    if (place->line > 0) {
+        line_raw(line, ":");
+        line_number(line, place->line);
+        line_raw(line, ":");
+        line_number(line, place->column);
+    }
+    line_raw(line, ": ");
+    if (place->pointer && place->pointer[0] != '\0') {
+        line_value(line, place->pointer, false);
+        line_raw(line, ": ");
+    }
+}
+
+static void text_subject(struct line *line, const struct log_subject *subject) {
+    text_field(line, "listener", subject->listener);
+    text_field(line, "plugin", subject->plugin);
+    if (subject->peer) {
+        line_value(line, subject->peer, false);
+        line_raw(line, ": ");
+    }
+    if (subject->place) {
+        text_place(line, subject->place);
+    }
+}
+
+static void text_message(struct line *line, const char *text, size_t size, size_t left_out) {
+    left_out += line_safe(line, text, size, SIZE_MAX / 2, false);
+    line->size += END_BYTES;
+    if (left_out > 0) {
+        line_raw(line, "\xe2\x80\xa6 (");
+        line_number(line, left_out);
+        line_raw(line, " bytes left out)");
+    }
+    line_raw(line, "\n");
+}
+
+/* -- lines -------------------------------------------------------------------- */
+
+/* `left_out`: how many bytes of the message are missing already. */
+static size_t format_line(char *text, size_t size, enum log_level level,
+                          const struct log_subject *subject, const char *message,
+                          size_t message_size, size_t left_out) {
+    static const struct log_subject nothing;
+    char now[80];
+    struct line line = {.text = text, .size = size - END_BYTES};
+    time_text(now, sizeof(now));
+    subject = subject ? subject : &nothing;
+    if (atomic_load(&current_format) == LOG_FORMAT_JSON) {
+        line_raw(&line, "{\"time\":\"");
+        line_raw(&line, now);
+        line_raw(&line, "\"");
+        json_text(&line, "level", level_names[level]);
+        json_subject(&line, subject);
+        json_message(&line, message, message_size, left_out);
+    } else {
+        line_raw(&line, now);
+        line_raw(&line, " ");
+        line_raw(&line, level_names[level]);
+        line_raw(&line, " ");
+        text_subject(&line, subject);
+        text_message(&line, message, message_size, left_out);
+    }
     return line.length;
 }
 
-void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...) {
-    if (!log_enabled(level)) {
+size_t log_format(char *line, size_t size, enum log_level level, const struct log_subject *subject,
+                  const char *message) {
+    return format_line(line, size, level, subject, message, strlen(message), 0);
+}
+
+static void put(enum log_kind kind, enum log_level level, const struct log_subject *subject,
+                const char *text, size_t size, size_t left_out) {
+    const struct log_sink *sink = atomic_load(&current_sink);
+    char line[LOG_LINE_MAX];
+    if (kind != LOG_KIND_NONE && sink && !sink->admit(kind, level, subject, text, size)) {
         return;
     }
-    char message[MESSAGE_MAX_BYTES];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(message, sizeof(message), format, arguments);
-    va_end(arguments);
+    size_t length = format_line(line, sizeof(line), level, subject, text, size, left_out);
+    if (sink) {
+        sink->write(level, line, length);
+    } else {
+        fwrite(line, 1, length, stderr);
+        fflush(stderr);
+    }
+}
 
-    char line[LINE_MAX_BYTES];
-    size_t length = log_format(line, sizeof(line), level, subject, message);
-    fwrite(line, 1, length, stderr);
-    fflush(stderr);
+void log_text(enum log_kind kind, enum log_level level, const struct log_subject *subject,
+              const char *text, size_t size) {
+    if (log_enabled(level)) {
+        put(kind, level, subject, text, size, 0);
+    }
+}
+
+static void put_formatted(enum log_kind kind, enum log_level level,
+                          const struct log_subject *subject, const char *format,
+                          va_list arguments) {
+    char message[LOG_LINE_MAX];
+    int length = vsnprintf(message, sizeof(message), format, arguments);
+    size_t whole = length < 0 ? 0 : (size_t)length;
+    size_t there = whole < sizeof(message) ? whole : text_whole(message, sizeof(message) - 1);
+    put(kind, level, subject, message, there, whole - there);
+}
+
+void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...) {
+    if (log_enabled(level)) {
+        va_list arguments;
+        va_start(arguments, format);
+        put_formatted(LOG_KIND_NONE, level, subject, format, arguments);
+        va_end(arguments);
+    }
+}
+
+void log_limited(enum log_kind kind, enum log_level level, const struct log_subject *subject,
+                 const char *format, ...) {
+    if (log_enabled(level)) {
+        va_list arguments;
+        va_start(arguments, format);
+        put_formatted(kind, level, subject, format, arguments);
+        va_end(arguments);
+    }
+}
+
+void log_flush(unsigned timeout_ms) {
+    const struct log_sink *sink = atomic_load(&current_sink);
+    if (sink) {
+        sink->flush(timeout_ms);
+    }
+}
+
+void log_set_sink(const struct log_sink *sink) {
+    atomic_store(&current_sink, sink);
 }

@@ -184,7 +184,7 @@ static bool plan(struct change *change) {
     for (size_t i = 0; i < manifest->listener_count; i++) {
         const struct manifest_listener *listener = &manifest->listeners[i];
         if (supervised_is_quarantined(listener->plugin)) {
-            struct log_subject subject = {listener->plugin, listener->name};
+            struct log_subject subject = {.plugin = listener->plugin, .listener = listener->name};
             log_warn(&subject, "left out: its plugin is in quarantine (see \"berth status\")");
             continue;
         }

@@ -138,7 +138,7 @@ int64_t iocp_error(unsigned long code) {
     default: {
         char text[512];
         windows_error_text(code, text, sizeof(text));
-        log_warn(NULL, "network: %s", text);
+        log_limited(LOG_KIND_NETWORK, LOG_LEVEL_WARN, NULL, "network: %s", text);
         return ENGINE_E_OTHER;
     }
     }

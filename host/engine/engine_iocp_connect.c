@@ -79,7 +79,8 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
         !iocp_attach(port, (SOCKET)op->socket)) {
         fail(port, op, iocp_error((unsigned long)winsock->last_error()));
     } else if (!connect_ex) {
-        log_warn(NULL, "network: the provider has no ConnectEx");
+        log_limited(LOG_KIND_NETWORK, LOG_LEVEL_WARN, NULL,
+                    "network: the provider has no ConnectEx");
         fail(port, op, ENGINE_E_OTHER);
     } else {
         start(port, op, connect_ex);

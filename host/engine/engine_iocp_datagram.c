@@ -325,8 +325,8 @@ static void make_socket(struct engine_receiver *receiver, const struct berth_add
     }
     char text[BERTH_ADDRESS_TEXT_MAX];
     address_format(local, text, sizeof(text));
-    log_debug(NULL, "network: no socket for answers from %s: error %d", text,
-              winsock->last_error());
+    log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, NULL,
+                "network: no socket for answers from %s: error %d", text, winsock->last_error());
     if (socket != INVALID_SOCKET) {
         winsock->close(socket);
     }

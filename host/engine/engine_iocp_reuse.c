@@ -171,7 +171,8 @@ void iocp_disconnect_completed(struct engine_port *port, struct iocp_op *op) {
     struct iocp_disconnect *disconnect = CONTAINER_OF(op, struct iocp_disconnect, op);
     unsigned long code = iocp_op_error(port, op);
     if (code != 0) {
-        log_debug(NULL, "a socket is not used again: disconnecting failed with code %lu", code);
+        log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, NULL,
+                    "a socket is not used again: disconnecting failed with code %lu", code);
     }
     disconnect_end(disconnect, code == 0 && !disconnect->cancelled);
 }

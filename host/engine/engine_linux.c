@@ -59,7 +59,8 @@ int64_t linux_translate(int code) {
     case ENOMEM:
         return ENGINE_E_NO_RESOURCES;
     default:
-        log_debug(NULL, "network: error %d (%s)", code, strerror(code));
+        log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, NULL, "network: error %d (%s)", code,
+                    strerror(code));
         return ENGINE_E_OTHER;
     }
 }

@@ -15,8 +15,6 @@
 #include "net/worker.h"
 #include "os/os.h"
 
-enum { LOG_TEXT_MAX = 1024 };
-
 /* Every module has a table of its own, and the table's address leads back to the module. */
 static const struct module *module_of(const struct berth_host *host) {
     return CONTAINER_OF(host, const struct module, host);
@@ -31,25 +29,18 @@ static enum log_level level_of(uint32_t level) {
     return level <= LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG;
 }
 
-static int text_length(uint32_t size) {
-    return size < LOG_TEXT_MAX ? (int)size : LOG_TEXT_MAX;
-}
-
 static void BERTH_CALL service_log(const struct berth_host *host, uint32_t level, const char *text,
                                    uint32_t size) {
-    log_write(level_of(level), &module_of(host)->subject, "%.*s", text_length(size), text);
+    log_text(LOG_KIND_PLUGIN, level_of(level), &module_of(host)->subject, text, size);
 }
 
 static void BERTH_CALL conn_log(struct berth_conn *conn, uint32_t level, const char *text,
                                 uint32_t size) {
-    const struct connection *connection = connection_of(conn);
-    if (!log_enabled(level_of(level))) {
-        return;
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    if (log_enabled(level_of(level))) {
+        struct log_subject subject = connection_subject(connection_of(conn), peer);
+        log_text(LOG_KIND_PLUGIN, level_of(level), &subject, text, size);
     }
-    char remote[BERTH_ADDRESS_TEXT_MAX];
-    address_format(&connection->remote, remote, sizeof(remote));
-    log_write(level_of(level), &connection_listener(connection)->subject, "%s: %.*s", remote,
-              text_length(size), text);
 }
 
 static uint64_t BERTH_CALL now_ms(const struct berth_host *host) {

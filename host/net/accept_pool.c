@@ -84,8 +84,8 @@ static void back_off(struct accept_pool *pool, const char *what) {
     if (pool->shortage_failures++ == 0) {
         pool->shortage_since_ms = now_ms;
         listener_count(&listener->counters.shortages);
-        log_warn(&listener->subject,
-                 "accepting slows down: %s; clients wait in the backlog until it passes", what);
+        log_limited(LOG_KIND_SHORTAGE, LOG_LEVEL_WARN, &listener->subject,
+                    "accepting slows down: %s; clients wait in the backlog until it passes", what);
     }
     pool->shortage_last_ms = now_ms;
     if (pool->backing_off) {
@@ -103,10 +103,10 @@ static void back_off(struct accept_pool *pool, const char *what) {
 
 static void end_episode(struct accept_pool *pool, uint64_t now_ms) {
     if (pool->shortage_failures > 0 && now_ms - pool->shortage_last_ms >= EPISODE_QUIET_MS) {
-        log_info(&pool->listener->subject,
-                 "accepting goes on as usual: %llu accepts failed in %llu ms",
-                 pool->shortage_failures,
-                 (unsigned long long)(pool->shortage_last_ms - pool->shortage_since_ms));
+        log_limited(LOG_KIND_SHORTAGE, LOG_LEVEL_INFO, &pool->listener->subject,
+                    "accepting goes on as usual: %llu accepts failed in %llu ms",
+                    pool->shortage_failures,
+                    (unsigned long long)(pool->shortage_last_ms - pool->shortage_since_ms));
         pool->shortage_failures = 0;
     }
 }
@@ -253,7 +253,7 @@ static void failed(struct accept_pool *pool, struct accept_slot *slot, int64_t r
         listener_count(&listener->counters.first_data_timeouts);
     } else if (result != ENGINE_E_CANCELLED) {
         listener_count(&listener->counters.accept_failed[-result]);
-        log_debug(&listener->subject, "accept: %s", what);
+        log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, &listener->subject, "accept: %s", what);
     }
     if (result == ENGINE_E_OTHER && ++pool->hard_failures == HARD_FAILURES_MAX && !pool->plain) {
         fall_back(pool, what);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/address.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "net/buffer.h"
@@ -41,6 +42,24 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset) 
     plugin_timers_stop(connection);
     plugin_work_call_off(connection);
     worker_unsettle(connection_worker(connection), connection);
+}
+
+struct log_subject connection_subject(const struct connection *connection, char *peer) {
+    struct log_subject subject = connection_listener(connection)->subject;
+    address_format(&connection->remote, peer, BERTH_ADDRESS_TEXT_MAX);
+    subject.peer = peer;
+    subject.connection = connection->public.id;
+    return subject;
+}
+
+void connection_tell_timeout(const struct connection *connection, const char *field) {
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    if (log_enabled(LOG_LEVEL_DEBUG)) {
+        struct log_subject subject = connection_subject(connection, peer);
+        subject.reason = field;
+        log_limited(LOG_KIND_TIMEOUT, LOG_LEVEL_DEBUG, &subject, "connection %llu closed by %s",
+                    (unsigned long long)connection->public.id, field);
+    }
 }
 
 uint32_t connection_reason_of(int64_t result) {
@@ -231,6 +250,7 @@ static void check_idle(struct connection *connection) {
         return;
     }
     listener_count(&connection_listener(connection)->counters.idle_timeouts);
+    connection_tell_timeout(connection, "idle_timeout_ms");
 }
 
 /* What the system has of it and the peer has not taken, without the FIN. 0 also where it does not

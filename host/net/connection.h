@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "berth/connection.h"
 #include "berth/file.h"
 #include "engine/engine.h"
@@ -129,6 +130,13 @@ void connection_turn_comes(struct connection *connection);
 
 /* BERTH_CLOSED_* for an ENGINE_E_*. */
 uint32_t connection_reason_of(int64_t result);
+
+/* For lines of the log that are about it. `peer` has room for BERTH_ADDRESS_TEXT_MAX bytes, and is
+ * filled. */
+struct log_subject connection_subject(const struct connection *connection, char *peer);
+
+/* Tells at debug which time its client has let pass: the field of the manifest. */
+void connection_tell_timeout(const struct connection *connection, const char *field);
 
 /* Moves on in connection_state.h's table. */
 void connection_move(struct connection *connection, enum connection_state to);

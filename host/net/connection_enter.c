@@ -35,12 +35,12 @@ _Static_assert(offsetof(struct connection, public) == 0, "connection_of() is a c
 _Static_assert(offsetof(struct listener, public) == 0, "connection_listener() is a cast");
 
 static void proxy_failed(struct connection *connection, const char *fault) {
-    struct listener *listener = connection_listener(connection);
     char proxy[BERTH_ADDRESS_TEXT_MAX];
-    address_format(&connection->remote, proxy, sizeof(proxy));
-    listener_count(&listener->counters.proxy_failed);
-    log_info(&listener->subject, "proxy %s: closed, as its PROXY protocol header is wrong: %s",
-             proxy, fault);
+    struct log_subject subject = connection_subject(connection, proxy);
+    subject.reason = "proxy_header";
+    listener_count(&connection_listener(connection)->counters.proxy_failed);
+    log_limited(LOG_KIND_PROXY_HEADER, LOG_LEVEL_INFO, &subject,
+                "proxy closed, as its PROXY protocol header is wrong: %s", fault);
 }
 
 void connection_entry_timed_out(struct connection *connection) {
@@ -48,6 +48,7 @@ void connection_entry_timed_out(struct connection *connection) {
         proxy_failed(connection, "none came in time");
     } else if (connection->is_pending) {
         listener_count(&connection_listener(connection)->counters.first_data_timeouts);
+        connection_tell_timeout(connection, "first_data_timeout_ms");
     }
 }
 
@@ -107,8 +108,11 @@ void connection_free_state(struct connection *connection) {
 static void lose(struct worker *worker, struct listener *listener, struct engine_accept *accept,
                  const char *why) {
     char remote[BERTH_ADDRESS_TEXT_MAX];
+    struct log_subject subject = listener->subject;
     address_format(&accept->remote, remote, sizeof(remote));
-    log_error(&listener->subject, "connection from %s reset: %s", remote, why);
+    subject.peer = remote;
+    subject.reason = "resources";
+    log_limited(LOG_KIND_LOST, LOG_LEVEL_ERROR, &subject, "connection reset: %s", why);
     buffer_release(accept->data.owner);
     engine_close(worker->server->engine, accept->socket, true);
     atomic_fetch_sub(&worker->load, 1);
@@ -140,7 +144,11 @@ static void wait_for_room(struct connection *connection) {
     connection->held |= CONNECTION_HELD_BY_LIMIT;
     atomic_fetch_add(&listener->waiting, 1);
     worker_wait(worker, connection);
-    log_debug(&listener->subject, "a connection waits until a limit leaves room");
+    if (log_enabled(LOG_LEVEL_DEBUG)) {
+        char peer[BERTH_ADDRESS_TEXT_MAX];
+        struct log_subject subject = connection_subject(connection, peer);
+        log_limited(LOG_KIND_REFUSED, LOG_LEVEL_DEBUG, &subject, "waits until a limit leaves room");
+    }
     if (listener_has_room(listener)) {
         worker_kick(worker); /* made before anybody could see that it waits */
     }
@@ -182,8 +190,11 @@ static bool queue_busy_answer(struct connection *connection) {
     plugin_call_end(call);
     if (size > buffer->capacity) {
         listener_count(&listener->counters.plugin_faults);
-        log_error(&listener->subject, "fault of the plugin: busy() wrote %u bytes where %u fit",
-                  size, buffer->capacity);
+        char peer[BERTH_ADDRESS_TEXT_MAX];
+        struct log_subject subject = connection_subject(connection, peer);
+        log_limited(LOG_KIND_FAULT, LOG_LEVEL_ERROR, &subject,
+                    "fault of the plugin: busy() wrote %u bytes where %u fit", size,
+                    buffer->capacity);
         size = 0;
     }
     struct berth_slice answer = {buffer, buffer->bytes, size, 0};

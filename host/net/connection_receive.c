@@ -92,9 +92,12 @@ static void show(struct connection *connection, struct berth_slice data) {
     }
     if (consumed > data.size) {
         listener_count(&listener->counters.plugin_faults);
-        log_error(&listener->subject,
-                  "fault of the plugin: received() consumed %u of %u bytes; connection %llu is cut",
-                  consumed, data.size, (unsigned long long)connection->public.id);
+        char peer[BERTH_ADDRESS_TEXT_MAX];
+        struct log_subject subject = connection_subject(connection, peer);
+        log_limited(
+            LOG_KIND_FAULT, LOG_LEVEL_ERROR, &subject,
+            "fault of the plugin: received() consumed %u of %u bytes; connection %llu is cut",
+            consumed, data.size, (unsigned long long)connection->public.id);
         buffer_release(data.buffer);
         connection_end(connection, BERTH_CLOSED_FAULT, true);
         return;
@@ -112,9 +115,12 @@ static void show(struct connection *connection, struct berth_slice data) {
     }
     connection->traffic->pending = data;
     if (connection->held == 0 && data.size > listener->options.message_bytes) {
-        log_info(&listener->subject,
-                 "connection %llu cut: a message is longer than %u bytes (limits.message_bytes)",
-                 (unsigned long long)connection->public.id, listener->options.message_bytes);
+        char peer[BERTH_ADDRESS_TEXT_MAX];
+        struct log_subject subject = connection_subject(connection, peer);
+        subject.reason = "message_bytes";
+        log_limited(LOG_KIND_CUT, LOG_LEVEL_INFO, &subject,
+                    "connection %llu cut: a message is longer than %u bytes (limits.message_bytes)",
+                    (unsigned long long)connection->public.id, listener->options.message_bytes);
         connection_end(connection, BERTH_CLOSED_LIMIT, true);
     }
 }

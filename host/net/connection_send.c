@@ -26,12 +26,15 @@ static bool queue_reaches(const struct connection *connection, uint32_t times) {
 }
 
 static void cut_full_queue(struct connection *connection, const char *why) {
-    struct listener *listener = connection_listener(connection);
-    listener_count(&listener->counters.queues_cut);
-    log_info(&listener->subject, "connection %llu cut: %llu bytes in %u pieces wait to be sent: %s",
-             (unsigned long long)connection->public.id,
-             (unsigned long long)connection->traffic->queue.bytes,
-             connection->traffic->queue.pieces, why);
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    struct log_subject subject = connection_subject(connection, peer);
+    subject.reason = "send_queue";
+    listener_count(&connection_listener(connection)->counters.queues_cut);
+    log_limited(LOG_KIND_CUT, LOG_LEVEL_INFO, &subject,
+                "connection %llu cut: %llu bytes in %u pieces wait to be sent: %s",
+                (unsigned long long)connection->public.id,
+                (unsigned long long)connection->traffic->queue.bytes,
+                connection->traffic->queue.pieces, why);
     connection_end(connection, BERTH_CLOSED_LIMIT, true);
 }
 
@@ -140,13 +143,15 @@ static void account_sent(struct connection *connection, uint64_t bytes) {
 /* What there was of the file is sent. The client sees an end before what it was told to expect, and
  * none of the bytes that came before is lost to a reset. */
 static void file_was_short(struct connection *connection) {
-    struct listener *listener = connection_listener(connection);
-    listener_count(&listener->counters.files_short);
-    log_warn(&listener->subject,
-             "connection %llu closed: a file that is sent has become shorter meanwhile; %llu bytes "
-             "of it are missing",
-             (unsigned long long)connection->public.id,
-             (unsigned long long)connection->traffic->queue.file_bytes);
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    struct log_subject subject = connection_subject(connection, peer);
+    subject.reason = "file_short";
+    listener_count(&connection_listener(connection)->counters.files_short);
+    log_limited(LOG_KIND_CUT, LOG_LEVEL_WARN, &subject,
+                "connection %llu closed: a file that is sent has become shorter meanwhile; %llu "
+                "bytes of it are missing",
+                (unsigned long long)connection->public.id,
+                (unsigned long long)connection->traffic->queue.file_bytes);
     send_queue_clear(&connection->traffic->queue, &connection_worker(connection)->nodes);
     if (connection->state == CONNECTION_OPEN) {
         connection_finish(connection, BERTH_CLOSED_FILE_SHORT);

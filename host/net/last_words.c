@@ -47,7 +47,7 @@ static const struct plugin_account *account_of(const void *code) {
 /* The first line, and the word to the parent. */
 static void accuse(const struct os_crash *crash, const struct plugin_account *account,
                    const char *listener, const char *callback, const char *where) {
-    struct log_subject subject = {account ? account->id : NULL, listener};
+    struct log_subject subject = {.plugin = account ? account->id : NULL, .listener = listener};
     struct last_words words = {0};
     char text[TEXT_BYTES];
     char address[32] = "";

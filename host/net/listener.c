@@ -230,7 +230,8 @@ static bool share(struct listener *listener, const struct listener *previous, st
     }
     listener->name = alloc_string(listener->options.name);
     listener->config_json = alloc_string(listener->options.config_json);
-    listener->subject = (struct log_subject){listener->plugin->id, listener->name};
+    listener->subject =
+        (struct log_subject){.plugin = listener->plugin->id, .listener = listener->name};
     return (listener->gate && listener->name && listener->config_json) ||
            error_set(error, "out of memory");
 }
@@ -515,20 +516,40 @@ void listener_count(atomic_ullong *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-static bool refuse(struct listener *listener, enum listener_refusal *why,
-                   enum listener_refusal reason) {
+/* Counts and logs it. Returns false. */
+static bool refuse(struct listener *listener, const struct berth_address *remote,
+                   enum listener_refusal *why, enum listener_refusal reason) {
+    static const struct {
+        const char *word;
+        const char *setting;
+    } reasons[LISTENER_REFUSALS] = {
+        [LISTENER_REFUSED_ACCESS] = {"access", "\"allow\" and \"deny\""},
+        [LISTENER_REFUSED_RATE] = {"rate", "limits.accept_rate_per_client"},
+        [LISTENER_REFUSED_PER_CLIENT] = {"per_client", "limits.connections_per_client"},
+        [LISTENER_REFUSED_LISTENER] = {"listener", "limits.connections"},
+        [LISTENER_REFUSED_HOST] = {"host", "host.limits.connections"},
+    };
     listener_count(&listener->counters.refused[reason]);
     *why = reason;
+    if (log_enabled(LOG_LEVEL_INFO)) {
+        char peer[BERTH_ADDRESS_TEXT_MAX];
+        struct log_subject subject = listener->subject;
+        address_format(remote, peer, sizeof(peer));
+        subject.peer = peer;
+        subject.reason = reasons[reason].word;
+        log_limited(LOG_KIND_REFUSED, LOG_LEVEL_INFO, &subject, "refused by %s",
+                    reasons[reason].setting);
+    }
     return false;
 }
 
 bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
                        enum listener_refusal *why) {
     if (!access_list_allows(&listener->options.access, remote)) {
-        return refuse(listener, why, LISTENER_REFUSED_ACCESS);
+        return refuse(listener, remote, why, LISTENER_REFUSED_ACCESS);
     }
     if (!client_table_arrive(&listener->gate->clients, remote, os_now_ms())) {
-        return refuse(listener, why, LISTENER_REFUSED_RATE);
+        return refuse(listener, remote, why, LISTENER_REFUSED_RATE);
     }
     return true;
 }
@@ -543,12 +564,12 @@ bool listener_answers_busy(const struct listener *listener) {
 }
 
 /* At a limit on all clients: the rest wait, or are refused, as the manifest says. */
-static enum listener_verdict at_limit(struct listener *listener, enum listener_refusal *why,
-                                      enum listener_refusal reason) {
+static enum listener_verdict at_limit(struct listener *listener, const struct berth_address *remote,
+                                      enum listener_refusal *why, enum listener_refusal reason) {
     if (!listener->options.refuse_at_limit) {
         return LISTENER_WAIT;
     }
-    refuse(listener, why, reason);
+    refuse(listener, remote, why, reason);
     return LISTENER_REFUSE;
 }
 
@@ -559,17 +580,17 @@ enum listener_verdict listener_admit(struct listener *listener, const struct ber
         return LISTENER_WAIT;
     }
     if (!count_up(&server->connections, server->options.connections_max)) {
-        return at_limit(listener, why, LISTENER_REFUSED_HOST);
+        return at_limit(listener, remote, why, LISTENER_REFUSED_HOST);
     }
     struct gate *gate = listener->gate;
     if (!count_up(&gate->connections, listener->options.connections_max)) {
         atomic_fetch_sub(&server->connections, 1);
-        return at_limit(listener, why, LISTENER_REFUSED_LISTENER);
+        return at_limit(listener, remote, why, LISTENER_REFUSED_LISTENER);
     }
     if (!client_table_add(&gate->clients, remote)) {
         atomic_fetch_sub(&gate->connections, 1);
         atomic_fetch_sub(&server->connections, 1);
-        refuse(listener, why, LISTENER_REFUSED_PER_CLIENT);
+        refuse(listener, remote, why, LISTENER_REFUSED_PER_CLIENT);
         return LISTENER_REFUSE;
     }
     atomic_fetch_add(&listener->connections, 1);

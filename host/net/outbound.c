@@ -102,8 +102,8 @@ static void tell(struct outbound *one, struct berth_conn *conn, int32_t status) 
 
 static void fail(struct outbound *one, int32_t status, const char *why) {
     if (log_enabled(LOG_LEVEL_DEBUG)) {
-        log_debug(&one->listener->subject, "connecting to %s port %u: %s", one->name, one->port,
-                  why);
+        log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, &one->listener->subject,
+                    "connecting to %s port %u: %s", one->name, one->port, why);
     }
     tell(one, NULL, status);
 }

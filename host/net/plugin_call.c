@@ -87,7 +87,8 @@ void plugin_call_forget(void) {
 
 static struct log_subject subject_of(const struct plugin_thread *thread) {
     const struct plugin_account *account = atomic_load(&thread->account);
-    return (struct log_subject){account ? account->id : NULL, atomic_load(&thread->listener)};
+    return (struct log_subject){.plugin = account ? account->id : NULL,
+                                .listener = atomic_load(&thread->listener)};
 }
 
 static unsigned generation_of(const struct plugin_thread *thread) {
@@ -106,9 +107,9 @@ void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
     unlock();
     struct log_subject subject = subject_of(thread);
     /* Once an episode: who was told while it went on, and wants to know how long, asks for more. */
-    log_write(warned ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, &subject,
-              "stall: callback %s of generation %u took %.0f ms", plugin_callback_name(callback),
-              generation_of(thread), plugin_call_us(ticks) / 1000);
+    log_limited(LOG_KIND_STALL, warned ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, &subject,
+                "stall: callback %s of generation %u took %.0f ms", plugin_callback_name(callback),
+                generation_of(thread), plugin_call_us(ticks) / 1000);
 }
 
 /* -- the watching thread -------------------------------------------------------------------------
@@ -150,11 +151,11 @@ static void look_at(struct plugin_thread *thread) {
     /* It is still in the same call: what its notes point to stays until the lock is free again. */
     generation = generation_of(thread);
     atomic_store(&thread->warned, sequence);
-    log_warn(&subject,
-             "stall: callback %s of generation %u has been running for %.0f ms "
-             "(host.stall_warning_ms is %u); its worker does nothing else meanwhile",
-             plugin_callback_name(callback), generation, plugin_call_us(now - began) / 1000,
-             watch.stall_ms);
+    log_limited(LOG_KIND_STALL, LOG_LEVEL_WARN, &subject,
+                "stall: callback %s of generation %u has been running for %.0f ms "
+                "(host.stall_warning_ms is %u); its worker does nothing else meanwhile",
+                plugin_callback_name(callback), generation, plugin_call_us(now - began) / 1000,
+                watch.stall_ms);
 }
 
 static void watch_threads(void *argument) {
