@@ -7,10 +7,22 @@
 
 enum { SMALL_BYTES = 1024 };
 
-static atomic_long fail_countdown = -1;
+/* On a line of the cache of its own: every worker reads it once a turn. */
+static _Alignas(64) atomic_ulong failures;
+static _Thread_local unsigned long thread_failures;
+static _Thread_local alloc_reclaim_fn *thread_reclaim;
+static _Thread_local void *reclaim_context;
+static _Thread_local bool reclaiming;
+
+static _Alignas(64) atomic_long fail_countdown = -1;
 static atomic_bool fail_all;
 static atomic_long live;
 static atomic_long total;
+
+static void note_failure(void) {
+    thread_failures++;
+    atomic_fetch_add_explicit(&failures, 1, memory_order_relaxed);
+}
 
 bool alloc_fails_now(void) {
     if (atomic_load_explicit(&fail_countdown, memory_order_relaxed) < 0) {
@@ -20,7 +32,32 @@ bool alloc_fails_now(void) {
         return false;
     }
     atomic_store(&fail_countdown, atomic_load(&fail_all) ? 0 : -1);
+    note_failure();
     return true;
+}
+
+bool alloc_failed(void) {
+    note_failure();
+    if (!thread_reclaim || reclaiming) {
+        return false;
+    }
+    reclaiming = true;
+    bool reclaimed = thread_reclaim(reclaim_context);
+    reclaiming = false;
+    return reclaimed;
+}
+
+void alloc_set_reclaim(alloc_reclaim_fn *reclaim, void *context) {
+    thread_reclaim = reclaim;
+    reclaim_context = context;
+}
+
+unsigned long alloc_failures(void) {
+    return atomic_load_explicit(&failures, memory_order_relaxed);
+}
+
+unsigned long alloc_thread_failures(void) {
+    return thread_failures;
 }
 
 static void *counted(void *memory) {
@@ -42,7 +79,14 @@ static void *zeroed(size_t size) {
 }
 
 void *alloc_zeroed(size_t size) {
-    return alloc_fails_now() ? NULL : counted(zeroed(size));
+    if (alloc_fails_now()) {
+        return NULL;
+    }
+    void *memory = zeroed(size);
+    if (!memory && alloc_failed()) {
+        memory = zeroed(size);
+    }
+    return counted(memory);
 }
 
 void *alloc_array(size_t count, size_t size) {
@@ -57,6 +101,9 @@ void *alloc_resize(void *memory, size_t size) {
         return NULL;
     }
     void *moved = realloc(memory, size ? size : 1);
+    if (!moved && alloc_failed()) {
+        moved = realloc(memory, size ? size : 1);
+    }
     return memory ? moved : counted(moved);
 }
 

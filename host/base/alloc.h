@@ -24,4 +24,18 @@ bool alloc_fails_now(void);
 long alloc_live(void);
 long alloc_total(void);
 
+/* -- when memory is short ---------------------------------------------------------------------- */
+
+/* Allocations that have failed so far: of the process, and of the calling thread. */
+unsigned long alloc_failures(void);
+unsigned long alloc_thread_failures(void);
+
+/* Gives back what the calling thread keeps for later, within an allocation of its own that has
+ * failed. True: that was something, and the allocation is tried again. NULL: there is nothing. */
+typedef bool alloc_reclaim_fn(void *context);
+void alloc_set_reclaim(alloc_reclaim_fn *reclaim, void *context);
+
+/* For other allocators of the host: one of theirs has failed. True: try once more. */
+bool alloc_failed(void);
+
 #endif

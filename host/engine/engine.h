@@ -140,6 +140,10 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms);
  */
 void engine_port_post(struct engine_port *port, struct engine_op *op);
 
+/* Memory is short: gives back the buffers that it holds for receives beyond those it began with.
+ * Between two runs. */
+void engine_port_trim(struct engine_port *port);
+
 /* Operations started and not yet completed, posts included. */
 unsigned engine_port_pending(const struct engine_port *port);
 

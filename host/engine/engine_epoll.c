@@ -462,13 +462,23 @@ static void handle(struct engine_port *common) {
     port->event_count = 0;
 }
 
-/* Those that find no memory again are put behind the others, and have had their turn. */
+static bool has_memory(const struct engine_port *port) {
+    struct engine_buffer buffer;
+    if (!port->source.take(port->source.context, &buffer)) {
+        return false;
+    }
+    port->source.give(port->source.context, buffer.owner);
+    return true;
+}
+
+/* While there is memory: those that find none keep their order. */
 static void feed(struct engine_port *port) {
     unsigned count = 0;
     for (struct engine_op *op = port->hungry.first; op; op = part_of(op)->next) {
         count++;
     }
-    while (count-- > 0 && port->hungry.first) { /* a callback may stop some of them */
+    /* A callback may stop some of them. */
+    while (count-- > 0 && port->hungry.first && has_memory(port)) {
         struct engine_op *op = list_take(&port->hungry);
         if (part_of(op)->is_accept) {
             linux_first_data_try(CONTAINER_OF(op, struct engine_accept, op));

@@ -57,6 +57,19 @@ void iocp_warm_note(struct iocp_op *op) {
     op->beat = beat_now() & (BEATS - 1);
 }
 
+/* Finding nothing to cancel means that something has come. */
+static void cool(struct engine_port *port, struct iocp_op *op) {
+    iocp_warm_give(port, op);
+    op->cooling = true;
+    port->engine->winsock->cancel((HANDLE)(SOCKET)op->socket, &op->overlapped);
+}
+
+void engine_port_trim(struct engine_port *port) {
+    while (port->warm_count > 0) {
+        cool(port, port->warm[port->warm_count - 1].op);
+    }
+}
+
 void iocp_warm_check(struct engine_port *port) {
     if (port->warm_count == 0) {
         return;
@@ -69,10 +82,7 @@ void iocp_warm_check(struct engine_port *port) {
     for (unsigned i = port->warm_count; i > 0; i--) { /* backwards: the last one may move to i */
         struct iocp_op *op = port->warm[i - 1].op;
         if (port->starving || now_ms - port->warm[i - 1].since_ms >= WARM_MS) {
-            iocp_warm_give(port, op);
-            op->cooling = true;
-            /* Finding nothing to cancel means that something has come. */
-            port->engine->winsock->cancel((HANDLE)(SOCKET)op->socket, &op->overlapped);
+            cool(port, op);
         }
     }
 }

@@ -388,6 +388,12 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     return port->ran;
 }
 
+void engine_port_trim(struct engine_port *port) {
+    if (port->engine->backend->trim) {
+        port->engine->backend->trim(port);
+    }
+}
+
 /* -- receiving --------------------------------------------------------------------------------- */
 
 const struct engine_buffer *engine_received(const struct engine_port *port) {

@@ -38,6 +38,8 @@ struct linux_backend {
     void (*handle)(struct engine_port *port);
     /* Lets what waits for a buffer go on, as far as there are some. */
     void (*feed)(struct engine_port *port);
+    /* Gives back buffers that are held for receives to come. NULL: there are none. */
+    void (*trim)(struct engine_port *port);
 
     /* Until clients come: linux_accept_ready(), once for every arrival at the least. False: not
      * possible, the code is in errno. The second one lets go of the listening socket here and now,

@@ -269,6 +269,7 @@ const struct linux_backend linux_uring = {
     .wait = submit_and_wait,
     .handle = handle,
     .feed = uring_feed,
+    .trim = uring_buffers_trim,
     .clients_await = uring_clients_await,
     .clients_forget = uring_clients_forget,
     .accepts_changed = uring_accepts_changed,

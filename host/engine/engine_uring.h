@@ -35,6 +35,8 @@ struct uring_port {
     struct io_uring_buf_ring *buffer_ring;
     unsigned buffer_entries; /* of the ring; the most there can be */
     unsigned buffer_target;  /* how many should be in it now */
+    unsigned buffer_first;   /* how many that was at first */
+    bool buffers_lost;       /* the kernel did not take the ring back, for want of memory */
     unsigned buffer_count;   /* how many are */
     struct engine_buffer *slots;
     uint16_t *empty_slots; /* a stack of those without a buffer */
@@ -120,6 +122,7 @@ void uring_direct_cancel(struct uring_port *port, struct engine_op *op);
 bool uring_buffers_init(struct uring_port *port, const struct engine_port_options *options,
                         struct error *error);
 void uring_buffers_fini(struct uring_port *port);
+void uring_buffers_trim(struct engine_port *port);
 
 void uring_receive_arm(struct engine_port *port, struct engine_receive *receive);
 void uring_receive_disarm(struct engine_port *port, struct engine_receive *receive);

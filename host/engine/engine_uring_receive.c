@@ -32,25 +32,32 @@ static size_t ring_bytes(const struct uring_port *port) {
     return port->buffer_entries * sizeof(struct io_uring_buf);
 }
 
-static bool register_ring(struct uring_port *port, struct error *error) {
+/* The kernel begins with an empty one. 0, or an errno. */
+static int register_ring(struct uring_port *port) {
+    struct io_uring_buf_reg registration = {
+        .ring_addr = (uint64_t)(uintptr_t)port->buffer_ring,
+        .ring_entries = port->buffer_entries,
+        .bgid = URING_BUFFER_GROUP,
+    };
+    int code = -io_uring_register_buf_ring(&port->ring, &registration, 0);
+    if (code == 0) {
+        io_uring_buf_ring_init(port->buffer_ring);
+    }
+    return code;
+}
+
+static bool create_ring(struct uring_port *port, struct error *error) {
     void *memory =
         mmap(NULL, ring_bytes(port), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (memory == MAP_FAILED) {
         return error_set(error, "a ring of buffers: %s", strerror(errno));
     }
-    struct io_uring_buf_reg registration = {
-        .ring_addr = (uint64_t)(uintptr_t)memory,
-        .ring_entries = port->buffer_entries,
-        .bgid = URING_BUFFER_GROUP,
-    };
-    int code = io_uring_register_buf_ring(&port->ring, &registration, 0);
+    port->buffer_ring = memory;
+    int code = register_ring(port);
     if (code != 0) {
         munmap(memory, ring_bytes(port));
-        return error_set(error, "registering a ring of buffers: %s (Linux 5.19 or later has them)",
-                         strerror(-code));
+        return error_set(error, "registering a ring of buffers: %s", strerror(code));
     }
-    port->buffer_ring = memory;
-    io_uring_buf_ring_init(port->buffer_ring);
     return true;
 }
 
@@ -63,7 +70,7 @@ static void put(struct uring_port *port, uint16_t slot) {
 }
 
 static void buffers_refill(struct uring_port *port) {
-    while (port->buffer_count < port->buffer_target) {
+    while (!port->buffers_lost && port->buffer_count < port->buffer_target) {
         uint16_t slot = port->empty_slots[port->empty_count - 1];
         if (!port->common.source.take(port->common.source.context, &port->slots[slot])) {
             return; /* no memory now: tried again at the next turn */
@@ -77,6 +84,7 @@ bool uring_buffers_init(struct uring_port *port, const struct engine_port_option
                         struct error *error) {
     port->buffer_entries = options->receive_buffers_max;
     port->buffer_target = options->receive_buffers;
+    port->buffer_first = options->receive_buffers;
     ASSERT((port->buffer_entries & (port->buffer_entries - 1)) == 0);
     ASSERT(port->buffer_target <= port->buffer_entries);
     port->slots = alloc_array(port->buffer_entries, sizeof(*port->slots));
@@ -85,7 +93,7 @@ bool uring_buffers_init(struct uring_port *port, const struct engine_port_option
         error_set(error, "out of memory");
         goto fail;
     }
-    if (!register_ring(port, error)) {
+    if (!create_ring(port, error)) {
         goto fail;
     }
     for (unsigned i = port->buffer_entries; i-- > 0;) {
@@ -100,14 +108,47 @@ fail:
     return false;
 }
 
-void uring_buffers_fini(struct uring_port *port) {
-    io_uring_unregister_buf_ring(&port->ring, URING_BUFFER_GROUP);
-    munmap(port->buffer_ring, ring_bytes(port));
+/* The ring is not the kernel's any more. */
+static void buffers_give_back(struct uring_port *port) {
     for (unsigned i = 0; i < port->buffer_entries; i++) {
         if (port->slots[i].owner) {
             port->common.source.give(port->common.source.context, port->slots[i].owner);
+            port->slots[i].owner = NULL;
+            port->empty_slots[port->empty_count++] = (uint16_t)i;
         }
     }
+    port->buffer_count = 0;
+}
+
+/* The kernel gives single buffers back to nobody but receives, so the whole ring is taken from it
+ * and begun anew. Only while it has used none that is not known of here: nothing has completed, and
+ * nothing will before it is asked for completions (DEFER_TASKRUN). A receive that finds the ring
+ * missing ends with ENOBUFS, like one that finds it empty. */
+void uring_buffers_trim(struct engine_port *common) {
+    struct uring_port *port = uring_of(common);
+    bool is_larger = port->buffer_count > port->buffer_first;
+    port->buffer_target = port->buffer_first;
+    if (!is_larger || (port->common.engine->uring_flags & IORING_SETUP_DEFER_TASKRUN) == 0 ||
+        io_uring_cq_ready(&port->ring) > 0 || io_uring_cq_has_overflow(&port->ring) ||
+        io_uring_unregister_buf_ring(&port->ring, URING_BUFFER_GROUP) != 0) {
+        return; /* as buffers are used there will be fewer */
+    }
+    buffers_give_back(port);
+    port->buffers_lost = register_ring(port) != 0;
+    buffers_refill(port);
+}
+
+/* The kernel had no memory to take the ring back: it is asked again. */
+static void buffers_restore(struct uring_port *port) {
+    if (port->buffers_lost && register_ring(port) == 0) {
+        port->buffers_lost = false;
+    }
+}
+
+void uring_buffers_fini(struct uring_port *port) {
+    io_uring_unregister_buf_ring(&port->ring, URING_BUFFER_GROUP);
+    munmap(port->buffer_ring, ring_bytes(port));
+    buffers_give_back(port);
     alloc_free(port->slots);
     alloc_free(port->empty_slots);
 }
@@ -319,6 +360,7 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
 
 void uring_feed(struct engine_port *common) {
     struct uring_port *port = uring_of(common);
+    buffers_restore(port);
     if (port->buffer_count < port->buffer_target) {
         buffers_refill(port);
     }

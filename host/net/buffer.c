@@ -97,6 +97,23 @@ static void pool_collect_returned(struct buffer_pool *pool) {
     }
 }
 
+bool buffer_pool_trim(struct buffer_pool *pool, uint32_t left) {
+    pool_collect_returned(pool);
+    bool any = pool->free_count > left;
+    while (pool->free_count > left) {
+        struct berth_buffer *buffer = pool->free;
+        pool->free = buffer->next;
+        pool->free_count--;
+        buffer_free(buffer);
+    }
+    return any;
+}
+
+void buffer_pool_retain(struct buffer_pool *pool, uint32_t retained_max) {
+    pool->retained_max = retained_max;
+    buffer_pool_trim(pool, retained_max);
+}
+
 struct berth_buffer *buffer_create(uint32_t capacity) {
     struct berth_buffer *buffer = alloc_zeroed(sizeof(*buffer));
     if (!buffer) {

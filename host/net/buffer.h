@@ -34,6 +34,12 @@ struct berth_buffer {
 struct buffer_pool *buffer_pool_create(uint32_t buffer_bytes, uint32_t retained_max);
 void buffer_pool_close(struct buffer_pool *pool); /* [worker]; NULL is legal */
 
+/* Another limit on the free buffers that are kept; those beyond it are freed. [worker] */
+void buffer_pool_retain(struct buffer_pool *pool, uint32_t retained_max);
+
+/* Frees the free buffers but for so many. True: there was one at the least. [worker] */
+bool buffer_pool_trim(struct buffer_pool *pool, uint32_t left);
+
 /* A buffer with one reference, or NULL. [worker] */
 struct berth_buffer *buffer_take(struct buffer_pool *pool);
 

@@ -106,13 +106,13 @@ void connection_free_state(struct connection *connection) {
 
 /* The socket never becomes a connection. */
 static void lose(struct worker *worker, struct listener *listener, struct engine_accept *accept,
-                 const char *why) {
+                 enum log_level level, const char *why) {
     char remote[BERTH_ADDRESS_TEXT_MAX];
     struct log_subject subject = listener->subject;
     address_format(&accept->remote, remote, sizeof(remote));
     subject.peer = remote;
     subject.reason = "resources";
-    log_limited(LOG_KIND_LOST, LOG_LEVEL_ERROR, &subject, "connection reset: %s", why);
+    log_limited(LOG_KIND_LOST, level, &subject, "connection reset: %s", why);
     buffer_release(accept->data.owner);
     engine_close(worker->server->engine, accept->socket, true);
     atomic_fetch_sub(&worker->load, 1);
@@ -397,14 +397,15 @@ void connection_adopt(struct worker *worker, struct listener *listener,
                       struct engine_accept *accept, uint32_t first_data_size, bool refused) {
     struct error error;
     if (!accept->home && !engine_attach(worker->port, &accept->socket, &error)) {
-        lose(worker, listener, accept, error.message);
+        lose(worker, listener, accept, LOG_LEVEL_ERROR, error.message);
         return;
     }
     struct local_address *local = local_address_acquire(&worker->local_addresses, &accept->local);
     struct connection *connection = create(worker, listener, accept->socket, local, &accept->remote,
                                            accept->data.owner != NULL);
     if (!connection) {
-        lose(worker, listener, accept, "out of memory");
+        shortage_note_lost(worker); /* one line tells of all of them */
+        lose(worker, listener, accept, LOG_LEVEL_DEBUG, "out of memory");
         return;
     }
     if (accept->data.owner) {

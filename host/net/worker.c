@@ -248,6 +248,7 @@ static bool worker_init(struct worker *worker, struct error *error) {
     worker->kick_op.complete = on_kick;
     worker->stop_op.complete = on_stop;
     timers_init(&worker->timers, os_now_ms());
+    shortage_init(worker);
     return true;
 }
 
@@ -255,6 +256,7 @@ static void worker_fini(struct worker *worker) {
     ASSERT(worker->connection_count == 0);
     ASSERT(!worker->waiting);
     ASSERT(!worker->pools);
+    shortage_fini(worker);
     engine_port_destroy(worker->port);
     send_nodes_fini(&worker->nodes);
     traffic_pool_fini(&worker->traffic);
@@ -271,6 +273,7 @@ static void worker_run(struct worker *worker) {
         engine_port_run(worker->port, timeout_ms);
         timers_run(&worker->timers, os_now_ms());
         worker_settle(worker);
+        shortage_check(worker, &worker->shortage);
     }
 }
 

@@ -21,6 +21,7 @@
 #include "net/connection_parts.h"
 #include "net/local_address.h"
 #include "net/send_queue.h"
+#include "net/shortage.h"
 #include "net/timers.h"
 #include "os/os.h"
 
@@ -49,6 +50,7 @@ struct worker {
     struct traffic_pool traffic;
     struct local_addresses local_addresses;
     struct timers timers;
+    struct shortage shortage;
     struct accept_pool *pools;  /* utlist */
     struct connection *waiting; /* utlist: until a limit leaves room; first come first served */
     struct worker_slot *slots;  /* the connections, by their ids */

@@ -37,6 +37,10 @@ void *os_pages_alloc(size_t size);
 void os_pages_free(void *pages, size_t size);
 size_t os_page_bytes(void);
 
+/* Gives what the heap keeps free back to the system, as far as it can. May take milliseconds. [any]
+ */
+void os_heap_trim(void);
+
 /* -- threads --------------------------------------------------------------------------------- */
 
 struct os_thread {

@@ -1,6 +1,7 @@
 #include "os/os.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -114,19 +115,33 @@ static size_t whole_pages(size_t size) {
     return (size + page - 1) / page * page;
 }
 
+static void *pages_map(size_t size) {
+    void *pages =
+        mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
 void *os_pages_alloc(size_t size) {
     if (alloc_fails_now()) {
         return NULL;
     }
-    void *pages =
-        mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return pages == MAP_FAILED ? NULL : pages;
+    void *pages = pages_map(size);
+    if (!pages && alloc_failed()) {
+        pages = pages_map(size);
+    }
+    return pages;
 }
 
 void os_pages_free(void *pages, size_t size) {
     if (pages) {
         munmap(pages, whole_pages(size));
     }
+}
+
+void os_heap_trim(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 /* -- threads ----------------------------------------------------------------------------------- */

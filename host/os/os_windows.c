@@ -240,7 +240,11 @@ void *os_pages_alloc(size_t size) {
     if (alloc_fails_now()) {
         return NULL;
     }
-    return VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    void *pages = VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    if (!pages && alloc_failed()) {
+        pages = VirtualAlloc(NULL, size, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    }
+    return pages;
 }
 
 void os_pages_free(void *pages, size_t size) {
@@ -249,6 +253,10 @@ void os_pages_free(void *pages, size_t size) {
         BOOL freed = VirtualFree(pages, 0, MEM_RELEASE);
         ASSERT(freed);
     }
+}
+
+void os_heap_trim(void) {
+    HeapCompact(GetProcessHeap(), 0);
 }
 
 size_t os_page_bytes(void) {

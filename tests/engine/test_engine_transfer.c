@@ -294,6 +294,37 @@ static void test_buffered_receives_without_buffers_go_on_in_their_order(void **s
     exhaust(*state, ENGINE_RECEIVE_BUFFERED);
 }
 
+enum { TRIMMED = 4 * BUFFERS_AT_FIRST };
+
+static void receive_once_each(struct world *world, struct link *const *links, unsigned round) {
+    for (int i = 0; i < TRIMMED; i++) {
+        assert_true(peer_send(links[i]->peer, "data", 4));
+    }
+    for (int i = 0; i < TRIMMED; i++) {
+        RUN_UNTIL(world, links[i]->received_size == (size_t)4 * round);
+        link_let_go(links[i]);
+    }
+}
+
+static void test_port_that_is_trimmed_gives_buffers_back_and_goes_on(void **state) {
+    struct world *world = *state;
+    struct link *links[TRIMMED];
+    for (int i = 0; i < TRIMMED; i++) {
+        links[i] = link_open(world);
+        links[i]->keep = true;
+        link_receive(links[i], ENGINE_RECEIVE_ZERO_BYTE);
+    }
+    for (unsigned round = 1; round <= 3; round++) {
+        receive_once_each(world, links, round);
+        engine_port_trim(world->port);
+        RUN_UNTIL(world, world->buffers_out <= BUFFERS_AT_FIRST);
+    }
+    for (int i = 0; i < TRIMMED; i++) {
+        link_stop(links[i]);
+        link_close(links[i]);
+    }
+}
+
 /* A link whose receive has delivered all the buffers there are, and keeps them. */
 static struct link *open_hog(struct world *world, enum engine_receive_mode mode) {
     struct link *hog = link_open(world);
@@ -713,6 +744,7 @@ int main(void) {
         TEST(test_receive_of_a_long_stream_delivers_it_in_order),
         TEST(test_zero_byte_receives_without_buffers_go_on_in_their_order),
         TEST(test_buffered_receives_without_buffers_go_on_in_their_order),
+        TEST(test_port_that_is_trimmed_gives_buffers_back_and_goes_on),
         TEST(test_zero_byte_receive_that_waits_for_a_buffer_can_be_stopped),
         TEST(test_buffered_receive_that_waits_for_a_buffer_can_be_stopped),
         TEST(test_accept_on_data_without_buffers_does_not_stop_the_acceptor),

@@ -95,6 +95,10 @@ struct peer net_world_client(void) {
     return peer;
 }
 
+struct server *net_world_server(void) {
+    return server;
+}
+
 bool net_world_accepts_on_workers(void) {
     return server_traits(server)->accept_on_workers;
 }

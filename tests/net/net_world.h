@@ -21,6 +21,8 @@ void net_world_serve_end(void);
 
 struct peer net_world_client(void); /* connected */
 
+struct server *net_world_server(void);
+
 /* Whether each worker accepts its own clients; else another thread does. */
 bool net_world_accepts_on_workers(void);
 

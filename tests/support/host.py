@@ -57,7 +57,7 @@ class Host:
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
                  old_ready_text=None, descriptors=None, io_uring_errno=None, environment=None,
-                 arguments=(), powerless=False):
+                 arguments=(), powerless=False, address_space=None):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +83,8 @@ class Host:
         system.hold()
         # A soft and a hard limit of descriptors for this process alone; Linux only.
         runner = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
+        if address_space:
+            runner += ["prlimit", f"--as={address_space}"]
         if powerless and os.geteuid() == 0:  # permissions of files mean something even to root then
             runner += ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
         # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.

@@ -127,6 +127,10 @@ static void post(struct engine_port *port, struct engine_op *op, int64_t result)
     os_mutex_unlock(&port->mutex);
 }
 
+void engine_port_trim(struct engine_port *port) {
+    (void)port;
+}
+
 void engine_port_post(struct engine_port *port, struct engine_op *op) {
     post(port, op, 0);
 }

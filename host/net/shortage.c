@@ -1,0 +1,132 @@
+#include "net/shortage.h"
+
+#include "base/log.h"
+#include "base/macros.h"
+#include "engine/engine.h"
+#include "net/buffer.h"
+#include "net/server.h"
+#include "net/worker.h"
+#include "os/os.h"
+
+enum {
+    TICK_MS = 250,         /* between two times that memory is given back */
+    QUIET_MS = 5000,       /* a shortage is over when nothing has failed for so long */
+    BUFFERS_RETAINED = 16, /* while it lasts */
+};
+
+/* What may be given back in the middle of a callback: the free lists. True: there was something. */
+static bool give_back_free(struct worker *worker, uint32_t buffers) {
+    bool any = buffer_pool_trim(worker->buffers, buffers);
+    any |= worker->nodes.free_count > 0 || worker->traffic.free_count > 0;
+    send_nodes_fini(&worker->nodes);
+    traffic_pool_fini(&worker->traffic);
+    return any;
+}
+
+/* alloc_reclaim_fn: one of this thread's allocations has failed, and is tried again if this helps.
+ */
+static bool reclaim(void *context) {
+    return give_back_free(context, 0);
+}
+
+static void give_back(struct worker *worker) {
+    worker->shortage.due = false;
+    engine_port_trim(worker->port);
+    give_back_free(worker, BUFFERS_RETAINED);
+    if (worker->shortage.failures > 0) {
+        os_heap_trim();
+    }
+}
+
+/* Other workers keep what this one lacks. Those that sleep are woken, and find it as this did. */
+static void wake_others(struct worker *worker) {
+    struct server *server = worker->server;
+    for (unsigned i = 0; i < server->started; i++) {
+        if (&server->workers[i] != worker) {
+            worker_kick(&server->workers[i]);
+        }
+    }
+}
+
+static void note_own_failures(struct worker *worker, uint64_t now_ms) {
+    struct shortage *shortage = &worker->shortage;
+    unsigned long failures = alloc_thread_failures() - shortage->thread_failures;
+    shortage->thread_failures += failures;
+    if (failures == 0) {
+        return;
+    }
+    if (shortage->failures == 0) {
+        shortage->since_ms = now_ms;
+        log_warn(NULL,
+                 "worker %u: memory is short: until there is some, connections wait for buffers "
+                 "and new clients may be reset",
+                 worker->index);
+    }
+    shortage->failures += failures;
+}
+
+static void end_episode(struct worker *worker) {
+    struct shortage *shortage = &worker->shortage;
+    if (shortage->failures > 0) {
+        log_info(NULL,
+                 "worker %u: there is memory again: %lu allocations failed in %llu ms, %lu new "
+                 "clients were reset",
+                 worker->index, shortage->failures,
+                 (unsigned long long)(shortage->last_ms - shortage->since_ms), shortage->lost);
+    }
+    shortage->failures = 0;
+    shortage->lost = 0;
+    shortage->active = false;
+    buffer_pool_retain(worker->buffers, worker->server->options.buffers_retained_max);
+}
+
+static void on_tick(struct timer *timer) {
+    struct shortage *shortage = CONTAINER_OF(timer, struct shortage, tick);
+    struct worker *worker = CONTAINER_OF(shortage, struct worker, shortage);
+    uint64_t now_ms = os_now_ms();
+    bool over = now_ms - shortage->last_ms >= QUIET_MS;
+    if (shortage->due || over) {
+        give_back(worker);
+    }
+    if (over) {
+        end_episode(worker);
+    } else {
+        timers_start(&worker->timers, &shortage->tick, now_ms, TICK_MS);
+    }
+}
+
+void shortage_begin(struct worker *worker) {
+    struct shortage *shortage = &worker->shortage;
+    uint64_t now_ms = os_now_ms();
+    shortage->process_failures = alloc_failures();
+    shortage->last_ms = now_ms;
+    shortage->due = true;
+    note_own_failures(worker, now_ms);
+    if (!shortage->active) {
+        shortage->active = true;
+        buffer_pool_retain(worker->buffers, BUFFERS_RETAINED);
+        timers_start(&worker->timers, &shortage->tick, now_ms, TICK_MS);
+        give_back(worker);
+        if (shortage->failures > 0) {
+            wake_others(worker);
+        }
+    }
+}
+
+void shortage_note_lost(struct worker *worker) {
+    worker->shortage.lost++;
+}
+
+void shortage_init(struct worker *worker) {
+    worker->shortage = (struct shortage){
+        .process_failures = alloc_failures(),
+        .thread_failures = alloc_thread_failures(),
+        .tick.fire = on_tick,
+    };
+    alloc_set_reclaim(reclaim, worker);
+}
+
+void shortage_fini(struct worker *worker) {
+    alloc_set_reclaim(NULL, NULL);
+    timers_stop(&worker->timers, &worker->shortage.tick);
+}

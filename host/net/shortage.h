@@ -1,0 +1,46 @@
+/* shortage.h: what a worker does when memory is short.
+ *
+ * An allocation that fails begins an episode. While it lasts, every worker gives back what it keeps
+ * for later: free buffers, nodes of send queues, buffers that its ring holds for receives. A worker
+ * whose own allocations fail says so once, and once that it is over, with what it cost.
+ *
+ * Owner: the worker that embeds it. Threads: the worker's own. */
+#ifndef BERTH_HOST_NET_SHORTAGE_H
+#define BERTH_HOST_NET_SHORTAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "net/timers.h"
+
+struct worker;
+
+struct shortage {
+    unsigned long process_failures; /* allocations of the process that have failed, as last seen */
+    unsigned long thread_failures;  /* those of this thread */
+    unsigned long failures;         /* those of the episode; 0: this worker has none */
+    unsigned long lost;             /* clients of the episode that were reset */
+    bool active;                    /* an episode of the process: little is kept */
+    bool due;                       /* an allocation has failed since memory was given back */
+    uint64_t since_ms;
+    uint64_t last_ms;
+    struct timer tick;
+};
+
+void shortage_init(struct worker *worker);
+void shortage_fini(struct worker *worker);
+
+/* A client was reset for want of memory. */
+void shortage_note_lost(struct worker *worker);
+
+void shortage_begin(struct worker *worker);
+
+/* Called once a turn. */
+static inline void shortage_check(struct worker *worker, struct shortage *shortage) {
+    if (alloc_failures() != shortage->process_failures) {
+        shortage_begin(worker);
+    }
+}
+
+#endif
