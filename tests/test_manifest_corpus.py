@@ -39,6 +39,8 @@ HOST = ("host",)
 # path, smallest, greatest
 RANGES = [
     ((*HOST, "drain_timeout_ms"), 0, 3600000),
+    ((*HOST, "generation_drain_timeout_ms"), 0, 2147483647),
+    ((*A, "generation_drain_timeout_ms"), 0, 2147483647),
     ((*HOST, "generations_max"), 2, 1000),
     ((*HOST, "stall_warning_ms"), 0, 3600000),
     ((*HOST, "crashes_max"), 1, 1000),

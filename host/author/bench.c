@@ -346,7 +346,7 @@ void bench_advance(struct bench *bench, uint64_t ms) {
 /* -- the end ------------------------------------------------------------------------------------
  */
 
-/* As connection_host_stops() and the cut at the end of the drain time do it. */
+/* As connection_ask_to_close() and the cut at the end of the drain time do it. */
 static void stop_conn(struct bench *bench, struct bench_conn *conn) {
     if (conn->end != BENCH_LIVES) {
         return;
@@ -390,8 +390,12 @@ void bench_stop(struct bench *bench) {
     for (struct bench_conn *conn = bench->conns; conn; conn = conn->next) {
         bench_conn_check_closed(conn);
     }
-    for (struct bench_conn *conn = bench->conns; conn; conn = conn->next) {
-        stop_conn(bench, conn);
+    /* First a newer generation takes its place, then the host stops: plugins hear of both. */
+    for (uint32_t why = BERTH_DRAINING_REPLACED; why <= BERTH_DRAINING_HOST_STOPS; why += 2) {
+        bench->draining = why;
+        for (struct bench_conn *conn = bench->conns; conn; conn = conn->next) {
+            stop_conn(bench, conn);
+        }
     }
     /* Whoever makes new connections while the old ones are cut has them cut as well. */
     for (unsigned round = 0; round < STOP_ROUNDS_MAX; round++) {

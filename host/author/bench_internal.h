@@ -141,7 +141,8 @@ struct bench {
     bool open;
     bool ended; /* `unload` has returned */
     bool upstream_expected;
-    bool in_open; /* within `listener_open` */
+    uint32_t draining; /* BERTH_DRAINING_* */
+    bool in_open;      /* within `listener_open` */
 };
 
 static inline struct bench *bench_of(const struct berth_host *host) {

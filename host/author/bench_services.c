@@ -255,6 +255,10 @@ static int32_t BERTH_CALL post_worker(const struct berth_listener *listener, uin
     return bench_task_add(bench, &task) ? BERTH_OK : BERTH_E_NO_MEMORY;
 }
 
+static uint32_t BERTH_CALL draining(const struct berth_listener *listener) {
+    return bench_of(listener->host)->draining;
+}
+
 void bench_table_fill(struct bench *bench) {
     uint32_t more = bench->options.table_bytes_more;
     more = more < sizeof(bench->table.more) ? more : (uint32_t)sizeof(bench->table.more);
@@ -287,5 +291,6 @@ void bench_table_fill(struct bench *bench) {
         .workers = BENCH_WORKERS,
         .post_worker = post_worker,
         .close_at_once = close_at_once,
+        .draining = draining,
     };
 }

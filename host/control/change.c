@@ -123,23 +123,32 @@ static bool check_names(struct change *change) {
     return known;
 }
 
+/* The oldest may drain for ever: what the operator can do about it. */
+static bool refuse_generation(struct change *change, const struct manifest_listener *to,
+                              const struct unit_past *past, unsigned count) {
+    uint64_t now_ms = os_now_ms();
+    char text[512];
+    snprintf(text, sizeof(text),
+             "listener \"%.63s\": %u generations of it still have connections, and there may be "
+             "%u in all (host.generations_max); generation %u has drained for %llu s and has %u "
+             "connections: try again when it is gone, or set \"generation_drain_timeout_ms\" "
+             "(or a higher host.generations_max) in the manifest and \"berth reload\"",
+             to->name, count, (unsigned)change->edition->manifest->host.generations_max,
+             past->oldest->generation,
+             (unsigned long long)((now_ms - past->oldest->retired_ms) / 1000),
+             (unsigned)atomic_load(&past->oldest->listener->references));
+    return fail(change, text);
+}
+
 /* A generation of that listener more: is there room for it? */
 static bool check_generations(struct change *change, const struct step *step) {
     uint32_t max = change->edition->manifest->host.generations_max;
-    uint32_t count =
-        1 + (step->old ? 1 : 0) + (uint32_t)instance_past(change->instance, step->to->name).count;
     if (step->kind != STEP_REPLACE && step->kind != STEP_ADD) {
         return true;
     }
-    if (count > max) {
-        char text[256];
-        snprintf(text, sizeof(text),
-                 "listener \"%.80s\": %u generations of it still have connections, and there may "
-                 "be %u in all (host.generations_max): try again when one is gone",
-                 step->to->name, (unsigned)(count - 1), (unsigned)max);
-        return fail(change, text);
-    }
-    return true;
+    struct unit_past past = instance_past(change->instance, step->to->name);
+    unsigned count = past.count + (step->old ? 1 : 0);
+    return count < max || refuse_generation(change, step->to, &past, count);
 }
 
 /* What the host itself is made of stays as it is while it runs. */
@@ -544,7 +553,7 @@ static void carry_out(struct change *change) {
             listener_take_over(step->made->listener, step->old->listener);
             log_info(&step->made->listener->subject, "generation %u serves: %s %s",
                      step->made->generation, step->module->plugin.id, step->module->plugin.version);
-            instance_retire(instance, step->old);
+            instance_retire(instance, step->old, step->to, BERTH_DRAINING_REPLACED);
         } else if (step->made) {
             listener_take_over(step->made->listener, find_namesake(change, step->made));
         } else {
@@ -556,9 +565,10 @@ static void carry_out(struct change *change) {
     }
     DL_FOREACH_SAFE(instance->serving, unit, next) {
         log_info(&unit->listener->subject, "is no longer in the manifest");
-        instance_retire(instance, unit);
+        instance_retire(instance, unit, NULL, BERTH_DRAINING_REMOVED);
     }
     instance->serving = serving;
+    instance_update_drains(instance);
 }
 
 static void count(const struct change *change, struct change_counts *counts) {

@@ -211,19 +211,30 @@ static void format_generation(const cJSON *one, char *text, size_t size) {
     }
 }
 
+/* "draining 75 s": for how long it has. */
+static void format_state(const cJSON *one, char *text, size_t size) {
+    const cJSON *for_ms = list_of(one, "draining_for_ms");
+    if (cJSON_IsNumber(for_ms)) {
+        snprintf(text, size, "%s %.0f s", text_of(one, "state"), for_ms->valuedouble / 1000);
+    } else {
+        snprintf(text, size, "%s", text_of(one, "state"));
+    }
+}
+
 static void print_listeners(const cJSON *result) {
     const cJSON *one;
     char addresses[512];
-    printf("%-20s %-14s %4s  %-10s %11s %12s  %s\n", "LISTENER", "PLUGIN", "GEN", "STATE",
+    printf("%-20s %-14s %4s  %-14s %11s %12s  %s\n", "LISTENER", "PLUGIN", "GEN", "STATE",
            "CONNECTIONS", "ACCEPTED", "ADDRESSES");
     cJSON_ArrayForEach(one, list_of(result, "listeners")) {
         join(list_of(one, "addresses"), addresses, sizeof(addresses));
         char generation[16];
+        char state[48];
         format_generation(one, generation, sizeof(generation));
-        printf("%-20s %-14s %4s  %-10s %11.0f %12.0f  %s\n", text_of(one, "name"),
-               text_of(one, "plugin"), generation, text_of(one, "state"),
-               number_of(one, "connections"), number_of(list_of(one, "counters"), "accepted"),
-               addresses);
+        format_state(one, state, sizeof(state));
+        printf("%-20s %-14s %4s  %-14s %11.0f %12.0f  %s\n", text_of(one, "name"),
+               text_of(one, "plugin"), generation, state, number_of(one, "connections"),
+               number_of(list_of(one, "counters"), "accepted"), addresses);
     }
 }
 

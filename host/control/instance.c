@@ -78,6 +78,7 @@ struct unit_past instance_past(const struct instance *instance, const char *name
     DL_FOREACH(instance->retired, unit) {
         if (strcmp(unit->from->name, name) == 0) {
             past.count++;
+            past.oldest = past.oldest ? past.oldest : unit;
             past.newest = unit->generation > past.newest ? unit->generation : past.newest;
         }
     }
@@ -141,19 +142,77 @@ void instance_destroy_unit(struct instance *instance, struct unit *unit) {
     }
 }
 
-void instance_retire(struct instance *instance, struct unit *unit) {
-    uint32_t timeout_ms = instance->edition->manifest->host.drain_timeout_ms;
+static void log_retired(const struct unit *unit) {
+    uint32_t open = atomic_load(&unit->listener->references);
+    char limit[64] = "without a limit";
+    if (unit->drain_ms > 0) {
+        snprintf(limit, sizeof(limit), "for up to %u ms", (unsigned)unit->drain_ms);
+    }
+    if (open > 0) {
+        log_info(&unit->listener->subject,
+                 "generation %u drains: %u open connections may finish, %s "
+                 "(generation_drain_timeout_ms)",
+                 unit->generation, (unsigned)open, limit);
+    }
+}
+
+/* Its own limit, or the host's. */
+static uint32_t drain_limit(const struct instance *instance, const struct manifest_listener *now) {
+    uint32_t own = now->generation_drain_timeout_ms;
+    return own != MANIFEST_AS_HOST ? own
+                                   : instance->edition->manifest->host.generation_drain_timeout_ms;
+}
+
+void instance_retire(struct instance *instance, struct unit *unit,
+                     const struct manifest_listener *now, uint32_t why) {
     DL_DELETE(instance->serving, unit);
     DL_APPEND(instance->retired, unit);
     unit->retired_ms = os_now_ms();
-    unit->deadline_ms = unit->retired_ms + timeout_ms;
-    listener_stop_accepting(unit->listener);
-    uint32_t open = atomic_load(&unit->listener->references);
-    if (open > 0) {
-        log_info(&unit->listener->subject,
-                 "generation %u serves no more: %u open connections may finish within %u ms",
-                 unit->generation, open, timeout_ms);
+    unit->drain_ms = drain_limit(instance, now ? now : unit->from);
+    listener_drain(unit->listener, why);
+    log_retired(unit);
+}
+
+void instance_update_drains(struct instance *instance) {
+    struct unit *unit;
+    DL_FOREACH(instance->retired, unit) {
+        const struct unit *serving = instance_unit(instance, unit->from->name);
+        unit->drain_ms = drain_limit(instance, (serving ? serving : unit)->from);
     }
+}
+
+void instance_stop(struct instance *instance) {
+    const struct unit *unit;
+    DL_FOREACH(instance->serving, unit) {
+        listener_drain(unit->listener, BERTH_DRAINING_HOST_STOPS);
+    }
+    DL_FOREACH(instance->retired, unit) {
+        listener_drain(unit->listener, BERTH_DRAINING_HOST_STOPS);
+    }
+}
+
+/* The time of a generation is over. What the plugin does not give back is told when it is gone. */
+static void cut_unit(struct unit *unit) {
+    struct listener *listener = unit->listener;
+    unsigned works = atomic_load(&listener->works);
+    unit->cut = true;
+    uint32_t count = listener_cut(listener);
+    log_warn(&listener->subject,
+             "%u connections of generation %u were closed at the drain deadline", (unsigned)count,
+             unit->generation);
+    if (works > 0) {
+        log_warn(&listener->subject, "generation %u still has %u works of its plugin to end",
+                 unit->generation, works);
+    }
+}
+
+/* How long until its time is over; -1: without a limit, or it is over. */
+static int64_t drain_left_ms(const struct unit *unit, uint64_t now_ms) {
+    uint64_t deadline_ms = unit->retired_ms + unit->drain_ms;
+    if (unit->cut || unit->drain_ms == 0) {
+        return -1;
+    }
+    return deadline_ms > now_ms ? (int64_t)(deadline_ms - now_ms) : 0;
 }
 
 int instance_look_after(struct instance *instance) {
@@ -167,16 +226,11 @@ int instance_look_after(struct instance *instance) {
             instance_destroy_unit(instance, unit);
             continue;
         }
-        if (!unit->cut && now_ms >= unit->deadline_ms) {
-            unit->cut = true;
-            listener_tell_left(unit->listener);
-            uint32_t count = listener_cut(unit->listener);
-            log_warn(&unit->listener->subject,
-                     "generation %u: %u connections had not finished in time and were cut",
-                     unit->generation, count);
-        }
-        if (!unit->cut && (next_ms < 0 || (int64_t)(unit->deadline_ms - now_ms) < next_ms)) {
-            next_ms = (int64_t)(unit->deadline_ms - now_ms);
+        int64_t left_ms = drain_left_ms(unit, now_ms);
+        if (left_ms == 0) {
+            cut_unit(unit);
+        } else if (left_ms > 0 && (next_ms < 0 || left_ms < next_ms)) {
+            next_ms = left_ms;
         }
     }
     return (int)next_ms;

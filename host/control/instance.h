@@ -38,8 +38,8 @@ struct unit {
     const struct manifest_listener *from; /* in the edition */
     unsigned generation;                  /* of its name: 1, 2, … */
     uint64_t retired_ms;                  /* 0: it serves */
-    uint64_t deadline_ms;                 /* when what is left of it is cut */
-    bool cut;
+    uint32_t drain_ms;                    /* how long it may then drain; 0: without a limit */
+    bool cut;                             /* when that was over */
 };
 
 struct instance {
@@ -65,18 +65,28 @@ bool instance_init(struct instance *instance, const struct manifest *manifest,
 struct module *instance_module(const struct instance *instance, const char *id);
 struct unit *instance_unit(const struct instance *instance, const char *name);
 
-/* Of the generations of that listener which drain: how many, and the number of the newest, or 0. */
+/* Of the generations of that listener which drain: how many, the number of the newest, or 0, and
+ * the oldest, or NULL. */
 struct unit_past {
     unsigned count;
     unsigned newest;
+    const struct unit *oldest;
 };
 struct unit_past instance_past(const struct instance *instance, const char *name);
 
 /* Unloads it once nothing of it is under way, and says so. */
 void instance_drop_module(struct instance *instance, struct module *module);
 
-/* The unit stops serving: what it has open may finish until its time is up. */
-void instance_retire(struct instance *instance, struct unit *unit);
+/* The unit stops serving, for that reason (BERTH_DRAINING_*): what it has open may finish, for as
+ * long as `now` says, the listener of its name in the manifest in force (NULL: there is none). */
+void instance_retire(struct instance *instance, struct unit *unit,
+                     const struct manifest_listener *now, uint32_t why);
+
+/* What drains already has the limits of the manifest in force from now on. */
+void instance_update_drains(struct instance *instance);
+
+/* The host stops: nothing of it takes connections any more, and what drains already hears why. */
+void instance_stop(struct instance *instance);
 
 /* What is retired and done is taken down, what is over its time is cut. Returns when it is to be
  * called again, in milliseconds; -1: when something has ended. */

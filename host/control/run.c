@@ -27,10 +27,7 @@
 static void begin_stop(struct service *service) {
     struct instance *instance = &service->instance;
     uint32_t timeout_ms = instance->edition->manifest->host.drain_timeout_ms;
-    struct unit *unit;
-    DL_FOREACH(instance->serving, unit) {
-        listener_stop_accepting(unit->listener);
-    }
+    instance_stop(instance);
     supervised_stopping();
     service->stopping = true;
     service->stop_deadline_ms = os_now_ms() + timeout_ms;
@@ -45,12 +42,6 @@ static bool is_over(const struct service *service) {
 
 static void end_stop(struct service *service) {
     struct instance *instance = &service->instance;
-    const struct unit *unit;
-    DL_FOREACH(instance->serving, unit) {
-        if (!service->stop_now) { /* the operator cuts them, and the plugin is not to blame */
-            listener_tell_left(unit->listener);
-        }
-    }
     uint32_t cut = instance_cut(instance);
     while (instance_connections(instance) > 0) {
         os_signals_wait(-1); /* what is in flight is cancelled; this takes no time */

@@ -74,8 +74,12 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
     add_count(object, "plugin_generation", unit->module->generation);
     cJSON_AddStringToObject(object, "state", state_of(service, unit));
     if (unit->retired_ms != 0) {
-        add_count(object, "drain_left_ms",
-                  unit->deadline_ms > now_ms ? unit->deadline_ms - now_ms : 0);
+        uint64_t for_ms = now_ms - unit->retired_ms;
+        add_count(object, "draining_for_ms", for_ms);
+        if (unit->drain_ms > 0) { /* else it drains without a limit */
+            add_count(object, "drain_left_ms",
+                      unit->drain_ms > for_ms ? unit->drain_ms - for_ms : 0);
+        }
     }
     cJSON *addresses = cJSON_AddArrayToObject(object, "addresses");
     for (size_t i = 0; i < listener_address_count(listener); i++) {

@@ -88,10 +88,16 @@ struct manifest_listener {
     uint32_t close_timeout_ms; /* how long close() waits for the peer's FIN */
     bool no_delay;
     enum manifest_receive receive;
+    /* Of generations that drain; 0: no limit, MANIFEST_AS_HOST: host.generation_drain_timeout_ms.
+     */
+    uint32_t generation_drain_timeout_ms;
     char *config_json; /* "config" as compact JSON; "{}" by default */
     char *json;        /* all of the listener as compact JSON: equal texts mean equal listeners */
     size_t line;       /* where the listener begins in the file, for later messages */
 };
+
+/* Of a listener's value that it leaves to the host's. */
+#define MANIFEST_AS_HOST UINT32_MAX
 
 struct manifest {
     char *path;
@@ -103,10 +109,12 @@ struct manifest {
         enum manifest_engine engine;
         uint32_t direct_descriptors; /* of each worker's ring; 0: none */
         char *plugins;               /* a folder; absolute, or relative to the host's folder */
-        uint32_t drain_timeout_ms;
-        uint32_t generations_max;  /* of one listener at a time, the draining ones included */
-        uint32_t stall_warning_ms; /* a callback that takes longer is told of; 0: none is */
-        uint32_t crashes_max;      /* of one plugin in the window: then it is left out */
+        uint32_t drain_timeout_ms;   /* of a stop */
+        uint32_t
+            generation_drain_timeout_ms; /* of what a restart or reload replaces; 0: no limit */
+        uint32_t generations_max;        /* of one listener at a time, the draining ones included */
+        uint32_t stall_warning_ms;       /* a callback that takes longer is told of; 0: none is */
+        uint32_t crashes_max;            /* of one plugin in the window: then it is left out */
         uint32_t crash_window_ms;
         uint32_t crash_end_ms; /* how long a crashed host may take to end */
         bool control;          /* whether it can be spoken to while it runs */

@@ -154,6 +154,10 @@ static int32_t BERTH_CALL service_post_worker(const struct berth_listener *liste
     return server_post_worker((struct listener *)(uintptr_t)listener, worker, function, argument);
 }
 
+static uint32_t BERTH_CALL draining(const struct berth_listener *listener) {
+    return listener_draining((const struct listener *)listener);
+}
+
 struct berth_host services_table(const char *name, const char *version) {
     return (struct berth_host){
         .struct_size = sizeof(struct berth_host),
@@ -182,5 +186,6 @@ struct berth_host services_table(const char *name, const char *version) {
         .post = service_post,
         .post_worker = service_post_worker,
         .close_at_once = close_at_once,
+        .draining = draining,
     };
 }

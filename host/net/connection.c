@@ -210,7 +210,7 @@ static bool close_unless_kept(struct connection *connection, uint32_t reason, ui
     return false;
 }
 
-void connection_host_stops(struct connection *connection) {
+void connection_ask_to_close(struct connection *connection) {
     if (connection->state == CONNECTION_OPEN) {
         close_unless_kept(connection, BERTH_CLOSED_STOPPING, BERTH_CLOSING_KEEP);
     }

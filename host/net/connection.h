@@ -122,8 +122,8 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset);
 /* Closes in good order, for that reason; see berth_host.close(). */
 void connection_finish(struct connection *connection, uint32_t reason);
 
-/* The host is about to stop: the plugin is asked what to do with it. */
-void connection_host_stops(struct connection *connection);
+/* Its listener takes no more connections: the plugin is asked what to do with it. */
+void connection_ask_to_close(struct connection *connection);
 
 /* Its turn to receive and send has come, which it had asked for. */
 void connection_turn_comes(struct connection *connection);

@@ -396,6 +396,11 @@ static void note_addresses(struct listener *listener) {
 }
 
 void listener_stop_accepting(struct listener *listener) {
+    listener_drain(listener, BERTH_DRAINING_HOST_STOPS);
+}
+
+void listener_drain(struct listener *listener, uint32_t why) {
+    atomic_store_explicit(&listener->draining, why, memory_order_release);
     listener->accepting = false;
     note_addresses(listener);
     if (!listener->ending) { /* before anybody looks whether connections are left */
@@ -480,22 +485,6 @@ size_t listener_address_count(const struct listener *listener) {
 struct berth_address listener_address(const struct listener *listener, size_t index) {
     return listener->door_count > 0 ? door_address(listener->doors[index])
                                     : listener->last_addresses[index];
-}
-
-void listener_tell_left(const struct listener *listener) {
-    const struct plugin_account *account = listener->options.account;
-    unsigned connections = atomic_load(&listener->connections);
-    unsigned outbound = atomic_load(&listener->outbound);
-    unsigned works = atomic_load(&listener->works);
-    if (!account || connections + outbound + works == 0) {
-        return;
-    }
-    struct plugin_held held = plugin_account_held(account);
-    log_warn(&listener->subject,
-             "leak: generation %u has not given back in time %u connections, %u outbound ones and "
-             "%u works; the plugin holds %lld timers, %lld posts, %lld buffers and %lld files",
-             account->generation, connections, outbound, works, held.timers, held.posts,
-             held.buffers, held.files);
 }
 
 /* -- room under the limits ------------------------------------------------------------------------

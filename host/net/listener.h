@@ -150,6 +150,7 @@ struct listener {
     uint32_t timer_count;
     atomic_bool timers_closed; /* they are started no more */
     atomic_bool paused;
+    atomic_uint draining; /* BERTH_DRAINING_* */
     struct turns turns;
     struct listener_counters counters;
 };
@@ -182,8 +183,15 @@ struct listener_change *listener_prepare(struct listener *listener,
 void listener_commit(struct listener_change *change);
 void listener_abandon(struct listener_change *change); /* NULL is legal */
 
-/* Returns when no accept is posted any more and the listening sockets are closed. */
-void listener_stop_accepting(struct listener *listener);
+/* It takes no more connections, for that reason (BERTH_DRAINING_*): clients that the plugin has not
+ * heard of are reset, and the plugin is asked what to do with the others. Returns when no accept is
+ * posted any more and the listening sockets are closed. May be called again with another reason. */
+void listener_drain(struct listener *listener, uint32_t why);
+void listener_stop_accepting(struct listener *listener); /* for the host stops */
+
+static inline uint32_t listener_draining(const struct listener *listener) {
+    return atomic_load_explicit(&listener->draining, memory_order_acquire);
+}
 
 /* Nothing new reaches the plugin from now on, until it is resumed: clients wait in the backlog, or
  * unseen where they were accepted already. Connections go on. */
@@ -199,9 +207,6 @@ void listener_destroy(struct listener *listener); /* no connections are left; NU
 /* The addresses with their actual ports; of one that drains, those it had. */
 size_t listener_address_count(const struct listener *listener);
 struct berth_address listener_address(const struct listener *listener, size_t index);
-
-/* Its time is over: says in the log what the plugin has not given back by now, if anything. */
-void listener_tell_left(const struct listener *listener);
 
 /* -- the way in; [any] ------------------------------------------------------------------------- */
 

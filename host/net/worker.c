@@ -374,7 +374,7 @@ static void cut_one(struct connection *connection, struct cut *cut) {
         return;
     }
     if (cut->stopping && !unseen) {
-        connection_host_stops(connection);
+        connection_ask_to_close(connection);
     } else {
         /* A reset only where something is lost: an idle client sees an ordinary end. */
         connection_end(connection, BERTH_CLOSED_STOPPING,

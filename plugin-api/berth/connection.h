@@ -71,6 +71,15 @@ struct berth_conn_info {
 #define BERTH_CLOSED_FILE_SHORT UINT32_C(10)   /* a file that was sent ended too early */
 #define BERTH_CLOSED_ERROR UINT32_C(11)        /* the system reported something else */
 
+/* Why a listener takes no more connections; see berth_host.draining(). Later hosts may have others:
+ * take what you do not know for BERTH_DRAINING_REPLACED. */
+#define BERTH_DRAINING_NO UINT32_C(0) /* it serves, or it is paused */
+#define BERTH_DRAINING_REPLACED                                                                    \
+    UINT32_C(1)                            /* a newer generation of it serves: a restart, or a     \
+                                            * reload with another plugin or "config" */
+#define BERTH_DRAINING_REMOVED UINT32_C(2) /* it is no longer in the manifest; the host goes on */
+#define BERTH_DRAINING_HOST_STOPS UINT32_C(3) /* the host ends */
+
 /* What `closing` answers. Anything else is taken for BERTH_CLOSING_CLOSE. */
 #define BERTH_CLOSING_CLOSE UINT32_C(0) /* close(): what is queued is sent, then a FIN */
 #define BERTH_CLOSING_ABORT UINT32_C(1) /* abort(): a reset */

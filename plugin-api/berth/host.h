@@ -144,6 +144,11 @@ struct berth_host {
      * answered with a reset, which can cost the peer bytes that it has not read yet (RFC 9112
      * section 9.6). [conn] */
     void(BERTH_CALL *close_at_once)(struct berth_conn *conn);
+
+    /* Why the listener takes no more connections: BERTH_DRAINING_*. It changes before `closing`
+     * asks its connections with BERTH_CLOSED_STOPPING, and at most twice: a generation that is
+     * replaced or removed still drains when the host stops. [any] */
+    uint32_t(BERTH_CALL *draining)(const struct berth_listener *listener);
 };
 
 BERTH_END_DECLS

@@ -115,10 +115,14 @@ struct berth_plugin {
      *   BERTH_CLOSED_TIMEOUT   nothing was received or sent for "idle_timeout_ms". With
      *                          BERTH_CLOSING_KEEP that time begins anew. Without this operation:
      *                          BERTH_CLOSING_CLOSE.
-     *   BERTH_CLOSED_STOPPING  the host, or the listener, stops. With BERTH_CLOSING_KEEP the plugin
-     *                          closes it itself, when it suits the protocol; what is left when
-     *                          "drain_timeout_ms" is over is cut. Without this operation:
-     *                          BERTH_CLOSING_KEEP.
+     *   BERTH_CLOSED_STOPPING  the listener takes no more connections; berth_host.draining() says
+     *                          why. With BERTH_CLOSING_KEEP the plugin closes the connection
+     *                          itself, when it suits the protocol. Without this operation:
+     *                          BERTH_CLOSING_KEEP. What is left when the time is over is cut: of a
+     *                          stop of the host that is "drain_timeout_ms", of a generation that
+     *                          is replaced or removed "generation_drain_timeout_ms", which is
+     *                          without a limit unless the manifest says otherwise. A connection of
+     *                          such a generation is asked again when the host stops.
      * The plugin may still send (a goodbye), and may close() or abort() itself. Optional. [conn] */
     uint32_t(BERTH_CALL *closing)(struct berth_conn *conn, uint32_t reason);
 

@@ -207,8 +207,10 @@ static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
     if (reason == BERTH_CLOSED_TIMEOUT) {
         member_answer(member, "bye idle for too long");
         member_leave(member);
-    } else { /* all go: nobody needs to be told */
-        member_answer(member, "bye the server stops");
+    } else if (conn->host->draining(conn->listener) == BERTH_DRAINING_HOST_STOPS) {
+        member_answer(member, "bye the server stops"); /* all go: the others need not be told */
+    } else {
+        return BERTH_CLOSING_KEEP; /* members talk on in their generation until they leave */
     }
     return BERTH_CLOSING_CLOSE;
 }

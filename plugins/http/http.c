@@ -51,6 +51,7 @@ struct client {
     bool looking;     /* another thread opens the file of the request at the front */
     bool is_head;     /* the request at the front, as far as it is there: no answer has a body */
     bool stopping;    /* the answer to this request is the last one */
+    bool more;        /* requests that are here already come again */
     bool over;        /* closed by us */
 };
 
@@ -353,10 +354,11 @@ static void set_clock(struct berth_conn *conn, bool answered, bool rest) {
 }
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
-    const struct client *client = client_of(conn);
+    struct client *client = client_of(conn);
     const uint32_t answers = client->answers;
     uint32_t consumed = 0;
     uint32_t turns = 0;
+    client->more = false;
     while (consumed < data->size && !client->over && !client->looking) {
         const uint8_t *bytes = data->bytes + consumed;
         uint32_t size = data->size - consumed;
@@ -367,6 +369,7 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
         }
         if (++turns == REQUESTS_A_TURN && consumed < data->size) {
             /* The rest comes again when the answers so far are on their way. */
+            client->more = true;
             conn->host->receive_pause(conn);
             conn->host->receive_resume(conn);
             return consumed;
@@ -404,10 +407,15 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
     wait_for(conn, WAITING_REQUEST, site->head_timeout_ms);
 }
 
+/* Stopping: the next answer says that it is the last one, so that no request is lost which the
+ * client sends meanwhile (RFC 9112, 9.5). A connection that waits for none costs a stop of the host
+ * its time, so that one ends between two requests; but not before its first, for which it was made.
+ */
 static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
     struct client *client = client_of(conn);
-    bool idle = client->waiting == WAITING_REQUEST;
-    if (reason != BERTH_CLOSED_STOPPING || idle) {
+    bool between = client->waiting == WAITING_REQUEST && client->answers > 0 && !client->more;
+    bool host_stops = conn->host->draining(conn->listener) == BERTH_DRAINING_HOST_STOPS;
+    if (reason != BERTH_CLOSED_STOPPING || (host_stops && between)) {
         return BERTH_CLOSING_CLOSE;
     }
     client->stopping = true;

@@ -83,13 +83,18 @@ static void BERTH_CALL peer_closed(struct berth_conn *conn) {
 }
 
 /* Idle: a session that is logged in has a time-out of its own, which RFC 1939 wants to be long.
- * Stopping: whoever is logged in, or just being, may finish; the others hear why. */
+ * Replaced or removed: every session goes on until its QUIT, or one of its own time-outs.
+ * The host stops: whoever is logged in, or just logs in, may finish; the others hear why. */
 static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
     struct session *session = session_of(conn);
     if (!session || session->state == SESSION_OVER) {
         return BERTH_CLOSING_CLOSE;
     }
     bool stopping = reason == BERTH_CLOSED_STOPPING;
+    bool host_stops = conn->host->draining(conn->listener) == BERTH_DRAINING_HOST_STOPS;
+    if (stopping && (!host_stops || session->user[0] != '\0')) {
+        return BERTH_CLOSING_KEEP;
+    }
     if (session->state == SESSION_TRANSACTION || session->working || (session->busy && !stopping)) {
         return BERTH_CLOSING_KEEP;
     }

@@ -234,13 +234,15 @@ def test_listener_that_goes_and_comes_again_counts_its_generations_on(world):
 
 def test_restart_cuts_what_has_not_finished_in_time(world):
     world.install(1)
-    host = world.run(manifests.one("versioned", "connect", host={"drain_timeout_ms": 100}))
+    host = world.run(manifests.one("versioned", "connect",
+                                   host={"generation_drain_timeout_ms": 100}))
     with clients.connect(host.address("versioned")) as old:
         assert version_of(old)[0] == 1
         world.operator.ask("restart", "versioned")
         assert clients.receive_to_end(old) == b""
     world.operator.wait_level(1)
-    assert "1 connections had not finished in time and were cut" in host.log()
+    assert "1 connections of generation 1 were closed at the drain deadline" in host.log()
+    assert "leak" not in host.log()
 
 
 def test_restart_beyond_generations_max_is_refused(world):
@@ -830,7 +832,7 @@ def test_watch_tries_again_what_could_not_be_done(world):
         world.install(1)
         host.wait_for_log("plugin=versioned generation 2 serves")
         world.install(2)
-        host.wait_for_log("(host.generations_max): try again when one is gone")
+        host.wait_for_log("(host.generations_max); generation 1 has drained for ")
     clients.wait_until(lambda: new_version(host) == 2, "the second version")
 
 

@@ -1,0 +1,305 @@
+"""What a restart, a reload that removes a listener, a pause and a stop are to those who are connected,
+for each plugin that comes with the host."""
+
+import contextlib
+import json
+import socket
+
+import pytest
+from support import chat, clients, manifests, pop3, web
+from support.upstreams import echo, upstream
+
+pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
+
+OTHER = {"other": manifests.listener("echo", "connect")}
+"""Beside the one that a test is about: a manifest without any listener is no manifest."""
+
+
+@pytest.fixture
+def run_beside(run_host):
+    """run_beside(manifest) serves it beside another listener."""
+
+    def run(manifest):
+        manifest["listeners"].update(json.loads(json.dumps(OTHER)))
+        return run_host(manifest)
+
+    return run
+
+
+def rewrite(host, change):
+    manifest = json.loads(host.manifest_file.read_text(encoding="utf-8"))
+    change(manifest)
+    host.manifest_file.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def restart(host, operator):
+    operator.ask("restart", "--all")
+
+
+def remove(host, operator):
+    rewrite(host, lambda manifest: manifest.update(listeners={"other": manifest["listeners"]["other"]}))
+    operator.ask("reload")
+
+
+def pause(host, operator):
+    operator.ask("pause", "--all")
+
+
+def stop(host, operator):
+    host.interrupt()
+    host.wait_for_log("stopping: no new connections")
+
+
+def restart_and_stop(host, operator):
+    restart(host, operator)
+    stop(host, operator)
+
+
+GENERATION = [restart, remove]
+ALL = [restart, remove, pause, stop, restart_and_stop]
+
+
+def events(those):
+    return pytest.mark.parametrize("event", those, ids=lambda event: event.__name__)
+
+
+# -- http ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_http(run_beside, system, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_bytes(b"<p>hello</p>")
+
+    def run(config=None, **more):
+        return run_beside(web.manifest(system, tmp_path / "site", config, when="connect", **more))
+
+    return run
+
+
+@events(ALL)
+def test_http_answers_clients_that_have_not_spoken_before(run_http, operate, event):
+    host = run_http()
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(web.client(host)) for _ in range(10)]
+        clients.wait_until(lambda: operate().listeners("http")[0]["connections"] == 10, "all of them")
+        event(host, operate())
+        for one in silent:
+            answer = one.ask("/")
+            assert answer and answer.body == b"<p>hello</p>"
+            if event is not pause:
+                assert answer.fields["connection"] == "close"
+                assert one.ended()
+
+
+@events(GENERATION)
+def test_http_kept_alive_client_gets_one_more_answer(run_http, operate, event):
+    host = run_http()
+    with web.client(host) as one:
+        assert "connection" not in one.ask("/").fields
+        event(host, operate())
+        answer = one.ask("/")
+        assert answer.status == 200 and answer.fields["connection"] == "close"
+        assert one.ended()
+
+
+def test_http_kept_alive_client_ends_between_two_requests_when_the_host_stops(run_http, operate):
+    host = run_http(host={"drain_timeout_ms": 600000})
+    with web.client(host) as one:
+        assert one.ask("/").status == 200
+        stop(host, operate())
+        assert one.ended()
+    assert host.wait() == 0
+
+
+@events(ALL)
+def test_http_request_in_the_middle_is_answered(run_http, operate, event):
+    host = run_http()
+    with web.client(host) as one:
+        one.send(b"GET / HTTP/1.1\r\nHost: ")
+        clients.wait_until(lambda: operate().listeners("http")[0]["connections"] == 1, "the client")
+        event(host, operate())
+        one.send(b"test\r\n\r\n")
+        assert one.answer().body == b"<p>hello</p>"
+
+
+@events(GENERATION)
+def test_http_kept_alive_client_of_an_old_generation_ends_by_its_own_time_out(run_http, operate, event):
+    host = run_http({"keep_alive_timeout_ms": 300})
+    with web.client(host) as one:
+        assert one.ask("/").status == 200
+        event(host, operate())
+        assert one.ended()
+    operate().wait_for(lambda status: all(each["state"] == "serving" for each in status["listeners"]),
+                       "the end of the old generation")
+
+
+# -- pop3 ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_mail(run_beside, mail):
+    def run(config=None, **more):
+        mail.deliver("ann")
+        return run_beside(mail.manifest(config, **more))
+
+    return run
+
+
+@events([restart, remove, pause])
+def test_pop3_session_goes_on_until_its_quit(run_mail, operate, event):
+    host = run_mail()
+    with (pop3.session(host) as greeted, pop3.session(host) as named, pop3.session(host) as inside):
+        named.ok("USER ann")
+        inside.log_in()
+        event(host, operate())
+        inside.ok("DELE 1")
+        inside.ok("QUIT")
+        inside.wait_closed()
+        named.ok("PASS secret")
+        named.ok("QUIT")
+        named.wait_closed()
+        greeted.log_in()
+        greeted.ok("QUIT")
+        greeted.wait_closed()
+
+
+@events([stop, restart_and_stop])
+def test_pop3_log_in_that_has_begun_ends_well_when_the_host_stops(run_mail, operate, event):
+    host = run_mail()
+    with pop3.session(host) as named, pop3.session(host) as greeted:
+        named.ok("USER ann")
+        event(host, operate())
+        assert greeted.line() == "-ERR [SYS/TEMP] the server stops, try again later"
+        greeted.wait_closed()
+        named.ok("PASS secret")
+        named.ok("STAT")
+        named.ok("QUIT")
+        named.wait_closed()
+    assert host.wait() == 0
+
+
+# -- chat ------------------------------------------------------------------------------------------
+
+
+@events([restart, remove, pause])
+def test_chat_members_talk_on(run_beside, operate, event):
+    host = run_beside(chat.manifest())
+    with chat.members(host, "ann", "ben", room="tea") as (ann, ben):
+        event(host, operate())
+        ann.send("still here")
+        assert ben.line_with("say", "bye") == "say tea ann still here"
+        heard = ann.until_pong() + ben.until_pong()
+        assert not [line for line in heard if line.startswith("bye")], heard
+        assert ann.ask("/quit") == "bye"
+        assert ben.line_with("left") == "left tea ann"
+
+
+@events([stop, restart_and_stop])
+def test_chat_members_hear_that_the_host_stops(run_beside, operate, event):
+    host = run_beside(chat.manifest())
+    with chat.members(host, "ann", room="tea") as (ann,):
+        event(host, operate())
+        assert ann.rest()[-1] == "bye the server stops"
+    assert host.wait() == 0
+
+
+# -- the others ------------------------------------------------------------------------------------
+
+
+def packet(data):
+    return bytes([len(data) + 1]) + data
+
+
+@events(ALL)
+@pytest.mark.parametrize("plugin", ["echo", "packet-echo"])
+def test_echoes_go_on_until_the_client_ends(run_beside, operate, plugin, event):
+    host = run_beside(manifests.one(plugin, "connect", host={"drain_timeout_ms": 600000}))
+    with clients.connect(host.address(plugin)) as silent, clients.connect(host.address(plugin)) as sock:
+        assert clients.echo(sock, packet(b"before")) == packet(b"before")
+        clients.wait_until(lambda: operate().listeners(plugin)[0]["connections"] == 2, "both")
+        event(host, operate())
+        assert clients.echo(sock, packet(b"after")) == packet(b"after")
+        assert clients.echo(silent, packet(b"at last")) == packet(b"at last")
+
+
+@events(ALL)
+def test_proxy_pairs_go_on_until_one_side_ends(run_beside, operate, event):
+    with upstream(echo) as port:
+        host = run_beside(manifests.one("proxy", "connect", host={"drain_timeout_ms": 600000},
+                                        config={"upstreams": [f"127.0.0.1:{port}"]}))
+        with clients.connect(host.address("proxy")) as sock:
+            clients.wait_until(lambda: operate().listeners("proxy")[0]["connections"] == 1, "the client")
+            event(host, operate())
+            assert clients.echo(sock, b"through") == b"through"
+            sock.shutdown(socket.SHUT_WR)
+            assert clients.receive_to_end(sock) == b""
+
+
+@events([restart])
+def test_datagrams_are_answered_after_a_restart(run_beside, operate, event):
+    host = run_beside(manifests.manifest({"echo": {
+        "plugin": "datagram", "transport": "udp", "address": "127.0.0.1:0"}}))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(clients.WAIT_S)
+        for word in (b"before", b"after"):
+            sock.sendto(word, host.address("echo"))
+            assert sock.recv(100) == word
+            if word == b"before":
+                event(host, operate())
+
+
+# -- how long a generation drains ------------------------------------------------------------------
+
+
+@events(GENERATION)
+def test_generation_drains_without_a_limit_of_its_own(run_beside, operate, event):
+    host = run_beside(manifests.one("echo", "connect", host={"drain_timeout_ms": 200}))
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"before") == b"before"
+        event(host, operate())
+        (old,) = clients.wait_until(
+            lambda: [one for one in operate().listeners("echo")
+                     if one["state"] == "draining" and one["draining_for_ms"] > 600], "its time")
+        assert "drain_left_ms" not in old
+        assert " s " in operate().run("listeners").output.split("draining", 1)[1]
+        assert clients.echo(sock, b"after") == b"after"
+        assert "open connections may finish, without a limit" in host.log()
+        host.interrupt()  # which drain_timeout_ms bounds all the same
+        assert host.wait() == 0
+        clients.wait_ended(sock)
+    assert "1 connections had not finished and were cut" in host.log()
+
+
+def test_limit_of_a_listener_takes_the_place_of_the_hosts(run_beside, operate):
+    host = run_beside(manifests.manifest({
+        "short": manifests.listener("echo", "connect", generation_drain_timeout_ms=100),
+        "long": manifests.listener("echo", "connect"),
+    }, generation_drain_timeout_ms=600000))
+    with clients.connect(host.address("short")) as short, clients.connect(host.address("long")) as long:
+        assert clients.echo(short, b"1") == b"1" and clients.echo(long, b"1") == b"1"
+        restart(host, operate())
+        assert clients.receive_to_end(short) == b""
+        assert clients.echo(long, b"2") == b"2"
+        (old,) = [one for one in operate().listeners("long") if one["state"] == "draining"]
+        assert 0 < old["drain_left_ms"] <= 600000
+    host.wait_for_log("listener=short plugin=echo 1 connections of generation 1 were closed at the drain deadline")
+
+
+def test_reload_limits_generations_that_drain_already(run_beside, operate):
+    """What the error about host.generations_max tells an operator to do."""
+    host = run_beside(manifests.one("echo", "connect", host={"generations_max": 2}))
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"before") == b"before"
+        operate().ask("restart", "echo")
+        done = operate().run("restart", "echo")
+        assert done.code == 1, done
+        for part in ('listener "echo": 2 generations of it', "host.generations_max",
+                     "generation 1 has drained for", "has 1 connections",
+                     '"generation_drain_timeout_ms"', '"berth reload"'):
+            assert part in done.errors, done
+        rewrite(host, lambda manifest: manifest["host"].update(generation_drain_timeout_ms=1))
+        operate().ask("reload")
+        assert clients.receive_to_end(sock) == b""
+    operate().wait_for(lambda status: len(status["listeners"]) == 2, "the end of the old generation")
+    operate().ask("restart", "echo")
