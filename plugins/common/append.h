@@ -7,7 +7,11 @@
 #include <stdio.h>
 
 /* Opens the file, or makes it. Others may read, write, rename and remove it meanwhile. The path is
- * UTF-8. NULL with errno set on failure. */
+ * UTF-8. A link, a FIFO, a device or a file with a second name is refused: whoever may write to the
+ * folder could have the host write anywhere by one. NULL with errno set on failure. */
 FILE *append_open(const char *path);
+
+/* What a failure of append_open() is about, and the remedy; NULL: strerror() says it. */
+const char *append_reason(int error);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <io.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <windows.h>
 
@@ -26,19 +27,52 @@ static void set_errno(DWORD error) {
     }
 }
 
+/* A link could lead out of its folder, and a second name of the file is in another one. */
+static bool is_one_file(HANDLE handle) {
+    BY_HANDLE_FILE_INFORMATION found;
+    if (GetFileType(handle) != FILE_TYPE_DISK || !GetFileInformationByHandle(handle, &found)) {
+        errno = ENXIO;
+        return false;
+    }
+    if ((found.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0) {
+        errno = ELOOP;
+        return false;
+    }
+    errno = EMLINK;
+    return found.nNumberOfLinks <= 1;
+}
+
 static HANDLE open_handle(const char *path) {
     wchar_t wide[WIDE_PATH_MAX];
     if (!wide_path(path, wide)) {
         errno = ENOENT;
         return INVALID_HANDLE_VALUE;
     }
-    HANDLE handle = CreateFileW(wide, FILE_APPEND_DATA | SYNCHRONIZE,
+    HANDLE handle = CreateFileW(wide, FILE_APPEND_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE,
                                 FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
-                                OPEN_ALWAYS, FILE_ATTRIBUTE_NORMAL, NULL);
+                                OPEN_ALWAYS, FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (handle == INVALID_HANDLE_VALUE) {
         set_errno(GetLastError());
+        return handle;
+    }
+    if (!is_one_file(handle)) {
+        CloseHandle(handle);
+        return INVALID_HANDLE_VALUE;
     }
     return handle;
+}
+
+const char *append_reason(int error) {
+    switch (error) {
+    case ELOOP:
+        return "it is a link; write the path that it leads to";
+    case ENXIO:
+        return "it is a device or a pipe, and no file";
+    case EMLINK:
+        return "it has a second name (a hard link); remove one of them";
+    default:
+        return NULL;
+    }
 }
 
 FILE *append_open(const char *path) {

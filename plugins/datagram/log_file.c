@@ -18,7 +18,7 @@
 #include "datagram/datagram.h"
 #include "datagram/syslog.h"
 
-enum { NOTE_BYTES_MAX = 160 };
+enum { NOTE_BYTES_MAX = 256 };
 
 struct batch {
     char *bytes;
@@ -52,6 +52,11 @@ static void write_dropped(FILE *file, uint64_t dropped) {
     syslog_time(unix_now_ms(), received);
     fprintf(file, "%s - dropped - - - - - - %llu messages\n", received,
             (unsigned long long)dropped);
+}
+
+static const char *why(int error) {
+    const char *reason = append_reason(error);
+    return reason ? reason : strerror(error);
 }
 
 /* False, with errno, when not all of it is known to have been written. */
@@ -97,7 +102,7 @@ static void write_what_waits(struct log_file *log_file) {
     bool written = write_batch(log_file, batch);
     if (!written && !log_file->is_failing) {
         char text[NOTE_BYTES_MAX];
-        snprintf(text, sizeof(text), "cannot be written: %s", strerror(errno));
+        snprintf(text, sizeof(text), "cannot be written: %s", why(errno));
         tell(log_file, BERTH_LOG_ERROR, text);
     } else if (written && log_file->is_failing) {
         tell(log_file, BERTH_LOG_INFO, "is written again");
@@ -188,7 +193,7 @@ struct log_file *log_file_create(const struct log_file_options *options,
     FILE *file = append_open(options->path);
     if (!file || fclose(file) != 0) {
         berth_error_set(error, BERTH_E_FAILED, "/file: %s cannot be written: %s", options->path,
-                        strerror(errno));
+                        why(errno));
         return NULL;
     }
     struct log_file *log_file = calloc(1, sizeof(*log_file));

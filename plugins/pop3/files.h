@@ -1,6 +1,10 @@
 /* files.h: the little that differs between the systems' files: names in UTF-8, folders, locks.
  *
- * All of it may block: for works and [control] only. */
+ * Mailboxes belong to users, and the host may have rights that they lack. So what is in a mailbox
+ * is only reached through its open folder, name by name, and a link is never followed: whatever its
+ * owner puts there, or exchanges at any moment, nothing outside is read or removed for him.
+ *
+ * All of it may block, as files do: for works and [control] only. */
 #ifndef BERTH_PLUGINS_POP3_FILES_H
 #define BERTH_PLUGINS_POP3_FILES_H
 
@@ -8,12 +12,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { FILES_PATH_MAX = 4096 };
-
 enum files_status {
     FILES_OK,
     FILES_MISSING,
-    FILES_IN_USE, /* files_lock(): somebody else holds it */
+    FILES_IN_USE,  /* files_lock(): somebody else holds it */
+    FILES_FOREIGN, /* a link, a FIFO, a device, or of another owner than the mailbox */
     FILES_FAILED,
 };
 
@@ -24,22 +27,37 @@ char files_info_separator(void);
 bool files_is_separator(char c);
 bool files_is_absolute(const char *path);
 
-/* For reading, in binary. Others may rename and remove the file meanwhile. NULL: *status says why.
- */
+/* A regular file of the operator's, for reading, in binary. NULL: *status says why. */
 FILE *files_open(const char *path, enum files_status *status);
 
-enum files_status files_remove(const char *path);
+/* An open folder: a mailbox, or one in it. */
+struct files_folder {
+    intptr_t handle;
+    uint64_t owner; /* of the mailbox; not on Windows */
+    uint64_t group;
+};
 
-/* Makes the folder, if it is not there; the one that it lies in must be. */
-enum files_status files_make_folder(const char *path);
+/* A mailbox. The path itself must be a folder and no link. */
+enum files_status files_folder_open(const char *path, struct files_folder *folder);
+
+/* A folder in it, which is made if it is not there. */
+enum files_status files_folder_enter(const struct files_folder *parent, const char *name,
+                                     struct files_folder *folder);
+void files_folder_close(struct files_folder *folder);
 
 /* Calls each(argument, name) for every ordinary file of the folder, until that returns false. */
-enum files_status files_list(const char *folder, bool (*each)(void *argument, const char *name),
-                             void *argument);
+enum files_status files_list(const struct files_folder *folder,
+                             bool (*each)(void *argument, const char *name), void *argument);
+
+/* For reading, in binary. Others may rename and remove the file meanwhile. NULL: *status says why.
+ */
+FILE *files_read(const struct files_folder *folder, const char *name, enum files_status *status);
+
+enum files_status files_remove(const struct files_folder *folder, const char *name);
 
 /* Makes the file if need be, and takes it alone; until files_unlock(), or the process ends in
  * whatever way. Every call counts as somebody else, of this process too. */
-enum files_status files_lock(const char *path, intptr_t *lock);
+enum files_status files_lock(const struct files_folder *folder, const char *name, intptr_t *lock);
 void files_unlock(intptr_t lock);
 
 #endif

@@ -1,3 +1,6 @@
+/* Names are opened one at a time, relative to an open folder and with O_NOFOLLOW: what
+ * openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS) does, on every kernel and under every seccomp
+ * filter. */
 #include "files.h"
 
 #include <dirent.h>
@@ -7,6 +10,10 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "common/trusted_open.h"
+
+enum { FOLDER_FLAGS = O_RDONLY | O_DIRECTORY };
 
 char files_info_separator(void) {
     return ':';
@@ -21,24 +28,96 @@ bool files_is_absolute(const char *path) {
 }
 
 static enum files_status status_of(int error) {
-    return error == ENOENT ? FILES_MISSING : FILES_FAILED;
+    switch (error) {
+    case ENOENT:
+        return FILES_MISSING;
+    case ELOOP:   /* a link */
+    case ENXIO:   /* a FIFO, a device, a socket */
+    case ENOTDIR: /* a link, or a file, where a folder should be */
+    case EISDIR:
+        return FILES_FOREIGN;
+    default:
+        return FILES_FAILED;
+    }
 }
 
-FILE *files_open(const char *path, enum files_status *status) {
-    FILE *file = fopen(path, "rbe");
-    *status = file ? FILES_OK : status_of(errno);
+static FILE *reading(int descriptor, enum files_status *status) {
+    struct stat found;
+    FILE *file = NULL;
+    if (fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode)) {
+        file = fdopen(descriptor, "rb");
+        *status = file ? FILES_OK : FILES_FAILED;
+    } else {
+        *status = FILES_FOREIGN;
+    }
+    if (!file) {
+        close(descriptor);
+    }
     return file;
 }
 
-enum files_status files_remove(const char *path) {
-    return unlink(path) == 0 ? FILES_OK : status_of(errno);
+FILE *files_open(const char *path, enum files_status *status) {
+    int descriptor = trusted_open(path, O_RDONLY, true);
+    *status = descriptor < 0 ? status_of(errno) : FILES_OK;
+    return descriptor < 0 ? NULL : reading(descriptor, status);
 }
 
-enum files_status files_make_folder(const char *path) {
-    return mkdir(path, 0700) == 0 || errno == EEXIST ? FILES_OK : status_of(errno);
+/* -- folders -----------------------------------------------------------------------------------
+ */
+
+enum files_status files_folder_open(const char *path, struct files_folder *folder) {
+    struct stat found;
+    int descriptor = trusted_open(path, FOLDER_FLAGS, false);
+    if (descriptor < 0) {
+        return status_of(errno);
+    }
+    if (fstat(descriptor, &found) != 0) {
+        close(descriptor);
+        return FILES_FAILED;
+    }
+    *folder = (struct files_folder){descriptor, found.st_uid, found.st_gid};
+    return FILES_OK;
 }
 
-/* A link may lead anywhere, and opening a pipe may block for ever: neither is a message. */
+/* What the host makes in a mailbox belongs to the mailbox's owner, if the host may give it away. */
+static void give_away(int descriptor, const struct files_folder *folder) {
+    if (geteuid() == 0 && folder->owner != 0 &&
+        fchown(descriptor, (uid_t)folder->owner, (gid_t)folder->group) != 0) {
+        return; /* then it is the host's, which counts as well */
+    }
+}
+
+enum files_status files_folder_enter(const struct files_folder *parent, const char *name,
+                                     struct files_folder *folder) {
+    struct stat found;
+    bool made = mkdirat((int)parent->handle, name, 0700) == 0;
+    if (!made && errno != EEXIST) {
+        return status_of(errno);
+    }
+    int descriptor = trusted_open_in((int)parent->handle, name, FOLDER_FLAGS);
+    if (descriptor < 0) {
+        return status_of(errno);
+    }
+    if (fstat(descriptor, &found) != 0 ||
+        (found.st_uid != parent->owner && found.st_uid != geteuid())) {
+        close(descriptor);
+        return FILES_FOREIGN;
+    }
+    if (made) {
+        give_away(descriptor, parent);
+    }
+    *folder = *parent;
+    folder->handle = descriptor;
+    return FILES_OK;
+}
+
+void files_folder_close(struct files_folder *folder) {
+    close((int)folder->handle);
+}
+
+/* -- what is in them ---------------------------------------------------------------------------
+ */
+
 static bool is_ordinary(DIR *folder, const struct dirent *entry) {
     struct stat found;
     if (entry->d_type != DT_UNKNOWN) {
@@ -48,11 +127,16 @@ static bool is_ordinary(DIR *folder, const struct dirent *entry) {
            S_ISREG(found.st_mode);
 }
 
-enum files_status files_list(const char *folder, bool (*each)(void *argument, const char *name),
-                             void *argument) {
-    DIR *open_folder = opendir(folder);
+enum files_status files_list(const struct files_folder *folder,
+                             bool (*each)(void *argument, const char *name), void *argument) {
+    int descriptor = trusted_open_in((int)folder->handle, ".", FOLDER_FLAGS);
+    DIR *open_folder = descriptor >= 0 ? fdopendir(descriptor) : NULL;
     if (!open_folder) {
-        return status_of(errno);
+        enum files_status status = status_of(errno);
+        if (descriptor >= 0) {
+            close(descriptor);
+        }
+        return status;
     }
     const struct dirent *entry = NULL;
     for (;;) {
@@ -67,16 +151,49 @@ enum files_status files_list(const char *folder, bool (*each)(void *argument, co
     return status;
 }
 
-enum files_status files_lock(const char *path, intptr_t *lock) {
-    int descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+FILE *files_read(const struct files_folder *folder, const char *name, enum files_status *status) {
+    struct stat found;
+    int descriptor = trusted_open_in((int)folder->handle, name, O_RDONLY);
+    if (descriptor < 0) {
+        *status = status_of(errno);
+        return NULL;
+    }
+    /* A hard link to somebody else's file keeps that one's owner. */
+    if (fstat(descriptor, &found) != 0 || found.st_uid != folder->owner) {
+        close(descriptor);
+        *status = FILES_FOREIGN;
+        return NULL;
+    }
+    return reading(descriptor, status);
+}
+
+enum files_status files_remove(const struct files_folder *folder, const char *name) {
+    return unlinkat((int)folder->handle, name, 0) == 0 ? FILES_OK : status_of(errno);
+}
+
+/* Of the lock itself: no second name of a file that others lock. */
+static bool is_lock(int descriptor, const struct files_folder *folder) {
+    struct stat found;
+    return fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
+           (found.st_uid == folder->owner || found.st_uid == geteuid());
+}
+
+enum files_status files_lock(const struct files_folder *folder, const char *name, intptr_t *lock) {
+    int descriptor = trusted_open_in((int)folder->handle, name, O_RDWR | O_CREAT);
     if (descriptor < 0) {
         return status_of(errno);
     }
-    if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-        enum files_status status = errno == EWOULDBLOCK ? FILES_IN_USE : FILES_FAILED;
+    enum files_status status = FILES_OK;
+    if (!is_lock(descriptor, folder)) {
+        status = FILES_FOREIGN;
+    } else if (flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+        status = errno == EWOULDBLOCK ? FILES_IN_USE : FILES_FAILED;
+    }
+    if (status != FILES_OK) {
         close(descriptor);
         return status;
     }
+    give_away(descriptor, folder);
     *lock = descriptor;
     return FILES_OK;
 }

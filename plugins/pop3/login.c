@@ -80,8 +80,15 @@ static void verified(struct session *session) {
         session->state = SESSION_TRANSACTION;
         session_log(session, BERTH_LOG_INFO, "logged in: user \"%s\", %u messages", shown(session),
                     (unsigned)session->mailbox->count);
+        if (session->mailbox->foreign > 0) {
+            session_log(session, BERTH_LOG_WARN,
+                        "%u files in the mailbox of user \"%s\" are no messages of its owner, but "
+                        "links, FIFOs or of others: left out",
+                        (unsigned)session->mailbox->foreign, shown(session));
+        }
         snprintf(text, sizeof(text), "+OK %u messages, %llu octets\r\n",
-                 (unsigned)session->mailbox->count, (unsigned long long)session->mailbox->octets);
+                 (unsigned)session->mailbox->count,
+                 (unsigned long long)mailbox_octets(session->mailbox));
         session_say(session, text);
         session_ready(session);
         return;

@@ -2,14 +2,18 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "common/sort.h"
 #include "crypto.h"
-#include "files.h"
 #include "stuffing.h"
 
 #define LOCK_NAME ".berth-pop3.lock"
 
-enum { READ_BYTES = 16384 };
+enum {
+    READ_BYTES = 16384,
+    INDEXINGS_MAX = 3, /* of one work */
+};
 
 static char *copy_of(const char *text) {
     size_t size = strlen(text) + 1;
@@ -23,16 +27,9 @@ static char *copy_of(const char *text) {
 /* -- names -------------------------------------------------------------------------------------
  */
 
-static uint32_t unique_size(const char *name) {
+uint32_t mailbox_unique_size(const char *name) {
     const char *separator = strchr(name, files_info_separator());
     return (uint32_t)(separator ? (size_t)(separator - name) : strlen(name));
-}
-
-static bool path_of(const struct mailbox *mailbox, const struct message *message,
-                    char path[FILES_PATH_MAX]) {
-    int size = snprintf(path, FILES_PATH_MAX, "%s/%s/%s", mailbox->path,
-                        message->in_new ? "new" : "cur", message->name);
-    return size > 0 && size < FILES_PATH_MAX;
 }
 
 static bool is_same(const struct message *one, const struct message *other) {
@@ -42,11 +39,12 @@ static bool is_same(const struct message *one, const struct message *other) {
 
 /* By the time in front of the name, then by the name; of one message twice, first where it has gone
  * to. */
-static int in_order(const void *left, const void *right) {
+static int in_order(const void *left, const void *right, const void *context) {
     const struct message *one = left;
     const struct message *other = right;
     unsigned long long came = strtoull(one->name, NULL, 10);
     unsigned long long other_came = strtoull(other->name, NULL, 10);
+    (void)context;
     if (came != other_came) {
         return came < other_came ? -1 : 1;
     }
@@ -62,52 +60,102 @@ static int in_order(const void *left, const void *right) {
     return moved != 0 ? moved : strcmp(one->name, other->name);
 }
 
-/* -- what others may have moved ----------------------------------------------------------------
+/* -- the two folders, for one work -------------------------------------------------------------
  */
 
-struct search {
-    struct message *message;
-    char *name; /* that it has now */
+struct parts {
+    struct mailbox *mailbox;
+    bool is_open[2];
+    struct files_folder folders[2];
 };
 
-static bool search_one(void *argument, const char *name) {
-    struct search *search = argument;
-    const struct message *message = search->message;
-    if (unique_size(name) != message->unique_size ||
-        memcmp(name, message->name, message->unique_size) != 0) {
-        return true;
-    }
-    search->name = copy_of(name);
-    return false;
+static void parts_init(struct parts *parts, struct mailbox *mailbox) {
+    *parts = (struct parts){.mailbox = mailbox};
+    mailbox->indexings_left = INDEXINGS_MAX;
 }
 
-/* Whether a message that is not where it was is somewhere else. Of twins nobody could tell which it
- * is, and the wrong one might be removed. */
-static bool find_again(const struct mailbox *mailbox, struct message *message) {
-    char path[FILES_PATH_MAX];
-    for (int i = 0; i < 2 && !message->is_twin; i++) {
-        struct search search = {.message = message};
-        snprintf(path, sizeof(path), "%s/%s", mailbox->path, i == 0 ? "new" : "cur");
-        files_list(path, search_one, &search);
-        if (search.name) {
-            free(message->name);
-            message->name = search.name;
-            message->in_new = i == 0;
-            return true;
+static void parts_fini(struct parts *parts) {
+    for (int i = 0; i < 2; i++) {
+        if (parts->is_open[i]) {
+            files_folder_close(&parts->folders[i]);
         }
     }
-    return false;
 }
 
 /* NULL: *status says why. */
-static FILE *open_message(const struct mailbox *mailbox, struct message *message,
-                          enum files_status *status) {
-    char path[FILES_PATH_MAX];
-    *status = FILES_FAILED;
-    FILE *file = path_of(mailbox, message, path) ? files_open(path, status) : NULL;
-    if (!file && *status == FILES_MISSING && find_again(mailbox, message) &&
-        path_of(mailbox, message, path)) {
-        file = files_open(path, status);
+static const struct files_folder *parts_get(struct parts *parts, bool in_new,
+                                            enum files_status *status) {
+    if (!parts->is_open[in_new]) {
+        *status = files_folder_enter(&parts->mailbox->folder, in_new ? "new" : "cur",
+                                     &parts->folders[in_new]);
+        parts->is_open[in_new] = *status == FILES_OK;
+    }
+    return parts->is_open[in_new] ? &parts->folders[in_new] : NULL;
+}
+
+static FILE *open_file(struct parts *parts, const struct message *message,
+                       enum files_status *status) {
+    const struct files_folder *folder = parts_get(parts, message->in_new, status);
+    return folder ? files_read(folder, message->name, status) : NULL;
+}
+
+/* -- what others may have moved ----------------------------------------------------------------
+ */
+
+static bool build_index(struct parts *parts) {
+    struct mailbox *mailbox = parts->mailbox;
+    index_fini(&mailbox->index);
+    mailbox->indexed_s = time(NULL);
+    mailbox->indexings_left--;
+    for (int i = 0; i < 2; i++) { /* new/ first: what is moved meanwhile is there twice */
+        enum files_status status;
+        const struct files_folder *folder = parts_get(parts, i == 0, &status);
+        if (folder) {
+            index_list(&mailbox->index, folder, i == 0);
+        }
+    }
+    return index_finish(&mailbox->index);
+}
+
+static bool is_where_it_was(const struct index *index, const struct index_entry *entry,
+                            const struct message *message) {
+    return entry->in_new == message->in_new && strcmp(index_name(index, entry), message->name) == 0;
+}
+
+/* Whether a message that is not where it was is somewhere else. Of twins nobody could tell which it
+ * is, and the wrong one might be removed. A listing costs as much as there are messages, so that
+ * few are made in one work, and what was nowhere a moment ago is not looked for again. */
+static bool find_again(struct parts *parts, struct message *message) {
+    struct mailbox *mailbox = parts->mailbox;
+    struct index *index = &mailbox->index;
+    if (message->is_twin) {
+        return false;
+    }
+    const struct index_entry *entry = index_find(index, message->name, message->unique_size);
+    bool is_old =
+        entry ? is_where_it_was(index, entry, message) : mailbox->indexed_s != (int64_t)time(NULL);
+    if (is_old) {
+        if (mailbox->indexings_left == 0 || !build_index(parts)) {
+            return false;
+        }
+        entry = index_find(index, message->name, message->unique_size);
+    }
+    char *name =
+        entry && !is_where_it_was(index, entry, message) ? copy_of(index_name(index, entry)) : NULL;
+    if (!name) {
+        return false;
+    }
+    free(message->name);
+    message->name = name;
+    message->in_new = entry->in_new;
+    return true;
+}
+
+/* NULL: *status says why. */
+static FILE *open_message(struct parts *parts, struct message *message, enum files_status *status) {
+    FILE *file = open_file(parts, message, status);
+    while (!file && *status == FILES_MISSING && find_again(parts, message)) {
+        file = open_file(parts, message, status);
     }
     return file;
 }
@@ -144,41 +192,43 @@ static bool list_one(void *argument, const char *name) {
     if (!copy) {
         return false;
     }
-    mailbox->messages[mailbox->count++] =
-        (struct message){.name = copy, .in_new = listing->in_new, .unique_size = unique_size(name)};
+    mailbox->messages[mailbox->count++] = (struct message){
+        .name = copy, .in_new = listing->in_new, .unique_size = mailbox_unique_size(name)};
     return true;
 }
 
-static enum mailbox_status fail(char words[MAILBOX_WORDS_MAX], const char *what, const char *path) {
-    snprintf(words, MAILBOX_WORDS_MAX, "%s %.400s", what, path);
+static enum mailbox_status fail(char words[MAILBOX_WORDS_MAX], const char *what, const char *name) {
+    snprintf(words, MAILBOX_WORDS_MAX, "%s %.300s", what, name);
     return MAILBOX_FAILED;
 }
 
 /* First new/, then cur/: what somebody moves meanwhile is seen twice, and not never. */
-static enum mailbox_status list(struct mailbox *mailbox, char words[MAILBOX_WORDS_MAX]) {
-    static const char *const folders[] = {"new", "cur"};
-    char path[FILES_PATH_MAX];
-    for (size_t i = 0; i < 2; i++) {
+static enum mailbox_status list(struct parts *parts, char words[MAILBOX_WORDS_MAX]) {
+    struct mailbox *mailbox = parts->mailbox;
+    for (int i = 0; i < 2; i++) {
         struct listing listing = {.mailbox = mailbox, .in_new = i == 0};
-        snprintf(path, sizeof(path), "%s/%s", mailbox->path, folders[i]);
-        if (files_make_folder(path) != FILES_OK ||
-            files_list(path, list_one, &listing) != FILES_OK) {
-            return fail(words, "cannot list", path);
+        const char *name = i == 0 ? "new" : "cur";
+        enum files_status status = FILES_OK;
+        const struct files_folder *folder = parts_get(parts, i == 0, &status);
+        if (status == FILES_FOREIGN) {
+            return fail(words,
+                        "not a folder of the mailbox's owner, but a link or another's:", name);
+        }
+        if (!folder || files_list(folder, list_one, &listing) != FILES_OK) {
+            return fail(words, "cannot list", name);
         }
         if (listing.no_memory) {
-            return fail(words, "out of memory in", path);
+            return fail(words, "out of memory in", name);
         }
     }
-    if (mailbox->count > 1) {
-        qsort(mailbox->messages, mailbox->count, sizeof(*mailbox->messages), in_order);
-    }
-    return MAILBOX_OPEN;
+    return sort_items(mailbox->messages, mailbox->count, sizeof(*mailbox->messages), in_order, NULL)
+               ? MAILBOX_OPEN
+               : fail(words, "out of memory in", "new and cur");
 }
 
-static bool is_there(const struct mailbox *mailbox, const struct message *message) {
-    char path[FILES_PATH_MAX];
+static bool is_there(struct parts *parts, const struct message *message) {
     enum files_status status = FILES_FAILED;
-    FILE *file = path_of(mailbox, message, path) ? files_open(path, &status) : NULL;
+    FILE *file = open_file(parts, message, &status);
     if (file) {
         fclose(file);
     }
@@ -187,7 +237,8 @@ static bool is_there(const struct mailbox *mailbox, const struct message *messag
 
 /* One that was moved while it was listed has two names, and one file. Where both files are there,
  * they are two messages, though no two should have the same unique name. */
-static void tell_twins_apart(struct mailbox *mailbox) {
+static void tell_twins_apart(struct parts *parts) {
+    struct mailbox *mailbox = parts->mailbox;
     struct message *messages = mailbox->messages;
     uint32_t kept = 0;
     uint32_t end;
@@ -199,8 +250,8 @@ static void tell_twins_apart(struct mailbox *mailbox) {
         }
         for (uint32_t i = begin; i < end; i++) {
             bool is_last_chance = i + 1 == end && kept == first; /* it is looked for elsewhere */
-            bool is_again = kept > first && in_order(&messages[kept - 1], &messages[i]) == 0;
-            if (is_last_chance || (!is_again && is_there(mailbox, &messages[i]))) {
+            bool is_again = kept > first && in_order(&messages[kept - 1], &messages[i], NULL) == 0;
+            if (is_last_chance || (!is_again && is_there(parts, &messages[i]))) {
                 messages[kept++] = messages[i];
             } else {
                 free(messages[i].name);
@@ -242,24 +293,28 @@ static bool make_hash(struct message *message) {
     return crypto_md5(message->name, message->unique_size, "", 0, message->hash);
 }
 
+/* Its size, and its id where its name is none. */
+static bool measure_one(struct message *message, FILE *file) {
+    return measure(file, &message->octets) && (!needs_hash(message) || make_hash(message));
+}
+
 /* Sizes must be known at once and to the byte (STAT comes first), so everything is read. */
-static enum mailbox_status measure_all(struct mailbox *mailbox, char words[MAILBOX_WORDS_MAX]) {
+static enum mailbox_status measure_all(struct parts *parts, char words[MAILBOX_WORDS_MAX]) {
+    struct mailbox *mailbox = parts->mailbox;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < mailbox->count; i++) {
         struct message *message = &mailbox->messages[i];
         enum files_status status = FILES_FAILED;
-        FILE *file = open_message(mailbox, message, &status);
-        if (!file && status == FILES_MISSING) {
+        FILE *file = open_message(parts, message, &status);
+        if (!file && (status == FILES_MISSING || status == FILES_FOREIGN)) {
+            mailbox->foreign += status == FILES_FOREIGN ? 1 : 0;
             free(message->name);
             message->name = NULL;
             continue;
         }
-        bool done = file && measure(file, &message->octets);
+        bool done = file && measure_one(message, file);
         if (file) {
             fclose(file);
-        }
-        if (done && needs_hash(message)) {
-            done = make_hash(message);
         }
         if (!done) {
             return fail(words, "cannot read", message->name);
@@ -273,46 +328,56 @@ static enum mailbox_status measure_all(struct mailbox *mailbox, char words[MAILB
     return MAILBOX_OPEN;
 }
 
-static enum mailbox_status take(struct mailbox *mailbox, char words[MAILBOX_WORDS_MAX]) {
-    char path[FILES_PATH_MAX];
-    int size = snprintf(path, sizeof(path), "%s/" LOCK_NAME, mailbox->path);
-    if (size < 0 || size >= (int)sizeof(path)) {
-        return fail(words, "the path is too long:", mailbox->path);
+static enum mailbox_status take(struct mailbox *mailbox, const char *path,
+                                char words[MAILBOX_WORDS_MAX]) {
+    enum files_status status = files_folder_open(path, &mailbox->folder);
+    mailbox->is_open = status == FILES_OK;
+    if (status == FILES_FOREIGN) {
+        return fail(words,
+                    "it is a link, or reached by one that belongs to neither root nor the host's "
+                    "user, or is no folder; the users file needs its own path:",
+                    path);
     }
-    enum files_status status = files_lock(path, &mailbox->lock);
+    if (status != FILES_OK) {
+        return fail(words, status == FILES_MISSING ? "there is no" : "cannot open", path);
+    }
+    status = files_lock(&mailbox->folder, LOCK_NAME, &mailbox->lock);
     mailbox->is_locked = status == FILES_OK;
     if (status == FILES_IN_USE) {
         return MAILBOX_IN_USE;
     }
-    return status == FILES_OK ? MAILBOX_OPEN : fail(words, "cannot make the lock", path);
+    return status == FILES_OK ? MAILBOX_OPEN : fail(words, "cannot make the lock in", path);
+}
+
+static enum mailbox_status fill(struct mailbox *mailbox, char words[MAILBOX_WORDS_MAX]) {
+    struct parts parts;
+    parts_init(&parts, mailbox);
+    enum mailbox_status status = list(&parts, words);
+    if (status == MAILBOX_OPEN) {
+        tell_twins_apart(&parts);
+        status = measure_all(&parts, words);
+    }
+    parts_fini(&parts);
+    return status;
 }
 
 enum mailbox_status mailbox_open(const char *path, struct mailbox **opened,
                                  char words[MAILBOX_WORDS_MAX]) {
     struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
-    enum mailbox_status status = MAILBOX_FAILED;
-    if (mailbox) {
-        mailbox->path = copy_of(path);
+    if (!mailbox) {
+        return fail(words, "out of memory for", path);
     }
-    if (!mailbox || !mailbox->path) {
-        fail(words, "out of memory for", path);
-        goto fail;
-    }
-    status = take(mailbox, words);
+    mailbox->marking = 1;
+    enum mailbox_status status = take(mailbox, path, words);
     if (status == MAILBOX_OPEN) {
-        status = list(mailbox, words);
+        status = fill(mailbox, words);
     }
-    if (status == MAILBOX_OPEN) {
-        tell_twins_apart(mailbox);
-        status = measure_all(mailbox, words);
+    if (status != MAILBOX_OPEN) {
+        mailbox_close(mailbox);
+        return status;
     }
-    if (status == MAILBOX_OPEN) {
-        *opened = mailbox;
-        return MAILBOX_OPEN;
-    }
-fail:
-    mailbox_close(mailbox);
-    return status;
+    *opened = mailbox;
+    return MAILBOX_OPEN;
 }
 
 void mailbox_close(struct mailbox *mailbox) {
@@ -323,36 +388,47 @@ void mailbox_close(struct mailbox *mailbox) {
         free(mailbox->messages[i].name);
     }
     free(mailbox->messages);
+    index_fini(&mailbox->index);
     if (mailbox->is_locked) {
         files_unlock(mailbox->lock);
     }
-    free(mailbox->path);
+    if (mailbox->is_open) {
+        files_folder_close(&mailbox->folder);
+    }
     free(mailbox);
 }
 
 /* -- messages ----------------------------------------------------------------------------------
  */
 
+static bool is_marked(const struct mailbox *mailbox, const struct message *message) {
+    return message->marked_in == mailbox->marking;
+}
+
 struct message *mailbox_message(const struct mailbox *mailbox, uint32_t number) {
-    if (number < 1 || number > mailbox->count || mailbox->messages[number - 1].is_deleted) {
+    if (number < 1 || number > mailbox->count ||
+        is_marked(mailbox, &mailbox->messages[number - 1])) {
         return NULL;
     }
     return &mailbox->messages[number - 1];
 }
 
 void mailbox_mark(struct mailbox *mailbox, struct message *message) {
-    message->is_deleted = true;
+    message->marked_in = mailbox->marking;
     mailbox->deleted++;
-    mailbox->octets -= message->octets;
+    mailbox->deleted_octets += message->octets;
 }
 
 void mailbox_unmark_all(struct mailbox *mailbox) {
-    for (uint32_t i = 0; i < mailbox->count; i++) {
-        struct message *message = &mailbox->messages[i];
-        mailbox->octets += message->is_deleted ? message->octets : 0;
-        message->is_deleted = false;
+    if (mailbox->deleted > 0) {
+        mailbox->marking++;
     }
     mailbox->deleted = 0;
+    mailbox->deleted_octets = 0;
+}
+
+uint64_t mailbox_octets(const struct mailbox *mailbox) {
+    return mailbox->octets - mailbox->deleted_octets;
 }
 
 uint32_t mailbox_uid(const struct message *message, char uid[MAILBOX_UID_MAX + 1]) {
@@ -370,27 +446,39 @@ uint32_t mailbox_uid(const struct message *message, char uid[MAILBOX_UID_MAX + 1
 /* -- reading and removing -----------------------------------------------------------------------
  */
 
-FILE *mailbox_read(const struct mailbox *mailbox, struct message *message) {
+FILE *mailbox_read(struct mailbox *mailbox, struct message *message) {
+    struct parts parts;
     enum files_status status;
-    return open_message(mailbox, message, &status);
+    parts_init(&parts, mailbox);
+    FILE *file = open_message(&parts, message, &status);
+    parts_fini(&parts);
+    return file;
 }
 
-static bool remove_one(const struct mailbox *mailbox, struct message *message) {
-    char path[FILES_PATH_MAX];
-    enum files_status status = path_of(mailbox, message, path) ? files_remove(path) : FILES_FAILED;
-    if (status == FILES_MISSING && find_again(mailbox, message)) {
-        status = path_of(mailbox, message, path) ? files_remove(path) : FILES_FAILED;
+static enum files_status remove_file(struct parts *parts, const struct message *message) {
+    enum files_status status = FILES_FAILED;
+    const struct files_folder *folder = parts_get(parts, message->in_new, &status);
+    return folder ? files_remove(folder, message->name) : status;
+}
+
+static bool remove_one(struct parts *parts, struct message *message) {
+    enum files_status status = remove_file(parts, message);
+    while (status == FILES_MISSING && find_again(parts, message)) {
+        status = remove_file(parts, message);
     }
-    return status != FILES_FAILED; /* what somebody else removed is removed */
+    return status == FILES_OK || status == FILES_MISSING; /* what another removed is removed */
 }
 
 uint32_t mailbox_update(struct mailbox *mailbox) {
+    struct parts parts;
     uint32_t left = 0;
+    parts_init(&parts, mailbox);
     for (uint32_t i = 0; i < mailbox->count; i++) {
         struct message *message = &mailbox->messages[i];
-        if (message->is_deleted && !remove_one(mailbox, message)) {
+        if (is_marked(mailbox, message) && !remove_one(&parts, message)) {
             left++;
         }
     }
+    parts_fini(&parts);
     return left;
 }

@@ -63,7 +63,7 @@ static void do_stat(struct session *session, const struct command *command) {
     const struct mailbox *mailbox = session->mailbox;
     char octets[24];
     (void)command;
-    snprintf(octets, sizeof(octets), "%llu", (unsigned long long)mailbox->octets);
+    snprintf(octets, sizeof(octets), "%llu", (unsigned long long)mailbox_octets(mailbox));
     say_number(session, "+OK", mailbox->count - mailbox->deleted, octets);
 }
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import threading
 
@@ -23,7 +24,7 @@ LINE = re.compile(r"(?P<received>\S+) (?P<sender>\S+) (?P<kind>\S+) (?P<rest>.*)
 def run_datagram(run_host, tmp_path, system):
     """run_datagram(…) serves a syslog receiver and an echo; .file is what the first writes."""
 
-    def run(host=None, address="127.0.0.1:0", folder=tmp_path, **config):
+    def run(host=None, address="127.0.0.1:0", folder=tmp_path, environment=None, **config):
         file = folder / "messages ü.log"
         common = {"plugin": "datagram", "transport": "udp",
                   "socket": {"receive_buffer_bytes": 4194304}}
@@ -32,7 +33,7 @@ def run_datagram(run_host, tmp_path, system):
                        "config": {"mode": "syslog", "file": system.path(file), **config}},
             "echo": {**common, "address": "127.0.0.1:0"},
         }
-        running = run_host(manifests.manifest(listeners, **(host or {})))
+        running = run_host(manifests.manifest(listeners, **(host or {})), environment=environment)
         running.file = file
         return running
 
@@ -314,22 +315,13 @@ def come(berth, host):
 
 
 def test_datagram_syslog_overload_is_counted_and_told(run_datagram, berth, system, tmp_path):
-    """A pipe that nobody reads from is the slowest of disks."""
-    if system.is_windows:
-        pytest.skip("Windows has no pipes with the names of files")
-    os.mkfifo(tmp_path / "messages ü.log")
-    pipe = os.open(tmp_path / "messages ü.log", os.O_RDWR | os.O_NONBLOCK)
-    host = run_datagram(host={"name": f"overload-{system.name}"}, queue_max_bytes=524288)
-    read = bytearray()
-    reading = threading.Event()
-
-    def drain():
-        while not reading.is_set():
-            try:
-                read.extend(os.read(pipe, 1 << 20))
-            except BlockingIOError:
-                reading.wait(0.01)
-
+    library = system.fixtures / "preload" / "hold-files.so"
+    if not library.exists():
+        pytest.skip("there is no preloading")
+    hold = tmp_path / "hold"
+    host = run_datagram(host={"name": f"overload-{system.name}"}, queue_max_bytes=524288,
+                        environment={"LD_PRELOAD": str(library), "BERTH_HOLD_FILES": str(hold)})
+    hold.touch()
     text = b"x" * 3000
     count = itertools.count()
     with udp() as sock:
@@ -342,16 +334,10 @@ def test_datagram_syslog_overload_is_counted_and_told(run_datagram, berth, syste
             return come(berth, host) > 1000  # the queue, twice what is being written, and more
 
         clients.wait_until(send_more, "more messages than the queue takes")
-    draining = threading.Thread(target=drain)
-    draining.start()
-    try:
-        host.wait_for_log("messages dropped: they came faster than they could be written")
-        host.stop()
-    finally:
-        reading.set()
-        draining.join()
-        os.close(pipe)
-    lines = bytes(read).decode().splitlines()
+    hold.unlink()
+    host.wait_for_log("messages dropped: they came faster than they could be written")
+    host.stop()
+    lines = host.file.read_text(encoding="utf-8").splitlines()
     dropped = [line for line in lines if re.search(r" - dropped - - - - - - [1-9]\d* messages$", line)]
     numbers = [int(line.split()[-2]) for line in lines if "user.notice" in line]
     assert dropped and numbers == sorted(set(numbers))
@@ -406,3 +392,58 @@ def test_datagram_tells_what_is_wrong_with_its_configuration(fail_to_start, conf
     listener = {"address": "127.0.0.1:0", "plugin": "datagram", "transport": "udp", "config": config}
     result = fail_to_start(manifests.manifest({"l": listener}))
     assert result.code == code and message in result.errors, result
+
+
+# -- files that others put in the way ------------------------------------------------------------------
+
+
+def _link(victim, path):
+    path.symlink_to(victim)
+
+
+def _second_name(victim, path):
+    path.hardlink_to(victim)
+
+
+def _pipe(victim, path):
+    os.mkfifo(path)
+
+
+def _device(victim, path):
+    os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+
+
+def _link_of_another(victim, path):
+    """The folder of the file, as a link of a user who is neither root nor the host's."""
+    path.parent.rename(path.parent.with_name("moved"))
+    path.parent.symlink_to(victim.parent)
+    os.lchown(path.parent, 65534, 65534)
+
+
+@pytest.mark.parametrize("put, says", [
+    (_link, "it is a symbolic link"), (_second_name, "it has a second name"),
+    (_pipe, "it is a FIFO, a device or a socket"), (_device, "it is a FIFO, a device or a socket"),
+    (_link_of_another, "a folder of its path"),
+], ids=["link", "second-name", "pipe", "device", "link-of-another"])
+def test_datagram_syslog_writes_to_nothing_but_its_file(run_datagram, fail_to_start, system, tmp_path,
+                                                        put, says):
+    """Whoever may write to the folder exchanges the file, before the start and while the host runs."""
+    if system.is_windows or os.geteuid() != 0:
+        pytest.skip("only root can make devices and give files away, and Wine follows Linux's links")
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    victim = tmp_path / "victims" / "messages ü.log"
+    victim.parent.mkdir()
+    victim.write_text("precious\n", encoding="utf-8")
+    host = run_datagram(folder=folder)
+    host.file.unlink()
+    put(victim, host.file)
+    with udp() as sock:
+        sock.sendto(b"<13>1 - - - - - - lost", host.address("syslog"))
+        host.wait_for_log(f"cannot be written: {says}" if "folder" not in says else says)
+        assert ask(sock, host.address("echo"), b"x") == b"x"
+    manifest = json.loads(host.manifest_file.read_text(encoding="utf-8"))
+    host.stop()
+    assert victim.read_text(encoding="utf-8") == "precious\n"
+    assert says in fail_to_start(manifest).errors
+    assert victim.read_text(encoding="utf-8") == "precious\n"
