@@ -19,9 +19,18 @@
 #include "net/turns.h"
 #include "net/worker.h"
 
+/* What nobody will ask for any more in a buffer that goes back to its pool, and then to anybody: it
+ * may be a password. Bytes that were consumed are the plugin's matter. */
+static void forget(const struct berth_slice *slice) {
+    if (buffer_is_exclusive(slice->buffer)) {
+        memset(slice->bytes, 0, slice->size);
+    }
+}
+
 void connection_drop_pending(struct connection *connection) {
     struct berth_slice *pending = &connection->traffic->pending;
     if (pending->buffer) {
+        forget(pending);
         buffer_release(pending->buffer);
         *pending = (struct berth_slice){0};
     }
@@ -41,8 +50,11 @@ static bool pending_make_room(struct connection *connection, uint32_t more) {
             return true;
         }
         if (buffer->capacity - pending->size >= more) {
+            uint8_t *old_end = pending->bytes + pending->size;
             memmove(buffer->bytes, pending->bytes, pending->size);
             pending->bytes = buffer->bytes;
+            memset(pending->bytes + pending->size, 0,
+                   (size_t)(old_end - (pending->bytes + pending->size)));
             return true;
         }
     }
@@ -54,6 +66,7 @@ static bool pending_make_room(struct connection *connection, uint32_t more) {
         return false;
     }
     memcpy(larger->bytes, pending->bytes, pending->size);
+    forget(pending);
     buffer_release(buffer);
     pending->buffer = larger;
     pending->bytes = larger->bytes;
@@ -76,6 +89,7 @@ static bool pending_append(struct connection *connection, const struct berth_sli
         memcpy(pending->bytes + pending->size, arrived->bytes, arrived->size);
         pending->size += arrived->size;
     }
+    forget(arrived);
     buffer_release(arrived->buffer);
     return room;
 }
@@ -86,8 +100,11 @@ static void show(struct connection *connection, struct berth_slice data) {
     struct plugin_thread *call = connection_call(connection, PLUGIN_RECEIVED);
     uint32_t consumed = listener->plugin->received(&connection->public, &data);
     plugin_call_end(call);
-    if (connection->state != CONNECTION_OPEN) {
-        buffer_release(data.buffer); /* the plugin closed or aborted it meanwhile */
+    if (connection->state != CONNECTION_OPEN) { /* the plugin closed or aborted it meanwhile */
+        data.bytes += consumed < data.size ? consumed : data.size;
+        data.size -= consumed < data.size ? consumed : data.size;
+        forget(&data);
+        buffer_release(data.buffer);
         return;
     }
     if (consumed > data.size) {

@@ -1,7 +1,9 @@
 /* login.c: logging in.
  *
  * An attempt waits as long as its client has to (throttle.h), then a work verifies the password and
- * opens the mailbox. Whether a user exists shows neither in the words nor in the time. */
+ * opens the mailbox. Whether a user exists shows neither in the words nor in the time. The password
+ * is in the session from the command until it was verified, and nowhere else: pop3.c overwrites the
+ * line that brought it. */
 #include <string.h>
 
 #include "session.h"
@@ -22,10 +24,12 @@ static bool is_right(const struct session *session, const struct user *user) {
 static void verify(struct session *session) {
     struct login *login = &session->login;
     const struct user *user = users_find(session->site->users, login->name);
-    bool right = is_right(session, user);
+    bool right = is_right(session, user) && user;
     password_forget(login->secret, sizeof(login->secret));
+    throttle_end(session->site->throttle, &login->attempt, right,
+                 session->host->now_ms(session->host));
     login->result = LOGIN_WRONG;
-    if (!user || !right) {
+    if (!right) {
         return;
     }
     switch (mailbox_open(user->maildir, &session->mailbox, login->words)) {
@@ -61,8 +65,6 @@ static const char *shown(struct session *session) {
 }
 
 static void wrong(struct session *session) {
-    struct berth_address client = client_of(session);
-    throttle_failed(session->site->throttle, &client, session->host->now_ms(session->host));
     session_log(session, BERTH_LOG_INFO, "log-in failed: user \"%s\"", shown(session));
     session_say(session, "-ERR [AUTH] wrong user name or password\r\n");
     session->failures++;
@@ -108,22 +110,34 @@ static void verified(struct session *session) {
     }
 }
 
-void login_begin(struct session *session, bool is_apop, const char *name, const uint8_t *secret,
-                 uint32_t secret_size) {
+static void ask(struct session *session) {
     struct login *login = &session->login;
-    struct berth_address client = client_of(session);
     uint64_t wait_ms;
-    if (!throttle_attempt(session->site->throttle, &client, session->host->now_ms(session->host),
-                          &wait_ms)) {
+    switch (throttle_begin(session->site->throttle, &login->attempt,
+                           session->host->now_ms(session->host), &wait_ms)) {
+    case THROTTLE_GO:
+        session_work(session, wait_ms, verify, verified);
+        return;
+    case THROTTLE_ASK_AGAIN:
+        session_wait(session, wait_ms, ask);
+        return;
+    case THROTTLE_TURNED_AWAY:
+        password_forget(login->secret, sizeof(login->secret));
         session_log(session, BERTH_LOG_INFO, "log-in turned away: too many attempts");
         session_say(session, "-ERR [SYS/TEMP] too many attempts to log in, try again later\r\n");
         session_close(session);
         return;
     }
+}
+
+void login_begin(struct session *session, bool is_apop, const char *name, const uint8_t *secret,
+                 uint32_t secret_size) {
+    struct login *login = &session->login;
     memset(login, 0, sizeof(*login));
+    login->attempt.client = client_of(session);
     login->is_apop = is_apop;
     snprintf(login->name, sizeof(login->name), "%s", name);
     memcpy(login->secret, secret, secret_size);
     login->secret_size = secret_size;
-    session_work(session, wait_ms, verify, verified);
+    ask(session);
 }

@@ -131,11 +131,11 @@ const char *password_read(const char *entry, size_t size, struct password *passw
 /* -- verifying ---------------------------------------------------------------------------------
  */
 
-bool password_verify(const struct password *password, uint32_t rounds_if_unhashed,
-                     const char *words, size_t size) {
+bool password_verify(const struct password *password, uint32_t rounds_max, const char *words,
+                     size_t size) {
     static const struct password nobody = {.salt_size = SALT_BYTES};
     const struct password *known = password ? password : &nobody;
-    uint32_t rounds = known->rounds > 0 ? known->rounds : rounds_if_unhashed;
+    uint32_t rounds = known->rounds > 0 ? known->rounds : rounds_max;
     uint8_t hash[CRYPTO_SHA256_BYTES];
     bool right = crypto_pbkdf2_sha256(words, size, known->salt, known->salt_size, rounds, hash);
     if (known->rounds > 0) {
@@ -146,6 +146,9 @@ bool password_verify(const struct password *password, uint32_t rounds_if_unhashe
         right &= is_equal(padded, known->secret, sizeof(padded));
         right &= size == known->secret_size && size > 0;
         password_forget(padded, sizeof(padded));
+    }
+    if (!right && rounds < rounds_max) { /* what is cheaper to check takes as long to be wrong */
+        crypto_pbkdf2_sha256(words, size, known->salt, known->salt_size, rounds_max - rounds, hash);
     }
     password_forget(hash, sizeof(hash));
     return right;

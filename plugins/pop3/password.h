@@ -34,10 +34,11 @@ struct password {
 /* NULL when it is one, else what is wrong with it. */
 const char *password_read(const char *entry, size_t size, struct password *password);
 
-/* Whether the words are that password. It takes the time of `rounds_if_unhashed` also where there
- * is no hash, or no such user at all (password NULL): the time must not tell who exists. */
-bool password_verify(const struct password *password, uint32_t rounds_if_unhashed,
-                     const char *words, size_t size);
+/* Whether the words are that password. Wrong words take the time of `rounds_max`, that of the most
+ * expensive entry, whatever the entry, and also where there is no hash, or no such user at all
+ * (password NULL): the time must not tell who exists. */
+bool password_verify(const struct password *password, uint32_t rounds_max, const char *words,
+                     size_t size);
 
 /* Whether it is the digest that APOP asks for: MD5 of the greeting's stamp and the secret, as 32
  * hexadecimal digits. */

@@ -42,24 +42,35 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
     talk_greet(session);
 }
 
+/* What may be a password, or the beginning of one, is gone from the buffer once it was looked at:
+ * that goes back to the pool as it is, and then to anybody. */
+static void forget_line(enum session_state state, uint8_t *line, uint32_t size) {
+    if (state == SESSION_AUTHORIZATION) {
+        password_forget(line, size);
+    }
+}
+
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
     struct session *session = session_of(conn);
     uint32_t consumed = 0;
     uint32_t count = 0;
     while (!session->busy && session->state != SESSION_OVER) {
         struct command command;
-        const uint8_t *line = data->bytes + consumed;
+        uint8_t *line = data->bytes + consumed;
+        enum session_state state = session->state;
         enum command_verdict verdict = command_read(line, data->size - consumed, &command);
         if (verdict == COMMAND_PART) {
             break;
         }
         if (verdict == COMMAND_TOO_LONG) {
+            forget_line(state, line, data->size - consumed);
             session_say(session, "-ERR the line is too long\r\n");
             session_close(session);
             break;
         }
         consumed += command.size;
         talk_command(session, line, &command);
+        forget_line(state, line, command.size);
         count++;
         if (count == COMMANDS_AT_ONCE && !session->busy && session->state != SESSION_OVER) {
             session_yield(session);
@@ -146,6 +157,7 @@ static struct config_member time_member(const char *name, uint32_t *target, uint
 
 static int32_t read_config(const struct berth_listener *listener, struct settings *settings,
                            struct site *site, struct berth_error *error) {
+    static const char *const apop_words[] = {"auto", "always", "never", NULL};
     const struct config_member members[] = {
         {.name = "users",
          .kind = CONFIG_PATH,
@@ -153,6 +165,7 @@ static int32_t read_config(const struct berth_listener *listener, struct setting
          .target = &settings->users,
          .max = 1024,
          .expected = "the path of a file with a line NAME:ENTRY:MAILDIR for each user"},
+        {.name = "apop", .kind = CONFIG_WORD, .target = &site->apop, .words = apop_words},
         time_member("autologout_ms", &site->autologout_ms, 1),
         time_member("login_timeout_ms", &site->login_timeout_ms, 1),
         time_member("login_delay_ms", &settings->delay_ms, 0),
@@ -169,6 +182,27 @@ static int32_t read_config(const struct berth_listener *listener, struct setting
          .max = 1000},
     };
     return config_read(listener, members, sizeof(members) / sizeof(members[0]), error);
+}
+
+/* Clients take it that whoever offers APOP means it, for every user. */
+static void decide_apop(const struct berth_listener *listener, struct site *site) {
+    char text[256];
+    uint32_t secrets = site->users->secrets;
+    uint32_t hashed = site->users->count - secrets;
+    site->offers_apop =
+        secrets > 0 && (site->apop == APOP_ALWAYS || (site->apop == APOP_AUTO && hashed == 0));
+    if (secrets == 0 || hashed == 0 || site->apop == APOP_NEVER) {
+        return;
+    }
+    int size = snprintf(
+        text, sizeof(text),
+        site->offers_apop
+            ? "%s: APOP is offered, and clients that prefer it cannot log in as %u of %u users"
+            : "%s: APOP is not offered, as %u of %u users have hashed passwords and clients would "
+              "prefer it (\"apop\": \"always\" offers it all the same)",
+        listener->name, (unsigned)hashed, (unsigned)site->users->count);
+    listener->host->log(listener->host, BERTH_LOG_WARN, text,
+                        size < (int)sizeof(text) ? (uint32_t)size : sizeof(text) - 1);
 }
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
@@ -190,6 +224,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
         status = site->users ? BERTH_OK : BERTH_E_INVALID;
     }
     if (status == BERTH_OK) {
+        decide_apop(listener, site);
         site->throttle =
             throttle_create(settings.delay_ms, settings.delay_max_ms, settings.clients_max);
         status =
@@ -250,6 +285,7 @@ static const struct berth_plugin pop3 = {
         "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"users\"],"
         " \"properties\": {"
         "\"users\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1024},"
+        "\"apop\": {\"enum\": [\"auto\", \"always\", \"never\"]},"
         "\"autologout_ms\": " TIME_SCHEMA(
             "1") ","
                  "\"login_timeout_ms\": " TIME_SCHEMA(

@@ -86,6 +86,7 @@ static void BERTH_CALL released(struct berth_conn *conn, int32_t status, void *a
 /* Neither connection nor work are left. Files are closed off the I/O threads, if that can be. */
 static void destroy(struct session *session) {
     session->host->buffer_release(session->answer.piece.buffer);
+    throttle_cancel(session->site->throttle, &session->login.attempt);
     password_forget(&session->login, sizeof(session->login));
     if ((session->mailbox || session->answer.file) &&
         session->site->work->submit_for_listener(session->listener, release, released, session) ==
@@ -129,11 +130,22 @@ static void BERTH_CALL on_pause_over(struct berth_timer *timer, void *argument) 
     if (session->state == SESSION_OVER) {
         return;
     }
-    if (session->task) {
+    if (session->again) {
+        void (*again)(struct session *) = session->again;
+        session->again = NULL;
+        again(session);
+    } else if (session->task) {
         submit(session);
     } else {
         session_ready(session);
     }
+}
+
+void session_wait(struct session *session, uint64_t delay_ms, void (*again)(struct session *)) {
+    session->busy = true;
+    session->again = again;
+    session->host->receive_pause(session->conn);
+    session->site->timer->start(session->pause, delay_ms);
 }
 
 void session_yield(struct session *session) {

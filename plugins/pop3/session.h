@@ -26,6 +26,13 @@
 #include "throttle.h"
 #include "users.h"
 
+/* Clients prefer APOP where it is offered, and no hashed entry can check it. */
+enum {
+    APOP_AUTO, /* offered where all users can use it */
+    APOP_ALWAYS,
+    APOP_NEVER,
+};
+
 /* -- what a listener has: unchanged while it is open ------------------------------------------- */
 
 struct site {
@@ -36,6 +43,8 @@ struct site {
     uint32_t autologout_ms;
     uint32_t login_timeout_ms;
     uint32_t login_failures_max; /* of one session */
+    uint32_t apop;               /* APOP_* */
+    bool offers_apop;
 };
 
 /* -- a session --------------------------------------------------------------------------------- */
@@ -50,6 +59,7 @@ enum { STAMP_BYTES_MAX = 64 };
 
 /* Of one attempt. */
 struct login {
+    struct attempt attempt;
     bool is_apop;
     char name[COMMAND_BYTES_MAX + 1];
     char secret[COMMAND_BYTES_MAX + 1]; /* the password, or the digest */
@@ -96,6 +106,7 @@ struct session {
     struct berth_timer *pause;
     void (*task)(struct session *session);
     void (*then)(struct session *session);
+    void (*again)(struct session *session);
     struct login login;
     struct answer answer;
     struct mailbox *mailbox;
@@ -112,6 +123,9 @@ void session_end(struct session *session);
  * once the connection has ended. When the pool is full, it tries again. */
 void session_work(struct session *session, uint64_t delay_ms, void (*task)(struct session *),
                   void (*then)(struct session *));
+
+/* Runs `again` on the connection's worker in delay_ms; not once the connection has ended. */
+void session_wait(struct session *session, uint64_t delay_ms, void (*again)(struct session *));
 
 /* Lets what was answered leave before the next command is looked at. */
 void session_yield(struct session *session);

@@ -7,7 +7,7 @@ static const char *const no_message = "-ERR no such message\r\n";
 void talk_greet(struct session *session) {
     uint64_t numbers[2];
     char text[STAMP_BYTES_MAX + 32];
-    if (session->site->users->has_secrets && crypto_random(numbers, sizeof(numbers))) {
+    if (session->site->offers_apop && crypto_random(numbers, sizeof(numbers))) {
         snprintf(session->stamp, sizeof(session->stamp), "<%016llx.%016llx@berth>",
                  (unsigned long long)numbers[0], (unsigned long long)numbers[1]);
     }

@@ -9,7 +9,12 @@
 #define uthash_nonfatal_oom(element) ((element)->is_added = false)
 #include <uthash.h>
 
-enum { FORGET_AFTER_MAXIMA = 10 };
+enum {
+    FORGET_AFTER_MAXIMA = 10,
+    ASK_AGAIN_MS = 10, /* for so many that wait; the more there are, the rarer each of them asks */
+    ASKING_AT_ONCE = 16,
+    ASK_AGAIN_MAX_MS = 1000,
+};
 
 struct key {
     uint16_t family;
@@ -19,7 +24,9 @@ struct key {
 struct client {
     struct key key;
     bool is_added;
-    uint32_t failures;
+    bool is_checked;    /* ATTEMPT_ALONE is under way */
+    uint32_t asking;    /* ATTEMPT_ASKS */
+    uint32_t failures;  /* and attempts that are none yet */
     uint64_t failed_ms; /* the last time */
     uint64_t next_ms;   /* before which no attempt begins */
     UT_hash_handle hh;  /* in the order of their last failures */
@@ -71,48 +78,33 @@ static struct key key_of(const struct berth_address *address) {
     return key;
 }
 
-/* NULL: nothing is held against the client. */
-static struct client *find(struct throttle *throttle, const struct berth_address *address,
-                           uint64_t now_ms) {
+static struct client *find(struct throttle *throttle, const struct berth_address *address) {
     struct key key = key_of(address);
     struct client *client;
     HASH_FIND(hh, throttle->clients, &key, sizeof(key), client);
-    uint64_t memory_ms = (uint64_t)throttle->delay_max_ms * FORGET_AFTER_MAXIMA;
-    if (client && now_ms - client->failed_ms > memory_ms && now_ms > client->failed_ms) {
-        forget(throttle, client);
-        return NULL;
-    }
     return client;
 }
 
-static uint64_t delay_of(const struct throttle *throttle, const struct client *client) {
-    uint64_t delay = throttle->delay_ms;
-    for (uint32_t i = 1; i < client->failures && delay < throttle->delay_max_ms; i++) {
-        delay *= 2;
+/* Nothing is held against the client, and none of its attempts is under way. */
+static void forget_if_idle(struct throttle *throttle, struct client *client) {
+    if (client->failures == 0 && !client->is_checked && client->asking == 0) {
+        forget(throttle, client);
     }
-    return delay < throttle->delay_max_ms ? delay : throttle->delay_max_ms;
 }
 
-bool throttle_attempt(struct throttle *throttle, const struct berth_address *client,
-                      uint64_t now_ms, uint64_t *wait_ms) {
-    bool allowed = true;
-    *wait_ms = 0;
-    pthread_mutex_lock(&throttle->lock);
-    struct client *known = find(throttle, client, now_ms);
-    if (known) {
-        uint64_t begin = known->next_ms > now_ms ? known->next_ms : now_ms;
-        *wait_ms = begin - now_ms;
-        allowed = *wait_ms <= throttle->delay_max_ms;
-        if (allowed) {
-            known->next_ms = begin + delay_of(throttle, known);
+/* The client, whose failures of long ago do not count. NULL: there is no memory. */
+static struct client *get(struct throttle *throttle, const struct berth_address *address,
+                          uint64_t now_ms) {
+    struct client *client = find(throttle, address);
+    if (client) {
+        uint64_t memory_ms = (uint64_t)throttle->delay_max_ms * FORGET_AFTER_MAXIMA;
+        if (now_ms > client->failed_ms && now_ms - client->failed_ms > memory_ms &&
+            now_ms >= client->next_ms) {
+            client->failures = 0;
         }
+        return client;
     }
-    pthread_mutex_unlock(&throttle->lock);
-    return allowed;
-}
-
-static struct client *add(struct throttle *throttle, const struct berth_address *address) {
-    struct client *client = calloc(1, sizeof(*client));
+    client = calloc(1, sizeof(*client));
     if (!client) {
         return NULL;
     }
@@ -129,21 +121,128 @@ static struct client *add(struct throttle *throttle, const struct berth_address 
     return client;
 }
 
-void throttle_failed(struct throttle *throttle, const struct berth_address *client,
-                     uint64_t now_ms) {
-    pthread_mutex_lock(&throttle->lock);
-    struct client *old = find(throttle, client, now_ms);
-    uint32_t failures = old ? old->failures : 0;
-    uint64_t next_ms = old ? old->next_ms : 0;
-    if (old) {
-        forget(throttle, old); /* to be the newest again */
+static uint64_t delay_of(const struct throttle *throttle, const struct client *client) {
+    uint64_t delay = throttle->delay_ms;
+    for (uint32_t i = 1; i < client->failures && delay < throttle->delay_max_ms; i++) {
+        delay *= 2;
     }
-    struct client *known = add(throttle, client);
-    if (known) {
-        known->failures = failures < UINT32_MAX ? failures + 1 : failures;
-        known->failed_ms = now_ms;
-        uint64_t earliest = now_ms + delay_of(throttle, known);
-        known->next_ms = next_ms > earliest ? next_ms : earliest;
+    return delay < throttle->delay_max_ms ? delay : throttle->delay_max_ms;
+}
+
+/* -- attempts ----------------------------------------------------------------------------------
+ */
+
+static enum throttle_verdict ask_again(struct client *client, struct attempt *attempt,
+                                       uint64_t *wait_ms) {
+    *wait_ms = ASK_AGAIN_MS * (1 + (uint64_t)client->asking / ASKING_AT_ONCE);
+    *wait_ms = *wait_ms < ASK_AGAIN_MAX_MS ? *wait_ms : ASK_AGAIN_MAX_MS;
+    client->asking++;
+    attempt->state = ATTEMPT_ASKS;
+    return THROTTLE_ASK_AGAIN;
+}
+
+static enum throttle_verdict count(const struct throttle *throttle, struct client *client,
+                                   struct attempt *attempt, uint64_t now_ms, uint64_t *wait_ms) {
+    uint64_t begin = client->next_ms > now_ms ? client->next_ms : now_ms;
+    if (begin - now_ms > throttle->delay_max_ms) {
+        return THROTTLE_TURNED_AWAY;
+    }
+    *wait_ms = begin - now_ms;
+    client->failures += client->failures < UINT32_MAX ? 1 : 0;
+    attempt->added_ms = delay_of(throttle, client);
+    client->next_ms = begin + attempt->added_ms;
+    attempt->state = ATTEMPT_COUNTED;
+    return THROTTLE_GO;
+}
+
+static enum throttle_verdict begin(struct throttle *throttle, struct attempt *attempt,
+                                   uint64_t now_ms, uint64_t *wait_ms) {
+    struct client *client = get(throttle, &attempt->client, now_ms);
+    bool asked = attempt->state == ATTEMPT_ASKS;
+    attempt->state = ATTEMPT_NONE;
+    if (!client) {
+        return THROTTLE_TURNED_AWAY;
+    }
+    client->asking -= asked && client->asking > 0 ? 1 : 0;
+    if (client->failures > 0) {
+        return count(throttle, client, attempt, now_ms, wait_ms);
+    }
+    if (client->is_checked) {
+        return ask_again(client, attempt, wait_ms);
+    }
+    client->is_checked = true;
+    attempt->state = ATTEMPT_ALONE;
+    return THROTTLE_GO;
+}
+
+enum throttle_verdict throttle_begin(struct throttle *throttle, struct attempt *attempt,
+                                     uint64_t now_ms, uint64_t *wait_ms) {
+    *wait_ms = 0;
+    if (throttle->delay_ms == 0) {
+        return THROTTLE_GO;
+    }
+    pthread_mutex_lock(&throttle->lock);
+    enum throttle_verdict verdict = begin(throttle, attempt, now_ms, wait_ms);
+    pthread_mutex_unlock(&throttle->lock);
+    return verdict;
+}
+
+/* What it took is as if it had never been. */
+static void give_back(struct throttle *throttle, struct client *client,
+                      const struct attempt *attempt) {
+    if (attempt->state == ATTEMPT_ALONE) {
+        client->is_checked = false;
+    } else if (attempt->state == ATTEMPT_ASKS && client->asking > 0) {
+        client->asking--;
+    } else if (attempt->state == ATTEMPT_COUNTED && client->failures > 0) {
+        client->failures--;
+        client->next_ms -=
+            client->next_ms > attempt->added_ms ? attempt->added_ms : client->next_ms;
+    }
+    forget_if_idle(throttle, client);
+}
+
+static void fail(struct throttle *throttle, const struct attempt *attempt, uint64_t now_ms) {
+    struct client *client = get(throttle, &attempt->client, now_ms);
+    if (!client) {
+        return;
+    }
+    if (attempt->state == ATTEMPT_ALONE) {
+        client->is_checked = false;
+        client->failures += client->failures < UINT32_MAX ? 1 : 0;
+    } else if (client->failures == 0) {
+        client->failures = 1; /* it was forgotten meanwhile */
+    }
+    uint64_t earliest_ms = now_ms + delay_of(throttle, client);
+    client->failed_ms = now_ms;
+    client->next_ms = client->next_ms > earliest_ms ? client->next_ms : earliest_ms;
+    HASH_DEL(throttle->clients, client); /* to be the newest again */
+    HASH_ADD(hh, throttle->clients, key, sizeof(client->key), client);
+    if (!client->is_added) {
+        free(client);
+    }
+}
+
+void throttle_end(struct throttle *throttle, struct attempt *attempt, bool is_right,
+                  uint64_t now_ms) {
+    if (!is_right && attempt->state != ATTEMPT_NONE) {
+        pthread_mutex_lock(&throttle->lock);
+        fail(throttle, attempt, now_ms);
+        pthread_mutex_unlock(&throttle->lock);
+        attempt->state = ATTEMPT_NONE;
+    }
+    throttle_cancel(throttle, attempt);
+}
+
+void throttle_cancel(struct throttle *throttle, struct attempt *attempt) {
+    if (attempt->state == ATTEMPT_NONE) {
+        return;
+    }
+    pthread_mutex_lock(&throttle->lock);
+    struct client *client = find(throttle, &attempt->client);
+    if (client) {
+        give_back(throttle, client, attempt);
     }
     pthread_mutex_unlock(&throttle->lock);
+    attempt->state = ATTEMPT_NONE;
 }

@@ -130,7 +130,7 @@ static int32_t put_in_order(const struct reading *reading) {
                                    "/users: %s: \"%s\" is there twice; remove one of the lines",
                                    reading->path, user->name);
         }
-        users->has_secrets |= user->password.secret_size > 0;
+        users->secrets += user->password.secret_size > 0 ? 1 : 0;
         if (user->password.rounds > users->rounds_max) {
             users->rounds_max = user->password.rounds;
         }
@@ -148,9 +148,15 @@ struct users *users_read(const char *path, struct berth_error *error) {
         berth_error_set(error, BERTH_E_INVALID,
                         "/users: %s %s; a path that is not absolute begins in the folder that the "
                         "host was started in",
-                        path, status == FILES_MISSING ? "does not exist" : "cannot be read");
+                        path,
+                        status == FILES_MISSING   ? "does not exist"
+                        : status == FILES_FOREIGN ? "cannot be read: it is no regular file, or "
+                                                    "reached by a link of another user"
+                                                  : "cannot be read");
         return NULL;
     }
+    char buffer[BUFSIZ]; /* of our own, as the library's would keep what was in the file */
+    setvbuf(file, buffer, _IOFBF, sizeof(buffer));
     struct users *users = calloc(1, sizeof(*users));
     struct reading reading = {.users = users, .path = path, .error = error};
     for (size_t i = 0; path[i] != '\0'; i++) {
@@ -158,6 +164,7 @@ struct users *users_read(const char *path, struct berth_error *error) {
     }
     int32_t read = users ? read_lines(&reading, file) : no_memory(&reading);
     fclose(file);
+    password_forget(buffer, sizeof(buffer));
     if (users && read == BERTH_OK && put_in_order(&reading) == BERTH_OK) {
         return users;
     }

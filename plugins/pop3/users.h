@@ -23,7 +23,7 @@ struct users {
     struct user *items; /* by name */
     uint32_t count;
     uint32_t rounds_max; /* of all entries */
-    bool has_secrets;    /* somebody may use APOP */
+    uint32_t secrets;    /* how many may use APOP */
 };
 
 /* NULL with the error set on failure. May block. */

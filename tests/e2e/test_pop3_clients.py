@@ -89,7 +89,7 @@ def test_pop3_with_poplib(served, mail):
 def test_pop3_with_poplib_and_apop(run_pop3, mail):
     mail.add_user("carl", "{apop}a secret")
     mail.deliver("carl")
-    box = poplib.POP3(*run_pop3().address("pop3"), timeout=clients.WAIT_S)
+    box = poplib.POP3(*run_pop3({"apop": "always"}).address("pop3"), timeout=clients.WAIT_S)
     box.apop("carl", "a secret")
     assert box.stat()[0] == 1
     box.quit()
@@ -115,9 +115,20 @@ def test_pop3_with_curl(served, mail, tmp_path):
 def test_pop3_with_curl_and_apop(run_pop3, mail, tmp_path):
     mail.add_user("carl", "{apop}tanstaaf")
     mail.deliver("carl", b"Subject: x\n\nhello\n")
-    url = "pop3://{}:{}/1".format(*run_pop3().address("pop3"))
+    url = "pop3://{}:{}/1".format(*run_pop3({"apop": "always"}).address("pop3"))
     done = _run(["curl", "-sS", "-u", "carl:tanstaaf", "--login-options", "AUTH=+APOP", url], tmp_path)
     assert done.stdout == b"Subject: x\r\n\r\nhello\r\n", done
+
+
+def test_pop3_with_curl_where_another_user_has_apop(run_pop3, mail, tmp_path):
+    """It takes APOP where that is offered, and nothing else."""
+    mail.add_user("carl", "{apop}tanstaaf")
+    for user in ("ann", "carl"):
+        mail.deliver(user, b"Subject: x\n\nhello\n")
+    url = "pop3://{}:{}/1".format(*run_pop3().address("pop3"))
+    for user, password in (("ann", "secret"), ("carl", "tanstaaf")):
+        done = _run(["curl", "-sS", "-u", f"{user}:{password}", url], tmp_path)
+        assert done.stdout == b"Subject: x\r\n\r\nhello\r\n", done
 
 
 def test_pop3_with_mpop(served, mail, tmp_path):

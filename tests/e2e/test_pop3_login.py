@@ -1,8 +1,11 @@
 """The plugin `pop3`: who gets in, how fast one may guess, and the file that says so."""
 
+import contextlib
 import hashlib
 import itertools
+import socket
 import subprocess
+import time
 
 import pytest
 from support import clients, pop3
@@ -47,7 +50,7 @@ def digest(stamp, secret):
 
 def test_pop3_takes_apop_only_from_users_whose_secret_it_has(run_pop3, mail):
     mail.add_user("carl", "{apop}tanstaaf")
-    host = run_pop3({"login_delay_ms": 0, "login_failures_max": 10})
+    host = run_pop3({"apop": "always", "login_delay_ms": 0, "login_failures_max": 10})
     stamps = []
     for word in ("lower", "upper"):
         with pop3.session(host) as session:
@@ -72,6 +75,90 @@ def test_pop3_has_no_apop_where_nobody_could_use_it(run_pop3):
         assert session.greeting == "+OK POP3 ready"
         assert session.refused("APOP ann", digest("", "secret")) == "there is no APOP here"
         session.log_in()
+
+
+@pytest.mark.parametrize("apop, offered, says", [
+    (None, False, "APOP is not offered, as 1 of 2 users have hashed passwords"),
+    ("never", False, None),
+    ("always", True, "clients that prefer it cannot log in as 1 of 2 users"),
+])
+def test_pop3_offers_apop_only_where_it_keeps_nobody_out(run_pop3, mail, apop, offered, says):
+    mail.add_user("carl", "{apop}tanstaaf")
+    host = run_pop3({"apop": apop} if apop else {})
+    with pop3.session(host) as session:
+        assert ("@berth>" in session.greeting) == offered
+        session.log_in("carl", "tanstaaf")
+    if says:
+        host.wait_for_log(says)
+    assert bool(says) == ("APOP" in host.log())
+
+
+def test_pop3_offers_apop_where_everybody_can_use_it(run_pop3, mail):
+    mail.users.write_text("", encoding="utf-8")
+    mail.add_user("carl", "{apop}tanstaaf")
+    host = run_pop3()
+    with pop3.session(host) as session:
+        session.ok("APOP carl", digest(session.greeting.split()[-1], "tanstaaf"))
+    assert "APOP" not in host.log()
+
+
+# -- where a password is -------------------------------------------------------------------------------
+
+
+def _memory(pid):
+    """The writable memory of a process, part by part."""
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            begin, end = (int(number, 16) for number in line.split()[0].split("-"))
+            if line.split()[1].startswith("rw") and "[v" not in line:
+                memory.seek(begin)
+                with contextlib.suppress(OSError):  # a guard page, or memory of a device
+                    yield memory.read(end - begin)
+
+
+def _is_in_memory(pid, secrets):
+    return [secret for secret in secrets if any(secret in part for part in _memory(pid))]
+
+
+def test_pop3_keeps_no_copy_of_a_password(run_pop3, mail, system):
+    """Whole or in parts, right or wrong, for a session or none, sent ahead or never finished."""
+    if system.is_windows or system.is_sanitized:
+        pytest.skip("Wine and sanitizers have memory of their own, where copies of all bytes may lie")
+    secrets = [f"{word}-horse-battery-staple".encode()
+               for word in ("correct", "incorrect", "ahead", "half", "early", "later", "long")]
+    right, wrong, ahead, half, early, later, long = secrets
+    mail.add_user("eve", password=right.decode())
+    host = run_pop3({"login_delay_ms": 1, "login_failures_max": 9})
+    with contextlib.ExitStack() as held:
+        def session():
+            return held.enter_context(pop3.session(host))
+
+        for parts in ([right], [right[:5], right[5:]], [right[i:i + 1] for i in range(len(right))]):
+            one = session()
+            one.send(b"USER eve\r\nPASS " + wrong + b"\r\nUSER eve\r\nNOOP\r\nPASS ")
+            assert [one.line()[:4] for _ in range(4)] == ["+OK ", "-ERR", "+OK ", "-ERR"]
+            for part in parts:
+                one.send(part)
+                time.sleep(0.01)
+            one.send(b"\r\nSTAT\r\n")
+            assert one.line().startswith("+OK") and one.line().startswith("+OK")
+            one.ok("QUIT")
+        one = session()
+        one.send(b"PASS " + early + b"\r\nPASS " + early + b"\r\nXPASS " + early + b"\r\n")
+        assert [one.line()[:4] for _ in range(3)] == ["-ERR"] * 3
+        one.send(b"USER ann\r\nPASS wrong\r\nUSER ann\r\nPASS " + ahead + b"\r\n" + b"PASS " + ahead)
+        assert [one.line()[:4] for _ in range(4)] == ["+OK ", "-ERR", "+OK ", "-ERR"]
+        one.send(b"x" * 300 + long)
+        assert one.line() == "-ERR the line is too long"
+        for last in (b"PASS " + half, b"USER ann\r\nPASS " + later):
+            one = session()
+            one.send(last)
+            time.sleep(0.05)
+            one.sock.shutdown(socket.SHUT_WR)
+            while one.line():
+                pass
+        clients.wait_until(lambda: not _is_in_memory(host.process.pid, secrets),
+                           lambda: f"in memory: {_is_in_memory(host.process.pid, secrets)}", timeout=10)
 
 
 # -- how fast one may guess ----------------------------------------------------------------------------
@@ -118,6 +205,58 @@ def test_pop3_lets_a_slowed_client_in_after_its_wait(run_pop3):
         session.send(b"USER ann\r\nPASS secret\r\nSTAT\r\n")  # what is sent ahead waits, too
         for _ in range(3):
             assert session.line().startswith("+OK")
+
+
+def _ask_all_at_once(host, users, password, count):
+    """The answers of so many sessions whose passwords come together."""
+    with contextlib.ExitStack() as held:
+        sessions = [held.enter_context(pop3.session(host)) for _ in range(count)]
+        for session, user in zip(sessions, itertools.cycle(users)):
+            session.ok("USER", user)
+        for session in sessions:
+            session.send(f"PASS {password}\r\n".encode())
+        return [session.line() for session in sessions]
+
+
+def test_pop3_counts_attempts_that_come_together_as_one_after_the_other(run_pop3, mail):
+    """Delays of half a second and one second fit into the longest there is; the next would not."""
+    host = run_pop3({"login_delay_ms": 500, "login_delay_max_ms": 1500})
+    answers = _ask_all_at_once(host, ["ann", "nobody"], "wrong", 60)
+    tried = [answer for answer in answers if "[AUTH]" in answer]
+    assert 1 <= len(tried) <= 4, answers
+    assert all("[SYS/TEMP] too many attempts" in answer for answer in answers if answer not in tried)
+
+
+def test_pop3_lets_in_all_who_are_right_however_many_come_together(run_pop3, mail):
+    users = [f"user{number}" for number in range(40)]
+    for user in users:
+        mail.add_user(user)
+    host = run_pop3({"login_delay_ms": 60000, "login_delay_max_ms": 60000})
+    for _ in range(2):
+        answers = _ask_all_at_once(host, users, "secret", len(users))
+        assert all(answer.startswith("+OK") for answer in answers), answers
+
+
+def test_pop3_gives_an_attempt_back_that_was_right_or_never_looked_at(run_pop3, mail):
+    host = run_pop3({"login_delay_ms": 200, "login_delay_max_ms": 800, "login_failures_max": 9})
+    with pop3.session(host) as session:
+        session.ok("USER ann")
+        session.refused("PASS wrong")
+    for _ in range(12):  # more than the longest delay has room for, if each one counted
+        with pop3.session(host) as session:
+            session.log_in()
+            session.ok("QUIT")
+    for _ in range(12):
+        with pop3.session(host) as session:
+            session.ok("USER ann")
+            session.send(b"PASS secret\r\n")
+    clients.wait_until(lambda: _is_let_in(host), "a log-in")
+
+
+def _is_let_in(host):
+    with pop3.session(host) as session:
+        session.ok("USER ann")
+        return session.ask("PASS secret").startswith("+OK")
 
 
 def test_pop3_forgets_the_oldest_clients_first(run_pop3):
@@ -181,7 +320,7 @@ def test_pop3_says_when_a_mailbox_is_not_there(run_pop3, mail, system):
         session.ok("USER gone")
         assert session.refused("PASS secret") == "[SYS/PERM] the mailbox cannot be opened"
         session.log_in()
-    host.wait_for_log('the mailbox of user "gone" cannot be opened: cannot make the lock')
+    host.wait_for_log('the mailbox of user "gone" cannot be opened: there is no')
 
 
 GOOD = pop3.hashed("x")
@@ -221,6 +360,7 @@ def test_pop3_tells_what_is_wrong_with_the_users_file(fail_to_start, mail, text,
 @pytest.mark.parametrize("config, message", [
     ({"users": 1}, "/users: expected the path of a file"),
     ({"autologout_ms": 0}, "/autologout_ms: expected a whole number from 1 to"),
+    ({"apop": True}, '/apop: expected "auto", "always" or "never"'),
     ({"login_delay_ms": -1}, "/login_delay_ms: expected a whole number from 0 to"),
     ({"login_clients_max": 0}, "/login_clients_max: expected a whole number from 1 to"),
     ({"login_failures_max": 0}, "/login_failures_max: expected a whole number from 1 to"),
