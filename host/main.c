@@ -56,7 +56,7 @@ static const char help_text[] =
     "  --manifest FILE    default: config/berth.json beside the executable\n"
     "  --ready-file FILE  written when every listener accepts: the actual addresses, as JSON\n"
     "  --plugins DIR      instead of the manifest's host.plugins\n"
-    "  --name NAME        the host to speak to: its host.name; without it, that of the manifest\n"
+    "  --name NAME        the host of that name; without it, the one that serves the manifest\n"
     "  --json             the host's answer as it comes\n"
     "\n"
     "exit codes: 0 fine, 1 failure, 2 usage, 78 invalid manifest\n";

@@ -19,6 +19,7 @@
 enum {
     CHUNK_BYTES = 65536,
     TICK_MS = 50,
+    READER_MS = 5000,
     PAUSE_MS = 1000, /* shorter ones are the network's, and not worth a step */
     RECORD_BYTES_MAX = 4 * 1024 * 1024,
 };
@@ -169,6 +170,20 @@ static bool wait_client(const struct os_socket *listener, struct os_socket *clie
     }
 }
 
+/* A named pipe may get its reader for some time. */
+static bool write_file(const char *out, const struct bytes *text, struct error *error) {
+    for (int waited_ms = 0;; waited_ms += TICK_MS) {
+        *error = (struct error){0};
+        if (os_output_write(out, (const char *)text->data, text->size, error)) {
+            return true;
+        }
+        if (error->kind != ERROR_KIND_NO_READER || waited_ms >= READER_MS ||
+            os_signals_wait(TICK_MS) == OS_SIGNAL_STOP) {
+            return false;
+        }
+    }
+}
+
 static bool record(const struct os_socket *listener, const struct berth_address *server,
                    const char *out, struct error *error) {
     struct recording recording = {.direction = '>'};
@@ -187,9 +202,8 @@ static bool record(const struct os_socket *listener, const struct berth_address 
     bool good = relay(&recording, error);
     os_socket_close(&recording.client, false);
     os_socket_close(&recording.server, false);
-    good = good && (os_file_write_atomic(out, (const char *)recording.text.data,
-                                         recording.text.size, error) ||
-                    error_prefix(error, "writing %s: ", out));
+    good = good &&
+           (write_file(out, &recording.text, error) || error_prefix(error, "writing %s: ", out));
     bytes_free(&recording.text);
     bytes_free(&recording.spoken);
     os_mutex_fini(&recording.mutex);
@@ -199,18 +213,7 @@ static bool record(const struct os_socket *listener, const struct berth_address 
 /* What cannot be written in the end is told before the conversation. A recording that is there is
  * left alone until there is another one. */
 static bool try_file(const char *out, struct error *error) {
-    char path[OS_PATH_MAX];
-    bool there = os_file_exists(out);
-    int length = snprintf(path, sizeof(path), there ? "%s.new" : "%s", out);
-    if (length < 0 || (size_t)length >= sizeof(path)) {
-        return error_set(error, "the path is too long: %s", out);
-    }
-    bool good =
-        os_file_write_atomic(path, "", 0, error) || error_prefix(error, "writing %s: ", out);
-    if (good) {
-        os_file_remove(path);
-    }
-    return good;
+    return os_output_try(out, error) || error_prefix(error, "writing %s: ", out);
 }
 
 /* Whether anybody is there to be recorded. */

@@ -21,6 +21,8 @@ enum error_kind {
     ERROR_KIND_DENIED,
     ERROR_KIND_NOT_REGULAR, /* a folder, a pipe, a device: not a file */
     ERROR_KIND_EXHAUSTED,   /* memory, descriptors, … */
+    ERROR_KIND_NO_READER,   /* a named pipe that nobody reads */
+    ERROR_KIND_TAKEN,       /* a name that somebody else has */
 };
 
 struct error {

@@ -1,12 +1,10 @@
 #include "control/announce.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <utlist.h>
 
 #include "base/address.h"
 #include "base/alloc.h"
-#include "base/error.h"
 #include "control/control.h"
 #include "control/instance.h"
 #include "manifest/ready.h"
@@ -62,8 +60,7 @@ static bool describe_listener(const struct listener *listener, struct ready_list
     return true;
 }
 
-/* The text of the ready file, or NULL without memory. */
-static char *describe(const struct instance *instance) {
+char *announce_text(const struct instance *instance) {
     size_t count = instance->edition->manifest->listener_count;
     struct ready_listener *listeners = alloc_array(count, sizeof(*listeners));
     char *text = NULL;
@@ -93,14 +90,4 @@ static char *describe(const struct instance *instance) {
     }
     alloc_free(listeners);
     return text;
-}
-
-bool announce_ready(const struct instance *instance, const char *path, struct error *error) {
-    char *text = describe(instance);
-    if (!text) {
-        return error_set(error, "ready file %s: out of memory", path);
-    }
-    bool written = os_file_write_atomic(path, text, strlen(text), error);
-    alloc_free(text);
-    return written || error_prefix(error, "ready file %s: ", path);
 }

@@ -4,12 +4,10 @@
 #ifndef BERTH_HOST_CONTROL_ANNOUNCE_H
 #define BERTH_HOST_CONTROL_ANNOUNCE_H
 
-#include <stdbool.h>
-
-struct error;
 struct instance;
 
 void announce_listeners(const struct instance *instance);
-bool announce_ready(const struct instance *instance, const char *path, struct error *error);
+/* The text of the ready file: the caller's to free, or NULL without memory. */
+char *announce_text(const struct instance *instance);
 
 #endif

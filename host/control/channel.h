@@ -23,8 +23,16 @@ struct channel_request {
     int answered;
 };
 
-/* `wake` runs on a thread of the channel's when a request has come. */
-struct channel *channel_open(const char *name, void (*wake)(void), struct error *error);
+/* What the channel needs of its host; all of it runs on the channel's threads. */
+struct channel_user {
+    void (*wake)(void); /* a request has come */
+    /* The answer to a request that the control thread is not needed for; else NULL. */
+    char *(*answer_at_once)(void *context, const char *text, size_t size);
+    void *context;
+};
+
+struct channel *channel_open(const char *name, const struct channel_user *user,
+                             struct error *error);
 
 /* The next request, or NULL. It must be answered. */
 struct channel_request *channel_take(struct channel *channel);

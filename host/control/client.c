@@ -8,7 +8,8 @@
 #include "base/error.h"
 #include "base/macros.h"
 #include "control/control.h"
-#include "control/paths.h"
+#include "control/find.h"
+#include "control/identity.h"
 #include "control/requests.h"
 #include "manifest/manifest.h"
 #include "os/os.h"
@@ -122,52 +123,19 @@ static int fail(const struct control_options *options, int code, const char *for
     return code;
 }
 
-static int fail_manifest(const struct control_options *options, const char *path,
-                         const struct manifest_errors *errors) {
-    cJSON *answer = make_answer(EXIT_MANIFEST);
-    for (size_t i = 0; i < errors->count; i++) {
+/* Why there is no host to speak to. */
+static int fail_to_find(const struct control_options *options, const struct found_host *found) {
+    cJSON *answer = make_answer(found->code);
+    for (size_t i = 0; i < found->broken.count; i++) {
         char text[OS_PATH_MAX + 2048];
-        manifest_error_format(&errors->items[i], path, text, sizeof(text));
+        manifest_error_format(&found->broken.items[i], found->path, text, sizeof(text));
         add_error(answer, text);
     }
+    char why[sizeof(found->why) + 8];
+    snprintf(why, sizeof(why), "berth: %s", found->why);
+    add_error(answer, why);
     tell_answer(answer, options->json);
-    return EXIT_MANIFEST;
-}
-
-/* The name in a manifest. EXIT_FINE, or the exit code after a message. */
-static int read_name(const struct control_options *options, const char *path, char *name,
-                     size_t size) {
-    struct manifest_errors errors = {0};
-    struct manifest *manifest = manifest_load(path, &errors);
-    int code = manifest ? EXIT_FINE : fail_manifest(options, path, &errors);
-    snprintf(name, size, "%s", manifest ? manifest->host.name : "");
-    manifest_destroy(manifest);
-    manifest_errors_fini(&errors);
-    return code;
-}
-
-/* The name of the host that is meant: as --name says, or the manifest, by itself the one that `run`
- * takes by itself. EXIT_FINE, or the exit code after a message. */
-static int find_name(const struct control_options *options, char *name, size_t size) {
-    char path[OS_PATH_MAX];
-    struct error error = {0};
-    if (options->name) {
-        snprintf(name, size, "%s", options->name);
-        return manifest_name_valid(options->name)
-                   ? EXIT_FINE
-                   : fail(options, EXIT_USAGE,
-                          "\"%.100s\" is no name of a host: a letter or digit, then up to 62 "
-                          "letters, digits and . _ -",
-                          options->name);
-    }
-    if (!paths_manifest(path, sizeof(path), options->manifest, &error)) {
-        return fail(options, EXIT_FAILED, "%s", error.message);
-    }
-    if (options->manifest || os_file_exists(path)) {
-        return read_name(options, path, name, size);
-    }
-    snprintf(name, size, "berth");
-    return EXIT_FINE;
+    return found->code;
 }
 
 /* -- tables --------------------------------------------------------------------------------------
@@ -307,6 +275,15 @@ struct verb {
     bool until_end; /* returns when the host is gone */
 };
 
+/* Which host it was. */
+static void print_host(FILE *stream, const cJSON *answer) {
+    const cJSON *host = list_of(answer, "host");
+    if (host) {
+        fprintf(stream, "host \"%s\", process %.0f, manifest %s\n", text_of(host, "name"),
+                number_of(host, "pid"), text_of(host, "manifest"));
+    }
+}
+
 static int print_answer(const struct verb *verb, const char *text,
                         const struct control_options *options) {
     cJSON *answer = cJSON_Parse(text);
@@ -316,12 +293,19 @@ static int print_answer(const struct verb *verb, const char *text,
         printf("%s\n", text);
         fflush(stdout);
     } else if (cJSON_IsTrue(list_of(answer, "ok"))) {
+        if (verb->print != print_status) { /* which says so itself */
+            print_host(stdout, answer);
+        }
         verb->print(list_of(answer, "result"));
     }
     cJSON_ArrayForEach(error, list_of(answer, "errors")) {
         if (!options->json) {
             fprintf(stderr, "berth: %s\n", cJSON_IsString(error) ? error->valuestring : "?");
         }
+    }
+    if (answer && code != EXIT_FINE && !options->json) {
+        fprintf(stderr, "berth: that is the answer of ");
+        print_host(stderr, answer);
     }
     if (!answer) {
         fprintf(stderr, "berth: the host's answer is not understood\n");
@@ -337,20 +321,10 @@ static char *exchange(struct os_pipe *pipe, const char *request) {
     return sent ? read_answer(pipe) : NULL;
 }
 
-static double pid_in(const char *text) {
-    cJSON *answer = cJSON_Parse(text);
-    double pid = number_of(list_of(answer, "result"), "pid");
-    cJSON_Delete(answer);
-    return pid;
-}
-
 /* Whether the process still answers to the name. */
 static bool is_there(struct os_pipe *pipe, double pid) {
-    static const char status[] = "{\"berth\":1,\"verb\":\"status\"}";
-    char *answer = exchange(pipe, status);
-    bool there = answer && pid_in(answer) == pid;
-    alloc_free(answer);
-    return there;
+    struct identity identity;
+    return identity_ask(pipe, ANSWER_MS, &identity) && (double)identity.pid == pid;
 }
 
 /* The host's end of the pipe goes when the host does; but also when the host needs the place for
@@ -380,15 +354,23 @@ static void await_end(const char *name, struct os_pipe *first, double pid) {
     os_mutex_fini(&mutex);
 }
 
-static int talk(const struct verb *verb, const char *name, struct os_pipe *pipe,
+static double pid_in(const char *text) {
+    cJSON *answer = cJSON_Parse(text);
+    double pid = number_of(list_of(answer, "host"), "pid");
+    cJSON_Delete(answer);
+    return pid;
+}
+
+static int talk(const struct verb *verb, const struct found_host *host,
                 const struct control_options *options) {
     char *request = make_request(verb->request, options);
-    char *answer = exchange(pipe, request);
+    char *answer = exchange(host->pipe, request);
     int code = EXIT_FAILED;
     if (answer) {
         code = print_answer(verb, answer, options);
         if (code == EXIT_FINE && verb->until_end) {
-            await_end(name, pipe, pid_in(answer));
+            await_end(options->name ? options->name : host->identity.name, host->pipe,
+                      pid_in(answer));
         }
     } else {
         fail(options, EXIT_FAILED, "the host does not answer");
@@ -399,20 +381,14 @@ static int talk(const struct verb *verb, const char *name, struct os_pipe *pipe,
 }
 
 static int ask(const struct verb *verb, const struct control_options *options) {
-    char name[256];
-    struct error error = {0};
-    int code = find_name(options, name, sizeof(name));
-    if (code != EXIT_FINE) {
-        return code;
+    struct found_host *host = alloc_zeroed(sizeof(*host));
+    if (!host) {
+        return fail(options, EXIT_FAILED, "out of memory");
     }
-    struct os_pipe *pipe = os_pipe_connect(name, &error);
-    if (!pipe) {
-        return fail(options, EXIT_FAILED,
-                    "no host called \"%s\" can be spoken to: %s; \"--name\" gives another name",
-                    name, error.message);
-    }
-    code = talk(verb, name, pipe, options);
-    os_pipe_close(pipe);
+    find_host(options, host);
+    int code = host->pipe ? talk(verb, host, options) : fail_to_find(options, host);
+    found_host_fini(host);
+    alloc_free(host);
     return code;
 }
 
@@ -444,16 +420,16 @@ int control_running_plugins(const struct control_options *options) {
 }
 
 bool control_is_running(void) {
-    char path[OS_PATH_MAX];
-    struct error error = {0};
-    struct manifest_errors errors = {0};
-    bool known = paths_manifest(path, sizeof(path), NULL, &error) && os_file_exists(path);
-    struct manifest *manifest = known ? manifest_load(path, &errors) : NULL;
-    struct os_pipe *pipe = os_pipe_connect(manifest ? manifest->host.name : "berth", &error);
-    manifest_destroy(manifest);
-    manifest_errors_fini(&errors);
-    os_pipe_close(pipe);
-    return pipe != NULL;
+    const struct control_options none = {0};
+    struct found_host *host = alloc_zeroed(sizeof(*host));
+    if (!host) {
+        return false;
+    }
+    find_host(&none, host);
+    bool running = host->pipe != NULL;
+    found_host_fini(host);
+    alloc_free(host);
+    return running;
 }
 
 int control_pause(const struct control_options *options) {

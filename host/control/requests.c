@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "control/control.h"
+#include "control/identity.h"
 #include "control/service.h"
 #include "control/status.h"
 #include "manifest/manifest.h"
@@ -152,6 +153,10 @@ static void do_resume(struct asked *asked) {
 /* -- status, stop --------------------------------------------------------------------------------
  */
 
+static void do_identity(struct asked *asked) {
+    (void)asked;
+}
+
 static void do_status(struct asked *asked) {
     status_describe(asked->service, asked->result);
 }
@@ -185,15 +190,11 @@ static const struct {
     const char *keys[KEYS_MAX]; /* besides "berth" and "verb" */
     bool changes;               /* not while the host stops */
 } verbs[] = {
-    {"status", do_status, {0}, false},
-    {"listeners", do_listeners, {0}, false},
-    {"plugins", do_plugins, {0}, false},
-    {"pause", do_pause, {"names", "all"}, true},
-    {"resume", do_resume, {"names", "all"}, true},
-    {"restart", do_restart, {"names", "all"}, true},
-    {"reload", do_reload, {"dry_run"}, true},
-    {"release", do_release, {"names", "all"}, true},
-    {"stop", do_stop, {"now"}, false},
+    {REQUESTS_IDENTITY, do_identity, {0}, false},    {"status", do_status, {0}, false},
+    {"listeners", do_listeners, {0}, false},         {"plugins", do_plugins, {0}, false},
+    {"pause", do_pause, {"names", "all"}, true},     {"resume", do_resume, {"names", "all"}, true},
+    {"restart", do_restart, {"names", "all"}, true}, {"reload", do_reload, {"dry_run"}, true},
+    {"release", do_release, {"names", "all"}, true}, {"stop", do_stop, {"now"}, false},
 };
 
 static bool read_names(struct asked *asked, const cJSON *names) {
@@ -336,6 +337,27 @@ static cJSON *parse(const char *text, size_t size) {
     return whole ? cJSON_ParseWithLengthOpts(text, size + 1, NULL, true) : NULL;
 }
 
+static bool add_identity(cJSON *root, const struct service *service) {
+    struct identity identity = service_identity(service);
+    cJSON *object = cJSON_AddObjectToObject(root, "host");
+    return object && identity_describe(&identity, object);
+}
+
+char *requests_answer_at_once(const struct service *service, const char *text, size_t size) {
+    static const char request[] = IDENTITY_REQUEST;
+    if (size != sizeof(request) - 1 || memcmp(text, request, size) != 0) {
+        return NULL;
+    }
+    cJSON *root = cJSON_CreateObject();
+    bool whole = root && cJSON_AddNumberToObject(root, "berth", REQUESTS_VERSION) &&
+                 cJSON_AddTrueToObject(root, "ok") &&
+                 cJSON_AddNumberToObject(root, "code", EXIT_FINE) && add_identity(root, service) &&
+                 cJSON_AddObjectToObject(root, "result");
+    char *printed = whole ? cJSON_PrintUnformatted(root) : NULL;
+    cJSON_Delete(root);
+    return printed;
+}
+
 char *requests_answer(struct service *service, const char *text, size_t size) {
     struct asked *asked = alloc_zeroed(sizeof(*asked));
     cJSON *request = parse(text, size);
@@ -351,6 +373,7 @@ char *requests_answer(struct service *service, const char *text, size_t size) {
         cJSON_AddNumberToObject(root, "berth", REQUESTS_VERSION);
         cJSON_AddBoolToObject(root, "ok", fine);
         cJSON_AddNumberToObject(root, "code", asked->code);
+        add_identity(root, service);
         cJSON_AddItemToObject(root, fine ? "result" : "errors",
                               fine ? asked->result : asked->errors);
         cJSON_Delete(fine ? asked->errors : asked->result);

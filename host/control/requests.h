@@ -1,13 +1,13 @@
 /* requests.h: what can be asked of a running host: a JSON text a line, and one in answer.
  *
  *     {"berth": 1, "verb": "restart", "names": ["echo"]}
- *     {"berth": 1, "ok": true, "code": 0, "result": {…}}
- *     {"berth": 1, "ok": false, "code": 78, "errors": ["…"]}
+ *     {"berth": 1, "ok": true, "code": 0, "host": {"name": …, "pid": …, …}, "result": {…}}
+ *     {"berth": 1, "ok": false, "code": 78, "host": {…}, "errors": ["…"]}
  *
  * "berth" is the version of this language; `code` is the exit code that the command line ends with.
- * Verbs: status, listeners, plugins; pause, resume, restart and release with "names" (listeners, or
- * plugins for all listeners of theirs) or "all": true; reload with "dry_run"; stop with "now".
- * Whatever else stands in a request, or behind it, has it refused, and nothing is done.
+ * Verbs: host, status, listeners, plugins; pause, resume, restart and release with "names"
+ * (listeners, or plugins for all listeners of theirs) or "all": true; reload with "dry_run"; stop
+ * with "now". Whatever else stands in a request, or behind it, has it refused, and nothing is done.
  *
  * Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_REQUESTS_H
@@ -18,6 +18,14 @@
 struct service;
 
 enum { REQUESTS_VERSION = 1, REQUEST_NAMES_MAX = 1024 };
+
+/* The verb that says who answers: its result is empty, as every answer says so under "host". */
+#define REQUESTS_IDENTITY "host"
+#define IDENTITY_REQUEST "{\"berth\":1,\"verb\":\"" REQUESTS_IDENTITY "\"}"
+
+/* The answer to exactly that request, as identity.h sends it, whatever the control thread does;
+ * NULL: it is another one. [any] */
+char *requests_answer_at_once(const struct service *service, const char *text, size_t size);
 
 /* Does what is asked for by the text, which is terminated. The answer is the caller's to free;
  * NULL: no memory. */

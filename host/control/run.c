@@ -6,12 +6,11 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/announce.h"
-#include "control/channel.h"
 #include "control/control.h"
+#include "control/host_channel.h"
 #include "control/kept.h"
 #include "control/paths.h"
 #include "control/report.h"
-#include "control/requests.h"
 #include "control/service.h"
 #include "control/supervise.h"
 #include "control/watch.h"
@@ -77,25 +76,24 @@ static int next_ms(struct service *service, const struct watch *watch) {
     if (watch) {
         timeout_ms = sooner(timeout_ms, WATCH_MS);
     }
+    if (service->ready_file.unread) {
+        timeout_ms = sooner(timeout_ms, READY_FILE_RETRY_MS);
+    }
     if (service->stopping) {
         timeout_ms = sooner(timeout_ms, (int64_t)(service->stop_deadline_ms - os_now_ms()));
     }
     return timeout_ms;
 }
 
-static void answer_requests(struct service *service, struct channel *channel) {
-    struct channel_request *request;
-    while (channel && (request = channel_take(channel)) != NULL) {
-        channel_answer(channel, request, requests_answer(service, request->text, request->size));
-    }
-}
-
-static void serve_until_stopped(struct service *service, struct channel *channel,
+static void serve_until_stopped(struct service *service, struct host_channel *channel,
                                 struct watch *watch) {
     while (!service->stopping ||
            (instance_connections(&service->instance) > 0 && !is_over(service))) {
-        on_signal(service, os_signals_wait(next_ms(service, watch)));
-        answer_requests(service, channel);
+        int wait_ms = next_ms(service, watch);
+        wait_ms = channel->awaited ? sooner(wait_ms, HOST_CHANNEL_RETRY_MS) : wait_ms;
+        on_signal(service, os_signals_wait(wait_ms));
+        host_channel_look(channel);
+        ready_file_look(&service->ready_file);
         if (!service->stopping) {
             watch_look(watch, service);
         }
@@ -104,20 +102,6 @@ static void serve_until_stopped(struct service *service, struct channel *channel
         }
     }
     end_stop(service);
-}
-
-/* A host that cannot be spoken to serves all the same. */
-static struct channel *open_channel(const struct manifest *manifest) {
-    struct error error = {0};
-    struct channel *channel =
-        manifest->host.control ? channel_open(manifest->host.name, os_signals_wake, &error) : NULL;
-    if (manifest->host.control && !channel) {
-        log_warn(NULL,
-                 "no control channel: %s; \"host.name\" tells hosts apart, and \"host.control\": "
-                 "false does without",
-                 error.message);
-    }
-    return channel;
 }
 
 static int start(struct service *service, struct edition *edition) {
@@ -130,15 +114,14 @@ static int start(struct service *service, struct edition *edition) {
     return code;
 }
 
-static int serve(struct service *service) {
+static int serve(struct service *service, struct host_channel *channel) {
     const struct instance *instance = &service->instance;
     const struct control_options *options = service->options;
-    struct channel *channel = open_channel(instance->edition->manifest);
     struct watch *watch = options->watch ? watch_create(service) : NULL;
     struct error error = {0};
     int code = EXIT_FINE;
     kept_write(options->kept, instance);
-    if (options->ready_file && !announce_ready(instance, options->ready_file, &error)) {
+    if (!ready_file_write(&service->ready_file, instance, &error)) {
         log_error(NULL, "%s", error.message);
         code = EXIT_FAILED;
     } else {
@@ -147,11 +130,9 @@ static int serve(struct service *service) {
         log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
         serve_until_stopped(service, channel, watch);
     }
-    if (options->ready_file && code == EXIT_FINE) {
-        os_file_remove(options->ready_file); /* it would say that something is served */
-    }
+    ready_file_fini(&service->ready_file); /* it would say that something is served */
     watch_destroy(watch);
-    channel_close(channel);
+    host_channel_close(channel);
     return code;
 }
 
@@ -168,15 +149,20 @@ static void abandon(struct instance *instance) {
     instance_destroy(instance);
 }
 
-static int run_edition(struct edition *edition, const struct control_options *options) {
+static int run_edition(struct edition *edition, const struct control_options *options,
+                       const struct ready_file *ready_file) {
     struct error error = {0};
     char plugins[OS_PATH_MAX];
+    struct host_channel channel;
     const struct manifest *manifest = edition->manifest;
-    struct service service = {.options = options};
+    struct service service = {.options = options, .ready_file = *ready_file};
     log_setup(manifest->host.log.level, manifest->host.log.format);
     last_words_start(supervised_last_words);
     service.instance.kept_folder = options->use_kept ? options->kept : NULL;
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
+    if (!os_path_real(service.manifest_real, sizeof(service.manifest_real), manifest->path)) {
+        snprintf(service.manifest_real, sizeof(service.manifest_real), "%s", manifest->path);
+    }
     if (!os_signals_start(&error) || !plugin_watch_start(manifest->host.stall_warning_ms, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
                        &error) ||
@@ -187,10 +173,16 @@ static int run_edition(struct edition *edition, const struct control_options *op
         return EXIT_FAILED;
     }
     os_folder_clean_private(); /* of hosts that were killed */
-    int code = start(&service, edition);
-    if (code == EXIT_FINE) {
-        code = serve(&service);
+    int code = EXIT_FAILED;
+    if (host_channel_open(&channel, &service, manifest->host.control, &error)) {
+        code = start(&service, edition);
+    } else {
+        log_error(NULL, "%s", error.message);
     }
+    if (code == EXIT_FINE) {
+        code = serve(&service, &channel);
+    }
+    host_channel_close(&channel);
     abandon(&service.instance);
     plugin_watch_stop();
     last_words_stop();
@@ -219,6 +211,13 @@ static int load(const struct control_options *options, struct edition **edition)
 int control_run(const struct control_options *options) {
     struct edition *edition = NULL;
     struct error error = {0};
+    char path[OS_PATH_MAX];
+    struct ready_file ready_file;
+    if (!paths_manifest(path, sizeof(path), options->manifest, &error) ||
+        !ready_file_init(&ready_file, options->ready_file, path, &error)) {
+        log_error(NULL, "%s", error.message);
+        return EXIT_USAGE;
+    }
     if (options->supervise) {
         return supervise(options);
     }
@@ -229,7 +228,7 @@ int control_run(const struct control_options *options) {
     }
     int code = load(options, &edition);
     if (code == EXIT_FINE) {
-        code = run_edition(edition, options);
+        code = run_edition(edition, options, &ready_file);
     }
     edition_release(edition);
     supervised_end();

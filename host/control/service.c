@@ -5,20 +5,29 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "control/announce.h"
 #include "control/control.h"
+#include "control/identity.h"
 #include "control/kept.h"
 #include "control/report.h"
 #include "control/supervise.h"
 #include "net/plugin_call.h"
 
 /* The ready file says where the host listens now. */
-static void tell_ready(const struct service *service) {
+static void tell_ready(struct service *service) {
     struct error error = {0};
-    const char *path = service->options->ready_file;
-    if (path && !announce_ready(&service->instance, path, &error)) {
+    if (!ready_file_write(&service->ready_file, &service->instance, &error)) {
         log_warn(NULL, "%s", error.message);
     }
+}
+
+struct identity service_identity(const struct service *service) {
+    struct identity identity = {
+        .pid = os_process_id(),
+        .stopping = service->stopping,
+    };
+    snprintf(identity.name, sizeof(identity.name), "%s", service->instance.name);
+    snprintf(identity.manifest, sizeof(identity.manifest), "%s", service->manifest_real);
+    return identity;
 }
 
 int service_reload(struct service *service, bool dry_run, struct change_counts *counts,

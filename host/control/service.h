@@ -4,24 +4,32 @@
 #ifndef BERTH_HOST_CONTROL_SERVICE_H
 #define BERTH_HOST_CONTROL_SERVICE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "control/change.h"
 #include "control/instance.h"
+#include "control/ready_file.h"
 
 struct control_options;
+struct identity;
 
 struct service {
     struct instance instance;
     const struct control_options *options;
     char manifest_path[OS_PATH_MAX];
+    char manifest_real[OS_PATH_MAX]; /* the same, as os_path_real() spells it */
+    struct ready_file ready_file;
     bool stop_wanted;
-    bool stop_now; /* without waiting for connections */
-    bool stopping; /* nothing is accepted any more */
+    bool stop_now;        /* without waiting for connections */
+    atomic_bool stopping; /* nothing is accepted any more; read by the channel's threads, too */
     uint64_t stop_deadline_ms;
 };
+
+/* Who it is, for those who ask. [any] */
+struct identity service_identity(const struct service *service);
 
 /* Reads the manifest again and serves what it says now. Exit code; the problems say what is wrong,
  * and then nothing has changed. */

@@ -280,7 +280,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     add_count(status, "pid", os_process_id());
     cJSON_AddStringToObject(status, "version", BERTH_VERSION);
     cJSON_AddStringToObject(status, "state", service->stopping ? "stopping" : "serving");
-    cJSON_AddStringToObject(status, "manifest", service->manifest_path);
+    cJSON_AddStringToObject(status, "manifest", service->manifest_real);
     cJSON_AddStringToObject(status, "plugins_folder", instance->plugins_folder);
     cJSON_AddStringToObject(status, "engine", server_traits(instance->server)->name);
     cJSON_AddStringToObject(status, "socket_reuse", server_traits(instance->server)->socket_reuse);

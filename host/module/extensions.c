@@ -105,6 +105,8 @@ static int32_t status_of(enum error_kind kind) {
     case ERROR_KIND_EXHAUSTED:
         return BERTH_E_NO_MEMORY;
     case ERROR_KIND_OTHER:
+    case ERROR_KIND_NO_READER:
+    case ERROR_KIND_TAKEN:
         break;
     }
     return BERTH_E_FAILED;

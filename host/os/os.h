@@ -108,6 +108,20 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
 bool os_file_copy(const char *from, const char *to, struct error *error); /* `to` must not exist */
 bool os_file_exists(const char *path);                                    /* a regular file */
 bool os_file_remove(const char *path);
+/* Whether both paths lead to the same file; false where one of them leads to none. */
+bool os_file_same(const char *one, const char *other);
+
+/* -- files that a user has named, to be written --------------------------------------------------
+ *
+ * A regular file, or none, is replaced whole, as os_file_write_atomic() does it. A symbolic link, a
+ * named pipe or a device stays what it is: the text is written into it. Nothing waits for ever: a
+ * named pipe without a reader is ERROR_KIND_NO_READER at once, and a reader that does not read
+ * makes the write fail. */
+bool os_output_write(const char *path, const char *text, size_t size, struct error *error);
+/* Whether it could be written now, without a change to anything that is there. */
+bool os_output_try(const char *path, struct error *error);
+/* Empties what a link leads to, and removes a regular file; a pipe or a device is left alone. */
+void os_output_clear(const char *path);
 
 /* A regular file, open for reading at any place of it; others may go on writing and removing it. */
 struct os_file {
@@ -155,22 +169,34 @@ bool os_path_is_absolute(const char *path);
 bool os_path_join(char *path, size_t size, const char *folder, const char *name);
 /* The folder part of a path ("." when there is none). */
 bool os_path_folder(char *folder, size_t size, const char *path);
+/* The path from the root, with every link in its folder part followed: one spelling for one name,
+ * whether there is a file of that name or not. False: there is no such folder. */
+bool os_path_real(char *real, size_t size, const char *path);
+/* Whether two such paths are the same name. */
+bool os_path_same(const char *one, const char *other);
 
 /* -- a channel to a running host --------------------------------------------------------------- */
 
 /* Linux: a Unix socket NAME.sock, mode 0600, in a folder of this user's alone: $BERTH_RUNTIME_DIR,
- * else /run/berth (root), $XDG_RUNTIME_DIR/berth or /tmp/berth-UID. Windows: the named pipe
- * \\.\pipe\berth-NAME, for its owner, Administrators and the system, from this machine only. */
+ * else /run/berth (root), $XDG_RUNTIME_DIR/berth or /tmp/berth-UID; root finds those of other
+ * users, too. Windows: the named pipe \\.\pipe\berth-NAME, for its owner, Administrators and the
+ * system, from this machine only. Neither end speaks with a stranger: the host's end checks who
+ * connects, and the other one who listens, and that nobody else can have put the channel there. */
 struct os_channel;
 struct os_pipe; /* one connection; bytes both ways */
 
+/* ERROR_KIND_TAKEN: somebody else answers to the name. */
 struct os_channel *os_channel_open(const char *name, struct error *error);
 /* Waits for a client, on one thread. NULL: interrupted. */
 struct os_pipe *os_channel_accept(struct os_channel *channel);
 void os_channel_interrupt(struct os_channel *channel); /* for good. [any] */
 void os_channel_close(struct os_channel *channel);     /* nobody waits any more; NULL is legal */
 
+/* The error says every place that was looked in. Waits no longer than some seconds. */
 struct os_pipe *os_pipe_connect(const char *name, struct error *error);
+/* Connects to every channel that can be found, one after the other, until `visit`, which owns the
+ * pipe, returns false. Not all systems can tell which there are. */
+void os_pipe_visit(bool (*visit)(void *context, struct os_pipe *pipe), void *context);
 /* How many bytes came; 0 or less: the other end is gone, the time is over, or interrupted. */
 int64_t os_pipe_read(struct os_pipe *pipe, void *bytes, size_t size, int timeout_ms);
 bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int timeout_ms);

@@ -132,8 +132,11 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
     if (fd < 0) {
         return error_set(error, "%s", strerror(errno));
     }
+    struct stat before; /* whoever could not read the old file cannot read the new one */
+    bool replaces = lstat(path, &before) == 0 && S_ISREG(before.st_mode);
+    mode_t mode = replaces ? before.st_mode & 0777 : 0644;
     bool written = write_all(fd, text, size, error);
-    if (written && (fchmod(fd, 0644) != 0 || fsync(fd) != 0)) {
+    if (written && (fchmod(fd, mode) != 0 || fsync(fd) != 0)) {
         written = error_set(error, "%s", strerror(errno));
     }
     if (close(fd) != 0 && written) {
@@ -346,6 +349,19 @@ bool os_path_folder(char *folder, size_t size, const char *path) {
     memcpy(folder, from, length);
     folder[length] = '\0';
     return true;
+}
+
+bool os_path_real(char *real, size_t size, const char *path) {
+    char folder[OS_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    char *found = os_path_folder(folder, sizeof(folder), path) ? realpath(folder, NULL) : NULL;
+    bool fits = found && os_path_join(real, size, found, slash ? slash + 1 : path);
+    free(found);
+    return fits;
+}
+
+bool os_path_same(const char *one, const char *other) {
+    return strcmp(one, other) == 0;
 }
 
 /* -- libraries --------------------------------------------------------------------------------- */

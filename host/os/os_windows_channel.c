@@ -6,6 +6,7 @@
 
 #include <sddl.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -122,7 +123,8 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
     if (channel->next == INVALID_HANDLE_VALUE) {
         DWORD code = taken ? ERROR_PIPE_BUSY : GetLastError();
         if (code == ERROR_ACCESS_DENIED || code == ERROR_PIPE_BUSY) {
-            error_set(error, "another host of this name is running (\\\\.\\pipe\\berth-%s)", name);
+            error_set_kind(error, ERROR_KIND_TAKEN,
+                           "another host of this name is running (\\\\.\\pipe\\berth-%s)", name);
         } else {
             windows_error_set(error, code);
         }
@@ -183,6 +185,71 @@ void os_channel_close(struct os_channel *channel) {
 /* -- connections ---------------------------------------------------------------------------------
  */
 
+/* Services of the system, and those that have an account of their own (NT SERVICE\NAME). */
+static bool is_system_account(PSID user) {
+    static const WELL_KNOWN_SID_TYPE known[] = {WinLocalSystemSid, WinLocalServiceSid,
+                                                WinNetworkServiceSid};
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+        if (IsWellKnownSid(user, known[i])) {
+            return true;
+        }
+    }
+    return *GetSidSubAuthorityCount(user) > 1 &&
+           *GetSidSubAuthority(user, 0) == SECURITY_SERVICE_ID_BASE_RID;
+}
+
+union token_user {
+    TOKEN_USER user;
+    uint8_t room[sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE];
+};
+
+static bool read_user(HANDLE process, union token_user *user) {
+    HANDLE token;
+    DWORD size;
+    if (!OpenProcessToken(process, TOKEN_QUERY, &token)) {
+        return false;
+    }
+    bool read = GetTokenInformation(token, TokenUser, user, sizeof(*user), &size) != 0;
+    CloseHandle(token);
+    return read;
+}
+
+/* Anybody may take a pipe's name that is free: what is behind it must be a process of this user, or
+ * a service. Nobody else's process can be looked at but by Administrators. */
+static bool check_server(HANDLE pipe, const char *name, struct error *error) {
+    union token_user own;
+    union token_user other;
+    ULONG id = 0;
+    HANDLE process = GetNamedPipeServerProcessId(pipe, &id)
+                         ? OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, id)
+                         : NULL;
+    bool known = process && read_user(process, &other) && read_user(GetCurrentProcess(), &own);
+    if (process) {
+        CloseHandle(process);
+    }
+    if (known && (EqualSid(own.user.User.Sid, other.user.User.Sid) ||
+                  is_system_account(other.user.User.Sid))) {
+        return true;
+    }
+    return error_set_kind(
+        error, ERROR_KIND_DENIED,
+        "\\\\.\\pipe\\berth-%s is not trusted: it is served by process %lu, which "
+        "is another user's",
+        name, (unsigned long)id);
+}
+
+static struct os_pipe *make_checked(HANDLE handle, const char *name, struct error *error) {
+    if (!check_server(handle, name, error)) {
+        CloseHandle(handle);
+        return NULL;
+    }
+    struct os_pipe *pipe = make_pipe(handle, false);
+    if (!pipe) {
+        error_set(error, "out of memory");
+    }
+    return pipe;
+}
+
 struct os_pipe *os_pipe_connect(const char *name, struct error *error) {
     wchar_t path[256];
     uint64_t deadline_ms = os_now_ms() + CONNECT_WAIT_MS;
@@ -195,18 +262,36 @@ struct os_pipe *os_pipe_connect(const char *name, struct error *error) {
             path, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
             FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
         if (handle != INVALID_HANDLE_VALUE) {
-            struct os_pipe *pipe = make_pipe(handle, false);
-            if (!pipe) {
-                error_set(error, "out of memory");
-            }
-            return pipe;
+            return make_checked(handle, name, error);
         }
         DWORD code = GetLastError();
         if (code != ERROR_PIPE_BUSY || os_now_ms() >= deadline_ms) {
             windows_error_set(error, code);
+            error_prefix(error, "looked for \\\\.\\pipe\\berth-%s: ", name);
             return NULL;
         }
         WaitNamedPipeW(path, 100);
+    }
+}
+
+/* The folder of all pipes can be read as any other one, but not under Wine. */
+void os_pipe_visit(bool (*visit)(void *context, struct os_pipe *pipe), void *context) {
+    static const wchar_t prefix[] = L"berth-";
+    WIN32_FIND_DATAW found;
+    HANDLE find = FindFirstFileW(L"\\\\.\\pipe\\*", &found);
+    bool go_on = find != INVALID_HANDLE_VALUE;
+    while (go_on) {
+        char name[MAX_PATH * 3];
+        if (wcsncmp(found.cFileName, prefix, ARRAY_COUNT(prefix) - 1) == 0 &&
+            windows_text(found.cFileName + ARRAY_COUNT(prefix) - 1, name, sizeof(name)) &&
+            strncmp(name, "link-", 5) != 0) { /* those are a supervisor's */
+            struct os_pipe *pipe = os_pipe_connect(name, NULL);
+            go_on = !pipe || visit(context, pipe);
+        }
+        go_on = go_on && FindNextFileW(find, &found);
+    }
+    if (find != INVALID_HANDLE_VALUE) {
+        FindClose(find);
     }
 }
 

@@ -105,6 +105,52 @@ bool os_path_folder(char *folder, size_t size, const char *path) {
     return written >= 0 && (size_t)written < size;
 }
 
+static bool real_folder(char *real, size_t size, const char *folder) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    wchar_t final[WINDOWS_PATH_MAX];
+    if (!windows_path(folder, wide, ARRAY_COUNT(wide), NULL)) {
+        return false;
+    }
+    HANDLE handle = CreateFileW(wide, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
+                                NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);
+    if (handle == INVALID_HANDLE_VALUE) {
+        return false;
+    }
+    DWORD length = GetFinalPathNameByHandleW(handle, final, ARRAY_COUNT(final), 0);
+    CloseHandle(handle);
+    if (length == 0 || length >= ARRAY_COUNT(final)) {
+        return false;
+    }
+    const wchar_t *from = final;
+    if (wcsncmp(final, L"\\\\?\\UNC\\", 8) == 0) {
+        final[6] = L'\\'; /* "\\?\UNC\server" is "\\server" */
+        from = final + 6;
+    } else if (wcsncmp(final, L"\\\\?\\", 4) == 0) {
+        from = final + 4;
+    }
+    return windows_text(from, real, size);
+}
+
+bool os_path_real(char *real, size_t size, const char *path) {
+    char folder[OS_PATH_MAX];
+    char full[OS_PATH_MAX];
+    const char *name = path + strlen(path);
+    while (name > path && !is_separator(name[-1]) && name[-1] != ':') {
+        name--;
+    }
+    return os_path_folder(folder, sizeof(folder), path) &&
+           real_folder(full, sizeof(full), folder) && os_path_join(real, size, full, name);
+}
+
+/* As the system does it, which knows no difference between capitals and small letters. */
+bool os_path_same(const char *one, const char *other) {
+    wchar_t first[WINDOWS_PATH_MAX];
+    wchar_t second[WINDOWS_PATH_MAX];
+    return windows_path(one, first, ARRAY_COUNT(first), NULL) &&
+           windows_path(other, second, ARRAY_COUNT(second), NULL) &&
+           CompareStringOrdinal(first, -1, second, -1, TRUE) == CSTR_EQUAL;
+}
+
 /* -- reading and writing ----------------------------------------------------------------------- */
 
 static bool is_folder(const wchar_t *wide) {

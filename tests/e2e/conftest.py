@@ -4,7 +4,7 @@ with a good exit code, and its log may say nothing of a defect or a sanitizer's 
 import itertools
 
 import pytest
-from support import operating, pop3, services
+from support import manifests, operating, pop3, services
 from support.host import Host, run_berth
 
 
@@ -15,7 +15,10 @@ def start_host(system, tmp_path):
     counter = itertools.count()
 
     def start(manifest, **options):
-        host = Host(system, tmp_path / f"host-{next(counter)}", manifest, **options)
+        number = next(counter)
+        if any(host.process.poll() is None for host in hosts):
+            manifest = manifests.with_name(manifest, f"berth-{number}")  # "berth" is taken
+        host = Host(system, tmp_path / f"host-{number}", manifest, **options)
         hosts.append(host)
         return host
 
@@ -56,6 +59,7 @@ def fail_to_start(system, tmp_path):
     been half started: there is no ready file, and no line of a listener."""
 
     def fail(manifest, ready_file=None, **options):
+        manifest = manifests.with_name(manifest, "failing")  # one that serves may have the usual name
         host = Host(system, tmp_path / "failing", manifest, ready_file=ready_file, **options)
         try:
             result = host.result()

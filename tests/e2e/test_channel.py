@@ -73,14 +73,17 @@ def test_channel_verbs_take_the_manifest_for_the_name(run_host, berth):
 
 def test_channel_name_comes_from_the_manifest_beside_the_executable(run_host, system, tmp_path):
     dist = shutil.copytree(system.dist, tmp_path / "dist", symlinks=True)
-    run_host(manifests.one(host={"name": "beside"}))
-    (dist / "config" / "berth.json").write_text(
-        json.dumps(manifests.one(host={"name": "beside"})), encoding="utf-8")
+    shipped = dist / "config" / "berth.json"
+    shipped.write_text(json.dumps(manifests.one(host={"name": "beside"})), encoding="utf-8")
     there = copy.copy(system)
     there.dist = dist
+    run_host(None, dist=dist)
     done = run_berth(there, ["status"], tmp_path)
     assert done.code == 0 and done.output.startswith("beside "), done
-    (dist / "config" / "berth.json").write_text("{", encoding="utf-8")
+    shipped.write_text('{"host": {"name": "beside"', encoding="utf-8")
+    done = run_berth(there, ["status"], tmp_path)
+    assert done.code == 0 and done.output.startswith("beside "), "the host is there all the same"
+    assert run_berth(there, ["stop"], tmp_path).code == 0
     done = run_berth(there, ["status", "--json"], tmp_path)
     assert done.code == 78 and json.loads(done.output)["code"] == 78, done
 

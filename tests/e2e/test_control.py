@@ -95,14 +95,6 @@ def test_control_stop_waits_for_connections_and_now_does_not(run_host, operate):
         assert clients.has_ended(sock) or clients.receive_to_end(sock) == b""
 
 
-def test_control_two_hosts_of_a_name(run_host, operate):
-    first = run_host(manifests.two_echoes())
-    second = run_host(manifests.two_echoes())
-    assert "another host of this name is running" in second.log()
-    assert clients.is_served(second.address("one")), "it serves all the same"
-    assert operate().serving("one")["addresses"] == first.ready["listeners"]["one"]["addresses"]
-
-
 def test_control_can_be_done_without(run_host, operate):
     host = run_host(manifests.one(host={"control": False, "name": "silent"}))
     assert clients.is_served(host.address("echo"))

@@ -1,9 +1,11 @@
 """`berth plugin`: what writers of plugins try theirs with."""
 
 import json
+import os
 import pathlib
 import resource
 import socket
+import stat
 import subprocess
 
 import pytest
@@ -459,8 +461,8 @@ def record(system, tmp_path):
     function that waits for its end and gives the transcript's path."""
     started = []
 
-    def run(address):
-        path = tmp_path / "recorded.txt"
+    def run(address, path=None):
+        path = path or tmp_path / "recorded.txt"
         system.hold()
         process = subprocess.Popen(
             system.command(["record", "{}:{}".format(*address), "--out", system.path(path)]),
@@ -528,6 +530,48 @@ def test_record_of_a_plugin_that_closes_can_be_played(run_host, record, play):
 def test_record_words_that_are_wrong_are_told(berth, words, code, said):
     result = berth("record", *words)
     assert result.code == code and said in result.errors, result
+
+
+def talk(address):
+    with clients.connect(address) as sock:
+        sock.sendall(b"hello")
+        assert clients.receive_exactly(sock, 5) == b"hello"
+
+
+def test_record_takes_nothing_from_beside_its_file_and_keeps_its_mode(run_host, record, system, tmp_path):
+    host = run_host(manifests.one("echo", when="connect"))
+    path, beside = tmp_path / "talk.txt", tmp_path / "talk.txt.new"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(0o600)
+    beside.write_text("somebody's", encoding="utf-8")
+    address, finish = record(host.address("echo"), path)
+    talk(address)
+    finish()
+    assert "> hello" in path.read_text(encoding="utf-8")
+    assert beside.read_text(encoding="utf-8") == "somebody's"
+    assert system.is_windows or stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe", "link"])
+def test_record_into_what_is_no_regular_file_leaves_it_what_it_is(run_host, record, system, tmp_path, kind):
+    if system.is_windows or (kind == "device" and os.geteuid() != 0):
+        pytest.skip("such files are those of Linux, and only root can make devices")
+    host = run_host(manifests.one("echo", when="connect"))
+    path, target = tmp_path / "out", tmp_path / "target.txt"
+    if kind == "device":
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    before = stat.S_IFMT(path.lstat().st_mode)
+    address, finish = record(host.address("echo"), path)
+    talk(address)
+    if kind == "pipe":
+        assert "> hello" in path.read_text(encoding="utf-8")
+    finish()
+    assert stat.S_IFMT(path.lstat().st_mode) == before
+    assert kind != "link" or "> hello" in target.read_text(encoding="utf-8")
 
 
 def test_record_tries_its_file_and_its_listener_first(berth, run_host, tmp_path):

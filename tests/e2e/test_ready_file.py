@@ -1,9 +1,13 @@
 """The ready file and the ready lines: written when everything accepts, whole, and true."""
 
 import json
+import os
+import pathlib
+import stat
 
 import pytest
 from support import clients, manifests
+from support.host import parse_address
 
 
 def two_listeners():
@@ -76,10 +80,137 @@ def test_ready_file_replaces_an_old_one(start_host):
 
     def replaced():
         assert host.process.poll() is None, host.log()
-        return not host.ready_file.read_text(encoding="utf-8").startswith("{ an old")
+        return host.ready_file.exists() and "an old one" not in host.ready_file.read_text(encoding="utf-8")
 
     clients.wait_until(replaced, "a new ready file", clients.START_S)
     assert clients.is_served(host.address("echo-on-data"))
+
+
+@pytest.mark.any_engine
+def test_ready_file_of_an_earlier_host_goes_even_when_the_start_fails(fail_to_start, tmp_path):
+    """The fixture looks: it must not be there in the end."""
+    for manifest in ("{", manifests.one("no-such-plugin")):
+        fail_to_start(manifest, old_ready_text='{"pid": 1, "name": "berth"}')
+
+
+@pytest.mark.any_engine
+def test_ready_file_is_never_the_manifest(berth, system, tmp_path):
+    path = tmp_path / "berth.json"
+    path.write_text(json.dumps(two_listeners()), encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    done = berth("run", "--manifest", system.path(path), "--ready-file", system.path(path))
+    assert done.code == 2 and "it is the manifest" in done.errors, done
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.any_engine
+def test_ready_file_of_a_host_that_serves_stays_when_another_one_cannot_start(run_host, fail_to_start):
+    first = run_host(two_listeners())
+    before = first.ready
+    manifest = two_listeners()
+    manifest["host"] = {"name": "berth"}
+    with pytest.raises(AssertionError, match="ready.json"):  # the fixture expects none in the end
+        fail_to_start(manifest, ready_file=first.ready_file)
+    assert first.ready == before
+
+
+def test_ready_file_of_the_next_host_outlives_the_one_that_drains(start_host, run_host):
+    """A host that ends removes its own file, and not the one that the next host has written there."""
+    first = run_host(manifests.one(host={"drain_timeout_ms": 600_000}))
+    with clients.connect(first.address("echo")) as sock:
+        assert clients.echo(sock, b"x") == b"x"
+        first.interrupt()
+        first.wait_for_log("stopping: no new connections")
+        old = first.ready
+        second = start_host(manifests.one(host={"name": "next"}), ready_file=first.ready_file)
+        second.wait_for_log("sockets used again")
+        clients.wait_until(lambda: first.ready_file.exists() and first.ready != old, "the next one's file")
+        written = second.ready
+    assert first.wait() == 0
+    assert second.ready == written
+    second.stop()
+    assert not second.ready_file.exists(), "its own it removes"
+
+
+def kind_of(path):
+    return stat.S_IFMT(os.lstat(path).st_mode) if os.path.lexists(path) else None
+
+
+def need_special_files(system):
+    if system.is_windows:
+        pytest.skip("such files are those of Linux; devices have a test of their own")
+
+
+@pytest.mark.any_engine
+def test_ready_file_that_is_a_device_stays_one(start_host, system, tmp_path):
+    need_special_files(system)
+    if os.geteuid() != 0:
+        pytest.skip("only root can make devices")
+    node = tmp_path / "null"
+    os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    host = start_host(two_listeners(), ready_file=node)
+    host.wait_for_log("sockets used again")
+    host.stop()
+    assert kind_of(node) == stat.S_IFCHR
+    assert os.lstat(node).st_rdev == os.makedev(1, 3)
+
+
+@pytest.mark.any_engine
+def test_ready_file_that_is_a_device_of_windows_is_written_into(start_host, system):
+    if not system.is_windows:
+        pytest.skip("its name is one on Windows only")
+    host = start_host(two_listeners(), ready_file=NulDevice("NUL"))
+    host.wait_for_log("sockets used again")
+    host.stop()
+
+
+class NulDevice(str):
+    """A file's name that is none of this machine."""
+
+    def exists(self):
+        return False
+
+
+@pytest.mark.any_engine
+def test_ready_file_that_is_a_pipe_is_written_when_somebody_reads(start_host, system, tmp_path):
+    need_special_files(system)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    host = start_host(two_listeners(), ready_file=fifo)
+    host.wait_for_log("is a named pipe that nobody reads")
+    clients.wait_until(lambda: host.output().count("listening on") == 2, "it serves all the same")
+    ready = json.loads(fifo.read_text(encoding="utf-8"))
+    assert ready["pid"] == host.process.pid
+    address = parse_address(ready["listeners"]["echo-on-data"]["addresses"][0])
+    assert clients.is_served(address)
+    host.stop()
+    assert kind_of(fifo) == stat.S_IFIFO
+
+
+@pytest.mark.any_engine
+def test_ready_file_that_is_a_link_stays_one_and_what_it_leads_to_is_written(start_host, system, tmp_path):
+    need_special_files(system)
+    target = tmp_path / "target.json"
+    link = tmp_path / "link.json"
+    link.symlink_to(target)
+    for _ in range(2):  # the file is made, and written once more
+        host = start_host(two_listeners(), ready_file=link)
+        host.wait_for_log("sockets used again")
+        clients.wait_until(lambda: target.exists() and target.stat().st_size > 0, "what it says")
+        inode = target.stat().st_ino
+        assert json.loads(target.read_text(encoding="utf-8"))["pid"] == host.process.pid
+        host.stop()
+        assert kind_of(link) == stat.S_IFLNK and kind_of(target) == stat.S_IFREG
+        assert target.stat().st_ino == inode and target.stat().st_size == 0, "it says nothing any more"
+
+
+@pytest.mark.any_engine
+def test_ready_file_on_standard_output_takes_nothing_away(start_host, system, tmp_path):
+    need_special_files(system)
+    host = start_host(two_listeners(), ready_file=pathlib.Path("/dev/stdout"))
+    clients.wait_until(lambda: host.output().count("listening on") == 2, "the lines of the listeners")
+    host.stop()
+    assert '"pid"' in host.output() and host.output().count("listening on") == 2
 
 
 def test_ready_file_leaves_nothing_beside_it(run_host):

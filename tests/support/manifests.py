@@ -26,3 +26,11 @@ def one(plugin="echo", when="data", host=None, **more):
 
 def two_echoes():
     return manifest({"one": listener("echo", "connect"), "two": listener("echo", "data")})
+
+
+def with_name(manifest_, name):
+    """The manifest with that "host.name", unless it has a word of its own on names; a text is left alone."""
+    host = manifest_.get("host", {}) if isinstance(manifest_, dict) else None
+    if host is None or "name" in host or "control" in host:
+        return manifest_
+    return {**manifest_, "host": {**host, "name": name}}
