@@ -83,7 +83,8 @@ def test_style_includes_point_one_way(path):
 
 def test_style_only_the_manifest_and_the_control_channel_know_cjson():
     found = [p for p in _sources("host") if "cJSON" in p.read_text(encoding="utf-8")]
-    channel = {"client.c", "requests.c", "status.c", "status.h", "supervise.h", "supervised.c"}
+    channel = {"client.c", "identity.c", "identity.h", "requests.c", "status.c", "status.h", "supervise.h",
+               "supervised.c"}
     assert {p.parent.name for p in found if p.name not in channel} == {"manifest"}
 
 

@@ -1,6 +1,5 @@
 #include "control/ready_file.h"
 
-#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,31 +8,24 @@
 #include "base/log.h"
 #include "control/announce.h"
 #include "control/identity.h"
+#include "manifest/ready.h"
 #include "os/os.h"
 
 enum { BYTES_MAX = 16 * 1024 * 1024, ASK_MS = 1000 };
 
-/* What the file at that path says; NULL: it is no regular file, or it says nothing. */
-static cJSON *read_file(const char *path) {
+/* Whether a host that still lets clients in has written it. */
+static bool is_in_force(const char *path) {
+    struct ready_author author;
+    struct identity found;
     char *text;
     size_t size;
     if (!os_file_read(path, BYTES_MAX, &text, &size, NULL)) {
-        return NULL;
+        return false;
     }
-    cJSON *root = cJSON_ParseWithLength(text, size);
-    alloc_free(text);
-    return root;
-}
-
-/* Whether a host that still lets clients in has written it. */
-static bool is_in_force(const char *path) {
-    struct identity written;
-    struct identity found;
-    cJSON *root = read_file(path);
-    bool in_force = root && identity_read(&written, root) &&
-                    identity_of_name(written.name, ASK_MS, &found) && found.pid == written.pid &&
+    bool in_force = ready_read(text, size, &author) &&
+                    identity_of_name(author.name, ASK_MS, &found) && found.pid == author.pid &&
                     !found.stopping;
-    cJSON_Delete(root);
+    alloc_free(text);
     return in_force;
 }
 

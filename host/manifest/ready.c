@@ -2,6 +2,7 @@
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 
@@ -52,4 +53,18 @@ char *ready_format(const struct ready *ready) {
     }
     cJSON_Delete(root);
     return copy;
+}
+
+bool ready_read(const char *text, size_t size, struct ready_author *author) {
+    cJSON *root = cJSON_ParseWithLength(text, size);
+    const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(root, "name"));
+    const cJSON *pid = cJSON_GetObjectItemCaseSensitive(root, "pid");
+    bool good = name && cJSON_IsNumber(pid) && pid->valuedouble >= 1 && pid->valuedouble < 1e15;
+    *author = (struct ready_author){0};
+    if (good) {
+        snprintf(author->name, sizeof(author->name), "%s", name);
+        author->pid = (uint64_t)pid->valuedouble;
+    }
+    cJSON_Delete(root);
+    return good;
 }

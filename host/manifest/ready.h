@@ -5,6 +5,7 @@
 #ifndef BERTH_HOST_MANIFEST_READY_H
 #define BERTH_HOST_MANIFEST_READY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,5 +30,13 @@ struct ready {
 
 /* The text, to be freed with alloc_free(); NULL: no memory. */
 char *ready_format(const struct ready *ready);
+
+/* Who has written a ready file. */
+struct ready_author {
+    char name[64];
+    uint64_t pid;
+};
+/* False: the text is none of a ready file. */
+bool ready_read(const char *text, size_t size, struct ready_author *author);
 
 #endif
