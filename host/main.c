@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "base/text.h"
 #include "berth/abi.h"
 #include "control/control.h"
 #include "module/trial.h"
@@ -89,7 +90,9 @@ static const struct verb verbs[] = {
 };
 
 static int usage_error(const char *what, const char *word) {
-    fprintf(stderr, "berth: %s \"%s\"; see \"berth help\"\n", what, word);
+    fprintf(stderr, "berth: %s \"", what);
+    text_print(stderr, word);
+    fputs("\"; see \"berth help\"\n", stderr);
     return EXIT_USAGE;
 }
 

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/macros.h"
+#include "base/text.h"
 #include "control/control.h"
 #include "control/find.h"
 #include "control/identity.h"
@@ -88,16 +89,23 @@ static cJSON *make_answer(int code) {
     return answer;
 }
 
+/* JSON says the same with \\uXXXX for what a terminal would obey. */
+static void print_json(const char *text) {
+    text_print(stdout, text);
+    putchar('\n');
+    fflush(stdout);
+}
+
 /* With --json there is an object on standard output, whatever happens. */
 static void tell_answer(cJSON *answer, bool json) {
     const cJSON *error;
     cJSON_ArrayForEach(error, cJSON_GetObjectItemCaseSensitive(answer, "errors")) {
-        fprintf(stderr, "%s\n", cJSON_IsString(error) ? error->valuestring : "out of memory");
+        text_print(stderr, cJSON_IsString(error) ? error->valuestring : "out of memory");
+        fputc('\n', stderr);
     }
     char *text = json ? cJSON_PrintUnformatted(answer) : NULL;
     if (text) {
-        printf("%s\n", text);
-        fflush(stdout);
+        print_json(text);
     }
     cJSON_free(text);
     cJSON_Delete(answer);
@@ -284,14 +292,31 @@ static void print_host(FILE *stream, const cJSON *answer) {
     }
 }
 
+/* Whoever answers may be anybody: nothing of it goes to a terminal as it is. */
+static void make_safe(cJSON *item) {
+    enum { GROWTH = 6 }; /* a byte may become \uXXXX */
+    cJSON *child;
+    cJSON_ArrayForEach(child, item) {
+        make_safe(child);
+    }
+    if (cJSON_IsString(item)) {
+        size_t room = strlen(item->valuestring) * GROWTH + 1;
+        char *safe = alloc_zeroed(room);
+        if (!safe || !cJSON_SetValuestring(item, text_safe(safe, room, item->valuestring))) {
+            item->valuestring[0] = '\0';
+        }
+        alloc_free(safe);
+    }
+}
+
 static int print_answer(const struct verb *verb, const char *text,
                         const struct control_options *options) {
     cJSON *answer = cJSON_Parse(text);
     const cJSON *error;
     int code = answer ? (int)number_of(answer, "code") : EXIT_FAILED;
-    if (options->json) {
-        printf("%s\n", text);
-        fflush(stdout);
+    make_safe(answer);
+    if (options->json && answer) {
+        print_json(text);
     } else if (cJSON_IsTrue(list_of(answer, "ok"))) {
         if (verb->print != print_status) { /* which says so itself */
             print_host(stdout, answer);

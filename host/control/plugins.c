@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "control/control.h"
 #include "control/paths.h"
 #include "module/module.h"
@@ -13,15 +14,20 @@
 static void describe(const char *folder, const char *id) {
     struct error error = {0};
     struct berth_host services = services_table("berth", BERTH_VERSION);
-    printf("%-24s ", id);
+    char name[6 * MODULE_ID_MAX];
+    printf("%-24s ", text_safe(name, sizeof(name), id));
     fflush(stdout);
     struct module *module = module_open(folder, id, &services, false, &error);
     if (!module) {
-        printf("not loadable: %s\n", error.message);
+        fputs("not loadable: ", stdout);
+        text_print(stdout, error.message);
+        putchar('\n');
         return;
     }
     const struct berth_plugin *plugin = &module->plugin;
-    printf("%-10s ABI %u.%u, requires %u.%u  loadable%s\n", plugin->version, plugin->abi_major,
+    char version[64];
+    printf("%-10s ABI %u.%u, requires %u.%u  loadable%s\n",
+           text_safe(version, sizeof(version), plugin->version), plugin->abi_major,
            plugin->abi_minor_built, plugin->abi_major, plugin->abi_minor_required,
            (plugin->flags & BERTH_PLUGIN_SPEAKS_FIRST) != 0 ? ", speaks first" : "");
     fflush(stdout);
@@ -42,10 +48,14 @@ int control_plugins(const struct control_options *options) {
     struct module_list list;
     if (!paths_plugins(folder, sizeof(folder), options->plugins, "plugins", &error) ||
         !module_list_init(&list, folder, &error)) {
-        fprintf(stderr, "berth: %s\n", error.message);
+        fputs("berth: ", stderr);
+        text_print(stderr, error.message);
+        fputc('\n', stderr);
         return EXIT_FAILED;
     }
-    printf("%zu plugins in %s\n", list.count, folder);
+    printf("%zu plugins in ", list.count);
+    text_print(stdout, folder);
+    putchar('\n');
     for (size_t i = 0; i < list.count; i++) {
         describe(folder, list.items[i].id);
     }

@@ -4,38 +4,26 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
+#include "os/os.h"
 
 enum { MESSAGE_MAX = 1024 };
 
-/* Bytes of the UTF-8 character at `text`; 0 when it is cut off, or none. */
-static size_t character_length(const unsigned char *text) {
-    size_t length = text[0] < 0x80   ? 1
-                    : text[0] < 0xc0 ? 0
-                    : text[0] < 0xe0 ? 2
-                    : text[0] < 0xf0 ? 3
-                                     : 4;
-    for (size_t i = 1; i < length; i++) {
-        if ((text[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return length;
-}
-
-/* For a line of a terminal or a log: what the manifest quotes may hold control characters, which
- * become \uXXXX, and may have been cut within a character, which is left out. */
+/* For a line of a terminal or a log. What was cut within a character loses the rest of it. */
 static void make_printable(char *to, size_t size, const char *from) {
-    const unsigned char *at = (const unsigned char *)from;
+    size_t left = strlen(from);
     size_t used = 0;
-    while (*at && used + sizeof("\\u0000") < size) {
-        size_t length = character_length(at);
-        if (length == 1 && (*at < 0x20 || *at == 0x7f)) {
-            used += (size_t)snprintf(to + used, size - used, "\\u%04x", *at);
-        } else {
-            memcpy(to + used, at, length);
-            used += length;
+    while (left > 0) {
+        struct text_piece piece;
+        size_t taken = text_next(from, left, &piece);
+        bool whole = taken == piece.size || piece.bytes[0] == '\\';
+        if (used + sizeof(piece.bytes) >= size) {
+            break;
         }
-        at += length > 0 ? length : 1;
+        memcpy(to + used, piece.bytes, whole ? piece.size : 0);
+        used += whole ? piece.size : 0;
+        from += taken;
+        left -= taken;
     }
     to[used] = '\0';
 }
@@ -108,10 +96,12 @@ void manifest_errors_fini(struct manifest_errors *errors) {
 int manifest_error_format(const struct manifest_error *error, const char *path, char *text,
                           size_t size) {
     char pointer[MESSAGE_MAX];
+    char file[OS_PATH_MAX];
     if (error->line == 0) {
         return snprintf(text, size, "%s", error->message);
     }
     make_printable(pointer, sizeof(pointer), error->pointer[0] ? error->pointer : "/");
-    return snprintf(text, size, "%s:%zu:%zu: %s: %s", path, error->line, error->column, pointer,
+    text_safe(file, sizeof(file), path);
+    return snprintf(text, size, "%s:%zu:%zu: %s: %s", file, error->line, error->column, pointer,
                     error->message);
 }

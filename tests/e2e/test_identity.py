@@ -249,6 +249,23 @@ def need_linux(system):
         pytest.skip("there the system says who serves a pipe; Wine has one user")
 
 
+def test_identity_client_prints_nothing_of_an_answer_as_it_is(system, tmp_path):
+    need_linux(system)
+    for ok in (True, False):
+        with runtime_folder() as folder, impostor(folder, nasty_answer(ok)):
+            for verb in ("status", "listeners", "plugins"):
+                done = client(system, tmp_path, folder, verb, "--name", "berth")
+                assert done.returncode == (0 if ok else 1), done
+                assert_harmless(done)
+                done = client(system, tmp_path, folder, verb, "--name", "berth", "--json")
+                assert_harmless(done)
+                assert json.loads(done.stdout)["host"]["manifest"] == "/x" + NASTY, "its meaning is the same"
+    with runtime_folder() as folder, impostor(folder, b"\x1b[2J no JSON\xff\n"):
+        done = client(system, tmp_path, folder, "status", "--name", "berth", "--json")
+        assert done.returncode == 1
+        assert_harmless(done)
+
+
 def test_identity_client_trusts_no_folder_that_others_can_write_to(system, tmp_path):
     need_linux(system)
     with runtime_folder() as folder, impostor(folder, nasty_answer(True)) as heard:
