@@ -16,7 +16,8 @@ static void make_printable(char *to, size_t size, const char *from) {
     while (left > 0) {
         struct text_piece piece;
         size_t taken = text_next(from, left, &piece);
-        bool whole = taken == piece.size || piece.bytes[0] == '\\';
+        bool whole = piece.bytes[0] == '\\' ||
+                     (taken == piece.size && memcmp(piece.bytes, from, taken) == 0);
         if (used + sizeof(piece.bytes) >= size) {
             break;
         }
