@@ -13,6 +13,7 @@
 #include "control/identity.h"
 #include "control/requests.h"
 #include "manifest/manifest.h"
+#include "net/listener_counters.h"
 #include "os/os.h"
 
 enum {
@@ -197,20 +198,71 @@ static void format_state(const cJSON *one, char *text, size_t size) {
     }
 }
 
+static bool is_draining(const cJSON *one) {
+    return list_of(one, "draining_for_ms") != NULL;
+}
+
+/* "1234", "12.3K", "4.5G" */
+static void format_bytes(double bytes, char *text, size_t size) {
+    static const char units[] = "KMGTPE";
+    const char *unit = units;
+    if (bytes < 10000) {
+        snprintf(text, size, "%.0f", bytes);
+        return;
+    }
+    for (bytes /= 1024; bytes >= 1000 && unit[1] != '\0'; unit++) {
+        bytes /= 1024;
+    }
+    snprintf(text, size, "%.1f%c", bytes, *unit);
+}
+
+/* What a listener has counted stands in the row of the generation that serves: it is the same for
+ * all of them. Of UDP the datagrams are what is accepted. */
+static void print_listener(const cJSON *one) {
+    char addresses[512];
+    char generation[16];
+    char state[48];
+    char accepted[32] = "";
+    char received[32] = "";
+    char sent[32] = "";
+    const cJSON *counters = list_of(one, "counters");
+    bool udp = strcmp(text_of(one, "transport"), "udp") == 0;
+    join(list_of(one, "addresses"), addresses, sizeof(addresses));
+    format_generation(one, generation, sizeof(generation));
+    format_state(one, state, sizeof(state));
+    if (counters && !is_draining(one)) {
+        snprintf(accepted, sizeof(accepted), "%.0f",
+                 number_of(counters, udp ? "datagrams_received" : "accepted"));
+        format_bytes(number_of(counters, "bytes_received"), received, sizeof(received));
+        format_bytes(number_of(counters, "bytes_sent"), sent, sizeof(sent));
+    }
+    printf("%-20s %-14s %4s  %-14s %11.0f %10s %8s %8s  %s\n", text_of(one, "name"),
+           text_of(one, "plugin"), generation, state, number_of(one, "connections"), accepted,
+           received, sent, addresses);
+}
+
 static void print_listeners(const cJSON *result) {
     const cJSON *one;
-    char addresses[512];
-    printf("%-20s %-14s %4s  %-14s %11s %12s  %s\n", "LISTENER", "PLUGIN", "GEN", "STATE",
-           "CONNECTIONS", "ACCEPTED", "ADDRESSES");
+    printf("%-20s %-14s %4s  %-14s %11s %10s %8s %8s  %s\n", "LISTENER", "PLUGIN", "GEN", "STATE",
+           "CONNECTIONS", "ACCEPTED", "IN", "OUT", "ADDRESSES");
     cJSON_ArrayForEach(one, list_of(result, "listeners")) {
-        join(list_of(one, "addresses"), addresses, sizeof(addresses));
-        char generation[16];
-        char state[48];
-        format_generation(one, generation, sizeof(generation));
-        format_state(one, state, sizeof(state));
-        printf("%-20s %-14s %4s  %-14s %11.0f %12.0f  %s\n", text_of(one, "name"),
-               text_of(one, "plugin"), generation, state, number_of(one, "connections"),
-               number_of(list_of(one, "counters"), "accepted"), addresses);
+        print_listener(one);
+    }
+}
+
+/* Those that are not 0, with what they mean. */
+static void print_counters(const cJSON *result) {
+    const cJSON *one;
+    printf("%-28s %-20s %12s  %s\n", "COUNTER", "LISTENER", "TOTAL", "MEANING");
+    for (size_t i = 0; i < listener_counter_count(); i++) {
+        const struct listener_counter *counter = listener_counter_at(i);
+        cJSON_ArrayForEach(one, list_of(result, "listeners")) {
+            double total = number_of(list_of(one, "counters"), counter->name);
+            if (total > 0 && !is_draining(one)) {
+                printf("%-28s %-20s %12.0f  %s\n", counter->name, text_of(one, "name"), total,
+                       counter->meaning);
+            }
+        }
     }
 }
 
@@ -252,6 +304,8 @@ static void print_status(const cJSON *result) {
     print_listeners(result);
     printf("\n");
     print_plugins(result);
+    printf("\n");
+    print_counters(result);
 }
 
 static void print_change(const cJSON *result) {

@@ -25,35 +25,14 @@ static void add_count(cJSON *object, const char *key, unsigned long long count) 
 /* -- listeners -----------------------------------------------------------------------------------
  */
 
-static void add_counters(cJSON *object, struct listener_counters *counters) {
-    const struct {
-        const char *key;
-        atomic_ullong *counter;
-    } all[] = {
-        {"accepted", &counters->accepted},
-        {"opened", &counters->opened},
-        {"closed", &counters->closed},
-        {"connected", &counters->connected},
-        {"first_data_timeouts", &counters->first_data_timeouts},
-        {"idle_timeouts", &counters->idle_timeouts},
-        {"proxy_failed", &counters->proxy_failed},
-        {"answered_busy", &counters->answered_busy},
-        {"refused_access", &counters->refused[LISTENER_REFUSED_ACCESS]},
-        {"refused_rate", &counters->refused[LISTENER_REFUSED_RATE]},
-        {"refused_per_client", &counters->refused[LISTENER_REFUSED_PER_CLIENT]},
-        {"refused_listener", &counters->refused[LISTENER_REFUSED_LISTENER]},
-        {"refused_host", &counters->refused[LISTENER_REFUSED_HOST]},
-        {"shortages", &counters->shortages},
-        {"queues_cut", &counters->queues_cut},
-        {"files_short", &counters->files_short},
-        {"datagrams_received", &counters->datagrams_received},
-        {"datagrams_sent", &counters->datagrams_sent},
-        {"datagrams_lost", &counters->datagrams_lost},
-        {"plugin_faults", &counters->plugin_faults},
-    };
+/* The same in all rows of a listener: its generations are counted together. */
+static void add_counters(cJSON *object, const struct listener *listener) {
     cJSON *list = cJSON_AddObjectToObject(object, "counters");
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        add_count(list, all[i].key, atomic_load(all[i].counter));
+    struct listener_counters total;
+    listener_total(listener, &total);
+    for (size_t i = 0; i < listener_counter_count(); i++) {
+        const struct listener_counter *counter = listener_counter_at(i);
+        add_count(list, counter->name, listener_counter_read(counter, &total));
     }
 }
 
@@ -72,6 +51,7 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
     cJSON_AddStringToObject(object, "version", unit->module->plugin.version);
     add_count(object, "generation", unit->generation);
     add_count(object, "plugin_generation", unit->module->generation);
+    cJSON_AddStringToObject(object, "transport", listener->options.datagrams ? "udp" : "tcp");
     cJSON_AddStringToObject(object, "state", state_of(service, unit));
     if (unit->retired_ms != 0) {
         uint64_t for_ms = now_ms - unit->retired_ms;
@@ -94,7 +74,7 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
     add_count(object, "waiting", atomic_load(&listener->waiting));
     add_count(object, "outbound", atomic_load(&listener->outbound));
     add_count(object, "works", atomic_load(&listener->works));
-    add_counters(object, &listener->counters);
+    add_counters(object, listener);
     cJSON_AddItemToArray(list, object);
 }
 

@@ -158,6 +158,19 @@ static inline bool connection_is_ending(const struct connection *connection) {
     return connection->state >= CONNECTION_CANCELLING;
 }
 
+/* Bytes that its worker counts for its listener. */
+static inline void connection_count_received(const struct connection *connection, uint64_t bytes) {
+    struct listener_traffic *traffic =
+        &connection_listener(connection)->traffic[connection->public.worker];
+    listener_traffic_add(&traffic->received[connection->is_outbound], bytes);
+}
+
+static inline void connection_count_sent(const struct connection *connection, uint64_t bytes) {
+    struct listener_traffic *traffic =
+        &connection_listener(connection)->traffic[connection->public.worker];
+    listener_traffic_add(&traffic->sent[connection->is_outbound], bytes);
+}
+
 /* -- what the services do; statuses and ownership as in berth/host.h --------------------------- */
 
 int32_t connection_send(struct connection *connection, const void *bytes, uint32_t size);

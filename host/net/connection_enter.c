@@ -412,6 +412,7 @@ void connection_adopt(struct worker *worker, struct listener *listener,
         connection->traffic->pending =
             (struct berth_slice){accept->data.owner, accept->data.bytes, first_data_size, 0};
         connection->bytes_received = first_data_size;
+        connection_count_received(connection, first_data_size);
     }
     if (refused) {
         refuse(connection);

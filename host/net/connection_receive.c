@@ -156,6 +156,7 @@ static void show_pending(struct connection *connection) {
 
 void connection_deliver(struct connection *connection, struct berth_slice *arrived) {
     connection->bytes_received += arrived->size;
+    connection_count_received(connection, arrived->size);
     connection_note_activity(connection);
     if (connection->state != CONNECTION_OPEN && connection->state != CONNECTION_ACCEPTED) {
         buffer_release(arrived->buffer);

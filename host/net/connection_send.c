@@ -131,6 +131,7 @@ int32_t connection_send_pieces(struct connection *connection, const struct berth
 
 static void account_sent(struct connection *connection, uint64_t bytes) {
     connection->bytes_sent += bytes;
+    connection_count_sent(connection, bytes);
     connection_note_activity(connection);
     turns_progress(connection);
     send_queue_consume(&connection->traffic->queue, &connection_worker(connection)->nodes, bytes);

@@ -35,6 +35,7 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
     struct listener_counters *counters = &listener->counters;
     (void)receiver;
     listener_count(&counters->datagrams_received);
+    listener_traffic_add(&listener->traffic[one->worker->index].received[0], from->data.size);
     if (!access_list_allows(&listener->options.access, &from->remote)) {
         listener_count(&counters->refused[LISTENER_REFUSED_ACCESS]);
     } else if (atomic_load(&listener->paused)) {
@@ -181,6 +182,7 @@ int32_t datagrams_send(struct listener *listener, const struct berth_address *fr
         buffer_release(data->buffer);
         return BERTH_E_INVALID;
     }
+    uint32_t size = data->size;
     int64_t result;
     if (showing && showing->listener == listener) {
         struct engine_buffer buffer = {data->buffer, data->bytes, data->size};
@@ -196,5 +198,6 @@ int32_t datagrams_send(struct listener *listener, const struct berth_address *fr
                                                 : BERTH_E_FAILED;
     }
     listener_count(&listener->counters.datagrams_sent);
+    atomic_fetch_add_explicit(&listener->counters.bytes_sent, size, memory_order_relaxed);
     return BERTH_OK;
 }

@@ -1,4 +1,5 @@
-/* gate.h: what the generations of a listener count together: its clients, for the limits on them.
+/* gate.h: what the generations of a listener count together: its clients, for the limits on them,
+ * and all that is told of it.
  *
  * A connection of an old generation takes room like any other. Owner: the generations that share
  * it, by references. Threads: the counts any; else [control]. */
@@ -8,11 +9,16 @@
 #include <stdatomic.h>
 
 #include "net/client_table.h"
+#include "net/listener_counters.h"
+
+struct listener;
 
 struct gate {
     unsigned references;
     atomic_uint connections; /* admitted */
     struct client_table clients;
+    struct listener *generations;  /* utlist: all that there are; [control] */
+    struct listener_counters gone; /* what those before them have counted; [control] */
 };
 
 struct gate *gate_create(const struct client_limits *limits); /* NULL: no memory */

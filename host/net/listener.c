@@ -232,7 +232,12 @@ static bool share(struct listener *listener, const struct listener *previous, st
     listener->config_json = alloc_string(listener->options.config_json);
     listener->subject =
         (struct log_subject){.plugin = listener->plugin->id, .listener = listener->name};
-    return (listener->gate && listener->name && listener->config_json) ||
+    listener->traffic =
+        alloc_array(listener->server->options.workers, sizeof(struct listener_traffic));
+    if (listener->gate) {
+        DL_APPEND(listener->gate->generations, listener);
+    }
+    return (listener->gate && listener->name && listener->config_json && listener->traffic) ||
            error_set(error, "out of memory");
 }
 
@@ -444,6 +449,32 @@ uint32_t listener_cut(struct listener *listener) {
     return count;
 }
 
+static void add_counted(const struct listener *listener, struct listener_counters *total) {
+    listener_counters_add(total, &listener->counters);
+    if (listener->traffic) {
+        listener_counters_add_traffic(total, listener->traffic, listener->server->options.workers);
+    }
+}
+
+void listener_total(const struct listener *listener, struct listener_counters *total) {
+    const struct listener *one;
+    *total = (struct listener_counters){0};
+    listener_counters_add(total, &listener->gate->gone);
+    DL_FOREACH(listener->gate->generations, one) {
+        add_counted(one, total);
+    }
+}
+
+/* What it has counted stays. */
+static void leave_gate(struct listener *listener) {
+    struct gate *gate = listener->gate;
+    if (gate) {
+        add_counted(listener, &gate->gone);
+        DL_DELETE(gate->generations, listener);
+        gate_release(gate);
+    }
+}
+
 void listener_destroy(struct listener *listener) {
     if (!listener) {
         return;
@@ -470,9 +501,10 @@ void listener_destroy(struct listener *listener) {
     }
     release_doors(listener->doors, listener->door_count);
     plugin_call_forget();
-    gate_release(listener->gate);
+    leave_gate(listener);
     turns_fini(&listener->turns);
     alloc_free(listener->last_addresses);
+    alloc_free(listener->traffic);
     alloc_free(listener->name);
     alloc_free(listener->config_json);
     alloc_free(listener);
@@ -499,10 +531,6 @@ static bool count_up(atomic_uint *count, uint32_t max) {
         }
     }
     return false;
-}
-
-void listener_count(atomic_ullong *counter) {
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
 /* Counts and logs it. Returns false. */

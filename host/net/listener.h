@@ -21,22 +21,13 @@
 #include "engine/engine.h"
 #include "net/access_list.h"
 #include "net/client_table.h"
+#include "net/listener_counters.h"
 #include "net/turns.h"
 
 struct door;
 struct error;
 struct gate;
 struct server;
-
-/* Why a client does not get in. */
-enum listener_refusal {
-    LISTENER_REFUSED_ACCESS,     /* allow, deny */
-    LISTENER_REFUSED_RATE,       /* limits.accept_rate_per_client */
-    LISTENER_REFUSED_PER_CLIENT, /* limits.per_client */
-    LISTENER_REFUSED_LISTENER,   /* the listener's limits.connections */
-    LISTENER_REFUSED_HOST,       /* the host's */
-    LISTENER_REFUSALS,
-};
 
 /* A door that is open already: one that a listener is about to give up may be taken over by another
  * one, and any other stands in the way of what overlaps it. */
@@ -89,34 +80,6 @@ struct listener_options {
     enum engine_receive_mode receive_mode;
 };
 
-/* What has happened on a listener since it was created; each counts up only. [any] */
-struct listener_counters {
-    atomic_ullong accepted;            /* connections the system gave us */
-    atomic_ullong reused;              /* those of them on a socket used again */
-    atomic_ullong opened;              /* those the plugin was told of */
-    atomic_ullong closed;              /* those that ended after that */
-    atomic_ullong connected;           /* outbound connections made */
-    atomic_ullong first_data_timeouts; /* silent clients cut */
-    atomic_ullong proxy_failed;        /* headers that were wrong, or did not come in time */
-    atomic_ullong ended_silent;        /* accept on data: came and left without a byte */
-    atomic_ullong ended_waiting;       /* left, or were cut, before a limit had room for them */
-    atomic_ullong refused[LISTENER_REFUSALS];
-    atomic_ullong answered_busy;                /* those refused who were told so */
-    atomic_ullong accept_failed[ENGINE_ERRORS]; /* by -ENGINE_E_*; the cancelled ones left out */
-    atomic_ullong pool_low;                     /* times a pool fell below its low water */
-    atomic_ullong pool_high; /* times a pool stood at its high water with clients waiting */
-    atomic_ullong shortages; /* episodes in which a resource of the system ran out */
-    atomic_ullong datagrams_received;
-    atomic_ullong datagrams_truncated; /* those of them that were longer than a buffer */
-    atomic_ullong datagrams_lost;      /* paused, or no memory for them */
-    atomic_ullong datagrams_sent;
-    atomic_ullong datagrams_unsent; /* the system had no room, or no way */
-    atomic_ullong idle_timeouts;
-    atomic_ullong queues_cut;  /* connections that had too much waiting to be sent */
-    atomic_ullong files_short; /* files that ended before what was to be sent of them */
-    atomic_ullong plugin_faults;
-};
-
 struct listener {
     struct berth_listener public; /* what the plugin sees */
     struct listener_options options;
@@ -130,7 +93,10 @@ struct listener {
     struct berth_address *last_addresses; /* when the doors are given up, where they were */
     size_t last_address_count;
     struct gate *gate;
-    bool opened; /* listener_open has succeeded: listener_close is owed */
+    struct listener *prev; /* in gate->generations */
+    struct listener *next;
+    struct listener_traffic *traffic; /* one a worker */
+    bool opened;                      /* listener_open has succeeded: listener_close is owed */
     bool accepting;
     bool ending; /* counted in server->ending */
 
@@ -204,6 +170,10 @@ uint32_t listener_cut(struct listener *listener);
 
 void listener_destroy(struct listener *listener); /* no connections are left; NULL is legal */
 
+/* What all its generations have counted since there is a listener of that name, in place of *total.
+ */
+void listener_total(const struct listener *listener, struct listener_counters *total);
+
 /* The addresses with their actual ports; of one that drains, those it had. */
 size_t listener_address_count(const struct listener *listener);
 struct berth_address listener_address(const struct listener *listener, size_t index);
@@ -237,7 +207,5 @@ bool listener_has_room(const struct listener *listener);
 /* Every connection that exists refers to its listener, so that it outlives them. */
 void listener_refer(struct listener *listener);
 void listener_unrefer(struct listener *listener);
-
-void listener_count(atomic_ullong *counter);
 
 #endif

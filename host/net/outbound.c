@@ -145,6 +145,7 @@ static void succeed(struct outbound *one, struct attempt *attempt, uint64_t sent
     if (connection) {
         one->has_place = false;
         connection->bytes_sent = sent;
+        connection_count_sent(connection, sent);
         tell(one, &connection->public, BERTH_OK);
     } else {
         fail(one, BERTH_E_NO_MEMORY, "out of memory");
