@@ -34,6 +34,7 @@ struct change {
     struct edition *edition;
     const struct change_options *options;
     struct change_problems *problems;
+    unsigned generation; /* of all that it brings */
     struct step *steps;
     size_t count;
     struct listener_neighbour *neighbours; /* the doors of all that serve */
@@ -268,16 +269,18 @@ static bool check_separate(const struct change *change, const struct module *mod
 }
 
 /* A host that takes the place of one that has crashed may have to do with what that one had. */
-static struct module *open_module(const struct instance *instance, const char *id,
+static struct module *open_module(const struct change *change, const char *id,
                                   struct error *error) {
+    const struct instance *instance = change->instance;
     struct log_subject subject = {.plugin = id};
     struct error ignored = {0};
     struct module *module = module_open(instance->plugins_folder, id, &instance->services,
-                                        instance->edition != NULL, error);
+                                        change->generation, instance->edition != NULL, error);
     if (module || instance->edition || !instance->kept_folder) {
         return module;
     }
-    module = module_open(instance->kept_folder, id, &instance->services, false, &ignored);
+    module = module_open(instance->kept_folder, id, &instance->services, change->generation, false,
+                         &ignored);
     if (module && !module_move(module, instance->plugins_folder, &ignored)) {
         module_close(module);
         return NULL;
@@ -306,7 +309,7 @@ static bool find_module(struct change *change, struct step *step) {
     if (step->module) {
         return true;
     }
-    step->module = open_module(instance, id, &error);
+    step->module = open_module(change, id, &error);
     if (step->module && check_separate(change, step->module, &error)) {
         DL_APPEND(change->opened, step->module);
         return true;
@@ -395,6 +398,7 @@ static struct listener_options options_of(const struct change *change, const str
     struct listener_options options = options_of_listener(step->to, step->module);
     options.neighbours = change->neighbours;
     options.neighbour_count = change->neighbour_count;
+    options.generation = change->generation;
     return options;
 }
 
@@ -449,9 +453,7 @@ static bool make_unit(struct change *change, struct step *step) {
     unit->edition = change->edition;
     unit->edition->users++;
     unit->from = step->to;
-    unsigned newest =
-        step->old ? step->old->generation : instance_past(change->instance, step->to->name).newest;
-    unit->generation = newest + 1;
+    unit->generation = change->generation;
     step->made = unit;
     return true;
 }
@@ -549,6 +551,9 @@ static void carry_out(struct change *change) {
             change->edition->users++;
             step->old->from = step->to;
         }
+        if (step->made) {
+            instance->generation = change->generation;
+        }
         if (step->made && step->old) {
             listener_take_over(step->made->listener, step->old->listener);
             log_info(&step->made->listener->subject, "generation %u serves: %s %s",
@@ -605,6 +610,7 @@ bool change_apply(struct instance *instance, struct edition *edition,
         .edition = edition,
         .options = options,
         .problems = problems,
+        .generation = instance->generation + 1,
     };
     *counts = (struct change_counts){0};
     bool fine = plan(&change) && find_modules(&change);

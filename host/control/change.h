@@ -1,9 +1,10 @@
 /* change.h: from what an instance serves to what it shall serve: all of it or nothing.
  *
- * The start, a reload and a restart are the same thing. New generations are loaded, verified and
- * opened beside the old ones, on the same sockets; new addresses are bound; only when all of that
- * has worked do they take over, and the old ones drain. What fails on the way is told, and all goes
- * on as before. Threads: [control]. */
+ * The start, a reload and a restart are the same thing, a change; each that brings anything has a
+ * number, from 1, and what it brings, listeners and plugins, is of the generation with that number.
+ * New generations are loaded, verified and opened beside the old ones, on the same sockets; new
+ * addresses are bound; only when all of that has worked do they take over, and the old ones drain.
+ * What fails on the way is told, and all goes on as before. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_CHANGE_H
 #define BERTH_HOST_CONTROL_CHANGE_H
 

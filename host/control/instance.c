@@ -79,7 +79,6 @@ struct unit_past instance_past(const struct instance *instance, const char *name
         if (strcmp(unit->from->name, name) == 0) {
             past.count++;
             past.oldest = past.oldest ? past.oldest : unit;
-            past.newest = unit->generation > past.newest ? unit->generation : past.newest;
         }
     }
     return past;
@@ -117,6 +116,7 @@ void instance_drop_module(struct instance *instance, struct module *module) {
     char id[MODULE_ID_MAX + 1];
     unsigned generation = module->generation;
     bool was_loaded = module->loaded;
+    bool served = generation <= instance->generation; /* else its change has failed */
     snprintf(id, sizeof(id), "%s", module->id);
     subject.plugin = id;
     DL_DELETE(instance->modules, module);
@@ -127,7 +127,8 @@ void instance_drop_module(struct instance *instance, struct module *module) {
     }
     bool gone = module_close(module);
     if (was_loaded && instance->edition) {
-        log_info(&subject, "generation %u is %s", generation,
+        log_info(&subject, "generation %u %s%s", generation,
+                 served ? "is " : "was not taken into service; it is ",
                  gone ? "gone" : "closed, but its library stays mapped");
     }
 }

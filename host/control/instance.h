@@ -36,7 +36,7 @@ struct unit {
     struct module *module;
     struct edition *edition;
     const struct manifest_listener *from; /* in the edition */
-    unsigned generation;                  /* of its name: 1, 2, … */
+    unsigned generation;                  /* of the change that brought it: see change.h */
     uint64_t retired_ms;                  /* 0: it serves */
     uint32_t drain_ms;                    /* how long it may then drain; 0: without a limit */
     bool cut;                             /* when that was over */
@@ -49,6 +49,7 @@ struct instance {
     char plugins_folder[OS_PATH_MAX];
     char config_folder[OS_PATH_MAX]; /* the manifest's */
     const char *kept_folder;         /* of plugins that cannot be had otherwise; or NULL */
+    unsigned generation;             /* the newest: of the last change that brought anything */
     struct server *server;
     struct module *modules; /* utlist: all that are mapped */
     struct unit *serving;   /* utlist, as in the manifest */
@@ -65,11 +66,9 @@ bool instance_init(struct instance *instance, const struct manifest *manifest,
 struct module *instance_module(const struct instance *instance, const char *id);
 struct unit *instance_unit(const struct instance *instance, const char *name);
 
-/* Of the generations of that listener which drain: how many, the number of the newest, or 0, and
- * the oldest, or NULL. */
+/* Of the generations of that listener which drain: how many, and the oldest, or NULL. */
 struct unit_past {
     unsigned count;
-    unsigned newest;
     const struct unit *oldest;
 };
 struct unit_past instance_past(const struct instance *instance, const char *name);

@@ -264,6 +264,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     cJSON_AddStringToObject(status, "plugins_folder", instance->plugins_folder);
     cJSON_AddStringToObject(status, "engine", server_traits(instance->server)->name);
     cJSON_AddStringToObject(status, "socket_reuse", server_traits(instance->server)->socket_reuse);
+    add_count(status, "generation", instance->generation);
     add_count(status, "workers", instance->server->options.workers);
     add_count(status, "uptime_ms", os_now_ms() - instance->started_ms);
     add_count(status, "connections", atomic_load(&instance->server->connections));

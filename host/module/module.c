@@ -69,14 +69,12 @@ bool module_is_current(const struct module *module) {
 /* Every generation has a folder of its own, so that its name is unique however often it is loaded.
  */
 static bool copy_file(struct module *module, struct error *error) {
-    static atomic_uint generations;
     char folder[OS_PATH_MAX];
     char name[MODULE_ID_MAX + 32];
     read_status(module->file, &module->file_status);
     if (!os_folder_create_private(folder, sizeof(folder), error)) {
         return error_prefix(error, "making a private folder: ");
     }
-    module->generation = atomic_fetch_add(&generations, 1) + 1;
     snprintf(name, sizeof(name), "%s.%u%s", module->id, module->generation, os_library_suffix());
     module->copy = join(folder, name);
     if (!module->copy || !os_file_copy(module->file, module->copy, error)) {
@@ -122,7 +120,7 @@ static bool read_plugin(struct module *module, bool tried, struct error *error) 
 }
 
 struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
-                           bool tried, struct error *error) {
+                           unsigned generation, bool tried, struct error *error) {
     if (!module_id_valid(id)) {
         error_set(error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", id,
                   MODULE_ID_MAX);
@@ -136,6 +134,7 @@ struct module *module_open(const char *folder, const char *id, const struct bert
     snprintf(module->id, sizeof(module->id), "%s", id);
     module->subject.plugin = module->id;
     module->host = *services;
+    module->generation = generation;
     if (!find_file(module, folder, error)) {
         goto fail;
     }

@@ -33,7 +33,7 @@ struct module {
     void *state;                /* what `load` set */
     bool kept;                  /* for the next host: see control/kept.h */
     bool loaded;                /* `load` has succeeded: `unload` is owed */
-    unsigned generation;        /* 1, 2, … of all plugins of this process */
+    unsigned generation;        /* of the change that brought it: see control/change.h */
     unsigned users;             /* generations of listeners that it serves */
     struct plugin_account *account; /* what it takes and holds */
     struct module *prev;            /* utlist: the instance's */
@@ -50,10 +50,11 @@ struct module {
 bool module_id_valid(const char *id);
 
 /* Finds, copies, maps and verifies the plugin, and calls nothing in it but its pure entry function.
- * `services` is the table that the plugin's own is copied from; `tried`: in a process of its own
- * first (trial.h). The message names the file, what was found and what is needed. */
+ * `services` is the table that the plugin's own is copied from; `generation`: its number; `tried`:
+ * in a process of its own first (trial.h). The message names the file, what was found and what is
+ * needed. */
 struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
-                           bool tried, struct error *error);
+                           unsigned generation, bool tried, struct error *error);
 
 /* Whether its file is still the one that was loaded, as far as its status tells. */
 bool module_is_current(const struct module *module);

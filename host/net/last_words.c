@@ -29,7 +29,7 @@ static void describe_call(const struct plugin_thread *thread, char *text, size_t
     char remote[BERTH_ADDRESS_TEXT_MAX];
     int used = snprintf(text, size, "callback %s of generation %u (%s)",
                         plugin_callback_name(atomic_load(&thread->callback)),
-                        account ? account->generation : 0, account ? account->version : "");
+                        plugin_call_generation(thread), account ? account->version : "");
     if (connection && used > 0 && (size_t)used < size) {
         address_format(&connection->remote, remote, sizeof(remote));
         snprintf(text + used, size - (size_t)used, ", connection %llu from %s",
@@ -54,7 +54,9 @@ static void accuse(const struct os_crash *crash, const struct plugin_account *ac
     snprintf(words.plugin, sizeof(words.plugin), "%s", account ? account->id : "");
     snprintf(words.listener, sizeof(words.listener), "%.63s", listener ? listener : "");
     snprintf(words.callback, sizeof(words.callback), "%s", callback);
-    words.generation = account ? account->generation : 0;
+    words.generation = listener  ? listener_label_of(listener)->generation
+                       : account ? account->generation
+                                 : 0;
     if (crash->has_address) {
         snprintf(address, sizeof(address), " (0x%llx)", (unsigned long long)crash->address);
     }

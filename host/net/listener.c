@@ -220,6 +220,17 @@ static bool is_started(const struct door *door) {
 /* -- life ----------------------------------------------------------------------------------------
  */
 
+static char *make_label(const struct listener_options *options) {
+    size_t size = strlen(options->name) + 1;
+    struct listener_label *label = alloc_zeroed(sizeof(*label) + size);
+    if (!label) {
+        return NULL;
+    }
+    label->generation = options->generation;
+    memcpy(label->name, options->name, size);
+    return label->name;
+}
+
 static bool share(struct listener *listener, const struct listener *previous, struct error *error) {
     if (previous) {
         gate_acquire(previous->gate);
@@ -228,7 +239,7 @@ static bool share(struct listener *listener, const struct listener *previous, st
     } else {
         listener->gate = gate_create(&listener->options.per_client);
     }
-    listener->name = alloc_string(listener->options.name);
+    listener->name = make_label(&listener->options);
     listener->config_json = alloc_string(listener->options.config_json);
     listener->subject =
         (struct log_subject){.plugin = listener->plugin->id, .listener = listener->name};
@@ -345,6 +356,7 @@ struct listener_change *listener_prepare(struct listener *listener,
     change->options = *options;
     change->options.name = listener->name;
     change->options.config_json = listener->config_json;
+    change->options.generation = listener->options.generation;
     change->door_count = options->address_count;
     change->doors = make_doors(listener, options, listener, error);
     change->options.neighbours = NULL;
@@ -505,7 +517,7 @@ void listener_destroy(struct listener *listener) {
     turns_fini(&listener->turns);
     alloc_free(listener->last_addresses);
     alloc_free(listener->traffic);
-    alloc_free(listener->name);
+    alloc_free(listener->name ? listener_label_of(listener->name) : NULL);
     alloc_free(listener->config_json);
     alloc_free(listener);
 }
@@ -542,7 +554,7 @@ static bool refuse(struct listener *listener, const struct berth_address *remote
     } reasons[LISTENER_REFUSALS] = {
         [LISTENER_REFUSED_ACCESS] = {"access", "\"allow\" and \"deny\""},
         [LISTENER_REFUSED_RATE] = {"rate", "limits.accept_rate_per_client"},
-        [LISTENER_REFUSED_PER_CLIENT] = {"per_client", "limits.connections_per_client"},
+        [LISTENER_REFUSED_PER_CLIENT] = {"per_client", "limits.per_client"},
         [LISTENER_REFUSED_LISTENER] = {"listener", "limits.connections"},
         [LISTENER_REFUSED_HOST] = {"host", "host.limits.connections"},
     };

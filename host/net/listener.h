@@ -68,6 +68,7 @@ struct listener_options {
     uint32_t proxy_timeout_ms;
     uint32_t connections_max;
     struct client_limits per_client;
+    unsigned generation; /* its number, for the log */
     uint32_t message_bytes;
     uint32_t send_queue_bytes;
     uint32_t send_queue_pieces;
@@ -80,13 +81,24 @@ struct listener_options {
     enum engine_receive_mode receive_mode;
 };
 
+/* A listener's name, with its generation in front: notes of a call that hold the one
+ * (plugin_call.h) tell the other as well. */
+struct listener_label {
+    unsigned generation;
+    char name[];
+};
+
+static inline struct listener_label *listener_label_of(const char *name) {
+    return (struct listener_label *)((uintptr_t)name - offsetof(struct listener_label, name));
+}
+
 struct listener {
     struct berth_listener public; /* what the plugin sees */
     struct listener_options options;
     const struct berth_plugin *plugin;
     struct log_subject subject;
     struct server *server;
-    char *name;
+    char *name; /* of its label */
     char *config_json;
     struct door **doors; /* as options.addresses, while it accepts */
     size_t door_count;

@@ -91,9 +91,10 @@ static struct log_subject subject_of(const struct plugin_thread *thread) {
                                 .listener = atomic_load(&thread->listener)};
 }
 
-static unsigned generation_of(const struct plugin_thread *thread) {
+unsigned plugin_call_generation(const struct plugin_thread *thread) {
     const struct plugin_account *account = atomic_load(&thread->account);
-    return account ? account->generation : 0;
+    const char *listener = atomic_load(&thread->listener);
+    return listener ? listener_label_of(listener)->generation : account ? account->generation : 0;
 }
 
 void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
@@ -109,7 +110,7 @@ void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
     /* Once an episode: who was told while it went on, and wants to know how long, asks for more. */
     log_limited(LOG_KIND_STALL, warned ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, &subject,
                 "stall: callback %s of generation %u took %.0f ms", plugin_callback_name(callback),
-                generation_of(thread), plugin_call_us(ticks) / 1000);
+                plugin_call_generation(thread), plugin_call_us(ticks) / 1000);
 }
 
 /* -- the watching thread -------------------------------------------------------------------------
@@ -149,7 +150,7 @@ static void look_at(struct plugin_thread *thread) {
         return;
     }
     /* It is still in the same call: what its notes point to stays until the lock is free again. */
-    generation = generation_of(thread);
+    generation = plugin_call_generation(thread);
     atomic_store(&thread->warned, sequence);
     log_limited(LOG_KIND_STALL, LOG_LEVEL_WARN, &subject,
                 "stall: callback %s of generation %u has been running for %.0f ms "

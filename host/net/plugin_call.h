@@ -98,6 +98,9 @@ static inline struct plugin_thread *connection_call(const struct connection *con
     return plugin_call_begin(listener->options.account, listener->name, connection, callback);
 }
 
+/* The generation that a call is noted for: the listener's, or without one the plugin's. */
+unsigned plugin_call_generation(const struct plugin_thread *thread);
+
 /* The account of the plugin that this thread is in; NULL: none. */
 struct plugin_account *plugin_call_account(void);
 

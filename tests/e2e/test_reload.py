@@ -830,7 +830,7 @@ def test_watch_tries_again_what_could_not_be_done(world):
         host.wait_for_log("restart (a plugin's file has changed): 0 added, 0 removed, 1 replaced")
         host.wait_for_log("restart (a plugin's file has changed) failed: all goes on as before")
         world.install(1)
-        host.wait_for_log("plugin=versioned generation 2 serves")
+        host.wait_for_log("plugin=versioned generation 4 serves")
         world.install(2)
         host.wait_for_log("(host.generations_max); generation 1 has drained for ")
     clients.wait_until(lambda: new_version(host) == 2, "the second version")

@@ -291,8 +291,8 @@ def test_reload_limits_generations_that_drain_already(run_beside, operate):
     host = run_beside(manifests.one("echo", "connect", host={"generations_max": 2}))
     with clients.connect(host.address("echo")) as sock:
         assert clients.echo(sock, b"before") == b"before"
-        operate().ask("restart", "echo")
-        done = operate().run("restart", "echo")
+        operate().ask("restart", "--all")
+        done = operate().run("restart", "--all")
         assert done.code == 1, done
         for part in ('listener "echo": 2 generations of it', "host.generations_max",
                      "generation 1 has drained for", "has 1 connections",
@@ -302,4 +302,92 @@ def test_reload_limits_generations_that_drain_already(run_beside, operate):
         operate().ask("reload")
         assert clients.receive_to_end(sock) == b""
     operate().wait_for(lambda status: len(status["listeners"]) == 2, "the end of the old generation")
-    operate().ask("restart", "echo")
+    operate().ask("restart", "--all")
+
+
+# -- what is told of it ----------------------------------------------------------------------------
+
+
+def test_counters_are_totals_that_survive_restarts_and_reloads(run_beside, operate):
+    host = run_beside(manifests.one("echo", "connect"))
+    data = b"x" * 30000
+
+    def change_limits(_host, operator):
+        rewrite(host, lambda manifest: manifest["listeners"]["echo"].update(limits={"connections": 50}))
+        operator.ask("reload")
+
+    def change_config(_host, operator):
+        rewrite(host, lambda manifest: manifest["listeners"]["echo"].update(config={"any": 1}))
+        operator.ask("reload")
+
+    with clients.connect(host.address("echo")) as first:
+        assert clients.echo(first, data) == data
+        for number, change in enumerate([restart, change_limits, change_config, restart], start=2):
+            change(host, operate())
+            with clients.connect(host.address("echo")) as sock:
+                assert clients.echo(sock, data) == data
+                counters = operate().serving("echo")["counters"]
+                assert counters["accepted"] == counters["opened"] == number
+                assert counters["bytes_received"] == counters["bytes_sent"] == number * len(data)
+        assert clients.echo(first, b"of the first generation") == b"of the first generation"
+        counters = {json.dumps(one["counters"]) for one in operate().listeners("echo")}
+        assert len(counters) == 1, "the same in all rows"
+        assert json.loads(counters.pop())["bytes_sent"] == 5 * len(data) + 23
+
+
+def test_counters_of_datagrams_are_totals_too(run_beside, operate):
+    host = run_beside(manifests.manifest({"echo": {
+        "plugin": "datagram", "transport": "udp", "address": "127.0.0.1:0"}}))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(clients.WAIT_S)
+        for _ in range(2):
+            sock.sendto(b"12345", host.address("echo"))
+            assert sock.recv(100) == b"12345"
+            restart(host, operate())
+    row = operate().serving("echo")
+    assert row["transport"] == "udp"
+    assert row["counters"]["datagrams_received"] == row["counters"]["datagrams_sent"] == 2
+    assert row["counters"]["bytes_received"] == row["counters"]["bytes_sent"] == 10
+
+
+def test_counters_tell_clients_bytes_from_those_of_upstreams(run_beside, operate):
+    with upstream(echo) as port:
+        host = run_beside(manifests.one("proxy", "connect", config={"upstreams": [f"127.0.0.1:{port}"]}))
+        with clients.connect(host.address("proxy")) as sock:
+            assert clients.echo(sock, b"x" * 5000) == b"x" * 5000
+        counters = operate().serving("proxy")["counters"]
+    for name in ("bytes_received", "bytes_sent", "outbound_bytes_received", "outbound_bytes_sent"):
+        assert counters[name] == 5000, counters
+
+
+def test_every_counter_can_be_read_and_those_that_count_stand_in_the_status(run_beside, operate):
+    host = run_beside(manifests.one("echo", "connect", deny=["127.0.0.0/8"]))
+    assert clients.is_reset(host.address("echo"))
+    counters = operate().serving("echo")["counters"]
+    for name in ("pool_low", "pool_high", "accept_failed", "ended_silent", "ended_waiting", "reused",
+                 "datagrams_truncated", "datagrams_unsent", "accept_failed_no_resources", "plugin_faults"):
+        assert name in counters, counters
+    assert counters["refused_access"] == counters["refused"] == 1
+    text = operate().run("status").output
+    (line,) = [line for line in text.splitlines() if line.startswith("refused_access")]
+    assert line.split()[1:3] == ["echo", "1"] and "allow or deny" in line
+    assert "accept_failed" not in text, "it has not counted anything"
+
+
+def test_generation_is_one_number_everywhere(run_beside, operate):
+    """Restarts of one listener and of the other, and what is told of listeners and plugins."""
+    host = run_beside(manifests.one("echo", "connect"))
+    operate().ask("restart", "other")
+    operate().ask("restart", "--all")
+    status = operate().status()
+    numbers = {one["name"]: one["generation"] for one in status["listeners"]}
+    assert status["generation"] == 3 and numbers == {"echo": 3, "other": 3}
+    operate().ask("restart", "other")
+    status = operate().status()
+    rows = {(one["name"], one["generation"], one["plugin_generation"]) for one in status["listeners"]}
+    assert rows == {("echo", 3, 3), ("other", 4, 4)}
+    plugins = {(one["generation"], *one["listeners"]) for one in status["plugins"]}
+    assert plugins == {(3, "echo"), (4, "other")}
+    log = host.log()
+    for text in ("listener=other plugin=echo generation 4 serves", "plugin=echo generation 1 is gone"):
+        assert text in log, log
