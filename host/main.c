@@ -57,6 +57,8 @@ static const char help_text[] =
     "  --manifest FILE    default: config/berth.json beside the executable\n"
     "  --ready-file FILE  written when every listener accepts: the actual addresses, as JSON\n"
     "  --plugins DIR      instead of the manifest's host.plugins\n"
+    "  NAME               a listener, or a plugin for all of its listeners; where it is both:\n"
+    "                     listener:NAME or plugin:NAME\n"
     "  --name NAME        the host of that name; without it, the one that serves the manifest\n"
     "  --json             the host's answer as it comes\n"
     "\n"

@@ -2,6 +2,11 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#define uthash_malloc(size) alloc_zeroed(size)
+#define uthash_free(memory, size) alloc_free(memory)
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
 #include <utlist.h>
 
 #include "base/alloc.h"
@@ -9,6 +14,8 @@
 #include "base/log.h"
 #include "control/control.h"
 #include "control/instance.h"
+#include "control/missing.h"
+#include "control/names.h"
 #include "control/options.h"
 #include "control/supervise.h"
 #include "module/module.h"
@@ -29,6 +36,14 @@ struct step {
     struct listener_change *prepared; /* STEP_CONFIGURE */
 };
 
+/* A plugin that cannot be had is tried once, however many listeners want it. */
+struct unopened {
+    UT_hash_handle hh;
+    bool missing; /* there is no such file */
+    char *message;
+    char id[];
+};
+
 struct change {
     struct instance *instance;
     struct edition *edition;
@@ -39,7 +54,9 @@ struct change {
     size_t count;
     struct listener_neighbour *neighbours; /* the doors of all that serve */
     size_t neighbour_count;
-    struct module *opened; /* utlist: modules of this change, not the instance's yet */
+    struct module *opened;     /* utlist: modules of this change, not the instance's yet */
+    struct unopened *unopened; /* uthash by id: those that cannot be had */
+    struct missing missing;
 };
 
 void change_problems_fini(struct change_problems *problems) {
@@ -60,8 +77,7 @@ static bool fail(struct change *change, const char *text) {
 static bool is_named(const struct change_options *options, const char *listener,
                      const char *plugin) {
     for (size_t i = 0; i < options->restart_count; i++) {
-        if (strcmp(options->restart[i], listener) == 0 ||
-            strcmp(options->restart[i], plugin) == 0) {
+        if (names_mean(options->restart[i], listener, plugin)) {
             return true;
         }
     }
@@ -90,34 +106,12 @@ static void plan_step(const struct change *change, struct step *step) {
     }
 }
 
-void change_explain_name(const struct manifest *manifest, const char *name, char *text,
-                         size_t size) {
-    for (size_t i = 0; i < manifest->listener_count; i++) {
-        const struct manifest_listener *one = &manifest->listeners[i];
-        bool meant = strcmp(one->name, name) == 0 || strcmp(one->plugin, name) == 0;
-        if (meant && supervised_is_quarantined(one->plugin)) {
-            snprintf(text, size,
-                     "listener \"%.80s\" is closed: its plugin \"%.80s\" is in quarantine, and "
-                     "\"berth release %.80s\" lets it in again",
-                     one->name, one->plugin, one->plugin);
-            return;
-        }
-    }
-    snprintf(text, size, "no listener and no plugin is called \"%.100s\"", name);
-}
-
 static bool check_names(struct change *change) {
     bool known = true;
     for (size_t i = 0; i < change->options->restart_count; i++) {
-        const char *name = change->options->restart[i];
-        bool found = false;
-        for (size_t k = 0; k < change->count && !found; k++) {
-            found = strcmp(change->steps[k].to->name, name) == 0 ||
-                    strcmp(change->steps[k].to->plugin, name) == 0;
-        }
-        if (!found) {
-            char text[512];
-            change_explain_name(change->edition->manifest, name, text, sizeof(text));
+        char text[512];
+        if (!names_check(change->edition->manifest, change->options->restart[i], text,
+                         sizeof(text))) {
             known = fail(change, text);
         }
     }
@@ -215,27 +209,6 @@ static void pointer_to(char *pointer, size_t size, const struct manifest_listene
     snprintf(pointer, size, "/listeners/%s/%s", listener->name, member);
 }
 
-/* A name in the folder that is spelt nearly so, as " (did you mean …)", or "". */
-static void suggest(char *text, size_t size, const char *folder, const char *id) {
-    struct module_list list;
-    text[0] = '\0';
-    if (!module_list_init(&list, folder, NULL)) {
-        return;
-    }
-    const char **ids = alloc_array(list.count + 1, sizeof(*ids));
-    if (ids) {
-        for (size_t i = 0; i < list.count; i++) {
-            ids[i] = list.items[i].id;
-        }
-        const char *nearest = manifest_nearest(id, ids, list.count);
-        if (nearest && strcmp(nearest, id) != 0) {
-            snprintf(text, size, " (did you mean \"%s\"?)", nearest);
-        }
-        alloc_free(ids);
-    }
-    module_list_fini(&list);
-}
-
 static struct module *find_opened(const struct change *change, const char *id) {
     struct module *one;
     DL_FOREACH(change->opened, one) {
@@ -294,32 +267,76 @@ static struct module *open_module(const struct change *change, const char *id,
     return module;
 }
 
+static struct unopened *find_unopened(const struct change *change, const char *id) {
+    struct unopened *found;
+    HASH_FIND_STR(change->unopened, id, found);
+    return found;
+}
+
+static struct unopened *note_unopened(struct change *change, const char *id, bool missing,
+                                      const char *message) {
+    char suggestion[128];
+    char text[ERROR_MESSAGE_MAX + sizeof(suggestion)];
+    missing_suggest(&change->missing, id, suggestion, sizeof(suggestion));
+    snprintf(text, sizeof(text), "%s%s", message, suggestion);
+    struct unopened *unopened = alloc_zeroed(sizeof(*unopened) + strlen(id) + 1);
+    if (!unopened) {
+        return NULL;
+    }
+    memcpy(unopened->id, id, strlen(id) + 1);
+    unopened->missing = missing;
+    unopened->message = alloc_string(text);
+    HASH_ADD_STR(change->unopened, id, unopened);
+    return unopened;
+}
+
+static void forget_unopened(struct change *change) {
+    struct unopened *one;
+    struct unopened *next;
+    HASH_ITER(hh, change->unopened, one, next) {
+        HASH_DEL(change->unopened, one);
+        alloc_free(one->message);
+        alloc_free(one);
+    }
+    missing_fini(&change->missing);
+}
+
+/* Opens it; NULL: what is wrong is noted, if there is memory for that. */
+static struct module *try_module(struct change *change, const char *id,
+                                 struct unopened **unopened) {
+    struct error error = {0};
+    struct module *module = open_module(change, id, &error);
+    if (module && check_separate(change, module, &error)) {
+        DL_APPEND(change->opened, module);
+        return module;
+    }
+    *unopened =
+        note_unopened(change, id, !module && missing_is(&change->missing, id), error.message);
+    module_close(module);
+    return NULL;
+}
+
 /* The plugin of a step: of this change, or the one that serves. Every listener that needs a plugin
  * which cannot be had gets its own line. */
 static bool find_module(struct change *change, struct step *step) {
-    struct instance *instance = change->instance;
     const char *id = step->to->plugin;
-    struct error error = {0};
     char pointer[256];
-    char suggestion[128];
     step->module = find_opened(change, id);
     if (!step->module && !step->fresh) {
-        step->module = instance_module(instance, id);
+        step->module = instance_module(change->instance, id);
+    }
+    struct unopened *unopened = step->module ? NULL : find_unopened(change, id);
+    if (!step->module && !unopened) {
+        step->module = try_module(change, id, &unopened);
     }
     if (step->module) {
         return true;
     }
-    step->module = open_module(change, id, &error);
-    if (step->module && check_separate(change, step->module, &error)) {
-        DL_APPEND(change->opened, step->module);
-        return true;
-    }
-    module_close(step->module);
-    step->module = NULL;
+    change->problems->missing += unopened && unopened->missing;
     pointer_to(pointer, sizeof(pointer), step->to, "plugin");
-    suggest(suggestion, sizeof(suggestion), instance->plugins_folder, id);
     manifest_errors_add_at(&change->problems->plugins, change->edition->manifest->path, pointer,
-                           "%s%s", error.message, suggestion);
+                           "%s",
+                           unopened && unopened->message ? unopened->message : "out of memory");
     return false;
 }
 
@@ -613,6 +630,7 @@ bool change_apply(struct instance *instance, struct edition *edition,
         .generation = instance->generation + 1,
     };
     *counts = (struct change_counts){0};
+    missing_init(&change.missing, instance->plugins_folder);
     bool fine = plan(&change) && find_modules(&change);
     if (fine) {
         count(&change, counts);
@@ -626,5 +644,6 @@ bool change_apply(struct instance *instance, struct edition *edition,
     }
     alloc_free(change.steps);
     alloc_free(change.neighbours);
+    forget_unopened(&change);
     return options->dry_run ? fine : done;
 }

@@ -20,12 +20,13 @@ struct instance;
 struct change_problems {
     struct manifest_errors manifest; /* exit code 78 */
     struct manifest_errors plugins;  /* that cannot be had: exit code 1 */
+    size_t missing;                  /* of them, how many have no file */
     struct manifest_errors failures; /* what else went wrong, without a place: exit code 1 */
 };
 void change_problems_fini(struct change_problems *problems);
 
 struct change_options {
-    const char *const *restart; /* names of listeners and ids of plugins to load anew */
+    const char *const *restart; /* names as in names.h, of what is loaded anew */
     size_t restart_count;
     bool restart_all;
     bool dry_run; /* only look whether it could be done */
@@ -39,10 +40,6 @@ struct change_counts {
     unsigned configured; /* other options, the same connections */
     unsigned kept;
 };
-
-/* Why nothing that serves is called so: there is nothing, or it is in quarantine. */
-void change_explain_name(const struct manifest *manifest, const char *name, char *text,
-                         size_t size);
 
 /* False: nothing has changed, and the problems say why. On success the edition is the instance's,
  * too; the caller keeps its own use of it. */

@@ -5,10 +5,48 @@
 #include "control/change.h"
 #include "control/control.h"
 #include "control/instance.h"
+#include "control/missing.h"
 #include "control/paths.h"
 #include "control/report.h"
 #include "manifest/manifest.h"
 #include "os/os.h"
+
+/* For a manifest that is broken anyway: a plugin that is not there is told together with the rest.
+ */
+struct look {
+    const char *given; /* --plugins */
+    struct missing missing;
+    bool begun;
+};
+
+static bool explain_plugin(void *context, const struct manifest *manifest, const char *plugin,
+                           char *text, size_t size) {
+    struct look *look = context;
+    char folder[OS_PATH_MAX];
+    char suggestion[128];
+    if (!look->begun) {
+        look->begun = true;
+        if (paths_plugins(folder, sizeof(folder), look->given, manifest->host.plugins, NULL)) {
+            missing_init(&look->missing, folder);
+        }
+    }
+    if (look->missing.folder[0] == '\0' || !missing_is(&look->missing, plugin)) {
+        return false;
+    }
+    missing_suggest(&look->missing, plugin, suggestion, sizeof(suggestion));
+    snprintf(text, size, "no plugin \"%.100s\": there is no %.100s%s in %.600s%s", plugin, plugin,
+             os_library_suffix(), look->missing.folder, suggestion);
+    return true;
+}
+
+/* Everything in one list, by place. A plugin that is not there is a mistake of the manifest; one
+ * that cannot be loaded is not. */
+static int report(struct change_problems *problems, const char *path) {
+    int code = problems->missing > 0 ? EXIT_MANIFEST : report_code(problems);
+    manifest_errors_merge(&problems->manifest, &problems->plugins);
+    report_problems(problems, path);
+    return code;
+}
 
 /* The plugins are opened as `run` would open them, but nothing of theirs is called. */
 static int check_plugins(struct edition *edition, const char *given) {
@@ -25,7 +63,7 @@ static int check_plugins(struct edition *edition, const char *given) {
         return EXIT_FAILED;
     }
     change_apply(&instance, edition, &options, &counts, &problems);
-    int code = report_problems(&problems, manifest->path);
+    int code = report(&problems, manifest->path);
     instance_destroy(&instance);
     change_problems_fini(&problems);
     return code;
@@ -33,7 +71,10 @@ static int check_plugins(struct edition *edition, const char *given) {
 
 int control_check(const struct control_options *options) {
     struct edition *edition = NULL;
-    int code = report_load(options->manifest, &edition);
+    struct look look = {.given = options->plugins};
+    const struct manifest_look at_plugins = {explain_plugin, &look};
+    int code = report_load(options->manifest, &at_plugins, &edition);
+    missing_fini(&look.missing);
     if (code == EXIT_FINE) {
         code = check_plugins(edition, options->plugins);
     }

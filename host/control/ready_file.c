@@ -29,13 +29,13 @@ static bool is_in_force(const char *path) {
     return in_force;
 }
 
-bool ready_file_init(struct ready_file *file, const char *path, const char *manifest,
+bool ready_file_init(struct ready_file *file, const char *path, const char *manifest, bool clear,
                      struct error *error) {
     *file = (struct ready_file){.path = path};
     if (path && os_file_same(path, manifest)) {
         return error_set(error, "ready file %s: it is the manifest; name another file", path);
     }
-    if (path && !is_in_force(path)) {
+    if (path && clear && !is_in_force(path)) {
         os_output_clear(path);
     }
     return true;

@@ -18,8 +18,9 @@ struct ready_file {
     bool unread;      /* a named pipe without a reader, so far */
 };
 
-/* Before anything else: what an earlier host has left goes. False: it cannot be such a file. */
-bool ready_file_init(struct ready_file *file, const char *path, const char *manifest,
+/* Before anything else: what an earlier host has left goes, if it is to be cleared: a supervisor's
+ * next host goes on with the sockets of the one that crashed. False: it cannot be such a file. */
+bool ready_file_init(struct ready_file *file, const char *path, const char *manifest, bool clear,
                      struct error *error);
 
 /* Says where the host listens now. A pipe without a reader is no failure: see below. */

@@ -27,7 +27,7 @@ static void print_errors(const struct manifest_errors *errors, const char *path)
     fflush(stderr);
 }
 
-int report_load(const char *given, struct edition **edition) {
+int report_load(const char *given, const struct manifest_look *look, struct edition **edition) {
     char path[OS_PATH_MAX];
     struct error error = {0};
     if (!paths_manifest(path, sizeof(path), given, &error)) {
@@ -35,7 +35,7 @@ int report_load(const char *given, struct edition **edition) {
         return EXIT_FAILED;
     }
     struct manifest_errors errors = {0};
-    struct manifest *manifest = manifest_load(path, &errors);
+    struct manifest *manifest = manifest_load_with(path, look, &errors);
     *edition = manifest ? edition_create(manifest) : NULL;
     print_errors(&errors, path);
     if (!*edition && errors.count == 0) {

@@ -6,10 +6,11 @@
 
 struct change_problems;
 struct edition;
+struct manifest_look;
 
 /* Loads the manifest at `given`, or the default one. EXIT_FINE, or the exit code after its errors
- * have been printed. */
-int report_load(const char *given, struct edition **edition);
+ * have been printed. `look` may be NULL. */
+int report_load(const char *given, const struct manifest_look *look, struct edition **edition);
 
 /* Prints the problems, those without a place into the log; returns the exit code they mean. */
 int report_problems(const struct change_problems *problems, const char *path);

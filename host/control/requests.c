@@ -9,6 +9,7 @@
 #include "base/macros.h"
 #include "control/control.h"
 #include "control/identity.h"
+#include "control/names.h"
 #include "control/service.h"
 #include "control/status.h"
 #include "manifest/manifest.h"
@@ -97,24 +98,13 @@ static void do_release(struct asked *asked) {
 /* -- pause, resume -------------------------------------------------------------------------------
  */
 
-static bool is_meant(const struct asked *asked, const struct unit *unit, const char *name) {
-    (void)asked;
-    return strcmp(unit->from->name, name) == 0 || strcmp(unit->from->plugin, name) == 0;
-}
-
 /* Every name must be that of something before anything is done. */
 static bool check_names(struct asked *asked) {
     bool known = true;
     for (size_t i = 0; i < asked->name_count; i++) {
-        const struct unit *unit;
-        bool found = false;
-        for (unit = asked->service->instance.serving; unit && !found; unit = unit->next) {
-            found = is_meant(asked, unit, asked->names[i]);
-        }
-        if (!found) {
-            char text[512];
-            change_explain_name(asked->service->instance.edition->manifest, asked->names[i], text,
-                                sizeof(text));
+        char text[512];
+        if (!names_check(asked->service->instance.edition->manifest, asked->names[i], text,
+                         sizeof(text))) {
             refuse(asked, EXIT_FAILED, text);
             known = false;
         }
@@ -130,7 +120,7 @@ static void set_paused(struct asked *asked, bool paused) {
     for (struct unit *unit = asked->service->instance.serving; unit; unit = unit->next) {
         bool meant = asked->all;
         for (size_t i = 0; i < asked->name_count && !meant; i++) {
-            meant = is_meant(asked, unit, asked->names[i]);
+            meant = names_mean(asked->names[i], unit->from->name, unit->from->plugin);
         }
         if (meant && paused) {
             listener_pause(unit->listener);

@@ -5,8 +5,8 @@
  *     {"berth": 1, "ok": false, "code": 78, "host": {…}, "errors": ["…"]}
  *
  * "berth" is the version of this language; `code` is the exit code that the command line ends with.
- * Verbs: host, status, listeners, plugins; pause, resume, restart and release with "names"
- * (listeners, or plugins for all listeners of theirs) or "all": true; reload with "dry_run"; stop
+ * Verbs: host, status, listeners, plugins; pause, resume, restart and release with "names" (as
+ * in names.h) or "all": true; reload with "dry_run"; stop
  * with "now". Whatever else stands in a request, or behind it, has it refused, and nothing is done.
  *
  * Threads: [control]. */

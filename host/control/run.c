@@ -195,11 +195,11 @@ static int load(const struct control_options *options, struct edition **edition)
     char path[OS_PATH_MAX];
     struct error error = {0};
     if (!options->use_kept || !paths_manifest(path, sizeof(path), options->manifest, &error)) {
-        return report_load(options->manifest, edition);
+        return report_load(options->manifest, NULL, edition);
     }
     *edition = kept_edition(options->kept, path);
     if (!*edition) {
-        return report_load(options->manifest, edition);
+        return report_load(options->manifest, NULL, edition);
     }
     log_warn(NULL,
              "%s: what was in force before the crash is served; mend what is said above, then "
@@ -214,7 +214,7 @@ int control_run(const struct control_options *options) {
     char path[OS_PATH_MAX];
     struct ready_file ready_file;
     if (!paths_manifest(path, sizeof(path), options->manifest, &error) ||
-        !ready_file_init(&ready_file, options->ready_file, path, &error)) {
+        !ready_file_init(&ready_file, options->ready_file, path, !options->supervised, &error)) {
         log_error(NULL, "%s", error.message);
         return EXIT_USAGE;
     }

@@ -8,6 +8,7 @@
 #include "control/control.h"
 #include "control/identity.h"
 #include "control/kept.h"
+#include "control/names.h"
 #include "control/report.h"
 #include "control/supervise.h"
 #include "net/plugin_call.h"
@@ -78,8 +79,7 @@ static unsigned for_each_left_out(struct service *service, const char *const *na
         const struct manifest_listener *listener = &manifest->listeners[i];
         bool meant = all;
         for (size_t k = 0; k < count && !meant; k++) {
-            meant =
-                strcmp(names[k], listener->plugin) == 0 || strcmp(names[k], listener->name) == 0;
+            meant = names_mean(names[k], listener->name, listener->plugin);
         }
         done += meant && function(listener->plugin);
     }
@@ -98,7 +98,15 @@ static bool released(const char *plugin) {
 
 int service_release(struct service *service, const char *const *names, size_t count, bool all,
                     struct change_counts *counts, struct change_problems *problems) {
+    char ambiguous[512];
     *counts = (struct change_counts){0};
+    for (size_t i = 0; i < count; i++) {
+        if (names_are_ambiguous(service->instance.edition->manifest, names[i], ambiguous,
+                                sizeof(ambiguous))) {
+            manifest_errors_add(&problems->failures, ambiguous);
+            return EXIT_FAILED;
+        }
+    }
     if (for_each_left_out(service, names, count, all, supervised_release) == 0) {
         char text[256] = "no plugin is in quarantine";
         if (!all) {

@@ -36,7 +36,7 @@ struct identity service_identity(const struct service *service);
 int service_reload(struct service *service, bool dry_run, struct change_counts *counts,
                    struct change_problems *problems);
 
-/* Loads the plugins of those listeners anew; names are those of listeners or plugins. */
+/* Loads the plugins of those listeners anew; names as in names.h. */
 int service_restart(struct service *service, const char *const *names, size_t count, bool all,
                     struct change_counts *counts, struct change_problems *problems);
 

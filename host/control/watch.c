@@ -1,5 +1,6 @@
 #include "control/watch.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -263,9 +264,11 @@ static bool has_changed(struct watched *file) {
 
 /* A plugin at a time: a broken one does not hold back the others. */
 static void restart(struct watched *file, struct service *service) {
-    const char *plugin = file->plugin;
+    char text[MODULE_ID_MAX + 16];
+    const char *name = text;
+    snprintf(text, sizeof(text), "plugin:%s", file->plugin);
     file->tried = true;
-    file->wanted = service_restart_and_log(service, &plugin, 1, "a plugin's file has changed") != 0;
+    file->wanted = service_restart_and_log(service, &name, 1, "a plugin's file has changed") != 0;
 }
 
 static void reload(struct watched *file, struct service *service) {

@@ -1,6 +1,7 @@
 #include "manifest/errors.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -29,17 +30,28 @@ static void make_printable(char *to, size_t size, const char *from) {
     to[used] = '\0';
 }
 
-bool errors_add(struct manifest_errors *errors, struct place place, const char *pointer,
-                const char *format, va_list arguments) {
-    char text[MESSAGE_MAX];
-    char message[MESSAGE_MAX];
-    struct manifest_error *items =
-        alloc_resize(errors->items, (errors->count + 1) * sizeof(*errors->items));
+static bool make_room(struct manifest_errors *errors) {
+    if (errors->count < errors->capacity) {
+        return true;
+    }
+    size_t capacity = errors->capacity > 0 ? errors->capacity * 2 : 8;
+    struct manifest_error *items = alloc_resize(errors->items, capacity * sizeof(*items));
     if (!items) {
         errors->lost = true;
         return false;
     }
     errors->items = items;
+    errors->capacity = capacity;
+    return true;
+}
+
+bool errors_add(struct manifest_errors *errors, struct place place, const char *pointer,
+                const char *format, va_list arguments) {
+    char text[MESSAGE_MAX];
+    char message[MESSAGE_MAX];
+    if (!make_room(errors)) {
+        return false;
+    }
     vsnprintf(text, sizeof(text), format, arguments);
     make_printable(message, sizeof(message), text);
     struct manifest_error error = {
@@ -47,6 +59,7 @@ bool errors_add(struct manifest_errors *errors, struct place place, const char *
         .column = place.column,
         .pointer = alloc_string(pointer),
         .message = alloc_string(message),
+        .order = errors->count,
     };
     if (!error.pointer || !error.message) {
         alloc_free(error.pointer);
@@ -54,7 +67,7 @@ bool errors_add(struct manifest_errors *errors, struct place place, const char *
         errors->lost = true;
         return false;
     }
-    items[errors->count++] = error;
+    errors->items[errors->count++] = error;
     return true;
 }
 
@@ -67,21 +80,37 @@ bool errors_addf(struct manifest_errors *errors, struct place place, const char 
     return added;
 }
 
-static bool stands_before(const struct manifest_error *left, const struct manifest_error *right) {
-    return left->line < right->line || (left->line == right->line && left->column < right->column);
+static int compare_places(const void *left, const void *right) {
+    const struct manifest_error *one = left;
+    const struct manifest_error *other = right;
+    if (one->line != other->line) {
+        return one->line < other->line ? -1 : 1;
+    }
+    if (one->column != other->column) {
+        return one->column < other->column ? -1 : 1;
+    }
+    return one->order < other->order ? -1 : one->order > other->order;
 }
 
-/* By insertion, which is stable; nobody waits for a list of errors. */
 void errors_sort(struct manifest_errors *errors) {
-    for (size_t i = 1; i < errors->count; i++) {
-        struct manifest_error moving = errors->items[i];
-        size_t to = i;
-        while (to > 0 && stands_before(&moving, &errors->items[to - 1])) {
-            errors->items[to] = errors->items[to - 1];
-            to--;
-        }
-        errors->items[to] = moving;
+    if (errors->count > 1) {
+        qsort(errors->items, errors->count, sizeof(*errors->items), compare_places);
     }
+}
+
+bool manifest_errors_merge(struct manifest_errors *to, struct manifest_errors *from) {
+    for (size_t i = 0; i < from->count; i++) {
+        if (!make_room(to)) {
+            return false;
+        }
+        struct manifest_error *moved = &to->items[to->count];
+        *moved = from->items[i];
+        moved->order = to->count++;
+        from->items[i] = (struct manifest_error){0};
+    }
+    manifest_errors_fini(from);
+    errors_sort(to);
+    return true;
 }
 
 void manifest_errors_fini(struct manifest_errors *errors) {
@@ -90,6 +119,11 @@ void manifest_errors_fini(struct manifest_errors *errors) {
         alloc_free(errors->items[i].message);
     }
     alloc_free(errors->items);
+    if (errors->looked_up) {
+        places_fini(&errors->looked_up->places);
+        alloc_free(errors->looked_up->path);
+        alloc_free(errors->looked_up);
+    }
     *errors = (struct manifest_errors){0};
 }
 

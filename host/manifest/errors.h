@@ -9,6 +9,12 @@
 #include "manifest/manifest.h"
 #include "manifest/places.h"
 
+/* The places of a file that errors are added to later: found once. */
+struct looked_up {
+    char *path;
+    struct places places;
+};
+
 /* Adds an error; false without memory. */
 bool errors_add(struct manifest_errors *errors, struct place place, const char *pointer,
                 const char *format, va_list arguments);

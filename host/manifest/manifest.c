@@ -49,7 +49,25 @@ bool manifest_json_check(const char *text, struct error *error) {
                                  : error_set(error, "it is not JSON, near \"%.30s\"", place));
 }
 
+/* Only when something is wrong: else whoever opens the plugins says more of them. */
+static void look_at_plugins(struct checker *checker, const struct manifest_look *look) {
+    const struct manifest *manifest = checker->manifest;
+    for (size_t i = 0; i < manifest->listener_count; i++) {
+        const struct manifest_listener *one = &manifest->listeners[i];
+        char pointer[CHECK_POINTER_MAX];
+        char listener[CHECK_POINTER_MAX];
+        char text[ERROR_MESSAGE_MAX];
+        if (one->name && one->plugin &&
+            look->explain(look->context, manifest, one->plugin, text, sizeof(text))) {
+            check_pointer(listener, "/listeners", one->name);
+            check_pointer(pointer, listener, "plugin");
+            check_error(checker, pointer, "%s", text);
+        }
+    }
+}
+
 static struct manifest *check_tree(const cJSON *root, const struct places *places, const char *path,
+                                   const struct manifest_look *look,
                                    struct manifest_errors *errors) {
     struct manifest *manifest = alloc_zeroed(sizeof(*manifest));
     struct checker checker = {.places = places, .errors = errors, .manifest = manifest};
@@ -62,6 +80,9 @@ static struct manifest *check_tree(const cJSON *root, const struct places *place
     check_object(&checker, (struct checked){root, ""}, fields_document, fields_document_count,
                  manifest);
     fields_check_together(&checker);
+    if (look && errors->count > 0 && !checker.failed) {
+        look_at_plugins(&checker, look);
+    }
     if (checker.failed) {
         out_of_memory(errors);
     }
@@ -80,8 +101,9 @@ static bool check_size(size_t size, struct manifest_errors *errors) {
     return true;
 }
 
-struct manifest *manifest_parse(const char *path, const char *text, size_t size,
-                                struct manifest_errors *errors) {
+static struct manifest *parse_with(const char *path, const char *text, size_t size,
+                                   const struct manifest_look *look,
+                                   struct manifest_errors *errors) {
     struct places places = {0};
     struct manifest *manifest = NULL;
     *errors = (struct manifest_errors){0};
@@ -92,7 +114,7 @@ struct manifest *manifest_parse(const char *path, const char *text, size_t size,
     if (places_init(&places, text, size, MANIFEST_DEPTH_MAX, on_syntax, errors)) {
         cJSON *root = build_tree(text, size);
         if (root) {
-            manifest = check_tree(root, &places, path, errors);
+            manifest = check_tree(root, &places, path, look, errors);
             cJSON_Delete(root);
         } else {
             out_of_memory(errors); /* the syntax is right: nothing else is left */
@@ -110,7 +132,17 @@ struct manifest *manifest_parse(const char *path, const char *text, size_t size,
     return manifest;
 }
 
+struct manifest *manifest_parse(const char *path, const char *text, size_t size,
+                                struct manifest_errors *errors) {
+    return parse_with(path, text, size, NULL, errors);
+}
+
 struct manifest *manifest_load(const char *path, struct manifest_errors *errors) {
+    return manifest_load_with(path, NULL, errors);
+}
+
+struct manifest *manifest_load_with(const char *path, const struct manifest_look *look,
+                                    struct manifest_errors *errors) {
     struct error error = {0};
     char *text;
     size_t size;
@@ -119,7 +151,7 @@ struct manifest *manifest_load(const char *path, struct manifest_errors *errors)
         errors_addf(errors, beginning, "", "the file cannot be read: %s", error.message);
         return NULL;
     }
-    struct manifest *manifest = manifest_parse(path, text, size, errors);
+    struct manifest *manifest = parse_with(path, text, size, look, errors);
     if (manifest) {
         manifest->text = text;
         manifest->text_size = size;
@@ -152,23 +184,25 @@ static void ignore_syntax(void *context, struct place place, const char *pointer
     (void)message;
 }
 
-/* The place of a pointer in the file as it is now. */
-static struct place look_up(const char *path, const char *pointer) {
-    struct places places = {0};
-    struct place place = beginning;
+/* The places of the file as it is now; NULL: it cannot be read, or there is no memory. */
+static const struct places *look_up(struct manifest_errors *errors, const char *path) {
+    struct looked_up *known = errors->looked_up;
     char *text;
     size_t size;
-    if (!os_file_read(path, MANIFEST_BYTES_MAX, &text, &size, NULL)) {
-        return place;
+    if (known) {
+        return known->path && strcmp(known->path, path) == 0 ? &known->places : NULL;
+    }
+    errors->looked_up = known = alloc_zeroed(sizeof(*known));
+    if (!known || !os_file_read(path, MANIFEST_BYTES_MAX, &text, &size, NULL)) {
+        return NULL;
     }
     const char *from = text;
     skip_mark(&from, &size);
-    if (places_init(&places, from, size, MANIFEST_DEPTH_MAX, ignore_syntax, NULL)) {
-        place = places_value(&places, pointer);
+    if (places_init(&known->places, from, size, MANIFEST_DEPTH_MAX, ignore_syntax, NULL)) {
+        known->path = alloc_string(path);
     }
-    places_fini(&places);
     alloc_free(text);
-    return place;
+    return known->path ? &known->places : NULL;
 }
 
 bool manifest_errors_add(struct manifest_errors *errors, const char *message) {
@@ -177,9 +211,11 @@ bool manifest_errors_add(struct manifest_errors *errors, const char *message) {
 
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) {
+    const struct places *places = look_up(errors, path);
+    struct place place = places ? places_value(places, pointer) : beginning;
     va_list arguments;
     va_start(arguments, format);
-    bool added = errors_add(errors, look_up(path, pointer), pointer, format, arguments);
+    bool added = errors_add(errors, place, pointer, format, arguments);
     va_end(arguments);
     return added;
 }

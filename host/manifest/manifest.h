@@ -148,17 +148,32 @@ struct manifest_error {
     size_t column;
     char *pointer; /* "/listeners/echo/accept/when"; "" is the whole file (RFC 6901) */
     char *message;
+    size_t order; /* in which it was found */
 };
+
+struct looked_up;
 
 struct manifest_errors {
     struct manifest_error *items;
     size_t count;
-    bool lost; /* there was no memory for one of them */
+    size_t capacity;
+    struct looked_up *looked_up; /* for manifest_errors_add_at(); or NULL */
+    bool lost;                   /* there was no memory for one of them */
 };
 
 /* Reads and checks the file. NULL when anything is wrong: then `errors` tells it all, sorted by
  * place. Free both results. The text is kept with it. */
 struct manifest *manifest_load(const char *path, struct manifest_errors *errors);
+
+/* What else there is to say of a listener's plugin when the manifest is broken anyway: so that all
+ * comes in one go. `explain` returns false where there is nothing to say. */
+struct manifest_look {
+    bool (*explain)(void *context, const struct manifest *manifest, const char *plugin, char *text,
+                    size_t size);
+    void *context;
+};
+struct manifest *manifest_load_with(const char *path, const struct manifest_look *look,
+                                    struct manifest_errors *errors);
 
 /* The same for text in memory; `path` is only for messages. */
 struct manifest *manifest_parse(const char *path, const char *text, size_t size,
@@ -176,9 +191,12 @@ int manifest_error_format(const struct manifest_error *error, const char *path, 
                           size_t size);
 
 /* Adds an error found later (a plugin that is not there) at a place given by its JSON pointer. The
- * place is looked up again in the file's text. */
+ * place is looked up in the file's text, which is read again once for all errors of a list. */
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) BERTH_PRINTF(4, 5);
+
+/* Moves all of `from` over, and sorts by place. False: no memory, some are left. */
+bool manifest_errors_merge(struct manifest_errors *to, struct manifest_errors *from);
 
 /* Something without a place. */
 bool manifest_errors_add(struct manifest_errors *errors, const char *message);

@@ -79,6 +79,50 @@ def test_control_unknown_names_change_nothing(run_host, operate):
     assert all(one["state"] == "serving" and one["generation"] == 1 for one in operate().listeners())
 
 
+def listeners_that_share_a_name():
+    """A plugin and a listener called "echo"; the plugin has two listeners, and that one another plugin."""
+    return manifests.manifest({"echo": manifests.listener("packet-echo", "connect"),
+                               "one": manifests.listener("echo", "connect"),
+                               "two": manifests.listener("echo", "connect")})
+
+
+def test_control_names_of_listeners_and_of_plugins_are_told_apart(run_host, operate):
+    run_host(listeners_that_share_a_name())
+    operator_ = operate()
+
+    def states():
+        return {one["name"]: (one["state"], one["generation"]) for one in operator_.listeners()
+                if one["state"] != "draining"}
+
+    before = states()
+    for verb in ("pause", "resume", "restart", "release"):
+        done = operator_.run(verb, "echo")
+        assert done.code == 1, done
+        for part in ('"echo" is ambiguous', "listener:echo", "plugin:echo"):
+            assert part in done.errors, done
+    assert states() == before, "nothing was done"
+    assert operator_.ask("pause", "listener:echo") == {"paused": 1}
+    assert [name for name, one in states().items() if one[0] == "paused"] == ["echo"]
+    assert operator_.ask("resume", "listener:echo") == {"resumed": 1}
+    assert operator_.ask("pause", "plugin:echo") == {"paused": 2}
+    assert [name for name, one in states().items() if one[0] == "paused"] == ["one", "two"]
+    assert operator_.ask("resume", "plugin:echo", "listener:echo") == {"resumed": 3}
+    assert operator_.ask("restart", "plugin:echo")["replaced"] == 2
+    assert states()["echo"] == before["echo"] and states()["one"] != before["one"]
+    for verb in ("pause", "restart"):
+        for name, said in (("listener:packet-echo", 'no listener is called "packet-echo"'),
+                           ("plugin:one", 'no plugin is called "one"'), ("plugin:", 'no plugin is called ""')):
+            done = operator_.run(verb, name)
+            assert done.code == 1 and said in done.errors, done
+
+
+def test_control_a_name_that_means_one_thing_either_way_is_not_ambiguous(run_host, operate):
+    run_host(manifests.one())
+    assert operate().ask("pause", "echo") == {"paused": 1}
+    assert operate().ask("resume", "echo") == {"resumed": 1}
+    assert operate().ask("restart", "echo")["replaced"] == 1
+
+
 def test_control_stop_waits_for_connections_and_now_does_not(run_host, operate):
     host = run_host(manifests.one(host={"drain_timeout_ms": 3600000}))
     with clients.connect(host.address("echo")) as sock:
