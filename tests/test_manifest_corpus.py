@@ -87,7 +87,7 @@ CHOICES = [
     ((*A, "receive"), ["zero-byte", "buffered"]),
 ]
 
-BOOLS = [(*HOST, "control"), (*A, "v6_only"), (*A, "accept", "reuse_sockets"), (*A, "no_delay")]
+BOOLS = [(*HOST, "control"), (*A, "v6_only"), (*A, "accept_own_datagrams"), (*A, "accept", "reuse_sockets"), (*A, "no_delay")]
 
 OBJECTS = [
     HOST, (*HOST, "limits"), (*HOST, "buffers"), (*HOST, "log"),

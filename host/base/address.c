@@ -307,6 +307,22 @@ bool address_is_link_local(const struct berth_address *address) {
     return unicast || multicast;
 }
 
+bool address_is_group(const struct berth_address *address) {
+    static const uint8_t everybody[4] = {255, 255, 255, 255};
+    return address->family == BERTH_FAMILY_IPV6
+               ? address->bytes[0] == 0xff
+               : address->family == BERTH_FAMILY_IPV4 &&
+                     ((address->bytes[0] & 0xf0) == 0xe0 ||
+                      memcmp(address->bytes, everybody, sizeof(everybody)) == 0);
+}
+
+bool address_is_loopback(const struct berth_address *address) {
+    static const uint8_t one[16] = {[15] = 1};
+    return address->family == BERTH_FAMILY_IPV6
+               ? memcmp(address->bytes, one, sizeof(one)) == 0
+               : address->family == BERTH_FAMILY_IPV4 && address->bytes[0] == 127;
+}
+
 bool address_is_mapped(const struct berth_address *address) {
     return address->family == BERTH_FAMILY_IPV6 &&
            memcmp(address->bytes, mapped_prefix, sizeof(mapped_prefix)) == 0;

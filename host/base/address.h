@@ -43,6 +43,12 @@ bool address_equal(const struct berth_address *left, const struct berth_address 
 /* 0.0.0.0 or ::, whatever the port. */
 bool address_is_any(const struct berth_address *address);
 
+/* A multicast group, or 255.255.255.255: nothing can be sent from it. */
+bool address_is_group(const struct berth_address *address);
+
+/* 127.0.0.0/8 or ::1. */
+bool address_is_loopback(const struct berth_address *address);
+
 /* Whether the two cannot be bound at the same time; never, where a port is 0. */
 bool address_overlaps(const struct berth_address *left, bool left_v6_only,
                       const struct berth_address *right, bool right_v6_only);

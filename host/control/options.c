@@ -28,6 +28,7 @@ struct listener_options options_of_listener(const struct manifest_listener *list
                 .send_bytes = listener->socket.send_buffer_bytes,
             },
         .datagrams = listener->transport == MANIFEST_TRANSPORT_UDP,
+        .accept_own_datagrams = listener->accept_own_datagrams,
         .accept_on_data = listener->accept.when == MANIFEST_ACCEPT_DATA,
         .pool_initial = listener->accept.pool.initial,
         .pool_low = listener->accept.pool.low,

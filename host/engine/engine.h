@@ -192,12 +192,12 @@ struct engine_socket_options {
 
 struct engine_listen_options {
     struct berth_address address; /* port 0: the system chooses one */
-    unsigned backlog;
-    unsigned acceptors; /* how many acceptors there will be: 1, or one a worker */
-    bool v6_only;       /* "[::]" without IPv4 clients */
-    bool reuse_sockets; /* those that engine_recycle() gets are accepted with again */
-    bool datagrams;     /* UDP: receivers take the place of acceptors, and none is started */
-    const char *name;   /* what its keeper knows its sockets by; NULL: they are not kept */
+    unsigned backlog;             /* 0: the system's maximum */
+    unsigned acceptors;           /* how many acceptors there will be: 1, or one a worker */
+    bool v6_only;                 /* "[::]" without IPv4 clients */
+    bool reuse_sockets;           /* those that engine_recycle() gets are accepted with again */
+    bool datagrams;   /* UDP: receivers take the place of acceptors, and none is started */
+    const char *name; /* what its keeper knows its sockets by; NULL: they are not kept */
     struct engine_socket_options sockets; /* of what is accepted */
 };
 

@@ -160,6 +160,11 @@ static int64_t send_by(const struct engine_listener *listener, SOCKET socket,
         return 0;
     }
     unsigned long code = (unsigned long)listener->engine->winsock->last_error();
+    if (local && (code == WSAEINVAL || code == WSAEADDRNOTAVAIL)) {
+        /* It is none to send from (a network's broadcast address, one that is gone): the system
+         * chooses. */
+        return send_by(listener, socket, NULL, remote, bytes, size);
+    }
     return code == WSAEWOULDBLOCK ? ENGINE_E_NO_RESOURCES : iocp_error(code);
 }
 
@@ -186,7 +191,7 @@ int64_t engine_datagram_send(struct engine_listener *listener, const struct bert
         return ENGINE_E_UNREACHABLE;
     }
     bool chooses = address_is_any(&listener->address) && local->family != BERTH_FAMILY_NONE &&
-                   !address_is_any(local);
+                   !address_is_any(local) && !address_is_group(local);
     if (chooses && datagrams->needs_sockets) {
         SOCKET own = find_socket(datagrams, local);
         if (own != INVALID_SOCKET) {
@@ -346,8 +351,8 @@ static struct berth_address sent_to(struct slot *slot) {
         IN6_PKTINFO info;
         memcpy(&info, WSA_CMSG_DATA(header), sizeof(info));
         local.family = BERTH_FAMILY_IPV6;
-        local.scope_id = IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr) ? info.ipi6_ifindex : 0;
         memcpy(local.bytes, &info.ipi6_addr, 16);
+        local.scope_id = address_is_link_local(&local) ? info.ipi6_ifindex : 0;
         address_unmap(&local);
     }
     return local;

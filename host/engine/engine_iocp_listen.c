@@ -228,6 +228,9 @@ static bool start_listening(const struct engine_listener *listener) {
     /* A plain number is cut to 200. A negative one, SOMAXCONN_HINT in Microsoft's headers, is taken
      * as it is from 200 to 65535. */
     int backlog = listener->backlog > 200 ? -listener->backlog : listener->backlog;
+    if (backlog == 0) {
+        backlog = SOMAXCONN; /* all the system allows */
+    }
     return listener->engine->winsock->listen(listener->socket, backlog) == 0;
 }
 

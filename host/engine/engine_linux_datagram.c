@@ -17,9 +17,11 @@
 
 enum { BATCH_MAX = 32 }; /* datagrams a turn, so that connections get theirs */
 
-/* Room for the one control message there is, of either family. */
+/* Room for the control messages of both families, which come together with an IPv4 datagram to an
+ * IPv6 socket. */
 struct control {
-    _Alignas(struct cmsghdr) uint8_t room[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+    _Alignas(struct cmsghdr) uint8_t
+        room[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
 };
 
 struct answer {
@@ -96,9 +98,11 @@ static socklen_t write_source(struct control *control, const struct engine_liste
         return CMSG_SPACE(sizeof(info));
     }
     struct in6_pktinfo info = {.ipi6_ifindex = local->scope_id};
-    union system_address mapped;
-    linux_address_to_system6(local, &mapped);
-    info.ipi6_addr = mapped.v6.sin6_addr;
+    if (!address_is_group(local)) { /* else the system chooses one of that interface */
+        union system_address mapped;
+        linux_address_to_system6(local, &mapped);
+        info.ipi6_addr = mapped.v6.sin6_addr;
+    }
     *header = (struct cmsghdr){
         .cmsg_len = CMSG_LEN(sizeof(info)), .cmsg_level = IPPROTO_IPV6, .cmsg_type = IPV6_PKTINFO};
     memcpy(CMSG_DATA(header), &info, sizeof(info));
@@ -114,7 +118,8 @@ static void prepare(struct answer *answer, struct msghdr *message,
                                .msg_control = answer->control.room};
     message->msg_namelen = listener->v6 ? linux_address_to_system6(remote, &answer->remote)
                                         : linux_address_to_system(remote, &answer->remote);
-    if (local->family != BERTH_FAMILY_NONE && !address_is_any(local)) {
+    bool is_group = address_is_group(local) && local->scope_id == 0;
+    if (local->family != BERTH_FAMILY_NONE && !address_is_any(local) && !is_group) {
         message->msg_controllen = write_source(&answer->control, listener, local);
     }
     answer->vector.iov_base = (void *)(uintptr_t)bytes; /* sendmsg only reads them */
@@ -126,6 +131,21 @@ static bool fits(const struct engine_listener *listener, const struct berth_addr
            (remote->family == BERTH_FAMILY_IPV6 && listener->v6);
 }
 
+/* Once more without the address it was to leave from, when that is none to send from (the broadcast
+ * address of a network, one that is gone): then the system chooses. 0, or an errno. */
+static int send_one(int fd, struct msghdr *message) {
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    if (sendmsg(fd, message, flags) >= 0) {
+        return 0;
+    }
+    bool is_source = errno == EINVAL || errno == EADDRNOTAVAIL || errno == ENETUNREACH;
+    if (!is_source || message->msg_controllen == 0) {
+        return errno;
+    }
+    message->msg_controllen = 0;
+    return sendmsg(fd, message, flags) >= 0 ? 0 : errno;
+}
+
 int64_t engine_datagram_send(struct engine_listener *listener, const struct berth_address *local,
                              const struct berth_address *remote, const uint8_t *bytes,
                              uint32_t size) {
@@ -135,20 +155,22 @@ int64_t engine_datagram_send(struct engine_listener *listener, const struct bert
         return ENGINE_E_UNREACHABLE;
     }
     prepare(&answer, &message, listener, local, remote, bytes, size);
-    if (sendmsg(listener->sockets[0], &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
-        return 0;
-    }
-    return errno == EAGAIN ? ENGINE_E_NO_RESOURCES : linux_translate(errno);
+    int code = send_one(listener->sockets[0], &message);
+    return code == EAGAIN ? ENGINE_E_NO_RESOURCES : linux_translate(code);
 }
 
-/* One that cannot be sent is left out, and the others go on. */
+/* One that cannot be sent is tried by itself, and the others go on. */
 static void send_answers(struct engine_receiver *receiver) {
     const struct engine_buffer_source *source = &receiver->acceptor.port->source;
     unsigned done = 0;
     while (done < receiver->answer_count) {
         int sent = sendmmsg(receiver->acceptor.fd, receiver->to_send + done,
                             receiver->answer_count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
-        done += sent > 0 ? (unsigned)sent : 1;
+        if (sent > 0) {
+            done += (unsigned)sent;
+        } else {
+            send_one(receiver->acceptor.fd, &receiver->to_send[done++].msg_hdr);
+        }
     }
     for (unsigned i = 0; i < receiver->answer_count; i++) {
         source->give(source->context, receiver->answers[i].owner);
@@ -177,23 +199,36 @@ int64_t engine_receiver_send(struct engine_receiver *receiver, const struct bert
 
 /* -- receiving --------------------------------------------------------------------------------- */
 
+/* An address of ours, where the datagram went to a network's broadcast address or an IPv4 group. */
+static void read_v4(struct berth_address *local, struct cmsghdr *header) {
+    struct in_pktinfo info;
+    memcpy(&info, CMSG_DATA(header), sizeof(info));
+    local->family = BERTH_FAMILY_IPV4;
+    local->scope_id = 0;
+    memset(local->bytes, 0, sizeof(local->bytes));
+    memcpy(local->bytes, &info.ipi_spec_dst, 4);
+}
+
+static void read_v6(struct berth_address *local, struct cmsghdr *header) {
+    struct in6_pktinfo info;
+    memcpy(&info, CMSG_DATA(header), sizeof(info));
+    local->family = BERTH_FAMILY_IPV6;
+    memcpy(local->bytes, &info.ipi6_addr, 16);
+    local->scope_id = address_is_link_local(local) ? info.ipi6_ifindex : 0;
+    address_unmap(local);
+}
+
 static struct berth_address sent_to(struct engine_receiver *receiver, struct msghdr *message) {
     struct berth_address local = receiver->acceptor.listener->address;
     struct cmsghdr *header = CMSG_FIRSTHDR(message);
-    if (header && header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
-        struct in_pktinfo info;
-        memcpy(&info, CMSG_DATA(header), sizeof(info));
-        local.family = BERTH_FAMILY_IPV4;
-        local.scope_id = 0;
-        memset(local.bytes, 0, sizeof(local.bytes));
-        memcpy(local.bytes, &info.ipi_spec_dst, 4);
-    } else if (header && header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO) {
-        struct in6_pktinfo info;
-        memcpy(&info, CMSG_DATA(header), sizeof(info));
-        local.family = BERTH_FAMILY_IPV6;
-        local.scope_id = IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr) ? info.ipi6_ifindex : 0;
-        memcpy(local.bytes, &info.ipi6_addr, 16);
-        address_unmap(&local);
+    for (; header; header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level == IPPROTO_IP && header->cmsg_type == IP_PKTINFO) {
+            read_v4(&local, header);
+            break;
+        }
+        if (header->cmsg_level == IPPROTO_IPV6 && header->cmsg_type == IPV6_PKTINFO) {
+            read_v6(&local, header);
+        }
     }
     return local;
 }

@@ -17,6 +17,7 @@
 enum {
     BIND_TRIES = 11,    /* a killed process's ring holds its ports for some 15 ms */
     BIND_PAUSE_MS = 10, /* between two tries */
+    BACKLOG_LEAST = 1024,
 };
 
 /* -- addresses --------------------------------------------------------------------------------- */
@@ -117,6 +118,9 @@ bool linux_set_options(int fd, const struct engine_socket_options *options) {
 }
 
 static bool set_datagram_options(int fd, bool v6, const struct engine_socket_options *options) {
+    if (v6) { /* of IPv4 datagrams it alone tells an address of ours where they went to many */
+        switch_on(fd, IPPROTO_IP, IP_PKTINFO);
+    }
     return (v6 ? switch_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO)
                : switch_on(fd, IPPROTO_IP, IP_PKTINFO)) &&
            set_number(fd, SOL_SOCKET, SO_RCVBUF, options->receive_bytes) &&
@@ -213,6 +217,23 @@ static bool bind_all(struct engine_listener *listener,
     return true;
 }
 
+/* The system's maximum may rise while the host runs, and what is asked for beyond it is cut. */
+static int backlog_of(unsigned wanted) {
+    unsigned maximum = 0;
+    if (wanted > 0) {
+        return (int)wanted;
+    }
+    FILE *file = fopen("/proc/sys/net/core/somaxconn", "re");
+    if (file) {
+        if (fscanf(file, "%u", &maximum) != 1) {
+            maximum = 0;
+        }
+        fclose(file);
+    }
+    maximum = maximum < INT_MAX ? maximum : INT_MAX;
+    return maximum > BACKLOG_LEAST ? (int)maximum : BACKLOG_LEAST;
+}
+
 struct engine_listener *engine_listener_open(struct engine *engine,
                                              const struct engine_listen_options *options,
                                              struct error *error) {
@@ -224,7 +245,7 @@ struct engine_listener *engine_listener_open(struct engine *engine,
         return NULL;
     }
     listener->engine = engine;
-    listener->backlog = (int)options->backlog;
+    listener->backlog = backlog_of(options->backlog);
     listener->v6 = options->address.family == BERTH_FAMILY_IPV6;
     if (options->name && engine->keeper) {
         listener->keeper = engine->keeper;
@@ -272,7 +293,7 @@ static void switch_off(int fd, const struct engine_socket_options *options) {
 /* What is accepted inherits it. None of it can fail that did not when the socket was opened. */
 void engine_listener_configure(struct engine_listener *listener,
                                const struct engine_listen_options *options) {
-    listener->backlog = (int)options->backlog;
+    listener->backlog = backlog_of(options->backlog);
     for (unsigned i = 0; i < listener->count; i++) {
         int fd = listener->sockets[i];
         if (options->datagrams) {

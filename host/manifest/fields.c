@@ -430,6 +430,7 @@ static const struct field listener[] = {
     {.key = "plugin", .kind = FIELD_OTHER, .required = true, .read = read_plugin},
     {.key = "transport", .kind = FIELD_CHOICE, CHOICES(transports), IN_LISTENER(transport)},
     {.key = "v6_only", .kind = FIELD_BOOL, IN_LISTENER(v6_only)},
+    {.key = "accept_own_datagrams", .kind = FIELD_BOOL, IN_LISTENER(accept_own_datagrams)},
     {.key = "accept", .kind = FIELD_OBJECT, FIELDS(accept)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(listener_limits)},
     {.key = "allow", .kind = FIELD_OTHER, .read = read_allow},
@@ -474,7 +475,7 @@ static void read_listener(struct checker *checker, struct checked value,
                           struct manifest_listener *one) {
     const char *name = value.item->string;
     *one = (struct manifest_listener){
-        .accept = {.backlog = 200, .first_data_timeout_ms = 5000, .reuse_sockets = true},
+        .accept = {.first_data_timeout_ms = 5000, .reuse_sockets = true},
         .limits = {.connections = 10000,
                    .clients_remembered = 65536,
                    .refusing = 256,

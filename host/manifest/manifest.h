@@ -35,6 +35,7 @@ struct manifest_listener {
     size_t address_count;
     enum manifest_transport transport;
     bool v6_only;
+    bool accept_own_datagrams;
     struct {
         enum manifest_accept_when when;
         struct {
@@ -42,7 +43,7 @@ struct manifest_listener {
             uint32_t low;
             uint32_t high;
         } pool;
-        uint32_t backlog;
+        uint32_t backlog; /* 0: the system's maximum */
         uint32_t first_data_timeout_ms;
         uint32_t pending_max; /* connected and silent at a time, beyond the pool */
         enum manifest_at_limit at_limit;

@@ -10,6 +10,7 @@
 #include "net/plugin_call.h"
 #include "net/server.h"
 #include "net/worker.h"
+#include "os/os_socket.h"
 
 /* What fits into a datagram of IPv4: 65535 less the headers of IP and UDP (RFC 768). */
 enum { DATAGRAM_BYTES_MAX = 65507 };
@@ -28,6 +29,24 @@ static _Thread_local struct datagram_receiver *showing;
 /* -- receiving -----------------------------------------------------------------------------------
  */
 
+/* Its answer would come back to this host, and perhaps be answered without end: one forged datagram
+ * can do that to an echo, or to two. A source port of 0 cannot be answered at all. */
+static bool is_own(const struct listener *listener, const struct engine_datagram *datagram) {
+    const struct berth_address *remote = &datagram->remote;
+    if (remote->port == 0) {
+        return true;
+    }
+    if (atomic_load_explicit(&listener->server->udp_doors[remote->port], memory_order_relaxed) ==
+            0 ||
+        listener->options.accept_own_datagrams) {
+        return false;
+    }
+    struct berth_address here = datagram->local;
+    here.port = remote->port;
+    return address_equal(remote, &here) || address_is_loopback(remote) ||
+           os_address_is_local(remote);
+}
+
 static void on_received(struct engine_receiver *receiver, const struct engine_datagram *from,
                         void *context) {
     struct datagram_receiver *one = context;
@@ -38,6 +57,8 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
     listener_traffic_add(&listener->traffic[one->worker->index].received[0], from->data.size);
     if (!access_list_allows(&listener->options.access, &from->remote)) {
         listener_count(&counters->refused[LISTENER_REFUSED_ACCESS]);
+    } else if (is_own(listener, from)) {
+        listener_count(&counters->datagrams_own);
     } else if (atomic_load(&listener->paused)) {
         listener_count(&counters->datagrams_lost);
     } else {

@@ -9,6 +9,13 @@
 #include "net/server.h"
 #include "net/worker.h"
 
+static void count_udp_door(struct door *door, bool open) {
+    if (door->options.datagrams) {
+        atomic_ushort *count = &door->server->udp_doors[door_address(door).port];
+        atomic_store(count, (unsigned short)(atomic_load(count) + (open ? 1 : -1)));
+    }
+}
+
 struct door *door_open(struct server *server, const struct engine_listen_options *options,
                        struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
@@ -28,6 +35,7 @@ struct door *door_open(struct server *server, const struct engine_listen_options
         error_prefix(error, "bind %s: ", text);
         return NULL;
     }
+    count_udp_door(door, true);
     return door;
 }
 
@@ -147,6 +155,7 @@ static void close(struct door *door) {
     }
     alloc_free(door->pools);
     door_stop_receiving(door);
+    count_udp_door(door, false);
     engine_listener_close(door->socket);
     alloc_free(door);
 }

@@ -52,6 +52,7 @@ struct listener_options {
     size_t neighbour_count;
     bool v6_only;
     bool datagrams; /* UDP: no connections */
+    bool accept_own_datagrams;
     bool accept_on_data;
     uint32_t pool_initial;
     uint32_t pool_low;

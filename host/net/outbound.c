@@ -154,12 +154,25 @@ static void succeed(struct outbound *one, struct attempt *attempt, uint64_t sent
 
 static void begin_next(struct outbound *one);
 
+/* Nobody listens there: the system has given the attempt the very port that it is for, and the
+ * connection is its own other end (simultaneous open, RFC 9293 section 3.5). */
+static bool refuse_self_connect(struct worker *worker, struct engine_connect *connect) {
+    if (!address_equal(&connect->local, &connect->remote)) {
+        return false;
+    }
+    engine_close(worker->server->engine, connect->socket, true);
+    return true;
+}
+
 static void on_connected(struct engine_op *op, int64_t result) {
     struct attempt *attempt = CONTAINER_OF(op, struct attempt, connect.op);
     struct outbound *one = attempt->outbound;
     struct worker *worker = one->worker;
     attempt->runs = false;
     one->running--;
+    if (result >= 0 && refuse_self_connect(worker, &attempt->connect)) {
+        result = ENGINE_E_REFUSED;
+    }
     if (!one->asker) { /* told already: this one came too late */
         if (result >= 0) {
             engine_close(worker->server->engine, attempt->connect.socket, true);

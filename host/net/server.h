@@ -48,7 +48,8 @@ struct server {
     unsigned started;        /* threads that run */
     atomic_uint connections; /* of all listeners, accepted and not yet closed */
     atomic_uint waiting;     /* pools and workers that wait until a limit leaves room */
-    atomic_uint ending;      /* listeners that accept no more, whose last connection is awaited */
+    atomic_ushort udp_doors[65536]; /* open ones, by their port */
+    atomic_uint ending; /* listeners that accept no more, whose last connection is awaited */
 };
 
 struct server *server_create(const struct server_options *options, struct error *error);

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
@@ -7,7 +8,62 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "os/os.h"
 #include "os/os_socket.h"
+
+enum { LOCAL_MAX = 256, LOCAL_AGE_MS = 1000 };
+
+/* Of each thread: asking the system takes long, and what is asked for may come by every datagram.
+ */
+static _Thread_local struct {
+    struct berth_address addresses[LOCAL_MAX];
+    unsigned count;
+    uint64_t asked_ms; /* 0: never */
+} local;
+
+static void local_add(const struct sockaddr *from) {
+    struct berth_address *to = &local.addresses[local.count];
+    if (!from || local.count == LOCAL_MAX) {
+        return;
+    }
+    *to = (struct berth_address){0};
+    if (from->sa_family == AF_INET) {
+        to->family = BERTH_FAMILY_IPV4;
+        memcpy(to->bytes, &((const struct sockaddr_in *)from)->sin_addr, 4);
+        local.count++;
+    } else if (from->sa_family == AF_INET6) {
+        to->family = BERTH_FAMILY_IPV6;
+        memcpy(to->bytes, &((const struct sockaddr_in6 *)from)->sin6_addr, 16);
+        local.count++;
+    }
+}
+
+static void local_ask(uint64_t now_ms) {
+    struct ifaddrs *interfaces;
+    if (local.asked_ms != 0 && now_ms - local.asked_ms < LOCAL_AGE_MS) {
+        return;
+    }
+    local.asked_ms = now_ms;
+    if (getifaddrs(&interfaces) != 0) {
+        return; /* those that were known stay */
+    }
+    local.count = 0;
+    for (const struct ifaddrs *one = interfaces; one; one = one->ifa_next) {
+        local_add(one->ifa_addr);
+    }
+    freeifaddrs(interfaces);
+}
+
+bool os_address_is_local(const struct berth_address *address) {
+    local_ask(os_now_ms());
+    for (unsigned i = 0; i < local.count; i++) {
+        if (local.addresses[i].family == address->family &&
+            memcmp(local.addresses[i].bytes, address->bytes, sizeof(address->bytes)) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 bool os_sockets_start(struct error *error) {
     (void)error;

@@ -1,5 +1,6 @@
-/* os_socket.h: plain blocking sockets, for tools that stand beside the host; the host's own are the
- * engine's. os_linux_socket.c and os_windows_socket.c implement every function here. */
+/* os_socket.h: the machine's own addresses; and plain blocking sockets, for tools that stand beside
+ * the host, whose own are the engine's. os_linux_socket.c and os_windows_socket.c implement every
+ * function here. */
 #ifndef BERTH_HOST_OS_OS_SOCKET_H
 #define BERTH_HOST_OS_OS_SOCKET_H
 
@@ -10,6 +11,9 @@
 #include "berth/address.h"
 
 struct error;
+
+/* Whether the address, whatever its port, is one of this machine's; as of a second ago. [any] */
+bool os_address_is_local(const struct berth_address *address);
 
 struct os_socket {
     intptr_t handle;

@@ -33,6 +33,21 @@ static int to_system(const struct berth_address *address, struct sockaddr_storag
     return sizeof(*four);
 }
 
+/* Only an address of this machine can be bound to. */
+bool os_address_is_local(const struct berth_address *address) {
+    struct berth_address any_port = *address;
+    struct sockaddr_storage name;
+    any_port.port = 0;
+    int size = to_system(&any_port, &name);
+    SOCKET handle = socket(name.ss_family, SOCK_DGRAM, IPPROTO_UDP);
+    if (handle == INVALID_SOCKET) {
+        return false;
+    }
+    bool bound = bind(handle, (struct sockaddr *)&name, size) == 0;
+    closesocket(handle);
+    return bound;
+}
+
 static bool fail(SOCKET handle, const char *what, struct error *error) {
     windows_error_set(error, (unsigned long)WSAGetLastError());
     error_prefix(error, "%s: ", what);

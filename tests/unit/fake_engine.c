@@ -492,7 +492,9 @@ void fake_connected(unsigned index, int number, int64_t result) {
     connect->socket = ENGINE_NO_SOCKET;
     if (result >= 0) {
         connect->socket.handle = number;
-        connect->local = (struct berth_address){.family = BERTH_FAMILY_IPV4, .port = 1};
+        connect->local = connects.to_itself
+                             ? connect->remote
+                             : (struct berth_address){.family = BERTH_FAMILY_IPV4, .port = 1};
     }
     connect->op.complete(&connect->op, result);
 }

@@ -70,6 +70,7 @@ struct fake_connects {
     unsigned count;
     struct berth_address resolved[8];
     unsigned resolved_count;
+    bool to_itself; /* the next one that succeeds is its own other end */
 };
 
 struct fake_connects *fake_connects(void);

@@ -67,7 +67,7 @@ static void test_manifest_least_gets_every_default(void **state) {
     assert_int_equal(one->accept.pool.initial, 16);
     assert_int_equal(one->accept.pool.low, 16);
     assert_int_equal(one->accept.pool.high, 128);
-    assert_int_equal(one->accept.backlog, 200);
+    assert_int_equal(one->accept.backlog, 0);
     assert_int_equal(one->accept.first_data_timeout_ms, 5000);
     assert_int_equal(one->accept.pending_max, 4096);
     assert_int_equal(one->accept.at_limit, MANIFEST_LIMIT_BACKLOG);

@@ -186,6 +186,27 @@ static void steps_partly_sent(struct worker *worker, void *argument) {
     assert_int_equal(made->bytes_sent, 5);
 }
 
+static void steps_to_itself(struct worker *worker, void *argument) {
+    (void)worker;
+    (void)argument;
+    fake_connects()->to_itself = true;
+    fake_connected(0, 1, 0);
+    fake_connects()->to_itself = false;
+    assert_null(made);
+    assert_false(fake_socket(1)->open);
+}
+
+static void test_outbound_connection_to_itself_is_refused(void **state) {
+    (void)state;
+    on_worker(steps_call_an_address);
+    wait_for_attempts(1);
+    on_worker(steps_to_itself);
+    char expected[32];
+    snprintf(expected, sizeof(expected), "connected:%d ", BERTH_E_REFUSED);
+    assert_string_equal(diary, expected);
+    on_worker(steps_all_end);
+}
+
 static void test_outbound_literal_address_takes_its_first_data_along(void **state) {
     (void)state;
     on_worker(steps_call_an_address);
@@ -297,6 +318,7 @@ static void test_outbound_is_limited_and_checked(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(test_outbound_connection_to_itself_is_refused),
         TEST(test_outbound_literal_address_takes_its_first_data_along),
         TEST(test_outbound_slow_addresses_are_overtaken),
         TEST(test_outbound_tells_the_last_reason_when_all_have_failed),
