@@ -155,6 +155,8 @@ def good_cases():
     yield of("buffers-bytes", changed((*HOST, "buffers", "bytes"), 1048576))
     yield of("name", changed((*HOST, "name"), "a" * 63))
     yield of("plugins-folder", changed((*HOST, "plugins"), "plugins"))
+    yield of("plugin-files", changed((*HOST, "plugin_files"),
+                                     {"bytes_max": 16 << 20, "untrusted": "load"}))
     yield of("config", changed((*A, "config"), {"any": ["thing", 1.5, None, {"deep": True}]}))
     yield of("listener-name", changed(("listeners", "B.2_x-y"), GOOD["listeners"]["a"]))
     yield of("whole-numbers-written-otherwise", changed((*A, "accept", "backlog"), 100.0))
@@ -263,6 +265,12 @@ def bad_value_cases():
     yield of("buffers-bytes-odd", changed((*HOST, "buffers", "bytes"), 5000),
              "/host/buffers/bytes: expected a multiple of 4096, found 5000")
     yield of("host-name-bad", changed((*HOST, "name"), "a b"), "/host/name: expected a name ")
+    yield of("plugin-files-too-small", changed((*HOST, "plugin_files"), {"bytes_max": 4095}),
+             "/host/plugin_files/bytes_max: expected a whole number from 4096 to 1073741824, found 4095")
+    yield of("plugin-files-untrusted", changed((*HOST, "plugin_files"), {"untrusted": "lod"}),
+             '/host/plugin_files/untrusted: expected "refuse" or "load", found "lod" (did you mean "load"?)')
+    yield of("plugin-files-copies-empty", changed((*HOST, "plugin_files"), {"copies": ""}),
+             "/host/plugin_files/copies: expected a string that is not empty, found an empty one")
     yield of("plugins-empty", changed((*HOST, "plugins"), ""),
              "/host/plugins: expected a string that is not empty, found an empty one")
     yield of("version-2", changed(("manifest",), 2), "/manifest: expected 1, the version of the "

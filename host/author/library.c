@@ -8,6 +8,7 @@
 #include "module/descriptor.h"
 #include "module/module.h"
 #include "os/os.h"
+#include "os/os_private.h"
 
 /* The id is what the file is called. */
 static bool read_id(struct library *library, struct error *error) {
@@ -28,26 +29,30 @@ static bool read_id(struct library *library, struct error *error) {
                      (int)(length - suffix), name, MODULE_ID_MAX);
 }
 
+/* The author names the file, and it is tried in a process of its own: who can write it is not
+ * asked. */
 static bool copy_file(struct library *library, struct error *error) {
-    char folder[OS_PATH_MAX];
-    char path[OS_PATH_MAX];
+    static const struct os_copy_rules rules = {.bytes_max = MODULE_FILE_BYTES_MAX};
+    struct os_file file;
+    struct os_file_status status;
     char name[96];
     if (!os_file_exists(library->file)) {
         return error_set(error, "there is no file %s", library->file);
     }
-    if (!os_folder_create_private(folder, sizeof(folder), error)) {
-        return error_prefix(error, "making a private folder: ");
+    if (!os_file_open(&file, library->file, error)) {
+        return false;
     }
     snprintf(name, sizeof(name), "%s%s", library->id, os_library_suffix());
-    bool joined = os_path_join(path, sizeof(path), folder, name);
-    library->copy = joined ? alloc_string(path) : NULL;
-    if (!library->copy || !os_file_copy(library->file, path, error)) {
-        os_folder_remove(folder);
-        alloc_free(library->copy);
-        library->copy = NULL;
-        return error_prefix(error, "copying it: ");
+    if (!os_file_status(&file, &status, error)) {
+        /* said */
+    } else if (status.size > rules.bytes_max) {
+        error_set(error, "it has %llu bytes, and at most %llu are loaded",
+                  (unsigned long long)status.size, (unsigned long long)rules.bytes_max);
+    } else {
+        library->copy = os_copy_create(&file, name, &rules, error);
     }
-    return true;
+    os_file_close(&file);
+    return library->copy || error_prefix(error, "copying it: ");
 }
 
 bool library_open(struct library *library, const char *file, struct error *error) {
@@ -59,7 +64,7 @@ bool library_open(struct library *library, const char *file, struct error *error
         return false;
     }
     library->stage = LIBRARY_MAPPED;
-    library->handle = os_library_open(library->copy, error);
+    library->handle = os_library_open(os_copy_path(library->copy), error);
     if (!library->handle) {
         return error_prefix(error, "the system cannot load it: ");
     }
@@ -83,19 +88,12 @@ bool library_open(struct library *library, const char *file, struct error *error
 }
 
 bool library_close(struct library *library) {
-    char folder[OS_PATH_MAX];
     bool keep = (library->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) != 0;
     bool gone = true;
     if (library->handle && !keep) {
         gone = os_library_close(library->handle);
     }
-    if (library->copy) {
-        os_file_remove(library->copy);
-        if (os_path_folder(folder, sizeof(folder), library->copy)) {
-            os_folder_remove(folder);
-        }
-    }
-    alloc_free(library->copy);
+    os_copy_remove(library->copy, keep || !gone);
     alloc_free(library->file);
     *library = (struct library){0};
     return gone;

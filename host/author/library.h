@@ -11,13 +11,14 @@
 #include "berth/plugin.h"
 
 struct error;
+struct os_copy;
 struct os_library;
 
 enum library_stage { LIBRARY_FILE, LIBRARY_MAPPED, LIBRARY_EXPORTS, LIBRARY_ENTRY, LIBRARY_READ };
 
 struct library {
-    char *file; /* as given */
-    char *copy; /* the private one that is mapped */
+    char *file;           /* as given */
+    struct os_copy *copy; /* the private one that is mapped */
     char id[64];
     enum library_stage stage; /* how far it came */
     struct os_library *handle;

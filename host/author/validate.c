@@ -138,7 +138,7 @@ int tool_validate(const struct tool_words *words) {
         arguments[count++] = words->time_limit;
     }
     if (!os_executable_path(path, sizeof(path), &error) ||
-        !os_process_run(arguments, (int)limit_s * 1000, OUTPUT_BYTES_MAX, &result, &error)) {
+        !os_process_run(arguments, -1, (int)limit_s * 1000, OUTPUT_BYTES_MAX, &result, &error)) {
         return verdicts_fail(words->json, error.message);
     }
     read_output(&validation, result.output);

@@ -17,6 +17,7 @@
 #include "control/missing.h"
 #include "control/names.h"
 #include "control/options.h"
+#include "control/paths.h"
 #include "control/supervise.h"
 #include "module/module.h"
 #include "net/listener.h"
@@ -245,15 +246,25 @@ static bool check_separate(const struct change *change, const struct module *mod
 static struct module *open_module(const struct change *change, const char *id,
                                   struct error *error) {
     const struct instance *instance = change->instance;
+    const struct manifest *manifest = change->edition->manifest;
     struct log_subject subject = {.plugin = id};
     struct error ignored = {0};
-    struct module *module = module_open(instance->plugins_folder, id, &instance->services,
+    char copies[OS_PATH_MAX];
+    struct module_rules rules = {
+        .bytes_max = manifest->host.plugin_files.bytes_max,
+        .loads_untrusted = manifest->host.plugin_files.untrusted == MANIFEST_UNTRUSTED_LOAD,
+    };
+    if (!paths_copies(copies, sizeof(copies), manifest->host.plugin_files.copies, &rules.copies,
+                      error)) {
+        return NULL;
+    }
+    struct module *module = module_open(instance->plugins_folder, id, &rules, &instance->services,
                                         change->generation, instance->edition != NULL, error);
     if (module || instance->edition || !instance->kept_folder) {
         return module;
     }
-    module = module_open(instance->kept_folder, id, &instance->services, change->generation, false,
-                         &ignored);
+    module = module_open(instance->kept_folder, id, &rules, &instance->services, change->generation,
+                         false, &ignored);
     if (module && !module_move(module, instance->plugins_folder, &ignored)) {
         module_close(module);
         return NULL;

@@ -10,33 +10,18 @@
 #include "manifest/manifest.h"
 #include "module/module.h"
 #include "os/os.h"
+#include "os/os_private.h"
 
 static const char manifest_name[] = "manifest.json";
 
-enum { PLUGIN_BYTES_MAX = 256 * 1024 * 1024 };
-
-void kept_create(char *folder, unsigned size) {
+struct os_private *kept_create(void) {
     struct error error = {0};
-    if (!os_folder_create_private(folder, size, &error)) {
+    struct os_private *folder = os_private_create(NULL, &error);
+    if (!folder) {
         log_warn(NULL, "supervisor: what is served cannot be kept for the next host: %s",
                  error.message);
-        folder[0] = '\0';
     }
-}
-
-static bool remove_one(void *context, const char *name) {
-    char path[OS_PATH_MAX];
-    if (os_path_join(path, sizeof(path), context, name)) {
-        os_file_remove(path);
-    }
-    return true;
-}
-
-void kept_remove(const char *folder) {
-    if (folder[0] != '\0') {
-        os_folder_visit(folder, remove_one, (void *)(uintptr_t)folder, NULL);
-        os_folder_remove(folder);
-    }
+    return folder;
 }
 
 /* -- the host's side -----------------------------------------------------------------------------
@@ -54,7 +39,7 @@ static bool write_module(const char *folder, const struct module *module, struct
     char name[MODULE_ID_MAX + 16];
     char *bytes;
     size_t size;
-    if (!os_file_read(module->copy, PLUGIN_BYTES_MAX, &bytes, &size, error)) {
+    if (!os_file_read(os_copy_path(module->copy), SIZE_MAX, &bytes, &size, error)) {
         return false;
     }
     snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());

@@ -12,10 +12,10 @@
 struct edition;
 struct error;
 struct instance;
+struct os_private;
 
-/* The supervisor's. "" where it cannot be made: then nothing is kept. */
-void kept_create(char *folder, unsigned size);
-void kept_remove(const char *folder);
+/* The supervisor's. NULL where it cannot be made: then nothing is kept. */
+struct os_private *kept_create(void);
 
 /* What is served now is what is kept. `folder` may be NULL: nobody supervises. */
 void kept_write(const char *folder, const struct instance *instance);

@@ -34,3 +34,9 @@ bool paths_plugins(char *path, size_t size, const char *given, const char *confi
     return given ? copy(path, size, given, error)
                  : beside_executable(path, size, configured, error);
 }
+
+bool paths_copies(char *path, size_t size, const char *configured, const char **folder,
+                  struct error *error) {
+    *folder = configured ? path : NULL;
+    return !configured || beside_executable(path, size, configured, error);
+}

@@ -14,4 +14,8 @@ bool paths_manifest(char *path, size_t size, const char *given, struct error *er
 bool paths_plugins(char *path, size_t size, const char *given, const char *configured,
                    struct error *error);
 
+/* `configured` (relative to the executable's folder); *folder is NULL where nothing is. */
+bool paths_copies(char *path, size_t size, const char *configured, const char **folder,
+                  struct error *error);
+
 #endif

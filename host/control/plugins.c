@@ -17,7 +17,8 @@ static void describe(const char *folder, const char *id) {
     char name[6 * MODULE_ID_MAX];
     printf("%-24s ", text_safe(name, sizeof(name), id));
     fflush(stdout);
-    struct module *module = module_open(folder, id, &services, 1, false, &error);
+    static const struct module_rules rules = {.bytes_max = MODULE_FILE_BYTES_MAX};
+    struct module *module = module_open(folder, id, &rules, &services, 1, false, &error);
     if (!module) {
         fputs("not loadable: ", stdout);
         text_print(stdout, error.message);

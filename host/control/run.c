@@ -19,6 +19,7 @@
 #include "net/listener.h"
 #include "net/plugin_call.h"
 #include "net/server.h"
+#include "os/os_private.h"
 
 /* -- stopping -------------------------------------------------------------------------------------
  */
@@ -149,6 +150,17 @@ static void abandon(struct instance *instance) {
     instance_destroy(instance);
 }
 
+/* Of hosts that were killed. */
+static void clean_private_folders(const struct manifest *manifest) {
+    char path[OS_PATH_MAX];
+    const char *folder;
+    os_private_clean(NULL);
+    if (paths_copies(path, sizeof(path), manifest->host.plugin_files.copies, &folder, NULL) &&
+        folder) {
+        os_private_clean(folder);
+    }
+}
+
 static int run_edition(struct edition *edition, const struct control_options *options,
                        const struct ready_file *ready_file) {
     struct error error = {0};
@@ -172,7 +184,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
         last_words_stop();
         return EXIT_FAILED;
     }
-    os_folder_clean_private(); /* of hosts that were killed */
+    clean_private_folders(manifest);
     int code = EXIT_FAILED;
     if (host_channel_open(&channel, &service, manifest->host.control, &error)) {
         code = start(&service, edition);

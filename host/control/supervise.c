@@ -10,6 +10,7 @@
 #include "control/control.h"
 #include "control/kept.h"
 #include "os/os_child.h"
+#include "os/os_private.h"
 
 enum {
     DELAY_FIRST_MS = 10,
@@ -65,7 +66,7 @@ struct supervisor {
     bool crash_told;
     bool ending;   /* this one's end is wanted */
     bool use_kept; /* this one is started with what was in force last */
-    char kept_folder[OS_PATH_MAX];
+    struct os_private *kept_folder;
     uint64_t crashed_ms; /* the last time, or 0 */
     uint32_t delay_ms;   /* before the next start */
 };
@@ -264,7 +265,7 @@ static bool start(struct supervisor *supervisor, struct error *error) {
         {"--manifest", options->manifest},
         {"--ready-file", options->ready_file},
         {"--plugins", options->plugins},
-        {"--kept", supervisor->kept_folder[0] ? supervisor->kept_folder : NULL},
+        {"--kept", supervisor->kept_folder ? os_private_path(supervisor->kept_folder) : NULL},
     };
     const char *arguments[16] = {"run"};
     size_t count = 1;
@@ -430,9 +431,9 @@ int supervise(const struct control_options *options) {
         fprintf(stderr, "berth: %s\n", error.message);
         return EXIT_FAILED;
     }
-    kept_create(supervisor.kept_folder, sizeof(supervisor.kept_folder));
+    supervisor.kept_folder = kept_create();
     int code = run(&supervisor);
-    kept_remove(supervisor.kept_folder);
+    os_private_remove(supervisor.kept_folder);
     while (supervisor.kept) {
         forget_kept(&supervisor, supervisor.kept);
     }

@@ -225,10 +225,10 @@ void watch_destroy(struct watch *watch) {
 }
 
 /* A library that is being written slowly is let be; one that stays as it is gets told of. */
-static bool is_whole(struct watched *file) {
+static bool is_whole(struct watched *file, uint64_t bytes_max) {
     struct error error = {0};
     struct log_subject subject = {.plugin = file->plugin};
-    if (!file->plugin || os_library_check(file->path, &error)) {
+    if (!file->plugin || os_library_check(file->path, bytes_max, &error)) {
         return true;
     }
     if (++file->unfinished == UNFINISHED_LOOKS) {
@@ -239,7 +239,7 @@ static bool is_whole(struct watched *file) {
 
 /* Whether it has changed, and is complete: it stays as it is, and a library is whole, too. Then it
  * is wanted until it is in force. */
-static bool has_changed(struct watched *file) {
+static bool has_changed(struct watched *file, uint64_t bytes_max) {
     struct look now = look_at(file->path);
     bool still = same(&now, &file->last);
     file->last = now;
@@ -253,7 +253,7 @@ static bool has_changed(struct watched *file) {
         file->known = now;
         return false;
     }
-    if (!is_whole(file)) {
+    if (!is_whole(file, bytes_max)) {
         return false;
     }
     file->known = now;
@@ -296,7 +296,9 @@ void watch_look(struct watch *watch, struct service *service) {
     unsigned retired = count_retired(service);
     bool again = folder_has_changed(watch, service) || retired < watch->retired;
     DL_FOREACH(watch->files, file) {
-        again = has_changed(file) || again;
+        again =
+            has_changed(file, service->instance.edition->manifest->host.plugin_files.bytes_max) ||
+            again;
     }
     DL_FOREACH(watch->files, file) {
         file->tried = file->tried && !again;

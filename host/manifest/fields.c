@@ -27,6 +27,7 @@ enum {
 #define IN_LISTENER(member) .offset = offsetof(struct manifest_listener, member)
 
 static const char *const engines[] = {"auto", "io_uring", "epoll"};
+static const char *const untrusted[] = {"refuse", "load"};
 static const char *const log_levels[] = {"error", "warn", "info", "debug"};
 static const char *const log_formats[] = {"text", "json"};
 static const char *const accept_whens[] = {"connect", "data"};
@@ -114,6 +115,15 @@ static const struct field host_limits[] = {
      IN_MANIFEST(host.limits.descriptors_reserved)},
 };
 
+static const struct field host_plugin_files[] = {
+    {.key = "bytes_max", .min = 4096, .max = 1073741824, IN_MANIFEST(host.plugin_files.bytes_max)},
+    {.key = "untrusted",
+     .kind = FIELD_CHOICE,
+     CHOICES(untrusted),
+     IN_MANIFEST(host.plugin_files.untrusted)},
+    {.key = "copies", .kind = FIELD_TEXT, IN_MANIFEST(host.plugin_files.copies)},
+};
+
 static const struct field host_buffers[] = {
     {.key = "bytes",
      .min = 4096,
@@ -141,6 +151,7 @@ static const struct field host[] = {
     {.key = "engine", .kind = FIELD_CHOICE, CHOICES(engines), IN_MANIFEST(host.engine)},
     {.key = "direct_descriptors", .min = 0, .max = 1048576, IN_MANIFEST(host.direct_descriptors)},
     {.key = "plugins", .kind = FIELD_TEXT, IN_MANIFEST(host.plugins)},
+    {.key = "plugin_files", .kind = FIELD_OBJECT, FIELDS(host_plugin_files)},
     {.key = "drain_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.drain_timeout_ms)},
     {.key = "generation_drain_timeout_ms",
      .min = 0,
@@ -165,6 +176,7 @@ const char *manifest_engine_name(enum manifest_engine engine) {
 bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.name = alloc_string("berth");
     manifest->host.plugins = alloc_string("plugins");
+    manifest->host.plugin_files.bytes_max = 256 * 1024 * 1024;
     manifest->host.drain_timeout_ms = 10000;
     manifest->host.generations_max = 8;
     manifest->host.stall_warning_ms = 1000;

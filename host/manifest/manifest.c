@@ -171,6 +171,7 @@ void manifest_destroy(struct manifest *manifest) {
     alloc_free(manifest->listeners);
     alloc_free(manifest->host.name);
     alloc_free(manifest->host.plugins);
+    alloc_free(manifest->host.plugin_files.copies);
     alloc_free(manifest->path);
     alloc_free(manifest->text);
     alloc_free(manifest);

@@ -22,6 +22,7 @@
 enum manifest_engine { MANIFEST_ENGINE_AUTO, MANIFEST_ENGINE_URING, MANIFEST_ENGINE_EPOLL };
 enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
 enum manifest_at_limit { MANIFEST_LIMIT_BACKLOG, MANIFEST_LIMIT_REFUSE };
+enum manifest_untrusted { MANIFEST_UNTRUSTED_REFUSE, MANIFEST_UNTRUSTED_LOAD };
 enum manifest_transport { MANIFEST_TRANSPORT_TCP, MANIFEST_TRANSPORT_UDP };
 enum manifest_linger { MANIFEST_LINGER_FINISH, MANIFEST_LINGER_RESET };
 enum manifest_queue_full { MANIFEST_QUEUE_PAUSE, MANIFEST_QUEUE_CLOSE };
@@ -110,7 +111,12 @@ struct manifest {
         enum manifest_engine engine;
         uint32_t direct_descriptors; /* of each worker's ring; 0: none */
         char *plugins;               /* a folder; absolute, or relative to the host's folder */
-        uint32_t drain_timeout_ms;   /* of a stop */
+        struct {
+            uint32_t bytes_max;                /* of one; a larger one is not loaded */
+            enum manifest_untrusted untrusted; /* what other users can change */
+            char *copies; /* the folder for private copies, as `plugins`; NULL: the system's */
+        } plugin_files;
+        uint32_t drain_timeout_ms; /* of a stop */
         uint32_t
             generation_drain_timeout_ms; /* of what a restart or reload replaces; 0: no limit */
         uint32_t generations_max;        /* of one listener at a time, the draining ones included */

@@ -1,6 +1,5 @@
 #include "module/module.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include "module/trial.h"
 #include "net/plugin_call.h"
 #include "os/os.h"
+#include "os/os_private.h"
 
 bool module_id_valid(const char *id) {
     size_t length = strlen(id);
@@ -66,34 +66,64 @@ bool module_is_current(const struct module *module) {
     return read_status(module->file, &now) && os_file_status_same(&now, &module->file_status);
 }
 
+static bool check_size(const struct module *module, const struct module_rules *rules,
+                       struct error *error) {
+    uint64_t size = module->file_status.size;
+    return size <= rules->bytes_max ||
+           error_set(error,
+                     "it has %llu bytes, and at most %llu are loaded (host.plugin_files.bytes_max)",
+                     (unsigned long long)size, (unsigned long long)rules->bytes_max);
+}
+
+/* Who can change the file decides what this process runs. */
+static bool check_trust(const struct module *module, const struct os_file *file,
+                        const struct module_rules *rules, struct error *error) {
+    struct error why = {0};
+    if (os_file_is_trusted(file, module->file, &why)) {
+        return true;
+    }
+    if (!rules->loads_untrusted) {
+        return error_set(error,
+                         "%.700s; or set \"host\": {\"plugin_files\": {\"untrusted\": \"load\"}} "
+                         "to load it all the same",
+                         why.message);
+    }
+    log_warn(&module->subject, "%s; it is loaded all the same (host.plugin_files.untrusted)",
+             why.message);
+    return true;
+}
+
 /* Every generation has a folder of its own, so that its name is unique however often it is loaded.
- */
-static bool copy_file(struct module *module, struct error *error) {
-    char folder[OS_PATH_MAX];
+ * What was looked at is what is copied: all of it by one handle. */
+static bool copy_open_file(struct module *module, const struct os_file *file,
+                           const struct module_rules *rules, struct error *error) {
     char name[MODULE_ID_MAX + 32];
-    read_status(module->file, &module->file_status);
-    if (!os_folder_create_private(folder, sizeof(folder), error)) {
-        return error_prefix(error, "making a private folder: ");
+    const struct os_copy_rules copies = {.place = rules->copies, .bytes_max = rules->bytes_max};
+    if (!os_file_status(file, &module->file_status, error) || !check_size(module, rules, error) ||
+        !check_trust(module, file, rules, error)) {
+        return false;
     }
     snprintf(name, sizeof(name), "%s.%u%s", module->id, module->generation, os_library_suffix());
-    module->copy = join(folder, name);
-    if (!module->copy || !os_file_copy(module->file, module->copy, error)) {
-        os_folder_remove(folder);
-        alloc_free(module->copy);
-        module->copy = NULL;
-        return error_prefix(error, "copying it: ");
+    module->copy = os_copy_create(file, name, &copies, error);
+    if (!module->copy) {
+        return error_prefix(error, "making its private copy (host.plugin_files.copies): ");
+    }
+    if (os_copy_note(module->copy)[0] != '\0') {
+        log_info(&module->subject, "its private copy is kept in memory: %s",
+                 os_copy_note(module->copy));
     }
     return true;
 }
 
-static void remove_copy(struct module *module) {
-    char folder[OS_PATH_MAX];
-    if (module->copy) {
-        os_file_remove(module->copy);
-        if (os_path_folder(folder, sizeof(folder), module->copy)) {
-            os_folder_remove(folder);
-        }
+static bool copy_file(struct module *module, const struct module_rules *rules,
+                      struct error *error) {
+    struct os_file file;
+    if (!os_file_open(&file, module->file, error)) {
+        return false;
     }
+    bool copied = copy_open_file(module, &file, rules, error);
+    os_file_close(&file);
+    return copied;
 }
 
 /* -- opening -------------------------------------------------------------------------------------
@@ -106,21 +136,23 @@ static bool open_account(struct module *module, struct error *error) {
 
 /* What runs when a library is loaded is the plugin's code, too, and may end the process. */
 static bool read_plugin(struct module *module, bool tried, struct error *error) {
-    if (!os_library_check(module->copy, error)) {
+    const char *path = os_copy_path(module->copy);
+    if (!os_library_check(path, UINT64_MAX, error)) {
         return error_prefix(error, "the system cannot load it: ");
     }
     if (tried && !trial_run(module->copy, module->id, error)) {
         return false;
     }
-    os_library_unique_symbol(module->copy, module->unique_symbol, sizeof(module->unique_symbol));
+    os_library_unique_symbol(path, module->unique_symbol, sizeof(module->unique_symbol));
     struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_ENTRY);
-    bool read = descriptor_load(module->copy, module->id, &module->library, &module->plugin, error);
+    bool read = descriptor_load(path, module->id, &module->library, &module->plugin, error);
     plugin_call_end(call);
     return read;
 }
 
-struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
-                           unsigned generation, bool tried, struct error *error) {
+struct module *module_open(const char *folder, const char *id, const struct module_rules *rules,
+                           const struct berth_host *services, unsigned generation, bool tried,
+                           struct error *error) {
     if (!module_id_valid(id)) {
         error_set(error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", id,
                   MODULE_ID_MAX);
@@ -138,7 +170,7 @@ struct module *module_open(const char *folder, const char *id, const struct bert
     if (!find_file(module, folder, error)) {
         goto fail;
     }
-    if (!copy_file(module, error) || !open_account(module, error) ||
+    if (!copy_file(module, rules, error) || !open_account(module, error) ||
         !read_plugin(module, tried, error)) {
         error_prefix(error, "plugin \"%s\" (%s): ", id, module->file);
         goto fail;
@@ -196,14 +228,13 @@ bool module_close(struct module *module) {
         log_warn(&module->subject,
                  "the library stays mapped after it was unloaded (%s): something in it holds it, "
                  "as thread_local objects of C++ do",
-                 module->copy);
+                 os_copy_path(module->copy));
         gone = false;
     }
     plugin_call_forget();
     plugin_account_close(module->account);
-    remove_copy(module);
+    os_copy_remove(module->copy, !gone);
     alloc_free(module->file);
-    alloc_free(module->copy);
     alloc_free(module);
     return gone;
 }

@@ -20,6 +20,7 @@
 
 #define MODULE_ID_MAX 63 /* [a-z0-9-]{1,63} */
 
+struct os_copy;
 struct os_library;
 struct plugin_account;
 struct server;
@@ -41,10 +42,18 @@ struct module {
     char id[MODULE_ID_MAX + 1];
     char *file;                        /* the file in the plugins folder */
     struct os_file_status file_status; /* of it, just before it was copied */
-    char *copy;                        /* the private copy that is mapped */
+    struct os_copy *copy;              /* the private copy that is mapped */
     struct os_library *library;
     char unique_symbol[64]; /* one that all generations would share; "" */
 };
+
+/* Which files are taken for plugins, and how: "host.plugin_files" of the manifest. */
+struct module_rules {
+    uint64_t bytes_max;   /* of a file */
+    bool loads_untrusted; /* also what other users can change; else it is refused */
+    const char *copies; /* the folder for private copies; NULL: the system's for temporary files */
+};
+#define MODULE_FILE_BYTES_MAX (256 * 1024 * 1024) /* by default */
 
 /* Whether text can be a plugin's id. */
 bool module_id_valid(const char *id);
@@ -53,8 +62,9 @@ bool module_id_valid(const char *id);
  * `services` is the table that the plugin's own is copied from; `generation`: its number; `tried`:
  * in a process of its own first (trial.h). The message names the file, what was found and what is
  * needed. */
-struct module *module_open(const char *folder, const char *id, const struct berth_host *services,
-                           unsigned generation, bool tried, struct error *error);
+struct module *module_open(const char *folder, const char *id, const struct module_rules *rules,
+                           const struct berth_host *services, unsigned generation, bool tried,
+                           struct error *error);
 
 /* Whether its file is still the one that was loaded, as far as its status tells. */
 bool module_is_current(const struct module *module);

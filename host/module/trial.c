@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "module/descriptor.h"
 #include "os/os.h"
+#include "os/os_private.h"
 #include "os/os_process.h"
 
 enum { CODE_REFUSED = 1, OUTPUT_MAX = 64 * 1024 };
@@ -34,14 +35,15 @@ static bool read_result(const struct os_process_result *result, struct error *er
     return told[1] == '\0' || error_set(error, "%s", told + 1);
 }
 
-bool trial_run(const char *path, const char *id, struct error *error) {
+bool trial_run(const struct os_copy *copy, const char *id, struct error *error) {
     char program[OS_PATH_MAX];
     struct os_process_result result;
     if (!os_executable_again(program, sizeof(program), error)) {
         return false;
     }
-    const char *const arguments[] = {program, TRIAL_VERB, path, id, NULL};
-    if (!os_process_run(arguments, TRIAL_MS, OUTPUT_MAX, &result, error)) {
+    const char *const arguments[] = {program, TRIAL_VERB, os_copy_path(copy), id, NULL};
+    if (!os_process_run(arguments, os_copy_descriptor(copy), TRIAL_MS, OUTPUT_MAX, &result,
+                        error)) {
         return error_prefix(error, "trying it in a process of its own: ");
     }
     bool fine = read_result(&result, error);

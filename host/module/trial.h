@@ -10,13 +10,14 @@
 #include <stdbool.h>
 
 struct error;
+struct os_copy;
 
 #define TRIAL_VERB "try-library" /* of the command line; for this alone, and told to nobody */
 
 enum { TRIAL_MS = 10000 }; /* what takes longer hangs */
 
 /* False: it crashed, hung, or is refused; the error says so. */
-bool trial_run(const char *path, const char *id, struct error *error);
+bool trial_run(const struct os_copy *copy, const char *id, struct error *error);
 
 /* In that process: loads the library, and writes what is wrong with it. The exit code. */
 _Noreturn void trial_take(const char *path, const char *id);

@@ -105,8 +105,7 @@ bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
 /* Writes beside the file and renames over it: readers see the old file or the new one, whole. */
 bool os_file_write_atomic(const char *path, const char *text, size_t size, struct error *error);
 
-bool os_file_copy(const char *from, const char *to, struct error *error); /* `to` must not exist */
-bool os_file_exists(const char *path);                                    /* a regular file */
+bool os_file_exists(const char *path); /* a regular file */
 bool os_file_remove(const char *path);
 /* Whether both paths lead to the same file; false where one of them leads to none. */
 bool os_file_same(const char *one, const char *other);
@@ -155,14 +154,8 @@ void os_file_close(struct os_file *file);
 bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *name),
                      void *context, struct error *error);
 
-/* A new empty folder that only this user can enter, in the system's place for temporary files. */
-bool os_folder_create_private(char *path, size_t size, struct error *error);
 bool os_folder_create(const char *path, struct error *error); /* must not exist */
 bool os_folder_remove(const char *path);                      /* must be empty */
-
-/* What private folders of processes that are gone have left: removes each of them with its files.
- * A killed process cannot do it itself. */
-void os_folder_clean_private(void);
 
 bool os_path_is_absolute(const char *path);
 /* folder + separator + name, or name alone when it is absolute. False when it does not fit. */
@@ -212,9 +205,9 @@ struct os_library; /* a loaded library */
 
 const char *os_library_suffix(void); /* ".so", ".dll" */
 
-/* Whether the file is a library of this machine's kind, and whole: one that is being written may
- * not be loaded, which Linux answers with a crash. */
-bool os_library_check(const char *path, struct error *error);
+/* Whether the file is a library of this machine's kind, not larger than that, and whole: one that
+ * is being written may not be loaded, which Linux answers with a crash. */
+bool os_library_check(const char *path, uint64_t bytes_max, struct error *error);
 
 /* Loads the file at an absolute path and binds all of its symbols now (RTLD_NOW|RTLD_LOCAL;
  * LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR|LOAD_LIBRARY_SEARCH_SYSTEM32: the libraries it needs come from

@@ -242,10 +242,31 @@ static const char *name_in(const char *path) {
     return slash ? slash + 1 : path;
 }
 
+/* A library whose copy is in memory was loaded by its descriptor's path, and the system knows the
+ * name that the memory was given: "/memfd:NAME (deleted)". */
+static void name_library(const char *path, char *text, size_t size) {
+    static const char by_descriptor[] = "/proc/self/fd/";
+    static const char in_memory[] = "/memfd:";
+    char target[256];
+    ssize_t length = -1;
+    if (strncmp(path, by_descriptor, sizeof(by_descriptor) - 1) == 0) {
+        length = readlink(path, target, sizeof(target) - 1);
+    }
+    if (length > 0 && strncmp(target, in_memory, sizeof(in_memory) - 1) == 0) {
+        target[length] = '\0';
+        const char *name = target + sizeof(in_memory) - 1;
+        snprintf(text, size, "%.*s", (int)strcspn(name, " "), name);
+    } else {
+        snprintf(text, size, "%s", name_in(path));
+    }
+}
+
 void os_crash_file(const void *frame, char *text, size_t size) {
     Dl_info info;
-    bool found = dladdr(frame, &info) != 0 && info.dli_fname;
-    snprintf(text, size, "%s", found ? name_in(info.dli_fname) : "");
+    text[0] = '\0';
+    if (dladdr(frame, &info) != 0 && info.dli_fname) {
+        name_library(info.dli_fname, text, size);
+    }
 }
 
 void os_crash_describe(const void *frame, char *text, size_t size) {
@@ -254,7 +275,8 @@ void os_crash_describe(const void *frame, char *text, size_t size) {
         snprintf(text, size, "%p", frame);
         return;
     }
-    const char *file = name_in(info.dli_fname);
+    char file[128];
+    name_library(info.dli_fname, file, sizeof(file));
     const char *base = info.dli_sname ? info.dli_saddr : info.dli_fbase;
     snprintf(text, size, "%s(%s+0x%zx) [+0x%zx]", file, info.dli_sname ? info.dli_sname : "",
              (size_t)((const char *)frame - base),

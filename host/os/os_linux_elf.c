@@ -15,8 +15,6 @@
 #include "base/error.h"
 #include "os/os.h"
 
-enum { LIBRARY_BYTES_MAX = 256 * 1024 * 1024 };
-
 /* A run of the file's bytes, or NULL when it does not lie within. */
 static const void *within(const char *bytes, size_t size, uint64_t offset, uint64_t length) {
     return offset <= size && length <= size - offset ? bytes + offset : NULL;
@@ -175,10 +173,10 @@ static bool check_segments(const struct image *image, struct error *error) {
     return dynamic || error_set(error, "it is an ELF file, but no shared library");
 }
 
-bool os_library_check(const char *path, struct error *error) {
+bool os_library_check(const char *path, uint64_t bytes_max, struct error *error) {
     struct image image = {0};
     char *bytes;
-    if (!os_file_read(path, LIBRARY_BYTES_MAX, &bytes, &image.size, error)) {
+    if (!os_file_read(path, bytes_max, &bytes, &image.size, error)) {
         return false;
     }
     image.bytes = bytes;
@@ -195,7 +193,7 @@ void os_library_unique_symbol(const char *path, char *symbol, size_t size) {
     char *bytes;
     size_t length;
     symbol[0] = '\0';
-    if (os_file_read(path, LIBRARY_BYTES_MAX, &bytes, &length, NULL)) {
+    if (os_file_read(path, SIZE_MAX, &bytes, &length, NULL)) {
         look(bytes, length, symbol, size);
         alloc_free(bytes);
     }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,36 +150,6 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
     return written;
 }
 
-bool os_file_copy(const char *from, const char *to, struct error *error) {
-    enum { CHUNK = 65536 };
-    struct stat status;
-    int in = open_regular(from, &status, error);
-    if (in < 0) {
-        return false;
-    }
-    int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
-    if (out < 0) {
-        error_set(error, "%s: %s", to, strerror(errno));
-        close(in);
-        return false;
-    }
-    static _Thread_local char chunk[CHUNK];
-    size_t count = 1;
-    bool copied = true;
-    while (copied && count > 0) {
-        copied = read_all(in, chunk, sizeof(chunk), &count, error) &&
-                 write_all(out, chunk, count, error);
-    }
-    close(in);
-    if (close(out) != 0 && copied) {
-        copied = error_set(error, "%s: %s", to, strerror(errno));
-    }
-    if (!copied) {
-        unlink(to);
-    }
-    return copied;
-}
-
 bool os_file_open(struct os_file *file, const char *path, struct error *error) {
     struct stat status;
     file->handle = open_regular(path, &status, error);
@@ -255,63 +224,6 @@ bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *
         free(entries[i]);
     }
     free(entries);
-    return true;
-}
-
-static const char *temporary_root(void) {
-    const char *root = getenv("TMPDIR");
-    return root && root[0] == '/' ? root : "/tmp";
-}
-
-static bool remove_file_in(void *context, const char *name) {
-    char path[OS_PATH_MAX];
-    if (os_path_join(path, sizeof(path), context, name)) {
-        unlink(path);
-    }
-    return true;
-}
-
-/* The process in "berth-PROCESS-…", or 0. */
-static pid_t process_of(const char *name) {
-    char *end;
-    if (strncmp(name, "berth-", 6) != 0 || name[6] < '1' || name[6] > '9') {
-        return 0;
-    }
-    long process = strtol(name + 6, &end, 10);
-    return *end == '-' && process <= INT_MAX ? (pid_t)process : 0;
-}
-
-/* Only a folder of this user's own: nobody else can have put it there, or can exchange it, in a
- * folder for temporary files. */
-static bool clean_private(void *context, const char *name) {
-    char path[OS_PATH_MAX];
-    struct stat status;
-    pid_t process = process_of(name);
-    if (process == 0 || kill(process, 0) == 0 || errno != ESRCH ||
-        !os_path_join(path, sizeof(path), context, name) || lstat(path, &status) != 0 ||
-        !S_ISDIR(status.st_mode) || status.st_uid != geteuid()) {
-        return true;
-    }
-    os_folder_visit(path, remove_file_in, path, NULL);
-    rmdir(path);
-    return true;
-}
-
-void os_folder_clean_private(void) {
-    char root[OS_PATH_MAX];
-    snprintf(root, sizeof(root), "%s", temporary_root());
-    os_folder_visit(root, clean_private, root, NULL);
-}
-
-bool os_folder_create_private(char *path, size_t size, struct error *error) {
-    const char *root = temporary_root();
-    int length = snprintf(path, size, "%s/berth-%ld-XXXXXX", root, (long)getpid());
-    if (length < 0 || (size_t)length >= size) {
-        return error_set(error, "%s: the path is too long", root);
-    }
-    if (!mkdtemp(path)) { /* mode 0700 */
-        return error_set(error, "%s: %s", path, strerror(errno));
-    }
     return true;
 }
 

@@ -71,9 +71,13 @@ static void collect(int from, int timeout_ms, size_t output_max, struct os_proce
     }
 }
 
-static bool spawn(pid_t *child, const char *const *arguments, int to, struct error *error) {
+static bool spawn(pid_t *child, const char *const *arguments, int descriptor, int to,
+                  struct error *error) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
+    if (descriptor >= 0) { /* to itself: it is open in the other program, too */
+        posix_spawn_file_actions_adddup2(&actions, descriptor, descriptor);
+    }
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, to, STDOUT_FILENO);
     int code = posix_spawn(child, arguments[0], &actions, NULL, (char *const *)arguments, environ);
@@ -81,7 +85,7 @@ static bool spawn(pid_t *child, const char *const *arguments, int to, struct err
     return code == 0 || error_set(error, "starting %s: %s", arguments[0], strerror(code));
 }
 
-bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_max,
+bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms, size_t output_max,
                     struct os_process_result *result, struct error *error) {
     int ends[2];
     pid_t child = 0;
@@ -90,7 +94,7 @@ bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_
     if (pipe2(ends, O_CLOEXEC) != 0) {
         return error_set(error, "making a pipe: %s", strerror(errno));
     }
-    if (!spawn(&child, arguments, ends[1], error)) {
+    if (!spawn(&child, arguments, descriptor, ends[1], error)) {
         close(ends[0]);
         close(ends[1]);
         return false;

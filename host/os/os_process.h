@@ -24,8 +24,9 @@ struct os_process_result {
 
 /* Runs a program to its end, or kills it when the time is over. Its standard input is empty, its
  * standard error is ours. `arguments` end with a NULL; the first is the program's path. What it
- * writes beyond output_max is thrown away. */
-bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_max,
+ * writes beyond output_max is thrown away. `descriptor` is one that it has, too, under the same
+ * number; -1: none (Windows: always). */
+bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms, size_t output_max,
                     struct os_process_result *result, struct error *error);
 
 /* Calls the function when this process crashes, with how ("SIGSEGV", "exception 0xC0000005"), on

@@ -447,6 +447,42 @@ const char *os_library_suffix(void) {
     return ".dll";
 }
 
+/* Codes that the headers of mingw-w64 10 do not have. */
+enum { VIRUS_INFECTED = 225, POLICY_WITHOUT_WORDS = 786, POLICY_OF_INTEGRITY = 4551 };
+
+void windows_library_error(struct error *error, const char *path, unsigned long code) {
+    char folder[OS_PATH_MAX];
+    const char *remedy = NULL;
+    switch (code) {
+    case ERROR_ACCESS_DISABLED_BY_POLICY: /* a software restriction policy, AppLocker */
+    case POLICY_WITHOUT_WORDS:
+    case POLICY_OF_INTEGRITY: /* App Control */
+        remedy =
+            "a policy of this machine forbids libraries there: set host.plugin_files.copies to "
+            "a folder that it allows";
+        break;
+    case VIRUS_INFECTED:
+        remedy = "the virus scanner takes it for harmful: look at its report";
+        break;
+    case ERROR_MOD_NOT_FOUND:
+        remedy = "a library that it needs is missing: link that statically, or put it where the "
+                 "system finds it";
+        break;
+    case ERROR_BAD_EXE_FORMAT:
+        remedy = "it, or a library that it needs, is built for another processor";
+        break;
+    default:
+        break;
+    }
+    windows_error_set(error, code);
+    if (remedy && os_path_folder(folder, sizeof(folder), path)) {
+        char words[ERROR_MESSAGE_MAX];
+        snprintf(words, sizeof(words), "%.300s (folder %.300s): %s", error ? error->message : "",
+                 folder, remedy);
+        error_set(error, "%s", words);
+    }
+}
+
 struct os_library *os_library_open(const char *path, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
     if (!os_path_is_absolute(path)) {
@@ -463,7 +499,7 @@ struct os_library *os_library_open(const char *path, struct error *error) {
     DWORD code = GetLastError();
     SetThreadErrorMode(mode, NULL);
     if (!module) {
-        windows_error_set(error, code);
+        windows_library_error(error, path, code);
         return NULL;
     }
     return (struct os_library *)module;

@@ -17,6 +17,9 @@ struct error;
  * them, with the code: "Access is denied (Windows error 5)". Returns false. */
 bool windows_error_set(struct error *error, unsigned long code);
 
+/* Of a library that the system does not load: with what is known of the code, and the remedy. */
+void windows_library_error(struct error *error, const char *path, unsigned long code);
+
 /* The words alone, terminated and cut to fit. */
 void windows_error_text(unsigned long code, char *text, size_t size);
 

@@ -6,7 +6,6 @@
  * cleans them first. */
 #include <windows.h>
 
-#include <sddl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +20,6 @@ enum {
     SHORT_PATH_MAX = 247, /* the limit for folders: 260 less a name of 8.3 and the terminator */
     REPLACE_TRIES = 50,   /* a scanner or a reader holds the old file open for a moment */
     REPLACE_WAIT_MS = 10,
-    PRIVATE_FOLDER_TRIES = 100,
     READ_BLOCK_BYTES = 1 << 20,
 };
 
@@ -341,21 +339,6 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
     return true;
 }
 
-bool os_file_copy(const char *from, const char *to, struct error *error) {
-    wchar_t wide_from[WINDOWS_PATH_MAX];
-    wchar_t wide_to[WINDOWS_PATH_MAX];
-    if (!windows_path(from, wide_from, ARRAY_COUNT(wide_from), error) ||
-        !windows_path(to, wide_to, ARRAY_COUNT(wide_to), error)) {
-        return false;
-    }
-    if (!CopyFileW(wide_from, wide_to, TRUE)) {
-        return windows_error_set(error, GetLastError());
-    }
-    /* CopyFile takes "read-only" along, which would keep us from removing our own copy. */
-    SetFileAttributesW(wide_to, FILE_ATTRIBUTE_NORMAL);
-    return true;
-}
-
 bool os_file_exists(const char *path) {
     wchar_t wide[WINDOWS_PATH_MAX];
     if (!windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
@@ -453,123 +436,6 @@ bool os_folder_visit(const char *path, bool (*visit)(void *context, const char *
     for (size_t i = 0; i < names.count && visit(context, names.items[i]); i++) {
     }
     names_free(&names);
-    return true;
-}
-
-/* A security descriptor that lets in this process's user and nobody else, inherited by all that is
- * made inside. Free it with LocalFree(). Naming the user and not "the owner" matters for
- * administrators: what they make is owned by their whole group. */
-static PSECURITY_DESCRIPTOR descriptor_for_user(struct error *error) {
-    PSECURITY_DESCRIPTOR descriptor = NULL;
-    HANDLE token = NULL;
-    wchar_t *sid = NULL;
-    union {
-        TOKEN_USER user;
-        uint8_t room[sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE];
-    } information;
-    DWORD size = 0;
-    if (OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token) &&
-        GetTokenInformation(token, TokenUser, &information, sizeof(information), &size) &&
-        ConvertSidToStringSidW(information.user.User.Sid, &sid)) {
-        wchar_t text[512];
-        _snwprintf(text, ARRAY_COUNT(text), L"O:%lsD:P(A;OICI;FA;;;%ls)", sid, sid);
-        text[ARRAY_COUNT(text) - 1] = L'\0';
-        ConvertStringSecurityDescriptorToSecurityDescriptorW(text, SDDL_REVISION_1, &descriptor,
-                                                             NULL);
-    }
-    if (!descriptor) {
-        windows_error_set(error, GetLastError());
-    }
-    LocalFree(sid);
-    if (token) {
-        CloseHandle(token);
-    }
-    return descriptor;
-}
-
-static bool remove_file_in(void *context, const char *name) {
-    char path[OS_PATH_MAX];
-    if (os_path_join(path, sizeof(path), context, name)) {
-        os_file_remove(path);
-    }
-    return true;
-}
-
-static bool process_is_gone(unsigned long process) {
-    HANDLE handle = OpenProcess(SYNCHRONIZE, FALSE, process);
-    if (!handle) {
-        return GetLastError() == ERROR_INVALID_PARAMETER;
-    }
-    bool gone = WaitForSingleObject(handle, 0) == WAIT_OBJECT_0;
-    CloseHandle(handle);
-    return gone;
-}
-
-/* The process in "berth-PROCESS-…", or 0. */
-static unsigned long process_of(const char *name) {
-    char *end;
-    if (strncmp(name, "berth-", 6) != 0 || name[6] < '1' || name[6] > '9') {
-        return 0;
-    }
-    unsigned long process = strtoul(name + 6, &end, 10);
-    return *end == '-' ? process : 0;
-}
-
-static bool clean_private(void *context, const char *name) {
-    char path[OS_PATH_MAX];
-    wchar_t wide[WINDOWS_PATH_MAX];
-    unsigned long process = process_of(name);
-    if (process == 0 || !process_is_gone(process) ||
-        !os_path_join(path, sizeof(path), context, name) ||
-        !windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
-        return true;
-    }
-    DWORD attributes = GetFileAttributesW(wide);
-    if (attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY) != 0 &&
-        (attributes & FILE_ATTRIBUTE_REPARSE_POINT) == 0) {
-        os_folder_visit(path, remove_file_in, path, NULL);
-        RemoveDirectoryW(wide);
-    }
-    return true;
-}
-
-void os_folder_clean_private(void) {
-    wchar_t wide[MAX_PATH + 1];
-    char base[OS_PATH_MAX];
-    DWORD length = GetTempPathW(ARRAY_COUNT(wide), wide);
-    if (length > 0 && length < ARRAY_COUNT(wide) && windows_text(wide, base, sizeof(base))) {
-        os_folder_visit(base, clean_private, base, NULL);
-    }
-}
-
-bool os_folder_create_private(char *path, size_t size, struct error *error) {
-    wchar_t base[MAX_PATH + 1];
-    DWORD length = GetTempPathW(ARRAY_COUNT(base), base);
-    if (length == 0 || length >= ARRAY_COUNT(base)) {
-        return error_set(error, "there is no place for temporary files");
-    }
-    PSECURITY_DESCRIPTOR descriptor = descriptor_for_user(error);
-    if (!descriptor) {
-        return false;
-    }
-    SECURITY_ATTRIBUTES attributes = {sizeof(attributes), descriptor, FALSE};
-    DWORD code = ERROR_ALREADY_EXISTS;
-    wchar_t wide[MAX_PATH + 64];
-    for (int i = 0; i < PRIVATE_FOLDER_TRIES && code == ERROR_ALREADY_EXISTS; i++) {
-        /* The name need not be secret, only new: the folder is made with its lock on the door. */
-        _snwprintf(wide, ARRAY_COUNT(wide), L"%lsberth-%lu-%08lx", base, GetCurrentProcessId(),
-                   (unsigned long)os_now_us() + (unsigned long)i);
-        wide[ARRAY_COUNT(wide) - 1] = L'\0';
-        code = CreateDirectoryW(wide, &attributes) ? ERROR_SUCCESS : GetLastError();
-    }
-    LocalFree(descriptor);
-    if (code != ERROR_SUCCESS) {
-        return windows_error_set(error, code);
-    }
-    if (!windows_text(wide, path, size)) {
-        RemoveDirectoryW(wide);
-        return error_set(error, "the path is too long");
-    }
     return true;
 }
 

@@ -148,12 +148,13 @@ static void collect(HANDLE from, HANDLE process, int timeout_ms, size_t output_m
     }
 }
 
-bool os_process_run(const char *const *arguments, int timeout_ms, size_t output_max,
+bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms, size_t output_max,
                     struct os_process_result *result, struct error *error) {
     HANDLE from = NULL;
     HANDLE to = NULL;
     PROCESS_INFORMATION child = {0};
     DWORD code = 0;
+    (void)descriptor; /* a copy is a file here */
     *result = (struct os_process_result){0};
     if (!CreatePipe(&from, &to, NULL, 0) ||
         !SetHandleInformation(to, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT)) {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "os/os_private.h"
+
 enum {
     FILE_BYTES = 3000000, /* some calls' worth on any engine */
     LONG_FILE_BYTES = 17 << 20,
@@ -18,16 +20,18 @@ enum {
 /* Byte `at` of a file is pattern(at), from `start` on. */
 struct test_file {
     struct os_file file;
-    char folder[512];
+    struct os_private *folder;
     char path[600];
 };
 
 static void file_make(struct test_file *file, uint64_t start, size_t size) {
     struct error error = {0};
-    if (!os_folder_create_private(file->folder, sizeof(file->folder), &error)) {
+    file->folder = os_private_create(NULL, &error);
+    if (!file->folder) {
         fail_msg("%s", error.message);
     }
-    assert_true(os_path_join(file->path, sizeof(file->path), file->folder, "file"));
+    assert_true(
+        os_path_join(file->path, sizeof(file->path), os_private_path(file->folder), "file"));
     FILE *stream = fopen(file->path, "wb");
     assert_non_null(stream);
     assert_int_equal(fseeko(stream, (off_t)start, SEEK_SET), 0);
@@ -47,7 +51,7 @@ static void file_make(struct test_file *file, uint64_t start, size_t size) {
 static void file_end(struct test_file *file) {
     os_file_close(&file->file);
     assert_true(os_file_remove(file->path));
-    assert_true(os_folder_remove(file->folder));
+    os_private_remove(file->folder);
 }
 
 static struct engine_piece run(const struct test_file *file, uint64_t offset, uint64_t size) {

@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "os/os_private.h"
+
 enum {
     FILE_BYTES = 3 << 19, /* more than one call sends */
     CALL_BYTES = 1 << 20, /* what one call sends at most */
@@ -13,7 +15,7 @@ enum {
 /* -- a file ------------------------------------------------------------------------------------ */
 
 static struct os_file file;
-static char folder[512];
+static struct os_private *folder;
 static char path[600];
 
 static char byte_at(uint64_t at) {
@@ -26,8 +28,9 @@ static int file_make(void **state) {
     for (size_t i = 0; i < sizeof(bytes); i++) {
         bytes[i] = byte_at(i);
     }
-    assert_true(os_folder_create_private(folder, sizeof(folder), NULL));
-    assert_true(os_path_join(path, sizeof(path), folder, "file"));
+    folder = os_private_create(NULL, NULL);
+    assert_non_null(folder);
+    assert_true(os_path_join(path, sizeof(path), os_private_path(folder), "file"));
     FILE *stream = fopen(path, "wb");
     assert_non_null(stream);
     assert_int_equal(fwrite(bytes, 1, sizeof(bytes), stream), sizeof(bytes));
@@ -40,7 +43,7 @@ static int file_end(void **state) {
     (void)state;
     os_file_close(&file);
     os_file_remove(path);
-    os_folder_remove(folder);
+    os_private_remove(folder);
     return 0;
 }
 

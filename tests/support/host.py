@@ -57,7 +57,7 @@ class Host:
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
                  old_ready_text=None, descriptors=None, io_uring_errno=None, environment=None,
-                 arguments=(), powerless=False, address_space=None):
+                 arguments=(), powerless=False, address_space=None, wrap=()):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +87,7 @@ class Host:
             runner += ["prlimit", f"--as={address_space}"]
         if powerless and os.geteuid() == 0:  # permissions of files mean something even to root then
             runner += ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        runner += wrap  # a command that goes over into the host
         # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
         self._start = lambda: subprocess.Popen(
             [*runner, *system.command(command, dist)],

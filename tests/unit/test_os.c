@@ -7,29 +7,29 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "os/os.h"
+#include "os/os_private.h"
 
 /* A private folder for each test. */
-static char folder[OS_PATH_MAX];
+static struct os_private *private_folder;
+static const char *folder;
 
 static int setup(void **state) {
     struct error error = {0};
     (void)state;
-    if (!os_folder_create_private(folder, sizeof(folder), &error)) {
+    private_folder = os_private_create(NULL, &error);
+    if (!private_folder) {
         fail_msg("%s", error.message);
     }
+    folder = os_private_path(private_folder);
     return 0;
 }
 
-static bool remove_entry(void *context, const char *name) {
-    char path[OS_PATH_MAX];
-    (void)context;
-    return os_path_join(path, sizeof(path), folder, name) && os_file_remove(path);
-}
-
 static int teardown(void **state) {
+    char path[OS_PATH_MAX];
     (void)state;
-    assert_true(os_folder_visit(folder, remove_entry, NULL, NULL));
-    assert_true(os_folder_remove(folder));
+    snprintf(path, sizeof(path), "%s", folder);
+    os_private_remove(private_folder);
+    assert_false(os_folder_visit(path, NULL, NULL, NULL));
     return 0;
 }
 
@@ -331,27 +331,29 @@ static void test_file_read_without_memory_fails(void **state) {
     assert_string_equal(error.message, "out of memory");
 }
 
-static void test_file_copy_never_overwrites(void **state) {
-    static char large[200000];
+static void test_file_status_tells_another_file_of_the_same_content(void **state) {
     struct error error = {0};
-    char *text = NULL;
-    size_t size = 0;
+    struct os_file_status first;
+    struct os_file_status again;
+    struct os_file file;
     (void)state;
-    memset(large, 'x', sizeof(large));
-    large[sizeof(large) - 1] = 'y';
-    assert_true(os_file_write_atomic(inside("from"), large, sizeof(large), &error));
-    assert_true(os_file_copy(inside("from"), inside("to"), &error));
-    assert_true(os_file_read(inside("to"), sizeof(large), &text, &size, &error));
-    assert_int_equal(size, sizeof(large));
-    assert_memory_equal(text, large, size);
-    alloc_free(text);
-
-    assert_false(os_file_copy(inside("from"), inside("to"), &error));
-    assert_string_not_equal(error.message, "");
-    error.message[0] = '\0';
-    assert_false(os_file_copy(inside("none"), inside("new"), &error));
-    assert_string_not_equal(error.message, "");
-    assert_false(os_file_exists(inside("new")));
+    assert_true(os_file_write_atomic(inside("file"), "same", 4, &error));
+    assert_true(os_file_open(&file, inside("file"), &error));
+    assert_true(os_file_status(&file, &first, &error));
+    assert_true(os_file_status(&file, &again, &error));
+    os_file_close(&file);
+    assert_true(os_file_status_same(&first, &again));
+    assert_int_equal(first.size, 4);
+    assert_int_equal(first.modified_unix_ns / 1000000, first.modified_unix_ms);
+    assert_true(
+        os_file_write_atomic(inside("file"), "same", 4, &error)); /* beside it, then over it */
+    assert_true(os_file_open(&file, inside("file"), &error));
+    assert_true(os_file_status(&file, &again, &error));
+    os_file_close(&file);
+    assert_false(os_file_status_same(&first, &again));
+    again.modified_unix_ns = first.modified_unix_ns;
+    again.changed_unix_ns = first.changed_unix_ns;
+    assert_false(os_file_status_same(&first, &again)); /* its id alone tells */
 }
 
 /* -- folders ----------------------------------------------------------------------------------- */
@@ -396,19 +398,6 @@ static void test_folder_with_files_is_not_removed(void **state) {
     (void)state;
     assert_true(os_file_write_atomic(inside("file"), "", 0, &error));
     assert_false(os_folder_remove(folder));
-}
-
-static void test_private_folders_are_new_and_fit_or_fail(void **state) {
-    char other[OS_PATH_MAX];
-    char small[4];
-    struct error error = {0};
-    (void)state;
-    assert_true(os_path_is_absolute(folder));
-    assert_true(os_folder_create_private(other, sizeof(other), &error));
-    assert_string_not_equal(other, folder);
-    assert_true(os_folder_remove(other));
-    assert_false(os_folder_create_private(small, sizeof(small), &error));
-    assert_string_not_equal(error.message, "");
 }
 
 /* -- paths ------------------------------------------------------------------------------------- */
@@ -491,11 +480,10 @@ int main(int argc, char **argv) {
         FILES(test_file_larger_than_allowed_is_refused),
         FILES(test_file_that_is_not_there_or_a_folder_is_not_read),
         FILES(test_file_read_without_memory_fails),
-        FILES(test_file_copy_never_overwrites),
+        FILES(test_file_status_tells_another_file_of_the_same_content),
         FILES(test_folder_is_visited_in_the_order_of_bytes),
         FILES(test_folder_that_is_not_there_says_why),
         FILES(test_folder_with_files_is_not_removed),
-        FILES(test_private_folders_are_new_and_fit_or_fail),
         FILES(test_path_join_and_folder_undo_each_other),
         FILES(test_path_that_does_not_fit_is_refused),
         FILES(test_library_that_is_not_there_or_no_library_says_why),

@@ -1,0 +1,325 @@
+/* os_linux_private.c: private folders, and the copies of libraries in them or in memory.
+ *
+ * A folder is locked with flock(): the lock belongs to the open descriptor, ends with the process
+ * however that ends, and is seen from every PID namespace. Between mkdtemp() and the lock another
+ * process may take the folder for one that is left over; whoever made it looks again when it has
+ * the lock, and makes another one. A file system without such locks locks nothing and cleans
+ * nothing.
+ *
+ * A copy in memory (memfd_create) is loaded by the path /proc/self/fd/N. The loader and a debugger
+ * then know the library by that path; the crash report asks the system for the memory's own name
+ * (os_linux_crash.c). The loader takes equal paths for the same library, so the descriptor stays
+ * open for as long as the library is mapped. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os_linux_private.h"
+#include "os/os_private.h"
+
+#ifndef MFD_EXEC /* Linux 6.3 */
+#define MFD_EXEC 0x0010U
+#endif
+
+enum { CHUNK_BYTES = 65536, CREATE_TRIES = 100, NOTE_BYTES = 512 };
+
+static const char prefix[] = "berth-";
+
+static const char *temporary_place(void) {
+    const char *root = getenv("TMPDIR");
+    return root && root[0] == '/' ? root : "/tmp";
+}
+
+/* -- folders --------------------------------------------------------------- */
+
+struct os_private {
+    int fd; /* holds the lock */
+    char path[];
+};
+
+/* Whether the path still leads to the open folder. */
+static bool is_at(int fd, const char *path) {
+    struct stat opened;
+    struct stat found;
+    return fstat(fd, &opened) == 0 && lstat(path, &found) == 0 && opened.st_dev == found.st_dev &&
+           opened.st_ino == found.st_ino;
+}
+
+static int open_folder(const char *path) {
+    return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/* Makes a folder and locks it: 1, or 0 when another process took it for a left one first, or -1
+ * with errno. */
+static int make_folder(struct os_private *folder, size_t size, const char *place) {
+    snprintf(folder->path, size, "%s/%s%ld-XXXXXX", place, prefix, (long)getpid());
+    if (!mkdtemp(folder->path)) { /* mode 0700 */
+        return -1;
+    }
+    folder->fd = open_folder(folder->path);
+    if (folder->fd < 0) {
+        int code = errno;
+        rmdir(folder->path);
+        errno = code;
+        return code == ENOENT ? 0 : -1;
+    }
+    bool taken = flock(folder->fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!taken && is_at(folder->fd, folder->path)) {
+        return 1;
+    }
+    close(folder->fd);
+    return 0;
+}
+
+struct os_private *os_private_create(const char *place, struct error *error) {
+    place = place ? place : temporary_place();
+    size_t size = strlen(place) + sizeof("/berth-4294967295-XXXXXX");
+    if (!linux_folder_is_trusted(place, error)) {
+        return NULL;
+    }
+    struct os_private *folder = alloc_zeroed(sizeof(*folder) + size);
+    if (!folder) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    int made = 0;
+    errno = EAGAIN;
+    for (int i = 0; i < CREATE_TRIES && made == 0; i++) {
+        made = make_folder(folder, size, place);
+    }
+    if (made != 1) {
+        error_set(error, "%s: %s", place, strerror(errno));
+        alloc_free(folder);
+        return NULL;
+    }
+    return folder;
+}
+
+const char *os_private_path(const struct os_private *folder) {
+    return folder->path;
+}
+
+int linux_private_descriptor(const struct os_private *folder) {
+    return folder->fd;
+}
+
+/* By the descriptor: whatever has become of the path, these are the folder's own files. */
+static void remove_files(int fd) {
+    int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = again < 0 ? NULL : fdopendir(again);
+    if (!entries) {
+        if (again >= 0) {
+            close(again);
+        }
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(entries)) != NULL) {
+        unlinkat(fd, entry->d_name, 0); /* "." and ".." are no files */
+    }
+    closedir(entries);
+}
+
+void os_private_remove(struct os_private *folder) {
+    if (folder) {
+        remove_files(folder->fd);
+        rmdir(folder->path);
+        close(folder->fd);
+        alloc_free(folder);
+    }
+}
+
+/* "berth-PROCESS-…" */
+static bool is_private_name(const char *name) {
+    size_t length = sizeof(prefix) - 1;
+    if (strncmp(name, prefix, length) != 0) {
+        return false;
+    }
+    size_t digits = strspn(name + length, "0123456789");
+    return digits > 0 && name[length + digits] == '-';
+}
+
+/* Only a folder of this user's own: nobody else can have put it there. */
+static bool clean_one(void *context, const char *name) {
+    char path[OS_PATH_MAX];
+    struct stat status;
+    if (!is_private_name(name) || !os_path_join(path, sizeof(path), context, name)) {
+        return true;
+    }
+    int fd = open_folder(path);
+    if (fd < 0) {
+        return true;
+    }
+    if (fstat(fd, &status) == 0 && status.st_uid == geteuid() &&
+        flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(fd, path)) {
+        remove_files(fd);
+        rmdir(path);
+    }
+    close(fd);
+    return true;
+}
+
+void os_private_clean(const char *place) {
+    char folder[OS_PATH_MAX];
+    snprintf(folder, sizeof(folder), "%s", place ? place : temporary_place());
+    os_folder_visit(folder, clean_one, folder, NULL);
+}
+
+/* -- copies ---------------------------------------------------------------- */
+
+struct os_copy {
+    struct os_private *folder; /* NULL: in memory */
+    int memory;                /* -1: in the folder */
+    char note[NOTE_BYTES];
+    char path[OS_PATH_MAX];
+};
+
+static bool write_all(int to, const char *bytes, size_t size, struct error *error) {
+    while (size > 0) {
+        ssize_t count = write(to, bytes, size);
+        if (count < 0 && errno != EINTR) {
+            return error_set(error, "%s", strerror(errno));
+        }
+        bytes += count > 0 ? count : 0;
+        size -= count > 0 ? (size_t)count : 0;
+    }
+    return true;
+}
+
+/* From the beginning, however much of it has been read before. A file that grows meanwhile is
+ * bounded, too. */
+static bool copy_bytes(const struct os_file *file, int to, uint64_t bytes_max,
+                       struct error *error) {
+    static _Thread_local char chunk[CHUNK_BYTES];
+    uint64_t offset = 0;
+    int64_t count;
+    while ((count = os_file_read_at(file, offset, chunk, sizeof(chunk))) > 0) {
+        offset += (uint64_t)count;
+        if (offset > bytes_max) {
+            return error_set(error, "it grows while it is copied; at most %llu bytes are allowed",
+                             (unsigned long long)bytes_max);
+        }
+        if (!write_all(to, chunk, (size_t)count, error)) {
+            return false;
+        }
+    }
+    return count == 0 || error_set(error, "reading it: %s", strerror(errno));
+}
+
+static bool check_executable(int folder, const char *place, struct error *error) {
+    struct statvfs mount;
+    return fstatvfs(folder, &mount) != 0 || (mount.f_flag & ST_NOEXEC) == 0 ||
+           error_set(error, "%s is mounted noexec: no library can be loaded from it", place);
+}
+
+static bool write_in_folder(struct os_copy *copy, const struct os_file *file, const char *name,
+                            uint64_t bytes_max, struct error *error) {
+    int folder = linux_private_descriptor(copy->folder);
+    int to = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0700);
+    if (to < 0) {
+        return error_set(error, "%s: %s", copy->path, strerror(errno));
+    }
+    bool written = copy_bytes(file, to, bytes_max, error);
+    if (close(to) != 0 && written) {
+        written = error_set(error, "%s", strerror(errno));
+    }
+    return written || error_prefix(error, "%s: ", copy->path);
+}
+
+static bool copy_to_folder(struct os_copy *copy, const struct os_file *file, const char *name,
+                           const struct os_copy_rules *rules, struct error *error) {
+    copy->folder = os_private_create(rules->place, error);
+    if (!copy->folder) {
+        return false;
+    }
+    const char *place = rules->place ? rules->place : temporary_place();
+    if (check_executable(linux_private_descriptor(copy->folder), place, error) &&
+        (os_path_join(copy->path, sizeof(copy->path), copy->folder->path, name) ||
+         error_set(error, "%s: the path is too long", place)) &&
+        write_in_folder(copy, file, name, rules->bytes_max, error)) {
+        return true;
+    }
+    os_private_remove(copy->folder);
+    copy->folder = NULL;
+    return false;
+}
+
+/* Sealed: a plugin that finds the descriptor cannot change the code under the others. */
+static bool copy_to_memory(struct os_copy *copy, const struct os_file *file, const char *name,
+                           const struct os_copy_rules *rules, struct error *error) {
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+    if (fd < 0 && errno == EINVAL) { /* before Linux 6.3 all can be executed */
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    }
+    if (fd < 0) {
+        return error_set(error, "memfd_create: %s", strerror(errno));
+    }
+    if (!copy_bytes(file, fd, rules->bytes_max, error)) {
+        close(fd);
+        return false;
+    }
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL);
+    snprintf(copy->path, sizeof(copy->path), "/proc/self/fd/%d", fd);
+    copy->memory = fd;
+    return true;
+}
+
+struct os_copy *os_copy_create(const struct os_file *file, const char *name,
+                               const struct os_copy_rules *rules, struct error *error) {
+    struct error folder_error = {0};
+    struct error memory_error = {0};
+    struct os_copy *copy = alloc_zeroed(sizeof(*copy));
+    if (!copy) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    copy->memory = -1;
+    if (copy_to_folder(copy, file, name, rules, &folder_error)) {
+        return copy;
+    }
+    if (rules->place) { /* it was asked for, and nothing else takes its place */
+        error_set(error, "%s", folder_error.message);
+    } else if (copy_to_memory(copy, file, name, rules, &memory_error)) {
+        snprintf(copy->note, sizeof(copy->note), "%.*s", NOTE_BYTES - 1, folder_error.message);
+        return copy;
+    } else {
+        error_set(error,
+                  "%.400s; and not in memory either: %.200s; set TMPDIR to a folder with room in "
+                  "which libraries may be loaded",
+                  folder_error.message, memory_error.message);
+    }
+    alloc_free(copy);
+    return NULL;
+}
+
+const char *os_copy_path(const struct os_copy *copy) {
+    return copy->path;
+}
+
+const char *os_copy_note(const struct os_copy *copy) {
+    return copy->note;
+}
+
+int os_copy_descriptor(const struct os_copy *copy) {
+    return copy->memory;
+}
+
+void os_copy_remove(struct os_copy *copy, bool mapped) {
+    if (copy) {
+        os_private_remove(copy->folder);
+        if (copy->memory >= 0 && !mapped) {
+            close(copy->memory);
+        }
+        alloc_free(copy);
+    }
+}

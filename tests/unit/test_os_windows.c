@@ -1,0 +1,104 @@
+/* test_os_windows.c: what the Windows side of os/ makes of codes and files that only a real Windows
+ * brings: policies do not exist under Wine, nor DLLs of other processors. */
+#include "unit.h"
+
+#include <stdio.h>
+#include <windows.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_private.h"
+#include "os/os_windows.h"
+
+/* -- codes of the loader --------------------------------------------------- */
+
+static void test_library_error_of_a_policy_names_folder_and_setting(void **state) {
+    static const unsigned long codes[] = {1260, 786, 4551};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
+        struct error error = {0};
+        char code[32];
+        snprintf(code, sizeof(code), "error %lu", codes[i]);
+        windows_library_error(&error, "C:\\Temp\\berth-1-a\\echo.1.dll", codes[i]);
+        assert_non_null(strstr(error.message, code));
+        assert_non_null(strstr(error.message, "C:\\Temp\\berth-1-a"));
+        assert_non_null(strstr(error.message, "host.plugin_files.copies"));
+    }
+}
+
+static void test_library_error_that_is_known_says_the_remedy(void **state) {
+    static const struct {
+        unsigned long code;
+        const char *words;
+    } known[] = {
+        {126, "a library that it needs is missing"},
+        {193, "built for another processor"},
+        {225, "virus scanner"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+        struct error error = {0};
+        windows_library_error(&error, "C:\\echo.dll", known[i].code);
+        assert_non_null(strstr(error.message, known[i].words));
+    }
+    struct error error = {0};
+    windows_library_error(&error, "C:\\echo.dll", ERROR_ACCESS_DENIED);
+    assert_null(strstr(error.message, "folder"));
+    windows_library_error(NULL, "C:\\echo.dll", 1260);
+}
+
+/* -- files for other processors -------------------------------------------- */
+
+/* A DLL that is headers alone. */
+static void write_library(const char *path, WORD machine) {
+    struct {
+        IMAGE_DOS_HEADER dos;
+        DWORD signature;
+        IMAGE_FILE_HEADER header;
+    } image = {
+        .dos = {.e_magic = IMAGE_DOS_SIGNATURE, .e_lfanew = sizeof(IMAGE_DOS_HEADER)},
+        .signature = IMAGE_NT_SIGNATURE,
+        .header = {.Machine = machine, .Characteristics = IMAGE_FILE_DLL},
+    };
+    assert_true(os_file_write_atomic(path, (const char *)&image, sizeof(image), NULL));
+}
+
+static void test_library_of_another_processor_says_for_which_it_is_built(void **state) {
+    static const struct {
+        WORD machine;
+        const char *words;
+    } others[] = {
+        {IMAGE_FILE_MACHINE_ARM64, "it is built for ARM64, and this host for x64"},
+        {IMAGE_FILE_MACHINE_I386, "it is built for x86 (32 bits), and this host for x64"},
+        {0x1234, "it is built for machine 0x1234, and this host for x64"},
+    };
+    char path[OS_PATH_MAX];
+    (void)state;
+    struct os_private *folder = os_private_create(NULL, NULL);
+    assert_non_null(folder);
+    assert_true(os_path_join(path, sizeof(path), os_private_path(folder), "other.dll"));
+    for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
+        struct error error = {0};
+        write_library(path, others[i].machine);
+        assert_false(os_library_check(path, SIZE_MAX, &error));
+        assert_non_null(strstr(error.message, others[i].words));
+    }
+    write_library(path, IMAGE_FILE_MACHINE_AMD64);
+    assert_true(os_library_check(path, SIZE_MAX, NULL));
+    os_private_remove(folder);
+}
+
+int main(int argc, char **argv) {
+    struct error error = {0};
+    if (!os_start(&argc, &argv, &error)) {
+        fputs(error.message, stderr);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_library_error_of_a_policy_names_folder_and_setting),
+        cmocka_unit_test(test_library_error_that_is_known_says_the_remedy),
+        cmocka_unit_test(test_library_of_another_processor_says_for_which_it_is_built),
+    };
+    return cmocka_run_group_tests_name("os_windows", tests, NULL, NULL);
+}
