@@ -13,6 +13,9 @@ bool fields_set_defaults(struct manifest *manifest);
 /* What no single value shows: clashing addresses, watermarks in the wrong order. */
 void fields_check_together(struct checker *checker);
 
+/* Addresses that two listeners, or one, cannot listen at side by side; clashes.c. */
+void fields_check_clashes(struct checker *checker);
+
 void fields_free_listener(struct manifest_listener *listener);
 
 #endif

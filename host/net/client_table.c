@@ -47,6 +47,7 @@ static struct client_key key_of(const struct berth_address *client) {
 
 void client_table_init(struct client_table *table, const struct client_limits *limits) {
     *table = (struct client_table){.limits = *limits};
+    os_random(&table->key, sizeof(table->key));
     os_mutex_init(&table->mutex);
 }
 
@@ -56,10 +57,14 @@ static void rest(struct client_table *table, struct client_entry *entry, uint64_
 /* -- entries ------------------------------------------------------------------------------------
  */
 
+static unsigned hash_of(const struct client_table *table, const struct client_key *key) {
+    return (unsigned)siphash(&table->key, key, sizeof(*key));
+}
+
 static struct client_entry *entry_find(const struct client_table *table,
                                        const struct client_key *key) {
     struct client_entry *entry = NULL;
-    HASH_FIND(hh, table->entries, key, sizeof(*key), entry);
+    HASH_FIND_BYHASHVALUE(hh, table->entries, key, sizeof(*key), hash_of(table, key), entry);
     return entry;
 }
 
@@ -76,7 +81,7 @@ static struct client_entry *entry_get(struct client_table *table,
     }
     entry->key = key;
     entry->tokens = (uint64_t)table->limits.rate_burst * TOKEN;
-    HASH_ADD(hh, table->entries, key, sizeof(entry->key), entry);
+    HASH_ADD_BYHASHVALUE(hh, table->entries, key, sizeof(entry->key), hash_of(table, &key), entry);
     if (entry->failed) {
         alloc_free(entry);
         return NULL;

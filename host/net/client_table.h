@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/siphash.h"
 #include "berth/address.h"
 #include "os/os.h"
 
@@ -31,8 +32,9 @@ struct client_table {
     struct os_mutex mutex;
     struct client_limits limits;
     bool configured;              /* later than at first: not all connections may be counted */
-    struct client_entry *entries; /* uthash */
-    struct client_entry *idle;    /* utlist: without connections, idle for longest first */
+    struct client_entry *entries; /* uthash, by a hash of its own: clients choose their addresses */
+    struct siphash_key key;
+    struct client_entry *idle; /* utlist: without connections, idle for longest first */
     uint32_t idle_count;
     uint64_t forgotten; /* idle entries that had to make room before their bucket was full */
 };

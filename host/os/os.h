@@ -21,8 +21,9 @@ struct error;
 bool os_start(int *argc, char ***argv, struct error *error);
 
 uint64_t os_process_id(void);
-unsigned os_cpu_count(void); /* usable by this process, at least 1 */
-const char *os_name(void);   /* "linux", "windows" */
+void os_random(void *bytes, size_t size); /* at most 256 that nobody can guess. [any] */
+unsigned os_cpu_count(void);              /* usable by this process, at least 1 */
+const char *os_name(void);                /* "linux", "windows" */
 
 /* The folder of the running executable, absolute. */
 bool os_executable_folder(char *path, size_t size, struct error *error);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
@@ -55,6 +56,15 @@ bool os_start(int *argc, char ***argv, struct error *error) {
 
 uint64_t os_process_id(void) {
     return (uint64_t)getpid();
+}
+
+/* Where the system refuses, what differs from one process to the next has to do. */
+void os_random(void *bytes, size_t size) {
+    if (getrandom(bytes, size, 0) != (ssize_t)size) {
+        uint64_t seed[] = {os_now_us(), (uint64_t)getpid() ^ (uint64_t)(uintptr_t)bytes};
+        memset(bytes, 0, size);
+        memcpy(bytes, seed, size < sizeof(seed) ? size : sizeof(seed));
+    }
 }
 
 unsigned os_cpu_count(void) {

@@ -5,6 +5,7 @@
  * A functions use the code page of the machine. And nothing here pulls in user32 or shell32: a
  * console process that has loaded user32 is no longer told of logoff and shutdown, which is why the
  * command line is taken apart here and not by CommandLineToArgvW. */
+#define _CRT_RAND_S /* for rand_s(), which takes from the system's generator */
 #include <windows.h>
 
 #include <process.h>
@@ -179,6 +180,18 @@ bool os_start(int *argc, char ***argv, struct error *error) {
 
 uint64_t os_process_id(void) {
     return GetCurrentProcessId();
+}
+
+/* Where the system refuses, what differs from one process to the next has to do. */
+void os_random(void *bytes, size_t size) {
+    for (size_t at = 0; at < size; at += sizeof(unsigned)) {
+        size_t part = size - at < sizeof(unsigned) ? size - at : sizeof(unsigned);
+        unsigned number;
+        if (rand_s(&number) != 0) {
+            number = (unsigned)(os_now_us() ^ GetCurrentProcessId() ^ (uintptr_t)bytes);
+        }
+        memcpy((char *)bytes + at, &number, part);
+    }
 }
 
 unsigned os_cpu_count(void) {

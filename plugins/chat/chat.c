@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "common/config.h"
+#include "common/random.h"
 
 enum {
     LINES_A_TURN_MAX = 64,
@@ -285,6 +286,9 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, v
     chat->members_max = 20000;
     chat->announce_max = 50;
     int32_t status = read_settings(chat, error);
+    if (status == BERTH_OK && !random_bytes(&chat->key, sizeof(chat->key))) {
+        status = berth_error_set(error, BERTH_E_FAILED, "the system has no random bytes");
+    }
     if (status == BERTH_OK && pthread_mutex_init(&chat->lock, NULL) != 0) {
         status = berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
     }

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <uthash.h>
 
+#include "base/siphash.h"
 #include "chat/line.h"
 
 enum { SLOW_DROP_MESSAGE, SLOW_DISCONNECT };
@@ -42,8 +43,9 @@ struct chat {
     uint32_t slow;         /* SLOW_* */
     atomic_ullong skipped; /* messages that slow receivers have missed */
     pthread_mutex_t lock;
-    struct member *names; /* uthash, by nick; under the lock */
-    struct room *rooms;   /* uthash, by name; under the lock */
+    struct siphash_key key; /* of both tables: their names are chosen by clients */
+    struct member *names;   /* uthash, by nick; under the lock */
+    struct room *rooms;     /* uthash, by name; under the lock */
 };
 
 struct seats {

@@ -7,6 +7,16 @@
 
 #include "chat/chat.h"
 
+static unsigned hash_of(const struct chat *chat, const char *name) {
+    return (unsigned)siphash(&chat->key, name, strlen(name));
+}
+
+#define FIND_NAME(chat, table, name, found)                                                        \
+    HASH_FIND_BYHASHVALUE(hh, (chat)->table, name, strlen(name), hash_of(chat, name), found)
+#define ADD_NAME(chat, table, member, added)                                                       \
+    HASH_ADD_BYHASHVALUE(hh, (chat)->table, member[0], strlen((added)->member),                    \
+                         hash_of(chat, (added)->member), added)
+
 static void lock(struct chat *chat) {
     pthread_mutex_lock(&chat->lock);
 }
@@ -29,13 +39,13 @@ int32_t rooms_rename(struct chat *chat, struct member *member, const char *nick)
     struct member *holder = NULL;
     int32_t status = BERTH_OK;
     lock(chat);
-    HASH_FIND_STR(chat->names, nick, holder);
+    FIND_NAME(chat, names, nick, holder);
     if (holder) {
         status = holder == member ? BERTH_OK : BERTH_E_STATE;
     } else {
         name_remove(chat, member);
         snprintf(member->nick, sizeof(member->nick), "%s", nick);
-        HASH_ADD_STR(chat->names, nick, member);
+        ADD_NAME(chat, names, nick, member);
         if (!member->hh.tbl) {
             member->nick[0] = '\0'; /* the old name is lost, too */
             status = BERTH_E_NO_MEMORY;
@@ -54,7 +64,7 @@ void rooms_forget(struct chat *chat, struct member *member) {
 uint64_t rooms_find(struct chat *chat, const char *nick) {
     struct member *member = NULL;
     lock(chat);
-    HASH_FIND_STR(chat->names, nick, member);
+    FIND_NAME(chat, names, nick, member);
     uint64_t id = member ? member->conn->id : 0;
     unlock(chat);
     return id;
@@ -73,7 +83,7 @@ static void room_unrefer(struct chat *chat, struct room *room) {
 /* The room with that name, made where there is none. */
 static int32_t room_find_or_create(struct chat *chat, const char *name, struct room **found) {
     uint32_t workers = chat->listener->host->workers;
-    HASH_FIND_STR(chat->rooms, name, *found);
+    FIND_NAME(chat, rooms, name, *found);
     if (*found) {
         return BERTH_OK;
     }
@@ -85,7 +95,7 @@ static int32_t room_find_or_create(struct chat *chat, const char *name, struct r
         return BERTH_E_NO_MEMORY;
     }
     snprintf(room->name, sizeof(room->name), "%s", name);
-    HASH_ADD_STR(chat->rooms, name, room);
+    ADD_NAME(chat, rooms, name, room);
     if (!room->hh.tbl) {
         free(room);
         return BERTH_E_NO_MEMORY;
@@ -176,7 +186,7 @@ bool rooms_list_members(struct chat *chat, const char *name, char text[ANSWER_BY
     struct room *room = NULL;
     struct member *member;
     lock(chat);
-    HASH_FIND_STR(chat->rooms, name, room);
+    FIND_NAME(chat, rooms, name, room);
     if (room) {
         size_t used = (size_t)snprintf(text, ANSWER_BYTES_MAX, "%s %u", name, room->count);
         DL_FOREACH2(room->everybody, member, everybody_next) {

@@ -9,6 +9,8 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "base/siphash.h"
+#include "common/random.h"
 #include "http/date.h"
 #include "http/site.h"
 #include "http/target.h"
@@ -29,19 +31,25 @@ struct slot {
 
 struct cache {
     const struct site *site;
-    pthread_mutex_t mutex; /* of what follows */
+    struct siphash_key key; /* of the table: clients choose the names */
+    pthread_mutex_t mutex;  /* of what follows */
     struct slot *by_name;
     struct slot *by_use;
 };
 
 struct cache *cache_create(const struct site *site) {
     struct cache *cache = calloc(1, sizeof(*cache));
-    if (!cache || pthread_mutex_init(&cache->mutex, NULL) != 0) {
+    if (!cache || !random_bytes(&cache->key, sizeof(cache->key)) ||
+        pthread_mutex_init(&cache->mutex, NULL) != 0) {
         free(cache);
         return NULL;
     }
     cache->site = site;
     return cache;
+}
+
+static unsigned hash_of(const struct cache *cache, const char *name) {
+    return (unsigned)siphash(&cache->key, name, strlen(name));
 }
 
 static struct slot *slot_of(struct entry *entry) {
@@ -84,7 +92,7 @@ struct entry *cache_find(struct cache *cache, const char *name) {
     struct slot *stale = NULL;
     uint64_t now_ms = host->now_ms(host);
     pthread_mutex_lock(&cache->mutex);
-    HASH_FIND_STR(cache->by_name, name, slot);
+    HASH_FIND_BYHASHVALUE(hh, cache->by_name, name, strlen(name), hash_of(cache, name), slot);
     if (slot && slot->expires_ms <= now_ms) {
         take_out(cache, slot);
         stale = slot;
@@ -109,14 +117,15 @@ static void put(struct cache *cache, struct slot *slot) {
     slot->expires_ms = site->host->now_ms(site->host) + site->cache_ms;
     atomic_fetch_add(&slot->references, 1);
     pthread_mutex_lock(&cache->mutex);
-    HASH_FIND_STR(cache->by_name, slot->name, out);
+    unsigned hash = hash_of(cache, slot->name);
+    HASH_FIND_BYHASHVALUE(hh, cache->by_name, slot->name, strlen(slot->name), hash, out);
     if (!out && HASH_COUNT(cache->by_name) >= site->cache_files_max) {
         out = cache->by_use;
     }
     if (out) {
         take_out(cache, out);
     }
-    HASH_ADD_STR(cache->by_name, name, slot);
+    HASH_ADD_BYHASHVALUE(hh, cache->by_name, name[0], strlen(slot->name), hash, slot);
     DL_APPEND(cache->by_use, slot);
     pthread_mutex_unlock(&cache->mutex);
     entry_release(out ? &out->entry : NULL);

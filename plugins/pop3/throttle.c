@@ -9,6 +9,9 @@
 #define uthash_nonfatal_oom(element) ((element)->is_added = false)
 #include <uthash.h>
 
+#include "base/siphash.h"
+#include "crypto.h"
+
 enum {
     FORGET_AFTER_MAXIMA = 10,
     ASK_AGAIN_MS = 10, /* for so many that wait; the more there are, the rarer each of them asks */
@@ -34,7 +37,8 @@ struct client {
 
 struct throttle {
     pthread_mutex_t lock;
-    struct client *clients;
+    struct client *clients; /* by a hash of its own: clients choose their addresses */
+    struct siphash_key key;
     uint32_t delay_ms;
     uint32_t delay_max_ms;
     uint32_t clients_max;
@@ -42,7 +46,8 @@ struct throttle {
 
 struct throttle *throttle_create(uint32_t delay_ms, uint32_t delay_max_ms, uint32_t clients_max) {
     struct throttle *throttle = calloc(1, sizeof(*throttle));
-    if (!throttle || pthread_mutex_init(&throttle->lock, NULL) != 0) {
+    if (!throttle || !crypto_random(&throttle->key, sizeof(throttle->key)) ||
+        pthread_mutex_init(&throttle->lock, NULL) != 0) {
         free(throttle);
         return NULL;
     }
@@ -78,10 +83,20 @@ static struct key key_of(const struct berth_address *address) {
     return key;
 }
 
+static unsigned hash_of(const struct throttle *throttle, const struct key *key) {
+    return (unsigned)siphash(&throttle->key, key, sizeof(*key));
+}
+
+static void add(struct throttle *throttle, struct client *client) {
+    HASH_ADD_BYHASHVALUE(hh, throttle->clients, key, sizeof(client->key),
+                         hash_of(throttle, &client->key), client);
+}
+
 static struct client *find(struct throttle *throttle, const struct berth_address *address) {
     struct key key = key_of(address);
     struct client *client;
-    HASH_FIND(hh, throttle->clients, &key, sizeof(key), client);
+    HASH_FIND_BYHASHVALUE(hh, throttle->clients, &key, sizeof(key), hash_of(throttle, &key),
+                          client);
     return client;
 }
 
@@ -113,7 +128,7 @@ static struct client *get(struct throttle *throttle, const struct berth_address 
     }
     client->key = key_of(address);
     client->is_added = true;
-    HASH_ADD(hh, throttle->clients, key, sizeof(client->key), client);
+    add(throttle, client);
     if (!client->is_added) {
         free(client);
         return NULL;
@@ -217,7 +232,7 @@ static void fail(struct throttle *throttle, const struct attempt *attempt, uint6
     client->failed_ms = now_ms;
     client->next_ms = client->next_ms > earliest_ms ? client->next_ms : earliest_ms;
     HASH_DEL(throttle->clients, client); /* to be the newest again */
-    HASH_ADD(hh, throttle->clients, key, sizeof(client->key), client);
+    add(throttle, client);
     if (!client->is_added) {
         free(client);
     }
