@@ -11,6 +11,7 @@
 #include "berth/abi.h"
 #include "control/control.h"
 #include "module/trial.h"
+#include "os/log_writer.h"
 #include "os/os.h"
 
 static const char help_text[] =
@@ -218,6 +219,7 @@ int main(int argc, char **argv) {
     }
     long before = alloc_live();
     int code = run_verb(argc, argv);
+    log_writer_stop();
     long left = alloc_live() - before;
     if (left != 0) {
         log_warn(NULL,

@@ -25,7 +25,7 @@ static const void *BERTH_CALL query(const struct berth_host *host, const char *i
 static void BERTH_CALL service_log(const struct berth_host *host, uint32_t level, const char *text,
                                    uint32_t size) {
     note_call(bench_of(host), "log");
-    if (level > BERTH_LOG_DEBUG) {
+    if ((level & ~BERTH_LOG_RECORD) > BERTH_LOG_DEBUG) {
         bench_find(bench_of(host), "log-level-unknown", "log() was given the level %u",
                    (unsigned)level);
     }

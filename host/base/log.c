@@ -185,8 +185,8 @@ static void text_place(struct line *line, const struct log_place *place) {
         line_number(line, place->column);
     }
     line_raw(line, ": ");
-    if (place->pointer && place->pointer[0] != '\0') {
-        line_value(line, place->pointer, false);
+    if (place->pointer) {
+        line_value(line, place->pointer[0] ? place->pointer : "/", false);
         line_raw(line, ": ");
     }
 }
@@ -248,6 +248,16 @@ size_t log_format(char *line, size_t size, enum log_level level, const struct lo
     return format_line(line, size, level, subject, message, strlen(message), 0);
 }
 
+static void line_out(enum log_level level, const char *line, size_t size) {
+    const struct log_sink *sink = atomic_load(&current_sink);
+    if (sink) {
+        sink->write(level, line, size);
+    } else {
+        fwrite(line, 1, size, stderr);
+        fflush(stderr);
+    }
+}
+
 static void put(enum log_kind kind, enum log_level level, const struct log_subject *subject,
                 const char *text, size_t size, size_t left_out) {
     const struct log_sink *sink = atomic_load(&current_sink);
@@ -256,12 +266,14 @@ static void put(enum log_kind kind, enum log_level level, const struct log_subje
         return;
     }
     size_t length = format_line(line, sizeof(line), level, subject, text, size, left_out);
-    if (sink) {
-        sink->write(level, line, length);
-    } else {
-        fwrite(line, 1, length, stderr);
-        fflush(stderr);
-    }
+    line_out(level, line, length);
+}
+
+void log_plain(const char *text) {
+    char bytes[LOG_LINE_MAX];
+    struct line line = {.text = bytes, .size = sizeof(bytes) - END_BYTES};
+    text_message(&line, text, strlen(text), 0);
+    line_out(LOG_LEVEL_ERROR, bytes, line.length);
 }
 
 void log_text(enum log_kind kind, enum log_level level, const struct log_subject *subject,

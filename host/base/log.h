@@ -82,6 +82,9 @@ void log_limited(enum log_kind kind, enum log_level level, const struct log_subj
 void log_text(enum log_kind kind, enum log_level level, const struct log_subject *subject,
               const char *text, size_t size);
 
+/* A line for people without time and level, as errors at the start are told; made safe. */
+void log_plain(const char *text);
+
 /* The line that log_write() writes, its end included, not terminated; cut to fit. Returns its
  * length. It takes no lock and allocates nothing: for crash reports. `size`: at least 1024. */
 size_t log_format(char *line, size_t size, enum log_level level, const struct log_subject *subject,

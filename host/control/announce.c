@@ -5,11 +5,17 @@
 
 #include "base/address.h"
 #include "base/alloc.h"
+#include "base/log.h"
+#include "base/text.h"
 #include "control/control.h"
 #include "control/instance.h"
 #include "manifest/ready.h"
 #include "net/listener.h"
 #include "net/server.h"
+#include "os/log_writer.h"
+
+/* Of the parts of a line: more than as many addresses as a listener may have take. */
+enum { ADDRESSES_BYTES = 2048, VERSION_BYTES = 512 };
 
 static const char *accept_name(const struct listener *listener) {
     return listener->options.datagrams        ? "datagrams"
@@ -17,24 +23,36 @@ static const char *accept_name(const struct listener *listener) {
                                               : "connect";
 }
 
+/* "NAME: listening on ADDRESS, … with PLUGIN VERSION, accepts on …, engine …", cut to fit. */
+static size_t format_listener(const struct instance *instance, const struct listener *listener,
+                              char *line, size_t size) {
+    char addresses[ADDRESSES_BYTES] = "";
+    char version[VERSION_BYTES];
+    size_t used = 0;
+    for (size_t a = 0; a < listener->options.address_count && used < sizeof(addresses); a++) {
+        char text[BERTH_ADDRESS_TEXT_MAX];
+        struct berth_address address = listener_address(listener, a);
+        address_format(&address, text, sizeof(text));
+        int length =
+            snprintf(addresses + used, sizeof(addresses) - used, "%s%s", a > 0 ? ", " : "", text);
+        used += length > 0 ? (size_t)length : 0;
+    }
+    int length = snprintf(line, size, "%s: listening on %s with %s %s, %s, engine %s\n",
+                          listener->options.name, addresses, listener->plugin->id,
+                          text_safe(version, sizeof(version), listener->plugin->version),
+                          listener->options.datagrams        ? "takes datagrams"
+                          : listener->options.accept_on_data ? "accepts on first data"
+                                                             : "accepts on connect",
+                          server_traits(instance->server)->name);
+    return length > 0 && (size_t)length < size ? (size_t)length : 0;
+}
+
 void announce_listeners(const struct instance *instance) {
     const struct unit *unit;
     DL_FOREACH(instance->serving, unit) {
-        const struct listener *listener = unit->listener;
-        printf("%s: listening on ", listener->options.name);
-        for (size_t a = 0; a < listener->options.address_count; a++) {
-            char text[BERTH_ADDRESS_TEXT_MAX];
-            struct berth_address address = listener_address(listener, a);
-            address_format(&address, text, sizeof(text));
-            printf("%s%s", a > 0 ? ", " : "", text);
-        }
-        printf(" with %s %s, %s, engine %s\n", listener->plugin->id, listener->plugin->version,
-               listener->options.datagrams        ? "takes datagrams"
-               : listener->options.accept_on_data ? "accepts on first data"
-                                                  : "accepts on connect",
-               server_traits(instance->server)->name);
+        char line[LOG_LINE_MAX];
+        log_writer_print(line, format_listener(instance, unit->listener, line, sizeof(line)));
     }
-    fflush(stdout);
 }
 
 static bool describe_listener(const struct listener *listener, struct ready_listener *ready) {

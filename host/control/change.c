@@ -559,6 +559,15 @@ static struct listener *find_namesake(const struct change *change, const struct 
     return NULL;
 }
 
+static void tell_added(const struct listener *listener) {
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    struct berth_address address = listener_address(listener, 0);
+    size_t count = listener_address_count(listener);
+    address_format(&address, text, sizeof(text));
+    log_info(&listener->subject, "added: listening on %s%s", text,
+             count > 1 ? " and other addresses" : "");
+}
+
 /* Cannot fail. Those that are gone from the manifest close last: what is new is open by now. */
 static void carry_out(struct change *change) {
     struct instance *instance = change->instance;
@@ -589,6 +598,7 @@ static void carry_out(struct change *change) {
             instance_retire(instance, step->old, step->to, BERTH_DRAINING_REPLACED);
         } else if (step->made) {
             listener_take_over(step->made->listener, find_namesake(change, step->made));
+            tell_added(step->made->listener);
         } else {
             DL_DELETE(instance->serving, step->old);
         }
@@ -602,6 +612,47 @@ static void carry_out(struct change *change) {
     }
     instance->serving = serving;
     instance_update_drains(instance);
+}
+
+/* Appends a name to counts->names; `first`: behind what has happened to it. */
+static void add_name(struct change_counts *counts, bool first, const char *what, const char *name) {
+    size_t used = strlen(counts->names);
+    size_t room = sizeof(counts->names) - used;
+    int length = first ? snprintf(counts->names + used, room, "; %s %s", what, name)
+                       : snprintf(counts->names + used, room, ", %s", name);
+    if (length > 0 && (size_t)length >= room) { /* three bytes of the last whole name give way */
+        size_t at = used < sizeof(counts->names) - 4 ? used : sizeof(counts->names) - 4;
+        snprintf(counts->names + at, sizeof(counts->names) - at, "\xe2\x80\xa6");
+    }
+}
+
+static void add_names(const struct change *change, struct change_counts *counts,
+                      enum step_kind kind, const char *what) {
+    bool first = true;
+    for (size_t i = 0; i < change->count; i++) {
+        if (change->steps[i].kind == kind) {
+            add_name(counts, first, what, change->steps[i].to->name);
+            first = false;
+        }
+    }
+}
+
+static void add_names_removed(const struct change *change, struct change_counts *counts) {
+    const struct unit *unit;
+    bool first = true;
+    DL_FOREACH(change->instance->serving, unit) {
+        if (!step_of(change, unit)) {
+            add_name(counts, first, "removed", unit->from->name);
+            first = false;
+        }
+    }
+}
+
+static void name_changes(const struct change *change, struct change_counts *counts) {
+    add_names(change, counts, STEP_ADD, "added");
+    add_names_removed(change, counts);
+    add_names(change, counts, STEP_REPLACE, "replaced");
+    add_names(change, counts, STEP_CONFIGURE, "configured");
 }
 
 static void count(const struct change *change, struct change_counts *counts) {
@@ -618,6 +669,7 @@ static void count(const struct change *change, struct change_counts *counts) {
         counts->removed++;
     }
     counts->removed -= counts->replaced + counts->configured + counts->kept;
+    name_changes(change, counts);
 }
 
 static bool start_server(struct change *change) {

@@ -39,6 +39,7 @@ struct change_counts {
     unsigned replaced;   /* a new generation serves */
     unsigned configured; /* other options, the same connections */
     unsigned kept;
+    char names[512]; /* of the listeners that are not as before: "; added a, b; removed c"; cut */
 };
 
 /* False: nothing has changed, and the problems say why. On success the edition is the instance's,

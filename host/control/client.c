@@ -288,6 +288,19 @@ static void print_quarantine(const cJSON *result) {
     }
 }
 
+/* Where nothing is missing in the log, nothing is said of it. */
+static void print_log(const cJSON *result) {
+    const cJSON *log = list_of(result, "log");
+    if (number_of(log, "dropped") > 0) {
+        printf("log: %.0f lines were dropped, as standard error did not take them in time\n",
+               number_of(log, "dropped"));
+    }
+    if (number_of(log, "held_back") > 0) {
+        printf("log: %.0f lines were held back, as there were too many of their kind\n",
+               number_of(log, "held_back"));
+    }
+}
+
 static void print_status(const cJSON *result) {
     double seconds = number_of(result, "uptime_ms") / 1000;
     printf("%s %s, process %.0f, %s for %.0f s\n", text_of(result, "name"),
@@ -299,6 +312,7 @@ static void print_status(const cJSON *result) {
     if (cJSON_IsTrue(list_of(result, "supervised"))) {
         printf("supervised, %.0f restarts\n", number_of(result, "restarts"));
     }
+    print_log(result);
     print_quarantine(result);
     printf("\n");
     print_listeners(result);

@@ -12,26 +12,52 @@
 #include "manifest/manifest.h"
 #include "os/os.h"
 
+/* Of the manifest's errors each has its place, in the text and as members of the JSON. */
+static void log_errors(const struct manifest_errors *errors, const char *path) {
+    for (size_t i = 0; i < errors->count; i++) {
+        const struct manifest_error *error = &errors->items[i];
+        struct log_place place = {.file = path,
+                                  .pointer = error->pointer,
+                                  .line = (unsigned)error->line,
+                                  .column = (unsigned)error->column};
+        struct log_subject subject = {.reason = "manifest",
+                                      .place = error->line > 0 ? &place : NULL};
+        log_error(&subject, "%s", error->message);
+    }
+}
+
+/* For somebody who waits for the end of a command. */
 static void print_errors(const struct manifest_errors *errors, const char *path) {
+    if (log_current_format() == LOG_FORMAT_JSON) {
+        log_errors(errors, path);
+        return;
+    }
     for (size_t i = 0; i < errors->count; i++) {
         int length = manifest_error_format(&errors->items[i], path, NULL, 0);
         char *text = length >= 0 ? alloc_zeroed((size_t)length + 1) : NULL;
         if (text) {
             manifest_error_format(&errors->items[i], path, text, (size_t)length + 1);
-            fprintf(stderr, "%s\n", text);
-            alloc_free(text);
-        } else {
-            fprintf(stderr, "%s: %s\n", path, errors->items[i].message);
         }
+        log_plain(text ? text : errors->items[i].message);
+        alloc_free(text);
     }
-    fflush(stderr);
+}
+
+static void print_failure(const char *text) {
+    if (log_current_format() == LOG_FORMAT_JSON) {
+        log_error(NULL, "%s", text);
+    } else {
+        log_plain(text);
+    }
 }
 
 int report_load(const char *given, const struct manifest_look *look, struct edition **edition) {
     char path[OS_PATH_MAX];
+    char text[OS_PATH_MAX + ERROR_MESSAGE_MAX];
     struct error error = {0};
     if (!paths_manifest(path, sizeof(path), given, &error)) {
-        fprintf(stderr, "berth: %s\n", error.message);
+        snprintf(text, sizeof(text), "berth: %s", error.message);
+        print_failure(text);
         return EXIT_FAILED;
     }
     struct manifest_errors errors = {0};
@@ -39,7 +65,8 @@ int report_load(const char *given, const struct manifest_look *look, struct edit
     *edition = manifest ? edition_create(manifest) : NULL;
     print_errors(&errors, path);
     if (!*edition && errors.count == 0) {
-        fprintf(stderr, "%s: out of memory\n", path);
+        snprintf(text, sizeof(text), "%s: out of memory", path);
+        print_failure(text);
     }
     manifest_errors_fini(&errors);
     return *edition ? EXIT_FINE : EXIT_MANIFEST;
@@ -52,6 +79,14 @@ int report_problems(const struct change_problems *problems, const char *path) {
         log_error(NULL, "%s", problems->failures.items[i].message);
     }
     return report_code(problems);
+}
+
+void report_log_problems(const struct change_problems *problems, const char *path) {
+    log_errors(&problems->plugins, path);
+    log_errors(&problems->manifest, path);
+    for (size_t i = 0; i < problems->failures.count; i++) {
+        log_error(NULL, "%s", problems->failures.items[i].message);
+    }
 }
 
 int report_code(const struct change_problems *problems) {

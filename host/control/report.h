@@ -1,5 +1,7 @@
 /* report.h: what is wrong with a manifest and its plugins, on standard error, a line each.
  *
+ * Where the log is JSON, all of it is.
+ *
  * Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_REPORT_H
 #define BERTH_HOST_CONTROL_REPORT_H
@@ -15,5 +17,8 @@ int report_load(const char *given, const struct manifest_look *look, struct edit
 /* Prints the problems, those without a place into the log; returns the exit code they mean. */
 int report_problems(const struct change_problems *problems, const char *path);
 int report_code(const struct change_problems *problems);
+
+/* The same as lines of the log, for a host that runs. */
+void report_log_problems(const struct change_problems *problems, const char *path);
 
 #endif

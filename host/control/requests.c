@@ -62,12 +62,12 @@ static void tell_change(struct asked *asked, int code, const struct change_count
         cJSON_AddNumberToObject(asked->result, "configured", counts->configured);
         cJSON_AddNumberToObject(asked->result, "kept", counts->kept);
         cJSON_AddBoolToObject(asked->result, "dry_run", is_true(asked, "dry_run"));
-    } else {
-        log_error(NULL, "a %s was asked for and failed: all goes on as before (%s)",
-                  cJSON_GetObjectItemCaseSensitive(asked->request, "verb")->valuestring,
-                  cJSON_GetArraySize(asked->errors) > 0
-                      ? cJSON_GetArrayItem(asked->errors, 0)->valuestring
-                      : "no reason");
+    }
+    if (code != EXIT_FINE || !is_true(asked, "dry_run")) {
+        service_log_outcome(asked->service, code,
+                            cJSON_GetObjectItemCaseSensitive(asked->request, "verb")->valuestring,
+                            is_true(asked, "dry_run") ? "asked for, dry run" : "asked for", counts,
+                            problems);
     }
     change_problems_fini(problems);
 }

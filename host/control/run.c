@@ -19,6 +19,7 @@
 #include "net/listener.h"
 #include "net/plugin_call.h"
 #include "net/server.h"
+#include "os/log_writer.h"
 #include "os/os_private.h"
 
 /* -- stopping -------------------------------------------------------------------------------------
@@ -115,6 +116,15 @@ static int start(struct service *service, struct edition *edition) {
     return code;
 }
 
+/* What everybody asks first who reads a log. */
+static void log_start(const struct service *service) {
+    const struct instance *instance = &service->instance;
+    log_info(NULL, "berth %s serves: process %llu, engine %s, %u workers, manifest %s",
+             BERTH_VERSION, (unsigned long long)os_process_id(),
+             server_traits(instance->server)->name, instance->server->options.workers,
+             service->manifest_path);
+}
+
 static int serve(struct service *service, struct host_channel *channel) {
     const struct instance *instance = &service->instance;
     const struct control_options *options = service->options;
@@ -128,6 +138,7 @@ static int serve(struct service *service, struct host_channel *channel) {
     } else {
         supervised_ready(instance->edition->manifest);
         announce_listeners(instance);
+        log_start(service);
         log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
         serve_until_stopped(service, channel, watch);
     }
@@ -168,7 +179,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     struct host_channel channel;
     const struct manifest *manifest = edition->manifest;
     struct service service = {.options = options, .ready_file = *ready_file};
-    log_setup(manifest->host.log.level, manifest->host.log.format);
+    service_configure_log(manifest);
     last_words_start(supervised_last_words);
     service.instance.kept_folder = options->use_kept ? options->kept : NULL;
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
@@ -220,11 +231,22 @@ static int load(const struct control_options *options, struct edition **edition)
     return EXIT_FINE;
 }
 
+/* Even what is wrong with the manifest is told in its format. */
+static void set_log_format(const struct control_options *options) {
+    char path[OS_PATH_MAX];
+    enum log_format format;
+    if (paths_manifest(path, sizeof(path), options->manifest, NULL) &&
+        manifest_log_format(path, &format)) {
+        log_setup(LOG_LEVEL_INFO, format);
+    }
+}
+
 int control_run(const struct control_options *options) {
     struct edition *edition = NULL;
     struct error error = {0};
     char path[OS_PATH_MAX];
     struct ready_file ready_file;
+    set_log_format(options);
     if (!paths_manifest(path, sizeof(path), options->manifest, &error) ||
         !ready_file_init(&ready_file, options->ready_file, path, !options->supervised, &error)) {
         log_error(NULL, "%s", error.message);
@@ -232,6 +254,10 @@ int control_run(const struct control_options *options) {
     }
     if (options->supervise) {
         return supervise(options);
+    }
+    if (!log_writer_start(&error)) {
+        log_error(NULL, "%s", error.message);
+        return EXIT_FAILED;
     }
     if (!supervised_begin(options->supervised, &error)) {
         log_error(NULL, "%s", error.message);

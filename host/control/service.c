@@ -12,6 +12,7 @@
 #include "control/report.h"
 #include "control/supervise.h"
 #include "net/plugin_call.h"
+#include "os/log_writer.h"
 
 /* The ready file says where the host listens now. */
 static void tell_ready(struct service *service) {
@@ -31,6 +32,17 @@ struct identity service_identity(const struct service *service) {
     return identity;
 }
 
+void service_configure_log(const struct manifest *manifest) {
+    struct log_writer_options options = {
+        .queue_bytes = manifest->host.log.queue_bytes,
+        .limit_lines = manifest->host.log.limit_lines,
+        .limit_window_ms = manifest->host.log.limit_window_ms,
+        .flush_timeout_ms = manifest->host.log.flush_timeout_ms,
+    };
+    log_setup(manifest->host.log.level, manifest->host.log.format);
+    log_writer_configure(&options);
+}
+
 int service_reload(struct service *service, bool dry_run, struct change_counts *counts,
                    struct change_problems *problems) {
     struct change_options options = {.dry_run = dry_run};
@@ -46,7 +58,7 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
     }
     bool done = change_apply(&service->instance, edition, &options, counts, problems);
     if (done && !dry_run) {
-        log_setup(manifest->host.log.level, manifest->host.log.format);
+        service_configure_log(manifest);
         tell_ready(service);
         plugin_watch_configure(manifest->host.stall_warning_ms);
         supervised_ready(manifest);
@@ -124,24 +136,25 @@ int service_release(struct service *service, const char *const *names, size_t co
     return code;
 }
 
-static void log_outcome(const struct service *service, int code, const char *what, const char *why,
-                        const struct change_counts *counts, struct change_problems *problems) {
+void service_log_outcome(const struct service *service, int code, const char *what, const char *why,
+                         const struct change_counts *counts,
+                         const struct change_problems *problems) {
     if (code == EXIT_FINE) {
-        log_info(NULL, "%s (%s): %u added, %u removed, %u replaced, %u configured, %u as before",
+        log_info(NULL, "%s (%s): %u added, %u removed, %u replaced, %u configured, %u as before%s",
                  what, why, counts->added, counts->removed, counts->replaced, counts->configured,
-                 counts->kept);
+                 counts->kept, counts->names);
     } else {
-        report_problems(problems, service->manifest_path);
+        report_log_problems(problems, service->manifest_path);
         log_error(NULL, "%s (%s) failed: all goes on as before", what, why);
     }
-    change_problems_fini(problems);
 }
 
 int service_reload_and_log(struct service *service, const char *why) {
     struct change_counts counts;
     struct change_problems problems = {0};
     int code = service_reload(service, false, &counts, &problems);
-    log_outcome(service, code, "reload", why, &counts, &problems);
+    service_log_outcome(service, code, "reload", why, &counts, &problems);
+    change_problems_fini(&problems);
     return code;
 }
 
@@ -150,6 +163,7 @@ int service_restart_and_log(struct service *service, const char *const *names, s
     struct change_counts counts;
     struct change_problems problems = {0};
     int code = service_restart(service, names, count, false, &counts, &problems);
-    log_outcome(service, code, "restart", why, &counts, &problems);
+    service_log_outcome(service, code, "restart", why, &counts, &problems);
+    change_problems_fini(&problems);
     return code;
 }

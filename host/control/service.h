@@ -31,6 +31,14 @@ struct service {
 /* Who it is, for those who ask. [any] */
 struct identity service_identity(const struct service *service);
 
+/* The log as the manifest wants it. */
+void service_configure_log(const struct manifest *manifest);
+
+/* Logs how a change has ended. `what`: "reload"; `why`: who wanted it. */
+void service_log_outcome(const struct service *service, int code, const char *what, const char *why,
+                         const struct change_counts *counts,
+                         const struct change_problems *problems);
+
 /* Reads the manifest again and serves what it says now. Exit code; the problems say what is wrong,
  * and then nothing has changed. */
 int service_reload(struct service *service, bool dry_run, struct change_counts *counts,

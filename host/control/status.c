@@ -17,6 +17,7 @@
 #include "net/plugin_account.h"
 #include "net/server.h"
 #include "net/work_pool.h"
+#include "os/log_writer.h"
 
 static void add_count(cJSON *object, const char *key, unsigned long long count) {
     cJSON_AddNumberToObject(object, key, (double)count);
@@ -253,6 +254,14 @@ void status_describe_plugins(const struct service *service, struct cJSON *status
 /* -- the host ------------------------------------------------------------------------------------
  */
 
+/* Lines that are missing in the log. */
+static void describe_log(cJSON *status) {
+    struct log_writer_counts counts = log_writer_counts();
+    cJSON *log = cJSON_AddObjectToObject(status, "log");
+    add_count(log, "dropped", counts.dropped);
+    add_count(log, "held_back", counts.held_back);
+}
+
 void status_describe(const struct service *service, struct cJSON *status) {
     const struct instance *instance = &service->instance;
     const struct manifest *manifest = instance->edition->manifest;
@@ -275,6 +284,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     add_count(pool, "threads", work.threads);
     add_count(pool, "running", work.running);
     add_count(pool, "waiting", work.waiting);
+    describe_log(status);
     status_describe_listeners(service, status);
     status_describe_plugins(service, status);
 }

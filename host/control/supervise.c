@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "control/control.h"
 #include "control/kept.h"
+#include "os/log_writer.h"
 #include "os/os_child.h"
 #include "os/os_private.h"
 
@@ -428,7 +429,11 @@ int supervise(const struct control_options *options) {
         .delay_ms = DELAY_FIRST_MS,
     };
     if (!os_child_init(&error)) {
-        fprintf(stderr, "berth: %s\n", error.message);
+        log_error(NULL, "supervisor: %s", error.message);
+        return EXIT_FAILED;
+    }
+    if (!log_writer_start(&error)) { /* its thread has the signals blocked that are waited for */
+        log_error(NULL, "supervisor: %s", error.message);
         return EXIT_FAILED;
     }
     supervisor.kept_folder = kept_create();

@@ -143,6 +143,10 @@ static const struct field host_work[] = {
 static const struct field host_log[] = {
     {.key = "level", .kind = FIELD_CHOICE, CHOICES(log_levels), IN_MANIFEST(host.log.level)},
     {.key = "format", .kind = FIELD_CHOICE, CHOICES(log_formats), IN_MANIFEST(host.log.format)},
+    {.key = "queue_bytes", .min = 65536, .max = 1073741824, IN_MANIFEST(host.log.queue_bytes)},
+    {.key = "limit_lines", .min = 0, .max = 1000000, IN_MANIFEST(host.log.limit_lines)},
+    {.key = "limit_window_ms", .min = 100, .max = 3600000, IN_MANIFEST(host.log.limit_window_ms)},
+    {.key = "flush_timeout_ms", .min = 0, .max = 60000, IN_MANIFEST(host.log.flush_timeout_ms)},
 };
 
 static const struct field host[] = {
@@ -195,6 +199,10 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.buffers.retained_max = 1024;
     manifest->host.log.level = LOG_LEVEL_INFO;
     manifest->host.log.format = LOG_FORMAT_TEXT;
+    manifest->host.log.queue_bytes = 1048576;
+    manifest->host.log.limit_lines = 20;
+    manifest->host.log.limit_window_ms = 10000;
+    manifest->host.log.flush_timeout_ms = 2000;
     return manifest->host.name && manifest->host.plugins;
 }
 

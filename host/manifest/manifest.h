@@ -143,6 +143,10 @@ struct manifest {
         struct {
             enum log_level level;
             enum log_format format;
+            uint32_t queue_bytes; /* of lines that wait to be written */
+            uint32_t limit_lines; /* of one listener and kind in a window; 0: no limit */
+            uint32_t limit_window_ms;
+            uint32_t flush_timeout_ms; /* for what is queued when the host ends */
         } log;
     } host;
     struct manifest_listener *listeners;
@@ -185,6 +189,10 @@ struct manifest *manifest_load_with(const char *path, const struct manifest_look
 /* The same for text in memory; `path` is only for messages. */
 struct manifest *manifest_parse(const char *path, const char *text, size_t size,
                                 struct manifest_errors *errors);
+
+/* The format of the log that the file at `path` asks for, as far as it can be read: a manifest with
+ * errors, and one that is not even JSON, says it too. False: it says nothing. */
+bool manifest_log_format(const char *path, enum log_format *format);
 
 /* "auto", "io_uring", "epoll" */
 const char *manifest_engine_name(enum manifest_engine engine);

@@ -26,12 +26,17 @@ static const void *BERTH_CALL query(const struct berth_host *host, const char *i
 }
 
 static enum log_level level_of(uint32_t level) {
+    level &= ~BERTH_LOG_RECORD;
     return level <= LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_DEBUG;
+}
+
+static enum log_kind kind_of(uint32_t level) {
+    return (level & BERTH_LOG_RECORD) != 0 ? LOG_KIND_NONE : LOG_KIND_PLUGIN;
 }
 
 static void BERTH_CALL service_log(const struct berth_host *host, uint32_t level, const char *text,
                                    uint32_t size) {
-    log_text(LOG_KIND_PLUGIN, level_of(level), &module_of(host)->subject, text, size);
+    log_text(kind_of(level), level_of(level), &module_of(host)->subject, text, size);
 }
 
 static void BERTH_CALL conn_log(struct berth_conn *conn, uint32_t level, const char *text,
@@ -39,7 +44,7 @@ static void BERTH_CALL conn_log(struct berth_conn *conn, uint32_t level, const c
     char peer[BERTH_ADDRESS_TEXT_MAX];
     if (log_enabled(level_of(level))) {
         struct log_subject subject = connection_subject(connection_of(conn), peer);
-        log_text(LOG_KIND_PLUGIN, level_of(level), &subject, text, size);
+        log_text(kind_of(level), level_of(level), &subject, text, size);
     }
 }
 

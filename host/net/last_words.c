@@ -10,7 +10,7 @@
 #include "os/os_crash.h"
 #include "os/os_process.h"
 
-enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1 };
+enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1, FLUSH_MS = 500 };
 
 static void (*tell_also)(const struct last_words *words);
 static bool serving;               /* an end of the process is not the host's will */
@@ -63,6 +63,7 @@ static void accuse(const struct os_crash *crash, const struct plugin_account *ac
     snprintf(text, sizeof(text), "crash: %s%s, in %s", crash->what, address, where);
     said = true;
     accused = subject;
+    log_flush(FLUSH_MS); /* what came before it */
     say(&accused, text);
     if (tell_also) {
         tell_also(&words);

@@ -52,6 +52,8 @@ struct os_thread {
 bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
                      void *argument, struct error *error);
 void os_thread_join(struct os_thread *thread);
+void os_thread_abandon(struct os_thread *thread); /* instead: it ends with the process at last */
+void os_sleep_ms(unsigned ms);                    /* for a thread of its own, or a crash */
 
 /* A number that no other running thread has. Cheap: asked at every buffer's release. */
 uintptr_t os_thread_id(void);

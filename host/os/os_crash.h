@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { OS_CRASH_FRAMES_MAX = 32 };
+enum { OS_CRASH_FRAMES_MAX = 32, OS_CRASH_WRITE_MS = 2000 };
 
 struct os_crash {
     const char *what; /* "SIGSEGV: …" */
@@ -42,6 +42,7 @@ unsigned os_crash_stack(void **frames, unsigned max);
  * folder ("": none), and a line for standard error. */
 void os_crash_describe(const void *frame, char *text, size_t size);
 void os_crash_file(const void *frame, char *text, size_t size);
+/* Waits for whoever reads, but in all calls together no longer than OS_CRASH_WRITE_MS. */
 void os_crash_write(const char *text, size_t size);
 
 /* Every thread that os_thread_start() makes is prepared for a crash by it. */

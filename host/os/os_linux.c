@@ -199,6 +199,15 @@ void os_thread_join(struct os_thread *thread) {
     pthread_join((pthread_t)thread->handle, NULL);
 }
 
+void os_thread_abandon(struct os_thread *thread) {
+    pthread_detach((pthread_t)thread->handle);
+}
+
+void os_sleep_ms(unsigned ms) {
+    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&time, NULL);
+}
+
 uintptr_t os_thread_id(void) {
     return (uintptr_t)pthread_self();
 }

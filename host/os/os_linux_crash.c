@@ -5,17 +5,23 @@
  * may have been overwritten, or the thread may have called an address that is no code: the first
  * words are said before it is walked, and a second crash while it is walked ends that alone. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <execinfo.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include "base/macros.h"
+#include "os/os.h"
 #include "os/os_crash.h"
 
 #if defined(__has_feature)
@@ -283,7 +289,42 @@ void os_crash_describe(const void *frame, char *text, size_t size) {
              (size_t)((const char *)frame - (const char *)info.dli_fbase));
 }
 
+/* Standard error may lead to a pipe or a terminal that takes nothing at present. That is not to
+ * keep a dead process, so it is opened once more to be non-blocking for this use alone. */
+static int open_again(mode_t type) {
+    return type == S_IFIFO || type == S_IFCHR
+               ? open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+               : -1;
+}
+
+static ssize_t write_some(int fd, mode_t type, const char *text, size_t size) {
+    if (type == S_IFSOCK) {
+        return send(STDERR_FILENO, text, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    return write(fd >= 0 ? fd : STDERR_FILENO, text, size);
+}
+
 void os_crash_write(const char *text, size_t size) {
-    ssize_t ignored = write(STDERR_FILENO, text, size);
-    (void)ignored; /* there is nobody left to tell */
+    static uint64_t end_ms;
+    static mode_t type;
+    static int fd = -1;
+    struct stat status;
+    if (end_ms == 0) {
+        end_ms = os_now_ms() + OS_CRASH_WRITE_MS;
+        type = fstat(STDERR_FILENO, &status) == 0 ? status.st_mode & S_IFMT : 0;
+        fd = open_again(type);
+    }
+    while (size > 0) {
+        uint64_t now_ms = os_now_ms();
+        struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
+        if (now_ms >= end_ms || poll(&wait, 1, (int)(end_ms - now_ms)) == 0) {
+            return; /* there is nobody left to tell */
+        }
+        ssize_t written = write_some(fd, type, text, size);
+        if (written < 0 && errno != EAGAIN && errno != EINTR) {
+            return;
+        }
+        text += written > 0 ? written : 0;
+        size -= written > 0 ? (size_t)written : 0;
+    }
 }

@@ -340,6 +340,15 @@ void os_thread_join(struct os_thread *thread) {
     thread->handle = 0;
 }
 
+void os_thread_abandon(struct os_thread *thread) {
+    CloseHandle((HANDLE)thread->handle);
+    thread->handle = 0;
+}
+
+void os_sleep_ms(unsigned ms) {
+    Sleep(ms);
+}
+
 uintptr_t os_thread_id(void) {
     return GetCurrentThreadId();
 }

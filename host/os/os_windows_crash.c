@@ -17,6 +17,7 @@ enum {
     STACK_BYTES = 64 * 1024, /* what an overflow of the stack leaves for last words */
     EXCEPTION_OF_GCC = 0x20474343,
     CODE_OF_SECOND = 3, /* as abort() has it */
+    WRITER_BYTES = 4096,
 };
 static const DWORD EXCEPTION_OF_MSVC = 0xE06D7363;
 
@@ -143,9 +144,41 @@ void os_crash_thread_end(void *prepared) {
     (void)prepared; /* it goes with the thread */
 }
 
+/* A write to a pipe or a console that takes nothing at present cannot be called off, so another
+ * thread has to make it; it is there before anything crashes. */
+static struct {
+    HANDLE asked;
+    HANDLE done;
+    size_t size;
+    char text[WRITER_BYTES];
+} writer;
+
+static DWORD WINAPI write_what_is_asked(void *argument) {
+    (void)argument;
+    while (WaitForSingleObject(writer.asked, INFINITE) == WAIT_OBJECT_0) {
+        DWORD written;
+        WriteFile(GetStdHandle(STD_ERROR_HANDLE), writer.text, (DWORD)writer.size, &written, NULL);
+        SetEvent(writer.done);
+    }
+    return 0;
+}
+
+static void start_writer(void) {
+    HANDLE asked = writer.asked ? NULL : CreateEventW(NULL, FALSE, FALSE, NULL);
+    writer.done = writer.done ? writer.done : CreateEventW(NULL, FALSE, FALSE, NULL);
+    if (asked && writer.done) {
+        writer.asked = asked;
+        HANDLE thread = CreateThread(NULL, 0, write_what_is_asked, NULL, 0, NULL);
+        if (thread) {
+            CloseHandle(thread);
+        }
+    }
+}
+
 void os_crash_start(const struct os_crash_words *last_words) {
     words = *last_words;
     os_crash_thread_begin();
+    start_writer();
     SetUnhandledExceptionFilter(on_exception);
     signal(SIGABRT, on_abort);
 }
@@ -184,6 +217,17 @@ void os_crash_describe(const void *frame, char *text, size_t size) {
 }
 
 void os_crash_write(const char *text, size_t size) {
-    DWORD written;
-    WriteFile(GetStdHandle(STD_ERROR_HANDLE), text, (DWORD)size, &written, NULL);
+    static ULONGLONG end_ms;
+    ULONGLONG now_ms = GetTickCount64();
+    end_ms = end_ms == 0 ? now_ms + OS_CRASH_WRITE_MS : end_ms;
+    if (now_ms >= end_ms) {
+        return; /* the writer may hold the text before */
+    }
+    writer.size = size < sizeof(writer.text) ? size : sizeof(writer.text);
+    memcpy(writer.text, text, writer.size);
+    SetEvent(writer.asked);
+    if (!writer.asked ||
+        WaitForSingleObject(writer.done, (DWORD)(end_ms - now_ms)) != WAIT_OBJECT_0) {
+        end_ms = 1; /* there is nobody left to tell */
+    }
 }

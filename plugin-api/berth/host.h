@@ -18,6 +18,11 @@ BERTH_BEGIN_DECLS
 #define BERTH_LOG_INFO UINT32_C(2)  /* a life event; a few a minute at the most */
 #define BERTH_LOG_DEBUG UINT32_C(3) /* for the developer */
 
+/* Added to a level: one line of a record that the configuration asks for, such as an access log.
+ * Other lines are thinned out when a listener logs many that begin alike ("host.log.limit_lines").
+ */
+#define BERTH_LOG_RECORD UINT32_C(0x100)
+
 /* A message that post() delivers. `conn` is NULL and `status` BERTH_E_GONE when the connection had
  * ended, or BERTH_E_CANCELLED when the host stops before it could be delivered. [conn]
  * Runs exactly once for every post() that returned BERTH_OK. */

@@ -79,7 +79,7 @@ static void log_answer(struct berth_conn *conn, const struct request *request,
     int size = snprintf(text, sizeof(text), "%s %.*s %u %llu", method, (int)shown,
                         shown > 0 ? target.bytes : "", (unsigned)answered.status,
                         (unsigned long long)answered.bytes);
-    conn->host->conn_log(conn, BERTH_LOG_INFO, text, (uint32_t)size);
+    conn->host->conn_log(conn, BERTH_LOG_INFO | BERTH_LOG_RECORD, text, (uint32_t)size);
 }
 
 static void finish(struct berth_conn *conn) {

@@ -102,12 +102,6 @@ def crash(host, listener, message):
     return host.wait()
 
 
-@pytest.fixture
-def unsanitized(system):
-    if system.is_sanitized:
-        pytest.skip("a sanitizer has a handler of crashes of its own, which is left in place")
-
-
 CRASHES = {
     "null": (b"\x800", ("SIGSEGV", "(0x0)"), ("access violation", "(0x0)")),
     "abort": (b"\x81", ("SIGABRT", "abort"), ("abort",)),

@@ -57,7 +57,8 @@ class Host:
 
     def __init__(self, system, folder, manifest, dist=None, plugins=None, ready_file=None,
                  old_ready_text=None, descriptors=None, io_uring_errno=None, environment=None,
-                 arguments=(), powerless=False, address_space=None, wrap=()):
+                 arguments=(), powerless=False, address_space=None, wrap=(), stderr=None,
+                 stdout=None):
         self._system = system
         self._folder = pathlib.Path(folder)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +81,7 @@ class Host:
             command += ["--plugins", system.path(plugins)]
         self._stdout = open(self._folder / "stdout", "w+b")
         self._stderr = open(self._folder / "stderr", "w+b")
+        self._stdout_is_seen = stdout is None  # else what it writes goes to the test's descriptor
         system.hold()
         # A soft and a hard limit of descriptors for this process alone; Linux only.
         runner = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
@@ -92,7 +94,9 @@ class Host:
         self._start = lambda: subprocess.Popen(
             [*runner, *system.command(command, dist)],
             env=system.environment() | (environment or {}), cwd=self._folder,
-            start_new_session=True, stdin=subprocess.DEVNULL, stdout=self._stdout, stderr=self._stderr,
+            start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=self._stdout if stdout is None else stdout,
+            stderr=self._stderr if stderr is None else stderr,
             preexec_fn=io_uring_errno and (lambda: _refuse_io_uring(io_uring_errno)),
         )
         self.process = self._start()
@@ -131,6 +135,8 @@ class Host:
         if not self.ready_file.exists():
             self.failed_to_start = True
             raise AssertionError(f"no start, exit code {self.process.returncode}:\n{self.log()}")
+        if not self._stdout_is_seen:
+            return self
         # The lines on stdout follow the ready file: a test that reads them must find them.
         count = len(self.ready["listeners"])
         clients.wait_until(

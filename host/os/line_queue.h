@@ -1,0 +1,71 @@
+/* line_queue.h: lines for a standard stream that never keep waiting whoever has one.
+ *
+ * A bounded queue in front of a thread that writes. Whoever reads the stream may be slow, or stop:
+ * then the queue fills, further lines are dropped and counted, and when the stream flows again a
+ * line says how many there were, at the place where they are missing. Lines are written in their
+ * order, whole, and at most LOG_LINE_MAX bytes at a time, so that those of other processes on the
+ * same pipe do not fall into the middle of one.
+ *
+ * Owner: os/log_writer.c, statically; a thread that is blocked in a write is left behind at the
+ * end. Threads: any. */
+#ifndef BERTH_HOST_OS_LINE_QUEUE_H
+#define BERTH_HOST_OS_LINE_QUEUE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "os/os.h"
+#include "os/os_stream.h"
+
+struct line_queue {
+    enum os_stream stream;
+    /* Formats the line that tells of so many dropped ones; returns its length. NULL: none. */
+    size_t (*notice)(char *line, size_t size, uint64_t dropped);
+    /* Called by the thread when it is due; returns in how many milliseconds again, or -1. */
+    int (*tick)(void);
+
+    struct os_mutex mutex; /* of all that follows; never held across a write */
+    struct os_condition changed;
+    struct os_thread thread;
+    atomic_uintptr_t thread_id;
+    char *ring;
+    size_t size;
+    size_t begin;
+    size_t used;
+    uint64_t dropped; /* in all */
+    uint64_t untold;  /* those that no line has told of yet */
+    bool gone;        /* the latest write found nobody who reads */
+    bool open;        /* lines are taken */
+    bool tick_due;
+    bool stopping;
+    bool ended;
+    uint64_t end_by_ms;
+    atomic_size_t pending; /* bytes in the queue or being written */
+};
+
+/* The members above the mutex are set. `size`: of the queue, in bytes. */
+bool line_queue_start(struct line_queue *queue, size_t size, struct error *error);
+
+/* Puts a line, its newline included; it may be several, of LOG_LINE_MAX bytes in all. Never waits
+ * for the stream. `first`: it may use the last quarter of the room, which others may not. */
+void line_queue_put(struct line_queue *queue, const char *line, size_t size, bool first);
+
+/* Another size, which what is queued fits in any case. False: no memory; it stays as it is. */
+bool line_queue_resize(struct line_queue *queue, size_t size);
+
+/* The tick is due now. */
+void line_queue_hurry(struct line_queue *queue);
+
+/* Waits until all is written, at most so long. It takes no lock: for a process that crashes. */
+void line_queue_flush(struct line_queue *queue, unsigned timeout_ms);
+
+/* Writes what is queued, for at most so long, and ends. Lines that come later are dropped. False:
+ * there was no time for all. */
+bool line_queue_stop(struct line_queue *queue, unsigned timeout_ms);
+
+uint64_t line_queue_dropped(struct line_queue *queue);
+
+#endif

@@ -1,0 +1,39 @@
+/* log_writer.h: what a process that serves says, without ever waiting for whoever reads it.
+ *
+ * The sink of base/log.h: lines go into a bounded queue, and a thread writes them to standard error
+ * (line_queue.h). What clients can cause is thinned out (log_limit.h). Another queue is in front of
+ * standard output. One of each a process. Threads: [control], where nothing else is said. */
+#ifndef BERTH_HOST_OS_LOG_WRITER_H
+#define BERTH_HOST_OS_LOG_WRITER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+
+struct log_writer_options {
+    size_t queue_bytes;
+    unsigned limit_lines; /* of one listener and kind in a window; 0: no limit */
+    unsigned limit_window_ms;
+    unsigned flush_timeout_ms; /* for what is queued when the process ends */
+};
+
+/* With defaults. False: the log is written at once, as before. */
+bool log_writer_start(struct error *error);
+void log_writer_configure(const struct log_writer_options *options);
+
+/* A line for standard output, its newline included. */
+void log_writer_print(const char *line, size_t size);
+
+struct log_writer_counts {
+    uint64_t dropped;   /* lines that found no room in the queue, or could not be written */
+    uint64_t held_back; /* lines that were too many of their kind */
+};
+struct log_writer_counts log_writer_counts(void); /* [any] */
+
+/* Writes what is queued, for a bounded time. Nothing is written afterwards where that was not
+ * enough. Legal without a start. */
+void log_writer_stop(void);
+
+#endif
