@@ -45,6 +45,7 @@ static struct {
 } limit;
 
 void log_limit_init(void) {
+    memset(&limit, 0, sizeof(limit));
     os_mutex_init(&limit.mutex);
     log_limit_configure(LINES_DEFAULT, WINDOW_MS_DEFAULT);
 }
