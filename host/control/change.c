@@ -574,6 +574,7 @@ static void carry_out(struct change *change) {
     struct unit *serving = NULL;
     struct unit *unit;
     struct unit *next;
+    bool starts = !instance->edition; /* then all of them are new, and told of elsewhere */
     edition_release(instance->edition);
     instance->edition = change->edition;
     instance->edition->users++;
@@ -598,7 +599,9 @@ static void carry_out(struct change *change) {
             instance_retire(instance, step->old, step->to, BERTH_DRAINING_REPLACED);
         } else if (step->made) {
             listener_take_over(step->made->listener, find_namesake(change, step->made));
-            tell_added(step->made->listener);
+            if (!starts) {
+                tell_added(step->made->listener);
+            }
         } else {
             DL_DELETE(instance->serving, step->old);
         }

@@ -24,6 +24,16 @@ static const DWORD EXCEPTION_OF_MSVC = 0xE06D7363;
 static struct os_crash_words words;
 static atomic_flag crashing = ATOMIC_FLAG_INIT;
 
+/* A write to a pipe or a console that takes nothing at present cannot be called off, so another
+ * thread has to make it; it is there before anything crashes. */
+static struct {
+    HANDLE asked;
+    HANDLE done;
+    size_t size;
+    bool stalled; /* what was asked for last was not written in time */
+    char text[WRITER_BYTES];
+} writer;
+
 static const char *text_of(DWORD code) {
     switch (code) {
     case EXCEPTION_ACCESS_VIOLATION:
@@ -117,6 +127,9 @@ static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
     begin(&crash);
     trace(&told, pointers->ContextRecord);
     finish();
+    if (writer.stalled) { /* the system's report could go there, too, and would not end */
+        TerminateProcess(GetCurrentProcess(), record->ExceptionCode);
+    }
     return EXCEPTION_CONTINUE_SEARCH; /* the system's own report and dump */
 }
 
@@ -143,15 +156,6 @@ void *os_crash_thread_begin(void) {
 void os_crash_thread_end(void *prepared) {
     (void)prepared; /* it goes with the thread */
 }
-
-/* A write to a pipe or a console that takes nothing at present cannot be called off, so another
- * thread has to make it; it is there before anything crashes. */
-static struct {
-    HANDLE asked;
-    HANDLE done;
-    size_t size;
-    char text[WRITER_BYTES];
-} writer;
 
 static DWORD WINAPI write_what_is_asked(void *argument) {
     (void)argument;
@@ -229,5 +233,6 @@ void os_crash_write(const char *text, size_t size) {
     if (!writer.asked ||
         WaitForSingleObject(writer.done, (DWORD)(end_ms - now_ms)) != WAIT_OBJECT_0) {
         end_ms = 1; /* there is nobody left to tell */
+        writer.stalled = true;
     }
 }
