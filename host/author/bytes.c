@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 
 bool bytes_add(struct bytes *bytes, const void *data, size_t size) {
     if (bytes->size + size + 1 > bytes->capacity) {
@@ -74,14 +75,14 @@ bool bytes_add_escaped(struct bytes *bytes, const uint8_t *data, size_t size, bo
 
 bool bytes_add_json(struct bytes *bytes, const char *text) {
     bool good = bytes_add(bytes, "\"", 1);
-    for (; *text && good; text++) {
-        if (*text == '"' || *text == '\\') {
-            good = bytes_add(bytes, "\\", 1) && bytes_add(bytes, text, 1);
-        } else if ((unsigned char)*text < ' ') {
-            good = bytes_add_format(bytes, "\\u%04x", (unsigned)(unsigned char)*text);
-        } else {
-            good = bytes_add(bytes, text, 1);
-        }
+    size_t left = strlen(text);
+    while (left > 0 && good) {
+        struct text_piece piece;
+        size_t used = text_next(text, left, &piece);
+        bool quoted = *text == '"' || *text == '\\';
+        good = (!quoted || bytes_add(bytes, "\\", 1)) && bytes_add(bytes, piece.bytes, piece.size);
+        text += used;
+        left -= used;
     }
     return good && bytes_add(bytes, "\"", 1);
 }

@@ -10,6 +10,7 @@
 #include "author/symbols.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "os/os.h"
 #include "os/os_process.h"
 
@@ -575,7 +576,7 @@ int checks_run(const struct tool_words *words) {
     const char done[] = {CHECKS_MARK, CHECKS_DONE, '\n'};
     run.config_given = words->config != NULL;
     if (!os_process_keep_output(&error)) {
-        fprintf(stderr, "berth: %s\n", error.message);
+        text_print_error(error.message);
         return TOOL_FAILED;
     }
     if (!tool_config_read(words->config, &run.config, run.folder, sizeof(run.folder), &error) ||

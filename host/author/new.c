@@ -7,6 +7,7 @@
 #include "author/tool.h"
 #include "base/error.h"
 #include "base/macros.h"
+#include "base/text.h"
 #include "module/module.h"
 #include "os/os.h"
 
@@ -153,6 +154,6 @@ int tool_new(const struct tool_words *words) {
                places.id, places.id);
         return TOOL_FINE;
     }
-    fprintf(stderr, "berth: %s\n", error.message);
+    text_print_error(error.message);
     return TOOL_FAILED;
 }

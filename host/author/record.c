@@ -13,6 +13,7 @@
 #include "base/address.h"
 #include "base/error.h"
 #include "base/macros.h"
+#include "base/text.h"
 #include "os/os.h"
 #include "os/os_socket.h"
 
@@ -276,6 +277,6 @@ int author_record(int argc, char **argv) {
             return TOOL_FINE;
         }
     }
-    fprintf(stderr, "berth: %s\n", error.message);
+    text_print_error(error.message);
     return TOOL_FAILED;
 }

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/macros.h"
+#include "base/text.h"
 #include "manifest/manifest.h"
 #include "os/os.h"
 #include "os/os_process.h"
@@ -33,7 +34,11 @@ static const char **value_of(struct tool_words *words, const char *option) {
 }
 
 static int complain(const char *what, const char *word) {
-    fprintf(stderr, "berth: %s \"%s\"; see \"berth help\"\n", what, word);
+    char text[256];
+    char safe[128];
+    snprintf(text, sizeof(text), "%s \"%s\"; see \"berth help\"", what,
+             text_safe(safe, sizeof(safe), word));
+    text_print_error(text);
     return TOOL_USAGE;
 }
 

@@ -2,11 +2,32 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
 
 enum { PASSED = 0, FAILED = 1 };
 
 static const char *const words_of[] = {"ok", "FAILED", "skipped"};
 static const char *const json_of[] = {"passed", "failed", "skipped"};
+
+/* Behind the name; further lines below it. What a plugin says may contain anything. */
+static void print_words(const char *words) {
+    size_t left = strlen(words);
+    fputs(left > 0 ? ": " : "", stdout);
+    while (left > 0) {
+        struct text_piece piece;
+        size_t used = text_next(words, left, &piece);
+        if (words[0] == '\n') {
+            fputs("\n         ", stdout);
+        } else {
+            fwrite(piece.bytes, 1, piece.size, stdout);
+        }
+        words += used;
+        left -= used;
+    }
+    putchar('\n');
+}
 
 void verdict_add(struct verdicts *verdicts, enum verdict verdict, const char *name,
                  const char *words) {
@@ -20,14 +41,9 @@ void verdict_add(struct verdicts *verdicts, enum verdict verdict, const char *na
         bytes_add_text(list, "}");
         return;
     }
-    printf("%-8s %s%s", words_of[verdict], name, words[0] ? ": " : "");
-    for (; *words; words++) {
-        putchar(*words);
-        if (*words == '\n') {
-            fputs("         ", stdout); /* below the name */
-        }
-    }
-    putchar('\n');
+    printf("%-8s ", words_of[verdict]);
+    text_print(stdout, name);
+    print_words(words);
     fflush(stdout);
 }
 
@@ -43,7 +59,7 @@ void verdict_addf(struct verdicts *verdicts, enum verdict verdict, const char *n
 
 int verdicts_fail(bool json, const char *why) {
     struct bytes text = {0};
-    fprintf(stderr, "berth: %s\n", why);
+    text_print_error(why);
     if (json && bytes_add_json(&text, why) && bytes_add(&text, "", 1)) {
         printf("{\n  \"passed\": 0,\n  \"failed\": 0,\n  \"skipped\": 0,\n  \"checks\": [],\n"
                "  \"error\": %s\n}\n",

@@ -133,3 +133,9 @@ void text_print(FILE *stream, const char *text) {
 void text_print_lines(FILE *stream, const char *text) {
     print(stream, text, true);
 }
+
+void text_print_error(const char *text) {
+    fputs("berth: ", stderr);
+    text_print(stderr, text);
+    fputs("\n", stderr);
+}

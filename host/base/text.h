@@ -32,6 +32,9 @@ const char *text_safe(char *out, size_t room, const char *text);
 /* Writes the safe form to the stream. */
 void text_print(FILE *stream, const char *text);
 
+/* "berth: TEXT" as a line on standard error. */
+void text_print_error(const char *text);
+
 /* The same for text of several lines: newlines stay. */
 void text_print_lines(FILE *stream, const char *text);
 
