@@ -8,6 +8,7 @@
 #include "control/identity.h"
 #include "control/requests.h"
 #include "control/service.h"
+#include "control/supervise.h"
 #include "os/os.h"
 
 enum {
@@ -60,7 +61,12 @@ static bool await_name(struct host_channel *own, struct error *error) {
             return true;
         }
         if (os_now_ms() - began_ms >= (known ? GRACE_MS : SILENCE_MS)) {
-            return refuse(name, known ? &other : NULL, error);
+            own->awaited = supervised_is_restart(); /* its clients wait: it serves all the same */
+            refuse(name, known ? &other : NULL, error);
+            if (own->awaited) {
+                log_error(NULL, "no control channel until it is free: %s", error->message);
+            }
+            return own->awaited;
         }
         if (os_signals_wait(TRY_AGAIN_MS) == OS_SIGNAL_STOP) {
             service->stop_wanted = true;

@@ -129,6 +129,10 @@ void supervised_ready(const struct manifest *manifest) {
     }
 }
 
+bool supervised_is_restart(void) {
+    return parent.restarts > 0;
+}
+
 void supervised_stopping(void) {
     if (parent.link) {
         say(SUPERVISE_STOPPING, "", 0, OS_NO_SOCKET);

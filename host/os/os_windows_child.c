@@ -13,7 +13,6 @@
 
 #include <sddl.h>
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,6 +28,8 @@ enum {
     CONNECT_MS = 30000,
     CODE_OF_MANIFEST = 78,
     CODES_OF_VERBS = 3,
+    NAME_TRIES = 8,
+    EVENT_MARK = L'@', /* no pipe of ours has one in its name */
 };
 
 struct packet {
@@ -175,13 +176,21 @@ static void CALLBACK ask_to_stop(void *argument, BOOLEAN timed_out) {
     windows_signals_ask();
 }
 
+/* The event that the parent asks by has no name, which others could take or open: it is inherited,
+ * and its number stands behind the pipe's name. Nobody inherits it from here. */
+static HANDLE take_event(wchar_t *text) {
+    wchar_t *mark = wcschr(text, EVENT_MARK);
+    if (!mark) {
+        return NULL;
+    }
+    *mark = L'\0';
+    HANDLE event = (HANDLE)(uintptr_t)wcstoull(mark + 1, NULL, 16);
+    return SetHandleInformation(event, HANDLE_FLAG_INHERIT, 0) ? event : NULL;
+}
+
 /* Asked by the parent, or left alone by it: the host stops in good order. */
-static bool watch_parent(struct os_link *link, const wchar_t *path) {
-    wchar_t name[160];
+static bool watch_parent(struct os_link *link) {
     ULONG parent = 0;
-    _snwprintf(name, ARRAY_COUNT(name), L"Local\\%ls-stop", path + wcslen(L"\\\\.\\pipe\\"));
-    name[ARRAY_COUNT(name) - 1] = L'\0';
-    link->asked = OpenEventW(SYNCHRONIZE, FALSE, name);
     if (!GetNamedPipeServerProcessId(link->pipe, &parent)) {
         return false;
     }
@@ -206,11 +215,12 @@ struct os_link *os_link_open(const char *text, struct error *error) {
     WSAStartup(MAKEWORD(2, 2), &data); /* sockets may come before the engine does */
     HANDLE pipe = INVALID_HANDLE_VALUE;
     if (MultiByteToWideChar(CP_UTF8, 0, text, -1, path, ARRAY_COUNT(path)) > 0) {
+        link->asked = take_event(path);
         pipe = CreateFileW(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
                            FILE_FLAG_OVERLAPPED, NULL);
     }
     if (pipe == INVALID_HANDLE_VALUE || !link_init(link, pipe, 0) ||
-        !SetNamedPipeHandleState(pipe, &mode, NULL, NULL) || !watch_parent(link, path)) {
+        !SetNamedPipeHandleState(pipe, &mode, NULL, NULL) || !watch_parent(link)) {
         windows_error_set(error, GetLastError());
         error_prefix(error, "the parent's link: ");
         os_link_close(link);
@@ -313,19 +323,36 @@ static bool start_process(struct os_child *child, const char *const *arguments, 
     return true;
 }
 
+/* A pipe's name can be taken by anybody who knows it, so it is hard to guess. It must be the first
+ * of its name. */
+static HANDLE create_link_pipe(wchar_t *path, size_t capacity, SECURITY_ATTRIBUTES *security) {
+    HANDLE pipe = INVALID_HANDLE_VALUE;
+    for (int tries = 0; pipe == INVALID_HANDLE_VALUE && tries < NAME_TRIES; tries++) {
+        LARGE_INTEGER moment;
+        QueryPerformanceCounter(&moment);
+        _snwprintf(path, capacity, L"\\\\.\\pipe\\berth-link-%lu-%llx", GetCurrentProcessId(),
+                   (unsigned long long)moment.QuadPart);
+        pipe = CreateNamedPipeW(
+            path, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
+            PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1,
+            65536, 65536, 0, security);
+    }
+    return pipe;
+}
+
+static bool add_event(wchar_t *path, size_t capacity, HANDLE event) {
+    size_t used = wcslen(path);
+    return _snwprintf(path + used, capacity - used, L"%lc%llx", EVENT_MARK,
+                      (unsigned long long)(uintptr_t)event) > 0;
+}
+
 struct os_child *os_child_start(const char *const *arguments, struct error *error) {
-    static atomic_uint number;
     wchar_t path[128];
-    wchar_t name[160];
-    unsigned long process = GetCurrentProcessId();
-    unsigned count = atomic_fetch_add(&number, 1);
     struct os_child *child = alloc_zeroed(sizeof(*child));
     if (!child) {
         error_set(error, "out of memory");
         return NULL;
     }
-    _snwprintf(path, ARRAY_COUNT(path), L"\\\\.\\pipe\\berth-link-%lu-%u", process, count);
-    _snwprintf(name, ARRAY_COUNT(name), L"Local\\berth-link-%lu-%u-stop", process, count);
     SECURITY_ATTRIBUTES security = {.nLength = sizeof(security)};
     if (!ConvertStringSecurityDescriptorToSecurityDescriptorW(
             WINDOWS_PRIVATE, SDDL_REVISION_1, &security.lpSecurityDescriptor, NULL)) {
@@ -333,17 +360,24 @@ struct os_child *os_child_start(const char *const *arguments, struct error *erro
         alloc_free(child);
         return NULL;
     }
-    child->asked = CreateEventW(&security, FALSE, FALSE, name); /* each time anew */
-    HANDLE pipe = CreateNamedPipeW(
-        path, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | FILE_FLAG_FIRST_PIPE_INSTANCE,
-        PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS, 1,
-        65536, 65536, 0, &security);
+    HANDLE pipe = create_link_pipe(path, ARRAY_COUNT(path), &security);
+    if (pipe == INVALID_HANDLE_VALUE) {
+        windows_error_set(error, GetLastError());
+        error_prefix(error, "the pipe %ls: somebody may have taken its name: ", path);
+        LocalFree(security.lpSecurityDescriptor);
+        alloc_free(child);
+        return NULL;
+    }
+    security.bInheritHandle = TRUE;
+    child->asked = CreateEventW(&security, FALSE, FALSE, NULL); /* each time anew */
     DWORD code = GetLastError();
     LocalFree(security.lpSecurityDescriptor);
     SetLastError(code);
-    if (!child->asked || pipe == INVALID_HANDLE_VALUE || !link_init(&child->link, pipe, 0)) {
+    if (!link_init(&child->link, pipe, 0) || !child->asked) {
         windows_error_set(error, GetLastError());
-    } else if (start_process(child, arguments, path, error)) {
+    } else if (add_event(path, ARRAY_COUNT(path), child->asked) &&
+               start_process(child, arguments, path, error)) {
+        SetHandleInformation(child->asked, HANDLE_FLAG_INHERIT, 0); /* it is this child's alone */
         if (connect_pipe(child, error)) {
             read_next(&child->link);
             return child;

@@ -304,6 +304,30 @@ static bool file_write_new(const wchar_t *wide, const char *text, size_t size,
     return ok;
 }
 
+/* As POSIX has it: a file that somebody holds open, and lets others delete, gives up its name at
+ * once. NTFS knows it since Windows 10; Wine 8 does not, and other file systems may not. */
+static bool file_rename_posix(const wchar_t *from, const wchar_t *to) {
+    enum { RENAME_INFO_EX = 22, REPLACE_IF_EXISTS = 1, POSIX_SEMANTICS = 2 };
+    const DWORD flags = REPLACE_IF_EXISTS | POSIX_SEMANTICS;
+    size_t length = wcslen(to) * sizeof(wchar_t);
+    FILE_RENAME_INFO *info = alloc_zeroed(sizeof(*info) + length);
+    HANDLE file = info ? CreateFileW(from, DELETE | SYNCHRONIZE,
+                                     FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                                     OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL)
+                       : INVALID_HANDLE_VALUE;
+    bool renamed = false;
+    if (file != INVALID_HANDLE_VALUE) {
+        memcpy(info, &flags, sizeof(flags)); /* a union with ReplaceIfExists, in newer headers */
+        info->FileNameLength = (DWORD)length;
+        memcpy(info->FileName, to, length);
+        renamed = SetFileInformationByHandle(file, (FILE_INFO_BY_HANDLE_CLASS)RENAME_INFO_EX, info,
+                                             (DWORD)(sizeof(*info) + length)) != 0;
+        CloseHandle(file);
+    }
+    alloc_free(info);
+    return renamed;
+}
+
 /* MoveFileEx and not ReplaceFile: the latter needs the old file to be there, and it may leave
  * neither under the name when it fails half way. */
 static bool file_rename_over(const wchar_t *from, const wchar_t *to, struct error *error) {
@@ -313,6 +337,9 @@ static bool file_rename_over(const wchar_t *from, const wchar_t *to, struct erro
         }
         DWORD code = GetLastError();
         bool held = code == ERROR_SHARING_VIOLATION || code == ERROR_ACCESS_DENIED;
+        if (held && !is_folder(to) && file_rename_posix(from, to)) {
+            return true;
+        }
         if (!held || attempt == REPLACE_TRIES || is_folder(to)) {
             return windows_error_set(error, code);
         }

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 from support import clients, manifests, services, tracing
+from support.systems import RUNTIME
 
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
@@ -319,6 +320,21 @@ def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth, sy
     assert status(berth, host)["restarts"] == 5
     assert [host.address(name) for name in ("faulty", "echo")] == addresses
     print([(client.right, client.cut) for client in crowd])
+
+
+def test_crash_of_a_host_whose_name_is_taken_meanwhile_keeps_nobody_waiting(run_supervised, run_host, operate, system):
+    """The next host serves without a channel, and has it again when the other one is gone."""
+    if system.is_windows:
+        pytest.skip("there a name cannot be taken while a host has it")
+    host = run_supervised(name="wanted", crashes_max=100)
+    (RUNTIME / "wanted.sock").unlink()
+    other = run_host(manifests.one(host={"name": "wanted"}))
+    send_magic(host, system)
+    host.wait_for_log("no control channel until it is free")
+    assert clients.is_served(host.address("echo")) and clients.is_served(other.address("echo"))
+    other.stop()
+    host.wait_for_log('the control channel "wanted" is taken over')
+    assert operate("wanted").status()["supervised"]
 
 
 def test_crashed_host_that_does_not_end_is_killed(run_supervised, berth, system, unsanitized):
