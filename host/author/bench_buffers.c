@@ -115,6 +115,11 @@ void bench_buffer_release(struct berth_buffer *handle) {
 bool bench_slice_is_good(struct bench *bench, const struct berth_slice *slice,
                          const char *service) {
     const struct bench_buffer *buffer = (const struct bench_buffer *)slice->buffer;
+    if (slice->reserved != 0) {
+        bench_find(bench, "slice-reserved", "%s() was given a slice whose `reserved` is %u",
+                   service, (unsigned)slice->reserved);
+        return false;
+    }
     if (!buffer) {
         if (slice->size > 0) {
             bench_find(bench, "slice-without-buffer", "%s() was given a slice without a buffer",
@@ -127,14 +132,23 @@ bool bench_slice_is_good(struct bench *bench, const struct berth_slice *slice,
                    "%s() was given a buffer whose last reference was given back before", service);
         return false;
     }
-    if (slice->size > 0 && (slice->bytes < buffer->bytes ||
-                            slice->bytes + slice->size > buffer->bytes + buffer->size)) {
+    uint64_t offset = (uintptr_t)slice->bytes - (uintptr_t)buffer->bytes;
+    if (slice->size > 0 && (offset > buffer->size || offset + slice->size > buffer->size)) {
         bench_find(bench, "slice-outside-buffer",
                    "%s() was given a slice of %u bytes that is not inside its buffer of %u",
                    service, (unsigned)slice->size, (unsigned)buffer->size);
         return false;
     }
     return true;
+}
+
+bool bench_slice_take(struct bench *bench, const struct berth_slice *slice, const char *service) {
+    const struct bench_buffer *buffer = (const struct bench_buffer *)slice->buffer;
+    bool good = bench_slice_is_good(bench, slice, service);
+    if (!good && buffer && buffer->references > 0) {
+        bench_buffer_release(slice->buffer); /* consumed all the same */
+    }
+    return good;
 }
 
 void bench_buffers_check_left(struct bench *bench) {

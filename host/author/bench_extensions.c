@@ -136,6 +136,10 @@ void bench_timers_free(struct bench *bench) {
 
 static int32_t submit_to(struct bench *bench, uint64_t conn_id, berth_work_fn work,
                          berth_work_done_fn done, void *argument) {
+    if (!work || !done) {
+        bench_find(bench, "function-missing", "work.submit() was given no function");
+        return BERTH_E_INVALID;
+    }
     if ((bench->options.refuses & BENCH_REFUSES_WORK) != 0) {
         return BERTH_E_LIMIT;
     }
@@ -188,17 +192,22 @@ static int32_t BERTH_CALL connect_to(struct berth_conn *public,
     struct bench_task task = {
         .kind = BENCH_TASK_CONNECT, .connected = connected, .argument = argument};
     struct bench *bench = ((struct bench_conn *)public)->bench;
-    bool good = bench_slice_is_good(bench, &whole.first_data, "connect");
-    if (!asker || asker->end >= BENCH_ENDS) {
+    bool good = bench_slice_take(bench, &whole.first_data, "connect");
+    if (!connected) {
+        bench_find(bench, "function-missing", "connect() was given no function");
+    }
+    if (!good || !connected) {
+        status = BERTH_E_INVALID;
+    } else if (!asker || asker->end >= BENCH_ENDS) {
         status = BERTH_E_GONE;
-    } else if (!whole.host || whole.host[0] == '\0' || whole.port == 0) {
+    } else if (!whole.host || whole.host[0] == '\0' || whole.port == 0 || whole.reserved != 0 ||
+               whole.reserved2 != 0) {
         status = BERTH_E_INVALID;
     } else if ((bench->options.refuses & BENCH_REFUSES_CONNECTS) != 0) {
         status = BERTH_E_LIMIT;
     } else {
         task.conn_id = asker->public.id;
-        bool copied =
-            !good || bytes_add(&task.first_data, whole.first_data.bytes, whole.first_data.size);
+        bool copied = bytes_add(&task.first_data, whole.first_data.bytes, whole.first_data.size);
         status = copied && bench_task_add(bench, &task) ? BERTH_OK : BERTH_E_NO_MEMORY;
     }
     if (good) {
@@ -221,10 +230,11 @@ static int32_t BERTH_CALL datagram_send(const struct berth_listener *listener,
                                         const struct berth_slice *data) {
     struct bench *bench = bench_of(listener->host);
     int32_t status = BERTH_OK;
-    bool good = bench_slice_is_good(bench, data, "datagram.send");
-    if (remote->port == 0 || local->family != remote->family || data->size > DATAGRAM_BYTES_MAX) {
+    bool good = bench_slice_take(bench, data, "datagram.send");
+    if (!good || remote->port == 0 || local->family != remote->family ||
+        data->size > DATAGRAM_BYTES_MAX) {
         status = BERTH_E_INVALID;
-    } else if (good) {
+    } else {
         status =
             bytes_add(&bench->datagrams, data->bytes, data->size) ? BERTH_OK : BERTH_E_NO_MEMORY;
     }

@@ -60,9 +60,20 @@ static int32_t BERTH_CALL file_open(const struct berth_host *host, const char *p
     return BERTH_OK;
 }
 
+static bool is_held(struct bench_file *file, const char *service) {
+    if (file->references == 0) {
+        bench_find(file->bench, "file-used-after-release",
+                   "%s() was given a file whose last reference was given back before", service);
+    }
+    return file->references > 0;
+}
+
 static int32_t BERTH_CALL file_stat(struct berth_file *handle, struct berth_file_info *info) {
     struct bench_file *file = (struct bench_file *)handle;
     struct os_file_status status;
+    if (!is_held(file, "file.stat")) {
+        return BERTH_E_INVALID;
+    }
     if (!os_file_status(&file->file, &status, NULL)) {
         return BERTH_E_FAILED;
     }
@@ -79,6 +90,10 @@ static int32_t BERTH_CALL file_read(struct berth_file *handle, uint64_t offset, 
                                     uint32_t size, uint32_t *got) {
     struct bench_file *file = (struct bench_file *)handle;
     check_may_block(file->bench, "file.read");
+    *got = 0;
+    if (!is_held(file, "file.read") || offset > INT64_MAX || (!bytes && size > 0)) {
+        return BERTH_E_INVALID;
+    }
     int64_t result = os_file_read_at(&file->file, offset, bytes, size);
     *got = result > 0 ? (uint32_t)result : 0;
     return result >= 0 ? BERTH_OK : BERTH_E_FAILED;
@@ -130,17 +145,39 @@ static bool queue_run(struct bench_conn *conn, const struct bench_file *file, ui
     return true;
 }
 
-static int32_t send_piece(struct bench_conn *conn, const struct berth_piece *piece) {
+/* What a file can have. */
+static bool is_run(struct bench *bench, const struct berth_piece *piece) {
+    bool good = piece->offset <= INT64_MAX &&
+                (piece->size == UINT64_MAX || piece->size <= (uint64_t)INT64_MAX - piece->offset);
+    if (!good) {
+        bench_find(bench, "run-impossible",
+                   "file.send_pieces() was given a run that no file can have");
+    }
+    return good;
+}
+
+/* Consumes its reference. */
+static int32_t send_piece(struct bench_conn *conn, const struct berth_piece *piece,
+                          int32_t status) {
     struct bench_file *file = (struct bench_file *)piece->file;
     if (!file) {
-        return bench_slice_is_good(conn->bench, &piece->memory, "file.send_pieces")
-                   ? bench_send_slice(conn, &piece->memory)
-                   : BERTH_E_INVALID;
+        if (!bench_slice_take(conn->bench, &piece->memory, "file.send_pieces")) {
+            return BERTH_E_INVALID;
+        }
+        status = status == BERTH_OK ? bench_send_slice(conn, &piece->memory) : status;
+        bench_buffer_release(piece->memory.buffer);
+        return status;
     }
-    if (file->references > 0 && !queue_run(conn, file, piece->offset, piece->size)) {
+    if (!is_held(file, "file.send_pieces")) {
+        return BERTH_E_INVALID;
+    }
+    if (!is_run(conn->bench, piece)) {
+        status = BERTH_E_INVALID;
+    } else if (status == BERTH_OK && !queue_run(conn, file, piece->offset, piece->size)) {
         bench_conn_finish(conn, BERTH_CLOSED_FILE_SHORT);
     }
-    return BERTH_OK;
+    file_release(piece->file);
+    return status;
 }
 
 static int32_t BERTH_CALL send_pieces(struct berth_conn *public, const struct berth_piece *pieces,
@@ -148,14 +185,7 @@ static int32_t BERTH_CALL send_pieces(struct berth_conn *public, const struct be
     struct bench_conn *conn = bench_conn_used(public, "file.send_pieces");
     int32_t status = conn ? bench_send_status(conn) : BERTH_E_STATE;
     for (uint32_t i = 0; i < count; i++) {
-        if (status == BERTH_OK) {
-            status = send_piece(conn, &pieces[i]);
-        }
-        if (pieces[i].file) {
-            file_release(pieces[i].file);
-        } else {
-            bench_buffer_release(pieces[i].memory.buffer);
-        }
+        status = send_piece((struct bench_conn *)public, &pieces[i], status);
     }
     return status;
 }

@@ -176,6 +176,10 @@ void bench_buffer_acquire(struct berth_buffer *buffer);
 void bench_buffer_release(struct berth_buffer *buffer);
 /* Whether the slice lies in a living buffer; else a finding. */
 bool bench_slice_is_good(struct bench *bench, const struct berth_slice *slice, const char *service);
+/* The same, for a service that consumes the reference: where it is not good, it is consumed here.
+ */
+bool bench_slice_take(struct bench *bench, const struct berth_slice *slice, const char *service);
+
 void bench_buffers_check_left(struct bench *bench);
 void bench_buffers_free(struct bench *bench);
 void bench_guard_write(uint8_t *guard);

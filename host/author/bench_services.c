@@ -102,6 +102,10 @@ static int32_t BERTH_CALL service_send(struct berth_conn *public, const void *by
                                        uint32_t size) {
     struct bench_conn *conn = bench_conn_used(public, "send");
     int32_t status = conn ? bench_send_status(conn) : BERTH_E_STATE;
+    if (conn && !bytes && size > 0) {
+        bench_find(conn->bench, "bytes-missing", "send() was given no bytes");
+        return BERTH_E_INVALID;
+    }
     if (status == BERTH_OK && !bytes_add(&conn->queue, bytes, size)) {
         status = BERTH_E_NO_MEMORY;
     }
@@ -118,8 +122,10 @@ static int32_t BERTH_CALL send_slices(struct berth_conn *public, const struct be
     int32_t status = conn ? bench_send_status(conn) : BERTH_E_STATE;
     for (uint32_t i = 0; i < count; i++) {
         struct bench *bench = ((struct bench_conn *)public)->bench;
-        bool good = bench_slice_is_good(bench, &slices[i], "send_slices");
-        if (status == BERTH_OK && good) {
+        bool good = bench_slice_take(bench, &slices[i], "send_slices");
+        if (!good) {
+            status = BERTH_E_INVALID;
+        } else if (status == BERTH_OK) {
             status = bench_send_slice(conn, &slices[i]);
         }
         if (good) {
@@ -221,6 +227,10 @@ static int32_t BERTH_CALL post(const struct berth_host *host, uint64_t conn_id,
                                berth_post_fn function, void *argument) {
     struct bench *bench = bench_of(host);
     note_call(bench, "post");
+    if (!function) {
+        bench_find(bench, "function-missing", "post() was given no function");
+        return BERTH_E_INVALID;
+    }
     if ((bench->options.refuses & BENCH_REFUSES_POSTS) != 0) {
         return BERTH_E_LIMIT;
     }
@@ -241,6 +251,10 @@ static int32_t BERTH_CALL post_worker(const struct berth_listener *listener, uin
                    "post_worker() was called in `%s`, where no connection can be",
                    bench_callback());
         return BERTH_E_STATE;
+    }
+    if (!function) {
+        bench_find(bench, "function-missing", "post_worker() was given no function");
+        return BERTH_E_INVALID;
     }
     if (worker >= BENCH_WORKERS) {
         return BERTH_E_INVALID;

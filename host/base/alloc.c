@@ -18,6 +18,8 @@ static _Alignas(64) atomic_long fail_countdown = -1;
 static atomic_bool fail_all;
 static atomic_long live;
 static atomic_long total;
+static _Atomic(void *) late[ALLOC_LATE_MAX];
+static atomic_uint late_next;
 
 static void note_failure(void) {
     thread_failures++;
@@ -120,6 +122,14 @@ void alloc_free(void *memory) {
     if (memory) {
         atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
         free(memory);
+    }
+}
+
+void alloc_free_late(void *memory) {
+    if (memory) {
+        unsigned index = atomic_fetch_add_explicit(&late_next, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+        free(atomic_exchange(&late[index % ALLOC_LATE_MAX], memory));
     }
 }
 

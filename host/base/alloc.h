@@ -13,6 +13,11 @@ void *alloc_resize(void *memory, size_t size); /* as realloc; the old block live
 char *alloc_string(const char *text);          /* a copy */
 void alloc_free(void *memory);                 /* NULL is legal */
 
+/* As alloc_free(), but the memory can be read for a while yet: until ALLOC_LATE_MAX more have gone
+ * this way. For what somebody outside may still point to by mistake. */
+#define ALLOC_LATE_MAX 1024
+void alloc_free_late(void *memory);
+
 /* For tests: lets `countdown` more allocations pass, then fails one, or all that follow.
  * A negative countdown switches it off, which is how the host runs. */
 void alloc_fail_after(long countdown, bool all_that_follow);

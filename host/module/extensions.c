@@ -14,6 +14,7 @@
 #include "net/file.h"
 #include "net/listener.h"
 #include "net/outbound.h"
+#include "net/plugin_fault.h"
 #include "net/plugin_timer.h"
 #include "net/plugin_work.h"
 
@@ -23,12 +24,20 @@
 static struct berth_timer *BERTH_CALL timer_create_for_conn(struct berth_conn *conn,
                                                             berth_timer_fn function,
                                                             void *argument) {
+    if (!function) {
+        plugin_fault(connection_of(conn), "a timer was given no function");
+        return NULL;
+    }
     return plugin_timer_create(connection_of(conn), function, argument);
 }
 
 /* The plugin may only read what it is given of its listener; the host, whose it is, may write. */
 static struct berth_timer *BERTH_CALL timer_create_for_listener(
     const struct berth_listener *listener, berth_timer_fn function, void *argument) {
+    if (!function) {
+        plugin_fault(NULL, "a timer was given no function");
+        return NULL;
+    }
     return plugin_timer_create_listener((struct listener *)(uintptr_t)listener, function, argument);
 }
 
@@ -58,12 +67,20 @@ static const struct berth_timer_host timer_host = {
 
 static int32_t BERTH_CALL work_submit(struct berth_conn *conn, berth_work_fn work,
                                       berth_work_done_fn done, void *argument) {
+    if (!work || !done) {
+        plugin_fault(connection_of(conn), "submit() was given no function");
+        return BERTH_E_INVALID;
+    }
     return plugin_work_submit(connection_of(conn), work, done, argument);
 }
 
 static int32_t BERTH_CALL work_submit_for_listener(const struct berth_listener *listener,
                                                    berth_work_fn work, berth_work_done_fn done,
                                                    void *argument) {
+    if (!work || !done) {
+        plugin_fault(NULL, "submit_for_listener() was given no function");
+        return BERTH_E_INVALID;
+    }
     return plugin_work_submit_listener((struct listener *)(uintptr_t)listener, work, done,
                                        argument);
 }
@@ -116,19 +133,44 @@ static int32_t BERTH_CALL service_file_open(const struct berth_host *host, const
                                             struct berth_file **file, struct berth_error *error) {
     struct error why = {0};
     const struct module *module = CONTAINER_OF(host, const struct module, host);
-    *file = file_open(path, module->account, &why);
-    return *file ? BERTH_OK : berth_error_set(error, status_of(why.kind), "%s", why.message);
+    struct berth_file *opened = file_open(path, module->account, &why);
+    *file = NULL;
+    if (!opened) {
+        return berth_error_set(error, status_of(why.kind), "%s", why.message);
+    }
+    file_pass(opened);
+    *file = file_given(opened);
+    return BERTH_OK;
 }
 
-static int32_t BERTH_CALL service_file_read(struct berth_file *file, uint64_t offset, void *bytes,
+/* The host's side of a file that a plugin uses; NULL: it has none. */
+static struct berth_file *file_used(struct berth_file *given, const char *service) {
+    if (file_plugin_holds(given)) {
+        return handle_object(given);
+    }
+    plugin_fault(NULL, "%s() of a file of which it holds no reference", service);
+    return NULL;
+}
+
+static int32_t BERTH_CALL service_file_read(struct berth_file *given, uint64_t offset, void *bytes,
                                             uint32_t size, uint32_t *got) {
+    const struct berth_file *file = file_used(given, "read");
+    *got = 0;
+    if (!file || offset > INT64_MAX || (!bytes && size > 0)) {
+        return BERTH_E_INVALID;
+    }
     int64_t result = os_file_read_at(&file->file, offset, bytes, size);
     *got = result > 0 ? (uint32_t)result : 0;
     return result >= 0 ? BERTH_OK : BERTH_E_FAILED;
 }
 
-static int32_t BERTH_CALL service_file_stat(struct berth_file *file, struct berth_file_info *info) {
+static int32_t BERTH_CALL service_file_stat(struct berth_file *given,
+                                            struct berth_file_info *info) {
     struct os_file_status status;
+    const struct berth_file *file = file_used(given, "stat");
+    if (!file) {
+        return BERTH_E_INVALID;
+    }
     if (!os_file_status(&file->file, &status, NULL)) {
         return BERTH_E_FAILED;
     }
@@ -141,12 +183,16 @@ static int32_t BERTH_CALL service_file_stat(struct berth_file *file, struct bert
     return BERTH_OK;
 }
 
-static void BERTH_CALL service_file_acquire(struct berth_file *file) {
-    file_acquire(file);
+static void BERTH_CALL service_file_acquire(struct berth_file *given) {
+    if (!file_plugin_acquires(given)) {
+        plugin_fault(NULL, "acquire() of a file of which it holds no reference");
+    }
 }
 
-static void BERTH_CALL service_file_release(struct berth_file *file) {
-    file_release(file);
+static void BERTH_CALL service_file_release(struct berth_file *given) {
+    if (given && !file_plugin_releases(given)) {
+        plugin_fault(NULL, "release() of a file of which it holds no reference");
+    }
 }
 
 static int32_t BERTH_CALL file_send_pieces(struct berth_conn *conn,

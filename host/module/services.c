@@ -11,6 +11,7 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/plugin_fault.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
@@ -89,17 +90,22 @@ static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, u
         return BERTH_E_NO_MEMORY;
     }
     buffer_note_holder(buffer, module_of(host)->account);
-    *slice = (struct berth_slice){buffer, buffer->bytes, buffer->capacity, 0};
+    buffer_pass(buffer);
+    *slice = (struct berth_slice){buffer_given(buffer), buffer->bytes, buffer->capacity, 0};
     return BERTH_OK;
 }
 
-static void BERTH_CALL service_buffer_acquire(struct berth_buffer *buffer) {
-    buffer_acquire(buffer);
-    buffer_note_holder(buffer, plugin_call_account());
+static void BERTH_CALL service_buffer_acquire(struct berth_buffer *given) {
+    if (!buffer_plugin_acquires(given)) {
+        plugin_fault(NULL, "buffer_acquire() of %s",
+                     given ? "a buffer that has been given back" : "no buffer");
+    }
 }
 
-static void BERTH_CALL service_buffer_release(struct berth_buffer *buffer) {
-    buffer_release(buffer);
+static void BERTH_CALL service_buffer_release(struct berth_buffer *given) {
+    if (given && !buffer_plugin_releases(given)) {
+        plugin_fault(NULL, "buffer_release() of a buffer of which it holds no reference");
+    }
 }
 
 /* -- connections ----------------------------------------------------------------------------------
@@ -149,6 +155,10 @@ static void BERTH_CALL conn_info(struct berth_conn *conn, struct berth_conn_info
 static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t conn_id,
                                        berth_post_fn function, void *argument) {
     const struct module *module = module_of(host);
+    if (!function) {
+        plugin_fault(NULL, "post() was given no function");
+        return BERTH_E_INVALID;
+    }
     return server_post(module->server, conn_id, function, argument, module->account);
 }
 
@@ -156,6 +166,10 @@ static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t c
 static int32_t BERTH_CALL service_post_worker(const struct berth_listener *listener,
                                               uint32_t worker, berth_worker_fn function,
                                               void *argument) {
+    if (!function) {
+        plugin_fault(NULL, "post_worker() was given no function");
+        return BERTH_E_INVALID;
+    }
     return server_post_worker((struct listener *)(uintptr_t)listener, worker, function, argument);
 }
 

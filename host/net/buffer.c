@@ -35,7 +35,7 @@ static void pool_drop_holder(struct buffer_pool *pool) {
 static void buffer_free(struct berth_buffer *buffer) {
     struct buffer_pool *pool = buffer->pool;
     os_pages_free(buffer->bytes, buffer->capacity);
-    alloc_free(buffer);
+    handle_free(&buffer->handle);
     if (pool) {
         pool_drop_holder(pool);
     }
@@ -115,17 +115,17 @@ void buffer_pool_retain(struct buffer_pool *pool, uint32_t retained_max) {
 }
 
 struct berth_buffer *buffer_create(uint32_t capacity) {
-    struct berth_buffer *buffer = alloc_zeroed(sizeof(*buffer));
+    struct berth_buffer *buffer = handle_alloc(sizeof(*buffer));
     if (!buffer) {
         return NULL;
     }
     buffer->bytes = os_pages_alloc(capacity);
     if (!buffer->bytes) {
-        alloc_free(buffer);
+        handle_free(&buffer->handle);
         return NULL;
     }
     buffer->capacity = capacity;
-    atomic_init(&buffer->references, 1);
+    handle_begin(&buffer->handle);
     return buffer;
 }
 
@@ -138,7 +138,7 @@ struct berth_buffer *buffer_take(struct buffer_pool *pool) {
         pool->free = buffer->next;
         pool->free_count--;
         buffer->next = NULL;
-        atomic_store_explicit(&buffer->references, 1, memory_order_relaxed);
+        handle_begin(&buffer->handle);
         return buffer;
     }
     buffer = buffer_create(pool->buffer_bytes);
@@ -177,13 +177,23 @@ static void buffer_go_home(struct berth_buffer *buffer) {
 }
 
 bool buffer_is_exclusive(const struct berth_buffer *buffer) {
-    return atomic_load_explicit(&buffer->references, memory_order_acquire) == 1;
+    return handle_is_exclusive(&buffer->handle);
 }
 
 /* Threads may share one reference, and each take one of its own by it: the only one is no reason
  * to do without a locked instruction here. */
 void buffer_acquire(struct berth_buffer *buffer) {
-    atomic_fetch_add_explicit(&buffer->references, 1, memory_order_relaxed);
+    handle_acquire(&buffer->handle);
+}
+
+bool buffer_plugin_releases(struct berth_buffer *given) {
+    struct berth_buffer *buffer = handle_object(given);
+    /* It becomes the host's, which gives it back: at no moment is it nobody's. */
+    bool released = handle_plugin_hands_over(given);
+    if (released) {
+        buffer_release(buffer);
+    }
+    return released;
 }
 
 void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account) {
@@ -199,11 +209,7 @@ void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *acco
 }
 
 void buffer_release(struct berth_buffer *buffer) {
-    if (!buffer) {
-        return;
-    }
-    if (buffer_is_exclusive(buffer) ||
-        atomic_fetch_sub_explicit(&buffer->references, 1, memory_order_acq_rel) == 1) {
+    if (buffer && handle_release(&buffer->handle)) {
         buffer_go_home(buffer);
     }
 }

@@ -15,18 +15,19 @@
 #include <stdint.h>
 
 #include "berth/buffer.h"
+#include "net/handle.h"
 
 struct buffer_pool;
 struct plugin_account;
 
 /* The host's side of the ABI's opaque type. */
 struct berth_buffer {
-    atomic_uint references;
+    struct handle handle; /* first: plugins are given it, and never the buffer's own address */
     uint32_t capacity;
     uint8_t *bytes;            /* page-aligned */
     struct buffer_pool *pool;  /* its home; NULL: made to measure, freed at the last release */
     struct berth_buffer *next; /* in the free list or on the way home */
-    /* The plugin that has made it or taken a reference to it, until it goes home; or NULL. */
+    /* The plugin that has made it or kept a reference to it, until it goes home; or NULL. */
     _Atomic(struct plugin_account *) holder;
 };
 
@@ -49,9 +50,35 @@ struct berth_buffer *buffer_create(uint32_t capacity);
 void buffer_acquire(struct berth_buffer *buffer); /* [any] */
 void buffer_release(struct berth_buffer *buffer); /* [any]; NULL is legal */
 
-/* A plugin, whose callback this is, has made it or taken a reference: it is counted as the plugin's
- * until it goes home. `account` may be NULL. [any] */
+/* What a plugin is given for a buffer. */
+static inline struct berth_buffer *buffer_given(struct berth_buffer *buffer) {
+    return handle_give(&buffer->handle);
+}
+
+/* The host's only reference becomes the plugin's. */
+static inline void buffer_pass(struct berth_buffer *buffer) {
+    handle_pass(&buffer->handle);
+}
+
+/* The plugin does as those above, with what it was given. False: it has no reference that it could
+ * acquire or release by, and nothing has happened. [any] */
+static inline bool buffer_plugin_acquires(struct berth_buffer *given) {
+    return given && handle_plugin_acquires(given);
+}
+bool buffer_plugin_releases(struct berth_buffer *given);
+
+/* A plugin has made it, or keeps a reference to it: it is counted as the plugin's until it goes
+ * home. `account` may be NULL. [any] */
 void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account);
+
+/* The callback that it was lent to is over: has the plugin kept a reference? What it has only sent
+ * is the host's again, and costs no counting. */
+static inline void buffer_note_if_kept(struct berth_buffer *buffer,
+                                       struct plugin_account *account) {
+    if ((handle_word(&buffer->handle) & HANDLE_COUNT_OF_PLUGIN) != 0) {
+        buffer_note_holder(buffer, account);
+    }
+}
 
 /* True when the caller holds the only reference, and so may write. */
 bool buffer_is_exclusive(const struct berth_buffer *buffer);

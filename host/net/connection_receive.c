@@ -97,9 +97,13 @@ static bool pending_append(struct connection *connection, const struct berth_sli
 /* Shows the plugin `data`, whose reference is the connection's, and keeps what is not consumed. */
 static void show(struct connection *connection, struct berth_slice data) {
     struct listener *listener = connection_listener(connection);
+    struct berth_buffer *buffer = data.buffer;
     struct plugin_thread *call = connection_call(connection, PLUGIN_RECEIVED);
+    data.buffer = buffer_given(buffer);
     uint32_t consumed = listener->plugin->received(&connection->public, &data);
+    data.buffer = buffer;
     plugin_call_end(call);
+    buffer_note_if_kept(buffer, listener->options.account);
     if (connection->state != CONNECTION_OPEN) { /* the plugin closed or aborted it meanwhile */
         data.bytes += consumed < data.size ? consumed : data.size;
         data.size -= consumed < data.size ? consumed : data.size;

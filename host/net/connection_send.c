@@ -7,6 +7,8 @@
 #include "net/file.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/plugin_fault.h"
+#include "net/plugin_slice.h"
 #include "net/turns.h"
 #include "net/worker.h"
 
@@ -60,6 +62,10 @@ int32_t connection_send(struct connection *connection, const void *bytes, uint32
     if (status != BERTH_OK || size == 0) {
         return status;
     }
+    if (!bytes) {
+        plugin_fault(connection, "send() was given no bytes");
+        return BERTH_E_INVALID;
+    }
     struct worker *worker = connection_worker(connection);
     if (!connection_need_traffic(connection) ||
         !send_queue_add_copy(&connection->traffic->queue, &worker->nodes, worker->buffers, bytes,
@@ -99,12 +105,22 @@ int32_t connection_send_slices(struct connection *connection, const struct berth
                                uint32_t count) {
     int32_t status = check_send(connection);
     struct worker *worker = connection_worker(connection);
+    const char *wrong = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        if (status != BERTH_OK) {
-            buffer_release(slices[i].buffer);
-        } else if (!connection_queue(connection, &slices[i])) {
+        struct berth_slice slice;
+        const char *why = plugin_slice_take(&slices[i], &slice);
+        if (why) {
+            wrong = why;
+            status = BERTH_E_INVALID;
+        } else if (status != BERTH_OK) {
+            buffer_release(slice.buffer);
+        } else if (!connection_queue(connection, &slice)) {
             status = break_off(connection);
         }
+    }
+    if (wrong) {
+        plugin_fault(connection, "send_slices() was given a slice %s", wrong);
+        return BERTH_E_INVALID;
     }
     worker_unsettle(worker, connection);
     return status;
@@ -114,16 +130,25 @@ int32_t connection_send_pieces(struct connection *connection, const struct berth
                                uint32_t count) {
     int32_t status = check_send(connection);
     struct worker *worker = connection_worker(connection);
+    const char *wrong = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        const struct berth_piece *piece = &pieces[i];
-        if (status != BERTH_OK) {
-            buffer_release(piece->file ? NULL : piece->memory.buffer);
-            file_release(piece->file);
-            continue;
+        struct berth_piece piece;
+        const char *why = plugin_piece_take(&pieces[i], &piece);
+        if (why) {
+            wrong = why;
+            status = BERTH_E_INVALID;
+        } else if (status != BERTH_OK) {
+            buffer_release(piece.memory.buffer);
+            file_release(piece.file);
+        } else {
+            bool queued = piece.file ? queue_file(connection, &piece)
+                                     : connection_queue(connection, &piece.memory);
+            status = queued ? BERTH_OK : break_off(connection);
         }
-        bool queued = piece->file ? queue_file(connection, piece)
-                                  : connection_queue(connection, &piece->memory);
-        status = queued ? BERTH_OK : break_off(connection);
+    }
+    if (wrong) {
+        plugin_fault(connection, "send_pieces() was given a piece %s", wrong);
+        return BERTH_E_INVALID;
     }
     worker_unsettle(worker, connection);
     return status;

@@ -8,6 +8,8 @@
 #include "net/latch.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/plugin_fault.h"
+#include "net/plugin_slice.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os_socket.h"
@@ -65,7 +67,7 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
         struct berth_datagram datagram = {
             .struct_size = sizeof(datagram),
             .flags = from->truncated ? BERTH_DATAGRAM_TRUNCATED : 0,
-            .data = {from->data.owner, from->data.bytes, from->data.size, 0},
+            .data = {buffer_given(from->data.owner), from->data.bytes, from->data.size, 0},
             .local = from->local,
             .remote = from->remote,
         };
@@ -77,6 +79,7 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
         listener->plugin->datagram(&listener->public, &datagram);
         plugin_call_end(call);
         showing = NULL;
+        buffer_note_if_kept(from->data.owner, listener->options.account);
     }
     buffer_release(from->data.owner);
     worker_settle(one->worker);
@@ -190,27 +193,33 @@ static struct engine_listener *socket_for(const struct listener *listener,
 }
 
 int32_t datagrams_send(struct listener *listener, const struct berth_address *from,
-                       const struct berth_address *to, const struct berth_slice *data) {
+                       const struct berth_address *to, const struct berth_slice *given) {
     struct berth_address plain[] = {*from, *to};
     const struct berth_address *local = &plain[0];
     const struct berth_address *remote = &plain[1];
+    struct berth_slice data;
+    const char *wrong = plugin_slice_take(given, &data);
+    if (wrong) {
+        plugin_fault_of_listener(listener, "send() of a datagram was given a slice %s", wrong);
+        return BERTH_E_INVALID;
+    }
     address_unmap(&plain[0]);
     address_unmap(&plain[1]);
     struct engine_listener *socket =
         listener->options.datagrams ? socket_for(listener, local) : NULL;
     if (!socket || remote->port == 0 || remote->family == BERTH_FAMILY_NONE ||
-        data->size > DATAGRAM_BYTES_MAX) {
-        buffer_release(data->buffer);
+        data.size > DATAGRAM_BYTES_MAX) {
+        buffer_release(data.buffer);
         return BERTH_E_INVALID;
     }
     uint32_t size = data->size;
     int64_t result;
     if (showing && showing->listener == listener) {
-        struct engine_buffer buffer = {data->buffer, data->bytes, data->size};
+        struct engine_buffer buffer = {data.buffer, data.bytes, data.size};
         result = engine_receiver_send(showing->receiver, local, remote, &buffer);
     } else {
-        result = engine_datagram_send(socket, local, remote, data->bytes, data->size);
-        buffer_release(data->buffer);
+        result = engine_datagram_send(socket, local, remote, data.bytes, data.size);
+        buffer_release(data.buffer);
     }
     if (result < 0) {
         listener_count(&listener->counters.datagrams_unsent);

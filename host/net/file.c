@@ -1,20 +1,19 @@
 #include "net/file.h"
 
-#include "base/alloc.h"
 #include "base/error.h"
 #include "net/plugin_account.h"
 
 struct berth_file *file_open(const char *path, struct plugin_account *holder, struct error *error) {
-    struct berth_file *file = alloc_zeroed(sizeof(*file));
+    struct berth_file *file = handle_alloc(sizeof(*file));
     if (!file) {
         error_set_kind(error, ERROR_KIND_EXHAUSTED, "out of memory");
         return NULL;
     }
     if (!os_file_open(&file->file, path, error)) {
-        alloc_free(file);
+        handle_free(&file->handle);
         return NULL;
     }
-    atomic_init(&file->references, 1);
+    handle_begin(&file->handle);
     file->holder = holder;
     if (holder) {
         atomic_fetch_add(&holder->files, 1);
@@ -22,18 +21,31 @@ struct berth_file *file_open(const char *path, struct plugin_account *holder, st
     return file;
 }
 
-void file_acquire(struct berth_file *file) {
-    atomic_fetch_add_explicit(&file->references, 1, memory_order_relaxed);
-}
-
 void file_release(struct berth_file *file) {
-    if (file && atomic_fetch_sub_explicit(&file->references, 1, memory_order_acq_rel) == 1) {
+    if (file && handle_release(&file->handle)) {
         os_file_close(&file->file);
         if (file->holder) {
             atomic_fetch_sub(&file->holder->files, 1);
         }
-        alloc_free(file);
+        handle_free(&file->handle);
     }
+}
+
+bool file_plugin_holds(const struct berth_file *given) {
+    return given && handle_change(given, HANDLE_COUNT_OF_PLUGIN, 0) != 0;
+}
+
+bool file_plugin_acquires(struct berth_file *given) {
+    return given && handle_change(given, HANDLE_COUNT_OF_PLUGIN, HANDLE_ONE_OF_PLUGIN) != 0;
+}
+
+bool file_plugin_releases(struct berth_file *given) {
+    struct berth_file *file = handle_object(given);
+    bool released = handle_plugin_hands_over(given);
+    if (released) {
+        file_release(file);
+    }
+    return released;
 }
 
 uint64_t file_run(const struct berth_file *file, uint64_t offset, uint64_t size) {

@@ -4,9 +4,11 @@
 #ifndef BERTH_HOST_NET_FILE_H
 #define BERTH_HOST_NET_FILE_H
 
-#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "berth/file.h"
+#include "net/handle.h"
 #include "os/os.h"
 
 struct error;
@@ -14,7 +16,7 @@ struct plugin_account;
 
 /* The host's side of the ABI's opaque type. */
 struct berth_file {
-    atomic_uint references;
+    struct handle handle; /* first: plugins are given it, and never the file's own address */
     struct os_file file;
     struct plugin_account *holder; /* the plugin that opened it, counted there; or NULL */
 };
@@ -25,7 +27,20 @@ struct berth_file *file_open(const char *path, struct plugin_account *holder, st
  */
 uint64_t file_run(const struct berth_file *file, uint64_t offset, uint64_t size);
 
-void file_acquire(struct berth_file *file);
 void file_release(struct berth_file *file); /* NULL is legal */
+
+/* What a plugin is given for a file, and the host's only reference that becomes the plugin's. */
+static inline struct berth_file *file_given(struct berth_file *file) {
+    return handle_give(&file->handle);
+}
+
+static inline void file_pass(struct berth_file *file) {
+    handle_pass(&file->handle);
+}
+
+/* The plugin has a file that it was given, acquires or releases it. False: it holds none. */
+bool file_plugin_holds(const struct berth_file *given);
+bool file_plugin_acquires(struct berth_file *given);
+bool file_plugin_releases(struct berth_file *given);
 
 #endif

@@ -12,6 +12,8 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/plugin_fault.h"
+#include "net/plugin_slice.h"
 #include "net/server.h"
 #include "net/work_pool.h"
 #include "net/worker.h"
@@ -362,19 +364,27 @@ static int32_t create_and_begin(struct connection *asker,
 int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
                          berth_connected_fn connected, void *argument) {
     struct outbound *one = NULL;
+    struct berth_slice first_data;
+    const char *wrong = plugin_slice_take(&request->first_data, &first_data);
+    if (wrong || !connected) {
+        buffer_release(first_data.buffer);
+        plugin_fault(asker, "connect() was given %s%s", wrong ? "first data " : "no function",
+                     wrong ? wrong : "");
+        return BERTH_E_INVALID;
+    }
     int32_t status = check(asker, request);
     if (status == BERTH_OK) {
         status = create_and_begin(asker, request, &one);
     }
     if (status != BERTH_OK) {
-        buffer_release(request->first_data.buffer);
+        buffer_release(first_data.buffer);
         return status;
     }
     listener_refer(connection_listener(asker));
     one->asker = asker;
     one->connected = connected;
     one->argument = argument;
-    one->first_data = request->first_data;
+    one->first_data = first_data;
     DL_APPEND(asker->extras->outbounds, one);
     timers_start(&connection_worker(asker)->timers, &one->timeout, os_now_ms(),
                  request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);

@@ -39,8 +39,9 @@ struct berth_connect_host {
     /* Connects to the first address of the host that answers; several are tried as RFC 8305 says.
      * Consumes the reference of first_data, also when it fails. The socket is set as those of the
      * listener ("socket", "no_delay"). BERTH_E_LIMIT: "limits.outbound", or too many names wait to
-     * be resolved; BERTH_E_INVALID (no host, port 0, something reserved), BERTH_E_GONE,
-     * BERTH_E_NO_MEMORY: then `connected` does not run. [conn] */
+     * be resolved; BERTH_E_INVALID (no host, port 0, something reserved; no function, or a slice
+     * that is wrong: faults, see buffer.h), BERTH_E_GONE, BERTH_E_NO_MEMORY: then `connected` does
+     * not run. [conn] */
     int32_t(BERTH_CALL *connect)(struct berth_conn *asker,
                                  const struct berth_connect_request *request,
                                  berth_connected_fn connected, void *argument);

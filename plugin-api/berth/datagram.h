@@ -30,8 +30,8 @@ struct berth_datagram_host {
      * reference of the slice, also when it fails. What is sent from within `datagram` may leave
      * when that has returned, together with others. A datagram may be lost, as in any network.
      * BERTH_E_LIMIT: the system has no room for it now; BERTH_E_INVALID: `local` is none of the
-     * listener's, `remote` has no port, or the bytes are more than 65507; BERTH_E_UNREACHABLE,
-     * BERTH_E_FAILED. [any] */
+     * listener's, `remote` has no port, the bytes are more than 65507, or the slice is wrong, which
+     * is a fault (buffer.h); BERTH_E_UNREACHABLE, BERTH_E_FAILED. [any] */
     int32_t(BERTH_CALL *send)(const struct berth_listener *listener,
                               const struct berth_address *local, const struct berth_address *remote,
                               const struct berth_slice *data);

@@ -41,15 +41,18 @@ struct berth_file_host {
     int32_t(BERTH_CALL *open)(const struct berth_host *host, const char *path,
                               struct berth_file **file, struct berth_error *error);
 
-    /* Fills *info as far as info->struct_size reaches. BERTH_E_FAILED. [any] */
+    /* Fills *info as far as info->struct_size reaches. BERTH_E_FAILED; BERTH_E_INVALID: the plugin
+     * holds no reference to the file, a fault (buffer.h). [any] */
     int32_t(BERTH_CALL *stat)(struct berth_file *file, struct berth_file_info *info);
 
     /* Reads at most `size` bytes at that place and sets *got, to 0 only at the end of the file. May
-     * block: only in [control] calls and in works. BERTH_E_FAILED. [control], [any] in a work */
+     * block: only in [control] calls and in works. BERTH_E_FAILED; BERTH_E_INVALID: as stat(), or
+     * no place that a file can have, or no bytes. [control], [any] in a work */
     int32_t(BERTH_CALL *read)(struct berth_file *file, uint64_t offset, void *bytes, uint32_t size,
                               uint32_t *got);
 
-    /* One reference more, one less. NULL is legal for release. [any] */
+    /* One reference more, one less, of those that the plugin holds. NULL is legal for release. Else
+     * it is a fault (buffer.h). [any] */
     void(BERTH_CALL *acquire)(struct berth_file *file);
     void(BERTH_CALL *release)(struct berth_file *file);
 
@@ -57,7 +60,9 @@ struct berth_file_host {
      * every buffer and file, also when it fails. Bytes of files do not count towards
      * "limits.send_queue_bytes". A file that turns out shorter than asked for ends the connection:
      * what there is of it is sent, then a FIN; `closed` gets BERTH_CLOSED_FILE_SHORT, and the log
-     * says so. Errors as berth_host.send(). [conn] */
+     * says so. A piece has either memory, as send_slices() wants it, or a file, of which its offset
+     * and size together are no more than INT64_MAX; else it is a fault (buffer.h),
+     * BERTH_E_INVALID, and none of this call is sent. Other errors as berth_host.send(). [conn] */
     int32_t(BERTH_CALL *send_pieces)(struct berth_conn *conn, const struct berth_piece *pieces,
                                      uint32_t count);
 };

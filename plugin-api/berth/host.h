@@ -73,7 +73,9 @@ struct berth_host {
     int32_t(BERTH_CALL *buffer_create)(const struct berth_host *host, uint32_t size,
                                        struct berth_slice *slice);
 
-    /* One reference more, one less. NULL is legal for release. [any] */
+    /* One reference more, one less: by a buffer that is lent just now or of which the plugin holds
+     * a reference; of one that it holds. Else nothing happens but a fault (buffer.h). NULL is legal
+     * for release. [any] */
     void(BERTH_CALL *buffer_acquire)(struct berth_buffer *buffer);
     void(BERTH_CALL *buffer_release)(struct berth_buffer *buffer);
 
@@ -82,12 +84,14 @@ struct berth_host {
     /* Queues a copy of the bytes; they go out after all that was queued before. Bytes go to the
      * system when the callback returns, gathered in as few calls as possible.
      * BERTH_E_LIMIT: the queue is past its hard cap and the connection is being closed;
-     * BERTH_E_STATE after close() or shutdown_send(); BERTH_E_NO_MEMORY; BERTH_E_GONE. */
+     * BERTH_E_STATE after close() or shutdown_send(); BERTH_E_INVALID: no bytes, a fault;
+     * BERTH_E_NO_MEMORY; BERTH_E_GONE. */
     int32_t(BERTH_CALL *send)(struct berth_conn *conn, const void *bytes, uint32_t size);
 
     /* Queues slices without copying them. Consumes one reference of every slice's buffer, also when
      * it fails (for a borrowed slice, buffer_acquire() first). The bytes must not change until they
-     * are sent. Errors as send(). */
+     * are sent. Errors as send(); BERTH_E_INVALID: one of them is wrong, a fault (buffer.h), and
+     * none of this call is sent. */
     int32_t(BERTH_CALL *send_slices)(struct berth_conn *conn, const struct berth_slice *slices,
                                      uint32_t count);
 
@@ -124,7 +128,8 @@ struct berth_host {
 
     /* Runs function(conn, BERTH_OK, argument) on the worker of the connection with that id, never
      * from within this call. BERTH_E_GONE, BERTH_E_LIMIT (too many posts are waiting, see
-     * "host.limits.posts"), BERTH_E_NO_MEMORY: then it does not run. [any] */
+     * "host.limits.posts"), BERTH_E_NO_MEMORY, BERTH_E_INVALID (no function, a fault): then it does
+     * not run. [any] */
     int32_t(BERTH_CALL *post)(const struct berth_host *host, uint64_t conn_id,
                               berth_post_fn function, void *argument);
 
@@ -136,7 +141,7 @@ struct berth_host {
     /* Runs function(listener, worker, argument) on that worker, never from within this call: one
      * message for all connections that live there, however many they are. What one thread posts to
      * a worker, by post() too, runs there in that order. BERTH_E_LIMIT and BERTH_E_NO_MEMORY as
-     * post(); BERTH_E_INVALID: there is no such worker.
+     * post(); BERTH_E_INVALID: there is no such worker, or no function.
      * From within a callback of the listener or of one of its connections, but not in
      * `listener_open` and `listener_close`; or from within such a function. The listener stays, and
      * the plugin's code, until it has run; a stop waits for it. [any] */

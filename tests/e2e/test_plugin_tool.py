@@ -236,6 +236,8 @@ CARELESS = [
     ("releases-borrowed", "conversation", "borrowed-buffer-released in received"),
     ("releases-twice", "conversation", "buffer-released-twice in received"),
     ("sends-in-work", "conversation", "wrong-thread in work"),
+    ("sends-outside", "conversation", "slice-outside-buffer in received"),
+    ("sends-reserved", "conversation", "slice-reserved in received"),
     ("sends-when-closed", "conversation", "not-allowed-here in closed"),
     ("throwing", "conversation", "in `received`"),
     ("writes-late", "conversation", "buffer-written-after-release"),

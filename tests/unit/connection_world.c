@@ -163,6 +163,6 @@ void arrive(struct worker *worker, int number, const char *text) {
 }
 
 void echo(struct berth_conn *conn, const struct berth_slice *data) {
-    buffer_acquire(data->buffer);
+    assert_true(buffer_plugin_acquires(data->buffer));
     assert_int_equal(connection_send_slices(connection_of(conn), data, 1), BERTH_OK);
 }

@@ -133,7 +133,8 @@ static void call(struct worker *worker, const char *host, const char *first) {
         struct berth_buffer *buffer = buffer_take(worker->buffers);
         uint32_t size = (uint32_t)strlen(first);
         memcpy(buffer->bytes, first, size);
-        request.first_data = (struct berth_slice){buffer, buffer->bytes, size, 0};
+        buffer_pass(buffer);
+        request.first_data = (struct berth_slice){buffer_given(buffer), buffer->bytes, size, 0};
     }
     assert_int_equal(outbound_connect(first_of(worker), &request, on_connected, diary), BERTH_OK);
 }

@@ -1,0 +1,68 @@
+#include "net/plugin_fault.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/plugin_call.h"
+
+enum { FAULT_TEXT_MAX = 256 };
+
+/* What this thread is in. A thread of the plugin's own is in nothing. */
+static const char *callback_name(const struct plugin_thread *thread) {
+    return (atomic_load(&thread->sequence) & 1) != 0
+               ? plugin_callback_name(atomic_load(&thread->callback))
+               : "none (a thread of its own)";
+}
+
+static struct connection *connection_of_call(const struct plugin_thread *thread) {
+    bool in_call = (atomic_load(&thread->sequence) & 1) != 0;
+    /* The thread that is in a callback of a connection is the connection's own. */
+    return in_call ? (struct connection *)(uintptr_t)atomic_load(&thread->connection) : NULL;
+}
+
+static void tell(const struct log_subject *subject, struct connection *connection,
+                 const char *text) {
+    const char *callback = callback_name(&plugin_thread);
+    if (connection) {
+        log_error(subject, "fault of the plugin: %s, in callback %s; connection %llu is cut", text,
+                  callback, (unsigned long long)connection->public.id);
+    } else {
+        log_error(subject, "fault of the plugin: %s, in callback %s", text, callback);
+    }
+}
+
+static void tell_of_listener(struct listener *listener, struct connection *connection,
+                             const char *text) {
+    listener_count(&listener->counters.plugin_faults);
+    tell(&listener->subject, connection, text);
+}
+
+void plugin_fault(struct connection *connection, const char *format, ...) {
+    char text[FAULT_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    connection = connection ? connection : connection_of_call(&plugin_thread);
+    if (connection) {
+        tell_of_listener(connection_listener(connection), connection, text);
+        connection_end(connection, BERTH_CLOSED_FAULT, true);
+        return;
+    }
+    const struct plugin_account *account = plugin_call_account();
+    struct log_subject subject = {account ? account->id : NULL,
+                                  account ? atomic_load(&plugin_thread.listener) : NULL};
+    tell(&subject, NULL, text);
+}
+
+void plugin_fault_of_listener(struct listener *listener, const char *format, ...) {
+    char text[FAULT_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    tell_of_listener(listener, NULL, text);
+}

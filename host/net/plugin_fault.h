@@ -1,0 +1,23 @@
+/* plugin_fault.h: a plugin has broken a rule of the ABI, and the host has noticed in time.
+ *
+ * The log names plugin, listener, callback and connection, the listener counts it, and the
+ * connection ends with BERTH_CLOSED_FAULT: its stream is not what the plugin takes it for.
+ *
+ * Threads: that of the call, any. */
+#ifndef BERTH_HOST_NET_PLUGIN_FAULT_H
+#define BERTH_HOST_NET_PLUGIN_FAULT_H
+
+#include "base/macros.h"
+
+struct connection;
+struct listener;
+
+/* `connection`: whose stream it is about; NULL: that of the callback which this thread is in, if
+ * it is one of a connection. */
+void plugin_fault(struct connection *connection, const char *format, ...) BERTH_PRINTF(2, 3);
+
+/* The same where there is a listener and no connection (datagrams). */
+void plugin_fault_of_listener(struct listener *listener, const char *format, ...)
+    BERTH_PRINTF(2, 3);
+
+#endif

@@ -1,0 +1,42 @@
+/* plugin_slice.h: what plugins hand over, looked at before the host believes it.
+ *
+ * A slice is to lie inside its buffer, a run of a file inside what a file can be, and the reference
+ * that goes with either is to be the plugin's. The reference is taken over here, whatever becomes
+ * of the call.
+ *
+ * Threads: any. */
+#ifndef BERTH_HOST_NET_PLUGIN_SLICE_H
+#define BERTH_HOST_NET_PLUGIN_SLICE_H
+
+#include <stdint.h>
+
+#include "berth/file.h"
+#include "net/buffer.h"
+#include "net/file.h"
+
+/* Takes over what was given: *taken is a slice with a reference of the host's. Else it is empty,
+ * nothing needs to be released, and what is wrong is told, as words that go on after "a slice".
+ * NULL: it is good. */
+const char *plugin_slice_wrong(const struct berth_slice *given, struct berth_slice *taken);
+
+static inline const char *plugin_slice_take(const struct berth_slice *given,
+                                            struct berth_slice *taken) {
+    struct berth_buffer *buffer = handle_object(given->buffer);
+    *taken = *given;
+    taken->buffer = NULL;
+    if (buffer && handle_plugin_hands_over(given->buffer)) {
+        uint64_t offset = (uintptr_t)given->bytes - (uintptr_t)buffer->bytes;
+        taken->buffer = buffer;
+        /* The sum cannot overflow: both are far below what 64 bits hold. */
+        if (given->reserved == 0 && offset <= buffer->capacity &&
+            offset + given->size <= buffer->capacity) {
+            return NULL;
+        }
+    }
+    return plugin_slice_wrong(given, taken);
+}
+
+/* The same for a piece. The file of *taken is the host's own. */
+const char *plugin_piece_take(const struct berth_piece *given, struct berth_piece *taken);
+
+#endif
