@@ -23,21 +23,17 @@ static struct connection *connection_of_call(const struct plugin_thread *thread)
     return in_call ? (struct connection *)(uintptr_t)atomic_load(&thread->connection) : NULL;
 }
 
-static void tell(const struct log_subject *subject, struct connection *connection,
+static void tell(const struct log_subject *subject, const struct connection *connection,
                  const char *text) {
     const char *callback = callback_name(&plugin_thread);
     if (connection) {
-        log_error(subject, "fault of the plugin: %s, in callback %s; connection %llu is cut", text,
-                  callback, (unsigned long long)connection->public.id);
+        log_limited(LOG_KIND_FAULT, LOG_LEVEL_ERROR, subject,
+                    "fault of the plugin: %s, in callback %s; connection %llu is cut", text,
+                    callback, (unsigned long long)connection->public.id);
     } else {
-        log_error(subject, "fault of the plugin: %s, in callback %s", text, callback);
+        log_limited(LOG_KIND_FAULT, LOG_LEVEL_ERROR, subject,
+                    "fault of the plugin: %s, in callback %s", text, callback);
     }
-}
-
-static void tell_of_listener(struct listener *listener, struct connection *connection,
-                             const char *text) {
-    listener_count(&listener->counters.plugin_faults);
-    tell(&listener->subject, connection, text);
 }
 
 void plugin_fault(struct connection *connection, const char *format, ...) {
@@ -48,13 +44,18 @@ void plugin_fault(struct connection *connection, const char *format, ...) {
     va_end(arguments);
     connection = connection ? connection : connection_of_call(&plugin_thread);
     if (connection) {
-        tell_of_listener(connection_listener(connection), connection, text);
+        char peer[BERTH_ADDRESS_TEXT_MAX];
+        struct log_subject subject = connection_subject(connection, peer);
+        listener_count(&connection_listener(connection)->counters.plugin_faults);
+        tell(&subject, connection, text);
         connection_end(connection, BERTH_CLOSED_FAULT, true);
         return;
     }
     const struct plugin_account *account = plugin_call_account();
-    struct log_subject subject = {account ? account->id : NULL,
-                                  account ? atomic_load(&plugin_thread.listener) : NULL};
+    struct log_subject subject = {
+        .plugin = account ? account->id : NULL,
+        .listener = account ? atomic_load(&plugin_thread.listener) : NULL,
+    };
     tell(&subject, NULL, text);
 }
 
@@ -64,5 +65,6 @@ void plugin_fault_of_listener(struct listener *listener, const char *format, ...
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    tell_of_listener(listener, NULL, text);
+    listener_count(&listener->counters.plugin_faults);
+    tell(&listener->subject, NULL, text);
 }
