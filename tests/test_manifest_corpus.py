@@ -54,6 +54,7 @@ RANGES = [
     ((*HOST, "limits", "posts"), 1, 10000000),
     ((*HOST, "buffers", "retained_max"), 0, 1000000),
     ((*HOST, "limits", "descriptors_reserved"), 0, 65536),
+    ((*HOST, "limits", "files"), 1, 10000000),
     ((*HOST, "direct_descriptors"), 0, 1048576),
     ((*A, "accept", "backlog"), 1, 65535),
     ((*A, "accept", "pending_max"), 1, 10000000),

@@ -80,6 +80,10 @@ static int32_t BERTH_CALL file_stat(struct berth_file *handle, struct berth_file
     struct berth_file_info full = {
         .size = status.size,
         .modified_unix_ms = status.modified_unix_ms,
+        .modified_unix_ns = status.modified_unix_ns,
+        .changed_unix_ns = status.changed_unix_ns,
+        .volume = status.volume,
+        .id = {status.id[0], status.id[1]},
     };
     full.struct_size = info->struct_size < sizeof(full) ? info->struct_size : sizeof(full);
     memcpy(info, &full, full.struct_size);

@@ -161,6 +161,11 @@ static void BERTH_CALL close_at_once(struct berth_conn *public) {
     finish(public, "close_at_once");
 }
 
+static void BERTH_CALL close_with_timeout(struct berth_conn *public, uint32_t send_timeout_ms) {
+    (void)send_timeout_ms;
+    finish(public, "close_with_timeout");
+}
+
 static void BERTH_CALL service_abort(struct berth_conn *public) {
     struct bench_conn *conn = bench_conn_used(public, "abort");
     if (conn) {
@@ -306,5 +311,6 @@ void bench_table_fill(struct bench *bench) {
         .post_worker = post_worker,
         .close_at_once = close_at_once,
         .draining = draining,
+        .close_with_timeout = close_with_timeout,
     };
 }

@@ -76,6 +76,7 @@ struct server_options options_of_server(const struct manifest *manifest) {
         .connections_max = manifest->host.limits.connections,
         .posts_max = manifest->host.limits.posts,
         .descriptors_reserved = manifest->host.limits.descriptors_reserved,
+        .files_max = manifest->host.limits.files,
         .direct_descriptors = manifest->host.direct_descriptors,
         .work = {.threads_min = manifest->host.work.threads_min,
                  .threads_max = manifest->host.work.threads_max,

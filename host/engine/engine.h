@@ -82,6 +82,11 @@ struct engine_options {
 struct engine *engine_create(const struct engine_options *options,
                              struct error *error); /* [control] */
 void engine_destroy(struct engine *engine);        /* [control]; NULL is legal */
+
+/* A descriptor of the process for a file that a plugin opens. False: half of those that connections
+ * may have are files already, or both together have them all and half of the reserve. [any] */
+bool engine_file_take(struct engine *engine);
+void engine_file_give(struct engine *engine);
 const struct engine_traits *engine_traits(const struct engine *engine);
 
 /* -- buffers: lent by the layer above ---------------------------------------------------------- */

@@ -160,6 +160,23 @@ void linux_descriptor_give(struct engine *engine) {
     atomic_fetch_sub_explicit(&engine->descriptors, 1, memory_order_relaxed);
 }
 
+bool engine_file_take(struct engine *engine) {
+    unsigned room = engine->descriptors_max;
+    room =
+        room < UINT_MAX - engine->reserved_for_files ? room + engine->reserved_for_files : UINT_MAX;
+    bool few = atomic_fetch_add(&engine->files, 1) < engine->descriptors_max / 2;
+    if (atomic_fetch_add(&engine->descriptors, 1) < room && few) {
+        return true;
+    }
+    engine_file_give(engine);
+    return false;
+}
+
+void engine_file_give(struct engine *engine) {
+    atomic_fetch_sub(&engine->files, 1);
+    linux_descriptor_give(engine);
+}
+
 static bool check_descriptors(const struct engine *engine, const struct engine_options *options,
                               struct error *error) {
     if (engine->descriptors_max >= DESCRIPTORS_LEAST) {
@@ -241,6 +258,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
     }
     engine->keeper = options->keeper;
     engine->descriptors_max = descriptors_max(options);
+    engine->reserved_for_files = options->descriptors_reserved / 2;
     if (!check_descriptors(engine, options, &why) || !choose(engine, options, &why)) {
         *error = why;
         alloc_free(engine);

@@ -97,6 +97,8 @@ struct engine {
     /* Of the process, as far as the engine opens and closes them; at descriptors_max it accepts no
      * more, and what is left is for others. */
     atomic_uint descriptors;
+    atomic_uint files;           /* of plugins; counted in `descriptors`, too */
+    unsigned reserved_for_files; /* they may have when connections have all others */
     unsigned descriptors_max;
     const struct engine_keeper *keeper; /* of listening sockets, or NULL */
 

@@ -113,6 +113,7 @@ static const struct field host_limits[] = {
      .min = 0,
      .max = 65536,
      IN_MANIFEST(host.limits.descriptors_reserved)},
+    {.key = "files", .min = 1, .max = 10000000, IN_MANIFEST(host.limits.files)},
 };
 
 static const struct field host_plugin_files[] = {
@@ -191,6 +192,7 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.limits.connections = 50000;
     manifest->host.limits.posts = 65536;
     manifest->host.limits.descriptors_reserved = 32;
+    manifest->host.limits.files = 4096;
     manifest->host.work.threads_min = 0;
     manifest->host.work.threads_max = 16;
     manifest->host.work.queue_max = 1024;

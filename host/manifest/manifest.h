@@ -129,6 +129,7 @@ struct manifest {
             uint32_t connections;
             uint32_t posts; /* messages waiting for one worker */
             uint32_t descriptors_reserved;
+            uint32_t files; /* that plugins have open */
         } limits;
         struct {
             uint32_t threads_min;

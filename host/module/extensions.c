@@ -17,6 +17,7 @@
 #include "net/plugin_fault.h"
 #include "net/plugin_timer.h"
 #include "net/plugin_work.h"
+#include "net/server.h"
 
 /* -- berth.timer/1 --------------------------------------------------------------------------------
  */
@@ -129,11 +130,34 @@ static int32_t status_of(enum error_kind kind) {
     return BERTH_E_FAILED;
 }
 
+static void give_place(void *server) {
+    server_file_give(server);
+}
+
+static struct berth_file *open_within_limits(const struct module *module, const char *path,
+                                             struct error *error) {
+    if (!server_file_take(module->server)) {
+        error_set_kind(error, ERROR_KIND_EXHAUSTED,
+                       "plugins have too many files open (host.limits.files is %u; or raise "
+                       "ulimit -n, LimitNOFILE=)",
+                       module->server->options.files_max);
+        return NULL;
+    }
+    struct berth_file *file = file_open(path, module->account, error);
+    if (!file) {
+        server_file_give(module->server);
+        return NULL;
+    }
+    file->closed = give_place;
+    file->context = module->server;
+    return file;
+}
+
 static int32_t BERTH_CALL service_file_open(const struct berth_host *host, const char *path,
                                             struct berth_file **file, struct berth_error *error) {
     struct error why = {0};
     const struct module *module = CONTAINER_OF(host, const struct module, host);
-    struct berth_file *opened = file_open(path, module->account, &why);
+    struct berth_file *opened = open_within_limits(module, path, &why);
     *file = NULL;
     if (!opened) {
         return berth_error_set(error, status_of(why.kind), "%s", why.message);
@@ -177,6 +201,10 @@ static int32_t BERTH_CALL service_file_stat(struct berth_file *given,
     struct berth_file_info full = {
         .size = status.size,
         .modified_unix_ms = status.modified_unix_ms,
+        .modified_unix_ns = status.modified_unix_ns,
+        .changed_unix_ns = status.changed_unix_ns,
+        .volume = status.volume,
+        .id = {status.id[0], status.id[1]},
     };
     full.struct_size = info->struct_size < sizeof(full) ? info->struct_size : sizeof(full);
     memcpy(info, &full, full.struct_size);

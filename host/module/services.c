@@ -132,6 +132,10 @@ static void BERTH_CALL close_at_once(struct berth_conn *conn) {
     connection_close_at_once(connection_of(conn));
 }
 
+static void BERTH_CALL close_with_timeout(struct berth_conn *conn, uint32_t send_timeout_ms) {
+    connection_close_with_timeout(connection_of(conn), send_timeout_ms);
+}
+
 static void BERTH_CALL service_abort(struct berth_conn *conn) {
     connection_end(connection_of(conn), BERTH_CLOSED_ABORTED, true);
 }
@@ -206,5 +210,6 @@ struct berth_host services_table(const char *name, const char *version) {
         .post_worker = service_post_worker,
         .close_at_once = close_at_once,
         .draining = draining,
+        .close_with_timeout = close_with_timeout,
     };
 }

@@ -78,8 +78,10 @@ uint32_t connection_reason_of(int64_t result) {
 }
 
 void connection_put_off(struct connection *connection) {
+    uint64_t now_ms = os_now_ms();
     connection->untaken = UINT32_MAX; /* not looked at yet */
-    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
+    connection->active_ms = (uint32_t)now_ms;
+    timers_start(&connection_worker(connection)->timers, &connection->deadline, now_ms,
                  connection_listener(connection)->options.close_timeout_ms);
 }
 
@@ -99,6 +101,14 @@ void connection_close(struct connection *connection) {
 void connection_close_at_once(struct connection *connection) {
     if (connection->state == CONNECTION_OPEN) {
         connection->leaves_at_once = true;
+        connection_close(connection);
+    }
+}
+
+void connection_close_with_timeout(struct connection *connection, uint32_t send_timeout_ms) {
+    uint32_t tenths = send_timeout_ms / 100 + (send_timeout_ms % 100 > 0 ? 1 : 0);
+    if (connection->state == CONNECTION_OPEN) {
+        connection->send_timeout_ds = (uint16_t)(tenths < UINT16_MAX ? tenths : UINT16_MAX);
         connection_close(connection);
     }
 }
@@ -262,6 +272,13 @@ static uint32_t untaken(const struct connection *connection) {
     return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX - 1;
 }
 
+/* How much longer the peer may take nothing of what is left for it; 0: no longer. */
+static uint32_t patience_ms(const struct connection *connection, uint64_t now_ms) {
+    uint32_t idle_ms = (uint32_t)now_ms - connection->active_ms;
+    uint32_t timeout_ms = connection->send_timeout_ds * 100U;
+    return idle_ms < timeout_ms ? timeout_ms - idle_ms : 0;
+}
+
 /* A peer that takes what was sent, however slowly, gets all of it. One that has and only keeps its
  * own side open is left without a reset. */
 static void check_drained(struct connection *connection) {
@@ -269,6 +286,17 @@ static void check_drained(struct connection *connection) {
     if (left > 0 && left < connection->untaken) {
         connection_put_off(connection);
         connection->untaken = left;
+        return;
+    }
+    uint64_t now_ms = os_now_ms();
+    uint32_t patience = patience_ms(connection, now_ms);
+    if (patience > 0 && (left > 0 || !connection->fin_sent)) {
+        uint32_t close_ms = connection_listener(connection)->options.close_timeout_ms;
+        connection->untaken = left > 0 ? left : connection->untaken;
+        timers_start(&connection_worker(connection)->timers, &connection->deadline, now_ms,
+                     patience < close_ms ? patience
+                     : close_ms > 100    ? close_ms
+                                         : 100);
         return;
     }
     connection_end(connection, BERTH_CLOSED_TIMEOUT, !connection->fin_sent || left > 0);

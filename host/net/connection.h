@@ -44,12 +44,15 @@ struct connection {
     uint64_t opened_ms : 48;
     uint64_t state : 8; /* enum connection_state */
     uint64_t reason : 8;
-    uint32_t active_ms; /* when something was received or sent last, if that is asked for */
+    /* When something was received or sent last, if that is asked for; draining: when the peer took
+     * something last. */
+    uint32_t active_ms;
     union {
         uint32_t want;    /* the plugin asks for no fewer bytes */
         uint32_t untaken; /* draining: by the peer, when it was last looked at */
     };
-    uint32_t next_unsettled; /* a slot of the worker, or WORKER_NO_SLOT */
+    uint32_t next_unsettled;  /* a slot of the worker, or WORKER_NO_SLOT */
+    uint16_t send_timeout_ds; /* tenths of a second: close_with_timeout() */
     uint8_t held;
     bool unsettled : 1;
     bool is_pending : 1;  /* the client's first data is awaited */
@@ -181,6 +184,7 @@ int32_t connection_send_pieces(struct connection *connection, const struct berth
 int32_t connection_shutdown_send(struct connection *connection);
 void connection_close(struct connection *connection);
 void connection_close_at_once(struct connection *connection);
+void connection_close_with_timeout(struct connection *connection, uint32_t send_timeout_ms);
 void connection_pause(struct connection *connection);
 void connection_resume(struct connection *connection);
 int32_t connection_want_at_least(struct connection *connection, uint32_t size);

@@ -24,6 +24,9 @@ struct berth_file *file_open(const char *path, struct plugin_account *holder, st
 void file_release(struct berth_file *file) {
     if (file && handle_release(&file->handle)) {
         os_file_close(&file->file);
+        if (file->closed) {
+            file->closed(file->context);
+        }
         if (file->holder) {
             atomic_fetch_sub(&file->holder->files, 1);
         }

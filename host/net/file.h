@@ -18,6 +18,8 @@ struct plugin_account;
 struct berth_file {
     struct handle handle; /* first: plugins are given it, and never the file's own address */
     struct os_file file;
+    void (*closed)(void *context); /* run when it is closed; or NULL */
+    void *context;
     struct plugin_account *holder; /* the plugin that opened it, counted there; or NULL */
 };
 

@@ -211,6 +211,20 @@ void server_room_made(struct server *server) {
     }
 }
 
+bool server_file_take(struct server *server) {
+    bool room = atomic_fetch_add(&server->files, 1) < server->options.files_max &&
+                engine_file_take(server->engine);
+    if (!room) {
+        atomic_fetch_sub(&server->files, 1);
+    }
+    return room;
+}
+
+void server_file_give(struct server *server) {
+    engine_file_give(server->engine);
+    atomic_fetch_sub(&server->files, 1);
+}
+
 int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
                     struct plugin_account *account) {
     unsigned index = worker_of_id(id);

@@ -31,6 +31,7 @@ struct server_options {
     uint32_t connections_max;
     uint32_t posts_max; /* a worker */
     uint32_t descriptors_reserved;
+    uint32_t files_max;                 /* that plugins have open */
     uint32_t direct_descriptors;        /* a worker */
     const struct engine_keeper *keeper; /* of listening sockets; NULL: nobody */
     struct work_pool_options work;
@@ -47,6 +48,7 @@ struct server {
     struct worker *acceptor; /* NULL when the workers accept for themselves */
     unsigned started;        /* threads that run */
     atomic_uint connections; /* of all listeners, accepted and not yet closed */
+    atomic_uint files;       /* that plugins have open */
     atomic_uint waiting;     /* pools and workers that wait until a limit leaves room */
     atomic_ushort udp_doors[65536]; /* open ones, by their port */
     atomic_uint ending; /* listeners that accept no more, whose last connection is awaited */
@@ -82,6 +84,11 @@ void server_kick(struct server *server);
 
 /* The worker whose port it is. [any] */
 struct worker *server_worker_of(struct server *server, const struct engine_port *port);
+
+/* Room for one more file that a plugin opens, of "host.limits.files" and of the descriptors that
+ * the system lets the process have. [any] */
+bool server_file_take(struct server *server);
+void server_file_give(struct server *server);
 
 /* berth_host.post(); the account counts those that are not delivered yet. [any] */
 int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,

@@ -20,6 +20,12 @@ struct berth_file_info {
     uint32_t reserved;
     uint64_t size;
     int64_t modified_unix_ms;
+    /* What tells one state of a file from another. Hosts before 1.0 was frozen may not fill it:
+     * struct_size says. */
+    int64_t modified_unix_ns;
+    int64_t changed_unix_ns; /* of its bytes or its attributes: no program can set it */
+    uint64_t volume;         /* the file is this one: volume and id */
+    uint64_t id[2];
 };
 
 /* A piece of a packet: memory when `file` is NULL, else a run of the file. Never changes shape. */

@@ -338,7 +338,8 @@ struct answered answer_entry(struct berth_conn *conn, const struct request *requ
                              struct entry *entry, const char *name) {
     struct range ranges[RANGES_MAX];
     uint32_t count;
-    const struct validators now = {entry->etag, entry->modified_s, (int64_t)time(NULL)};
+    const struct validators now = {entry->etag, entry->modified_s, entry->changed_s,
+                                   (int64_t)time(NULL)};
     if (entry->status != 200) {
         return say(conn, request, entry->status, name, 0);
     }

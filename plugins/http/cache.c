@@ -10,12 +10,19 @@
 #include <utlist.h>
 
 #include "base/siphash.h"
+#include "common/open_files.h"
 #include "common/random.h"
 #include "http/date.h"
 #include "http/site.h"
 #include "http/target.h"
 
-enum { PATH_BYTES_MAX = ROOT_BYTES_MAX + NAME_BYTES_MAX + 256, FIELDS_MAX = 512 };
+enum {
+    PATH_BYTES_MAX = ROOT_BYTES_MAX + NAME_BYTES_MAX + 256,
+    FIELDS_MAX = 512,
+    SWEEP_MS = 20,                  /* between two looks at what has expired, at the least */
+    TICK_NS = 50 * 1000 * 1000,     /* no clock of a file system stands still for longer, */
+    SECOND_NS = 1000 * 1000 * 1000, /* but those that count in seconds, or in two */
+};
 
 struct slot {
     struct entry entry; /* what others see of it */
@@ -31,20 +38,54 @@ struct slot {
 
 struct cache {
     const struct site *site;
-    struct siphash_key key; /* of the table: clients choose the names */
-    pthread_mutex_t mutex;  /* of what follows */
+    struct siphash_key key;    /* of the table: clients choose the names */
+    struct berth_timer *timer; /* runs while there is something in it */
+    struct cache *prev;        /* utlist: of all caches */
+    struct cache *next;
+    pthread_mutex_t mutex; /* of what follows */
     struct slot *by_name;
     struct slot *by_use;
 };
 
-struct cache *cache_create(const struct site *site) {
+struct caches {
+    pthread_mutex_t mutex; /* of the list; before that of a cache */
+    struct cache *list;    /* utlist */
+};
+
+struct caches *caches_create(void) {
+    struct caches *caches = calloc(1, sizeof(*caches));
+    if (!caches || pthread_mutex_init(&caches->mutex, NULL) != 0) {
+        free(caches);
+        return NULL;
+    }
+    return caches;
+}
+
+void caches_destroy(struct caches *caches) {
+    pthread_mutex_destroy(&caches->mutex);
+    free(caches);
+}
+
+static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument);
+
+struct cache *cache_create(const struct berth_listener *listener, const struct site *site) {
     struct cache *cache = calloc(1, sizeof(*cache));
+    struct caches *caches = site->services->caches;
     if (!cache || !random_bytes(&cache->key, sizeof(cache->key)) ||
         pthread_mutex_init(&cache->mutex, NULL) != 0) {
         free(cache);
         return NULL;
     }
     cache->site = site;
+    cache->timer = site->services->timer->create_for_listener(listener, on_timer, cache);
+    if (!cache->timer) {
+        pthread_mutex_destroy(&cache->mutex);
+        free(cache);
+        return NULL;
+    }
+    pthread_mutex_lock(&caches->mutex);
+    DL_APPEND(caches->list, cache);
+    pthread_mutex_unlock(&caches->mutex);
     return cache;
 }
 
@@ -72,16 +113,68 @@ static void take_out(struct cache *cache, struct slot *slot) {
     DL_DELETE(cache->by_use, slot);
 }
 
+/* -- giving back ---------------------------------------------------------------------------------
+ */
+
+static void release_all(struct slot *slots) {
+    struct slot *slot;
+    struct slot *next;
+    DL_FOREACH_SAFE(slots, slot, next) {
+        entry_release(&slot->entry);
+    }
+}
+
+/* What has expired by then leaves; UINT64_MAX: all does. When the next one will: 0, none is left.
+ */
+static uint64_t leave_by(struct cache *cache, uint64_t time_ms) {
+    struct slot *out = NULL;
+    struct slot *slot;
+    struct slot *next;
+    uint64_t first_ms = 0;
+    pthread_mutex_lock(&cache->mutex);
+    DL_FOREACH_SAFE(cache->by_use, slot, next) {
+        if (slot->expires_ms <= time_ms) {
+            take_out(cache, slot);
+            DL_APPEND(out, slot);
+        } else if (first_ms == 0 || slot->expires_ms < first_ms) {
+            first_ms = slot->expires_ms;
+        }
+    }
+    pthread_mutex_unlock(&cache->mutex);
+    release_all(out);
+    return first_ms;
+}
+
+static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
+    struct cache *cache = argument;
+    const struct site *site = cache->site;
+    uint64_t now_ms = site->host->now_ms(site->host);
+    uint64_t first_ms = leave_by(cache, now_ms);
+    if (first_ms > 0) {
+        uint64_t pause_ms = first_ms - now_ms;
+        site->services->timer->start(timer, pause_ms > SWEEP_MS ? pause_ms : SWEEP_MS);
+    }
+}
+
+/* All that is only kept, for whatever listener: what is being sent goes when it is sent. */
+static void give_back(struct caches *caches) {
+    struct cache *cache;
+    pthread_mutex_lock(&caches->mutex);
+    DL_FOREACH(caches->list, cache) {
+        leave_by(cache, UINT64_MAX);
+    }
+    pthread_mutex_unlock(&caches->mutex);
+}
+
 void cache_destroy(struct cache *cache) {
     if (!cache) {
         return;
     }
-    struct slot *slot;
-    struct slot *next;
-    HASH_CLEAR(hh, cache->by_name);
-    DL_FOREACH_SAFE(cache->by_use, slot, next) {
-        entry_release(&slot->entry);
-    }
+    struct caches *caches = cache->site->services->caches;
+    pthread_mutex_lock(&caches->mutex);
+    DL_DELETE(caches->list, cache);
+    pthread_mutex_unlock(&caches->mutex);
+    leave_by(cache, UINT64_MAX);
     pthread_mutex_destroy(&cache->mutex);
     free(cache);
 }
@@ -125,8 +218,12 @@ static void put(struct cache *cache, struct slot *slot) {
     if (out) {
         take_out(cache, out);
     }
+    bool was_empty = !cache->by_use;
     HASH_ADD_BYHASHVALUE(hh, cache->by_name, name[0], strlen(slot->name), hash, slot);
     DL_APPEND(cache->by_use, slot);
+    if (was_empty) {
+        site->services->timer->start(cache->timer, site->cache_ms + 1);
+    }
     pthread_mutex_unlock(&cache->mutex);
     entry_release(out ? &out->entry : NULL);
 }
@@ -158,7 +255,12 @@ static int32_t open_at(const struct site *site, const char *name, const char *in
     if (size < 0 || (size_t)size >= sizeof(path)) {
         return BERTH_E_NOT_FOUND;
     }
-    return site->services->file->open(site->host, path, file, NULL);
+    int32_t status = site->services->file->open(site->host, path, file, NULL);
+    if (status == BERTH_E_NO_MEMORY) {
+        give_back(site->services->caches);
+        status = site->services->file->open(site->host, path, file, NULL);
+    }
+    return status;
 }
 
 /* The file of that name, or the first index of the folder; *index is then its name. */
@@ -209,9 +311,40 @@ static void keep_content(const struct site *site, struct entry *entry) {
     }
     if (filled == content.size) {
         entry->content = content;
+        site->services->file->release(entry->file);
+        entry->file = NULL;
     } else {
         host->buffer_release(content.buffer); /* it has become shorter just now */
     }
+}
+
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
+}
+
+/* Whether the file may change once more and bear the same times: 8.8.1. */
+static bool may_change_unseen(const struct berth_file_info *info) {
+    int64_t changed = info->changed_unix_ns != 0 ? info->changed_unix_ns : info->modified_unix_ns;
+    int64_t grain = changed % SECOND_NS == 0 ? 2 * (int64_t)SECOND_NS : TICK_NS;
+    return now_ns() - changed < grain;
+}
+
+static uint64_t mix(uint64_t hash, uint64_t number) {
+    hash = (hash ^ number) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+/* Size, date and what tells this file and this change of it from others. A tag is weak while that
+ * is not certain, and another one when it is: what was cached meanwhile is then fetched again. */
+static void write_etag(struct entry *entry, const struct berth_file_info *info) {
+    bool weak = may_change_unseen(info);
+    uint64_t hash = mix(mix((uint64_t)info->changed_unix_ns, info->volume), info->id[0]);
+    hash = mix(mix(hash, info->id[1]), weak);
+    snprintf(entry->etag, sizeof(entry->etag), "%s\"%llx-%llx-%llx\"", weak ? "W/" : "",
+             (unsigned long long)info->size, (unsigned long long)info->modified_unix_ns,
+             (unsigned long long)hash);
 }
 
 static bool describe(const struct site *site, struct slot *slot, const char *index) {
@@ -228,14 +361,18 @@ static bool describe(const struct site *site, struct slot *slot, const char *ind
     entry->modified_s = entry->modified_s < now_s ? entry->modified_s : now_s;
     entry->type = site_type(site, index[0] != '\0' ? index : slot->name);
     date_write(entry->modified_s, date);
-    snprintf(entry->etag, sizeof(entry->etag), "\"%llx-%llx\"", (unsigned long long)info.size,
-             (unsigned long long)info.modified_unix_ms);
+    entry->changed_s = info.changed_unix_ns / SECOND_NS;
+    write_etag(entry, &info);
     entry->fields = slot->fields;
     entry->fields_size = (uint32_t)snprintf(
         slot->fields, sizeof(slot->fields),
         "Content-Type: %s\r\nLast-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n",
         entry->type, date, entry->etag);
     keep_content(site, entry);
+    if (entry->size == 0) { /* there is nothing to read of it */
+        site->services->file->release(entry->file);
+        entry->file = NULL;
+    }
     return true;
 }
 
@@ -253,7 +390,8 @@ struct entry *cache_look_up(struct cache *cache, const char *name) {
     if (slot->entry.status == 200 && !describe(cache->site, slot, index)) {
         slot->entry.status = 500;
     }
-    if (slot->entry.status == 200 && cache->site->cache_ms > 0) {
+    bool may_keep = !slot->entry.file || files_may_stay_open;
+    if (slot->entry.status == 200 && may_keep && cache->site->cache_ms > 0) {
         put(cache, slot);
     }
     return &slot->entry;

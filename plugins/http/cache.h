@@ -2,7 +2,10 @@
  *
  * To open a file means a trip to another thread; within "cache_ms" of it the next request for the
  * same name is answered at once. An entry is what was found, immutable and reference-counted, so
- * that it outlives its place in the cache while it is used. Threads: any. */
+ * that it outlives its place in the cache while it is used. A small one has its bytes and no open
+ * file. When its time is over it leaves the cache by itself; when there is no room for another open
+ * file, all that is only kept, for any listener of the plugin, makes room at once. On Windows,
+ * where an open file cannot be replaced, large ones are not kept. Threads: any. */
 #ifndef BERTH_PLUGINS_HTTP_CACHE_H
 #define BERTH_PLUGINS_HTTP_CACHE_H
 
@@ -10,15 +13,17 @@
 #include <stdbool.h>
 
 struct cache;
+struct caches;
 struct site;
 
-enum { ETAG_BYTES = 40 };
+enum { ETAG_BYTES = 64 };
 
 struct entry {
     uint32_t status; /* 200, or why there is no file: 301 (a folder), 403, 404, 500, 503 */
     uint64_t size;
     int64_t modified_s;
-    struct berth_file *file;    /* with 200 */
+    int64_t changed_s;
+    struct berth_file *file;    /* with 200, when it is not small */
     struct berth_slice content; /* all of it, when it is small; else without a buffer */
     const char *type;
     char etag[ETAG_BYTES]; /* with its quotes */
@@ -26,7 +31,12 @@ struct entry {
     uint32_t fields_size;
 };
 
-struct cache *cache_create(const struct site *site);
+/* All caches of the plugin. */
+struct caches *caches_create(void); /* NULL: no memory */
+void caches_destroy(struct caches *caches);
+
+/* In `listener_open`: it has a timer of the listener. */
+struct cache *cache_create(const struct berth_listener *listener, const struct site *site);
 void cache_destroy(struct cache *cache);
 
 /* With a reference for the caller; NULL when it is not there, or no longer fresh. */

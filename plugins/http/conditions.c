@@ -28,8 +28,12 @@ static bool take_tag(struct text *rest, bool *weak, struct text *opaque) {
     return true;
 }
 
-static bool is_tag_of(const struct validators *now, struct text opaque) {
-    return opaque.size == strlen(now->etag) && memcmp(opaque.bytes, now->etag, opaque.size) == 0;
+/* By the weak comparison, or by the strong one, for which both are strong: 8.8.3.2. */
+static bool is_tag_of(const struct validators *now, struct text opaque, bool weak, bool weak_too) {
+    bool is_weak = now->etag[0] == 'W';
+    const char *etag = now->etag + (is_weak ? 2 : 0);
+    return opaque.size == strlen(etag) && memcmp(opaque.bytes, etag, opaque.size) == 0 &&
+           (weak_too || (!weak && !is_weak));
 }
 
 /* Whether the list of tags has the file's; weak ones ("W/…") count where `weak_too` is. False also
@@ -45,7 +49,7 @@ static bool list_has_tag(struct text list, const struct validators *now, bool we
                 *malformed = true;
                 return false;
             }
-            found = found || (is_tag_of(now, opaque) && (weak_too || !weak));
+            found = found || is_tag_of(now, opaque, weak, weak_too);
         } else {
             list = text_trim((struct text){list.bytes + 1, list.size - 1});
         }
@@ -72,13 +76,15 @@ static bool names_file(const struct request *request, const char *condition,
     return any ? count == 1 : found && !malformed;
 }
 
-/* Whether the file has been modified after that date; `unknown` when that is none. */
+/* Whether the file has been modified after that date; `unknown` when that is none. Another file may
+ * have come into its place since, and bear an older date: then the client's date is not the file's.
+ */
 static bool is_newer(struct text date, const struct validators *now, bool unknown) {
     int64_t then;
     if (!date_read(date, now->now_s, &then)) {
         return unknown;
     }
-    return now->modified_s > then;
+    return now->modified_s > then || (now->modified_s < then && now->changed_s > then);
 }
 
 uint32_t conditions_check(const struct request *request, const struct validators *now) {
@@ -108,8 +114,8 @@ static bool is_same(struct text validator, const struct validators *now) {
     if (date_read(validator, now->now_s, &then)) {
         return then == now->modified_s && then < now->now_s;
     }
-    return take_tag(&validator, &weak, &opaque) && validator.size == 0 && !weak &&
-           is_tag_of(now, opaque);
+    return take_tag(&validator, &weak, &opaque) && validator.size == 0 &&
+           is_tag_of(now, opaque, weak, false);
 }
 
 bool conditions_want_range(const struct request *request, const struct validators *now) {

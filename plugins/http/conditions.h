@@ -7,9 +7,10 @@
 
 /* What tells this state of a file from others. */
 struct validators {
-    const char *etag; /* a strong one, with its quotes */
+    const char *etag; /* with its quotes, and W/ in front if it is weak */
     int64_t modified_s;
-    int64_t now_s; /* not before modified_s */
+    int64_t changed_s; /* of the file itself, whatever date it bears; 0: not known */
+    int64_t now_s;     /* not before modified_s */
 };
 
 /* 200, 304 or 412, in the order of 13.2.2. */

@@ -82,9 +82,15 @@ static void log_answer(struct berth_conn *conn, const struct request *request,
     conn->host->conn_log(conn, BERTH_LOG_INFO | BERTH_LOG_RECORD, text, (uint32_t)size);
 }
 
+/* What the client still says is read over until it has the answer, or a reset could take that from
+ * it: RFC 9112, 9.6. It may pause as long as on a connection that goes on. */
 static void finish(struct berth_conn *conn) {
     client_of(conn)->over = true;
-    conn->host->close(conn);
+    if (BERTH_HAS(conn->host, close_with_timeout)) {
+        conn->host->close_with_timeout(conn, site_of(conn)->keep_alive_timeout_ms);
+    } else {
+        conn->host->close(conn);
+    }
 }
 
 /* What cannot be understood, or takes too long, is answered and is the end: where the next request
@@ -214,7 +220,6 @@ static bool answer_file(struct berth_conn *conn, const struct request *request,
 static bool answer(struct berth_conn *conn, struct request *request) {
     struct client *client = client_of(conn);
     struct answered answered;
-    bool is_last = !request->keep_alive; /* says the client, who sends nothing after it then */
     request->keep_alive = request->keep_alive && !client->stopping;
     switch (request->method) {
     case METHOD_GET:
@@ -232,10 +237,7 @@ static bool answer(struct berth_conn *conn, struct request *request) {
     }
     client->answers++;
     log_answer(conn, request, answered);
-    if (is_last) {
-        client->over = true;
-        conn->host->close_at_once(conn);
-    } else if (!request->keep_alive) {
+    if (!request->keep_alive) {
         finish(conn);
     }
     return true;
@@ -447,7 +449,13 @@ static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_stat
     services->timer = host->query(host, BERTH_TIMER_ID);
     services->work = host->query(host, BERTH_WORK_ID);
     services->file = host->query(host, BERTH_FILE_ID);
+    services->caches = caches_create();
+    if (!services->caches) {
+        free(services);
+        return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
+    }
     if (!services->timer || !services->work || !services->file) {
+        caches_destroy(services->caches);
         free(services);
         return berth_error_set(error, BERTH_E_UNSUPPORTED,
                                "this host lacks one of " BERTH_TIMER_ID ", " BERTH_WORK_ID
@@ -458,7 +466,9 @@ static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_stat
 }
 
 static void BERTH_CALL unload(void *plugin_state) {
-    free(plugin_state);
+    struct services *services = plugin_state;
+    caches_destroy(services->caches);
+    free(services);
 }
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,

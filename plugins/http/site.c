@@ -225,7 +225,7 @@ struct site *site_create(const struct berth_listener *listener, struct berth_err
         status = check_limits(site, listener, error);
     }
     if (status == BERTH_OK) {
-        site->cache = cache_create(site);
+        site->cache = cache_create(listener, site);
         status = site->cache ? BERTH_OK : no_memory(error);
     }
     if (status != BERTH_OK) {

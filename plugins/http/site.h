@@ -18,6 +18,7 @@ struct services {
     const struct berth_timer_host *timer;
     const struct berth_work_host *work;
     const struct berth_file_host *file;
+    struct caches *caches;
 };
 
 struct site {

@@ -1,0 +1,3 @@
+#include "common/open_files.h"
+
+const bool files_may_stay_open = true;
