@@ -12,7 +12,7 @@ from support.systems import System, build_of
 TIME_LIMIT_S = 300
 
 WITH_AN_ENGINE = (
-    "test_accepting", "test_engine_accept", "test_engine_connect", "test_engine_datagram",
+    "test_accepting", "test_answers", "test_engine_accept", "test_engine_connect", "test_engine_datagram",
     "test_engine_end", "test_engine_files", "test_engine_port", "test_engine_transfer",
     "test_newcomers", "test_shortage", "test_steady",
 )

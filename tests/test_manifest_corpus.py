@@ -64,6 +64,8 @@ RANGES = [
     ((*A, "limits", "clients_remembered"), 1, 10000000),
     ((*A, "limits", "refusing"), 0, 1000000),
     ((*A, "limits", "message_bytes"), 256, 16777216),
+    ((*A, "limits", "works"), 1, 10000000),
+    ((*A, "limits", "works_per_client"), 1, 10000000),
     ((*A, "limits", "send_queue_bytes"), 4096, 1073741824),
     ((*A, "limits", "send_queue_pieces"), 16, 1000000),
     ((*A, "limits", "active_io"), 1, 10000000),

@@ -12,6 +12,7 @@
 #include "control/find.h"
 #include "control/identity.h"
 #include "control/requests.h"
+#include "manifest/json.h"
 #include "manifest/manifest.h"
 #include "net/listener_counters.h"
 #include "os/os.h"
@@ -26,13 +27,14 @@ enum {
  */
 
 static char *make_request(const char *verb, const struct control_options *options) {
+    json_begin();
     cJSON *request = cJSON_CreateObject();
     cJSON_AddNumberToObject(request, "berth", REQUESTS_VERSION);
     cJSON_AddStringToObject(request, "verb", verb);
     if (options->word_count > 0) {
         cJSON *names = cJSON_AddArrayToObject(request, "names");
         for (size_t i = 0; i < options->word_count; i++) {
-            cJSON_AddItemToArray(names, cJSON_CreateString(options->words[i]));
+            json_append(names, cJSON_CreateString(options->words[i]));
         }
     }
     if (options->all) {
@@ -44,7 +46,7 @@ static char *make_request(const char *verb, const struct control_options *option
     if (options->now) {
         cJSON_AddTrueToObject(request, "now");
     }
-    char *text = cJSON_PrintUnformatted(request);
+    char *text = json_print(request); /* a member that is missing would be another request */
     cJSON_Delete(request);
     return text;
 }
@@ -114,7 +116,7 @@ static void tell_answer(cJSON *answer, bool json) {
 
 static void add_error(cJSON *answer, const char *text) {
     cJSON *errors = cJSON_GetObjectItemCaseSensitive(answer, "errors");
-    cJSON_AddItemToArray(errors, cJSON_CreateString(text));
+    json_append(errors, cJSON_CreateString(text));
 }
 
 static int fail(const struct control_options *options, int code, const char *format, ...)
@@ -489,8 +491,7 @@ static int ask(const struct verb *verb, const struct control_options *options) {
 static int ask_for(const char *request, void (*print)(const cJSON *result), bool until_end,
                    const struct control_options *options) {
     struct verb verb = {request, print, until_end};
-    cJSON_Hooks hooks = {alloc_zeroed, alloc_free};
-    cJSON_InitHooks(&hooks);
+    json_setup();
     return ask(&verb, options);
 }
 

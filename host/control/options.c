@@ -55,6 +55,8 @@ struct listener_options options_of_listener(const struct manifest_listener *list
         .active_io_max = listener->limits.active_io,
         .outbound_max = listener->limits.outbound,
         .timers_max = listener->limits.timers,
+        .works_max = listener->limits.works,
+        .works_per_client = listener->limits.works_per_client,
         .idle_timeout_ms = listener->idle_timeout_ms,
         .close_timeout_ms = listener->close_timeout_ms,
         .receive_mode = listener->receive == MANIFEST_RECEIVE_BUFFERED ? ENGINE_RECEIVE_BUFFERED

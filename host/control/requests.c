@@ -12,6 +12,7 @@
 #include "control/names.h"
 #include "control/service.h"
 #include "control/status.h"
+#include "manifest/json.h"
 #include "manifest/manifest.h"
 #include "net/listener.h"
 #include "os/os.h"
@@ -29,7 +30,7 @@ struct asked {
 };
 
 static void refuse(struct asked *asked, int code, const char *text) {
-    cJSON_AddItemToArray(asked->errors, cJSON_CreateString(text));
+    json_append(asked->errors, cJSON_CreateString(text));
     asked->code = code;
 }
 
@@ -42,7 +43,7 @@ static void add_errors(struct asked *asked, const struct manifest_errors *errors
         const char *path = asked->service->manifest_path;
         char text[OS_PATH_MAX + 2048];
         manifest_error_format(&errors->items[i], path, text, sizeof(text));
-        cJSON_AddItemToArray(asked->errors, cJSON_CreateString(text));
+        json_append(asked->errors, cJSON_CreateString(text));
     }
 }
 
@@ -348,7 +349,20 @@ char *requests_answer_at_once(const struct service *service, const char *text, s
     return printed;
 }
 
+/* In the place of an answer that is not whole. The verb may have done its work. */
+static char *out_of_memory(void) {
+    static const char text[] = "{\"berth\":%d,\"ok\":false,\"code\":%d,\"errors\":[\"out of "
+                               "memory: the answer is not whole, "
+                               "ask again; what the verb was to do may be done\"]}";
+    char *answer = cJSON_malloc(sizeof(text) + 32);
+    if (answer) {
+        snprintf(answer, sizeof(text) + 32, text, REQUESTS_VERSION, EXIT_FAILED);
+    }
+    return answer;
+}
+
 char *requests_answer(struct service *service, const char *text, size_t size) {
+    json_begin();
     struct asked *asked = alloc_zeroed(sizeof(*asked));
     cJSON *request = parse(text, size);
     cJSON *root = cJSON_CreateObject();
@@ -364,13 +378,12 @@ char *requests_answer(struct service *service, const char *text, size_t size) {
         cJSON_AddBoolToObject(root, "ok", fine);
         cJSON_AddNumberToObject(root, "code", asked->code);
         add_identity(root, service);
-        cJSON_AddItemToObject(root, fine ? "result" : "errors",
-                              fine ? asked->result : asked->errors);
+        json_add(root, fine ? "result" : "errors", fine ? asked->result : asked->errors);
         cJSON_Delete(fine ? asked->errors : asked->result);
-        printed = cJSON_PrintUnformatted(root);
+        printed = json_print(root);
     }
     cJSON_Delete(root);
     cJSON_Delete(request);
     alloc_free(asked);
-    return printed;
+    return printed ? printed : out_of_memory();
 }

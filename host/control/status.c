@@ -9,6 +9,7 @@
 #include "control/service.h"
 #include "control/supervise.h"
 #include "engine/engine.h"
+#include "manifest/json.h"
 #include "manifest/manifest.h"
 #include "module/module.h"
 #include "net/door.h"
@@ -67,7 +68,7 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
         char text[BERTH_ADDRESS_TEXT_MAX];
         struct berth_address address = listener_address(listener, i);
         address_format(&address, text, sizeof(text));
-        cJSON_AddItemToArray(addresses, cJSON_CreateString(text));
+        json_append(addresses, cJSON_CreateString(text));
     }
     add_count(object, "connections", atomic_load(&listener->connections));
     add_count(object, "connections_max", listener->options.connections_max);
@@ -75,8 +76,10 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
     add_count(object, "waiting", atomic_load(&listener->waiting));
     add_count(object, "outbound", atomic_load(&listener->outbound));
     add_count(object, "works", atomic_load(&listener->works));
+    add_count(object, "works_waiting",
+              work_lane_waiting(service->instance.server->work, &listener->work_lane));
     add_counters(object, listener);
-    cJSON_AddItemToArray(list, object);
+    json_append(list, object);
 }
 
 /* One that is left out, as its plugin is in quarantine. */
@@ -93,10 +96,10 @@ static void add_left_out(cJSON *list, const struct manifest_listener *listener) 
     for (size_t i = 0; i < listener->address_count; i++) {
         char text[BERTH_ADDRESS_TEXT_MAX];
         address_format(&listener->addresses[i], text, sizeof(text));
-        cJSON_AddItemToArray(addresses, cJSON_CreateString(text));
+        json_append(addresses, cJSON_CreateString(text));
     }
     add_count(object, "connections", 0);
-    cJSON_AddItemToArray(list, object);
+    json_append(list, object);
 }
 
 void status_describe_listeners(const struct service *service, struct cJSON *status) {
@@ -128,7 +131,7 @@ static void add_name(cJSON *list, const char *name) {
             return;
         }
     }
-    cJSON_AddItemToArray(list, cJSON_CreateString(name));
+    json_append(list, cJSON_CreateString(name));
 }
 
 /* The listeners of a plugin, and what they hold for it. */
@@ -162,7 +165,7 @@ static void add_histogram(cJSON *object, const struct plugin_account *account,
         uint64_t count = plugin_account_bucket(account, callback, i, &end_us);
         if (count > 0) {
             const double pair[] = {end_us, (double)count};
-            cJSON_AddItemToArray(list, cJSON_CreateDoubleArray(pair, 2));
+            json_append(list, cJSON_CreateDoubleArray(pair, 2));
         }
     }
 }
@@ -210,7 +213,7 @@ static void add_module(const struct instance *instance, cJSON *list, const struc
     cJSON_AddStringToObject(object, "state", serving.count > 0 ? "serving" : "draining");
     add_held(object, module->account, &serving, &retired);
     add_callbacks(object, module->account);
-    cJSON_AddItemToArray(list, object);
+    json_append(list, object);
 }
 
 /* A plugin in quarantine. */
@@ -221,10 +224,10 @@ static void add_banned(const struct manifest *manifest, cJSON *list, const char 
     cJSON *names = cJSON_AddArrayToObject(object, "listeners");
     for (size_t i = 0; i < manifest->listener_count; i++) {
         if (strcmp(manifest->listeners[i].plugin, plugin) == 0) {
-            cJSON_AddItemToArray(names, cJSON_CreateString(manifest->listeners[i].name));
+            json_append(names, cJSON_CreateString(manifest->listeners[i].name));
         }
     }
-    cJSON_AddItemToArray(list, object);
+    json_append(list, object);
 }
 
 /* Once, however many listeners want the plugin. */

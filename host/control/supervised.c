@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "control/supervise.h"
 #include "engine/engine.h"
+#include "manifest/json.h"
 #include "manifest/manifest.h"
 #include "net/last_words.h"
 #include "os/os_child.h"
@@ -207,7 +208,7 @@ void supervised_describe(struct cJSON *status) {
         cJSON_AddStringToObject(one, "plugin", given->message.name);
         cJSON_AddStringToObject(one, "reason", given->message.text);
         cJSON_AddNumberToObject(one, "for_ms", (double)(now_ms - given->message.value));
-        cJSON_AddItemToArray(list, one);
+        json_append(list, one);
     }
 }
 

@@ -410,6 +410,8 @@ static const struct field listener_limits[] = {
      IN_LISTENER(limits.send_queue_full)},
     {.key = "active_io", .min = 1, .max = 10000000, IN_LISTENER(limits.active_io)},
     {.key = "outbound", .min = 0, .max = 10000000, IN_LISTENER(limits.outbound)},
+    {.key = "works", .min = 1, .max = 10000000, IN_LISTENER(limits.works)},
+    {.key = "works_per_client", .min = 1, .max = 10000000, IN_LISTENER(limits.works_per_client)},
     {.key = "timers", .min = 0, .max = 10000000, IN_LISTENER(limits.timers)},
 };
 
@@ -503,6 +505,8 @@ static void read_listener(struct checker *checker, struct checked value,
                    .refusing = 256,
                    .message_bytes = 65536,
                    .outbound = 10000,
+                   .works = 1024,
+                   .works_per_client = 1024,
                    .timers = 64,
                    .send_queue_bytes = 1048576,
                    .send_queue_pieces = 4096},

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "manifest/errors.h"
 #include "manifest/fields.h"
+#include "manifest/json.h"
 #include "manifest/places.h"
 #include "os/os.h"
 
@@ -32,8 +33,7 @@ static void out_of_memory(struct manifest_errors *errors) {
 
 /* cJSON's memory is the host's, so that tests can make it fail. */
 static cJSON *build_tree(const char *text, size_t size) {
-    cJSON_Hooks hooks = {alloc_zeroed, alloc_free};
-    cJSON_InitHooks(&hooks);
+    json_setup();
     return cJSON_ParseWithLength(text, size);
 }
 

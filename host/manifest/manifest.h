@@ -62,6 +62,8 @@ struct manifest_listener {
         uint32_t message_bytes;      /* unconsumed bytes a plugin may leave */
         uint32_t active_io;          /* connections that receive or send at a time; 0: no limit */
         uint32_t outbound;           /* connections made for the plugin at a time */
+        uint32_t works;              /* that wait for the pool */
+        uint32_t works_per_client;   /* of them, of one client */
         uint32_t timers;             /* of one connection, or of the listener, at a time */
         uint32_t send_queue_bytes;   /* full at it */
         uint32_t send_queue_pieces;  /* full at so many slices and runs of files, too */

@@ -212,7 +212,7 @@ int32_t datagrams_send(struct listener *listener, const struct berth_address *fr
         buffer_release(data.buffer);
         return BERTH_E_INVALID;
     }
-    uint32_t size = data->size;
+    uint32_t size = data.size;
     int64_t result;
     if (showing && showing->listener == listener) {
         struct engine_buffer buffer = {data.buffer, data.bytes, data.size};

@@ -23,6 +23,7 @@
 #include "net/client_table.h"
 #include "net/listener_counters.h"
 #include "net/turns.h"
+#include "net/work_pool.h"
 
 struct door;
 struct error;
@@ -77,6 +78,8 @@ struct listener_options {
     uint32_t active_io_max; /* 0: no limit */
     uint32_t outbound_max;
     uint32_t timers_max;
+    uint32_t works_max; /* that wait, of plugin and names; 0: no limit */
+    uint32_t works_per_client;
     uint32_t idle_timeout_ms; /* 0: none */
     uint32_t close_timeout_ms;
     enum engine_receive_mode receive_mode;
@@ -125,6 +128,7 @@ struct listener {
     atomic_uint refusing;    /* those of them that are told that there is none */
     atomic_uint outbound;    /* connections made for the plugin, and attempts */
     atomic_uint works;       /* blocking works of the plugin that are not done */
+    struct work_lane work_lane;        /* its works that wait; the pool's lock is over it */
     struct berth_timer *plugin_timers; /* utlist, and how many; [control] */
     uint32_t timer_count;
     atomic_bool timers_closed; /* they are started no more */

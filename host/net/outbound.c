@@ -14,6 +14,7 @@
 #include "net/plugin_call.h"
 #include "net/plugin_fault.h"
 #include "net/plugin_slice.h"
+#include "net/plugin_work.h"
 #include "net/server.h"
 #include "net/work_pool.h"
 #include "net/worker.h"
@@ -42,6 +43,7 @@ struct outbound {
     berth_connected_fn connected;
     void *argument;
     struct berth_slice first_data;
+    struct berth_address client; /* of the connection that asked */
     struct timer timeout;
     struct timer next_attempt;
     int64_t last_error; /* ENGINE_E_* of the attempt that failed last */
@@ -307,6 +309,7 @@ static struct outbound *create(struct connection *asker,
     }
     one->worker = connection_worker(asker);
     one->listener = connection_listener(asker);
+    one->client = asker->remote;
     one->resolve.run = resolve;
     one->resolve.skip = skip_resolving;
     one->resolved.complete = on_resolved;
@@ -325,7 +328,8 @@ static bool begin(struct outbound *one) {
         engine_port_post(one->worker->port, &one->resolved);
         return true;
     }
-    one->resolving = work_pool_submit(one->worker->server->work, &one->resolve);
+    struct work_source source = plugin_work_source(one->listener, &one->client);
+    one->resolving = work_pool_submit(one->worker->server->work, &source, &one->resolve);
     return one->resolving;
 }
 

@@ -1,5 +1,6 @@
 #include "net/plugin_work.h"
 
+#include <string.h>
 #include <utlist.h>
 
 #include "base/alloc.h"
@@ -96,6 +97,26 @@ static struct plugin_work *create(struct listener *listener, struct worker *work
     return one;
 }
 
+/* 0 is none. */
+static uint32_t limit_of(uint32_t option) {
+    return option > 0 ? option : UINT32_MAX;
+}
+
+struct work_source plugin_work_source(struct listener *listener,
+                                      const struct berth_address *client) {
+    struct work_source source = {
+        .lane = &listener->work_lane,
+        .lane_max = limit_of(listener->options.works_max),
+        .client_max = client ? limit_of(listener->options.works_per_client) : UINT32_MAX,
+    };
+    if (client) { /* as limits by client tell them apart: an IPv4 address, or an IPv6 /64 */
+        unsigned bytes = client->family == BERTH_FAMILY_IPV6 ? 8 : 4;
+        memcpy(&source.client, client->bytes, bytes);
+        source.client ^= (uint64_t)client->family << 60;
+    }
+    return source;
+}
+
 int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
                            berth_work_done_fn done, void *argument) {
     if (connection_is_ending(connection)) {
@@ -111,7 +132,9 @@ int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
     }
     one->connection = connection;
     DL_APPEND(connection->extras->works, one);
-    if (!work_pool_submit(worker->server->work, &one->work)) {
+    struct work_source source =
+        plugin_work_source(connection_listener(connection), &connection->remote);
+    if (!work_pool_submit(worker->server->work, &source, &one->work)) {
         DL_DELETE(connection->extras->works, one);
         connection_drop_extras(connection);
         destroy(one);
@@ -130,7 +153,8 @@ int32_t plugin_work_submit_listener(struct listener *listener, berth_work_fn wor
         return BERTH_E_NO_MEMORY;
     }
     one->of_listener = true;
-    if (!work_pool_submit(server->work, &one->work)) {
+    struct work_source source = plugin_work_source(listener, NULL);
+    if (!work_pool_submit(server->work, &source, &one->work)) {
         destroy(one);
         return BERTH_E_LIMIT;
     }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "berth/work.h"
+#include "net/work_pool.h"
 
 struct connection;
 struct listener;
@@ -24,5 +25,9 @@ void plugin_work_call_off(struct connection *connection);
 
 /* The connection is gone: its works go on without it. */
 void plugin_work_leave(struct connection *connection);
+
+/* Whose a work is: that of a client, or with NULL of the listener itself. [any] */
+struct work_source plugin_work_source(struct listener *listener,
+                                      const struct berth_address *client);
 
 #endif

@@ -1,6 +1,7 @@
 #include "net/work_pool.h"
 
 #include <stdio.h>
+#include <utlist.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -20,9 +21,10 @@ struct work_pool {
     struct work_pool_options options;
     struct os_mutex mutex; /* of all that follows */
     struct os_condition changed;
-    struct work *first;
-    struct work *last;
-    uint32_t waiting; /* works in the queue */
+    struct work_lane *lanes; /* utlist: the listener whose turn it is first */
+    unsigned lane_count;
+    uint64_t seed;    /* so that nobody can choose whose queue to share */
+    uint32_t waiting; /* works in all queues */
     uint32_t running; /* works */
     uint32_t threads;
     uint32_t idle; /* threads that wait for work */
@@ -31,18 +33,97 @@ struct work_pool {
     struct place places[]; /* options.threads_max of them */
 };
 
+static unsigned client_of(const struct work_pool *pool, uint64_t client) {
+    uint64_t hash = (client ^ pool->seed) * UINT64_C(0x9e3779b97f4a7c15);
+    hash = (hash ^ hash >> 32) * UINT64_C(0xd6e8feb86659fd93);
+    return (unsigned)(hash >> 32) % WORK_CLIENTS;
+}
+
+/* -- the queues, with the mutex held -------------------------------------------------------------
+ */
+
+static void put(struct work_pool *pool, struct work_lane *lane, unsigned client,
+                struct work *work) {
+    struct work_queue *queue = &lane->clients[client];
+    work->next = NULL;
+    if (queue->last) {
+        queue->last->next = work;
+    } else {
+        queue->first = work;
+        lane->busy |= UINT64_C(1) << client;
+        lane->queues++;
+    }
+    queue->last = work;
+    if (lane->waiting == 0) {
+        DL_APPEND(pool->lanes, lane);
+        pool->lane_count++;
+    }
+    queue->waiting++;
+    lane->waiting++;
+    pool->waiting++;
+}
+
+/* The next client's, from `turn` on, round and round. */
+static unsigned next_client(const struct work_lane *lane) {
+    unsigned client = lane->turn;
+    while ((lane->busy >> client & 1) == 0) {
+        client = (client + 1) % WORK_CLIENTS;
+    }
+    return client;
+}
+
 static struct work *take(struct work_pool *pool) {
-    struct work *work = pool->first;
-    pool->first = work->next;
-    pool->last = pool->first ? pool->last : NULL;
+    struct work_lane *lane = pool->lanes;
+    unsigned client = next_client(lane);
+    struct work_queue *queue = &lane->clients[client];
+    struct work *work = queue->first;
+    queue->first = work->next;
+    queue->waiting--;
+    if (!queue->first) {
+        queue->last = NULL;
+        lane->busy &= ~(UINT64_C(1) << client);
+        lane->queues--;
+    }
+    lane->turn = (client + 1) % WORK_CLIENTS;
+    lane->waiting--;
     pool->waiting--;
+    DL_DELETE(pool->lanes, lane); /* the others come first now */
+    if (lane->waiting > 0) {
+        DL_APPEND(pool->lanes, lane);
+    } else {
+        pool->lane_count--;
+    }
     return work;
+}
+
+/* Whether one of `count` who share so much, or would with this one, has less than its part. */
+static bool is_below_share(uint32_t has, uint32_t max, unsigned count) {
+    unsigned sharing = count + (has == 0 ? 1 : 0);
+    uint32_t share = max / sharing;
+    return has < (share > 0 ? share : 1) && sharing > 1;
+}
+
+static bool has_room(const struct work_pool *pool, const struct work_source *source,
+                     unsigned client) {
+    const struct work_lane *lane = source->lane;
+    uint32_t of_client = lane->clients[client].waiting;
+    if (of_client >= source->client_max) {
+        return false;
+    }
+    if (lane->waiting >= source->lane_max &&
+        !is_below_share(of_client, source->lane_max, lane->queues)) {
+        return false;
+    }
+    /* Full, so there is a lane. All who have less than their part cannot make it twice as full. */
+    return pool->waiting < pool->options.queue_max ||
+           is_below_share(lane->waiting, pool->options.queue_max, pool->lane_count) ||
+           is_below_share(of_client, pool->options.queue_max / pool->lane_count, lane->queues);
 }
 
 /* Waits, with the mutex held, until there is work. False: the thread may end. */
 static bool wait_for_work(struct work_pool *pool) {
     bool spare = false;
-    while (!pool->first && !pool->stopping && !spare) {
+    while (!pool->lanes && !pool->stopping && !spare) {
         bool above_minimum = pool->threads > pool->options.threads_min;
         pool->idle++;
         bool in_time = os_condition_wait(&pool->changed, &pool->mutex,
@@ -50,7 +131,7 @@ static bool wait_for_work(struct work_pool *pool) {
         pool->idle--;
         spare = !in_time && pool->threads > pool->options.threads_min;
     }
-    return pool->first != NULL;
+    return pool->lanes != NULL;
 }
 
 static void thread_run(void *argument) {
@@ -107,6 +188,7 @@ struct work_pool *work_pool_create(const struct work_pool_options *options, stru
         return NULL;
     }
     pool->options = *options;
+    pool->seed = os_now_us() * UINT64_C(0xff51afd7ed558ccd) ^ (uintptr_t)pool;
     os_mutex_init(&pool->mutex);
     os_condition_init(&pool->changed);
     os_mutex_lock(&pool->mutex);
@@ -142,7 +224,7 @@ void work_pool_destroy(struct work_pool *pool) {
             os_thread_join(&pool->places[i].thread);
         }
     }
-    ASSERT(!pool->first);
+    ASSERT(!pool->lanes);
     os_condition_fini(&pool->changed);
     os_mutex_fini(&pool->mutex);
     alloc_free(pool);
@@ -165,18 +247,12 @@ static bool find_thread(struct work_pool *pool) {
     return pool->threads > 0;
 }
 
-bool work_pool_submit(struct work_pool *pool, struct work *work) {
+bool work_pool_submit(struct work_pool *pool, const struct work_source *source, struct work *work) {
     os_mutex_lock(&pool->mutex);
-    bool accepted = !pool->stopping && pool->waiting < pool->options.queue_max && find_thread(pool);
+    unsigned client = client_of(pool, source->client);
+    bool accepted = !pool->stopping && has_room(pool, source, client) && find_thread(pool);
     if (accepted) {
-        work->next = NULL;
-        if (pool->last) {
-            pool->last->next = work;
-        } else {
-            pool->first = work;
-        }
-        pool->last = work;
-        pool->waiting++;
+        put(pool, source->lane, client, work);
         os_condition_signal(&pool->changed);
     }
     os_mutex_unlock(&pool->mutex);
@@ -192,4 +268,11 @@ struct work_pool_status work_pool_status(struct work_pool *pool) {
     struct work_pool_status status = {pool->threads, pool->running, pool->waiting};
     os_mutex_unlock(&pool->mutex);
     return status;
+}
+
+uint32_t work_lane_waiting(struct work_pool *pool, const struct work_lane *lane) {
+    os_mutex_lock(&pool->mutex);
+    uint32_t waiting = lane->waiting;
+    os_mutex_unlock(&pool->mutex);
+    return waiting;
 }

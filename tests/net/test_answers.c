@@ -1,0 +1,243 @@
+/* Answers of the control channel, and what else is written as JSON, as each of their allocations
+ * fails in turn: whole, or an error; and nothing is lost. */
+#include "unit.h"
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "control/instance.h"
+#include "control/requests.h"
+#include "control/service.h"
+#include "manifest/errors.h"
+#include "manifest/json.h"
+#include "manifest/manifest.h"
+#include "manifest/ready.h"
+#include "module/module.h"
+#include "net/listener.h"
+#include "net/plugin_account.h"
+#include "net_world.h"
+
+static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
+    (void)conn;
+    return data->size;
+}
+
+static const char manifest_text[] =
+    "{\"manifest\": 1, \"listeners\": {\"one\": {\"address\": \"127.0.0.1:0\", \"plugin\": "
+    "\"echo\"},"
+    " \"two\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"other\"}}}";
+
+static struct service service;
+static struct edition edition;
+static struct module module;
+static struct unit unit;
+
+static struct listener *make_listener(void) {
+    static const struct berth_address address = {.family = BERTH_FAMILY_IPV4,
+                                                 .bytes = {127, 0, 0, 1}};
+    struct listener_options options = {.name = "one",
+                                       .config_json = "{}",
+                                       .plugin = &module.plugin,
+                                       .account = module.account,
+                                       .addresses = &address,
+                                       .address_count = 1,
+                                       .pool_initial = 1,
+                                       .pool_low = 1,
+                                       .pool_high = 1,
+                                       .backlog = 10,
+                                       .connections_max = 10,
+                                       .message_bytes = 65536,
+                                       .send_queue_bytes = 65536,
+                                       .send_queue_pieces = 4096};
+    struct error error;
+    struct listener *listener = listener_create(net_world_server(), &options, NULL, &error);
+    assert_non_null(listener);
+    return listener;
+}
+
+static int set_up(void **state) {
+    struct manifest_errors errors = {0};
+    (void)state;
+    json_setup();
+    if (net_world_start(1) != 0) {
+        return -1;
+    }
+    edition.manifest = manifest_parse("m.json", manifest_text, sizeof(manifest_text) - 1, &errors);
+    snprintf(module.id, sizeof(module.id), "echo");
+    module.plugin = (struct berth_plugin){.name = "Echo", .version = "1.0.0", .received = received};
+    module.file = (char[]){"echo.so"};
+    module.account = plugin_account_create("echo", 1);
+    service.instance.server = net_world_server();
+    service.instance.edition = &edition;
+    service.instance.modules = module.prev = &module;
+    unit = (struct unit){.listener = make_listener(),
+                         .module = &module,
+                         .edition = &edition,
+                         .from = &edition.manifest->listeners[0],
+                         .generation = 1};
+    service.instance.serving = unit.prev = &unit;
+    return edition.manifest && module.account ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    listener_destroy(unit.listener);
+    plugin_account_close(module.account);
+    manifest_destroy(edition.manifest);
+    return net_world_end();
+}
+
+/* Whether both have the same members, whatever their numbers. */
+static bool is_alike(const cJSON *one, const cJSON *other) {
+    const cJSON *left = one->child;
+    const cJSON *right = other->child;
+    bool alike = one->type == other->type;
+    for (; alike && left && right; left = left->next, right = right->next) {
+        bool same_name = !left->string || (right->string && !strcmp(left->string, right->string));
+        alike = same_name && is_alike(left, right);
+    }
+    return alike && !left && !right;
+}
+
+/* An answer that is not the whole one says that it is an error, and why. */
+static void check_answer(const cJSON *whole, char *text) {
+    assert_non_null(text);
+    cJSON *answer = cJSON_Parse(text);
+    assert_non_null(answer);
+    if (cJSON_IsTrue(cJSON_GetObjectItem(answer, "ok"))) {
+        assert_true(is_alike(whole, answer));
+    } else {
+        const cJSON *errors = cJSON_GetObjectItem(answer, "errors");
+        assert_true(cJSON_GetArraySize(errors) > 0);
+        if (!strstr(cJSON_GetArrayItem(errors, 0)->valuestring, "out of memory")) {
+            fail_msg("%s", text);
+        }
+    }
+    cJSON_Delete(answer);
+    cJSON_free(text);
+}
+
+static void fail_each(const char *verb) {
+    char request[128];
+    int size = snprintf(request, sizeof(request), "{\"berth\":1,\"verb\":\"%s\"}", verb);
+    long before = alloc_total();
+    char *text = requests_answer(&service, request, (size_t)size);
+    long allocations = alloc_total() - before;
+    cJSON *whole = cJSON_Parse(text);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(whole, "ok")));
+    cJSON_free(text);
+    assert_in_range(allocations, 10, 10000);
+    long live = alloc_live();
+    for (long i = 0; i < allocations; i++) {
+        alloc_fail_after(i, false);
+        char *answer = requests_answer(&service, request, (size_t)size);
+        alloc_fail_after(-1, false);
+        check_answer(whole, answer);
+        assert_int_equal(alloc_live(), live);
+    }
+    cJSON_Delete(whole);
+}
+
+static void test_answer_to_status_is_whole_or_an_error(void **state) {
+    (void)state;
+    fail_each("status");
+}
+
+static void test_answer_to_listeners_is_whole_or_an_error(void **state) {
+    (void)state;
+    fail_each("listeners");
+}
+
+static void test_answer_to_plugins_is_whole_or_an_error(void **state) {
+    (void)state;
+    fail_each("plugins");
+}
+
+static void test_answer_without_any_memory_is_none_and_leaks_nothing(void **state) {
+    static const char request[] = "{\"berth\":1,\"verb\":\"status\"}";
+    long live = alloc_live();
+    (void)state;
+    alloc_fail_after(0, true);
+    char *answer = requests_answer(&service, request, sizeof(request) - 1);
+    alloc_fail_after(-1, false);
+    assert_null(answer);
+    assert_int_equal(alloc_live(), live);
+}
+
+static void test_ready_file_is_whole_or_none(void **state) {
+    char one[] = "127.0.0.1:1", two[] = "127.0.0.1:2";
+    char *addresses[] = {one, two};
+    struct ready_listener listener = {.name = "one",
+                                      .plugin = "echo",
+                                      .version = "1",
+                                      .accept = "data",
+                                      .addresses = addresses,
+                                      .address_count = 2};
+    struct ready ready = {.pid = 1,
+                          .name = "berth",
+                          .version = "1",
+                          .engine = "epoll",
+                          .socket_reuse = "off",
+                          .listeners = &listener,
+                          .listener_count = 1};
+    (void)state;
+    long before = alloc_total();
+    char *whole = ready_format(&ready);
+    long allocations = alloc_total() - before;
+    long live = alloc_live();
+    for (long i = 0; i < allocations; i++) {
+        alloc_fail_after(i, false);
+        char *text = ready_format(&ready);
+        alloc_fail_after(-1, false);
+        assert_true(!text || strcmp(text, whole) == 0);
+        alloc_free(text);
+        assert_int_equal(alloc_live(), live);
+    }
+    alloc_free(whole);
+}
+
+/* What is kept of a listener's part of the manifest, and of its "config", is JSON as well. */
+static void test_manifest_is_whole_or_refused(void **state) {
+    (void)state;
+    long before = alloc_total();
+    struct manifest_errors errors = {0};
+    struct manifest *whole =
+        manifest_parse("m.json", manifest_text, sizeof(manifest_text) - 1, &errors);
+    long allocations = alloc_total() - before;
+    assert_non_null(whole);
+    long live = alloc_live();
+    for (long i = 0; i < allocations; i++) {
+        struct manifest_errors why = {0};
+        alloc_fail_after(i, false);
+        struct manifest *one =
+            manifest_parse("m.json", manifest_text, sizeof(manifest_text) - 1, &why);
+        alloc_fail_after(-1, false);
+        if (one) {
+            assert_int_equal(one->listener_count, whole->listener_count);
+            for (size_t n = 0; n < one->listener_count; n++) {
+                assert_string_equal(one->listeners[n].json, whole->listeners[n].json);
+                assert_string_equal(one->listeners[n].config_json, whole->listeners[n].config_json);
+            }
+        }
+        manifest_destroy(one);
+        manifest_errors_fini(&why);
+        assert_int_equal(alloc_live(), live);
+    }
+    manifest_destroy(whole);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_answer_to_status_is_whole_or_an_error),
+        TEST(test_answer_to_listeners_is_whole_or_an_error),
+        TEST(test_answer_to_plugins_is_whole_or_an_error),
+        TEST(test_answer_without_any_memory_is_none_and_leaks_nothing),
+        TEST(test_ready_file_is_whole_or_none),
+        TEST(test_manifest_is_whole_or_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
