@@ -28,8 +28,9 @@ struct berth_work_host {
     /* Queues `work` for the pool ("host.work" of the manifest). Listeners take turns there, and in
      * each its clients; those of one client run in order. What fails was not accepted:
      * BERTH_E_LIMIT when "host.work.queue_max" works wait already, or "limits.works" or
-     * "limits.works_per_client" of them, or no thread can be had; BERTH_E_GONE; BERTH_E_NO_MEMORY; BERTH_E_INVALID: a function is missing. The
-     * listener stays, and the plugin's code, until `done` has run. [conn] */
+     * "limits.works_per_client" of them, or no thread can be had; BERTH_E_GONE; BERTH_E_NO_MEMORY;
+     * BERTH_E_INVALID: a function is missing. The listener stays, and the plugin's code, until
+     * `done` has run. [conn] */
     int32_t(BERTH_CALL *submit)(struct berth_conn *conn, berth_work_fn work,
                                 berth_work_done_fn done, void *argument);
 
