@@ -191,7 +191,7 @@ def test_chat_members_talk_on(run_beside, operate, event):
         assert ben.line_with("say", "bye") == "say tea ann still here"
         heard = ann.until_pong() + ben.until_pong()
         assert not [line for line in heard if line.startswith("bye")], heard
-        assert ann.ask("/quit") == "bye"
+        assert ann.ask("/quit", "bye") == "bye"
         assert ben.line_with("left") == "left tea ann"
 
 
