@@ -200,8 +200,9 @@ static void format_state(const cJSON *one, char *text, size_t size) {
     }
 }
 
-static bool is_draining(const cJSON *one) {
-    return list_of(one, "draining_for_ms") != NULL;
+/* Whether a newer generation of it has a row. */
+static bool is_replaced(const cJSON *one) {
+    return strcmp(text_of(one, "draining_because"), "replaced") == 0;
 }
 
 /* "1234", "12.3K", "4.5G" */
@@ -218,8 +219,8 @@ static void format_bytes(double bytes, char *text, size_t size) {
     snprintf(text, size, "%.1f%c", bytes, *unit);
 }
 
-/* What a listener has counted stands in the row of the generation that serves: it is the same for
- * all of them. Of UDP the datagrams are what is accepted. */
+/* What a listener has counted stands in the row of its newest generation: it is the same for all of
+ * them. Of UDP the datagrams are what is accepted. */
 static void print_listener(const cJSON *one) {
     char addresses[512];
     char generation[16];
@@ -232,7 +233,7 @@ static void print_listener(const cJSON *one) {
     join(list_of(one, "addresses"), addresses, sizeof(addresses));
     format_generation(one, generation, sizeof(generation));
     format_state(one, state, sizeof(state));
-    if (counters && !is_draining(one)) {
+    if (counters && !is_replaced(one)) {
         snprintf(accepted, sizeof(accepted), "%.0f",
                  number_of(counters, udp ? "datagrams_received" : "accepted"));
         format_bytes(number_of(counters, "bytes_received"), received, sizeof(received));
@@ -260,7 +261,7 @@ static void print_counters(const cJSON *result) {
         const struct listener_counter *counter = listener_counter_at(i);
         cJSON_ArrayForEach(one, list_of(result, "listeners")) {
             double total = number_of(list_of(one, "counters"), counter->name);
-            if (total > 0 && !is_draining(one)) {
+            if (total > 0 && !is_replaced(one)) {
                 printf("%-28s %-20s %12.0f  %s\n", counter->name, text_of(one, "name"), total,
                        counter->meaning);
             }

@@ -169,6 +169,7 @@ void instance_retire(struct instance *instance, struct unit *unit,
     DL_DELETE(instance->serving, unit);
     DL_APPEND(instance->retired, unit);
     unit->retired_ms = os_now_ms();
+    unit->retired_why = why;
     unit->drain_ms = drain_limit(instance, now ? now : unit->from);
     listener_drain(unit->listener, why);
     log_retired(unit);

@@ -38,6 +38,7 @@ struct unit {
     const struct manifest_listener *from; /* in the edition */
     unsigned generation;                  /* of the change that brought it: see change.h */
     uint64_t retired_ms;                  /* 0: it serves */
+    uint32_t retired_why;                 /* BERTH_DRAINING_REPLACED or _REMOVED */
     uint32_t drain_ms;                    /* how long it may then drain; 0: without a limit */
     bool cut;                             /* when that was over */
 };

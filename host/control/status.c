@@ -58,6 +58,9 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
     if (unit->retired_ms != 0) {
         uint64_t for_ms = now_ms - unit->retired_ms;
         add_count(object, "draining_for_ms", for_ms);
+        cJSON_AddStringToObject(object, "draining_because",
+                                unit->retired_why == BERTH_DRAINING_REMOVED ? "removed"
+                                                                            : "replaced");
         if (unit->drain_ms > 0) { /* else it drains without a limit */
             add_count(object, "drain_left_ms",
                       unit->drain_ms > for_ms ? unit->drain_ms - for_ms : 0);

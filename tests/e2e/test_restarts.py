@@ -262,7 +262,10 @@ def test_generation_drains_without_a_limit_of_its_own(run_beside, operate, event
             lambda: [one for one in operate().listeners("echo")
                      if one["state"] == "draining" and one["draining_for_ms"] > 600], "its time")
         assert "drain_left_ms" not in old
-        assert " s " in operate().run("listeners").output.split("draining", 1)[1]
+        assert old["draining_because"] == {restart: "replaced", remove: "removed"}[event]
+        row = operate().run("listeners").output.split("draining", 1)[1].splitlines()[0]
+        assert row.split()[1] == "s"
+        assert ("6" in row.split()[3:6]) == (event is remove), "its bytes, unless a newer one has them"
         assert clients.echo(sock, b"after") == b"after"
         assert "open connections may finish, without a limit" in host.log()
         host.interrupt()  # which drain_timeout_ms bounds all the same
