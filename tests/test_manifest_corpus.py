@@ -43,6 +43,7 @@ RANGES = [
     ((*A, "generation_drain_timeout_ms"), 0, 2147483647),
     ((*HOST, "generations_max"), 2, 1000),
     ((*HOST, "stall_warning_ms"), 0, 3600000),
+    ((*HOST, "hang_timeout_ms"), 0, 3600000),
     ((*HOST, "crashes_max"), 1, 1000),
     ((*HOST, "crash_window_ms"), 1000, 86400000),
     ((*HOST, "crash_end_ms"), 100, 3600000),

@@ -186,7 +186,12 @@ static int run_edition(struct edition *edition, const struct control_options *op
     if (!os_path_real(service.manifest_real, sizeof(service.manifest_real), manifest->path)) {
         snprintf(service.manifest_real, sizeof(service.manifest_real), "%s", manifest->path);
     }
-    if (!os_signals_start(&error) || !plugin_watch_start(manifest->host.stall_warning_ms, &error) ||
+    const struct plugin_watch_options watch = {
+        .stall_ms = manifest->host.stall_warning_ms,
+        .hang_ms = manifest->host.hang_timeout_ms,
+        .hung = last_words_of_hung,
+    };
+    if (!os_signals_start(&error) || !plugin_watch_start(&watch, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
                        &error) ||
         !instance_init(&service.instance, manifest, plugins, &error)) {

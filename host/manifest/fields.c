@@ -164,6 +164,7 @@ static const struct field host[] = {
      IN_MANIFEST(host.generation_drain_timeout_ms)},
     {.key = "generations_max", .min = 2, .max = 1000, IN_MANIFEST(host.generations_max)},
     {.key = "stall_warning_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.stall_warning_ms)},
+    {.key = "hang_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.hang_timeout_ms)},
     {.key = "crashes_max", .min = 1, .max = 1000, IN_MANIFEST(host.crashes_max)},
     {.key = "crash_window_ms", .min = 1000, .max = 86400000, IN_MANIFEST(host.crash_window_ms)},
     {.key = "crash_end_ms", .min = 100, .max = 3600000, IN_MANIFEST(host.crash_end_ms)},
@@ -185,6 +186,7 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.drain_timeout_ms = 10000;
     manifest->host.generations_max = 8;
     manifest->host.stall_warning_ms = 1000;
+    manifest->host.hang_timeout_ms = 30000;
     manifest->host.crashes_max = 3;
     manifest->host.crash_window_ms = 60000;
     manifest->host.crash_end_ms = 10000;

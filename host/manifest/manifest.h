@@ -123,6 +123,7 @@ struct manifest {
             generation_drain_timeout_ms; /* of what a restart or reload replaces; 0: no limit */
         uint32_t generations_max;        /* of one listener at a time, the draining ones included */
         uint32_t stall_warning_ms;       /* a callback that takes longer is told of; 0: none is */
+        uint32_t hang_timeout_ms;        /* a callback that takes longer is a crash; 0: none is */
         uint32_t crashes_max;            /* of one plugin in the window: then it is left out */
         uint32_t crash_window_ms;
         uint32_t crash_end_ms; /* how long a crashed host may take to end */

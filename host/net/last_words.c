@@ -13,9 +13,10 @@
 enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1, FLUSH_MS = 500 };
 
 static void (*tell_also)(const struct last_words *words);
-static bool serving;               /* an end of the process is not the host's will */
-static bool said;                  /* the first line */
-static struct log_subject accused; /* what that and all that follow are about */
+static bool serving;                     /* an end of the process is not the host's will */
+static bool said;                        /* the first line */
+static struct log_subject accused;       /* what that and all that follow are about */
+static const struct plugin_thread *hung; /* whom words are about that another thread says */
 
 static void say(const struct log_subject *subject, const char *text) {
     char line[LINE_BYTES];
@@ -80,7 +81,7 @@ static void accuse_by_code(const struct os_crash *crash, const struct plugin_acc
 }
 
 static void on_crash(const struct os_crash *crash) {
-    const struct plugin_thread *thread = &plugin_thread;
+    const struct plugin_thread *thread = crash->elsewhere ? hung : &plugin_thread;
     char where[TEXT_BYTES / 2];
     if ((atomic_load(&thread->sequence) & 1) != 0) {
         describe_call(thread, where, sizeof(where));
@@ -122,6 +123,16 @@ static void on_exit_of_process(void) {
     crash.frame_count = os_crash_stack(crash.frames, OS_CRASH_FRAMES_MAX);
     on_frames(&crash);
     os_process_exit_now(CODE_OF_EXIT);
+}
+
+_Noreturn void last_words_of_hung(const struct plugin_thread *thread, uint64_t for_ms) {
+    static char what[128];
+    snprintf(
+        what, sizeof(what),
+        "hang: it has not returned for %llu ms (host.hang_timeout_ms), which counts as a crash",
+        (unsigned long long)for_ms);
+    hung = thread;
+    os_crash_hung(thread->id, what);
 }
 
 void last_words_start(void (*also)(const struct last_words *words)) {

@@ -4,6 +4,10 @@
 #ifndef BERTH_HOST_NET_LAST_WORDS_H
 #define BERTH_HOST_NET_LAST_WORDS_H
 
+#include <stdint.h>
+
+struct plugin_thread;
+
 /* Who the crash is laid to. Empty texts where no plugin was being called. */
 struct last_words {
     char plugin[64];
@@ -17,5 +21,9 @@ struct last_words {
  * and so ends the process with the code 1. */
 void last_words_start(void (*also)(const struct last_words *words));
 void last_words_stop(void); /* the process may end now */
+
+/* The thread hangs in a callback: ends the process as a crash of that callback. For
+ * plugin_watch_options.hung. [any] */
+_Noreturn void last_words_of_hung(const struct plugin_thread *thread, uint64_t for_ms);
 
 #endif

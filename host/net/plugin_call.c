@@ -1,15 +1,17 @@
 #include "net/plugin_call.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <utlist.h>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/macros.h"
 #include "os/os.h"
 
 enum {
-    LOOKS = 4, /* at the least, while a callback reaches the limit */
-    LOOK_MS_MAX = 250,
+    LOOKS = 4,           /* at the least, while a callback reaches the limit */
+    PAUSES_COUNTED = 4,  /* of a time without a look, at the most */
     RATE_US_MIN = 20000, /* before that the rate of the ticks is not known well enough */
 };
 
@@ -20,11 +22,14 @@ static struct {
     struct os_mutex mutex; /* of all that follows */
     struct os_condition changed;
     struct plugin_thread *threads; /* utlist */
-    uint32_t stall_ms;
+    struct plugin_watch_options options;
+    uint64_t looked_us; /* when the threads were last looked at */
     bool stopping;
     bool running;
     struct os_thread thread;
 } watch;
+
+static atomic_bool stalled_workers[PLUGIN_SHARES]; /* by their shares; the last is never set */
 
 static atomic_uint mutex_state; /* 0: none, 1: being made, 2: there is one */
 static atomic_ullong first_ticks;
@@ -57,6 +62,7 @@ void plugin_thread_enter(unsigned worker) {
 }
 
 void plugin_thread_join(struct plugin_thread *thread) {
+    thread->id = os_thread_id();
     lock();
     DL_APPEND(watch.threads, thread);
     thread->joined = true;
@@ -97,6 +103,18 @@ unsigned plugin_call_generation(const struct plugin_thread *thread) {
     return listener ? listener_label_of(listener)->generation : account ? account->generation : 0;
 }
 
+/* Each change is passed on once. */
+static void set_stalled(unsigned share, bool stalled) {
+    if (share != PLUGIN_SHARE_OTHER &&
+        atomic_exchange(&stalled_workers[share], stalled) != stalled && watch.options.stalled) {
+        watch.options.stalled(share, stalled);
+    }
+}
+
+bool plugin_worker_is_stalled(unsigned worker) {
+    return worker < PLUGIN_SHARE_OTHER && atomic_load(&stalled_workers[worker]);
+}
+
 void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
     enum plugin_callback callback = atomic_load(&thread->callback);
     if (callback == PLUGIN_WORK) {
@@ -105,6 +123,7 @@ void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
     lock();
     bool warned = atomic_load(&thread->warned) == atomic_load(&thread->sequence);
     atomic_store(&thread->warned, atomic_load(&thread->sequence));
+    set_stalled(thread->share, false);
     unlock();
     struct log_subject subject = subject_of(thread);
     /* Once an episode: who was told while it went on, and wants to know how long, asks for more. */
@@ -129,64 +148,114 @@ double plugin_call_us(uint64_t ticks) {
 static void set_limit(void) {
     uint64_t us = os_now_us() - atomic_load(&first_us);
     uint64_t counted = ticks_now() - atomic_load(&first_ticks);
-    if (watch.stall_ms == 0 || us < RATE_US_MIN) {
+    if (watch.options.stall_ms == 0 || us < RATE_US_MIN) {
         atomic_store(&plugin_stall_ticks, UINT64_MAX);
         return;
     }
-    double limit = (double)watch.stall_ms * 1000 * (double)counted / (double)us;
+    double limit = (double)watch.options.stall_ms * 1000 * (double)counted / (double)us;
     atomic_store(&plugin_stall_ticks, (uint64_t)limit);
 }
 
-static void look_at(struct plugin_thread *thread) {
-    unsigned sequence = atomic_load(&thread->sequence);
+/* It is in the callback that began as `sequence` did: what its notes point to stays until the lock
+ * is free again. */
+static void look_at_stall(struct plugin_thread *thread, unsigned sequence) {
     uint64_t began = atomic_load(&thread->began);
     uint64_t now = ticks_now();
-    enum plugin_callback callback = atomic_load(&thread->callback);
     bool slow = now > began && now - began >= atomic_load(&plugin_stall_ticks);
     struct log_subject subject = subject_of(thread);
-    unsigned generation = 0;
-    if ((sequence & 1) == 0 || !slow || callback == PLUGIN_WORK ||
-        atomic_load(&thread->warned) == sequence || atomic_load(&thread->sequence) != sequence) {
+    if (!slow || atomic_load(&thread->warned) == sequence ||
+        atomic_load(&thread->sequence) != sequence) {
         return;
     }
-    /* It is still in the same call: what its notes point to stays until the lock is free again. */
-    generation = plugin_call_generation(thread);
+    enum plugin_callback callback = atomic_load(&thread->callback);
     atomic_store(&thread->warned, sequence);
+    set_stalled(thread->share, true);
     log_limited(LOG_KIND_STALL, LOG_LEVEL_WARN, &subject,
                 "stall: callback %s of generation %u has been running for %.0f ms "
                 "(host.stall_warning_ms is %u); its worker does nothing else meanwhile",
-                plugin_callback_name(callback), generation, plugin_call_us(now - began) / 1000,
-                watch.stall_ms);
+                plugin_callback_name(callback), plugin_call_generation(thread),
+                plugin_call_us(now - began) / 1000, watch.options.stall_ms);
+}
+
+static void look_at(struct plugin_thread *thread, uint64_t passed_us) {
+    unsigned sequence = atomic_load(&thread->sequence);
+    bool running = (sequence & 1) != 0;
+    if (!running || atomic_load(&thread->warned) != sequence) {
+        set_stalled(thread->share,
+                    false); /* the end of a stall may have been no stall's by itself */
+    }
+    if (!running || sequence != thread->watched) {
+        thread->watched = sequence;
+        thread->watched_us = 0;
+        passed_us = 0;
+    }
+    if (!running || atomic_load(&thread->callback) == PLUGIN_WORK) {
+        return;
+    }
+    thread->watched_us += passed_us;
+    look_at_stall(thread, sequence);
+    if (watch.options.hang_ms > 0 && !thread->has_deadline && watch.options.hung &&
+        thread->watched_us >= (uint64_t)watch.options.hang_ms * 1000 &&
+        atomic_load(&thread->sequence) == sequence) {
+        watch.options.hung(thread, thread->watched_us / 1000);
+    }
+}
+
+/* How long it is to the next look: short beside both limits. */
+static int pause_ms(void) {
+    uint32_t ms = PLUGIN_WATCH_MS;
+    const uint32_t limits[] = {watch.options.stall_ms, watch.options.hang_ms};
+    for (size_t i = 0; i < ARRAY_COUNT(limits); i++) {
+        if (limits[i] > 0 && limits[i] / LOOKS < ms) {
+            ms = limits[i] / LOOKS;
+        }
+    }
+    return ms < 1 ? 1 : (int)ms;
+}
+
+/* Since the last look; a time in which this thread did not run either counts little. */
+static uint64_t passed_us(void) {
+    uint64_t now_us = os_now_us();
+    uint64_t passed = now_us - watch.looked_us;
+    uint64_t most = (uint64_t)pause_ms() * 1000 * PAUSES_COUNTED;
+    watch.looked_us = now_us;
+    return passed < most ? passed : most;
 }
 
 static void watch_threads(void *argument) {
     (void)argument;
     lock();
+    watch.looked_us = os_now_us();
     while (!watch.stopping) {
         struct plugin_thread *thread;
-        int pause_ms = (int)(watch.stall_ms / LOOKS);
-        pause_ms = pause_ms < 1 ? 1 : pause_ms > LOOK_MS_MAX ? LOOK_MS_MAX : pause_ms;
-        os_condition_wait(&watch.changed, &watch.mutex, watch.stall_ms > 0 ? pause_ms : -1);
+        os_condition_wait(&watch.changed, &watch.mutex, pause_ms());
         set_limit();
+        uint64_t passed = passed_us();
         DL_FOREACH(watch.threads, thread) {
-            look_at(thread);
+            look_at(thread, passed);
+        }
+        if (watch.options.tick && !watch.stopping) {
+            unlock();
+            watch.options.tick();
+            lock();
         }
     }
     unlock();
 }
 
-bool plugin_watch_start(uint32_t stall_ms, struct error *error) {
+bool plugin_watch_start(const struct plugin_watch_options *options, struct error *error) {
     lock();
-    watch.stall_ms = stall_ms;
+    watch.options = *options;
     watch.stopping = false;
     unlock();
     watch.running = os_thread_start(&watch.thread, "watch", watch_threads, NULL, error);
     return watch.running || error_prefix(error, "thread watch: ");
 }
 
-void plugin_watch_configure(uint32_t stall_ms) {
+void plugin_watch_configure(uint32_t stall_ms, uint32_t hang_ms) {
     lock();
-    watch.stall_ms = stall_ms;
+    watch.options.stall_ms = stall_ms;
+    watch.options.hang_ms = hang_ms;
     os_condition_signal_all(&watch.changed);
     unlock();
 }
@@ -201,5 +270,56 @@ void plugin_watch_stop(void) {
     unlock();
     os_thread_join(&watch.thread);
     watch.running = false;
+    watch.options = (struct plugin_watch_options){0};
     atomic_store(&plugin_stall_ticks, UINT64_MAX);
+}
+
+/* -- what goes on --------------------------------------------------------------------------------
+ */
+
+/* Under the lock, which keeps what the notes point to, but for the connection. False: it is in no
+ * call any more. */
+static bool note_running(const struct plugin_thread *thread, struct plugin_running *running) {
+    unsigned sequence = atomic_load(&thread->sequence);
+    uint64_t began = atomic_load(&thread->began);
+    uint64_t now = ticks_now();
+    const struct plugin_account *account = atomic_load(&thread->account);
+    const char *listener = atomic_load(&thread->listener);
+    *running = (struct plugin_running){.callback = atomic_load(&thread->callback)};
+    if ((sequence & 1) == 0 || atomic_load(&thread->sequence) != sequence) {
+        return false;
+    }
+    snprintf(running->plugin, sizeof(running->plugin), "%s", account ? account->id : "");
+    snprintf(running->version, sizeof(running->version), "%s", account ? account->version : "");
+    snprintf(running->listener, sizeof(running->listener), "%.63s", listener ? listener : "");
+    running->generation = account ? account->generation : 0;
+    running->for_ms = now > began ? (uint64_t)(plugin_call_us(now - began) / 1000) : 0;
+    return atomic_load(&thread->sequence) == sequence;
+}
+
+size_t plugin_calls_running(uint64_t at_least_ms, bool with_work, struct plugin_running *running,
+                            size_t max) {
+    size_t count = 0;
+    const struct plugin_thread *thread;
+    lock();
+    DL_FOREACH(watch.threads, thread) {
+        if (count < max && note_running(thread, &running[count]) &&
+            running[count].for_ms >= at_least_ms &&
+            (with_work || running[count].callback != PLUGIN_WORK)) {
+            count++;
+        }
+    }
+    unlock();
+    return count;
+}
+
+void plugin_running_describe(const struct plugin_running *running, char *text, size_t size) {
+    char listener[96] = "";
+    if (running->listener[0] != '\0') {
+        snprintf(listener, sizeof(listener), ", listener \"%s\"", running->listener);
+    }
+    snprintf(text, size,
+             "callback %s of plugin \"%s\", generation %u (%s)%s, has been running for %llu ms",
+             plugin_callback_name(running->callback), running->plugin, running->generation,
+             running->version, listener, (unsigned long long)running->for_ms);
 }

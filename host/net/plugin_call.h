@@ -10,6 +10,13 @@
  * call. What the notes point to is not freed before the watching thread has looked away:
  * plugin_call_forget() waits for that.
  *
+ * A callback that runs longer than host.stall_warning_ms stalls: it is logged once, and its worker
+ * counts as stalled until the callback returns. One that runs longer than host.hang_timeout_ms
+ * hangs: the watching thread reports it, and the report does not return. Time during which this
+ * process did not run (SIGSTOP, a debugger, a suspended machine) does not count. PLUGIN_WORK may
+ * block, and neither stalls nor hangs; nor does a call that its caller waits for with a deadline
+ * (errand.h).
+ *
  * Threads: any, where nothing else is said. */
 #ifndef BERTH_HOST_NET_PLUGIN_CALL_H
 #define BERTH_HOST_NET_PLUGIN_CALL_H
@@ -35,7 +42,11 @@ struct plugin_thread {
     atomic_ullong began;                           /* in ticks */
     atomic_uint warned;                            /* the sequence that was told of */
     unsigned share;                                /* of accounts */
+    uintptr_t id;                                  /* os_thread_id() */
+    bool has_deadline;                             /* its caller waits with one: it cannot hang */
     bool joined;
+    unsigned watched;           /* the sequence that the watching thread saw last */
+    uint64_t watched_us;        /* how long it has seen that one */
     struct plugin_thread *prev; /* utlist: of those that are watched */
     struct plugin_thread *next;
 };
@@ -110,9 +121,47 @@ void plugin_call_forget(void);
 /* Ticks as time. */
 double plugin_call_us(uint64_t ticks);
 
-/* Begins to watch; 0: stalls are not told of. [control] */
-bool plugin_watch_start(uint32_t stall_ms, struct error *error);
-void plugin_watch_configure(uint32_t stall_ms);
+/* The worker is in a callback that stalls: from the warning on until that returns. [any] */
+bool plugin_worker_is_stalled(unsigned worker);
+
+/* A call that goes on, as it is shown to others. */
+struct plugin_running {
+    enum plugin_callback callback;
+    char plugin[64];
+    char version[32];
+    unsigned generation;
+    char listener[64]; /* or "" */
+    uint64_t for_ms;
+};
+
+/* "callback received of plugin "x", generation 1 (1.0), listener "l", has been running for 1500 ms"
+ */
+void plugin_running_describe(const struct plugin_running *running, char *text, size_t size);
+
+/* The calls that have been running for at least so long, at most `max` of them, and not the work
+ * that may block unless `with_work`; returns how many. [any] */
+size_t plugin_calls_running(uint64_t at_least_ms, bool with_work, struct plugin_running *running,
+                            size_t max);
+
+struct plugin_watch_options {
+    uint32_t stall_ms; /* 0: stalls are not told of */
+    uint32_t hang_ms;  /* 0: no callback hangs */
+
+    /* Each may be NULL; all run on the watching thread but where it says otherwise, and must not
+     * wait for another thread. */
+    /* A worker stalls, or does so no longer (then perhaps on that worker). */
+    void (*stalled)(unsigned worker, bool stalled);
+    /* That thread hangs in the callback of its notes. Does not return. */
+    void (*hung)(const struct plugin_thread *thread, uint64_t for_ms);
+    /* Every PLUGIN_WATCH_MS at the latest. */
+    void (*tick)(void);
+};
+
+enum { PLUGIN_WATCH_MS = 250 };
+
+/* Begins to watch. [control] */
+bool plugin_watch_start(const struct plugin_watch_options *options, struct error *error);
+void plugin_watch_configure(uint32_t stall_ms, uint32_t hang_ms);
 void plugin_watch_stop(void); /* legal when it was not started */
 
 #endif

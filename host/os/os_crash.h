@@ -18,6 +18,7 @@ struct os_crash {
     bool has_address; /* which was accessed */
     uintptr_t address;
     const void *code;     /* where it crashed, or NULL */
+    bool elsewhere;       /* the words are said on another thread than the one they are about */
     unsigned frame_count; /* of the stack, the innermost first */
     void *frames[OS_CRASH_FRAMES_MAX];
 };
@@ -34,6 +35,11 @@ struct os_crash_words {
 /* They run in the thread that crashed, at most once a process, and may neither allocate nor take a
  * lock. */
 void os_crash_start(const struct os_crash_words *words);
+
+/* Another thread (os_thread_id()) hangs: the process ends as if that thread had crashed, with
+ * `what` as the reason. The words are said on that thread, so that its stack is walked; on the
+ * caller's where it cannot be reached. [any], one */
+_Noreturn void os_crash_hung(uintptr_t thread, const char *what);
 
 /* The stack of the caller, who has not crashed; returns how many frames. */
 unsigned os_crash_stack(void **frames, unsigned max);

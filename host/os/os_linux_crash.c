@@ -42,11 +42,14 @@ enum {
     FRAMES_OF_HANDLER = 8, /* room for what lies above the code that crashed */
     PAGE_BYTES = 4096,
     CODE_AT_WORST = 134,
+    HUNG_LOOKS = 600, /* how often it is looked whether a thread that hangs has said its words, */
+    HUNG_LOOK_US = 10000,
 };
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 static struct os_crash_words words;
 static atomic_flag crashing = ATOMIC_FLAG_INIT;
+static _Atomic(const char *) hung; /* why a thread that has not crashed is made to say its words */
 
 static const char *text_of(int number, int code) {
     switch (number) {
@@ -185,7 +188,8 @@ static void on_crash(int number, siginfo_t *info, void *context) {
     signal(SIGALRM, SIG_DFL);
     alarm(LAST_WORDS_S);
     told.crash = (struct os_crash){
-        .what = text_of(number, info->si_code),
+        .what = number == SIGABRT && atomic_load(&hung) ? atomic_load(&hung)
+                                                        : text_of(number, info->si_code),
         .has_address = (number == SIGSEGV || number == SIGBUS) && info->si_code > 0 &&
                        info->si_code != SI_KERNEL,
         .address = (uintptr_t)info->si_addr,
@@ -196,6 +200,24 @@ static void on_crash(int number, siginfo_t *info, void *context) {
     told.told = true;
     words.frames(&told.crash);
     end(number);
+}
+
+/* It may block the signal, have a handler of its own, or wait in the kernel for good. */
+_Noreturn void os_crash_hung(uintptr_t thread, const char *what) {
+    atomic_store(&hung, what);
+    if (!SANITIZED && pthread_kill((pthread_t)thread, SIGABRT) == 0) {
+        for (int i = 0; i < HUNG_LOOKS; i++) {
+            usleep(HUNG_LOOK_US);
+        }
+    }
+    if (!atomic_flag_test_and_set(&crashing)) {
+        told.crash = (struct os_crash){.what = what, .elsewhere = true};
+        words.first(&told.crash);
+        words.frames(&told.crash);
+    }
+    signal(SIGABRT, SIG_DFL);
+    raise(SIGABRT);
+    _exit(CODE_AT_WORST);
 }
 
 void *os_crash_thread_begin(void) {
@@ -228,11 +250,11 @@ unsigned os_crash_stack(void **frames, unsigned max) {
 void os_crash_start(const struct os_crash_words *last_words) {
     static bool started;
     void *frame;
+    words = *last_words;
     if (SANITIZED || started) {
         return;
     }
     started = true;
-    words = *last_words;
     backtrace(&frame, 1); /* the first call loads a library, which a crash must not */
     os_crash_thread_begin();
     struct sigaction action = {.sa_sigaction = on_crash,

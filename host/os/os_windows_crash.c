@@ -4,6 +4,7 @@
  * taken for a crash, as a vectored handler would take it. */
 #include <windows.h>
 
+#include <process.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ enum {
     EXCEPTION_OF_GCC = 0x20474343,
     CODE_OF_SECOND = 3, /* as abort() has it */
     WRITER_BYTES = 4096,
+    LAST_WORDS_MS = 5000,
 };
 static const DWORD EXCEPTION_OF_MSVC = 0xE06D7363;
 
@@ -53,11 +55,12 @@ static const char *text_of(DWORD code) {
     }
 }
 
+/* Whose stack it is does not matter: it can be read. */
 static bool is_on_stack(DWORD64 address) {
-    ULONG_PTR low;
-    ULONG_PTR high;
-    GetCurrentThreadStackLimits(&low, &high);
-    return address % sizeof(DWORD64) == 0 && address >= low && address < high;
+    MEMORY_BASIC_INFORMATION memory;
+    return address % sizeof(DWORD64) == 0 &&
+           VirtualQuery((const void *)(uintptr_t)address, &memory, sizeof(memory)) != 0 &&
+           memory.State == MEM_COMMIT && memory.Protect == PAGE_READWRITE;
 }
 
 /* Walks the stack from where it crashed, by the tables that every function of x64 has. */
@@ -143,6 +146,39 @@ static void on_abort(int number) {
     finish();
 }
 
+/* A thread that hangs may hold the loader's lock, which describing its stack takes, and which
+ * starting a thread takes, too: so this one is there from the beginning. */
+static HANDLE words_begun;
+
+static unsigned __stdcall end_in_time(void *argument) {
+    (void)argument;
+    WaitForSingleObject(words_begun, INFINITE);
+    Sleep(LAST_WORDS_MS);
+    TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
+    return 0;
+}
+
+_Noreturn void os_crash_hung(uintptr_t thread, const char *what) {
+    struct os_crash crash = {.what = what, .elsewhere = true};
+    CONTEXT context = {.ContextFlags = CONTEXT_FULL};
+    HANDLE handle = OpenThread(THREAD_SUSPEND_RESUME | THREAD_GET_CONTEXT, FALSE, (DWORD)thread);
+    bool known = false;
+    SetEvent(words_begun);
+    if (handle && SuspendThread(handle) != (DWORD)-1) {
+        known = GetThreadContext(handle, &context) != 0;
+        ResumeThread(handle); /* it may hold locks that are needed now; and it hangs */
+    }
+    begin(&crash);
+    if (known) {
+        trace(&told, &context);
+    }
+    finish();
+    TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
+    for (;;) {
+        Sleep(INFINITE);
+    }
+}
+
 unsigned os_crash_stack(void **frames, unsigned max) {
     return CaptureStackBackTrace(1, max, frames, NULL);
 }
@@ -183,6 +219,12 @@ void os_crash_start(const struct os_crash_words *last_words) {
     words = *last_words;
     os_crash_thread_begin();
     start_writer();
+    if (!words_begun && (words_begun = CreateEventW(NULL, TRUE, FALSE, NULL)) != NULL) {
+        uintptr_t ender = _beginthreadex(NULL, 0, end_in_time, NULL, 0, NULL);
+        if (ender != 0) {
+            CloseHandle((HANDLE)ender); /* it ends with the process */
+        }
+    }
     SetUnhandledExceptionFilter(on_exception);
     signal(SIGABRT, on_abort);
 }
