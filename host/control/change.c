@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "control/guard.h"
 #include "control/instance.h"
 #include "control/missing.h"
 #include "control/names.h"
@@ -21,8 +22,11 @@
 #include "control/supervise.h"
 #include "module/module.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 #include "os/os.h"
+
+enum { WORKERS_ANSWER_MS = 5000 };
 
 enum step_kind { STEP_KEEP, STEP_CONFIGURE, STEP_REPLACE, STEP_ADD };
 
@@ -58,6 +62,7 @@ struct change {
     struct module *opened;     /* utlist: modules of this change, not the instance's yet */
     struct unopened *unopened; /* uthash by id: those that cannot be had */
     struct missing missing;
+    uint32_t call_timeout_ms; /* of `load` and `listener_open`; 0: none, as nothing serves yet */
 };
 
 void change_problems_fini(struct change_problems *problems) {
@@ -412,7 +417,7 @@ static bool load_modules(struct change *change) {
         module->server = instance->server;
         module->config_folder = instance->config_folder;
         module->host.workers = instance->server->options.workers;
-        if (!module_load(module, &error)) {
+        if (!module_load(module, change->call_timeout_ms, &error)) {
             loaded = fail(change, error.message);
         }
     }
@@ -427,6 +432,7 @@ static struct listener_options options_of(const struct change *change, const str
     options.neighbours = change->neighbours;
     options.neighbour_count = change->neighbour_count;
     options.generation = change->generation;
+    options.open_timeout_ms = change->call_timeout_ms;
     return options;
 }
 
@@ -470,10 +476,14 @@ static bool make_unit(struct change *change, struct step *step) {
     if (!unit) {
         return fail(change, "out of memory");
     }
+    bool abandoned = false;
+    options.open_abandoned = &abandoned;
     unit->listener = listener_create(change->instance->server, &options,
                                      step->old ? step->old->listener : NULL, &error);
     if (!unit->listener) {
         alloc_free(unit);
+        step->module->abandoned = step->module->abandoned || abandoned;
+        change->edition->users += abandoned; /* its listener stays, and what that points to */
         return fail(change, error.message);
     }
     unit->module = step->module;
@@ -529,7 +539,7 @@ static void give_up(struct change *change) {
             listener_stop_accepting(listener);
             listener_cut(listener); /* who came by a new address, in that moment */
             while (atomic_load(&listener->references) > 0) {
-                os_signals_wait(-1);
+                guard_await_wake();
             }
             step->module->users++; /* it goes below, with all that are this change's */
             instance_destroy_unit(instance, step->made);
@@ -675,6 +685,24 @@ static void count(const struct change *change, struct change_counts *counts) {
     name_changes(change, counts);
 }
 
+/* What follows waits for each worker: one that does nothing for long would hold it up half done. */
+static bool check_workers(struct change *change) {
+    struct plugin_running running;
+    char what[512] = "see the log";
+    char text[640];
+    struct server *server = change->instance->server;
+    if (!change->instance->edition || server_answers(server, WORKERS_ANSWER_MS)) {
+        return true;
+    }
+    if (plugin_calls_running(WORKERS_ANSWER_MS / 2, false, &running, 1) > 0) {
+        plugin_running_describe(&running, what, sizeof(what));
+    }
+    snprintf(text, sizeof(text),
+             "a worker does not take part within %d ms: %s: try again when it has returned",
+             WORKERS_ANSWER_MS, what);
+    return fail(change, text);
+}
+
 static bool start_server(struct change *change) {
     struct instance *instance = change->instance;
     struct error error = {0};
@@ -701,8 +729,12 @@ bool change_apply(struct instance *instance, struct edition *edition,
     if (fine) {
         count(&change, counts);
     }
-    bool done = fine && !options->dry_run && start_server(&change) && load_modules(&change) &&
-                find_neighbours(&change) && make_units(&change) && start_units(&change);
+    if (instance->edition) {
+        change.call_timeout_ms = instance->edition->manifest->host.hang_timeout_ms;
+    }
+    bool done = fine && !options->dry_run && start_server(&change) && check_workers(&change) &&
+                load_modules(&change) && find_neighbours(&change) && make_units(&change) &&
+                check_workers(&change) && start_units(&change);
     if (done) {
         carry_out(&change);
     } else {

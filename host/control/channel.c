@@ -13,6 +13,7 @@
 enum {
     LINE_MS = 5000,   /* a line that has begun must have its end by then */
     WRITE_MS = 10000, /* a client that does not read its answer is left */
+    BUSY_MS = 500,    /* how often it is asked what to answer while the control thread is busy */
 };
 
 #define REFUSAL(code, text) "{\"berth\":1,\"ok\":false,\"code\":" code ",\"errors\":[\"" text "\"]}"
@@ -115,6 +116,40 @@ static void set_asking(struct server_thread *server, bool asking) {
     server->idle_since_ms = os_now_ms();
 }
 
+static bool is_waiting(const struct channel *channel, const struct channel_request *request) {
+    const struct channel_request *one;
+    DL_FOREACH(channel->waiting, one) {
+        if (one == request) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* With the lock held: waits for the answer. One that the control thread has not taken may be
+ * answered without it. */
+static void await_answer(struct channel *channel, struct channel_request *request) {
+    uint64_t begun_ms = os_now_ms();
+    while (!request->answered) {
+        bool waiting = is_waiting(channel, request);
+        if (os_condition_wait(&channel->answered, &channel->mutex, waiting ? BUSY_MS : -1) ||
+            request->answered || !is_waiting(channel, request)) {
+            continue;
+        }
+        os_mutex_unlock(&channel->mutex);
+        char *answer = channel->user.busy(channel->user.context, request->text, request->size,
+                                          os_now_ms() - begun_ms);
+        os_mutex_lock(&channel->mutex);
+        if (answer && is_waiting(channel, request)) {
+            DL_DELETE(channel->waiting, request);
+            request->answer = answer;
+            request->answered = 1;
+        } else {
+            alloc_free(answer);
+        }
+    }
+}
+
 /* Has the control thread answer it. The text is the caller's to free, unless it is constant. */
 static char *ask(struct server_thread *server, char *line, size_t size) {
     struct channel *channel = server->channel;
@@ -135,9 +170,7 @@ static char *ask(struct server_thread *server, char *line, size_t size) {
     }
     channel->user.wake();
     os_mutex_lock(&channel->mutex);
-    while (!request.answered) {
-        os_condition_wait(&channel->answered, &channel->mutex, -1);
-    }
+    await_answer(channel, &request);
     set_asking(server, false);
     os_condition_signal_all(&channel->changed); /* from now on its place can be had */
     os_mutex_unlock(&channel->mutex);

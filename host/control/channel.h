@@ -8,6 +8,7 @@
 #define BERTH_HOST_CONTROL_CHANNEL_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct channel;
 struct error;
@@ -28,6 +29,9 @@ struct channel_user {
     void (*wake)(void); /* a request has come */
     /* The answer to a request that the control thread is not needed for; else NULL. */
     char *(*answer_at_once)(void *context, const char *text, size_t size);
+    /* The control thread has not taken the request for so long: the answer that goes out in place
+     * of its own; NULL: it is waited for. */
+    char *(*busy)(void *context, const char *text, size_t size, uint64_t waited_ms);
     void *context;
 };
 

@@ -304,7 +304,17 @@ static void print_log(const cJSON *result) {
     }
 }
 
+/* All that there is to say while something keeps the host from answering. */
+static void print_busy(const cJSON *result) {
+    printf("process %.0f, %s, busy for %.0f ms: %s\n", number_of(result, "pid"),
+           text_of(result, "version"), number_of(result, "busy_ms"), text_of(result, "busy_with"));
+}
+
 static void print_status(const cJSON *result) {
+    if (list_of(result, "busy_with")) {
+        print_busy(result);
+        return;
+    }
     double seconds = number_of(result, "uptime_ms") / 1000;
     printf("%s %s, process %.0f, %s for %.0f s\n", text_of(result, "name"),
            text_of(result, "version"), number_of(result, "pid"), text_of(result, "state"), seconds);
@@ -341,6 +351,12 @@ static void print_resumed(const cJSON *result) {
 }
 
 static void print_stopping(const cJSON *result) {
+    if (list_of(result, "busy_with")) {
+        printf("stopping: ");
+        print_busy(result);
+        fflush(stdout);
+        return;
+    }
     printf("stopping: %.0f connections are open\n", number_of(result, "connections"));
     fflush(stdout);
 }

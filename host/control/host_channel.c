@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "control/channel.h"
+#include "control/guard.h"
 #include "control/identity.h"
 #include "control/requests.h"
 #include "control/service.h"
@@ -22,8 +23,12 @@ static char *answer_at_once(void *context, const char *text, size_t size) {
     return requests_answer_at_once(context, text, size);
 }
 
+static char *answer_busy(void *context, const char *text, size_t size, uint64_t waited_ms) {
+    return requests_answer_busy(context, text, size, waited_ms);
+}
+
 static bool try_once(struct host_channel *own, struct error *error) {
-    const struct channel_user user = {os_signals_wake, answer_at_once, own->service};
+    const struct channel_user user = {os_signals_wake, answer_at_once, answer_busy, own->service};
     own->channel = channel_open(own->service->instance.name, &user, error);
     return own->channel != NULL;
 }
@@ -68,7 +73,7 @@ static bool await_name(struct host_channel *own, struct error *error) {
             }
             return own->awaited;
         }
-        if (os_signals_wait(TRY_AGAIN_MS) == OS_SIGNAL_STOP) {
+        if (guard_wait(TRY_AGAIN_MS) == OS_SIGNAL_STOP) {
             service->stop_wanted = true;
         }
         if (try_once(own, error)) {

@@ -97,7 +97,11 @@ struct unit *instance_unit(const struct instance *instance, const char *name) {
 /* -- the end of a generation ---------------------------------------------------------------------
  */
 
-enum { FLUSHES_MAX = 1000 };
+enum {
+    FLUSHES_MAX = 1000,
+    ANSWER_MS = 100, /* a worker that takes longer is kept by a callback */
+    AGAIN_MS = 500,
+};
 
 /* A plugin may post until `unload` returns, and what it has posted runs before its code is
  * unmapped. False: it posts again and again. */
@@ -111,6 +115,15 @@ static bool deliver_posts(const struct instance *instance, struct module *module
     return true;
 }
 
+/* Its library stays as long as the process, with its state: who is in its code may need them. */
+static void set_module_aside(struct instance *instance, struct module *module) {
+    DL_DELETE(instance->modules, module);
+    DL_APPEND(instance->abandoned, module);
+    log_error(&module->subject,
+              "generation %u stays mapped until the host ends: code of it has not returned",
+              module->generation);
+}
+
 void instance_drop_module(struct instance *instance, struct module *module) {
     struct log_subject subject = module->subject;
     char id[MODULE_ID_MAX + 1];
@@ -119,6 +132,10 @@ void instance_drop_module(struct instance *instance, struct module *module) {
     bool served = generation <= instance->generation; /* else its change has failed */
     snprintf(id, sizeof(id), "%s", module->id);
     subject.plugin = id;
+    if (module->abandoned) {
+        set_module_aside(instance, module);
+        return;
+    }
     DL_DELETE(instance->modules, module);
     module_unload(module);
     if (instance->server && !deliver_posts(instance, module)) {
@@ -217,9 +234,25 @@ static int64_t drain_left_ms(const struct unit *unit, uint64_t now_ms) {
     return deadline_ms > now_ms ? (int64_t)(deadline_ms - now_ms) : 0;
 }
 
+/* Whether there is anything to do for those that are retired. */
+static bool has_work(const struct instance *instance, uint64_t now_ms) {
+    const struct unit *unit;
+    DL_FOREACH(instance->retired, unit) {
+        if (atomic_load(&unit->listener->references) == 0 || drain_left_ms(unit, now_ms) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int instance_look_after(struct instance *instance) {
     uint64_t now_ms = os_now_ms();
     int64_t next_ms = -1;
+    /* All of it waits for each worker: one in a callback that stalls is left alone until it is
+     * back. */
+    if (has_work(instance, now_ms) && !server_answers(instance->server, ANSWER_MS)) {
+        return AGAIN_MS;
+    }
     struct unit *unit;
     struct unit *next;
     DL_FOREACH_SAFE(instance->retired, unit, next) {
@@ -278,6 +311,9 @@ void instance_destroy(struct instance *instance) {
     destroy_units(instance, &instance->retired);
     while (instance->modules) {
         instance_drop_module(instance, instance->modules);
+    }
+    if (instance->abandoned) {
+        return; /* a thread in the code of those may still come back to it */
     }
     server_destroy(instance->server);
     *instance = (struct instance){0};

@@ -52,9 +52,10 @@ struct instance {
     const char *kept_folder;         /* of plugins that cannot be had otherwise; or NULL */
     unsigned generation;             /* the newest: of the last change that brought anything */
     struct server *server;
-    struct module *modules; /* utlist: all that are mapped */
-    struct unit *serving;   /* utlist, as in the manifest */
-    struct unit *retired;   /* utlist, the oldest first */
+    struct module *modules;   /* utlist: all that are mapped, but for */
+    struct module *abandoned; /* utlist: those with code that has not returned by its deadline */
+    struct unit *serving;     /* utlist, as in the manifest */
+    struct unit *retired;     /* utlist, the oldest first */
     uint64_t started_ms;
 };
 

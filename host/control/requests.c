@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "control/control.h"
+#include "control/guard.h"
 #include "control/identity.h"
 #include "control/names.h"
 #include "control/service.h"
@@ -163,6 +164,7 @@ static void do_plugins(struct asked *asked) {
 static void do_stop(struct asked *asked) {
     asked->service->stop_wanted = true;
     asked->service->stop_now = asked->service->stop_now || is_true(asked, "now");
+    guard_stop(asked->service->stop_now);
     cJSON_AddBoolToObject(asked->result, "stopping", true);
     cJSON_AddNumberToObject(asked->result, "pid", (double)os_process_id());
     cJSON_AddNumberToObject(asked->result, "connections",
@@ -386,4 +388,64 @@ char *requests_answer(struct service *service, const char *text, size_t size) {
     cJSON_Delete(request);
     alloc_free(asked);
     return printed ? printed : out_of_memory();
+}
+
+/* -- while the control thread is busy ------------------------------------------------------------
+ */
+
+enum { REFUSE_BUSY_MS = 10000 }; /* the client is told before it gives up by itself */
+
+/* What a client of `status` and of `stop` looks for. */
+static void describe_busy(cJSON *result, const char *what, uint64_t busy_ms) {
+    cJSON_AddNumberToObject(result, "pid", (double)os_process_id());
+    cJSON_AddStringToObject(result, "version", BERTH_VERSION);
+    cJSON_AddStringToObject(result, "state", "busy");
+    cJSON_AddStringToObject(result, "busy_with", what);
+    cJSON_AddNumberToObject(result, "busy_ms", (double)busy_ms);
+}
+
+static char *print_answer(const struct service *service, bool fine, cJSON *content) {
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddNumberToObject(root, "berth", REQUESTS_VERSION);
+    cJSON_AddBoolToObject(root, "ok", fine);
+    cJSON_AddNumberToObject(root, "code", fine ? EXIT_FINE : EXIT_FAILED);
+    add_identity(root, service);
+    cJSON_AddItemToObject(root, fine ? "result" : "errors", content);
+    char *printed = cJSON_PrintUnformatted(root);
+    cJSON_Delete(root);
+    return printed;
+}
+
+static char *refuse_busy(const struct service *service, const char *what) {
+    char message[640];
+    snprintf(message, sizeof(message), "the host is busy, and nothing has been done: %s", what);
+    cJSON *errors = cJSON_CreateArray();
+    cJSON_AddItemToArray(errors, cJSON_CreateString(message));
+    return print_answer(service, false, errors);
+}
+
+char *requests_answer_busy(const struct service *service, const char *text, size_t size,
+                           uint64_t waited_ms) {
+    char what[512] = "";
+    uint64_t busy_ms = guard_busy_ms(what, sizeof(what));
+    cJSON *request = parse(text, size);
+    const char *verb = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "verb"));
+    bool now = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "now"));
+    char *answer = NULL;
+    if (busy_ms > 0 && verb && strcmp(verb, "stop") == 0) {
+        cJSON *result = cJSON_CreateObject();
+        guard_stop(now);
+        os_signals_wake();
+        cJSON_AddBoolToObject(result, "stopping", true);
+        describe_busy(result, what, busy_ms);
+        answer = print_answer(service, true, result);
+    } else if (busy_ms > 0 && verb && strcmp(verb, "status") == 0) {
+        cJSON *result = cJSON_CreateObject();
+        describe_busy(result, what, busy_ms);
+        answer = print_answer(service, true, result);
+    } else if (busy_ms > 0 && waited_ms >= REFUSE_BUSY_MS) {
+        answer = refuse_busy(service, what);
+    }
+    cJSON_Delete(request);
+    return answer;
 }

@@ -14,6 +14,7 @@
 #define BERTH_HOST_CONTROL_REQUESTS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct service;
 
@@ -30,5 +31,11 @@ char *requests_answer_at_once(const struct service *service, const char *text, s
 /* Does what is asked for by the text, which is terminated. The answer is the caller's to free;
  * NULL: no memory. */
 char *requests_answer(struct service *service, const char *text, size_t size);
+
+/* The answer to a request that the control thread has not come to for so long: `status` says what
+ * keeps it, `stop` is noted, and the rest is refused in the end. NULL: not yet, or no memory. [any]
+ */
+char *requests_answer_busy(const struct service *service, const char *text, size_t size,
+                           uint64_t waited_ms);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "control/announce.h"
 #include "control/control.h"
+#include "control/guard.h"
 #include "control/host_channel.h"
 #include "control/kept.h"
 #include "control/paths.h"
@@ -21,6 +22,9 @@
 #include "net/server.h"
 #include "os/log_writer.h"
 #include "os/os_private.h"
+#include "os/os_process.h"
+
+enum { END_S = 5 };
 
 /* -- stopping -------------------------------------------------------------------------------------
  */
@@ -28,8 +32,9 @@
 static void begin_stop(struct service *service) {
     struct instance *instance = &service->instance;
     uint32_t timeout_ms = instance->edition->manifest->host.drain_timeout_ms;
-    instance_stop(instance);
     supervised_stopping();
+    guard_stop(service->stop_now);
+    instance_stop(instance);
     service->stopping = true;
     service->stop_deadline_ms = os_now_ms() + timeout_ms;
     log_info(NULL, "stopping: no new connections; %u open ones may finish within %u ms",
@@ -38,14 +43,14 @@ static void begin_stop(struct service *service) {
 
 /* Whether it is time to cut what has not finished. */
 static bool is_over(const struct service *service) {
-    return service->stop_now || os_now_ms() >= service->stop_deadline_ms;
+    return service->stop_now || guard_is_asked_now() || os_now_ms() >= service->stop_deadline_ms;
 }
 
 static void end_stop(struct service *service) {
     struct instance *instance = &service->instance;
     uint32_t cut = instance_cut(instance);
     while (instance_connections(instance) > 0) {
-        os_signals_wait(-1); /* what is in flight is cancelled; this takes no time */
+        guard_await_wake(); /* what is in flight is cancelled; this takes no time */
     }
     if (cut > 0) {
         log_warn(NULL, "stopped: %u connections had not finished and were cut", cut);
@@ -61,6 +66,7 @@ static void on_signal(struct service *service, enum os_signal signal) {
     if (signal == OS_SIGNAL_STOP && service->stopping) {
         log_warn(NULL, "asked again to stop: not waiting any longer");
         service->stop_now = true;
+        guard_stop(true);
     } else if (signal == OS_SIGNAL_STOP) {
         service->stop_wanted = true;
     } else if (signal == OS_SIGNAL_RELOAD && !service->stopping) {
@@ -93,8 +99,9 @@ static void serve_until_stopped(struct service *service, struct host_channel *ch
            (instance_connections(&service->instance) > 0 && !is_over(service))) {
         int wait_ms = next_ms(service, watch);
         wait_ms = channel->awaited ? sooner(wait_ms, HOST_CHANNEL_RETRY_MS) : wait_ms;
-        on_signal(service, os_signals_wait(wait_ms));
+        on_signal(service, guard_wait(wait_ms));
         host_channel_look(channel);
+        service->stop_wanted = service->stop_wanted || guard_is_asked();
         ready_file_look(&service->ready_file);
         if (!service->stopping) {
             watch_look(watch, service);
@@ -155,7 +162,7 @@ static void abandon(struct instance *instance) {
         listener_stop_accepting(unit->listener);
         listener_cut(unit->listener);
         while (atomic_load(&unit->listener->references) > 0) {
-            os_signals_wait(-1);
+            guard_await_wake();
         }
     }
     instance_destroy(instance);
@@ -190,7 +197,9 @@ static int run_edition(struct edition *edition, const struct control_options *op
         .stall_ms = manifest->host.stall_warning_ms,
         .hang_ms = manifest->host.hang_timeout_ms,
         .hung = last_words_of_hung,
+        .tick = guard_tick,
     };
+    guard_configure(manifest->host.drain_timeout_ms, &service.ready_file);
     if (!os_signals_start(&error) || !plugin_watch_start(&watch, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
                        &error) ||
@@ -212,9 +221,16 @@ static int run_edition(struct edition *edition, const struct control_options *op
     }
     host_channel_close(&channel);
     abandon(&service.instance);
-    plugin_watch_stop();
+    bool with_stuck_thread = service.instance.abandoned != NULL;
     last_words_stop();
     os_signals_finished();
+    if (with_stuck_thread) { /* which may run until the process is gone: nothing is cleared away */
+        supervised_end();
+        fflush(NULL);
+        os_process_exit_now(code);
+    }
+    plugin_watch_stop();
+    os_process_end_within(END_S); /* what plugins have left to run at the end may not return */
     return code;
 }
 

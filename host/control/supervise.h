@@ -60,8 +60,9 @@ const struct engine_keeper *supervised_keeper(void);
  * manifest's limits. */
 void supervised_ready(const struct manifest *manifest);
 
-bool supervised_is_restart(void); /* the host takes the place of one that has crashed */
-void supervised_stopping(void);   /* the host ends because it was asked to */
+bool supervised_is_restart(void);    /* the host takes the place of one that has crashed */
+void supervised_stopping(void);      /* the host ends because it was asked to */
+void supervised_ends_by_force(void); /* likewise, and the process ends now. [any] */
 void supervised_end(void);
 
 bool supervised_is_quarantined(const char *plugin);

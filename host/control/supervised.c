@@ -140,6 +140,13 @@ void supervised_stopping(void) {
     }
 }
 
+void supervised_ends_by_force(void) {
+    struct supervise_message message = {.kind = SUPERVISE_STOPPING};
+    if (parent.link) {
+        os_link_last_send(parent.link, &message, sizeof(message));
+    }
+}
+
 void supervised_end(void) {
     close_sockets(false);
     while (parent.quarantines) {

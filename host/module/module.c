@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "module/descriptor.h"
 #include "module/trial.h"
+#include "net/errand.h"
 #include "net/plugin_call.h"
 #include "os/os.h"
 #include "os/os_private.h"
@@ -184,17 +185,62 @@ fail:
     return NULL;
 }
 
-bool module_load(struct module *module, struct error *error) {
+/* A call of `load`, which outlives its caller where that does not wait for its end. */
+struct load {
+    struct module *module;
+    int32_t status;
+    char message[ERROR_MESSAGE_MAX / 2];
+};
+
+static void load_call(void *argument) {
+    struct load *load = argument;
+    struct module *module = load->module;
+    struct berth_error why = {sizeof(why), sizeof(load->message), load->message};
+    struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_LOAD);
+    load->status = module->plugin.load(&module->host, &module->state, &why);
+    plugin_call_end(call);
+}
+
+/* False: it has not been called, or has not returned. */
+static bool load_run(struct load *load, uint32_t timeout_ms, struct error *error) {
+    struct module *module = load->module;
+    if (timeout_ms == 0) {
+        load_call(load);
+        return true;
+    }
+    switch (errand_run(load_call, load, timeout_ms, error)) {
+    case ERRAND_DONE:
+        return true;
+    case ERRAND_ABANDONED:
+        module->abandoned = true;
+        return error_set(error,
+                         "plugin \"%s\" has not returned from `load` within %u ms "
+                         "(host.hang_timeout_ms): its library stays mapped",
+                         module->id, (unsigned)timeout_ms);
+    default:
+        return error_prefix(error, "plugin \"%s\": ", module->id);
+    }
+}
+
+bool module_load(struct module *module, uint32_t timeout_ms, struct error *error) {
     if (module->plugin.load) {
-        char message[ERROR_MESSAGE_MAX / 2] = "";
-        struct berth_error why = {sizeof(why), sizeof(message), message};
-        struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_LOAD);
-        int32_t status = module->plugin.load(&module->host, &module->state, &why);
-        plugin_call_end(call);
-        if (status != BERTH_OK) {
-            message[sizeof(message) - 1] = '\0';
-            return error_set(error, "plugin \"%s\" refused to load: %s (status %d)", module->id,
-                             message[0] ? message : "it gave no reason", (int)status);
+        struct load *load = alloc_zeroed(sizeof(*load));
+        if (!load) {
+            return error_set(error, "plugin \"%s\": out of memory", module->id);
+        }
+        load->module = module;
+        bool loaded = load_run(load, timeout_ms, error);
+        if (loaded && load->status != BERTH_OK) {
+            load->message[sizeof(load->message) - 1] = '\0';
+            loaded = error_set(error, "plugin \"%s\" refused to load: %s (status %d)", module->id,
+                               load->message[0] ? load->message : "it gave no reason",
+                               (int)load->status);
+        }
+        if (!module->abandoned) {
+            alloc_free(load);
+        }
+        if (!loaded) {
+            return false;
         }
     }
     module->loaded = true;

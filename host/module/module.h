@@ -34,8 +34,9 @@ struct module {
     void *state;                /* what `load` set */
     bool kept;                  /* for the next host: see control/kept.h */
     bool loaded;                /* `load` has succeeded: `unload` is owed */
-    unsigned generation;        /* of the change that brought it: see control/change.h */
-    unsigned users;             /* generations of listeners that it serves */
+    bool abandoned;      /* code of it has not returned by its deadline: it stays mapped for good */
+    unsigned generation; /* of the change that brought it: see control/change.h */
+    unsigned users;      /* generations of listeners that it serves */
     struct plugin_account *account; /* what it takes and holds */
     struct module *prev;            /* utlist: the instance's */
     struct module *next;
@@ -72,8 +73,9 @@ bool module_is_current(const struct module *module);
 /* It was opened from somewhere else, and belongs into that folder all the same. */
 bool module_move(struct module *module, const char *folder, struct error *error);
 
-/* Calls the plugin's `load`. */
-bool module_load(struct module *module, struct error *error);
+/* Calls the plugin's `load`. With a time-out, on a thread of its own: false, and `abandoned`, when
+ * it has not returned by then. 0: on this thread. */
+bool module_load(struct module *module, uint32_t timeout_ms, struct error *error);
 
 /* Calls `unload` if it is owed. What the plugin has posted may still run afterwards, so the library
  * stays mapped until module_close(). */

@@ -167,7 +167,7 @@ void datagrams_stop(struct door *door) {
             one->stopped.complete = on_stopped;
             latch_init(&one->done, 1);
             worker_call(one->worker, stop_here, one);
-            latch_wait(&one->done);
+            latch_wait_on_control(&one->done, "the end of a receive of datagrams");
         }
     }
     alloc_free(door->receivers);

@@ -1,6 +1,11 @@
 #include "net/latch.h"
 
+#include <stdatomic.h>
+#include <stddef.h>
+
 #include "base/assert.h"
+
+static _Atomic(const char *) control_waits_for;
 
 void latch_init(struct latch *latch, unsigned count) {
     os_mutex_init(&latch->mutex);
@@ -26,4 +31,14 @@ void latch_wait(struct latch *latch) {
     os_mutex_unlock(&latch->mutex);
     os_condition_fini(&latch->condition);
     os_mutex_fini(&latch->mutex);
+}
+
+void latch_wait_on_control(struct latch *latch, const char *what) {
+    atomic_store(&control_waits_for, what);
+    latch_wait(latch);
+    atomic_store(&control_waits_for, NULL);
+}
+
+const char *latch_control_waits_for(void) {
+    return atomic_load(&control_waits_for);
 }

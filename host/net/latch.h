@@ -1,4 +1,8 @@
-/* latch.h: counts down to zero once, and lets the control thread wait for that.
+/* latch.h: counts down to zero once, and lets one thread wait for that.
+ *
+ * No latch has a deadline of its own: whoever counts it down may use what lies on the waiter's
+ * stack. What bounds the wait is that a callback which keeps a worker busy is ended by
+ * host.hang_timeout_ms (plugin_call.h), and a stop by control/guard.h.
  *
  * Owner: the waiter, usually on its stack: latch_wait() returns only when nobody touches the latch
  * any more. Threads: down() any, wait() one. */
@@ -16,5 +20,10 @@ struct latch {
 void latch_init(struct latch *latch, unsigned count);
 void latch_down(struct latch *latch);
 void latch_wait(struct latch *latch); /* and ends the latch's life */
+
+/* The same for the control thread, which others may ask what it waits for. */
+void latch_wait_on_control(struct latch *latch, const char *what);
+/* What the control thread waits for in this moment; NULL: for no latch. [any] */
+const char *latch_control_waits_for(void);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "net/connection.h"
 #include "net/door.h"
+#include "net/errand.h"
 #include "net/gate.h"
 #include "net/plugin_call.h"
 #include "net/plugin_timer.h"
@@ -17,18 +18,60 @@
 #include "net/worker.h"
 #include "os/os.h"
 
-static bool open_plugin(struct listener *listener, struct error *error) {
+/* A call of `listener_open`, which outlives its caller where that does not wait for its end. */
+struct open_call {
+    struct listener *listener;
+    int32_t status;
+    char message[ERROR_MESSAGE_MAX / 2];
+};
+
+static void open_call_run(void *argument) {
+    struct open_call *open = argument;
+    struct listener *listener = open->listener;
+    struct berth_error why = {sizeof(why), sizeof(open->message), open->message};
+    struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_OPEN);
+    open->status =
+        listener->plugin->listener_open(&listener->public, &listener->public.state, &why);
+    plugin_call_end(call);
+}
+
+/* False: it has not been called, or has not returned. */
+static bool open_call_await(struct open_call *open, bool *abandoned, struct error *error) {
+    const struct listener *listener = open->listener;
+    uint32_t timeout_ms = listener->options.open_timeout_ms;
+    if (timeout_ms == 0) {
+        open_call_run(open);
+        return true;
+    }
+    enum errand_result result = errand_run(open_call_run, open, timeout_ms, error);
+    *abandoned = result == ERRAND_ABANDONED;
+    return result == ERRAND_DONE ||
+           (*abandoned && error_set(error,
+                                    "plugin \"%s\" has not returned from `listener_open` within "
+                                    "%u ms (host.hang_timeout_ms): its library stays mapped",
+                                    listener->plugin->id, (unsigned)timeout_ms));
+}
+
+static bool open_plugin(struct listener *listener, bool *abandoned, struct error *error) {
     const struct berth_plugin *plugin = listener->plugin;
     if (plugin->listener_open) {
-        char message[ERROR_MESSAGE_MAX / 2] = "";
-        struct berth_error why = {sizeof(why), sizeof(message), message};
-        struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_OPEN);
-        int32_t status = plugin->listener_open(&listener->public, &listener->public.state, &why);
-        plugin_call_end(call);
-        if (status != BERTH_OK) {
-            message[sizeof(message) - 1] = '\0';
-            return error_set(error, "plugin \"%s\" refused to open: %s (status %d)", plugin->id,
-                             message[0] ? message : "it gave no reason", (int)status);
+        struct open_call *open = alloc_zeroed(sizeof(*open));
+        if (!open) {
+            return error_set(error, "out of memory");
+        }
+        open->listener = listener;
+        bool opened = open_call_await(open, abandoned, error);
+        if (opened && open->status != BERTH_OK) {
+            open->message[sizeof(open->message) - 1] = '\0';
+            opened = error_set(error, "plugin \"%s\" refused to open: %s (status %d)", plugin->id,
+                               open->message[0] ? open->message : "it gave no reason",
+                               (int)open->status);
+        }
+        if (!*abandoned) {
+            alloc_free(open);
+        }
+        if (!opened) {
+            return false;
         }
     }
     listener->opened = true;
@@ -252,9 +295,21 @@ static bool share(struct listener *listener, const struct listener *previous, st
            error_set(error, "out of memory");
 }
 
+/* Its plugin goes on with it: nothing of it is freed, but its addresses are given up. */
+static void listener_abandon_open(struct listener *listener) {
+    struct door **doors = listener->doors;
+    size_t count = listener->door_count;
+    atomic_store(&listener->timers_closed, true);
+    listener->options.datagrams = false; /* nothing is sent by them any more */
+    listener->door_count = 0;
+    listener->doors = NULL;
+    release_doors(doors, count);
+}
+
 struct listener *listener_create(struct server *server, const struct listener_options *options,
                                  const struct listener *previous, struct error *error) {
     struct listener *listener = alloc_zeroed(sizeof(*listener));
+    bool abandoned = false;
     if (!listener) {
         error_set(error, "listener \"%s\": out of memory", options->name);
         return NULL;
@@ -278,18 +333,24 @@ struct listener *listener_create(struct server *server, const struct listener_op
     };
     listener->doors = make_doors(listener, options, previous, error);
     listener->options.neighbours = NULL;
+    listener->options.open_abandoned = NULL;
     if (!listener->doors) {
         goto fail;
     }
     listener->door_count = options->address_count;
-    if (!open_plugin(listener, error)) {
+    if (!open_plugin(listener, &abandoned, error)) {
         goto fail;
     }
     return listener;
 
 fail:
     error_prefix(error, "listener \"%s\": ", options->name);
-    listener_destroy(listener);
+    if (abandoned) {
+        *options->open_abandoned = true;
+        listener_abandon_open(listener);
+    } else {
+        listener_destroy(listener);
+    }
     return NULL;
 }
 

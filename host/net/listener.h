@@ -49,6 +49,9 @@ struct listener_options {
     struct plugin_account *account; /* what the plugin takes and holds */
     const struct berth_address *addresses;
     size_t address_count;
+    uint32_t open_timeout_ms; /* of `listener_open`; 0: it is called on the creating thread */
+    bool *open_abandoned; /* set while it is created: `listener_open` has not returned in time, and
+                             what it may touch stays for good; NULL without a time-out */
     const struct listener_neighbour *neighbours; /* while it is created or prepared */
     size_t neighbour_count;
     bool v6_only;

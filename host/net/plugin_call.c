@@ -292,7 +292,7 @@ static bool note_running(const struct plugin_thread *thread, struct plugin_runni
     snprintf(running->plugin, sizeof(running->plugin), "%s", account ? account->id : "");
     snprintf(running->version, sizeof(running->version), "%s", account ? account->version : "");
     snprintf(running->listener, sizeof(running->listener), "%.63s", listener ? listener : "");
-    running->generation = account ? account->generation : 0;
+    running->generation = plugin_call_generation(thread);
     running->for_ms = now > began ? (uint64_t)(plugin_call_us(now - began) / 1000) : 0;
     return atomic_load(&thread->sequence) == sequence;
 }

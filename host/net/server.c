@@ -78,6 +78,8 @@ struct server *server_create(const struct server_options *options, struct error 
         return NULL;
     }
     server->options = *options;
+    os_mutex_init(&server->asked_mutex);
+    os_condition_init(&server->answered);
     server->work = work_pool_create(&options->work, error);
     if (!server->work || !server_start_engine(server, error)) {
         server_destroy(server);
@@ -94,6 +96,8 @@ void server_destroy(struct server *server) {
     work_pool_destroy(server->work); /* it posts to the workers to the last */
     server_stop_workers(server);
     engine_destroy(server->engine);
+    os_condition_fini(&server->answered);
+    os_mutex_fini(&server->asked_mutex);
     alloc_free(server);
 }
 
@@ -180,12 +184,58 @@ void server_rest(struct server *server, void (*function)(void *argument), void *
         latch_init(&rests[i].go_on, 1);
         engine_port_post(server->workers[i].port, &rests[i].op);
     }
-    latch_wait(&resting);
+    latch_wait_on_control(&resting, "all workers to rest");
     function(argument);
     for (unsigned i = 0; i < server->started; i++) {
         latch_down(&rests[i].go_on);
     }
-    latch_wait(&left);
+    latch_wait_on_control(&left, "all workers to go on");
+}
+
+static void answer_here(struct engine_op *op, int64_t result) {
+    struct worker *worker = CONTAINER_OF(op, struct worker, ask_op);
+    struct server *server = worker->server;
+    (void)result;
+    os_mutex_lock(&server->asked_mutex);
+    worker->is_asked = false;
+    os_condition_signal_all(&server->answered);
+    os_mutex_unlock(&server->asked_mutex);
+}
+
+/* One that has not answered yet is not asked again. */
+static void ask(struct server *server) {
+    for (unsigned i = 0; i < server->started; i++) {
+        struct worker *worker = &server->workers[i];
+        os_mutex_lock(&server->asked_mutex);
+        bool post = !worker->is_asked;
+        worker->is_asked = true;
+        os_mutex_unlock(&server->asked_mutex);
+        if (post) {
+            worker->ask_op.complete = answer_here;
+            engine_port_post(worker->port, &worker->ask_op);
+        }
+    }
+}
+
+static bool have_answered(const struct server *server) {
+    unsigned i = 0;
+    while (i < server->started && !server->workers[i].is_asked) {
+        i++;
+    }
+    return i == server->started;
+}
+
+bool server_answers(struct server *server, uint32_t timeout_ms) {
+    uint64_t until_ms = os_now_ms() + timeout_ms;
+    ask(server);
+    os_mutex_lock(&server->asked_mutex);
+    for (uint64_t now_ms = os_now_ms(); !have_answered(server) && now_ms < until_ms;
+         now_ms = os_now_ms()) {
+        os_condition_wait(&server->answered, &server->asked_mutex, (int)(until_ms - now_ms));
+    }
+    bool answered = have_answered(server);
+    os_mutex_unlock(&server->asked_mutex);
+    return answered;
 }
 
 static void do_nothing(struct worker *worker, void *argument) {

@@ -10,6 +10,7 @@
 
 #include "berth/host.h"
 #include "net/work_pool.h"
+#include "os/os.h"
 
 struct accept_pool;
 struct engine;
@@ -52,6 +53,8 @@ struct server {
     atomic_uint waiting;     /* pools and workers that wait until a limit leaves room */
     atomic_ushort udp_doors[65536]; /* open ones, by their port */
     atomic_uint ending; /* listeners that accept no more, whose last connection is awaited */
+    struct os_mutex asked_mutex; /* of worker.is_asked */
+    struct os_condition answered;
 };
 
 struct server *server_create(const struct server_options *options, struct error *error);
@@ -72,6 +75,10 @@ struct worker *server_choose_worker(struct server *server, struct worker *own);
 /* Runs function(argument) on this thread while all workers rest, so that it may change what they
  * read without a lock. [control] */
 void server_rest(struct server *server, void (*function)(void *argument), void *argument);
+
+/* Whether all workers take part: each runs a function that is posted to it now within the time. One
+ * that does not is in a callback that stalls. [control] */
+bool server_answers(struct server *server, uint32_t timeout_ms);
 
 /* Returns when all that was posted to the workers before has run. [control] */
 void server_flush(struct server *server);

@@ -310,10 +310,10 @@ bool worker_start(struct worker *worker, struct server *server, unsigned index,
     latch_init(&start.done, 1);
     if (!os_thread_start(&worker->thread, name, worker_main, &start, error)) {
         latch_down(&start.done);
-        latch_wait(&start.done);
+        latch_wait_on_control(&start.done, "the start of a worker");
         return error_prefix(error, "thread %s: ", name);
     }
-    latch_wait(&start.done);
+    latch_wait_on_control(&start.done, "the start of a worker");
     if (!start.started) {
         os_thread_join(&worker->thread);
         return error_prefix(error, "thread %s: ", name);
@@ -352,7 +352,7 @@ void worker_call(struct worker *worker, void (*function)(struct worker *worker, 
     call.op.complete = on_call;
     latch_init(&call.done, 1);
     engine_port_post(worker->port, &call.op);
-    latch_wait(&call.done);
+    latch_wait_on_control(&call.done, "a worker");
 }
 
 void worker_kick(struct worker *worker) {

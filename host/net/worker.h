@@ -66,6 +66,8 @@ struct worker {
     atomic_bool kicked;
     struct engine_op kick_op; /* looks again at what waits for room */
     struct engine_op stop_op;
+    struct engine_op ask_op; /* whether it answers: see server_answers() */
+    bool is_asked;           /* under the server's lock */
     bool stopping;
     struct os_thread thread;
 };

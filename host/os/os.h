@@ -89,6 +89,7 @@ enum os_signal {
  * handler of a close or shutdown event holds the system off until os_signals_finished(). */
 bool os_signals_start(struct error *error);
 enum os_signal os_signals_wait(int timeout_ms); /* negative: no time-out */
+enum os_signal os_signals_look(void);           /* without waiting, or taking a wake. [any] */
 void os_signals_wake(void);                     /* [any] */
 void os_signals_finished(void);                 /* the host has stopped in good order */
 

@@ -298,15 +298,23 @@ bool os_signals_start(struct error *error) {
     return true;
 }
 
+enum os_signal os_signals_look(void) {
+    struct signalfd_siginfo info;
+    if (read(signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
+        return OS_SIGNAL_NONE;
+    }
+    return info.ssi_signo == SIGHUP ? OS_SIGNAL_RELOAD : OS_SIGNAL_STOP;
+}
+
 enum os_signal os_signals_wait(int timeout_ms) {
     struct pollfd waits[] = {{.fd = signal_fd, .events = POLLIN},
                              {.fd = wake_fd, .events = POLLIN}};
     if (poll(waits, 2, timeout_ms) <= 0) {
         return OS_SIGNAL_NONE; /* EINTR too: the caller looks at its conditions and comes again */
     }
-    struct signalfd_siginfo info;
-    if (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        return info.ssi_signo == SIGHUP ? OS_SIGNAL_RELOAD : OS_SIGNAL_STOP;
+    enum os_signal signal = os_signals_look();
+    if (signal != OS_SIGNAL_NONE) {
+        return signal;
     }
     uint64_t count;
     ssize_t ignored = read(wake_fd, &count, sizeof(count));

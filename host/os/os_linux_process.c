@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -16,7 +17,7 @@
 #include "os/os.h"
 #include "os/os_process.h"
 
-enum { CHUNK_BYTES = 4096, CRASH_STACK_BYTES = 65536 };
+enum { LOOK_NS = 1000000, CHUNK_BYTES = 4096, CRASH_STACK_BYTES = 65536 };
 
 bool os_executable_path(char *path, size_t size, struct error *error) {
     ssize_t length = readlink("/proc/self/exe", path, size - 1);
@@ -51,9 +52,8 @@ static bool keep_output(struct os_process_result *result, const char *chunk, siz
 }
 
 /* Reads until the other end is closed, or the time is over. */
-static void collect(int from, int timeout_ms, size_t output_max, struct os_process_result *result) {
+static void collect(int from, uint64_t until, size_t output_max, struct os_process_result *result) {
     char chunk[CHUNK_BYTES];
-    uint64_t until = os_now_ms() + (uint64_t)timeout_ms;
     keep_output(result, "", 0, output_max);
     for (;;) {
         uint64_t now = os_now_ms();
@@ -85,6 +85,18 @@ static bool spawn(pid_t *child, const char *const *arguments, int descriptor, in
     return code == 0 || error_set(error, "starting %s: %s", arguments[0], strerror(code));
 }
 
+/* Its output may be closed long before: it is looked at every few milliseconds. */
+static bool ends_until(pid_t child, uint64_t until_ms, int *status) {
+    const struct timespec pause = {.tv_nsec = LOOK_NS};
+    while (waitpid(child, status, WNOHANG) == 0) {
+        if (os_now_ms() >= until_ms) {
+            return false;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms, size_t output_max,
                     struct os_process_result *result, struct error *error) {
     int ends[2];
@@ -100,12 +112,14 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
         return false;
     }
     close(ends[1]);
-    collect(ends[0], timeout_ms, output_max, result);
+    uint64_t until_ms = os_now_ms() + (uint64_t)timeout_ms;
+    collect(ends[0], until_ms, output_max, result);
     close(ends[0]);
+    result->timed_out = result->timed_out || !ends_until(child, until_ms, &status);
     if (result->timed_out) {
         kill(child, SIGKILL);
-    }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        }
     }
     if (WIFEXITED(status)) {
         result->code = WEXITSTATUS(status);
@@ -171,6 +185,15 @@ void os_process_write(const char *text, size_t size) {
 
 void os_process_exit_now(int code) {
     _exit(code);
+}
+
+void os_process_end_within(unsigned seconds) {
+    sigset_t one;
+    signal(SIGALRM, SIG_DFL);
+    sigemptyset(&one);
+    sigaddset(&one, SIGALRM);
+    sigprocmask(SIG_UNBLOCK, &one, NULL);
+    alarm(seconds);
 }
 
 /* -- what it holds ------------------------------------------------------------------------------

@@ -40,6 +40,9 @@ bool os_process_keep_output(struct error *error);
 /* Writes to standard output without a buffer, and ends the process without any cleaning up. */
 void os_process_write(const char *text, size_t size);
 _Noreturn void os_process_exit_now(int code);
+/* The process is ending, and ends within so long: on Linux, where what libraries run at its end may
+ * hang. On Windows all other threads are gone by then, and a hang is the parent's to end. */
+void os_process_end_within(unsigned seconds);
 
 /* What this process holds at present; 0 when the system does not tell. */
 size_t os_process_memory_bytes(void);

@@ -430,12 +430,17 @@ enum os_signal os_signals_wait(int timeout_ms) {
     if (atomic_load(&stop_requests) == 0) {
         WaitForSingleObject(signals_changed, timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms);
     }
-    /* Only this thread takes requests away, so the count cannot fall between the two lines. */
-    if (atomic_load(&stop_requests) == 0) {
-        return OS_SIGNAL_NONE;
+    return os_signals_look();
+}
+
+enum os_signal os_signals_look(void) {
+    unsigned count = atomic_load(&stop_requests);
+    while (count > 0) {
+        if (atomic_compare_exchange_weak(&stop_requests, &count, count - 1)) {
+            return OS_SIGNAL_STOP;
+        }
     }
-    atomic_fetch_sub(&stop_requests, 1);
-    return OS_SIGNAL_STOP;
+    return OS_SIGNAL_NONE;
 }
 
 void *windows_signals_event(void) {

@@ -12,7 +12,13 @@
 #include "os/os_process.h"
 #include "os/os_windows.h"
 
-enum { CHUNK_BYTES = 4096, LINE_MAX_CHARACTERS = 32767, TICK_MS = 10, KILLED_CODE = 9 };
+enum {
+    CHUNK_BYTES = 4096,
+    LINE_MAX_CHARACTERS = 32767,
+    TICK_MS = 10,
+    END_MS = 5000,
+    KILLED_CODE = 9
+};
 
 bool os_executable_path(char *path, size_t size, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
@@ -121,10 +127,9 @@ static bool spawn(PROCESS_INFORMATION *child, const char *const *arguments, HAND
 }
 
 /* Anonymous pipes know no time-out: it is looked at every few milliseconds. */
-static void collect(HANDLE from, HANDLE process, int timeout_ms, size_t output_max,
+static void collect(HANDLE from, HANDLE process, uint64_t until, size_t output_max,
                     struct os_process_result *result) {
     char chunk[CHUNK_BYTES];
-    uint64_t until = os_now_ms() + (uint64_t)timeout_ms;
     bool ended = false;
     keep_output(result, "", 0, output_max);
     for (;;) {
@@ -163,11 +168,16 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
     bool started = spawn(&child, arguments, to, error);
     CloseHandle(to);
     if (started) {
-        collect(from, child.hProcess, timeout_ms, output_max, result);
+        uint64_t until_ms = os_now_ms() + (uint64_t)timeout_ms;
+        collect(from, child.hProcess, until_ms, output_max, result);
+        uint64_t now_ms = os_now_ms();
+        DWORD left_ms = now_ms < until_ms ? (DWORD)(until_ms - now_ms) : 0;
+        result->timed_out =
+            result->timed_out || WaitForSingleObject(child.hProcess, left_ms) != WAIT_OBJECT_0;
         if (result->timed_out) {
             TerminateProcess(child.hProcess, KILLED_CODE);
+            WaitForSingleObject(child.hProcess, END_MS);
         }
-        WaitForSingleObject(child.hProcess, INFINITE);
         GetExitCodeProcess(child.hProcess, &code);
         CloseHandle(child.hProcess);
         if (code >= 0xC0000000u) {
@@ -237,6 +247,10 @@ void os_process_exit_now(int code) {
     for (;;) {
         Sleep(INFINITE);
     }
+}
+
+void os_process_end_within(unsigned seconds) {
+    (void)seconds;
 }
 
 /* -- what it holds ------------------------------------------------------------------------------

@@ -1,0 +1,47 @@
+/* guard.h: the end of the host is bounded, whatever plugins do.
+ *
+ * The control thread may be kept by code of a plugin, or by a worker that is kept by one. While it
+ * does not come back to guard_wait(), the watching thread (net/plugin_call.h) takes the requests to
+ * stop in its place. A stop that is not over in time ends the process: host.drain_timeout_ms and
+ * GUARD_STOP_MS after the first request, GUARD_NOW_MS after a second one or `stop --now`. The log
+ * then says who has not returned.
+ *
+ * Threads: [control], where nothing else is said. */
+#ifndef BERTH_HOST_CONTROL_GUARD_H
+#define BERTH_HOST_CONTROL_GUARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "os/os.h"
+
+struct ready_file;
+
+enum {
+    GUARD_STOP_MS = 5000, /* what lies beyond the time for connections to finish */
+    GUARD_NOW_MS = 3000,
+};
+
+/* How long connections may finish, and what else is removed when the process ends (NULL: nothing).
+ */
+void guard_configure(uint32_t drain_timeout_ms, const char *ready_file);
+
+/* os_signals_wait(), with the requests that came while the control thread was busy. */
+enum os_signal guard_wait(int timeout_ms);
+
+/* Waits for os_signals_wake(), or a moment; requests stay for guard_wait(). */
+void guard_await_wake(void);
+
+/* A stop is asked for, by whatever way; `now`: without waiting for connections. [any] */
+void guard_stop(bool now);
+bool guard_is_asked(void);     /* [any] */
+bool guard_is_asked_now(void); /* [any] */
+
+/* On the watching thread: plugin_watch_options.tick. */
+void guard_tick(void);
+
+/* How long the control thread has been busy; 0: it waits for requests. `text`: with what. [any] */
+uint64_t guard_busy_ms(char *text, size_t size);
+
+#endif

@@ -1,0 +1,74 @@
+#include "net/errand.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "net/plugin_call.h"
+#include "os/os.h"
+
+/* The thread's and the caller's together; the last of the two frees it. */
+struct errand {
+    void (*function)(void *argument);
+    void *argument;
+    struct os_mutex mutex; /* of what follows */
+    struct os_condition changed;
+    bool done;
+    bool abandoned;
+};
+
+static void errand_destroy(struct errand *errand) {
+    os_condition_fini(&errand->changed);
+    os_mutex_fini(&errand->mutex);
+    alloc_free(errand);
+}
+
+static void errand_thread(void *pointer) {
+    struct errand *errand = pointer;
+    plugin_thread.has_deadline = true;
+    errand->function(errand->argument);
+    plugin_thread_leave();
+    os_mutex_lock(&errand->mutex);
+    errand->done = true;
+    bool abandoned = errand->abandoned;
+    os_condition_signal_all(&errand->changed);
+    os_mutex_unlock(&errand->mutex);
+    if (abandoned) {
+        errand_destroy(errand);
+    }
+}
+
+/* Whether it is done; else it is abandoned. */
+static bool errand_await(struct errand *errand, uint32_t timeout_ms) {
+    uint64_t until_ms = os_now_ms() + timeout_ms;
+    os_mutex_lock(&errand->mutex);
+    for (uint64_t now_ms = os_now_ms(); !errand->done && now_ms < until_ms; now_ms = os_now_ms()) {
+        os_condition_wait(&errand->changed, &errand->mutex, (int)(until_ms - now_ms));
+    }
+    bool done = errand->done;
+    errand->abandoned = !done;
+    os_mutex_unlock(&errand->mutex);
+    return done;
+}
+
+enum errand_result errand_run(void (*function)(void *argument), void *argument, uint32_t timeout_ms,
+                              struct error *error) {
+    struct os_thread thread;
+    struct errand *errand = alloc_zeroed(sizeof(*errand));
+    if (!errand) {
+        error_set(error, "out of memory");
+        return ERRAND_NOT_STARTED;
+    }
+    errand->function = function;
+    errand->argument = argument;
+    os_mutex_init(&errand->mutex);
+    os_condition_init(&errand->changed);
+    if (!os_thread_start(&thread, "errand", errand_thread, errand, error)) {
+        errand_destroy(errand);
+        return ERRAND_NOT_STARTED;
+    }
+    if (!errand_await(errand, timeout_ms)) {
+        return ERRAND_ABANDONED; /* the thread's handle stays with it */
+    }
+    os_thread_join(&thread);
+    errand_destroy(errand);
+    return ERRAND_DONE;
+}

@@ -1,0 +1,28 @@
+/* errand.h: plugin code on a thread of its own, which the control thread waits for with a deadline.
+ *
+ * For `load` and `listener_open` at a reload or restart: one that does not return must neither end
+ * the host nor hold up its verbs, as the old generation serves. While it is waited for it is
+ * the control thread's work in all but the thread: nothing else of [control] runs. What has not
+ * returned by the deadline is abandoned: its thread goes on, and all that it may touch (the
+ * argument, the listener, the library) stays until the process ends.
+ *
+ * Threads: [control]. */
+#ifndef BERTH_HOST_NET_ERRAND_H
+#define BERTH_HOST_NET_ERRAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct error;
+
+enum errand_result {
+    ERRAND_DONE,
+    ERRAND_NOT_STARTED, /* there is no thread for it: the error says why */
+    ERRAND_ABANDONED,
+};
+
+/* Runs function(argument). */
+enum errand_result errand_run(void (*function)(void *argument), void *argument, uint32_t timeout_ms,
+                              struct error *error);
+
+#endif
