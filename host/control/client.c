@@ -327,6 +327,10 @@ static void print_status(const cJSON *result) {
     }
     print_log(result);
     print_quarantine(result);
+    const cJSON *stalled;
+    cJSON_ArrayForEach(stalled, list_of(result, "stalled")) {
+        printf("stalled: %s\n", cJSON_IsString(stalled) ? stalled->valuestring : "");
+    }
     printf("\n");
     print_listeners(result);
     printf("\n");

@@ -15,6 +15,7 @@ enum {
     BUSY_MS = 200,  /* from then on the watching thread takes the requests */
     SLOW_MS = 200,  /* a call that is named as what keeps the control thread */
     AWAIT_MS = 250, /* the longest wait for a wake */
+    FLUSH_MS = 500,
     RUNNING_MAX = 16,
 };
 
@@ -119,7 +120,7 @@ static void tell_who_does_not_return(void) {
     char text[512];
     size_t count = plugin_calls_running(SLOW_MS, true, running, RUNNING_MAX);
     for (size_t i = 0; i < count; i++) {
-        struct log_subject subject = {running[i].plugin, running[i].listener};
+        struct log_subject subject = {.plugin = running[i].plugin, .listener = running[i].listener};
         plugin_running_describe(&running[i], text, sizeof(text));
         log_error(&subject, "stop: %s, and is not waited for any longer", text);
     }
@@ -138,6 +139,7 @@ static void end_process(void) {
     if (file) {
         ready_file_fini(file); /* it would say that something is served */
     }
+    log_flush(FLUSH_MS);
     os_process_exit_now(EXIT_FAILED);
 }
 

@@ -24,7 +24,7 @@
 #include "os/os_private.h"
 #include "os/os_process.h"
 
-enum { END_S = 5 };
+enum { END_S = 5, FLUSH_MS = 500 };
 
 /* -- stopping -------------------------------------------------------------------------------------
  */
@@ -227,6 +227,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     if (with_stuck_thread) { /* which may run until the process is gone: nothing is cleared away */
         supervised_end();
         fflush(NULL);
+        log_flush(FLUSH_MS);
         os_process_exit_now(code);
     }
     plugin_watch_stop();

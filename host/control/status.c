@@ -16,9 +16,12 @@
 #include "net/gate.h"
 #include "net/listener.h"
 #include "net/plugin_account.h"
+#include "net/plugin_call.h"
 #include "net/server.h"
 #include "net/work_pool.h"
 #include "os/log_writer.h"
+
+enum { STALLED_MS = 1000, STALLED_MAX = 64 };
 
 static void add_count(cJSON *object, const char *key, unsigned long long count) {
     cJSON_AddNumberToObject(object, key, (double)count);
@@ -203,7 +206,9 @@ static void add_held(cJSON *object, const struct plugin_account *account,
     cJSON_AddNumberToObject(holds, "files", (double)held.files);
 }
 
-static void add_module(const struct instance *instance, cJSON *list, const struct module *module) {
+/* `is_abandoned`: it stays mapped, as code of it has not returned. */
+static void add_module(const struct instance *instance, cJSON *list, const struct module *module,
+                       bool is_abandoned) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "id", module->id);
     cJSON_AddStringToObject(object, "name", module->plugin.name);
@@ -213,7 +218,10 @@ static void add_module(const struct instance *instance, cJSON *list, const struc
     cJSON *users = cJSON_AddArrayToObject(object, "listeners");
     struct users serving = add_users(users, instance->serving, module);
     struct users retired = add_users(users, instance->retired, module);
-    cJSON_AddStringToObject(object, "state", serving.count > 0 ? "serving" : "draining");
+    cJSON_AddStringToObject(object, "state",
+                            is_abandoned        ? "abandoned"
+                            : serving.count > 0 ? "serving"
+                                                : "draining");
     add_held(object, module->account, &serving, &retired);
     add_callbacks(object, module->account);
     json_append(list, object);
@@ -248,7 +256,10 @@ void status_describe_plugins(const struct service *service, struct cJSON *status
     const struct module *module;
     cJSON *plugins = cJSON_AddArrayToObject(status, "plugins");
     DL_FOREACH(instance->modules, module) {
-        add_module(instance, plugins, module);
+        add_module(instance, plugins, module, false);
+    }
+    DL_FOREACH(instance->abandoned, module) {
+        add_module(instance, plugins, module, true);
     }
     for (size_t i = 0; i < manifest->listener_count; i++) {
         if (is_left_out(instance, &manifest->listeners[i]) && is_first_of_plugin(manifest, i)) {
@@ -268,6 +279,18 @@ static void describe_log(cJSON *status) {
     add_count(log, "held_back", counts.held_back);
 }
 
+/* What is waited for, if anything is: callbacks that have not returned for long. */
+static void add_stalled(cJSON *status) {
+    struct plugin_running running[STALLED_MAX];
+    size_t count = plugin_calls_running(STALLED_MS, false, running, STALLED_MAX);
+    cJSON *list = cJSON_AddArrayToObject(status, "stalled");
+    for (size_t i = 0; i < count; i++) {
+        char text[512];
+        plugin_running_describe(&running[i], text, sizeof(text));
+        cJSON_AddItemToArray(list, cJSON_CreateString(text));
+    }
+}
+
 void status_describe(const struct service *service, struct cJSON *status) {
     const struct instance *instance = &service->instance;
     const struct manifest *manifest = instance->edition->manifest;
@@ -285,6 +308,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     add_count(status, "connections", atomic_load(&instance->server->connections));
     add_count(status, "connections_max", instance->server->options.connections_max);
     supervised_describe(status);
+    add_stalled(status);
     struct work_pool_status work = work_pool_status(instance->server->work);
     cJSON *pool = cJSON_AddObjectToObject(status, "work");
     add_count(pool, "threads", work.threads);
