@@ -177,6 +177,17 @@ static int parse(const struct verb *verb, int argc, char **argv, struct control_
     return code;
 }
 
+/* `run` waits for the signals that ask it to stop; the others end by them. */
+static int run_function(const struct verb *verb, const struct control_options *options) {
+    int code;
+    if (verb->function != control_run) {
+        os_signals_leave();
+    } else if (!options->supervised && os_init_process(&code)) {
+        return code;
+    }
+    return verb->function(options);
+}
+
 static int run_verb(int argc, char **argv) {
     const char *word = argv[1];
     if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
@@ -189,9 +200,11 @@ static int run_verb(int argc, char **argv) {
         return EXIT_FINE;
     }
     if (strcmp(word, "plugin") == 0) {
+        os_signals_leave();
         return author_plugin(argc - 2, argv + 2);
     }
     if (strcmp(word, TRIAL_VERB) == 0 && argc == 4) {
+        os_signals_leave();
         trial_take(argv[2], argv[3]);
     }
     if (strcmp(word, "record") == 0) {
@@ -201,7 +214,7 @@ static int run_verb(int argc, char **argv) {
         if (strcmp(word, verbs[i].name) == 0) {
             struct control_options options = {0};
             int code = parse(&verbs[i], argc - 2, argv + 2, &options);
-            return code == EXIT_FINE ? verbs[i].function(&options) : code;
+            return code == EXIT_FINE ? run_function(&verbs[i], &options) : code;
         }
     }
     return usage_error("unknown verb", word);

@@ -23,9 +23,8 @@ enum {
     GUARD_NOW_MS = 3000,
 };
 
-/* How long connections may finish, and what else is removed when the process ends (NULL: nothing).
- */
-void guard_configure(uint32_t drain_timeout_ms, const char *ready_file);
+/* How long connections may finish, and what is removed when the process ends. */
+void guard_configure(uint32_t drain_timeout_ms, struct ready_file *ready_file);
 
 /* os_signals_wait(), with the requests that came while the control thread was busy. */
 enum os_signal guard_wait(int timeout_ms);

@@ -16,9 +16,18 @@ struct error;
 
 /* -- the process ----------------------------------------------------------------------------- */
 
-/* Called first in main(): makes argv UTF-8 where it is not, the console too, ignores SIGPIPE, and
- * blocks the signals that os_signals_wait() reports in all threads to come. */
+/* Called first in main(): makes argv UTF-8 where it is not, the console too; sets what is inherited
+ * (standard descriptors, signals, timers, umask); and blocks the signals that os_signals_wait()
+ * reports in all threads to come. */
 bool os_start(int *argc, char ***argv, struct error *error);
+
+/* For a program that never calls os_signals_wait(): a request to stop ends it at once. */
+void os_signals_leave(void);
+
+/* On Linux, as process 1: goes on in a child, where this returns false; process 1 itself passes
+ * signals on, reaps all orphans, and returns true with the code of the child when that has ended.
+ * Elsewhere false. Called before any thread is started. */
+bool os_init_process(int *code);
 
 uint64_t os_process_id(void);
 void os_random(void *bytes, size_t size); /* at most 256 that nobody can guess. [any] */

@@ -6,12 +6,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,39 +20,9 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "os/os_crash.h"
+#include "os/os_linux.h"
 
 /* -- the process ------------------------------------------------------------------------------- */
-
-static void stop_signals(sigset_t *set) {
-    sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGHUP);
-}
-
-/* As far as the system allows: a shell's usual 1024 are few for a server. The manifest's limits
- * keep the host below it; a failure only means that it serves fewer. */
-static void raise_descriptor_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-bool os_start(int *argc, char ***argv, struct error *error) {
-    sigset_t set;
-    (void)argc;
-    (void)argv; /* they are UTF-8, or whatever the user's file names are */
-    stop_signals(&set);
-    int code = pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (code != 0) {
-        return error_set(error, "blocking signals: %s", strerror(code));
-    }
-    signal(SIGPIPE, SIG_IGN);
-    raise_descriptor_limit();
-    return true;
-}
 
 uint64_t os_process_id(void) {
     return (uint64_t)getpid();
@@ -283,7 +253,7 @@ static int wake_fd = -1;
 
 bool os_signals_start(struct error *error) {
     sigset_t set;
-    stop_signals(&set);
+    linux_stop_signals(&set);
     signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signal_fd < 0) {
         return error_set(error, "signalfd: %s", strerror(errno));
@@ -298,12 +268,30 @@ bool os_signals_start(struct error *error) {
     return true;
 }
 
+static pid_t watched_parent; /* 0: none */
+static atomic_bool left_alone;
+
+void linux_signals_watch_parent(pid_t parent) {
+    watched_parent = parent;
+}
+
+/* It is told once. */
+static bool is_left_alone(void) {
+    return watched_parent != 0 && getppid() != watched_parent &&
+           !atomic_exchange(&left_alone, true);
+}
+
 enum os_signal os_signals_look(void) {
     struct signalfd_siginfo info;
-    if (read(signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
-        return OS_SIGNAL_NONE;
+    if (is_left_alone()) {
+        return OS_SIGNAL_STOP;
     }
-    return info.ssi_signo == SIGHUP ? OS_SIGNAL_RELOAD : OS_SIGNAL_STOP;
+    while (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (info.ssi_signo != SIGCONT) {
+            return info.ssi_signo == SIGHUP ? OS_SIGNAL_RELOAD : OS_SIGNAL_STOP;
+        }
+    }
+    return OS_SIGNAL_NONE;
 }
 
 enum os_signal os_signals_wait(int timeout_ms) {

@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "os/os_child.h"
+#include "os/os_linux.h"
 
 enum { ARGUMENTS_MAX = 32, EXIT_NO_PROGRAM = 1, CODE_OF_MANIFEST = 78, CODES_OF_VERBS = 3 };
 
@@ -39,11 +40,16 @@ struct os_link *os_link_open(const char *text, struct error *error) {
         error_set(error, "out of memory");
         return NULL;
     }
+    struct ucred parent;
+    socklen_t size = sizeof(parent);
     link->fd = (int)strtol(text, NULL, 10);
     if (fcntl(link->fd, F_SETFD, FD_CLOEXEC) != 0) {
         error_set(error, "the parent's link: %s", strerror(errno));
         alloc_free(link);
         return NULL;
+    }
+    if (getsockopt(link->fd, SOL_SOCKET, SO_PEERCRED, &parent, &size) == 0) {
+        linux_signals_watch_parent(parent.pid);
     }
     return link;
 }
@@ -137,7 +143,10 @@ bool os_child_init(struct error *error) {
     return signals_fd >= 0 || error_set(error, "signalfd: %s", strerror(errno));
 }
 
-/* In the child. A group of its own: Ctrl-C reaches the parent alone, which passes it on. */
+/* In the child. A group of its own: Ctrl-C reaches the parent alone, which passes it on. When the
+ * parent is gone the child is to stop in good order, though it may have been stopped by SIGSTOP: so
+ * it is sent SIGCONT, which wakes it even where it is blocked, and which it takes for a question
+ * whether there still is a parent. */
 static void become_program(const char *const *arguments, int link, pid_t parent) {
     char number[16];
     const char *all[ARGUMENTS_MAX] = {"berth"};
@@ -149,7 +158,7 @@ static void become_program(const char *const *arguments, int link, pid_t parent)
     snprintf(number, sizeof(number), "%d", link);
     all[count++] = number;
     setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_PDEATHSIG, SIGCONT);
     if (getppid() != parent) {
         _exit(EXIT_NO_PROGRAM); /* it ended before it could be watched */
     }
@@ -197,8 +206,15 @@ static enum os_child_event take_signal(struct os_child *child) {
     if (info.ssi_signo != SIGCHLD) {
         return info.ssi_signo == SIGHUP ? OS_CHILD_RELOAD : OS_CHILD_STOP;
     }
-    if (child && child->pid > 0 && waitpid(child->pid, &child->status, WNOHANG) == child->pid) {
-        child->pid = 0;
+    /* All that have ended: orphans fall to a process that is the first of its namespace, or that
+     * was made their keeper. Signals of one kind become one. */
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (child && pid == child->pid) {
+            child->status = status;
+            child->pid = 0;
+        }
     }
     return OS_CHILD_NOTHING;
 }

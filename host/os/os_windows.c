@@ -178,6 +178,13 @@ bool os_start(int *argc, char ***argv, struct error *error) {
     return arguments_convert(argc, argv, error);
 }
 
+void os_signals_leave(void) {} /* without a handler Ctrl-C ends the process */
+
+bool os_init_process(int *code) {
+    (void)code;
+    return false; /* no process inherits another one's children */
+}
+
 uint64_t os_process_id(void) {
     return GetCurrentProcessId();
 }
