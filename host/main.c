@@ -61,6 +61,7 @@ static const char help_text[] =
     "  NAME               a listener, or a plugin for all of its listeners; where it is both:\n"
     "                     listener:NAME or plugin:NAME\n"
     "  --name NAME        the host of that name; without it, the one that serves the manifest\n"
+    "  --timeout SECONDS  how long the host may take to answer, or to stop; default: 30\n"
     "  --json             the host's answer as it comes\n"
     "\n"
     "exit codes: 0 fine, 1 failure, 2 usage, 78 invalid manifest\n";
@@ -81,15 +82,21 @@ static const struct verb verbs[] = {
       "--use-kept"},
      NO_WORDS},
     {"check", control_check, {"--plugins"}, A_FILE},
-    {"plugins", control_plugins, {"--plugins", "--name", "--manifest", "--json"}, NO_WORDS},
-    {"status", control_status, {"--name", "--manifest", "--json"}, NO_WORDS},
-    {"listeners", control_listeners, {"--name", "--manifest", "--json"}, NO_WORDS},
-    {"pause", control_pause, {"--name", "--manifest", "--json", "--all"}, NAMES},
-    {"resume", control_resume, {"--name", "--manifest", "--json", "--all"}, NAMES},
-    {"restart", control_restart, {"--name", "--manifest", "--json", "--all"}, NAMES},
-    {"reload", control_reload, {"--name", "--manifest", "--json", "--dry-run"}, NO_WORDS},
-    {"release", control_release, {"--name", "--manifest", "--json", "--all"}, NAMES},
-    {"stop", control_stop, {"--name", "--manifest", "--json", "--now"}, NO_WORDS},
+    {"plugins",
+     control_plugins,
+     {"--plugins", "--name", "--manifest", "--timeout", "--json"},
+     NO_WORDS},
+    {"status", control_status, {"--name", "--manifest", "--timeout", "--json"}, NO_WORDS},
+    {"listeners", control_listeners, {"--name", "--manifest", "--timeout", "--json"}, NO_WORDS},
+    {"pause", control_pause, {"--name", "--manifest", "--timeout", "--json", "--all"}, NAMES},
+    {"resume", control_resume, {"--name", "--manifest", "--timeout", "--json", "--all"}, NAMES},
+    {"restart", control_restart, {"--name", "--manifest", "--timeout", "--json", "--all"}, NAMES},
+    {"reload",
+     control_reload,
+     {"--name", "--manifest", "--timeout", "--json", "--dry-run"},
+     NO_WORDS},
+    {"release", control_release, {"--name", "--manifest", "--timeout", "--json", "--all"}, NAMES},
+    {"stop", control_stop, {"--name", "--manifest", "--timeout", "--json", "--now"}, NO_WORDS},
 };
 
 static int usage_error(const char *what, const char *word) {
@@ -119,6 +126,7 @@ static const char **option_value(struct control_options *options, const char *op
         {"--ready-file", &options->ready_file, NULL},
         {"--plugins", &options->plugins, NULL},
         {"--name", &options->name, NULL},
+        {"--timeout", &options->timeout, NULL},
         {"--all", NULL, &options->all},
         {"--dry-run", NULL, &options->dry_run},
         {"--json", NULL, &options->json},

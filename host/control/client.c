@@ -2,6 +2,7 @@
 #include <cjson/cJSON.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -19,9 +20,21 @@
 
 enum {
     ANSWER_BYTES_MAX = 64 * 1024 * 1024,
-    ANSWER_MS = 120000, /* a start of plugins may take its time */
-    AGAIN_MS = 200,     /* how often a host that stops is looked for */
+    TIMEOUT_S = 30, /* of --timeout */
+    TIMEOUT_S_MAX = 86400,
+    AGAIN_MS = 200, /* how often a host that stops is looked for */
 };
+
+/* When a verb gives up. */
+static struct {
+    unsigned timeout_s;
+    uint64_t at_ms;
+} limit;
+
+static int left_ms(void) {
+    uint64_t now_ms = os_now_ms();
+    return now_ms < limit.at_ms ? (int)(limit.at_ms - now_ms) : 0;
+}
 
 /* -- asking --------------------------------------------------------------------------------------
  */
@@ -65,7 +78,7 @@ static char *read_answer(struct os_pipe *pipe) {
             }
             text = grown;
         }
-        int64_t got = os_pipe_read(pipe, text + filled, 65536, ANSWER_MS);
+        int64_t got = os_pipe_read(pipe, text + filled, 65536, left_ms());
         if (got <= 0) {
             break;
         }
@@ -432,29 +445,30 @@ static int print_answer(const struct verb *verb, const char *text,
 
 /* The answer to a request; NULL: none came. */
 static char *exchange(struct os_pipe *pipe, const char *request) {
-    bool sent = request && os_pipe_write(pipe, request, strlen(request), ANSWER_MS) &&
-                os_pipe_write(pipe, "\n", 1, ANSWER_MS);
+    bool sent = request && os_pipe_write(pipe, request, strlen(request), left_ms()) &&
+                os_pipe_write(pipe, "\n", 1, left_ms());
     return sent ? read_answer(pipe) : NULL;
 }
 
 /* Whether the process still answers to the name. */
 static bool is_there(struct os_pipe *pipe, double pid) {
     struct identity identity;
-    return identity_ask(pipe, ANSWER_MS, &identity) && (double)identity.pid == pid;
+    return identity_ask(pipe, left_ms(), &identity) && (double)identity.pid == pid;
 }
 
 /* The host's end of the pipe goes when the host does; but also when the host needs the place for
- * somebody who has to say something. So it is asked again, until nobody answers. */
-static void await_end(const char *name, struct os_pipe *first, double pid) {
+ * somebody who has to say something. So it is asked again, until nobody answers. False: it is still
+ * there when the time is over. */
+static bool await_end(const char *name, struct os_pipe *first, double pid) {
     struct os_pipe *pipe = first;
     bool there = true;
     struct os_mutex mutex;
     struct os_condition never;
     os_mutex_init(&mutex);
     os_condition_init(&never);
-    while (there) {
+    while (there && left_ms() > 0) {
         char last;
-        while (os_pipe_read(pipe, &last, 1, -1) > 0) {
+        while (os_pipe_read(pipe, &last, 1, left_ms()) > 0) {
         }
         if (pipe != first) {
             os_pipe_close(pipe);
@@ -465,9 +479,12 @@ static void await_end(const char *name, struct os_pipe *first, double pid) {
         pipe = os_pipe_connect(name, NULL);
         there = pipe && is_there(pipe, pid);
     }
-    os_pipe_close(pipe);
+    if (pipe != first) {
+        os_pipe_close(pipe);
+    }
     os_condition_fini(&never);
     os_mutex_fini(&mutex);
+    return !there && left_ms() > 0;
 }
 
 static double pid_in(const char *text) {
@@ -484,10 +501,19 @@ static int talk(const struct verb *verb, const struct found_host *host,
     int code = EXIT_FAILED;
     if (answer) {
         code = print_answer(verb, answer, options);
-        if (code == EXIT_FINE && verb->until_end) {
-            await_end(options->name ? options->name : host->identity.name, host->pipe,
-                      pid_in(answer));
+        const char *name = options->name ? options->name : host->identity.name;
+        if (code == EXIT_FINE && verb->until_end && !await_end(name, host->pipe, pid_in(answer))) {
+            code = EXIT_FAILED;
+            fprintf(stderr,
+                    "berth: the host is still stopping after %u s, and goes on with that "
+                    "(--timeout SECONDS waits longer, stop --now cuts connections)\n",
+                    limit.timeout_s);
         }
+    } else if (left_ms() == 0) {
+        fail(options, EXIT_FAILED,
+             "the host has not answered within %u s; it may do what was asked all the same "
+             "(--timeout SECONDS waits longer)",
+             limit.timeout_s);
     } else {
         fail(options, EXIT_FAILED, "the host does not answer");
     }
@@ -496,7 +522,21 @@ static int talk(const struct verb *verb, const struct found_host *host,
     return code;
 }
 
+static bool read_limit(const char *text) {
+    char *end = NULL;
+    unsigned long seconds = text ? strtoul(text, &end, 10) : TIMEOUT_S;
+    bool good = !text || (text[0] >= '0' && text[0] <= '9' && *end == '\0' && seconds >= 1 &&
+                          seconds <= TIMEOUT_S_MAX);
+    limit.timeout_s = (unsigned)seconds;
+    limit.at_ms = os_now_ms() + (uint64_t)seconds * 1000;
+    return good;
+}
+
 static int ask(const struct verb *verb, const struct control_options *options) {
+    if (!read_limit(options->timeout)) {
+        return fail(options, EXIT_USAGE, "--timeout: expected 1 to %d seconds, not \"%.40s\"",
+                    TIMEOUT_S_MAX, options->timeout);
+    }
     struct found_host *host = alloc_zeroed(sizeof(*host));
     if (!host) {
         return fail(options, EXIT_FAILED, "out of memory");

@@ -19,7 +19,8 @@ struct control_options {
     const char *manifest;
     const char *ready_file;
     const char *plugins;
-    const char *name; /* of the host to speak to */
+    const char *name;    /* of the host to speak to */
+    const char *timeout; /* in seconds: how long it may take to answer */
     bool all;
     bool dry_run;
     bool json;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "control/guard.h"
 #include "control/kept.h"
 #include "os/log_writer.h"
 #include "os/os_child.h"
@@ -21,6 +22,10 @@ enum {
     CRASHES_MAX_DEFAULT = 3,
     WINDOW_MS_DEFAULT = 60000,
     END_MS_DEFAULT = 10000,
+    STOP_MS_DEFAULT = 10000,
+    KILL_MS = 1000,        /* after the end that the host itself should have come to */
+    FAILED_FIRST_MS = 100, /* before a start is tried again that the system has refused */
+    FAILED_MAX_MS = 5000,
     CRASHES_REMEMBERED = 1000,
 };
 
@@ -59,7 +64,9 @@ struct supervisor {
     uint32_t crashes_max;
     uint64_t window_ms;
     uint32_t end_ms;
-    uint64_t end_by_ms; /* when the child, which has said its last words, is killed; or 0 */
+    uint32_t stop_ms;   /* how long its connections may finish when it stops */
+    uint64_t end_by_ms; /* when the child, which is to end, is killed; or 0 */
+    bool asked;         /* this one was asked to stop */
     uint32_t restarts;
     bool stopping;
     bool served; /* a host has: from then on there always is to be one */
@@ -71,6 +78,21 @@ struct supervisor {
     uint64_t crashed_ms; /* the last time, or 0 */
     uint32_t delay_ms;   /* before the next start */
 };
+
+/* It is killed when it has not ended by then. */
+static void end_within(struct supervisor *supervisor, uint64_t ms) {
+    uint64_t by_ms = os_now_ms() + ms;
+    if (supervisor->end_by_ms == 0 || by_ms < supervisor->end_by_ms) {
+        supervisor->end_by_ms = by_ms;
+    }
+}
+
+/* A stop ends by itself, as control/guard.h has it: unless the process does not run at all. */
+static void expect_stop(struct supervisor *supervisor) {
+    uint64_t ms = supervisor->asked ? GUARD_NOW_MS : (uint64_t)supervisor->stop_ms + GUARD_STOP_MS;
+    supervisor->asked = true;
+    end_within(supervisor, ms + KILL_MS);
+}
 
 /* -- what the host says --------------------------------------------------------------------------
  */
@@ -201,18 +223,22 @@ static void take_message(struct supervisor *supervisor) {
         break;
     case SUPERVISE_STOPPING:
         supervisor->ending = true;
+        if (!supervisor->asked) {
+            expect_stop(supervisor);
+        }
         break;
     case SUPERVISE_LIMITS:
         supervisor->served = supervisor->ready = true;
         supervisor->crashes_max = message.index;
         supervisor->window_ms = message.value;
         supervisor->end_ms = message.end_ms;
+        supervisor->stop_ms = message.stop_ms;
         log_setup(LOG_LEVEL_INFO,
                   message.format == LOG_FORMAT_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
         break;
     case SUPERVISE_CRASH:
         supervisor->crash_told = true;
-        supervisor->end_by_ms = os_now_ms() + supervisor->end_ms;
+        end_within(supervisor, supervisor->end_ms);
         note_crash(supervisor, &message);
         break;
     case SUPERVISE_RELEASE:
@@ -295,13 +321,17 @@ static void pass_on(struct supervisor *supervisor, enum os_child_event event) {
     if (event == OS_CHILD_STOP) {
         supervisor->stopping = true;
     }
+    if (supervisor->child && event == OS_CHILD_STOP) {
+        expect_stop(supervisor);
+    }
     if (supervisor->child) {
         os_child_ask(supervisor->child, event == OS_CHILD_STOP ? OS_SIGNAL_STOP : OS_SIGNAL_RELOAD);
     }
 }
 
 /* A crashed host ends when the system has written its report, and may hang in that, holding its
- * sockets. Returns how long to wait for it. */
+ * sockets; one that stops may be held by the system, or a debugger. Returns how long to wait for
+ * it. */
 static int see_it_end(struct supervisor *supervisor) {
     uint64_t now_ms = os_now_ms();
     if (supervisor->end_by_ms == 0) {
@@ -310,8 +340,13 @@ static int see_it_end(struct supervisor *supervisor) {
     if (now_ms < supervisor->end_by_ms) {
         return (int)(supervisor->end_by_ms - now_ms);
     }
-    log_error(NULL, "supervisor: the host has crashed and does not end: it is killed after %u ms",
-              supervisor->end_ms);
+    if (supervisor->crash_told) {
+        log_error(NULL,
+                  "supervisor: the host has crashed and does not end: it is killed after %u ms",
+                  supervisor->end_ms);
+    } else {
+        log_error(NULL, "supervisor: the host was to stop and does not end: it is killed");
+    }
     os_child_kill(supervisor->child);
     supervisor->end_by_ms = 0;
     return -1;
@@ -320,7 +355,7 @@ static int see_it_end(struct supervisor *supervisor) {
 static struct os_child_end serve(struct supervisor *supervisor) {
     enum os_child_event event;
     supervisor->end_by_ms = 0;
-    supervisor->ready = supervisor->ending = supervisor->crash_told = false;
+    supervisor->ready = supervisor->ending = supervisor->crash_told = supervisor->asked = false;
     while ((event = os_child_wait(supervisor->child, see_it_end(supervisor))) != OS_CHILD_ENDED) {
         if (event == OS_CHILD_SAYS) {
             take_message(supervisor);
@@ -403,20 +438,48 @@ static bool outlive(struct supervisor *supervisor, int *code) {
     return true;
 }
 
-static int run(struct supervisor *supervisor) {
+static unsigned count_kept(const struct supervisor *supervisor) {
+    unsigned count = 0;
+    const struct kept *kept;
+    DL_FOREACH(supervisor->kept, kept) {
+        count++;
+    }
+    return count;
+}
+
+/* The system may have no room for a process just now. What has served is started as soon as it can
+ * be, however long that takes. False: nothing has, or it is to stop. */
+static bool start_again(struct supervisor *supervisor) {
     struct error error = {0};
-    int code;
-    while (true) {
-        if (!start(supervisor, &error)) {
+    uint32_t delay_ms = FAILED_FIRST_MS;
+    while (!start(supervisor, &error)) {
+        if (!supervisor->served) {
             log_error(NULL, "supervisor: %s", error.message);
-            return EXIT_FAILED;
+            return false;
         }
+        log_error(NULL,
+                  "supervisor: %s: it is tried again in %u ms; %u listening sockets stay open, and "
+                  "clients wait",
+                  error.message, (unsigned)delay_ms, count_kept(supervisor));
+        pause_before_restart(supervisor, delay_ms);
+        if (supervisor->stopping) {
+            return false;
+        }
+        delay_ms = delay_ms * 2 < FAILED_MAX_MS ? delay_ms * 2 : FAILED_MAX_MS;
+    }
+    return true;
+}
+
+static int run(struct supervisor *supervisor) {
+    int code;
+    while (start_again(supervisor)) {
         if (!outlive(supervisor, &code)) {
             return code;
         }
         supervisor->restarts++;
         supervisor->use_kept = supervisor->served && !supervisor->ready && !supervisor->use_kept;
     }
+    return EXIT_FAILED;
 }
 
 int supervise(const struct control_options *options) {
@@ -426,6 +489,7 @@ int supervise(const struct control_options *options) {
         .crashes_max = CRASHES_MAX_DEFAULT,
         .window_ms = WINDOW_MS_DEFAULT,
         .end_ms = END_MS_DEFAULT,
+        .stop_ms = STOP_MS_DEFAULT,
         .delay_ms = DELAY_FIRST_MS,
     };
     if (!os_child_init(&error)) {

@@ -24,7 +24,8 @@ enum supervise_kind {
     /* to the parent */
     SUPERVISE_KEEP = 1, /* a socket: name, index */
     SUPERVISE_DROP,     /* the same, which is closed for good */
-    SUPERVISE_LIMITS,   /* index: crashes_max; value: crash_window_ms; end_ms; format: of the log */
+    SUPERVISE_LIMITS,   /* index: crashes_max; value: crash_window_ms; end_ms; stop_ms; format: of
+                           the log */
     SUPERVISE_CRASH,    /* name: the plugin, or ""; text: where in it */
     SUPERVISE_STOPPING, /* its end is wanted */
     SUPERVISE_RELEASE,  /* name: a plugin whose quarantine is lifted */
@@ -39,7 +40,8 @@ struct supervise_message {
     uint32_t index;
     uint64_t value;
     uint32_t format;
-    uint32_t end_ms; /* crash_end_ms */
+    uint32_t end_ms;  /* crash_end_ms */
+    uint32_t stop_ms; /* drain_timeout_ms */
     char name[192];
     char text[256];
 };

@@ -122,6 +122,7 @@ void supervised_ready(const struct manifest *manifest) {
         .index = manifest->host.crashes_max,
         .value = manifest->host.crash_window_ms,
         .end_ms = manifest->host.crash_end_ms,
+        .stop_ms = manifest->host.drain_timeout_ms,
         .format = manifest->host.log.format,
     };
     if (parent.link) {

@@ -409,15 +409,73 @@ static HANDLE signals_changed;  /* auto-reset: a request, or a wake */
 static HANDLE signals_finished; /* manual-reset: the host has stopped */
 static atomic_uint stop_requests;
 
+enum { SESSION_END_MS = 3000 };
+
+static atomic_bool
+    passed_on_by_parent; /* what the console says reaches this process by its parent */
+
+/* A service is told when anybody logs off, which is no matter of its. */
+static bool is_service(void) {
+    DWORD session = 0;
+    return ProcessIdToSessionId(GetCurrentProcessId(), &session) && session == 0;
+}
+
+static void request_stop(void) {
+    if (!atomic_load(&passed_on_by_parent)) {
+        windows_signals_ask();
+    }
+}
+
 static BOOL WINAPI console_event(DWORD event) {
-    atomic_fetch_add(&stop_requests, 1);
-    SetEvent(signals_changed);
+    if (event == CTRL_LOGOFF_EVENT && is_service()) {
+        return TRUE;
+    }
+    request_stop();
     if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) {
-        /* Close, logoff, shutdown: the process is ended as soon as this returns, and after some
-         * seconds in any case. */
-        WaitForSingleObject(signals_finished, INFINITE);
+        /* Close, logoff, shutdown: the process is ended as soon as this returns, and after five
+         * seconds in any case. So connections are cut before that. */
+        if (WaitForSingleObject(signals_finished, SESSION_END_MS) != WAIT_OBJECT_0) {
+            request_stop();
+            WaitForSingleObject(signals_finished, INFINITE);
+        }
     }
     return TRUE;
+}
+
+void windows_signals_by_parent(void) {
+    atomic_store(&passed_on_by_parent, true);
+}
+
+/* A click into the window would stop every write to it until somebody presses a key. */
+static DWORD console_mode_before; /* with its quick edit; 0: it is as it was */
+
+static HANDLE console_input(void) {
+    return CreateFileW(L"CONIN$", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE,
+                       NULL, OPEN_EXISTING, 0, NULL);
+}
+
+void windows_console_restore_mode(void) {
+    HANDLE console = console_mode_before != 0 ? console_input() : INVALID_HANDLE_VALUE;
+    if (console != INVALID_HANDLE_VALUE) {
+        SetConsoleMode(console, console_mode_before | ENABLE_EXTENDED_FLAGS);
+        CloseHandle(console);
+    }
+    console_mode_before = 0;
+}
+
+static void console_leave_quick_edit(void) {
+    HANDLE console = console_input();
+    DWORD mode = 0;
+    if (console == INVALID_HANDLE_VALUE) {
+        return; /* there is none */
+    }
+    if (console_mode_before == 0 && GetConsoleMode(console, &mode) &&
+        (mode & ENABLE_QUICK_EDIT_MODE) != 0 &&
+        SetConsoleMode(console, (mode & ~(DWORD)ENABLE_QUICK_EDIT_MODE) | ENABLE_EXTENDED_FLAGS)) {
+        console_mode_before = mode;
+        atexit(windows_console_restore_mode);
+    }
+    CloseHandle(console);
 }
 
 bool os_signals_start(struct error *error) {
@@ -430,6 +488,9 @@ bool os_signals_start(struct error *error) {
     if (!signals_changed || !signals_finished || !SetConsoleCtrlHandler(console_event, TRUE)) {
         return windows_error_set(error, GetLastError());
     }
+    SetConsoleCtrlHandler(NULL,
+                          FALSE); /* whoever started it may ignore Ctrl-C, which is inherited */
+    console_leave_quick_edit();
     return true;
 }
 

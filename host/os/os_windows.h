@@ -31,6 +31,13 @@ bool windows_path(const char *path, wchar_t *wide, size_t capacity, struct error
 void *windows_signals_event(void);
 void windows_signals_ask(void);
 
+/* From now on what the console says does not count here: the parent hears it too, and passes it on.
+ */
+void windows_signals_by_parent(void);
+
+/* The console's input as it was before; for an end of the process that runs no atexit(). */
+void windows_console_restore_mode(void);
+
 /* Who may use what a host shares, as SDDL has it. Protected: nothing is inherited. All for the
  * owner, Administrators and the system; nothing else. */
 #define WINDOWS_PRIVATE L"D:P(A;;GA;;;OW)(A;;GA;;;BA)(A;;GA;;;SY)"

@@ -226,6 +226,7 @@ struct os_link *os_link_open(const char *text, struct error *error) {
         os_link_close(link);
         return NULL;
     }
+    windows_signals_by_parent();
     read_next(link);
     return link;
 }

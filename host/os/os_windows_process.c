@@ -243,6 +243,7 @@ void os_process_write(const char *text, size_t size) {
 
 /* Not ExitProcess(), which waits for locks that the crashed thread may hold. */
 void os_process_exit_now(int code) {
+    windows_console_restore_mode();
     TerminateProcess(GetCurrentProcess(), (UINT)code);
     for (;;) {
         Sleep(INFINITE);
