@@ -157,15 +157,16 @@ def test_stop_goes_on_when_a_callback_returns_after_all(make_stuck):
 
 @pytest.mark.parametrize("callback", ["listener_close", "unload"])
 def test_end_of_a_generation_that_hangs_is_a_crash_of_it(make_stuck, berth, callback):
-    stuck = make_stuck(hang_timeout_ms=1500)
+    stuck = make_stuck(hang_timeout_ms=5000)
     host = stuck.start()
     host.expect_crash()
     stuck.hang_in(callback)
     result = berth("restart", "stuck", "--manifest", host.manifest_path)
     assert result.code == 0, result
     host.wait_for_log("stall: ")
-    assert status(berth, host)["state"] == "busy"
-    assert f"callback {callback} of plugin " in status(berth, host)["busy_with"]
+    busy = status(berth, host)
+    assert busy["state"] == "busy", busy
+    assert f"callback {callback} of plugin " in busy["busy_with"], busy
     host.wait()
     told = [line for line in host.log().splitlines() if "crash: " in line]
     assert told and "plugin=stuck" in told[0] and f"callback {callback} of generation 1" in told[0]
