@@ -494,6 +494,8 @@ static bool plain_open(struct engine_acceptor *acceptor, SOCKET socket,
     struct engine_accept *accept = accept_of(acceptor->plain);
     SOCKADDR_STORAGE local;
     int size = sizeof(local);
+    /* accept() makes sockets that children inherit: the peer would see no end while one lives. */
+    SetHandleInformation((HANDLE)socket, HANDLE_FLAG_INHERIT, 0);
     /* It has inherited the listening socket's event, which is none of its business. */
     if (winsock->event_select(socket, NULL, 0) != 0 ||
         winsock->getsockname(socket, (struct sockaddr *)&local, &size) != 0 ||

@@ -23,6 +23,9 @@
 #ifndef SIO_UDP_CONNRESET
 #define SIO_UDP_CONNRESET _WSAIOW(IOC_VENDOR, 12)
 #endif
+#ifndef SIO_UDP_NETRESET
+#define SIO_UDP_NETRESET _WSAIOW(IOC_VENDOR, 15)
+#endif
 
 enum {
     RECEIVES_POSTED = 8, /* at a time, on each socket */
@@ -91,11 +94,12 @@ static bool load(const struct winsock_table *winsock, SOCKET socket, GUID guid, 
 SOCKET iocp_datagram_open(const struct winsock_table *winsock, int family) {
     SOCKET socket = winsock->socket(family, SOCK_DGRAM, IPPROTO_UDP, NULL, 0,
                                     WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+    static const DWORD controls[] = {SIO_UDP_CONNRESET, SIO_UDP_NETRESET};
     BOOL reports = FALSE;
     DWORD returned = 0;
-    if (socket != INVALID_SOCKET) {
-        winsock->ioctl(socket, SIO_UDP_CONNRESET, &reports, sizeof(reports), NULL, 0, &returned,
-                       NULL, NULL); /* where it is unknown, the errors are ignored */
+    for (size_t i = 0; socket != INVALID_SOCKET && i < ARRAY_COUNT(controls); i++) {
+        winsock->ioctl(socket, controls[i], &reports, sizeof(reports), NULL, 0, &returned, NULL,
+                       NULL); /* where it is unknown, the errors are ignored */
     }
     return socket;
 }
@@ -303,6 +307,17 @@ static bool add_socket(struct engine_receiver *receiver, SOCKET socket) {
     return true;
 }
 
+/* One address beside the socket of all of them. Windows allows it as it is. Where a plain bind
+ * fails, as under Wine, both must agree to share; any user's program may then do so, too. */
+static bool bind_beside(const struct engine_listener *listener, SOCKET socket,
+                        const struct sockaddr *address, int size) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    return winsock->bind(socket, address, size) == 0 ||
+           (iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_REUSEADDR, 1) &&
+            iocp_socket_option(winsock, socket, SOL_SOCKET, SO_REUSEADDR, 1) &&
+            winsock->bind(socket, address, size) == 0);
+}
+
 /* Datagrams come to an address that has no socket of its own yet, and answers need one. */
 static void make_socket(struct engine_receiver *receiver, const struct berth_address *local) {
     struct engine_listener *listener = receiver->listener;
@@ -318,9 +333,8 @@ static void make_socket(struct engine_receiver *receiver, const struct berth_add
     if (socket != INVALID_SOCKET &&
         (family == AF_INET ||
          iocp_socket_option(winsock, socket, IPPROTO_IPV6, IPV6_V6ONLY, !listener->dual_stack)) &&
-        iocp_socket_option(winsock, socket, SOL_SOCKET, SO_REUSEADDR, 1) &&
         ask_for_addresses(winsock, socket, family, listener->dual_stack) &&
-        winsock->bind(socket, (struct sockaddr *)&storage, size) == 0 &&
+        bind_beside(listener, socket, (struct sockaddr *)&storage, size) &&
         iocp_attach(receiver->port, socket)) {
         os_mutex_lock(&datagrams->mutex);
         datagrams->sockets[datagrams->socket_count++] = (struct udp_socket){socket, *local};
@@ -387,10 +401,10 @@ void iocp_datagram_resume(struct engine_port *port, struct iocp_op *op, int64_t 
     receiver->posted--; /* not before: it may be stopped by what it delivers to */
     if (receiver->stopping) {
         end_when_idle(receiver);
-    } else if (result >= 0 || result == ENGINE_E_RESET || result == ENGINE_E_REFUSED) {
-        post(slot);
-    } else {
+    } else if (result == ENGINE_E_NO_RESOURCES) {
         starve(slot); /* tried again, but not at once */
+    } else {
+        post(slot); /* an error tells of an earlier answer; waiting would only lose datagrams */
     }
 }
 

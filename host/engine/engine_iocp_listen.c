@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "os/os_windows.h"
 
 /* TCP_KEEPCNT, which mingw-w64 10 does not know. */
@@ -109,7 +110,9 @@ static bool listen_error(struct error *error, int code) {
     case WSAEADDRINUSE:
         return error_set(error, "address in use");
     case WSAEACCES:
-        return error_set(error, "access denied");
+        return error_set(error, "access denied: another program has the port for itself, or it is "
+                                "in an excluded range (netsh interface ipv4 show "
+                                "excludedportrange protocol=tcp)");
     case WSAEADDRNOTAVAIL:
         return error_set(error, "address not available");
     case WSAEAFNOSUPPORT:
@@ -119,23 +122,50 @@ static bool listen_error(struct error *error, int code) {
     }
 }
 
+/* Exclusively, so that no other program can take the port beside us with SO_REUSEADDR. That is
+ * refused (10048) while connections of an earlier process are still ending, for minutes. Without an
+ * option a second listener is refused as well, since Server 2003, but what is ending is not in the
+ * way: so that is the second try. What a program with SO_REUSEADDR may do to such a socket, only a
+ * real Windows tells: for the same user it may bind beside it. */
+static bool bind_socket(struct engine_listener *listener, const SOCKADDR_STORAGE *storage,
+                        int size) {
+    const struct winsock_table *winsock = listener->engine->winsock;
+    const struct sockaddr *name = (const struct sockaddr *)storage;
+    char text[BERTH_ADDRESS_TEXT_MAX];
+    if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)) {
+        return false;
+    }
+    if (winsock->bind(listener->socket, name, size) == 0) {
+        return true;
+    }
+    if (winsock->last_error() != WSAEADDRINUSE ||
+        !iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 0) ||
+        winsock->bind(listener->socket, name, size) != 0) {
+        return false;
+    }
+    struct berth_address address = iocp_address(name);
+    address_format(&address, text, sizeof(text));
+    log_warn(NULL,
+             "network: %s is bound without exclusive use: connections of an earlier process are "
+             "still ending there",
+             text);
+    return true;
+}
+
 static bool listener_bind(struct engine_listener *listener, const struct berth_address *address) {
     const struct winsock_table *winsock = listener->engine->winsock;
     SOCKADDR_STORAGE storage;
     int size = iocp_address_to_system(address, &storage);
-    if (listener->datagrams && iocp_datagrams_need_sockets(listener, address_is_any(address))) {
-        /* Other sockets of ours will be bound to single addresses beside this one. */
-        if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_REUSEADDR, 1)) {
-            return false;
-        }
-    } else if (!iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 1)) {
-        return false;
-    }
     if (listener->family == AF_INET6 && !iocp_socket_option(winsock, listener->socket, IPPROTO_IPV6,
                                                             IPV6_V6ONLY, !listener->dual_stack)) {
         return false;
     }
-    return winsock->bind(listener->socket, (struct sockaddr *)&storage, size) == 0;
+    /* Other sockets of ours will be bound to single addresses beside it: see
+     * bind_beside() of engine_iocp_datagram.c. */
+    bool shares =
+        listener->datagrams && iocp_datagrams_need_sockets(listener, address_is_any(address));
+    return shares ? winsock->bind(listener->socket, (struct sockaddr *)&storage, size) == 0
+                  : bind_socket(listener, &storage, size);
 }
 
 /* What it is bound to, and what its provider can do. */

@@ -149,7 +149,8 @@ static void overlapped_offset(OVERLAPPED *overlapped, const TRANSMIT_PACKETS_ELE
     overlapped->OffsetHigh = (DWORD)element->nFileOffset.HighPart;
 }
 
-static bool by_transmit_file(struct engine_port *port, struct iocp_transmit *transmit) {
+static bool by_transmit_file(struct engine_port *port, struct iocp_transmit *transmit,
+                             int64_t *bytes) {
     const TRANSMIT_PACKETS_ELEMENT *file = transmit->elements;
     transmit->around = (TRANSMIT_FILE_BUFFERS){0};
     if (!is_file(file)) {
@@ -164,19 +165,31 @@ static bool by_transmit_file(struct engine_port *port, struct iocp_transmit *tra
         transmit->around.TailLength = behind->cLength;
     }
     overlapped_offset(&transmit->op.overlapped, file);
+    *bytes = (int64_t)transmit->around.HeadLength + file->cLength + transmit->around.TailLength;
     return port->engine->transmit_file((SOCKET)transmit->op.socket, file->hFile, file->cLength, 0,
                                        &transmit->op.overlapped, &transmit->around, 0);
 }
 
+static bool by_packets(struct engine_port *port, struct iocp_transmit *transmit, int64_t *bytes) {
+    *bytes = 0;
+    for (DWORD i = 0; i < transmit->count; i++) {
+        *bytes += transmit->elements[i].cLength;
+    }
+    return port->engine->transmit_packets((SOCKET)transmit->op.socket, transmit->elements,
+                                          transmit->count, 0, &transmit->op.overlapped, 0);
+}
+
 static bool wsa_send(struct engine_port *port, struct iocp_transmit *transmit, WSABUF *buffers,
-                     DWORD count) {
-    DWORD sent;
-    return port->engine->winsock->wsa_send((SOCKET)transmit->op.socket, buffers, count, &sent, 0,
-                                           &transmit->op.overlapped, NULL) == 0;
+                     DWORD count, int64_t *bytes) {
+    DWORD sent = 0;
+    bool done = port->engine->winsock->wsa_send((SOCKET)transmit->op.socket, buffers, count, &sent,
+                                                0, &transmit->op.overlapped, NULL) == 0;
+    *bytes = sent;
+    return done;
 }
 
 /* The memory at the front; or what the buffer takes of the file there. */
-static bool by_reading(struct engine_port *port, struct iocp_transmit *transmit) {
+static bool by_reading(struct engine_port *port, struct iocp_transmit *transmit, int64_t *bytes) {
     WSABUF buffers[ENGINE_PIECES_MAX];
     DWORD count = 0;
     while (count < transmit->count && !is_file(&transmit->elements[count])) {
@@ -184,7 +197,7 @@ static bool by_reading(struct engine_port *port, struct iocp_transmit *transmit)
         buffers[count++] = (WSABUF){memory->cLength, memory->pBuffer};
     }
     if (count > 0) {
-        return wsa_send(port, transmit, buffers, count);
+        return wsa_send(port, transmit, buffers, count, bytes);
     }
     const TRANSMIT_PACKETS_ELEMENT *file = transmit->elements;
     OVERLAPPED place = {0};
@@ -195,27 +208,27 @@ static bool by_reading(struct engine_port *port, struct iocp_transmit *transmit)
         return false;
     }
     buffers[0] = (WSABUF){size, (char *)transmit->read.bytes};
-    return wsa_send(port, transmit, buffers, 1);
+    return wsa_send(port, transmit, buffers, 1, bytes);
 }
 
 /* Starts what is ready. As engine_send() returns it. */
 static int64_t transmit_start(struct engine_port *port, struct iocp_transmit *transmit) {
     struct engine *engine = port->engine;
     bool done;
+    int64_t bytes = 0;
     transmit->op = (struct iocp_op){.socket = transmit->owner->socket, .kind = IOCP_TRANSMIT};
     transmit->owner->where = IOCP_POSTED;
     if (transmit->read.owner) {
-        done = by_reading(port, transmit);
+        done = by_reading(port, transmit, &bytes);
     } else if (engine->transmit_packets) {
-        done = engine->transmit_packets((SOCKET)transmit->op.socket, transmit->elements,
-                                        transmit->count, 0, &transmit->op.overlapped, 0);
+        done = by_packets(port, transmit, &bytes);
     } else {
-        done = by_transmit_file(port, transmit);
+        done = by_transmit_file(port, transmit, &bytes);
     }
     if (done) {
-        /* These calls do not tell the bytes, the OVERLAPPED does. */
-        return engine->skip_success ? (int64_t)transmit->op.overlapped.InternalHigh
-                                    : ENGINE_PENDING;
+        /* Success means all that was given. The OVERLAPPED is the packet's: of a call that ends at
+         * once the system may leave it as it was, with 0 bytes in it. */
+        return engine->skip_success ? bytes : ENGINE_PENDING;
     }
     unsigned long code = (unsigned long)engine->winsock->last_error();
     return code == WSA_IO_PENDING ? ENGINE_PENDING : iocp_error(code);

@@ -26,6 +26,7 @@ struct trial {
     SOCKET client;
     HANDLE event;
     OVERLAPPED overlapped;
+    bool in_flight; /* the system may still write into it */
     char memory[IOCP_ADDRESSES_ROOM];
     struct sockaddr_in address;
 };
@@ -46,16 +47,22 @@ static void close_socket(struct trial *trial, SOCKET *socket) {
     }
 }
 
-/* Waits for the operation in flight; false when it failed or does not end. */
+/* Waits for the operation in flight; false when it failed or does not end. One that succeeded at
+ * once is over, and has nothing in its OVERLAPPED that could be asked for. */
 static bool finish(struct trial *trial, SOCKET socket, bool done) {
     DWORD bytes;
     DWORD flags;
-    if (!done && trial->winsock->last_error() != WSA_IO_PENDING) {
+    if (done) {
+        return true;
+    }
+    if (trial->winsock->last_error() != WSA_IO_PENDING) {
         return false;
     }
+    trial->in_flight = true;
     if (WaitForSingleObject(trial->event, WAIT_MS) != WAIT_OBJECT_0) {
         return false;
     }
+    trial->in_flight = false;
     return trial->winsock->overlapped_result(socket, &trial->overlapped, &bytes, FALSE, &flags);
 }
 
@@ -95,7 +102,11 @@ static bool accept_client(struct trial *trial) {
     bool done = trial->extensions.accept_ex(trial->listening, trial->socket, trial->memory, 0,
                                             IOCP_ADDRESS_ROOM, IOCP_ADDRESS_ROOM, &received,
                                             &trial->overlapped);
-    if ((!done && winsock->last_error() != WSA_IO_PENDING) || !is_unconnected(trial)) {
+    if (!done && winsock->last_error() != WSA_IO_PENDING) {
+        return false;
+    }
+    trial->in_flight = !done;
+    if (!is_unconnected(trial)) {
         return false;
     }
     trial->client = open_socket(trial);
@@ -186,15 +197,14 @@ static const char *try_one(const struct winsock_table *winsock, enum iocp_reuse 
     trial->socket = INVALID_SOCKET;
     trial->client = INVALID_SOCKET;
     const char *failure = live_twice(trial, how);
-    bool in_flight = !HasOverlappedIoCompleted(&trial->overlapped);
-    if (in_flight) {
+    if (trial->in_flight) {
         winsock->cancel((HANDLE)trial->listening, &trial->overlapped);
         winsock->cancel((HANDLE)trial->socket, &trial->overlapped);
     }
     close_socket(trial, &trial->client);
     close_socket(trial, &trial->socket);
     close_socket(trial, &trial->listening);
-    if (in_flight && WaitForSingleObject(trial->event, WAIT_MS) != WAIT_OBJECT_0) {
+    if (trial->in_flight && WaitForSingleObject(trial->event, WAIT_MS) != WAIT_OBJECT_0) {
         return failure; /* the system may still write into it: it is never freed */
     }
     if (trial->event) {

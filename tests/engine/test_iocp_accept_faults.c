@@ -379,16 +379,17 @@ static void test_listener_failing_to_open_gives_the_reason(void **state) {
         enum fault_call call;
         int code;
         const char *text;
-    } faults[] = {{FAULT_SOCKET, WSAEAFNOSUPPORT, "address family not supported"},
-                  {FAULT_SETSOCKOPT, WSAEACCES, "access denied"},
-                  {FAULT_BIND, WSAEADDRINUSE, "address in use"},
-                  {FAULT_BIND, WSAEACCES, "access denied"},
-                  {FAULT_BIND, WSAEADDRNOTAVAIL, "address not available"},
-                  {FAULT_IOCTL, WSAEOPNOTSUPP, "Windows error 10045"}};
+        unsigned count;
+    } faults[] = {{FAULT_SOCKET, WSAEAFNOSUPPORT, "address family not supported", 1},
+                  {FAULT_SETSOCKOPT, WSAEACCES, "access denied", 1},
+                  {FAULT_BIND, WSAEADDRINUSE, "address in use", 2},
+                  {FAULT_BIND, WSAEACCES, "excludedportrange", 1},
+                  {FAULT_BIND, WSAEADDRNOTAVAIL, "address not available", 1},
+                  {FAULT_IOCTL, WSAEOPNOTSUPP, "Windows error 10045", 1}};
     struct engine_listen_options options = {.address = loopback, .backlog = 500, .acceptors = 1};
     struct error error = {0};
     for (size_t i = 0; i < ARRAY_COUNT(faults); i++) {
-        faults_fail(faults[i].call, 0, 1, faults[i].code);
+        faults_fail(faults[i].call, 0, faults[i].count, faults[i].code);
         assert_null(engine_listener_open(world->engine, &options, &error));
         assert_non_null(strstr(error.message, faults[i].text));
     }
@@ -406,6 +407,29 @@ static void test_listener_failing_to_open_gives_the_reason(void **state) {
     assert_false(engine_listener_start(listener, &error));
     assert_string_equal(error.message, "address in use");
     assert_true(engine_listener_start(listener, &error));
+    engine_listener_close(listener);
+}
+
+/* Connections of an earlier process that are still ending refuse an exclusive bind alone. */
+static void test_listener_binds_again_where_an_exclusive_bind_is_refused(void **state) {
+    struct world *world = *state;
+    struct engine_listen_options options = {.address = loopback, .backlog = 10, .acceptors = 1};
+    struct error error = {0};
+    BOOL exclusive = TRUE;
+    int size = sizeof(exclusive);
+    unsigned before = faults_calls(FAULT_BIND);
+    faults_fail(FAULT_BIND, 0, 1, WSAEADDRINUSE);
+    struct engine_listener *listener = engine_listener_open(world->engine, &options, &error);
+    assert_non_null(listener);
+    assert_int_equal(faults_calls(FAULT_BIND), before + 2);
+    assert_int_equal(
+        getsockopt(listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (char *)&exclusive, &size),
+        0);
+    assert_false(exclusive);
+    assert_true(engine_listener_start(listener, &error));
+    options.address = engine_listener_address(listener);
+    assert_null(engine_listener_open(world->engine, &options, &error)); /* it listens there */
+    assert_string_equal(error.message, "address in use");
     engine_listener_close(listener);
 }
 
@@ -449,6 +473,7 @@ int main(void) {
         ONE_WAY(test_attach_failing_says_why),
         ONE_WAY(test_acceptor_failing_to_open_says_why_and_leaks_nothing),
         ONE_WAY(test_listener_failing_to_open_gives_the_reason),
+        ONE_WAY(test_listener_binds_again_where_an_exclusive_bind_is_refused),
         ONE_WAY(test_engine_and_port_failing_to_start_say_why),
     };
     return cmocka_run_group_tests_name("iocp_accept_faults", tests, NULL, NULL);

@@ -121,7 +121,7 @@ static void test_socket_for_an_address_that_cannot_be_had_is_done_without(void *
     end_open(*state, &end, true);
     faults_fail(FAULT_SOCKET, 0, 2, WSAEMFILE);
     expect_answer(socket, &end, 'a');
-    faults_fail(FAULT_BIND, 0, 1, WSAEADDRINUSE);
+    faults_fail(FAULT_BIND, 0, 2, WSAEADDRINUSE);
     expect_answer(socket, &end, 'b');
     expect_answer(socket, &end, 'c');
     end_close(&end);
@@ -149,6 +149,27 @@ static void test_reset_of_an_earlier_answer_is_ignored(void **state) {
     faults_fail(FAULT_RECEIVE_FROM, 0, 3, WSAECONNRESET);
     for (char byte = 'a'; byte < 'o'; byte++) {
         expect_answer(socket, &end, byte);
+    }
+    end_close(&end);
+    closesocket(socket);
+}
+
+/* Whatever an error says of an earlier answer, there are as many receives posted after it. */
+static void test_receive_that_fails_is_posted_again_at_once(void **state) {
+    static const int codes[] = {WSAENETRESET, WSAEHOSTUNREACH, WSAETIMEDOUT, WSAEINVAL};
+    struct end end;
+    SOCKET socket = asker();
+    end_open(*state, &end, false);
+    for (size_t i = 0; i < ARRAY_COUNT(codes); i++) {
+        unsigned before = faults_calls(FAULT_RECEIVE_FROM);
+        faults_complete(FAULT_RECEIVE_FROM, 1, codes[i]);
+        ask(socket, &end, "x", 1);
+        for (int k = 0; k < 20 && faults_calls(FAULT_RECEIVE_FROM) == before; k++) {
+            engine_port_run(((struct world *)*state)->port, 10);
+        }
+        assert_int_equal(faults_calls(FAULT_RECEIVE_FROM), before + 1);
+        assert_false(((struct world *)*state)->port->receivers_starving);
+        expect_answer(socket, &end, (char)('a' + i));
     }
     end_close(&end);
     closesocket(socket);
@@ -233,6 +254,7 @@ int main(void) {
         ONE_WAY(test_socket_for_an_address_that_cannot_be_had_is_done_without),
         ONE_WAY(test_bound_to_one_address_no_source_is_chosen),
         BOTH_WAYS(test_reset_of_an_earlier_answer_is_ignored),
+        BOTH_WAYS(test_receive_that_fails_is_posted_again_at_once),
         BOTH_WAYS(test_truncation_reported_as_an_error_is_truncation),
         BOTH_WAYS(test_receives_without_memory_come_back),
         ONE_WAY(test_send_without_room_is_told),

@@ -51,6 +51,20 @@ static void test_plain_accept_tells_both_addresses(void **state) {
     closesocket(client);
 }
 
+static void test_plain_accept_makes_sockets_that_no_child_inherits(void **state) {
+    struct world *world = *state;
+    struct accepted accepted;
+    DWORD flags = HANDLE_FLAG_INHERIT;
+    accept_start(world, &accepted, false);
+    SOCKET client = client_connect(world);
+    assert_true(run_until(world, &accepted.done));
+    BOOL known = GetHandleInformation((HANDLE)(SOCKET)accepted.accept.socket.handle, &flags);
+    assert_true(known);
+    assert_int_equal(flags & HANDLE_FLAG_INHERIT, 0);
+    accept_close(world, &accepted);
+    closesocket(client);
+}
+
 static void test_plain_accept_takes_clients_that_came_before_it(void **state) {
     struct world *world = *state;
     SOCKET clients[4];
@@ -174,6 +188,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         FALLEN_BACK(test_plain_accept_serves_clients),
         FALLEN_BACK(test_plain_accept_tells_both_addresses),
+        FALLEN_BACK(test_plain_accept_makes_sockets_that_no_child_inherits),
         FALLEN_BACK(test_plain_accept_takes_clients_that_came_before_it),
         FALLEN_BACK(test_plain_accept_cancelled_completes_and_takes_nobody),
         FALLEN_BACK(test_plain_accept_of_a_client_that_is_gone_waits_for_the_next),
