@@ -38,6 +38,21 @@ void windows_signals_by_parent(void);
 /* The console's input as it was before; for an end of the process that runs no atexit(). */
 void windows_console_restore_mode(void);
 
+/* Starts a process that inherits these handles and no others; NULL: none. False with
+ * GetLastError(). */
+struct windows_standard {
+    void *input;
+    void *output;
+    void *error;
+    void *more; /* whose number the process is told */
+};
+struct windows_process {
+    void *handle;
+    unsigned long id;
+};
+bool windows_process_start(const wchar_t *program, wchar_t *command, unsigned long flags,
+                           const struct windows_standard *standard, struct windows_process *made);
+
 /* Who may use what a host shares, as SDDL has it. Protected: nothing is inherited. All for the
  * owner, Administrators and the system; nothing else. */
 #define WINDOWS_PRIVATE L"D:P(A;;GA;;;OW)(A;;GA;;;BA)(A;;GA;;;SY)"

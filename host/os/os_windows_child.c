@@ -305,22 +305,22 @@ static bool connect_pipe(struct os_child *child, struct error *error) {
 static bool start_process(struct os_child *child, const char *const *arguments, const wchar_t *path,
                           struct error *error) {
     static wchar_t command[16384]; /* of the one thread that starts hosts */
-    STARTUPINFOW startup = {.cb = sizeof(startup), .dwFlags = STARTF_USESTDHANDLES};
-    PROCESS_INFORMATION process;
-    startup.hStdInput = GetStdHandle(STD_INPUT_HANDLE);
-    startup.hStdOutput = GetStdHandle(STD_OUTPUT_HANDLE);
-    startup.hStdError = GetStdHandle(STD_ERROR_HANDLE);
+    const struct windows_standard standard = {
+        .input = GetStdHandle(STD_INPUT_HANDLE),
+        .output = GetStdHandle(STD_OUTPUT_HANDLE),
+        .error = GetStdHandle(STD_ERROR_HANDLE),
+        .more = child->asked,
+    };
+    struct windows_process process;
     if (!make_command(command, ARRAY_COUNT(command) - 1, arguments, path)) {
         return error_set(error, "the command line is too long");
     }
     /* Ctrl-C reaches the parent alone, which passes it on. */
-    if (!CreateProcessW(NULL, command, NULL, NULL, TRUE, CREATE_NEW_PROCESS_GROUP, NULL, NULL,
-                        &startup, &process)) {
+    if (!windows_process_start(NULL, command, CREATE_NEW_PROCESS_GROUP, &standard, &process)) {
         return windows_error_set(error, GetLastError());
     }
-    CloseHandle(process.hThread);
-    child->process = process.hProcess;
-    child->link.peer = process.dwProcessId;
+    child->process = process.handle;
+    child->link.peer = process.id;
     return true;
 }
 

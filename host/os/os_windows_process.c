@@ -95,10 +95,9 @@ static wchar_t *command_line(const char *const *arguments, struct error *error) 
     return wide;
 }
 
-static bool spawn(PROCESS_INFORMATION *child, const char *const *arguments, HANDLE output,
+static bool spawn(struct windows_process *child, const char *const *arguments, HANDLE output,
                   struct error *error) {
     wchar_t program[WINDOWS_PATH_MAX];
-    SECURITY_ATTRIBUTES inherited = {.nLength = sizeof(inherited), .bInheritHandle = TRUE};
     if (!windows_path(arguments[0], program, WINDOWS_PATH_MAX, error)) {
         return false;
     }
@@ -106,23 +105,20 @@ static bool spawn(PROCESS_INFORMATION *child, const char *const *arguments, HAND
     if (!line) {
         return false;
     }
-    STARTUPINFOW start = {
-        .cb = sizeof(start),
-        .dwFlags = STARTF_USESTDHANDLES,
-        .hStdInput = CreateFileW(L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE,
-                                 &inherited, OPEN_EXISTING, 0, NULL),
-        .hStdOutput = output,
-        .hStdError = GetStdHandle(STD_ERROR_HANDLE),
+    struct windows_standard standard = {
+        .input = CreateFileW(L"NUL", GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+                             OPEN_EXISTING, 0, NULL),
+        .output = output,
+        .error = GetStdHandle(STD_ERROR_HANDLE),
     };
-    BOOL started = CreateProcessW(program, line, NULL, NULL, TRUE, 0, NULL, NULL, &start, child);
+    bool started = windows_process_start(program, line, 0, &standard, child);
     DWORD code = GetLastError();
     alloc_free(line);
-    CloseHandle(start.hStdInput);
+    CloseHandle(standard.input);
     if (!started) {
         windows_error_set(error, code);
         return error_prefix(error, "starting %s: ", arguments[0]);
     }
-    CloseHandle(child->hThread);
     return true;
 }
 
@@ -157,29 +153,28 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
                     struct os_process_result *result, struct error *error) {
     HANDLE from = NULL;
     HANDLE to = NULL;
-    PROCESS_INFORMATION child = {0};
+    struct windows_process child = {0};
     DWORD code = 0;
     (void)descriptor; /* a copy is a file here */
     *result = (struct os_process_result){0};
-    if (!CreatePipe(&from, &to, NULL, 0) ||
-        !SetHandleInformation(to, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT)) {
+    if (!CreatePipe(&from, &to, NULL, 0)) {
         return windows_error_set(error, GetLastError());
     }
     bool started = spawn(&child, arguments, to, error);
     CloseHandle(to);
     if (started) {
         uint64_t until_ms = os_now_ms() + (uint64_t)timeout_ms;
-        collect(from, child.hProcess, until_ms, output_max, result);
+        collect(from, child.handle, until_ms, output_max, result);
         uint64_t now_ms = os_now_ms();
         DWORD left_ms = now_ms < until_ms ? (DWORD)(until_ms - now_ms) : 0;
         result->timed_out =
-            result->timed_out || WaitForSingleObject(child.hProcess, left_ms) != WAIT_OBJECT_0;
+            result->timed_out || WaitForSingleObject(child.handle, left_ms) != WAIT_OBJECT_0;
         if (result->timed_out) {
-            TerminateProcess(child.hProcess, KILLED_CODE);
-            WaitForSingleObject(child.hProcess, END_MS);
+            TerminateProcess(child.handle, KILLED_CODE);
+            WaitForSingleObject(child.handle, END_MS);
         }
-        GetExitCodeProcess(child.hProcess, &code);
-        CloseHandle(child.hProcess);
+        GetExitCodeProcess(child.handle, &code);
+        CloseHandle(child.handle);
         if (code >= 0xC0000000u) {
             snprintf(result->end, sizeof(result->end), "exception 0x%08lX", (unsigned long)code);
         } else {

@@ -113,7 +113,8 @@ def test_copies_of_a_killed_host_are_removed_at_the_next_start(
         host.failed_to_start = True
     else:
         kill_all(host)
-    assert copies_in(copies) == left, "what a killed host leaves"
+    if not (system.is_windows and arguments):  # there the host sees its supervisor's end, and tidies up
+        assert copies_in(copies) == left, "what a killed host leaves"
     host = run_host(made, plugins=plugins.folder, arguments=arguments)
     assert len(copies_in(copies)) == 1 and copies_in(copies) != left, "the next one removes"
     assert version(host) == 1

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <windows.h>
 
 #include "base/alloc.h"
@@ -89,8 +90,55 @@ static void test_library_of_another_processor_says_for_which_it_is_built(void **
     os_private_remove(folder);
 }
 
+/* -- processes ------------------------------------------------------------- */
+
+enum { EVENTS = 400, HOLDS_IT = 10, HOLDS_IT_NOT = 20 };
+
+/* In the other process: whether the number is a handle to an event that is set. */
+static int answer_holds(const char *number) {
+    HANDLE handle = (HANDLE)(uintptr_t)strtoull(number, NULL, 10);
+    return WaitForSingleObject(handle, 0) == WAIT_OBJECT_0 ? HOLDS_IT : HOLDS_IT_NOT;
+}
+
+static DWORD ask_holds(HANDLE handle, HANDLE given) {
+    wchar_t program[WINDOWS_PATH_MAX];
+    wchar_t command[128];
+    const struct windows_standard standard = {.output = GetStdHandle(STD_OUTPUT_HANDLE),
+                                              .error = given};
+    struct windows_process process;
+    DWORD code = 0;
+    assert_true(GetModuleFileNameW(NULL, program, ARRAY_COUNT(program)) > 0);
+    _snwprintf(command, ARRAY_COUNT(command), L"test --holds %llu",
+               (unsigned long long)(uintptr_t)handle);
+    assert_true(windows_process_start(program, command, 0, &standard, &process));
+    assert_int_equal(WaitForSingleObject(process.handle, 60000), WAIT_OBJECT_0);
+    assert_true(GetExitCodeProcess(process.handle, &code));
+    CloseHandle(process.handle);
+    return code;
+}
+
+/* The last of many: a number that the other process has no handle of its own for. */
+static void test_process_inherits_what_it_is_given_and_nothing_else(void **state) {
+    SECURITY_ATTRIBUTES inheritable = {.nLength = sizeof(inheritable), .bInheritHandle = TRUE};
+    HANDLE events[EVENTS];
+    (void)state;
+    for (size_t i = 0; i < EVENTS; i++) {
+        events[i] = CreateEventW(&inheritable, TRUE, TRUE, NULL);
+        assert_non_null(events[i]);
+    }
+    HANDLE last = events[EVENTS - 1];
+    assert_int_equal(ask_holds(last, NULL), HOLDS_IT_NOT);
+    assert_int_equal(ask_holds(last, last), HOLDS_IT);
+    for (size_t i = 0; i < EVENTS; i++) {
+        CloseHandle(events[i]);
+    }
+}
+
 int main(int argc, char **argv) {
     struct error error = {0};
+    if (argc == 3 && strcmp(argv[1], "--holds") == 0) {
+        return answer_holds(argv[2]);
+    }
     if (!os_start(&argc, &argv, &error)) {
         fputs(error.message, stderr);
         return 1;
@@ -99,6 +147,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_library_error_of_a_policy_names_folder_and_setting),
         cmocka_unit_test(test_library_error_that_is_known_says_the_remedy),
         cmocka_unit_test(test_library_of_another_processor_says_for_which_it_is_built),
+        cmocka_unit_test(test_process_inherits_what_it_is_given_and_nothing_else),
     };
     return cmocka_run_group_tests_name("os_windows", tests, NULL, NULL);
 }
