@@ -226,6 +226,8 @@ void engine_listener_close(struct engine_listener *listener);
  * is posted. Runs from engine_port_run(). */
 typedef void engine_starved_fn(struct engine_acceptor *acceptor, void *context);
 
+/* `index`: which of the listener's sockets. Once each has its acceptor there may be further ones on
+ * other ports, which take clients of the same socket. */
 struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
                                                struct engine_listener *listener, unsigned index,
                                                engine_starved_fn *starved, void *context,

@@ -251,6 +251,7 @@ struct engine_listener {
     const struct engine_keeper *keeper; /* NULL: they end with this process */
     unsigned kept;                      /* how many it has */
     char name[192];                     /* for it */
+    atomic_uint acceptors;              /* that were created */
     unsigned count;
     int sockets[]; /* one an acceptor */
 };
@@ -306,6 +307,7 @@ struct engine_acceptor {
     bool serving;                     /* its accepts are being served */
     bool told;                        /* starved() was called since the last accept was posted */
     bool unsure;                      /* a client may queue whom no place in the ring was told of */
+    bool is_further;                  /* the socket has an acceptor already */
     bool destroyed;                   /* freed when the engine has let go of it */
     struct engine_receiver *receiver; /* of datagrams, which it is the first member of; or NULL */
 };

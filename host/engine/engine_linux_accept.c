@@ -77,6 +77,7 @@ bool linux_acceptor_init(struct engine_acceptor *acceptor, struct engine_port *p
     acceptor->port = port;
     acceptor->listener = listener;
     acceptor->fd = listener->sockets[index];
+    acceptor->is_further = atomic_fetch_add(&listener->acceptors, 1) >= listener->count;
     if (!port->engine->backend->clients_await(acceptor)) {
         return error_set(error, "watching for clients: %s", strerror(errno));
     }

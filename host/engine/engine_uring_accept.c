@@ -18,6 +18,9 @@
  * The kernel does not find a place that has just been put up or woken and is about to look: it is
  * recalled once more in the next turn, when it has looked.
  *
+ * Of several places that wait for one socket the kernel wakes only one, and its ring may belong to
+ * a thread that stands still. So a further acceptor of a socket has none: a poll is always woken.
+ *
  * A place holds a descriptor of the process in reserve. Where those get short there are none, and
  * where there is none a poll tells that clients have come: for accept4(), or to be told that no
  * accept is posted. So it is on kernels whose accepts cannot wait first. */
@@ -75,7 +78,8 @@ void uring_clients_came(struct engine_acceptor *acceptor, uint32_t flags) {
 static unsigned places_wanted(const struct engine_acceptor *acceptor) {
     struct engine *engine = acceptor->port->engine;
     unsigned used = atomic_load_explicit(&engine->descriptors, memory_order_relaxed);
-    if (!engine->uring_accepts || used > engine->descriptors_max / DESCRIPTORS_SHARE) {
+    if (acceptor->is_further || !engine->uring_accepts ||
+        used > engine->descriptors_max / DESCRIPTORS_SHARE) {
         return 0;
     }
     unsigned share = (acceptor->posted_count + PLACES_SHARE - 1) / PLACES_SHARE;

@@ -41,7 +41,11 @@ struct accept_pool {
     struct worker *worker;
     struct listener *listener;
     struct engine_acceptor *acceptor;
-    struct accept_pool *prev; /* in worker->pools */
+    struct engine_listener *socket;
+    unsigned index;            /* of the socket's acceptors */
+    struct accept_pool *owner; /* not NULL: it covers that worker for this pool of ours */
+    unsigned covers;           /* those that it owns itself */
+    struct accept_pool *prev;  /* in worker->pools */
     struct accept_pool *next;
     struct accept_slot *posted;
     uint32_t posted_count;
@@ -60,6 +64,8 @@ struct accept_pool {
     bool starved; /* clients queue, and nothing could be posted for them */
     bool plain;   /* has fallen back */
 };
+
+static struct latch nobody; /* waits for the end of a pool that covers a worker */
 
 static void maintain(struct accept_pool *pool);
 static void on_accepted(struct engine_op *op, int64_t result);
@@ -285,11 +291,19 @@ static void on_accepted(struct engine_op *op, int64_t result) {
 
 static void finish_stop(struct accept_pool *pool) {
     struct worker *worker = pool->worker;
+    struct accept_pool *owner = pool->owner;
     struct latch *stopped = pool->stopped;
     engine_acceptor_destroy(pool->acceptor);
     DL_DELETE(worker->pools, pool);
     alloc_free(pool);
-    latch_down(stopped);
+    if (!owner) {
+        latch_down(stopped);
+        return;
+    }
+    owner->covers--;
+    if (owner->stopped) {
+        maintain(owner);
+    }
 }
 
 static uint32_t larger(uint32_t a, uint32_t b) {
@@ -330,7 +344,7 @@ static void feed(struct accept_pool *pool) {
 /* Called when something has changed: posts what is missing, or ends the pool. */
 static void maintain(struct accept_pool *pool) {
     if (pool->stopped) {
-        if (pool->posted_count == 0) {
+        if (pool->posted_count == 0 && pool->covers == 0) {
             finish_stop(pool);
         }
         return;
@@ -431,6 +445,8 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
     }
     pool->worker = worker;
     pool->listener = listener;
+    pool->socket = socket;
+    pool->index = index;
     pool->tick.fire = on_tick;
     pool->acceptor = engine_acceptor_create(worker->port, socket, index, on_starved, pool, error);
     if (!pool->acceptor) {
@@ -466,10 +482,106 @@ void accept_pool_serve(struct accept_pool *pool, struct listener *listener) {
     }
     start_tick(pool);
     try_again(pool);
+    struct accept_pool *cover;
+    DL_FOREACH(pool->worker->pools, cover) {
+        if (cover->owner == pool && !cover->stopped) {
+            accept_pool_serve(cover, listener);
+        }
+    }
+}
+
+/* -- workers that stall ---------------------------------------------------------------------------
+ */
+
+static struct accept_pool *cover_find(const struct accept_pool *owner, unsigned index) {
+    struct accept_pool *cover;
+    DL_FOREACH(owner->worker->pools, cover) {
+        if (cover->owner == owner && cover->index == index && !cover->stopped) {
+            return cover;
+        }
+    }
+    return NULL;
+}
+
+static void cover_start(struct accept_pool *owner, unsigned index) {
+    struct error error;
+    struct accept_pool *cover = alloc_zeroed(sizeof(*cover));
+    if (!cover) {
+        return; /* tried again with the next stall */
+    }
+    *cover = (struct accept_pool){
+        .worker = owner->worker,
+        .listener = owner->listener,
+        .socket = owner->socket,
+        .index = index,
+        .owner = owner,
+        .tick.fire = on_tick,
+        .plain = true,
+    };
+    cover->acceptor = engine_acceptor_create(owner->worker->port, owner->socket, index, on_starved,
+                                             cover, &error);
+    if (!cover->acceptor) {
+        log_warn(&owner->listener->subject, "the clients of worker %u, which stalls, wait: %s",
+                 index, error.message);
+        alloc_free(cover);
+        return;
+    }
+    owner->covers++;
+    DL_APPEND(owner->worker->pools, cover);
+    start_tick(cover);
+    try_again(cover);
+}
+
+/* Those that were posted for a worker before it stalled, and have no client. */
+static void repost_stalled(struct accept_pool *pool) {
+    struct server *server = pool->worker->server;
+    struct accept_slot *slot;
+    DL_FOREACH(pool->posted, slot) {
+        if (slot->accept.home && engine_accept_connected_ms(&slot->accept) < 0 &&
+            atomic_load(&server_worker_of(server, slot->accept.home)->stalled)) {
+            engine_accept_cancel(pool->acceptor, &slot->accept);
+        }
+    }
+}
+
+static void cover_all(struct accept_pool *pool) {
+    struct server *server = pool->worker->server;
+    for (unsigned i = 0; i < server->options.workers; i++) {
+        struct accept_pool *cover = cover_find(pool, i);
+        bool wanted = server_covers(server, pool->worker, &server->workers[i]);
+        if (wanted && !cover) {
+            cover_start(pool, i);
+        } else if (!wanted && cover) {
+            accept_pool_stop(cover, &nobody);
+        }
+    }
+}
+
+void accept_pools_cover(struct worker *worker) {
+    struct accept_pool *pool;
+    struct accept_pool *next;
+    DL_FOREACH_SAFE(worker->pools, pool, next) {
+        if (pool->stopped || pool->owner) {
+            continue;
+        }
+        if (worker == worker->server->acceptor) {
+            repost_stalled(pool);
+        } else {
+            cover_all(pool);
+            next = pool->next; /* one that covered may have been it */
+        }
+    }
 }
 
 void accept_pool_stop(struct accept_pool *pool, struct latch *done) {
     struct accept_slot *slot;
+    struct accept_pool *cover;
+    struct accept_pool *next;
+    DL_FOREACH_SAFE(pool->worker->pools, cover, next) {
+        if (cover->owner == pool && !cover->stopped) {
+            accept_pool_stop(cover, &nobody);
+        }
+    }
     pool->stopped = done;
     set_blocked(pool, false);
     timers_stop(&pool->worker->timers, &pool->tick);

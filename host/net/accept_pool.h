@@ -21,6 +21,12 @@
  * has failed for a while. Accepts that fail for no such reason, again and again, make the listener
  * fall back to the plainest way of accepting.
  *
+ * Stalls. Where every worker accepts for itself, the clients of one that stalls in a callback would
+ * wait with it, of all listeners. So the next worker that goes on covers it: each of its pools has
+ * another one at work on the socket of the one that stalls, which lasts as long as the stall. It
+ * accepts without data, so that it has no client when it ends. Where an acceptor thread accepts,
+ * accepts that were posted for a worker that stalls are posted anew for another one.
+ *
  * Owner: the listener. Threads: those of the worker it was created on. */
 #ifndef BERTH_HOST_NET_ACCEPT_POOL_H
 #define BERTH_HOST_NET_ACCEPT_POOL_H
@@ -46,6 +52,10 @@ void accept_pool_serve(struct accept_pool *pool, struct listener *listener);
 
 /* Cancels every accept, frees the pool, then counts `done` down. */
 void accept_pool_stop(struct accept_pool *pool, struct latch *done);
+
+/* Workers begin to stall, or go on: has the worker's pools accept the clients of those whom it is
+ * to cover, and of no others. */
+void accept_pools_cover(struct worker *worker);
 
 /* A limit may have room again: the worker's pools that post nothing for want of it go on. */
 void accept_pools_room_made(struct worker *worker);

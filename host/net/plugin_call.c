@@ -23,6 +23,8 @@ static struct {
     struct os_condition changed;
     struct plugin_thread *threads; /* utlist */
     struct plugin_watch_options options;
+    plugin_stall_fn *stall_hook; /* of the server */
+    void *stall_context;
     uint64_t looked_us; /* when the threads were last looked at */
     bool stopping;
     bool running;
@@ -105,10 +107,23 @@ unsigned plugin_call_generation(const struct plugin_thread *thread) {
 
 /* Each change is passed on once. */
 static void set_stalled(unsigned share, bool stalled) {
-    if (share != PLUGIN_SHARE_OTHER &&
-        atomic_exchange(&stalled_workers[share], stalled) != stalled && watch.options.stalled) {
+    if (share == PLUGIN_SHARE_OTHER ||
+        atomic_exchange(&stalled_workers[share], stalled) == stalled) {
+        return;
+    }
+    if (watch.options.stalled) {
         watch.options.stalled(share, stalled);
     }
+    if (watch.stall_hook) {
+        watch.stall_hook(watch.stall_context, share, stalled);
+    }
+}
+
+void plugin_watch_stalls(plugin_stall_fn *hook, void *context) {
+    lock();
+    watch.stall_hook = hook;
+    watch.stall_context = context;
+    unlock();
 }
 
 bool plugin_worker_is_stalled(unsigned worker) {

@@ -159,6 +159,11 @@ struct plugin_watch_options {
 
 enum { PLUGIN_WATCH_MS = 250 };
 
+/* The same for the one server there is; it runs on the watching thread, or on that worker. NULL:
+ * nobody is told. [control] */
+typedef void plugin_stall_fn(void *context, unsigned worker, bool stalled);
+void plugin_watch_stalls(plugin_stall_fn *hook, void *context);
+
 /* Begins to watch. [control] */
 bool plugin_watch_start(const struct plugin_watch_options *options, struct error *error);
 void plugin_watch_configure(uint32_t stall_ms, uint32_t hang_ms);

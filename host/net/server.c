@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "net/latch.h"
 #include "net/listener.h"
+#include "net/plugin_call.h"
 #include "net/worker.h"
 
 static void server_stop_workers(struct server *server) {
@@ -70,6 +71,15 @@ static bool server_start_engine(struct server *server, struct error *error) {
     }
 }
 
+/* On the watching thread. */
+static void server_on_stall(void *context, unsigned index, bool stalled) {
+    struct server *server = context;
+    if (index < server->options.workers) {
+        atomic_store(&server->workers[index].stalled, stalled);
+        server_kick(server); /* they look who covers whom */
+    }
+}
+
 struct server *server_create(const struct server_options *options, struct error *error) {
     ASSERT(options->workers >= 1 && options->workers <= SERVER_WORKERS_MAX);
     struct server *server = alloc_zeroed(sizeof(*server));
@@ -85,6 +95,7 @@ struct server *server_create(const struct server_options *options, struct error 
         server_destroy(server);
         return NULL;
     }
+    plugin_watch_stalls(server_on_stall, server);
     return server;
 }
 
@@ -93,6 +104,7 @@ void server_destroy(struct server *server) {
         return;
     }
     ASSERT(atomic_load(&server->connections) == 0);
+    plugin_watch_stalls(NULL, NULL);
     work_pool_destroy(server->work); /* it posts to the workers to the last */
     server_stop_workers(server);
     engine_destroy(server->engine);
@@ -115,16 +127,35 @@ struct worker *server_acceptor(struct server *server, unsigned index) {
 }
 
 struct worker *server_least_loaded(struct server *server) {
-    struct worker *least = &server->workers[0];
-    unsigned least_load = atomic_load_explicit(&least->load, memory_order_relaxed);
-    for (unsigned i = 1; i < server->options.workers; i++) {
-        unsigned load = atomic_load_explicit(&server->workers[i].load, memory_order_relaxed);
-        if (load < least_load) {
-            least = &server->workers[i];
+    struct worker *least = NULL;
+    unsigned least_load = 0;
+    bool least_stalls = false;
+    for (unsigned i = 0; i < server->options.workers; i++) {
+        struct worker *worker = &server->workers[i];
+        unsigned load = atomic_load_explicit(&worker->load, memory_order_relaxed);
+        bool stalls = atomic_load_explicit(&worker->stalled, memory_order_relaxed);
+        if (!least || (stalls == least_stalls ? load < least_load : least_stalls)) {
+            least = worker;
             least_load = load;
+            least_stalls = stalls;
         }
     }
     return least;
+}
+
+bool server_covers(const struct server *server, const struct worker *worker,
+                   const struct worker *other) {
+    unsigned count = server->options.workers;
+    if (worker == other || !atomic_load(&other->stalled)) {
+        return false;
+    }
+    for (unsigned i = 1; i < count; i++) {
+        const struct worker *next = &server->workers[(other->index + i) % count];
+        if (!atomic_load(&next->stalled)) {
+            return next == worker;
+        }
+    }
+    return false;
 }
 
 /* Where workers accept for themselves, the system spreads the clients over them by chance

@@ -66,8 +66,13 @@ const struct engine_traits *server_traits(const struct server *server); /* of it
 unsigned server_acceptor_count(const struct server *server);
 struct worker *server_acceptor(struct server *server, unsigned index);
 
-/* The worker with the fewest connections. [any] */
+/* The worker with the fewest connections, of those that do not stall. [any] */
 struct worker *server_least_loaded(struct server *server);
+
+/* Whether that worker accepts the clients of the other one, which stalls: the next that does not.
+ */
+bool server_covers(const struct server *server, const struct worker *worker,
+                   const struct worker *other);
 
 /* The worker that a connection accepted on `own` best lives on. [any] */
 struct worker *server_choose_worker(struct server *server, struct worker *own);

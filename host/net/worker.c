@@ -214,6 +214,7 @@ static void on_kick(struct engine_op *op, int64_t result) {
     (void)result;
     atomic_store(&worker->kicked, false);
     admit_waiting(worker);
+    accept_pools_cover(worker);
     accept_pools_room_made(worker);
     worker_settle(worker);
 }

@@ -64,6 +64,7 @@ struct worker {
     atomic_uint load;  /* connections, those on their way here included */
     atomic_uint posts; /* messages of plugins on their way here */
     atomic_bool kicked;
+    atomic_bool stalled;      /* in a callback that was warned of: others accept its clients */
     struct engine_op kick_op; /* looks again at what waits for room */
     struct engine_op stop_op;
     struct engine_op ask_op; /* whether it answers: see server_answers() */
