@@ -28,6 +28,7 @@ enum {
     DESCRIPTORS_PASSING = 8,
     PORT_DESCRIPTORS = 2, /* the ring or the epoll instance, and the eventfd */
     HUNGRY_MS = 10,       /* between two looks for memory to receive into */
+    WAKE_TRIES = 100,     /* of a write that the system interrupts or fails */
 };
 
 int64_t linux_translate(int code) {
@@ -299,8 +300,10 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
                                                     memory_order_relaxed));
     if (!top) { /* else whoever pushed the first one has woken the port */
         uint64_t one = 1;
-        ssize_t written = write(port->wake_fd, &one, sizeof(one));
-        ASSERT(written == (ssize_t)sizeof(one));
+        unsigned tries = 0;
+        while (write(port->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN &&
+               ++tries < WAKE_TRIES) {
+        } /* EAGAIN: it is awake; what fails for ever leaves the post to the port's next turn */
     }
     atomic_fetch_sub_explicit(&port->posting, 1, memory_order_release); /* the last touch */
 }
