@@ -7,18 +7,22 @@ that takes the fixture `system` runs once for each of them, with exceptions: on 
 ThreadSanitizer's build, and on AddressSanitizer's with its other engine, only those run that let
 several threads work (marked `threads`), and on a build's other engine all but those that no engine
 has a part in (marked `any_engine`). Without descriptors (`linux-direct`) those run that are marked
-`direct`. A sanitizer's build is without what is marked `plain`.
+`direct`. A sanitizer's build is without what is marked `plain`. The build on the other C runtime
+of Windows runs what is marked `quick`. On Windows itself run the modules of `support.systems.NATIVE`.
 """
 
+import contextlib
 import pathlib
-import resource
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
-from support.systems import System, Wine, build_of  # noqa: E402  (the path must be set first)
+from support.systems import NATIVE, System, Wine, build_of  # noqa: E402  (the path must be set first)
+
+with contextlib.suppress(ImportError):  # Windows has no such limits
+    import resource
 
 DESCRIPTORS = 20000
 
@@ -36,6 +40,8 @@ def pytest_addoption(parser):
 
 def _raise_descriptor_limit():
     """Thousands of clients need as many descriptors; the usual limit of a shell is 1024."""
+    if "resource" not in globals():
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -89,12 +95,15 @@ def pytest_generate_tests(metafunc):
     any_engine = metafunc.definition.get_closest_marker("any_engine") is not None
     direct = metafunc.definition.get_closest_marker("direct") is not None
     plain = metafunc.definition.get_closest_marker("plain") is not None
+    quick = metafunc.definition.get_closest_marker("quick") is not None
     chosen = [
         build for build in builds
         if ("tsan" not in build[0] and build[0] != "linux-asan-epoll" or threads)
         and not (any_engine and build[0].endswith("-epoll"))
         and (direct or build[0] != "linux-direct")
         and not (plain and "san" in build[0])
+        and (quick or build[0] != "windows-ucrt")
+        and (build[0] != "windows-native" or metafunc.module.__name__.rpartition(".")[2] in NATIVE)
     ]
     metafunc.parametrize("system", chosen, ids=[name for name, _, _ in chosen], indirect=True,
                          scope="session")

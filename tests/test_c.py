@@ -49,9 +49,7 @@ def pytest_generate_tests(metafunc):
 def test_c(c_build, executable, engine, tmp_path, wine):
     system = System(*build_of(c_build), wine)
     system.hold()
-    command = [str(executable)]
-    if system.is_windows:
-        command = [wine.program, str(executable)]
+    command = [*system.runner(), str(executable)]
     environment = system.environment()
     if engine:
         environment["TEST_ENGINE"] = engine

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 LINES_MAX = 800
@@ -88,6 +89,18 @@ def test_style_only_the_manifest_and_the_control_channel_know_cjson():
     assert {p.parent.name for p in found if p.name not in channel} == {"manifest"}
 
 
+@pytest.mark.parametrize("path", sorted((TOP / ".github" / "workflows").glob("*.yml")), ids=_relative)
+def test_style_workflow_is_yaml_and_names_what_is_there(path):
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert all(("run" in step) != ("uses" in step) for step in steps)
+    commands = " ".join(step.get("run", "") for step in steps)
+    named = re.findall(r"(?<![\w/\\.=:])(?:\./dev|(?:tests|plugin-api|config)/[\w./-]+)", commands)
+    assert named
+    for name in named:
+        assert (TOP / name).exists(), f"{name} is not there"
+
+
 HEADERS = _sources("plugin-api", endings=(".h",))
 COMPILERS = [
     ("gcc", "c11", "c"),
@@ -114,6 +127,29 @@ def test_style_each_header_of_the_abi_compiles_alone(compiler, standard, languag
         assert result.returncode == 0, f"{header.name}: {result.stderr[:2000]}"
 
 
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_style_each_header_of_the_abi_is_microsofts_language(language, tmp_path):
+    """As far as clang can show it without Microsoft's own headers."""
+    for header in HEADERS:
+        source = tmp_path / "alone.c"
+        source.write_text(f'#include "berth/{header.name}"\nint nothing;\n', encoding="ascii")
+        _compile_as_msvc(source, language)
+
+
+def test_style_example_in_c_is_microsofts_language():
+    _compile_as_msvc(TOP / "plugin-api" / "examples" / "c" / "shout.c", "c")
+
+
+def _compile_as_msvc(source, language):
+    result = subprocess.run(
+        [_tool("clang"), "--target=x86_64-pc-windows-msvc", "-fms-compatibility", "-fsyntax-only", "-Wall",
+         "-Wextra", "-Wpedantic", "-Werror", "-isystem", TOP / "tests" / "abi" / "msvc", "-x", language,
+         f"-I{TOP / 'plugin-api'}", source],
+        capture_output=True, text=True, check=False,
+    )
+    assert result.returncode == 0, f"{source}: {result.stderr[:2000]}"
+
+
 def _readme_plugin():
     text = (TOP / "README.md").read_text(encoding="utf-8")
     return re.search(r"```c\n(#include <berth/plugin\.h>.*?)```", text, re.DOTALL)[1]
@@ -135,7 +171,8 @@ WINDOWS_SOURCES = [
 ]
 
 
-def test_style_clang_has_nothing_to_say_about_the_windows_build():
+@pytest.mark.parametrize("processor", ["x86_64", "aarch64"])
+def test_style_clang_has_nothing_to_say_about_the_windows_build(processor):
     """A second opinion; the manifest is left out, since cJSON's header is the subproject's."""
     includes = [f"-I{TOP / 'host'}", f"-I{TOP / 'plugin-api'}"]
     uthash = TOP / "subprojects" / "uthash"
@@ -143,8 +180,8 @@ def test_style_clang_has_nothing_to_say_about_the_windows_build():
         pytest.skip("the Windows build's sources are not there; ./dev build windows fetches them")
     for source in WINDOWS_SOURCES:
         result = subprocess.run(
-            [_tool("clang"), "--target=x86_64-w64-mingw32", "-std=gnu11", "-fsyntax-only", "-Wall",
-             "-Wextra", "-Wpedantic", "-Werror", "-D_WIN32_WINNT=0x0A00",
+            [_tool("clang"), f"--target={processor}-w64-mingw32", "-isystem", "/usr/share/mingw-w64/include",
+             "-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_WIN32_WINNT=0x0A00",
              "-D__USE_MINGW_ANSI_STDIO=1", *includes, f"-I{uthash}", source],
             capture_output=True, text=True, check=False,
         )

@@ -55,6 +55,18 @@ static const char *text_of(DWORD code) {
     }
 }
 
+/* What differs between processors: where a context stands, and how it leaves a function that has no
+ * unwind table: a leaf, or an address that is no function. */
+#if defined(_M_ARM64) || defined(__aarch64__)
+static DWORD64 program_counter(const CONTEXT *context) {
+    return context->Pc;
+}
+
+static bool leave_leaf(CONTEXT *context) {
+    context->Pc = context->Lr;
+    return true;
+}
+#else
 /* Whose stack it is does not matter: it can be read. */
 static bool is_on_stack(DWORD64 address) {
     MEMORY_BASIC_INFORMATION memory;
@@ -63,27 +75,37 @@ static bool is_on_stack(DWORD64 address) {
            memory.State == MEM_COMMIT && memory.Protect == PAGE_READWRITE;
 }
 
-/* Walks the stack from where it crashed, by the tables that every function of x64 has. */
+static DWORD64 program_counter(const CONTEXT *context) {
+    return context->Rip;
+}
+
+static bool leave_leaf(CONTEXT *context) {
+    if (!is_on_stack(context->Rsp)) {
+        return false;
+    }
+    context->Rip = *(const DWORD64 *)(uintptr_t)context->Rsp; /* the return address lies on top */
+    context->Rsp += sizeof(DWORD64);
+    return true;
+}
+#endif
+
+/* Walks the stack from where it crashed, by the tables that functions have on x64 and on ARM64. */
 static void trace(struct os_crash *crash, const CONTEXT *from) {
     CONTEXT context = *from;
-    while ((context.Rip != 0 || crash->frame_count == 0) &&
+    while ((program_counter(&context) != 0 || crash->frame_count == 0) &&
            crash->frame_count < OS_CRASH_FRAMES_MAX) {
+        DWORD64 at = program_counter(&context);
         DWORD64 base = 0;
         DWORD64 established = 0;
         void *data = NULL;
-        crash->frames[crash->frame_count++] = (void *)(uintptr_t)context.Rip;
-        RUNTIME_FUNCTION *function = RtlLookupFunctionEntry(context.Rip, &base, NULL);
-        if (!function && crash->frame_count == 1 && is_on_stack(context.Rsp)) {
-            /* A leaf, or a call of what is no function: where it came from lies on top. */
-            context.Rip = *(const DWORD64 *)(uintptr_t)context.Rsp;
-            context.Rsp += sizeof(DWORD64);
-            continue;
-        }
-        if (!function) {
+        crash->frames[crash->frame_count++] = (void *)(uintptr_t)at;
+        RUNTIME_FUNCTION *function = RtlLookupFunctionEntry(at, &base, NULL);
+        if (function) {
+            RtlVirtualUnwind(UNW_FLAG_NHANDLER, base, at, function, &context, &data, &established,
+                             NULL);
+        } else if (crash->frame_count > 1 || !leave_leaf(&context)) {
             break;
         }
-        RtlVirtualUnwind(UNW_FLAG_NHANDLER, base, context.Rip, function, &context, &data,
-                         &established, NULL);
     }
 }
 

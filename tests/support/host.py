@@ -46,6 +46,13 @@ def _refuse_io_uring(refused):
     rules.load()
 
 
+def _apart_from_the_terminal():
+    """So that a Ctrl-C for the tests does not also go to the host."""
+    if os.name == "nt":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
 def parse_address(text):
     """"127.0.0.1:80" or "[::1]:80" as (host, port)."""
     host, _, port = text.rpartition(":")
@@ -90,14 +97,14 @@ class Host:
         if powerless and os.geteuid() == 0:  # permissions of files mean something even to root then
             runner += ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
         runner += wrap  # a command that goes over into the host
-        # In a session of its own, so that a Ctrl-C for the tests does not also go to the host.
         self._start = lambda: subprocess.Popen(
             [*runner, *system.command(command, dist)],
             env=system.environment() | (environment or {}), cwd=self._folder,
-            start_new_session=True, stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=self._stdout if stdout is None else stdout,
             stderr=self._stderr if stderr is None else stderr,
             preexec_fn=io_uring_errno and (lambda: _refuse_io_uring(io_uring_errno)),
+            **_apart_from_the_terminal(),
         )
         self.process = self._start()
 
@@ -129,7 +136,7 @@ class Host:
             return self.ready_file.exists() or self.process.poll() is not None
 
         clients.wait_until(there, "the ready file, or the end", clients.START_S)
-        if self._system.is_windows and self.process.poll() == 1 and not self.log() + self.output():
+        if self._system.is_wine and self.process.poll() == 1 and not self.log() + self.output():
             self.process = self._start()  # Wine could not start it: a host that fails says why
             clients.wait_until(there, "the ready file, or the end", clients.START_S)
         if not self.ready_file.exists():
@@ -193,8 +200,9 @@ class Host:
         self.process.send_signal(number)
 
     def interrupt(self):
-        """Ctrl-C, on both systems: Wine turns the signal into the console's event."""
-        self.send_signal(signal.SIGINT)
+        """Ctrl-C, on both systems: Wine turns the signal into the console's event. On Windows itself
+        only Ctrl-Break can be sent to a process group, and means the same to the host."""
+        self.send_signal(signal.CTRL_BREAK_EVENT if os.name == "nt" else signal.SIGINT)
 
     def wait(self):
         """Waits for the end; the exit code."""
@@ -276,7 +284,7 @@ def run_berth(system, arguments, folder, dist=None, may_crash=False):
         )
 
     done = run()
-    if system.is_windows and done.returncode == 1 and not done.stdout + done.stderr:
+    if system.is_wine and done.returncode == 1 and not done.stdout + done.stderr:
         done = run()  # Wine could not start it: a host that fails says why
     decoded = [text.decode("utf-8").replace("\r\n", "\n") for text in (done.stdout, done.stderr)]
     result = Result(done.returncode, *decoded)

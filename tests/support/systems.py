@@ -3,6 +3,8 @@
 A system is a build of the host for an operating system, or an instrumented one: `linux`, `windows`
 (under Wine), `linux-asan`, `linux-tsan`; on Linux each also with `-epoll` behind it, which is the same
 build on its other engine. `linux-direct` is the build `linux` with its sockets in the tables of its rings.
+`windows-ucrt` is the Windows build on the other C runtime, which runs the tests in C and the quick ones.
+`windows-native` is a Windows build on Windows itself: it runs the tests of NATIVE alone.
 """
 
 import atexit
@@ -17,8 +19,16 @@ import pytest
 
 SYSTEMS = (
     "linux", "windows", "linux-asan", "linux-tsan", "linux-epoll", "linux-asan-epoll", "linux-tsan-epoll",
-    "linux-direct",
+    "linux-direct", "windows-ucrt", "windows-native",
 )
+
+NATIVE = (
+    "test_c", "test_accept", "test_accepting", "test_active_io", "test_closing", "test_command_line",
+    "test_echo", "test_limits", "test_packet_echo", "test_proxy_streams", "test_ready_file", "test_reset",
+    "test_sending",
+)
+"""The modules that need sockets and the command line only. The others look into /proc, send signals,
+run clients of Debian's packages, or compile for Windows on Linux."""
 
 DIRECT_SLOTS = 200
 """Few enough for some tests to fill the table."""
@@ -52,7 +62,12 @@ class System:
 
     @property
     def is_windows(self):
-        return self.name == "windows"
+        return self.name.startswith("windows")
+
+    @property
+    def is_wine(self):
+        """Whether Windows is Wine's, on this Linux machine."""
+        return self.name in ("windows", "windows-ucrt")
 
     @property
     def is_sanitized(self):
@@ -89,11 +104,11 @@ class System:
 
     def path(self, path):
         """A path of this machine in the words of the system under test."""
-        return "Z:" + str(path).replace("/", "\\") if self.is_windows else str(path)
+        return "Z:" + str(path).replace("/", "\\") if self.is_wine else str(path)
 
     def runner(self):
         """What a program of the system is started with."""
-        return [self._wine.program] if self.is_windows else []
+        return [self._wine.program] if self.is_wine else []
 
     def command(self, arguments, dist=None):
         return [*self.runner(), str(self.executable(dist)), *map(str, arguments)]
@@ -104,17 +119,17 @@ class System:
         environment["BERTH_RUNTIME_DIR"] = str(RUNTIME)
         if self.wanted_engine:
             environment["TEST_ENGINE"] = self.wanted_engine  # for the tests in C
-        if self.is_windows:
+        if self.is_wine:
             environment.update(self._wine.environment())
         return environment
 
     def helpers(self):
         """The processes that keep a program's handles for it."""
-        return self._wine.servers() if self.is_windows else []
+        return self._wine.servers() if self.is_wine else []
 
     def hold(self):
         """Gets ready to start programs; called before each."""
-        if self.is_windows:
+        if self.is_wine:
             self._wine.start()
 
 
