@@ -66,8 +66,6 @@ SYSTEM_WORDS = re.compile(
 )
 def test_style_only_files_of_a_system_know_it(path):
     text = path.read_text(encoding="utf-8")
-    if _relative(path).startswith("plugins/"):  # where it is there on both systems
-        text = text.replace("#include <pthread.h>", "")
     found = SYSTEM_WORDS.search(text)
     assert not found, f"{found[0]!r} belongs into a file of its own for each system"
 

@@ -289,7 +289,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, v
     if (status == BERTH_OK && !random_bytes(&chat->key, sizeof(chat->key))) {
         status = berth_error_set(error, BERTH_E_FAILED, "the system has no random bytes");
     }
-    if (status == BERTH_OK && pthread_mutex_init(&chat->lock, NULL) != 0) {
+    if (status == BERTH_OK && !lock_init(&chat->lock)) {
         status = berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
     }
     if (status != BERTH_OK) {
@@ -309,7 +309,7 @@ static void BERTH_CALL listener_close(const struct berth_listener *listener) {
             snprintf(text, sizeof(text), "slow receivers have missed %llu messages", skipped);
         listener->host->log(listener->host, BERTH_LOG_INFO, text, (uint32_t)length);
     }
-    pthread_mutex_destroy(&chat->lock);
+    lock_fini(&chat->lock);
     free(chat);
 }
 

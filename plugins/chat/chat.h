@@ -18,13 +18,13 @@
 #define HASH_NONFATAL_OOM 1
 
 #include <berth/berth.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <uthash.h>
 
 #include "base/siphash.h"
 #include "chat/line.h"
+#include "common/lock.h"
 
 enum { SLOW_DROP_MESSAGE, SLOW_DISCONNECT };
 
@@ -42,7 +42,7 @@ struct chat {
     uint32_t announce_max;
     uint32_t slow;         /* SLOW_* */
     atomic_ullong skipped; /* messages that slow receivers have missed */
-    pthread_mutex_t lock;
+    struct lock lock;
     struct siphash_key key; /* of both tables: their names are chosen by clients */
     struct member *names;   /* uthash, by nick; under the lock */
     struct room *rooms;     /* uthash, by name; under the lock */

@@ -18,11 +18,11 @@ static unsigned hash_of(const struct chat *chat, const char *name) {
                          hash_of(chat, (added)->member), added)
 
 static void lock(struct chat *chat) {
-    pthread_mutex_lock(&chat->lock);
+    lock_acquire(&chat->lock);
 }
 
 static void unlock(struct chat *chat) {
-    pthread_mutex_unlock(&chat->lock);
+    lock_release(&chat->lock);
 }
 
 /* -- names --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/time.h>
 
 #include "common/config.h"
 #include "datagram/syslog.h"
@@ -47,9 +47,9 @@ static const char *const unanswered_text =
     "datagrams not echoed: cut off (host.buffers.bytes), or from a service's port";
 
 uint64_t unix_now_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000;
 }
 
 /* -- what is told rarely ------------------------------------------------------------------------

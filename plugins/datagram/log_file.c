@@ -9,12 +9,12 @@
  * if something has gathered. What is left even so, when no work could be had, is written at the
  * close itself. */
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/append.h"
+#include "common/lock.h"
 #include "datagram/datagram.h"
 #include "datagram/syslog.h"
 
@@ -29,7 +29,7 @@ struct batch {
 
 struct log_file {
     struct log_file_options options;
-    pthread_mutex_t lock;
+    struct lock lock;
     struct batch gathering; /* under the lock */
     bool is_written;        /* a work is under way, or about to be; under the lock */
     struct batch writing;   /* of the work; `bytes` is exchanged under the lock */
@@ -94,10 +94,10 @@ static void tell(const struct log_file *log_file, uint32_t level, const char *wh
 
 static void write_what_waits(struct log_file *log_file) {
     struct batch *batch = &log_file->writing;
-    pthread_mutex_lock(&log_file->lock);
+    lock_acquire(&log_file->lock);
     struct batch gathered = log_file->gathering;
     log_file->gathering = (struct batch){.bytes = batch->bytes};
-    pthread_mutex_unlock(&log_file->lock);
+    lock_release(&log_file->lock);
     *batch = gathered;
     bool written = write_batch(log_file, batch);
     if (!written && !log_file->is_failing) {
@@ -134,19 +134,19 @@ static void submit(struct log_file *log_file) {
     const struct berth_work_host *service = log_file->options.work;
     if (service->submit_for_listener(log_file->options.listener, work, done, log_file) !=
         BERTH_OK) {
-        pthread_mutex_lock(&log_file->lock);
+        lock_acquire(&log_file->lock);
         log_file->is_written = false;
-        pthread_mutex_unlock(&log_file->lock);
+        lock_release(&log_file->lock);
     }
 }
 
 static void BERTH_CALL done(struct berth_conn *conn, int32_t status, void *argument) {
     struct log_file *log_file = argument;
     (void)conn;
-    pthread_mutex_lock(&log_file->lock);
+    lock_acquire(&log_file->lock);
     bool again = status == BERTH_OK && has_something(&log_file->gathering);
     log_file->is_written = again;
-    pthread_mutex_unlock(&log_file->lock);
+    lock_release(&log_file->lock);
     if (again) {
         submit(log_file);
     }
@@ -156,7 +156,7 @@ static void BERTH_CALL done(struct berth_conn *conn, int32_t status, void *argum
  */
 
 char *log_file_reserve(struct log_file *log_file, size_t *room) {
-    pthread_mutex_lock(&log_file->lock);
+    lock_acquire(&log_file->lock);
     struct batch *batch = &log_file->gathering;
     /* Once one was dropped, so is all that follows, until it is told where. */
     *room = batch->dropped > 0 ? 0 : log_file->options.queue_max_bytes - batch->size;
@@ -173,7 +173,7 @@ void log_file_commit(struct log_file *log_file, size_t size) {
     }
     bool is_first = !log_file->is_written;
     log_file->is_written = true;
-    pthread_mutex_unlock(&log_file->lock);
+    lock_release(&log_file->lock);
     if (is_first) {
         submit(log_file);
     }
@@ -201,8 +201,7 @@ struct log_file *log_file_create(const struct log_file_options *options,
         log_file->options = *options;
         log_file->gathering.bytes = malloc(options->queue_max_bytes);
         log_file->writing.bytes = malloc(options->queue_max_bytes);
-        if (log_file->gathering.bytes && log_file->writing.bytes &&
-            pthread_mutex_init(&log_file->lock, NULL) == 0) {
+        if (log_file->gathering.bytes && log_file->writing.bytes && lock_init(&log_file->lock)) {
             return log_file;
         }
         discard(log_file);
@@ -220,6 +219,6 @@ void log_file_destroy(struct log_file *log_file) {
     }
     tally_finish(&log_file->dropped, log_file->options.listener, dropped_text);
     tally_finish(&log_file->lost, log_file->options.listener, lost_text);
-    pthread_mutex_destroy(&log_file->lock);
+    lock_fini(&log_file->lock);
     discard(log_file);
 }

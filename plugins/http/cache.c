@@ -1,15 +1,16 @@
 #include "http/cache.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <uthash.h>
 #include <utlist.h>
 
 #include "base/siphash.h"
+#include "common/lock.h"
 #include "common/open_files.h"
 #include "common/random.h"
 #include "http/date.h"
@@ -42,19 +43,19 @@ struct cache {
     struct berth_timer *timer; /* runs while there is something in it */
     struct cache *prev;        /* utlist: of all caches */
     struct cache *next;
-    pthread_mutex_t mutex; /* of what follows */
+    struct lock mutex; /* of what follows */
     struct slot *by_name;
     struct slot *by_use;
 };
 
 struct caches {
-    pthread_mutex_t mutex; /* of the list; before that of a cache */
-    struct cache *list;    /* utlist */
+    struct lock mutex;  /* of the list; before that of a cache */
+    struct cache *list; /* utlist */
 };
 
 struct caches *caches_create(void) {
     struct caches *caches = calloc(1, sizeof(*caches));
-    if (!caches || pthread_mutex_init(&caches->mutex, NULL) != 0) {
+    if (!caches || !lock_init(&caches->mutex)) {
         free(caches);
         return NULL;
     }
@@ -62,7 +63,7 @@ struct caches *caches_create(void) {
 }
 
 void caches_destroy(struct caches *caches) {
-    pthread_mutex_destroy(&caches->mutex);
+    lock_fini(&caches->mutex);
     free(caches);
 }
 
@@ -71,21 +72,20 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument);
 struct cache *cache_create(const struct berth_listener *listener, const struct site *site) {
     struct cache *cache = calloc(1, sizeof(*cache));
     struct caches *caches = site->services->caches;
-    if (!cache || !random_bytes(&cache->key, sizeof(cache->key)) ||
-        pthread_mutex_init(&cache->mutex, NULL) != 0) {
+    if (!cache || !random_bytes(&cache->key, sizeof(cache->key)) || !lock_init(&cache->mutex)) {
         free(cache);
         return NULL;
     }
     cache->site = site;
     cache->timer = site->services->timer->create_for_listener(listener, on_timer, cache);
     if (!cache->timer) {
-        pthread_mutex_destroy(&cache->mutex);
+        lock_fini(&cache->mutex);
         free(cache);
         return NULL;
     }
-    pthread_mutex_lock(&caches->mutex);
+    lock_acquire(&caches->mutex);
     DL_APPEND(caches->list, cache);
-    pthread_mutex_unlock(&caches->mutex);
+    lock_release(&caches->mutex);
     return cache;
 }
 
@@ -131,7 +131,7 @@ static uint64_t leave_by(struct cache *cache, uint64_t time_ms) {
     struct slot *slot;
     struct slot *next;
     uint64_t first_ms = 0;
-    pthread_mutex_lock(&cache->mutex);
+    lock_acquire(&cache->mutex);
     DL_FOREACH_SAFE(cache->by_use, slot, next) {
         if (slot->expires_ms <= time_ms) {
             take_out(cache, slot);
@@ -140,7 +140,7 @@ static uint64_t leave_by(struct cache *cache, uint64_t time_ms) {
             first_ms = slot->expires_ms;
         }
     }
-    pthread_mutex_unlock(&cache->mutex);
+    lock_release(&cache->mutex);
     release_all(out);
     return first_ms;
 }
@@ -159,11 +159,11 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
 /* All that is only kept, for whatever listener: what is being sent goes when it is sent. */
 static void give_back(struct caches *caches) {
     struct cache *cache;
-    pthread_mutex_lock(&caches->mutex);
+    lock_acquire(&caches->mutex);
     DL_FOREACH(caches->list, cache) {
         leave_by(cache, UINT64_MAX);
     }
-    pthread_mutex_unlock(&caches->mutex);
+    lock_release(&caches->mutex);
 }
 
 void cache_destroy(struct cache *cache) {
@@ -171,11 +171,11 @@ void cache_destroy(struct cache *cache) {
         return;
     }
     struct caches *caches = cache->site->services->caches;
-    pthread_mutex_lock(&caches->mutex);
+    lock_acquire(&caches->mutex);
     DL_DELETE(caches->list, cache);
-    pthread_mutex_unlock(&caches->mutex);
+    lock_release(&caches->mutex);
     leave_by(cache, UINT64_MAX);
-    pthread_mutex_destroy(&cache->mutex);
+    lock_fini(&cache->mutex);
     free(cache);
 }
 
@@ -184,7 +184,7 @@ struct entry *cache_find(struct cache *cache, const char *name) {
     struct slot *slot;
     struct slot *stale = NULL;
     uint64_t now_ms = host->now_ms(host);
-    pthread_mutex_lock(&cache->mutex);
+    lock_acquire(&cache->mutex);
     HASH_FIND_BYHASHVALUE(hh, cache->by_name, name, strlen(name), hash_of(cache, name), slot);
     if (slot && slot->expires_ms <= now_ms) {
         take_out(cache, slot);
@@ -198,7 +198,7 @@ struct entry *cache_find(struct cache *cache, const char *name) {
             DL_APPEND(cache->by_use, slot);
         }
     }
-    pthread_mutex_unlock(&cache->mutex);
+    lock_release(&cache->mutex);
     entry_release(stale ? &stale->entry : NULL);
     return slot ? &slot->entry : NULL;
 }
@@ -209,7 +209,7 @@ static void put(struct cache *cache, struct slot *slot) {
     struct slot *out;
     slot->expires_ms = site->host->now_ms(site->host) + site->cache_ms;
     atomic_fetch_add(&slot->references, 1);
-    pthread_mutex_lock(&cache->mutex);
+    lock_acquire(&cache->mutex);
     unsigned hash = hash_of(cache, slot->name);
     HASH_FIND_BYHASHVALUE(hh, cache->by_name, slot->name, strlen(slot->name), hash, out);
     if (!out && HASH_COUNT(cache->by_name) >= site->cache_files_max) {
@@ -224,7 +224,7 @@ static void put(struct cache *cache, struct slot *slot) {
     if (was_empty) {
         site->services->timer->start(cache->timer, site->cache_ms + 1);
     }
-    pthread_mutex_unlock(&cache->mutex);
+    lock_release(&cache->mutex);
     entry_release(out ? &out->entry : NULL);
 }
 
@@ -319,9 +319,9 @@ static void keep_content(const struct site *site, struct entry *entry) {
 }
 
 static int64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * SECOND_NS + now.tv_nsec;
+    struct timeval now;
+    gettimeofday(&now, NULL);
+    return (int64_t)now.tv_sec * SECOND_NS + (int64_t)now.tv_usec * 1000;
 }
 
 /* Whether the file may change once more and bear the same times: 8.8.1. */

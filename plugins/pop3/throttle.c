@@ -1,6 +1,5 @@
 #include "throttle.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +9,7 @@
 #include <uthash.h>
 
 #include "base/siphash.h"
+#include "common/lock.h"
 #include "crypto.h"
 
 enum {
@@ -36,7 +36,7 @@ struct client {
 };
 
 struct throttle {
-    pthread_mutex_t lock;
+    struct lock lock;
     struct client *clients; /* by a hash of its own: clients choose their addresses */
     struct siphash_key key;
     uint32_t delay_ms;
@@ -47,7 +47,7 @@ struct throttle {
 struct throttle *throttle_create(uint32_t delay_ms, uint32_t delay_max_ms, uint32_t clients_max) {
     struct throttle *throttle = calloc(1, sizeof(*throttle));
     if (!throttle || !crypto_random(&throttle->key, sizeof(throttle->key)) ||
-        pthread_mutex_init(&throttle->lock, NULL) != 0) {
+        !lock_init(&throttle->lock)) {
         free(throttle);
         return NULL;
     }
@@ -71,7 +71,7 @@ void throttle_destroy(struct throttle *throttle) {
     HASH_ITER(hh, throttle->clients, client, next) {
         forget(throttle, client);
     }
-    pthread_mutex_destroy(&throttle->lock);
+    lock_fini(&throttle->lock);
     free(throttle);
 }
 
@@ -196,9 +196,9 @@ enum throttle_verdict throttle_begin(struct throttle *throttle, struct attempt *
     if (throttle->delay_ms == 0) {
         return THROTTLE_GO;
     }
-    pthread_mutex_lock(&throttle->lock);
+    lock_acquire(&throttle->lock);
     enum throttle_verdict verdict = begin(throttle, attempt, now_ms, wait_ms);
-    pthread_mutex_unlock(&throttle->lock);
+    lock_release(&throttle->lock);
     return verdict;
 }
 
@@ -241,9 +241,9 @@ static void fail(struct throttle *throttle, const struct attempt *attempt, uint6
 void throttle_end(struct throttle *throttle, struct attempt *attempt, bool is_right,
                   uint64_t now_ms) {
     if (!is_right && attempt->state != ATTEMPT_NONE) {
-        pthread_mutex_lock(&throttle->lock);
+        lock_acquire(&throttle->lock);
         fail(throttle, attempt, now_ms);
-        pthread_mutex_unlock(&throttle->lock);
+        lock_release(&throttle->lock);
         attempt->state = ATTEMPT_NONE;
     }
     throttle_cancel(throttle, attempt);
@@ -253,11 +253,11 @@ void throttle_cancel(struct throttle *throttle, struct attempt *attempt) {
     if (attempt->state == ATTEMPT_NONE) {
         return;
     }
-    pthread_mutex_lock(&throttle->lock);
+    lock_acquire(&throttle->lock);
     struct client *client = find(throttle, &attempt->client);
     if (client) {
         give_back(throttle, client, attempt);
     }
-    pthread_mutex_unlock(&throttle->lock);
+    lock_release(&throttle->lock);
     attempt->state = ATTEMPT_NONE;
 }

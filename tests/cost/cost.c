@@ -52,7 +52,7 @@ static void chat(unsigned long count) {
     struct chat one = {.key = {{1, 2}}};
     struct member *members = calloc(count, sizeof(*members));
     unsigned long number;
-    check(members != NULL && pthread_mutex_init(&one.lock, NULL) == 0, "memory");
+    check(members != NULL && lock_init(&one.lock), "memory");
     for (unsigned long i = 0; i < count && read_number(&number); i++) {
         char name[NAME_BYTES_MAX + 1];
         snprintf(name, sizeof(name), "n%lx", number);
