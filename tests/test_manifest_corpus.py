@@ -69,6 +69,7 @@ RANGES = [
     ((*A, "limits", "works_per_client"), 1, 10000000),
     ((*A, "limits", "send_queue_bytes"), 4096, 1073741824),
     ((*A, "limits", "send_queue_pieces"), 16, 1000000),
+    ((*A, "limits", "linger_bytes"), 0, 1073741824),
     ((*A, "limits", "active_io"), 1, 10000000),
     ((*A, "limits", "outbound"), 0, 10000000),
     ((*A, "limits", "timers"), 0, 10000000),

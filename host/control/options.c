@@ -51,6 +51,7 @@ struct listener_options options_of_listener(const struct manifest_listener *list
         .message_bytes = listener->limits.message_bytes,
         .send_queue_bytes = listener->limits.send_queue_bytes,
         .send_queue_pieces = listener->limits.send_queue_pieces,
+        .linger_bytes = listener->limits.linger_bytes,
         .close_full_queues = listener->limits.send_queue_full == MANIFEST_QUEUE_CLOSE,
         .active_io_max = listener->limits.active_io,
         .outbound_max = listener->limits.outbound,

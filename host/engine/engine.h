@@ -305,7 +305,8 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           bool is_first);
 
 /* Waits for the peer's FIN, behind ours, and for nothing else: what comes before it is not wanted
- * and may be thrown away; what is delivered all the same is the receiver's, as always. */
+ * and may be thrown away, which is told as a delivery without a buffer; what is delivered with one
+ * is the receiver's, as always. */
 void engine_receive_end(struct engine_port *port, struct engine_socket socket,
                         struct engine_receive *receive);
 

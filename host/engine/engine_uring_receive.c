@@ -191,13 +191,23 @@ static void end_polled(struct uring_port *port, struct engine_receive *receive, 
         return;
     }
     ssize_t size = 1;
+    uint64_t thrown_away = 0;
     for (unsigned i = 0; i < END_READS_MAX && size > 0; i++) {
         size = linux_recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC);
+        thrown_away += size > 0 ? (uint64_t)size : 0;
     }
-    if (size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR))) {
+    int code = size < 0 ? errno : 0;
+    if (thrown_away > 0) {
+        struct engine_buffer none = {0};
+        linux_deliver(&port->common, receive, none,
+                      thrown_away < UINT32_MAX ? (uint32_t)thrown_away : UINT32_MAX);
+    }
+    if (part->stopping) {
+        linux_defer(&port->common, &receive->op, ENGINE_E_CANCELLED);
+    } else if (size > 0 || code == EAGAIN || code == EINTR) {
         end_await(port, receive);
     } else {
-        linux_complete(&port->common, &receive->op, size == 0 ? 0 : linux_translate(errno));
+        linux_complete(&port->common, &receive->op, linux_translate(code)); /* 0: the FIN */
     }
 }
 

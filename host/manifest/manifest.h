@@ -68,6 +68,7 @@ struct manifest_listener {
         uint32_t send_queue_bytes;   /* full at it */
         uint32_t send_queue_pieces;  /* full at so many slices and runs of files, too */
         enum manifest_queue_full send_queue_full;
+        uint32_t linger_bytes; /* read and thrown away while a connection closes */
     } limits;
     struct {
         struct address_prefix *from; /* who sends the header; none: nobody */

@@ -17,6 +17,13 @@
 #include "net/turns.h"
 #include "net/worker.h"
 
+enum {
+    /* A peer that still has bytes to take may pause for so many times close_timeout_ms (a minute
+     * by default, which is what web servers allow); one that has taken all of them owes its FIN
+     * within close_timeout_ms. */
+    CLOSE_PAUSE_FACTOR = 12,
+};
+
 void connection_move(struct connection *connection, enum connection_state to) {
     ASSERT(connection_state_may_move(connection->state, to));
     connection->state = (uint8_t)to;
@@ -91,6 +98,39 @@ void connection_drain(struct connection *connection) {
     connection_drop_pending(connection);
     connection_put_off(connection);
     worker_unsettle(connection_worker(connection), connection);
+}
+
+/* What the system has of it and the peer has not taken, without the FIN. 0 also where it does not
+ * tell: it delivers that in its own time. */
+static uint32_t untaken(const struct connection *connection) {
+    uint64_t bytes = 0;
+    engine_untaken(connection_worker(connection)->port, connection->socket, &bytes);
+    bytes -= connection->fin_sent && bytes > 0 ? 1 : 0;
+    return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX - 1;
+}
+
+/* The peer may have been told of the close and sends on. What is not read any more waits in the
+ * system, and the peer with it. */
+void connection_linger(struct connection *connection, uint32_t bytes) {
+    struct listener *listener = connection_listener(connection);
+    uint32_t limit = listener->options.linger_bytes;
+    bool was_within = connection->lingered <= limit;
+    uint32_t room = UINT32_MAX - connection->lingered;
+    connection->lingered += bytes < room ? bytes : room;
+    if (!was_within || connection->lingered <= limit) {
+        return;
+    }
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    struct log_subject subject = connection_subject(connection, peer);
+    subject.reason = "linger_bytes";
+    listener_count(&listener->counters.lingers_cut);
+    log_limited(LOG_KIND_CUT, LOG_LEVEL_INFO, &subject,
+                "connection %llu: its client sent more than %u bytes after the close "
+                "(limits.linger_bytes): no more is read",
+                (unsigned long long)connection->public.id, limit);
+    if (connection->fin_sent && untaken(connection) == 0) {
+        connection_end(connection, BERTH_CLOSED_LIMIT, true);
+    }
 }
 
 void connection_close(struct connection *connection) {
@@ -263,24 +303,18 @@ static void check_idle(struct connection *connection) {
     connection_tell_timeout(connection, "idle_timeout_ms");
 }
 
-/* What the system has of it and the peer has not taken, without the FIN. 0 also where it does not
- * tell: it delivers that in its own time. */
-static uint32_t untaken(const struct connection *connection) {
-    uint64_t bytes = 0;
-    engine_untaken(connection_worker(connection)->port, connection->socket, &bytes);
-    bytes -= connection->fin_sent && bytes > 0 ? 1 : 0;
-    return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX - 1;
-}
-
 /* How much longer the peer may take nothing of what is left for it; 0: no longer. */
 static uint32_t patience_ms(const struct connection *connection, uint64_t now_ms) {
     uint32_t idle_ms = (uint32_t)now_ms - connection->active_ms;
-    uint32_t timeout_ms = connection->send_timeout_ds * 100U;
+    uint32_t pause_ms =
+        connection_listener(connection)->options.close_timeout_ms * CLOSE_PAUSE_FACTOR;
+    uint32_t given_ms = connection->send_timeout_ds * 100U;
+    uint32_t timeout_ms = given_ms > pause_ms ? given_ms : pause_ms;
     return idle_ms < timeout_ms ? timeout_ms - idle_ms : 0;
 }
 
-/* A peer that takes what was sent, however slowly, gets all of it. One that has and only keeps its
- * own side open is left without a reset. */
+/* A peer that takes what was sent, however slowly and with pauses, gets all of it. One that has all
+ * of it and only keeps its own side open is closed without a reset. */
 static void check_drained(struct connection *connection) {
     uint32_t left = untaken(connection);
     if (left > 0 && left < connection->untaken) {

@@ -75,6 +75,7 @@ struct connection {
     bool fin_sent : 1;
     bool leaves_at_once : 1; /* the peer's FIN is not waited for */
     bool reset : 1;          /* end with a reset and not with a FIN */
+    uint32_t lingered;       /* draining: bytes that were read and thrown away */
 
     /* Seldom looked at, and so behind the rest: an echo touches a cache line less. */
     union {
@@ -195,9 +196,10 @@ void connection_info(const struct connection *connection, struct berth_conn_info
 
 /* connection.c */
 void connection_deadline(struct timer *timer);
-void connection_drain(struct connection *connection);         /* sends the rest, then a FIN */
-void connection_put_off(struct connection *connection);       /* the end of a draining one */
-void connection_watch_idle(struct connection *connection);    /* from now on */
+void connection_drain(struct connection *connection);   /* sends the rest, then a FIN */
+void connection_put_off(struct connection *connection); /* the end of a draining one */
+void connection_linger(struct connection *connection, uint32_t bytes); /* came while draining */
+void connection_watch_idle(struct connection *connection);             /* from now on */
 void connection_note_activity(struct connection *connection); /* something was received or sent */
 
 /* connection_enter.c */

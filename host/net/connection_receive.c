@@ -163,7 +163,10 @@ void connection_deliver(struct connection *connection, struct berth_slice *arriv
     connection_count_received(connection, arrived->size);
     connection_note_activity(connection);
     if (connection->state != CONNECTION_OPEN && connection->state != CONNECTION_ACCEPTED) {
-        buffer_release(arrived->buffer);
+        buffer_release(arrived->buffer); /* NULL where the engine has thrown the bytes away */
+        if (connection->state == CONNECTION_DRAINING) {
+            connection_linger(connection, arrived->size);
+        }
         return;
     }
     if (connection->state == CONNECTION_OPEN && connection->held == 0 && !turns_ask(connection)) {
@@ -236,10 +239,13 @@ void connection_received(struct engine_op *op, int64_t result) {
 }
 
 /* Starts or stops the engine's receive, as state and holds want it. While draining, what comes is
- * read and thrown away, so that closing does not turn into a reset. */
+ * read and thrown away, within limits.linger_bytes, so that closing does not turn into a reset. */
 void connection_update_receive(struct connection *connection) {
-    bool wanted = !connection->peer_finished &&
-                  (connection->state == CONNECTION_DRAINING || connection->held == 0);
+    bool lingers = connection->state == CONNECTION_DRAINING;
+    bool wanted =
+        !connection->peer_finished &&
+        (lingers ? connection->lingered <= connection_listener(connection)->options.linger_bytes
+                 : connection->held == 0);
     struct engine_port *port = connection_worker(connection)->port;
     if (wanted && !connection->receive_armed) {
         connection->receive_armed = true;

@@ -77,6 +77,7 @@ struct listener_options {
     uint32_t message_bytes;
     uint32_t send_queue_bytes;
     uint32_t send_queue_pieces;
+    uint32_t linger_bytes; /* read and thrown away while a connection closes */
     bool close_full_queues;
     uint32_t active_io_max; /* 0: no limit */
     uint32_t outbound_max;

@@ -99,8 +99,9 @@ struct berth_host {
     int32_t(BERTH_CALL *shutdown_send)(struct berth_conn *conn);
 
     /* Closes in good order: what is queued is sent, then a FIN; what still arrives is thrown away
-     * until the peer's FIN, or until it has taken nothing for "close_timeout_ms" (for twice that,
-     * while the system still has some of it). No `received` follows; `closed` comes last. */
+     * until the peer's FIN ("limits.linger_bytes" of it), or until it has taken nothing for
+     * "close_timeout_ms"; for twelve times that, while something is left for it. No `received`
+     * follows; `closed` comes last. */
     void(BERTH_CALL *close)(struct berth_conn *conn);
 
     /* Ends it now with a reset (linger 0); what is queued is lost. `closed` follows, never from

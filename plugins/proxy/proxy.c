@@ -255,18 +255,26 @@ static void BERTH_CALL peer_closed(struct berth_conn *conn) {
     }
 }
 
+/* Whether the other side still gets all that this one had to say. One that has finished waits in
+ * silence while the other side takes the rest, and may be closed for that. */
+static bool is_whole(uint32_t reason, bool finished) {
+    return reason == BERTH_CLOSED_BY_PEER || reason == BERTH_CLOSED_BY_PLUGIN ||
+           (reason == BERTH_CLOSED_TIMEOUT && finished);
+}
+
 static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     struct pair *pair = pair_of(conn);
     if (!pair) {
         return; /* there was no memory for it, or it was for nobody */
     }
     struct berth_conn *other = other_side(conn);
+    bool finished = is_upstream(conn) ? pair->upstream_finished : pair->client_finished;
     if (is_upstream(conn)) {
         pair->upstream = NULL;
     } else {
         pair->client = NULL;
     }
-    if (other && (reason == BERTH_CLOSED_BY_PEER || reason == BERTH_CLOSED_BY_PLUGIN)) {
+    if (other && is_whole(reason, finished)) {
         conn->host->close(other);
     } else if (other) {
         conn->host->abort(other); /* what was lost on one side must not look whole on the other */

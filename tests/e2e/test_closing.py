@@ -33,6 +33,15 @@ def test_close_waits_for_a_client_that_takes_the_rest_slowly(run_services):
     services.wait_for_log(host, ": closed 1")
 
 
+def test_close_waits_for_a_client_that_pauses(run_services):
+    host = run_services(close_timeout_ms=150)
+    with clients.connect_slowly(host.address("services")) as sock:
+        sock.sendall(b"slices 30 100000\nclose\n")
+        head = sock.recv(100)
+        time.sleep(1.2)
+        assert len(head) + len(clients.receive_to_end(sock)) == 3000000
+
+
 def test_close_resets_a_client_that_takes_nothing(run_services, system):
     if system.is_windows or system.name == "linux-direct":
         pytest.skip("there the system does not tell what a client has taken, and goes on with it")
@@ -99,6 +108,20 @@ def test_client_that_never_finishes_is_cut_at_the_deadline(run_services):
         services.wait_for_log(host, ": closed 1")
         with contextlib.suppress(ConnectionError):
             session.send("echo", "x")
+
+
+def test_client_that_floods_a_closing_connection_is_read_to_a_limit(run_services):
+    host = run_services(close_timeout_ms=20000, limits={"linger_bytes": 65536})
+    flood, sent = bytes(65536), 0
+    with services.session(host) as session:
+        session.send("close")
+        assert session.rest() == b""
+        with contextlib.suppress(ConnectionError):
+            while sent < 256 * MIB:  # a loopback takes that in a second or two
+                sent += session.sock.send(flood)
+    assert sent < 64 * MIB, "more than all buffers together"
+    services.wait_for_log(host, ": closed 1")
+    assert "more than 65536 bytes after the close (limits.linger_bytes)" in host.log()
 
 
 def test_stop_asks_the_plugin_about_each_connection(run_services):

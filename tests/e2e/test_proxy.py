@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import socket
 import threading
+import time
 
 import pytest
 from support import clients, manifests
@@ -105,6 +106,25 @@ def test_proxy_carries_the_end_of_the_upstream_first(run_proxy):
         assert heard == [b"and on"]
 
 
+@pytest.mark.parametrize("client_finishes", [True, False])
+def test_proxy_download_whose_client_pauses_arrives_whole(run_proxy, client_finishes):
+    """The upstream is gone long before the client has taken the rest."""
+    size = 900_000  # which waits in the send queue, and not in the system
+
+    def serve(connection):
+        connection.sendall(b"x" * size)
+
+    with upstream(serve) as port:
+        host = run_proxy(port, close_timeout_ms=150, socket={"send_buffer_bytes": 65536},
+                         idle_timeout_ms=0 if client_finishes else 300)
+        with clients.connect_slowly(host.address("proxy")) as sock:
+            if client_finishes:
+                sock.shutdown(socket.SHUT_WR)
+            head = sock.recv(100)
+            time.sleep(1.2)  # eight times what a close waits for a FIN
+            assert len(head) + len(clients.receive_to_end(sock)) == size
+
+
 def test_proxy_carries_resets_to_the_other_side_of_the_pair_alone(run_proxy, system):
     def resets(connection):
         connection.recv(1)
@@ -139,7 +159,7 @@ def test_proxy_without_any_upstream_resets_and_says_so(run_proxy):
         nobody.bind(("127.0.0.1", 0))
         host = run_proxy(nobody.getsockname()[1])
         assert clients.is_reset(host.address("proxy"))
-        assert "no upstream answers" in host.log()
+        host.wait_for_log("no upstream answers")
 
 
 @pytest.mark.parametrize("balance", ["round-robin", "least-connections"])

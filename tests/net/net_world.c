@@ -69,6 +69,7 @@ void net_world_serve(const struct berth_plugin *plugin, bool on_data,
         .connections_max = 2000,
         .message_bytes = 65536,
         .send_queue_bytes = 65536,
+        .linger_bytes = 1048576,
         .send_queue_pieces = 4096,
         .close_timeout_ms = 5000,
     };

@@ -100,6 +100,7 @@ static int set_up(void **state) {
         .connections_max = 500,
         .message_bytes = 65536,
         .send_queue_bytes = 65536,
+        .linger_bytes = 1048576,
         .send_queue_pieces = 4096,
         .close_timeout_ms = 5000,
     };

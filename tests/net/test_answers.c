@@ -50,6 +50,7 @@ static struct listener *make_listener(void) {
                                        .connections_max = 10,
                                        .message_bytes = 65536,
                                        .send_queue_bytes = 65536,
+                                       .linger_bytes = 1048576,
                                        .send_queue_pieces = 4096};
     struct error error;
     struct listener *listener = listener_create(net_world_server(), &options, NULL, &error);

@@ -104,6 +104,7 @@ int set_up(void **state) {
                                    .connections_max = 50,
                                    .message_bytes = MESSAGE_BYTES,
                                    .send_queue_bytes = QUEUE_BYTES,
+                                   .linger_bytes = 1048576,
                                    .send_queue_pieces = 4096,
                                    .close_timeout_ms = 60000};
     struct error error;

@@ -60,6 +60,7 @@ static int set_up(void **state) {
                                         .connections_max = 50,
                                         .message_bytes = 4096,
                                         .send_queue_bytes = 4096,
+                                        .linger_bytes = 1048576,
                                         .send_queue_pieces = 4096,
                                         .close_timeout_ms = 60000};
     server = server_create(&server_options, &error);

@@ -81,6 +81,7 @@ static void test_manifest_least_gets_every_default(void **state) {
     assert_int_equal(one->deny_count, 0);
     assert_int_equal(one->limits.message_bytes, 65536);
     assert_int_equal(one->limits.send_queue_bytes, 1048576);
+    assert_int_equal(one->limits.linger_bytes, 16777216);
     assert_int_equal(one->close_timeout_ms, 5000);
     assert_true(one->no_delay);
     assert_int_equal(one->receive, MANIFEST_RECEIVE_ZERO_BYTE);

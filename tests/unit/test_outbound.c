@@ -72,6 +72,7 @@ static int set_up(void **state) {
                                    .outbound_max = 10,
                                    .message_bytes = 1000,
                                    .send_queue_bytes = 8192,
+                                   .linger_bytes = 1048576,
                                    .send_queue_pieces = 64,
                                    .close_timeout_ms = 60000};
     struct error error;
