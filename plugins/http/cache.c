@@ -21,7 +21,7 @@ enum {
     PATH_BYTES_MAX = ROOT_BYTES_MAX + NAME_BYTES_MAX + 256,
     FIELDS_MAX = 512,
     SWEEP_MS = 20,                  /* between two looks at what has expired, at the least */
-    TICK_NS = 50 * 1000 * 1000,     /* no clock of a file system stands still for longer, */
+    TICK_NS = 20 * 1000 * 1000,     /* no clock of a file system stands still for longer, */
     SECOND_NS = 1000 * 1000 * 1000, /* but those that count in seconds, or in two */
 };
 
