@@ -1,7 +1,9 @@
 /* os_windows_crash.c: exceptions that nobody handles, and abort().
  *
  * The filter of unhandled exceptions runs last of all, so what a plugin handles itself is never
- * taken for a crash, as a vectored handler would take it. */
+ * taken for a crash. It runs from the first frame of the thread, which the search for a handler
+ * does not reach when the stack is destroyed; a vectored handler, asked first of all, finds that
+ * out. */
 #include <windows.h>
 
 #include <process.h>
@@ -62,6 +64,10 @@ static DWORD64 program_counter(const CONTEXT *context) {
     return context->Pc;
 }
 
+static DWORD64 stack_pointer(const CONTEXT *context) {
+    return context->Sp;
+}
+
 static bool leave_leaf(CONTEXT *context) {
     context->Pc = context->Lr;
     return true;
@@ -77,6 +83,10 @@ static bool is_on_stack(DWORD64 address) {
 
 static DWORD64 program_counter(const CONTEXT *context) {
     return context->Rip;
+}
+
+static DWORD64 stack_pointer(const CONTEXT *context) {
+    return context->Rsp;
 }
 
 static bool leave_leaf(CONTEXT *context) {
@@ -109,6 +119,7 @@ static void trace(struct os_crash *crash, const CONTEXT *from) {
     }
 }
 
+static DWORD walked_slot;    /* of a thread: the exception whose stack it walks */
 static struct os_crash told; /* of the thread that crashed first */
 static DWORD telling;        /* which that is */
 static bool over;            /* there is nothing more to say */
@@ -135,12 +146,8 @@ static void begin(const struct os_crash *crash) {
     TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
 }
 
-static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
+static void tell(const EXCEPTION_POINTERS *pointers) {
     const EXCEPTION_RECORD *record = pointers->ExceptionRecord;
-    if (record->ExceptionCode == EXCEPTION_OF_GCC &&
-        (record->ExceptionFlags & EXCEPTION_NONCONTINUABLE) == 0) {
-        return EXCEPTION_CONTINUE_EXECUTION; /* GCC asks whether anybody catches; then it aborts */
-    }
     bool access = record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION ||
                   record->ExceptionCode == EXCEPTION_IN_PAGE_ERROR;
     struct os_crash crash = {
@@ -150,12 +157,77 @@ static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
         .code = record->ExceptionAddress,
     };
     begin(&crash);
+    TlsSetValue(walked_slot, (void *)(uintptr_t)pointers);
     trace(&told, pointers->ContextRecord);
     finish();
     if (writer.stalled) { /* the system's report could go there, too, and would not end */
         TerminateProcess(GetCurrentProcess(), record->ExceptionCode);
     }
+}
+
+static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
+    const EXCEPTION_RECORD *record = pointers->ExceptionRecord;
+    if (record->ExceptionCode == EXCEPTION_OF_GCC &&
+        (record->ExceptionFlags & EXCEPTION_NONCONTINUABLE) == 0) {
+        return EXCEPTION_CONTINUE_EXECUTION; /* GCC asks whether anybody catches; then it aborts */
+    }
+    tell(pointers);
     return EXCEPTION_CONTINUE_SEARCH; /* the system's own report and dump */
+}
+
+/* Whether the system's search for a handler, which goes the same way, finds one: every thread has
+ * one in its first frame. */
+static bool is_handler_found(const CONTEXT *from) {
+    CONTEXT context = *from;
+    ULONG_PTR low;
+    ULONG_PTR high;
+    DWORD64 at = 0;
+    DWORD64 top = 0;
+    GetCurrentThreadStackLimits(&low, &high);
+    while ((at != program_counter(&context) || top != stack_pointer(&context)) &&
+           stack_pointer(&context) >= low && stack_pointer(&context) < high) {
+        DWORD64 base = 0;
+        DWORD64 established = 0;
+        void *data = NULL;
+        at = program_counter(&context);
+        top = stack_pointer(&context);
+        RUNTIME_FUNCTION *function = RtlLookupFunctionEntry(at, &base, NULL);
+        if (!function) {
+            if (!leave_leaf(&context)) {
+                return false;
+            }
+        } else if (RtlVirtualUnwind(UNW_FLAG_EHANDLER, base, at, function, &context, &data,
+                                    &established, NULL) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the processor reports; what software raises may be meant for anybody. */
+static bool is_fault(DWORD code) {
+    return code == EXCEPTION_ACCESS_VIOLATION || code == EXCEPTION_ILLEGAL_INSTRUCTION ||
+           code == EXCEPTION_PRIV_INSTRUCTION || code == EXCEPTION_IN_PAGE_ERROR ||
+           code == EXCEPTION_INT_DIVIDE_BY_ZERO;
+}
+
+/* The walk may fault where the stack is destroyed, as the system's search would, again and again:
+ * that comes here, too, and is the answer. */
+static LONG WINAPI on_first_chance(EXCEPTION_POINTERS *pointers) {
+    DWORD code = pointers->ExceptionRecord->ExceptionCode;
+    DWORD error = GetLastError(); /* which must be the same if the exception is handled */
+    const EXCEPTION_POINTERS *walked = is_fault(code) ? TlsGetValue(walked_slot) : NULL;
+    if (is_fault(code) && !walked) {
+        TlsSetValue(walked_slot, pointers);
+        walked = is_handler_found(pointers->ContextRecord) ? NULL : pointers;
+        TlsSetValue(walked_slot, NULL);
+    }
+    if (walked) {
+        tell(walked);
+        TerminateProcess(GetCurrentProcess(), walked->ExceptionRecord->ExceptionCode);
+    }
+    SetLastError(error);
+    return EXCEPTION_CONTINUE_SEARCH;
 }
 
 static void on_abort(int number) {
@@ -238,6 +310,7 @@ static void start_writer(void) {
 }
 
 void os_crash_start(const struct os_crash_words *last_words) {
+    static void *vectored;
     words = *last_words;
     os_crash_thread_begin();
     start_writer();
@@ -246,6 +319,9 @@ void os_crash_start(const struct os_crash_words *last_words) {
         if (ender != 0) {
             CloseHandle((HANDLE)ender); /* it ends with the process */
         }
+    }
+    if (!vectored && (walked_slot = TlsAlloc()) != TLS_OUT_OF_INDEXES) {
+        vectored = AddVectoredExceptionHandler(FALSE, on_first_chance); /* after those of others */
     }
     SetUnhandledExceptionFilter(on_exception);
     signal(SIGABRT, on_abort);

@@ -106,7 +106,8 @@ def crash(host, listener, message):
 CRASHES = {
     "null": (b"\x800", ("SIGSEGV", "(0x0)"), ("access violation", "(0x0)")),
     "abort": (b"\x81", ("SIGABRT", "abort"), ("abort",)),
-    "stack smashed": (b"\x86", ("SIGSEGV",), ("access violation",)),
+    "stack smashed": (b"\x86400", ("SIGSEGV",), ("access violation",)),
+    "stack smashed far up": (b"\x861000", ("SIGSEGV",), ("access violation",)),
     "division": (b"\x870", ("SIGFPE",), ("division by zero",)),
     "double free": (b"\x88", ("SIGABRT",), None),  # which Windows' heap may not notice at once
     "call of NULL": (b"\x890", ("SIGSEGV", "(0x0)"), ("access violation", "(0x0)")),
