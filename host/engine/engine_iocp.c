@@ -76,6 +76,9 @@ enum {
     /* How long nothing happens before FD_ACCEPT is asked for again after a rush. */
     REARM_WAIT_MS = 20,
 
+    /* Between two waits that the system refuses. */
+    REFUSED_PAUSE_MS = 100,
+
     /* Not in mingw-w64's winerror.h. */
     HANDLES_CLOSED = 676, /* ERROR_HANDLES_CLOSED: the handle went with the operation on it */
 };
@@ -435,6 +438,21 @@ static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
     }
 }
 
+/* The port waits all the same, or it would use up a processor until the system has room again. */
+static void note_refusal(struct engine_port *port, DWORD code, DWORD wait_ms) {
+    if (code == WAIT_TIMEOUT) {
+        return;
+    }
+    if (!port->refused) {
+        port->refused = true;
+        log_error(NULL,
+                  "GetQueuedCompletionStatusEx: error %lu: this worker stands still until the "
+                  "system takes the call again; not told of again",
+                  code);
+    }
+    Sleep(wait_ms < REFUSED_PAUSE_MS ? wait_ms : REFUSED_PAUSE_MS);
+}
+
 static void pass(struct engine_port *port, DWORD wait_ms) {
     OVERLAPPED_ENTRY entries[BATCH_MAX];
     ULONG count = 0;
@@ -455,8 +473,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     }
     /* The count means nothing when the call fails: Wine reports 1 on a time-out. */
     if (!port->engine->winsock->port_wait(port->iocp, entries, BATCH_MAX, &count, wait_ms, FALSE)) {
-        DWORD code = GetLastError();
-        ASSERT(code == WAIT_TIMEOUT);
+        note_refusal(port, GetLastError(), wait_ms);
         count = 0;
     }
     for (ULONG i = 0; i < count; i++) {

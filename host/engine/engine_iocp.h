@@ -158,6 +158,7 @@ struct engine_port {
     struct engine_buffer received; /* see engine_received() */
     atomic_uint pending;
     unsigned ran; /* completions run by the present engine_port_run() */
+    bool refused; /* the system does not let it wait */
 
     struct iocp_op *ready;    /* go on in the next pass */
     struct iocp_op *starving; /* wait for memory, first come first served */

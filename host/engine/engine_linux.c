@@ -290,6 +290,21 @@ const struct engine_traits *engine_traits(const struct engine *engine) {
 
 /* -- ports: posts from other threads ----------------------------------------------------------- */
 
+static void wake(struct engine_port *port) {
+    const uint64_t one = 1;
+    unsigned tries = 0;
+    while (write(port->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) { /* else it is awake */
+        if (++tries == WAKE_TRIES) {
+            int code = errno;
+            if (!atomic_exchange(&port->unwoken, true)) {
+                log_error(NULL, "waking a worker by its eventfd: %s: it is late until that works",
+                          strerror(code));
+            }
+            return;
+        }
+    }
+}
+
 void engine_port_post(struct engine_port *port, struct engine_op *op) {
     atomic_fetch_add_explicit(&port->posting, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&port->post_count, 1, memory_order_relaxed);
@@ -298,12 +313,8 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
         part_of(op)->next = top;
     } while (!atomic_compare_exchange_weak_explicit(&port->posts, &top, op, memory_order_acq_rel,
                                                     memory_order_relaxed));
-    if (!top) { /* else whoever pushed the first one has woken the port */
-        uint64_t one = 1;
-        unsigned tries = 0;
-        while (write(port->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN &&
-               ++tries < WAKE_TRIES) {
-        } /* EAGAIN: it is awake; what fails for ever leaves the post to the port's next turn */
+    if (!top || atomic_load_explicit(&port->unwoken, memory_order_relaxed)) {
+        wake(port); /* else whoever pushed the first one has done so */
     }
     atomic_fetch_sub_explicit(&port->posting, 1, memory_order_release); /* the last touch */
 }
@@ -404,6 +415,9 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     port->ran = 0;
     run_deferred(port);
     backend->handle(port);
+    if (atomic_load_explicit(&port->unwoken, memory_order_relaxed)) {
+        linux_run_posts(port);
+    }
     linux_accept_check(port);
     backend->feed(port);
     return port->ran;

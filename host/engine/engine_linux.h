@@ -167,6 +167,7 @@ struct engine_port {
     atomic_uint post_count;
     atomic_uint posting; /* threads that are in engine_port_post() now */
     int wake_fd;         /* an eventfd: counts up when the stack is no longer empty */
+    atomic_bool unwoken; /* the system has refused that: from then on every turn looks, too */
 
     struct op_list hungry; /* what found no buffer to receive into, first come first served */
 

@@ -55,9 +55,11 @@ struct uring_port {
 
     /* Sockets without a descriptor; see engine_uring_direct.c. */
     struct direct_slot *direct_slots;
-    unsigned direct_count;           /* of them */
-    unsigned direct_free;            /* the first one that is; direct_count: none is */
-    unsigned direct_used;            /* how many are not */
+    unsigned direct_count; /* of them */
+    unsigned direct_free;  /* the first one that is; direct_count: none is */
+    unsigned direct_used;  /* how many are not */
+    unsigned direct_late;  /* the first that the system has not emptied yet, likewise */
+    bool direct_late_told;
     struct direct_message *messages; /* of sends that are not submitted yet */
     unsigned message_next;
 };

@@ -28,6 +28,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "engine/engine_uring.h"
 
 enum {
@@ -94,7 +95,7 @@ static unsigned take_number(struct engine *engine, struct engine_port *port) {
 }
 
 bool uring_direct_init(struct uring_port *port, unsigned count, struct error *error) {
-    port->direct_count = count;
+    port->direct_count = port->direct_late = count;
     if (!register_table(port, error)) {
         return false;
     }
@@ -126,6 +127,26 @@ bool uring_direct_is_full(struct engine_port *common) {
     return port->direct_free == port->direct_count;
 }
 
+static int empty_slot(struct uring_port *port, unsigned slot) {
+    const int none = -1;
+    int code = io_uring_register_files_update(&port->ring, slot, (int *)(uintptr_t)&none, 1);
+    if (code == 1) {
+        port->direct_slots[slot].next_free = port->direct_free;
+        port->direct_free = slot;
+    }
+    return code;
+}
+
+static void empty_late(struct uring_port *port) {
+    while (port->direct_late != port->direct_count) {
+        unsigned next = port->direct_slots[port->direct_late].next_free;
+        if (empty_slot(port, port->direct_late) != 1) {
+            return;
+        }
+        port->direct_late = next;
+    }
+}
+
 void uring_direct_enter(struct engine_port *common, struct engine_socket *socket) {
     struct uring_port *port = uring_of(common);
     unsigned slot = port->direct_free;
@@ -134,6 +155,7 @@ void uring_direct_enter(struct engine_port *common, struct engine_socket *socket
         ASSERT(socket->origin == common->number);
         return;
     }
+    empty_late(port);
     if (uring_direct_is_full(common) ||
         io_uring_register_files_update(&port->ring, slot, &fd, 1) != 1) {
         return;
@@ -164,29 +186,49 @@ static void make_reset(struct uring_port *port, int fd) {
     uring_submit(port);
 }
 
+static void shut_down(struct uring_port *port, int fd, int how) {
+    struct io_uring_sqe *sqe = uring_sqe(port);
+    io_uring_prep_shutdown(sqe, 0, how);
+    uring_aim(sqe, fd);
+    uring_mark(sqe, NULL, TAG_IGNORED);
+    uring_submit(port);
+}
+
+/* The system has no memory for emptying a slot: the peer sees the end all the same, and the slot is
+ * emptied when it has some again. */
+static void end_late(struct uring_port *port, int fd, int code) {
+    unsigned slot = slot_of(fd);
+    shut_down(port, fd, SHUT_RDWR);
+    port->direct_slots[slot].next_free = port->direct_late;
+    port->direct_late = slot;
+    if (!port->direct_late_told) {
+        port->direct_late_told = true;
+        log_error(
+            NULL,
+            "host.direct_descriptors: a closed socket keeps its place in the table: %s; it is "
+            "tried again with every socket that comes or goes, and not told of again",
+            code < 0 ? strerror(-code) : "the system has taken nothing out");
+    }
+}
+
 void uring_direct_close(struct engine_port *common, struct engine_socket socket, bool reset) {
     struct uring_port *port = uring_of(common);
-    const int none = -1;
     unsigned slot = slot_of((int)socket.handle);
     uring_direct_shut(common, socket);
     if (reset) {
         make_reset(port, (int)socket.handle);
     }
-    int emptied = io_uring_register_files_update(&port->ring, slot, (int *)(uintptr_t)&none, 1);
-    ASSERT(emptied == 1);
-    port->direct_slots[slot].next_free = port->direct_free;
-    port->direct_free = slot;
     port->direct_used--;
+    empty_late(port);
+    int code = empty_slot(port, slot);
+    if (code != 1) {
+        end_late(port, (int)socket.handle, code);
+    }
 }
 
 /* A failure means that the peer is gone, which the receive tells. */
 int64_t uring_direct_shutdown(struct engine_port *common, struct engine_socket socket) {
-    struct uring_port *port = uring_of(common);
-    struct io_uring_sqe *sqe = uring_sqe(port);
-    io_uring_prep_shutdown(sqe, 0, SHUT_WR);
-    uring_aim(sqe, (int)socket.handle);
-    uring_mark(sqe, NULL, TAG_IGNORED);
-    uring_submit(port);
+    shut_down(uring_of(common), (int)socket.handle, SHUT_WR);
     return 0;
 }
 
