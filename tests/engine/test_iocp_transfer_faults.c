@@ -109,6 +109,18 @@ static void test_receive_failing_to_post_for_memory_goes_on(void **state) {
     connection_close(connection);
 }
 
+static void test_receive_goes_on_when_the_port_could_not_be_waited_on(void **state) {
+    struct world *world = *state;
+    struct connection *connection = connection_open(world);
+    faults_fail(FAULT_PORT_WAIT, 0, 3, ERROR_NO_SYSTEM_RESOURCES);
+    receive_start(connection, ENGINE_RECEIVE_ZERO_BYTE);
+    client_send(connection->client, "waits");
+    expect_received(connection, "waits");
+    assert_int_equal(faults_injected(FAULT_PORT_WAIT), 3);
+    expect_stopped(connection);
+    connection_close(connection);
+}
+
 static void test_receive_completing_without_memory_goes_on(void **state) {
     struct world *world = *state;
     struct connection *connection = connection_open(world);
@@ -459,6 +471,7 @@ int main(void) {
         BOTH_WAYS(test_receive_completing_later_delivers_everything),
         BOTH_WAYS(test_receive_succeeding_at_once_for_long_lets_others_run),
         BOTH_WAYS(test_receive_failing_to_post_for_memory_goes_on),
+        BOTH_WAYS(test_receive_goes_on_when_the_port_could_not_be_waited_on),
         BOTH_WAYS(test_receive_completing_without_memory_goes_on),
         BOTH_WAYS(test_receive_completing_with_an_error_ends_with_it),
         BOTH_WAYS(test_receive_failing_at_start_completes_from_the_loop),

@@ -674,6 +674,9 @@ static bool packet_passes(const OVERLAPPED_ENTRY *entry) {
 
 static BOOL WINAPI port_wait_call(HANDLE port, OVERLAPPED_ENTRY *entries, ULONG max, ULONG *count,
                                   DWORD ms, BOOL alertable) {
+    if (fault_fails(FAULT_PORT_WAIT)) {
+        return FALSE;
+    }
     if (!holding && held_count > 0) {
         ASSERT(held_count <= max);
         memcpy(entries, held, held_count * sizeof(held[0]));

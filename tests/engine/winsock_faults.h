@@ -38,6 +38,7 @@ enum fault_call {
     FAULT_EVENT_SELECT,
     FAULT_PORT_CREATE, /* also when a handle is bound to a port */
     FAULT_PORT_POST,
+    FAULT_PORT_WAIT,
     FAULT_SET_MODES,
     FAULT_WAIT_REGISTER,
     FAULT_CALLS
