@@ -11,7 +11,15 @@
 #include "net/plugin_call.h"
 #include "net/worker.h"
 
+static void server_set_running(struct server *server, bool is_running) {
+    os_mutex_lock(&server->running_mutex);
+    server->is_running = is_running;
+    os_mutex_unlock(&server->running_mutex);
+}
+
+/* A worker takes its port with it, so from here on none wakes another one. */
 static void server_stop_workers(struct server *server) {
+    server_set_running(server, false);
     while (server->started > 0) {
         worker_stop(&server->workers[--server->started]);
     }
@@ -36,6 +44,7 @@ static bool server_start_workers(struct server *server, struct error *error) {
         }
         server->started++;
     }
+    server_set_running(server, true);
     return true;
 }
 
@@ -88,6 +97,7 @@ struct server *server_create(const struct server_options *options, struct error 
         return NULL;
     }
     server->options = *options;
+    os_mutex_init(&server->running_mutex);
     os_mutex_init(&server->asked_mutex);
     os_condition_init(&server->answered);
     server->work = work_pool_create(&options->work, error);
@@ -110,6 +120,7 @@ void server_destroy(struct server *server) {
     engine_destroy(server->engine);
     os_condition_fini(&server->answered);
     os_mutex_fini(&server->asked_mutex);
+    os_mutex_fini(&server->running_mutex);
     alloc_free(server);
 }
 
@@ -281,9 +292,11 @@ void server_flush(struct server *server) {
 }
 
 void server_kick(struct server *server) {
-    for (unsigned i = 0; i < server->started; i++) {
+    os_mutex_lock(&server->running_mutex);
+    for (unsigned i = 0; server->is_running && i < server->started; i++) {
         worker_kick(&server->workers[i]);
     }
+    os_mutex_unlock(&server->running_mutex);
 }
 
 void server_room_made(struct server *server) {

@@ -48,9 +48,11 @@ struct server {
     struct worker *workers;  /* options.workers of them, and the acceptor behind them if any */
     struct worker *acceptor; /* NULL when the workers accept for themselves */
     unsigned started;        /* threads that run */
-    atomic_uint connections; /* of all listeners, accepted and not yet closed */
-    atomic_uint files;       /* that plugins have open */
-    atomic_uint waiting;     /* pools and workers that wait until a limit leaves room */
+    bool is_running;         /* from the start of the last worker to the stop of the first one */
+    struct os_mutex running_mutex;  /* of is_running: workers wake each other only while it is so */
+    atomic_uint connections;        /* of all listeners, accepted and not yet closed */
+    atomic_uint files;              /* that plugins have open */
+    atomic_uint waiting;            /* pools and workers that wait until a limit leaves room */
     atomic_ushort udp_doors[65536]; /* open ones, by their port */
     atomic_uint ending; /* listeners that accept no more, whose last connection is awaited */
     struct os_mutex asked_mutex; /* of worker.is_asked */

@@ -38,16 +38,6 @@ static void give_back(struct worker *worker) {
     }
 }
 
-/* Other workers keep what this one lacks. Those that sleep are woken, and find it as this did. */
-static void wake_others(struct worker *worker) {
-    struct server *server = worker->server;
-    for (unsigned i = 0; i < server->started; i++) {
-        if (&server->workers[i] != worker) {
-            worker_kick(&server->workers[i]);
-        }
-    }
-}
-
 static void note_own_failures(struct worker *worker, uint64_t now_ms) {
     struct shortage *shortage = &worker->shortage;
     unsigned long failures = alloc_thread_failures() - shortage->thread_failures;
@@ -108,7 +98,7 @@ void shortage_begin(struct worker *worker) {
         timers_start(&worker->timers, &shortage->tick, now_ms, TICK_MS);
         give_back(worker);
         if (shortage->failures > 0) {
-            wake_others(worker);
+            server_kick(worker->server); /* others keep what this one lacks, and may sleep */
         }
     }
 }

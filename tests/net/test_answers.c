@@ -32,6 +32,7 @@ static const char manifest_text[] =
 static struct service service;
 static struct edition edition;
 static struct module module;
+static char file[] = "echo.so";
 static struct unit unit;
 
 static struct listener *make_listener(void) {
@@ -68,7 +69,7 @@ static int set_up(void **state) {
     edition.manifest = manifest_parse("m.json", manifest_text, sizeof(manifest_text) - 1, &errors);
     snprintf(module.id, sizeof(module.id), "echo");
     module.plugin = (struct berth_plugin){.name = "Echo", .version = "1.0.0", .received = received};
-    module.file = (char[]){"echo.so"};
+    module.file = file;
     module.account = plugin_account_create("echo", 1);
     service.instance.server = net_world_server();
     service.instance.edition = &edition;
