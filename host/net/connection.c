@@ -22,6 +22,7 @@ enum {
      * by default, which is what web servers allow); one that has taken all of them owes its FIN
      * within close_timeout_ms. */
     CLOSE_PAUSE_FACTOR = 12,
+    SEND_TIMEOUT_S_MAX = 4095, /* what connection.send_timeout_s has room for */
 };
 
 void connection_move(struct connection *connection, enum connection_state to) {
@@ -114,10 +115,14 @@ static uint32_t untaken(const struct connection *connection) {
 void connection_linger(struct connection *connection, uint32_t bytes) {
     struct listener *listener = connection_listener(connection);
     uint32_t limit = listener->options.linger_bytes;
-    bool was_within = connection->lingered <= limit;
-    uint32_t room = UINT32_MAX - connection->lingered;
-    connection->lingered += bytes < room ? bytes : room;
-    if (!was_within || connection->lingered <= limit) {
+    if (!connection_need_extras(connection)) {
+        connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true); /* it could not be bounded */
+        return;
+    }
+    uint32_t *lingered = &connection->extras->lingered;
+    bool was_within = *lingered <= limit;
+    *lingered += bytes < UINT32_MAX - *lingered ? bytes : UINT32_MAX - *lingered;
+    if (!was_within || *lingered <= limit) {
         return;
     }
     char peer[BERTH_ADDRESS_TEXT_MAX];
@@ -146,9 +151,9 @@ void connection_close_at_once(struct connection *connection) {
 }
 
 void connection_close_with_timeout(struct connection *connection, uint32_t send_timeout_ms) {
-    uint32_t tenths = send_timeout_ms / 100 + (send_timeout_ms % 100 > 0 ? 1 : 0);
+    uint32_t seconds = send_timeout_ms / 1000 + (send_timeout_ms % 1000 > 0 ? 1 : 0);
     if (connection->state == CONNECTION_OPEN) {
-        connection->send_timeout_ds = (uint16_t)(tenths < UINT16_MAX ? tenths : UINT16_MAX);
+        connection->send_timeout_s = seconds < SEND_TIMEOUT_S_MAX ? seconds : SEND_TIMEOUT_S_MAX;
         connection_close(connection);
     }
 }
@@ -308,7 +313,7 @@ static uint32_t patience_ms(const struct connection *connection, uint64_t now_ms
     uint32_t idle_ms = (uint32_t)now_ms - connection->active_ms;
     uint32_t pause_ms =
         connection_listener(connection)->options.close_timeout_ms * CLOSE_PAUSE_FACTOR;
-    uint32_t given_ms = connection->send_timeout_ds * 100U;
+    uint32_t given_ms = connection->send_timeout_s * 1000U;
     uint32_t timeout_ms = given_ms > pause_ms ? given_ms : pause_ms;
     return idle_ms < timeout_ms ? timeout_ms - idle_ms : 0;
 }

@@ -41,9 +41,10 @@ struct connection {
     struct engine_socket socket;
     uint64_t bytes_received;
     uint64_t bytes_sent;
-    uint64_t opened_ms : 48;
-    uint64_t state : 8; /* enum connection_state */
+    uint64_t opened_ms : 40;
+    uint64_t state : 4; /* enum connection_state */
     uint64_t reason : 8;
+    uint64_t send_timeout_s : 12; /* close_with_timeout() */
     /* When something was received or sent last, if that is asked for; draining: when the peer took
      * something last. */
     uint32_t active_ms;
@@ -51,8 +52,7 @@ struct connection {
         uint32_t want;    /* the plugin asks for no fewer bytes */
         uint32_t untaken; /* draining: by the peer, when it was last looked at */
     };
-    uint32_t next_unsettled;  /* a slot of the worker, or WORKER_NO_SLOT */
-    uint16_t send_timeout_ds; /* tenths of a second: close_with_timeout() */
+    uint32_t next_unsettled; /* a slot of the worker, or WORKER_NO_SLOT */
     uint8_t held;
     bool unsettled : 1;
     bool is_pending : 1;  /* the client's first data is awaited */
@@ -75,7 +75,6 @@ struct connection {
     bool fin_sent : 1;
     bool leaves_at_once : 1; /* the peer's FIN is not waited for */
     bool reset : 1;          /* end with a reset and not with a FIN */
-    uint32_t lingered;       /* draining: bytes that were read and thrown away */
 
     /* Seldom looked at, and so behind the rest: an echo touches a cache line less. */
     union {

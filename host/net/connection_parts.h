@@ -36,13 +36,14 @@ struct traffic_pool {
     uint32_t free_max;
 };
 
-/* What it has asked the host for. */
+/* What it has asked the host for, and what few connections have. */
 struct extras {
     struct berth_timer *timers; /* utlist, and how many */
     uint32_t timer_count;
     struct plugin_work *works;  /* utlist */
     struct outbound *outbounds; /* utlist */
     struct turn *turn;          /* NULL as long as it never needed one */
+    uint32_t lingered;          /* draining: bytes that were read and thrown away */
 };
 
 /* Those of a connection that has none. */

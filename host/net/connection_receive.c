@@ -242,10 +242,10 @@ void connection_received(struct engine_op *op, int64_t result) {
  * read and thrown away, within limits.linger_bytes, so that closing does not turn into a reset. */
 void connection_update_receive(struct connection *connection) {
     bool lingers = connection->state == CONNECTION_DRAINING;
-    bool wanted =
-        !connection->peer_finished &&
-        (lingers ? connection->lingered <= connection_listener(connection)->options.linger_bytes
-                 : connection->held == 0);
+    bool wanted = !connection->peer_finished &&
+                  (lingers ? connection->extras->lingered <=
+                                 connection_listener(connection)->options.linger_bytes
+                           : connection->held == 0);
     struct engine_port *port = connection_worker(connection)->port;
     if (wanted && !connection->receive_armed) {
         connection->receive_armed = true;

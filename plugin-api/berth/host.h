@@ -162,8 +162,9 @@ struct berth_host {
     uint32_t(BERTH_CALL *draining)(const struct berth_listener *listener);
 
     /* close() with a time-out of its own for a peer that stops taking what is queued: it may take
-     * nothing for `send_timeout_ms` (at most 6553500) while something is left for it, if that is
-     * longer than close() would wait. For answers that are large, and clients that pause. [conn] */
+     * nothing for `send_timeout_ms` (in whole seconds, at most 4095000) while something is left for
+     * it, if that is longer than close() would wait. For answers that are large, and clients that
+     * pause. [conn] */
     void(BERTH_CALL *close_with_timeout)(struct berth_conn *conn, uint32_t send_timeout_ms);
 };
 
