@@ -196,13 +196,13 @@ static int32_t BERTH_CALL connect_to(struct berth_conn *public,
     if (!connected) {
         bench_find(bench, "function-missing", "connect() was given no function");
     }
-    if (!good || !connected) {
+    bool names_a_target = whole.host && whole.host[0] != '\0' && whole.port != 0 &&
+                          whole.reserved == 0 && whole.reserved2 == 0;
+    bool gone = !asker || asker->end >= BENCH_ENDS;
+    if (!good || !connected || (!gone && !names_a_target)) {
         status = BERTH_E_INVALID;
-    } else if (!asker || asker->end >= BENCH_ENDS) {
+    } else if (gone) {
         status = BERTH_E_GONE;
-    } else if (!whole.host || whole.host[0] == '\0' || whole.port == 0 || whole.reserved != 0 ||
-               whole.reserved2 != 0) {
-        status = BERTH_E_INVALID;
     } else if ((bench->options.refuses & BENCH_REFUSES_CONNECTS) != 0) {
         status = BERTH_E_LIMIT;
     } else {

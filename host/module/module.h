@@ -54,7 +54,7 @@ struct module_rules {
     bool loads_untrusted; /* also what other users can change; else it is refused */
     const char *copies; /* the folder for private copies; NULL: the system's for temporary files */
 };
-#define MODULE_FILE_BYTES_MAX (256 * 1024 * 1024) /* by default */
+#define MODULE_FILE_BYTES_MAX (UINT64_C(256) * 1024 * 1024) /* by default */
 
 /* Whether text can be a plugin's id. */
 bool module_id_valid(const char *id);

@@ -79,7 +79,7 @@ bool connection_need_extras(struct connection *connection) {
 void connection_drop_extras(struct connection *connection) {
     struct extras *extras = connection->extras;
     if (extras == &no_extras || extras->timers || extras->works || extras->outbounds ||
-        extras->turn || extras->lingered > 0) {
+        extras->turn || (extras->lingered > 0 && connection->state == CONNECTION_DRAINING)) {
         return;
     }
     connection->extras = extras_none();
