@@ -15,6 +15,7 @@
 #include "net/listener.h"
 #include "net/outbound.h"
 #include "net/plugin_fault.h"
+#include "net/plugin_slice.h"
 #include "net/plugin_timer.h"
 #include "net/plugin_work.h"
 #include "net/server.h"
@@ -25,6 +26,9 @@
 static struct berth_timer *BERTH_CALL timer_create_for_conn(struct berth_conn *conn,
                                                             berth_timer_fn function,
                                                             void *argument) {
+    if (!plugin_check_thread(conn, "create_for_conn")) {
+        return NULL;
+    }
     if (!function) {
         plugin_fault(connection_of(conn), "a timer was given no function");
         return NULL;
@@ -68,6 +72,9 @@ static const struct berth_timer_host timer_host = {
 
 static int32_t BERTH_CALL work_submit(struct berth_conn *conn, berth_work_fn work,
                                       berth_work_done_fn done, void *argument) {
+    if (!plugin_check_thread(conn, "submit")) {
+        return BERTH_E_INVALID;
+    }
     if (!work || !done) {
         plugin_fault(connection_of(conn), "submit() was given no function");
         return BERTH_E_INVALID;
@@ -101,6 +108,10 @@ static int32_t BERTH_CALL connect_connect(struct berth_conn *asker,
     struct berth_connect_request whole = {0};
     size_t size = request->struct_size < sizeof(whole) ? request->struct_size : sizeof(whole);
     memcpy(&whole, request, size);
+    if (!plugin_check_thread(asker, "connect")) {
+        plugin_slices_drop(&whole.first_data, 1);
+        return BERTH_E_INVALID;
+    }
     return outbound_connect(connection_of(asker), &whole, connected, argument);
 }
 
@@ -225,6 +236,10 @@ static void BERTH_CALL service_file_release(struct berth_file *given) {
 
 static int32_t BERTH_CALL file_send_pieces(struct berth_conn *conn,
                                            const struct berth_piece *pieces, uint32_t count) {
+    if (!plugin_check_thread(conn, "send_pieces")) {
+        plugin_pieces_drop(pieces, count);
+        return BERTH_E_INVALID;
+    }
     return connection_send_pieces(connection_of(conn), pieces, count);
 }
 

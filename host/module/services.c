@@ -12,6 +12,7 @@
 #include "net/listener.h"
 #include "net/plugin_call.h"
 #include "net/plugin_fault.h"
+#include "net/plugin_slice.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
@@ -112,44 +113,65 @@ static void BERTH_CALL service_buffer_release(struct berth_buffer *given) {
  */
 
 static int32_t BERTH_CALL service_send(struct berth_conn *conn, const void *bytes, uint32_t size) {
-    return connection_send(connection_of(conn), bytes, size);
+    return plugin_check_thread(conn, "send") ? connection_send(connection_of(conn), bytes, size)
+                                             : BERTH_E_INVALID;
 }
 
 static int32_t BERTH_CALL service_send_slices(struct berth_conn *conn,
                                               const struct berth_slice *slices, uint32_t count) {
+    if (!plugin_check_thread(conn, "send_slices")) {
+        plugin_slices_drop(slices, count);
+        return BERTH_E_INVALID;
+    }
     return connection_send_slices(connection_of(conn), slices, count);
 }
 
 static int32_t BERTH_CALL service_shutdown_send(struct berth_conn *conn) {
-    return connection_shutdown_send(connection_of(conn));
+    return plugin_check_thread(conn, "shutdown_send")
+               ? connection_shutdown_send(connection_of(conn))
+               : BERTH_E_INVALID;
 }
 
 static void BERTH_CALL service_close(struct berth_conn *conn) {
-    connection_close(connection_of(conn));
+    if (plugin_check_thread(conn, "close")) {
+        connection_close(connection_of(conn));
+    }
 }
 
 static void BERTH_CALL close_at_once(struct berth_conn *conn) {
-    connection_close_at_once(connection_of(conn));
+    if (plugin_check_thread(conn, "close_at_once")) {
+        connection_close_at_once(connection_of(conn));
+    }
 }
 
 static void BERTH_CALL close_with_timeout(struct berth_conn *conn, uint32_t send_timeout_ms) {
-    connection_close_with_timeout(connection_of(conn), send_timeout_ms);
+    if (plugin_check_thread(conn, "close_with_timeout")) {
+        connection_close_with_timeout(connection_of(conn), send_timeout_ms);
+    }
 }
 
 static void BERTH_CALL service_abort(struct berth_conn *conn) {
-    connection_end(connection_of(conn), BERTH_CLOSED_ABORTED, true);
+    if (plugin_check_thread(conn, "abort")) {
+        connection_end(connection_of(conn), BERTH_CLOSED_ABORTED, true);
+    }
 }
 
 static void BERTH_CALL receive_pause(struct berth_conn *conn) {
-    connection_pause(connection_of(conn));
+    if (plugin_check_thread(conn, "receive_pause")) {
+        connection_pause(connection_of(conn));
+    }
 }
 
 static void BERTH_CALL receive_resume(struct berth_conn *conn) {
-    connection_resume(connection_of(conn));
+    if (plugin_check_thread(conn, "receive_resume")) {
+        connection_resume(connection_of(conn));
+    }
 }
 
 static int32_t BERTH_CALL want_at_least(struct berth_conn *conn, uint32_t size) {
-    return connection_want_at_least(connection_of(conn), size);
+    return plugin_check_thread(conn, "want_at_least")
+               ? connection_want_at_least(connection_of(conn), size)
+               : BERTH_E_INVALID;
 }
 
 static void BERTH_CALL conn_info(struct berth_conn *conn, struct berth_conn_info *info) {

@@ -7,6 +7,7 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/worker.h"
 
 enum { FAULT_TEXT_MAX = 256 };
 
@@ -57,6 +58,15 @@ void plugin_fault(struct connection *connection, const char *format, ...) {
         .listener = account ? atomic_load(&plugin_thread.listener) : NULL,
     };
     tell(&subject, NULL, text);
+}
+
+bool plugin_check_thread(const struct berth_conn *conn, const char *service) {
+    if (conn && connection_worker((const struct connection *)conn) == worker_current()) {
+        return true;
+    }
+    plugin_fault(NULL, "%s() of %s", service,
+                 conn ? "a connection, on a thread that is not the connection's" : "no connection");
+    return false;
 }
 
 void plugin_fault_of_listener(struct listener *listener, const char *format, ...) {

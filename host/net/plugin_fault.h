@@ -7,7 +7,10 @@
 #ifndef BERTH_HOST_NET_PLUGIN_FAULT_H
 #define BERTH_HOST_NET_PLUGIN_FAULT_H
 
+#include <stdbool.h>
+
 #include "base/macros.h"
+#include "berth/connection.h"
 
 struct connection;
 struct listener;
@@ -19,5 +22,10 @@ void plugin_fault(struct connection *connection, const char *format, ...) BERTH_
 /* The same where there is a listener and no connection (datagrams). */
 void plugin_fault_of_listener(struct listener *listener, const char *format, ...)
     BERTH_PRINTF(2, 3);
+
+/* Whether a service of [conn] is called for the connection on the connection's own thread. On
+ * another one nothing of the connection may be touched, and it is a fault of the callback that the
+ * thread is in. */
+bool plugin_check_thread(const struct berth_conn *conn, const char *service);
 
 #endif

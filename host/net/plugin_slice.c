@@ -40,3 +40,20 @@ const char *plugin_piece_take(const struct berth_piece *given, struct berth_piec
     *taken = (struct berth_piece){0};
     return given->file ? take_run(given, taken) : plugin_slice_take(&given->memory, &taken->memory);
 }
+
+void plugin_slices_drop(const struct berth_slice *slices, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct berth_slice slice;
+        plugin_slice_take(&slices[i], &slice);
+        buffer_release(slice.buffer);
+    }
+}
+
+void plugin_pieces_drop(const struct berth_piece *pieces, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        struct berth_piece piece;
+        plugin_piece_take(&pieces[i], &piece);
+        buffer_release(piece.memory.buffer);
+        file_release(piece.file);
+    }
+}

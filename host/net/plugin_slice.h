@@ -39,4 +39,8 @@ static inline const char *plugin_slice_take(const struct berth_slice *given,
 /* The same for a piece. The file of *taken is the host's own. */
 const char *plugin_piece_take(const struct berth_piece *given, struct berth_piece *taken);
 
+/* Takes over the references of a call that is refused whole, and gives them back. */
+void plugin_slices_drop(const struct berth_slice *slices, uint32_t count);
+void plugin_pieces_drop(const struct berth_piece *pieces, uint32_t count);
+
 #endif

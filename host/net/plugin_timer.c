@@ -8,13 +8,17 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/plugin_fault.h"
 #include "net/server.h"
 #include "net/worker.h"
 
 #define NOT_WANTED UINT64_MAX
 
+#define TIMER_LIVE UINT32_C(0x74696d72) /* what no other memory has there by chance */
+
 struct berth_timer {
     struct timer timer;
+    uint32_t live;            /* TIMER_LIVE until it is destroyed */
     struct berth_timer *prev; /* in its owner's list */
     struct berth_timer *next;
     berth_timer_fn function;
@@ -52,6 +56,7 @@ static struct berth_timer *create(struct worker *worker, struct listener *listen
                                   berth_timer_fn function, void *argument) {
     struct berth_timer *one = alloc_zeroed(sizeof(*one));
     if (one) {
+        one->live = TIMER_LIVE;
         one->listener = listener;
         one->timer.fire = fire;
         one->function = function;
@@ -64,7 +69,8 @@ static struct berth_timer *create(struct worker *worker, struct listener *listen
 
 static void destroy(struct berth_timer *one) {
     plugin_account_hold(one->listener->options.account, plugin_thread.share, PLUGIN_TIMERS, -1);
-    alloc_free(one);
+    one->live = 0;
+    alloc_free_late(one);
 }
 
 /* -- of connections ------------------------------------------------------------------------------
@@ -190,7 +196,25 @@ void plugin_timers_free_listener(struct listener *listener) {
 /* -- of both -------------------------------------------------------------------------------------
  */
 
+/* Whether the plugin may do that with it on this thread; if not, that is a fault. The memory of one
+ * that was destroyed is kept for a while, so that it can be told. */
+static bool check_use(const struct berth_timer *timer, const char *service) {
+    const char *wrong = "no timer";
+    if (timer && timer->live != TIMER_LIVE) {
+        wrong = "a timer that has been destroyed";
+    } else if (timer && timer->connection && timer->worker != worker_current()) {
+        wrong = "a timer of a connection, on a thread that is not the connection's";
+    } else if (timer) {
+        return true;
+    }
+    plugin_fault(NULL, "%s() of %s", service, wrong);
+    return false;
+}
+
 void plugin_timer_start(struct berth_timer *timer, uint64_t delay_ms) {
+    if (!check_use(timer, "start")) {
+        return;
+    }
     uint64_t now_ms = os_now_ms();
     if (!timer->connection) {
         uint64_t delay = delay_ms < TIMERS_DELAY_MAX_MS ? delay_ms : TIMERS_DELAY_MAX_MS;
@@ -201,6 +225,9 @@ void plugin_timer_start(struct berth_timer *timer, uint64_t delay_ms) {
 }
 
 void plugin_timer_stop(struct berth_timer *timer) {
+    if (!check_use(timer, "stop")) {
+        return;
+    }
     if (timer->connection) {
         timers_stop(&timer->worker->timers, &timer->timer);
     } else {
@@ -209,7 +236,7 @@ void plugin_timer_stop(struct berth_timer *timer) {
 }
 
 void plugin_timer_destroy(struct berth_timer *timer) {
-    if (timer && timer->connection) {
+    if (timer && check_use(timer, "destroy") && timer->connection) {
         destroy_of_connection(timer);
     }
 }

@@ -79,7 +79,9 @@ struct berth_host {
     void(BERTH_CALL *buffer_acquire)(struct berth_buffer *buffer);
     void(BERTH_CALL *buffer_release)(struct berth_buffer *buffer);
 
-    /* -- connections: all of these [conn] ---------------------------------------------------- */
+    /* -- connections: all of these [conn]; on another thread they do nothing, which is a fault of
+     * the callback that calls (buffer.h): BERTH_E_INVALID ---------------------------------------
+     */
 
     /* Queues a copy of the bytes; they go out after all that was queued before. Bytes go to the
      * system when the callback returns, gathered in as few calls as possible.

@@ -1,7 +1,9 @@
 /* timer.h: the extension "berth.timer/1": one-shot timers on a connection or a listener.
  *
  * Monotonic, with a resolution of some milliseconds; never early. Setting and cancelling cost a few
- * instructions, so a timer may be moved at every packet. */
+ * instructions, so a timer may be moved at every packet. A timer that was destroyed, or whose
+ * connection has ended, is nobody's: its use is a fault of the plugin (buffer.h) and does nothing;
+ * so is that of a connection's timer on another thread than the connection's. */
 #ifndef BERTH_TIMER_H
 #define BERTH_TIMER_H
 

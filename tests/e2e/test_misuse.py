@@ -32,6 +32,10 @@ FAULTS = [
     (["post-worker-nothing"], "post_worker() was given no function", "post_worker returned -2"),
     (["submit-nothing"], "submit() was given no function", "submit returned -2"),
     (["timer-nothing"], "a timer was given no function", "create_for_conn returned 0"),
+    (["timer-destroy-twice"], "destroy() of a timer that has been destroyed", None),
+    (["timer-start-late"], "start() of a timer that has been destroyed", None),
+    (["timer-stop-late"], "stop() of a timer that has been destroyed", None),
+    (["timer-start-none"], "start() of no timer", None),
     (["run-unowned"], "a piece of a file of which it holds no reference", "send_pieces returned -2"),
     (["file-drop"], "release() of a file of which it holds no reference", None),
     (["file-acquire"], "acquire() of a file of which it holds no reference", None),
@@ -127,6 +131,22 @@ def test_misuse_on_another_thread_is_named_and_does_no_harm(run_misuse):
         assert _ask(sock, "drop") == b"dropped\n"
         assert _ask(sock, "drop-in-work") == b"worked\n"  # it is no callback of the connection
         host.wait_for_log("in callback work")
+        _others_are_served(host, seed=1)
+
+
+def test_misuse_of_a_connection_on_another_thread_is_refused_and_named(run_misuse):
+    host = run_misuse()
+    with clients.connect(host.address("bad")) as sock:
+        assert _ask(sock, "keep") == b"kept\n"
+        assert _ask(sock, "all-in-work") == b"worked\n", "and not a byte else"
+        host.wait_for_log("send() of a connection, on a thread that is not the connection's, in callback work")
+        for service in ("send", "send_slices", "send_pieces", "want_at_least", "shutdown_send",
+                        "submit", "connect"):
+            host.wait_for_log(f"{service} returned -2")
+        host.wait_for_log("create_for_conn returned 0")
+        assert _ask(sock, "drop") == b"dropped\n", "the references that were handed over came back"
+        assert _ask(sock, "timer-in-work") == b"worked\n"
+        host.wait_for_log("start() of a timer of a connection, on a thread that is not the connection's")
         _others_are_served(host, seed=1)
 
 
