@@ -2,11 +2,17 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/alloc.h"
 #include "base/text.h"
 #include "os/os.h"
+
+/* Without memory for the table's own parts a window is not added; by default the process ends. */
+#define uthash_malloc(size) alloc_zeroed(size)
+#define uthash_free(memory, size) alloc_free(memory)
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(window) ((window)->is_added = false)
+#include <uthash.h>
 
 enum {
     LINES_DEFAULT = 20,
@@ -27,6 +33,7 @@ struct key {
 
 struct window {
     UT_hash_handle hh;
+    bool is_added;
     struct key key;
     uint64_t end_ms;
     unsigned passed;
@@ -99,7 +106,12 @@ static struct window *find(const struct key *key) {
         return &limit.shared;
     }
     window->key = *key;
+    window->is_added = true;
     HASH_ADD(hh, limit.windows, key, sizeof(window->key), window);
+    if (!window->is_added) {
+        alloc_free(window);
+        return &limit.shared;
+    }
     return window;
 }
 

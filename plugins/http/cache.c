@@ -6,8 +6,12 @@
 #include <string.h>
 #include <sys/time.h>
 #include <time.h>
-#include <uthash.h>
 #include <utlist.h>
+
+/* Without memory for the table's own parts, the entry is not kept. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->is_added = false)
+#include <uthash.h>
 
 #include "base/siphash.h"
 #include "common/lock.h"
@@ -29,6 +33,7 @@ struct slot {
     struct entry entry; /* what others see of it */
     struct cache *cache;
     atomic_uint references;
+    bool is_added;
     uint64_t expires_ms;
     struct slot *prev; /* utlist: those used longest ago first */
     struct slot *next;
@@ -219,13 +224,18 @@ static void put(struct cache *cache, struct slot *slot) {
         take_out(cache, out);
     }
     bool was_empty = !cache->by_use;
+    slot->is_added = true;
     HASH_ADD_BYHASHVALUE(hh, cache->by_name, name[0], strlen(slot->name), hash, slot);
-    DL_APPEND(cache->by_use, slot);
-    if (was_empty) {
-        site->services->timer->start(cache->timer, site->cache_ms + 1);
+    bool is_added = slot->is_added; /* from the release on it may be taken out again */
+    if (is_added) {
+        DL_APPEND(cache->by_use, slot);
+        if (was_empty) {
+            site->services->timer->start(cache->timer, site->cache_ms + 1);
+        }
     }
     lock_release(&cache->mutex);
     entry_release(out ? &out->entry : NULL);
+    entry_release(is_added ? NULL : &slot->entry);
 }
 
 /* -- looking up ----------------------------------------------------------------------------------

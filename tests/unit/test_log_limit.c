@@ -148,11 +148,16 @@ static void test_limit_forgets_windows_that_have_ended(void **state) {
 
 static void test_limit_without_memory_still_limits(void **state) {
     (void)state;
-    alloc_fail_after(0, true);
-    assert_int_equal(pass(LOG_KIND_CUT, &one, "x", 10, 0), 3);
-    alloc_fail_after(-1, false);
-    log_limit_tick(1000, false);
-    assert_non_null(strstr(told, " 7 more like this"));
+    for (long allocation = 0; allocation < 3; allocation++) { /* a window, a table, its buckets */
+        uint64_t now_ms = 10000 * (uint64_t)allocation;
+        alloc_fail_after(allocation, true);
+        assert_int_equal(pass(LOG_KIND_CUT, &one, "x", 10, now_ms), 3);
+        alloc_fail_after(-1, false);
+        log_limit_tick(now_ms + 1000, false);
+        assert_non_null(strstr(told, " 7 more like this"));
+        assert_int_equal(alloc_live(), 0);
+        told[0] = '\0';
+    }
 }
 
 int main(void) {
