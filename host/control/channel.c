@@ -244,7 +244,7 @@ static bool start_thread(struct channel *channel, struct server_thread *server,
     char name[16];
     snprintf(name, sizeof(name), "control-%d", (int)(server - channel->threads));
     server->channel = channel;
-    server->started = os_thread_start(&server->thread, name, serve_clients, server, error);
+    server->started = os_thread_start_small(&server->thread, name, serve_clients, server, error);
     return server->started;
 }
 
@@ -322,7 +322,7 @@ struct channel *channel_open(const char *name, const struct channel_user *user,
     channel->os = os_channel_open(name, error);
     channel->accepting =
         channel->os && start_thread(channel, &channel->threads[0], error) &&
-        os_thread_start(&channel->acceptor, "control", accept_clients, channel, error);
+        os_thread_start_small(&channel->acceptor, "control", accept_clients, channel, error);
     if (!channel->accepting) {
         channel_close(channel);
         return NULL;

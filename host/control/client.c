@@ -403,7 +403,7 @@ static void make_safe(cJSON *item) {
     cJSON_ArrayForEach(child, item) {
         make_safe(child);
     }
-    if (cJSON_IsString(item)) {
+    if (item && cJSON_IsString(item)) {
         size_t room = strlen(item->valuestring) * GROWTH + 1;
         char *safe = alloc_zeroed(room);
         if (!safe || !cJSON_SetValuestring(item, text_safe(safe, room, item->valuestring))) {

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -219,17 +220,18 @@ static bool bind_all(struct engine_listener *listener,
 
 /* The system's maximum may rise while the host runs, and what is asked for beyond it is cut. */
 static int backlog_of(unsigned wanted) {
-    unsigned maximum = 0;
+    char text[16] = "";
     if (wanted > 0) {
         return (int)wanted;
     }
     FILE *file = fopen("/proc/sys/net/core/somaxconn", "re");
     if (file) {
-        if (fscanf(file, "%u", &maximum) != 1) {
-            maximum = 0;
+        if (!fgets(text, sizeof(text), file)) {
+            text[0] = '\0';
         }
         fclose(file);
     }
+    unsigned long maximum = strtoul(text, NULL, 10);
     maximum = maximum < INT_MAX ? maximum : INT_MAX;
     return maximum > BACKLOG_LEAST ? (int)maximum : BACKLOG_LEAST;
 }

@@ -263,7 +263,7 @@ bool plugin_watch_start(const struct plugin_watch_options *options, struct error
     watch.options = *options;
     watch.stopping = false;
     unlock();
-    watch.running = os_thread_start(&watch.thread, "watch", watch_threads, NULL, error);
+    watch.running = os_thread_start_small(&watch.thread, "watch", watch_threads, NULL, error);
     return watch.running || error_prefix(error, "thread watch: ");
 }
 

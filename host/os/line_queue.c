@@ -154,7 +154,7 @@ bool line_queue_start(struct line_queue *queue, size_t size, struct error *error
     if (!queue->ring) {
         return error_set(error, "out of memory");
     }
-    if (!os_thread_start(&queue->thread, "log", write_out, queue, error)) {
+    if (!os_thread_start_small(&queue->thread, "log", write_out, queue, error)) {
         os_pages_free(queue->ring, queue->size);
         return false;
     }

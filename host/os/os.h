@@ -60,6 +60,11 @@ struct os_thread {
 /* `name` is seen in debuggers and tools, at most 15 characters. */
 bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
                      void *argument, struct error *error);
+
+/* The same with a stack of 256 KiB, for a thread that runs no code of plugins: what is reserved for
+ * stacks counts where the address space is limited. */
+bool os_thread_start_small(struct os_thread *thread, const char *name,
+                           void (*function)(void *argument), void *argument, struct error *error);
 void os_thread_join(struct os_thread *thread);
 void os_thread_abandon(struct os_thread *thread); /* instead: it ends with the process at last */
 void os_sleep_ms(unsigned ms);                    /* for a thread of its own, or a crash */

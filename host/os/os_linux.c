@@ -136,6 +136,13 @@ struct thread_start {
     char name[16];
 };
 
+/* A sanitizer's functions take more stack than ours. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SMALL_STACK_BYTES = 0 };
+#else
+enum { SMALL_STACK_BYTES = 256 * 1024 };
+#endif
+
 static void *thread_main(void *pointer) {
     struct thread_start start = *(struct thread_start *)pointer;
     alloc_free(pointer);
@@ -146,8 +153,9 @@ static void *thread_main(void *pointer) {
     return NULL;
 }
 
-bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
-                     void *argument, struct error *error) {
+/* 0 bytes of stack: as many as the system gives by default. */
+static bool thread_start(struct os_thread *thread, const char *name, size_t stack_bytes,
+                         void (*function)(void *argument), void *argument, struct error *error) {
     struct thread_start *start = alloc_zeroed(sizeof(*start));
     if (!start) {
         return error_set(error, "out of memory");
@@ -156,13 +164,31 @@ bool os_thread_start(struct os_thread *thread, const char *name, void (*function
     start->argument = argument;
     snprintf(start->name, sizeof(start->name), "%s", name);
     pthread_t handle;
-    int code = pthread_create(&handle, NULL, thread_main, start);
+    pthread_attr_t attributes;
+    int code = pthread_attr_init(&attributes);
+    if (code == 0) {
+        if (stack_bytes > 0) {
+            pthread_attr_setstacksize(&attributes, stack_bytes);
+        }
+        code = pthread_create(&handle, &attributes, thread_main, start);
+        pthread_attr_destroy(&attributes);
+    }
     if (code != 0) {
         alloc_free(start);
         return error_set(error, "starting a thread: %s", strerror(code));
     }
     thread->handle = (uintptr_t)handle;
     return true;
+}
+
+bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
+                     void *argument, struct error *error) {
+    return thread_start(thread, name, 0, function, argument, error);
+}
+
+bool os_thread_start_small(struct os_thread *thread, const char *name,
+                           void (*function)(void *argument), void *argument, struct error *error) {
+    return thread_start(thread, name, SMALL_STACK_BYTES, function, argument, error);
 }
 
 void os_thread_join(struct os_thread *thread) {

@@ -308,6 +308,8 @@ static void thread_name(const wchar_t *name) {
     }
 }
 
+enum { SMALL_STACK_BYTES = 256 * 1024 };
+
 static unsigned __stdcall thread_main(void *argument) {
     struct thread_start start = *(struct thread_start *)argument;
     alloc_free(argument);
@@ -318,8 +320,9 @@ static unsigned __stdcall thread_main(void *argument) {
     return 0;
 }
 
-bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
-                     void *argument, struct error *error) {
+/* 0 bytes of stack: as many as the executable's header says. */
+static bool thread_begin(struct os_thread *thread, const char *name, unsigned stack_bytes,
+                         void (*function)(void *argument), void *argument, struct error *error) {
     struct thread_start *start = alloc_zeroed(sizeof(*start));
     if (!start) {
         return error_set(error, "out of memory");
@@ -330,13 +333,24 @@ bool os_thread_start(struct os_thread *thread, const char *name, void (*function
     if (MultiByteToWideChar(CP_UTF8, 0, name, -1, start->name, ARRAY_COUNT(start->name)) == 0) {
         start->name[0] = L'\0';
     }
-    thread->handle = _beginthreadex(NULL, 0, thread_main, start, 0, NULL);
+    thread->handle = _beginthreadex(NULL, stack_bytes, thread_main, start,
+                                    STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
     if (thread->handle == 0) {
         unsigned long code = _doserrno;
         alloc_free(start);
         return windows_error_set(error, code);
     }
     return true;
+}
+
+bool os_thread_start(struct os_thread *thread, const char *name, void (*function)(void *argument),
+                     void *argument, struct error *error) {
+    return thread_begin(thread, name, 0, function, argument, error);
+}
+
+bool os_thread_start_small(struct os_thread *thread, const char *name,
+                           void (*function)(void *argument), void *argument, struct error *error) {
+    return thread_begin(thread, name, SMALL_STACK_BYTES, function, argument, error);
 }
 
 void os_thread_join(struct os_thread *thread) {

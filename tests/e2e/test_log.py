@@ -126,11 +126,11 @@ def test_log_begins_with_what_runs(run_host, system):
     assert re.search(r", \d+ workers, manifest .*berth\.json$", line), line
 
 
-def test_log_says_what_a_reload_has_changed(run_host, berth):
+def test_log_says_what_a_reload_has_changed(run_host, berth, system):
     def listeners(*names, **changed):
         return {name: manifests.listener(**changed.get(name, {})) for name in names}
 
-    options = {"name": "log-reload"}
+    options = {"name": "log-reload", **system.host_options}
     host = run_host(manifests.manifest(listeners("stays", "goes", "same"), **options))
     text = json.dumps(manifests.manifest(
         listeners("stays", "same", "comes", stays={"idle_timeout_ms": 5000}), **options))
