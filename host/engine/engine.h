@@ -285,6 +285,10 @@ enum engine_receive_mode {
     ENGINE_RECEIVE_BUFFERED,  /* one buffer posted ahead, where the system takes one a socket */
 };
 
+/* Buffers that one receive delivers before others get their turn, however much its peer sends. What
+ * a system delivers in one go may be more the first time. */
+enum { ENGINE_BURST_BUFFERS = 4 };
+
 /* Armed once, it completes for every arrival: result > 0 is the size of engine_received(), and it
  * stays armed; result 0 (the peer's FIN) or ENGINE_E_* is the last completion. */
 struct engine_receive {

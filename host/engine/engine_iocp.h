@@ -25,7 +25,7 @@
 struct error;
 
 /* Synchronous successes handled in a row before other work gets its turn. */
-#define IOCP_INLINE_MAX 10
+#define IOCP_INLINE_MAX ENGINE_BURST_BUFFERS
 
 /* AcceptEx wants 16 bytes more than the largest address of the transport, for each of the two. */
 #define IOCP_ADDRESS_ROOM (sizeof(SOCKADDR_STORAGE) + 16)

@@ -123,7 +123,12 @@ struct __attribute__((__may_alias__)) op_part {
     bool is_end : 1;     /* a receive that waits for the peer's FIN and for nothing else */
     bool is_first : 1;   /* a receive of a peer who may have spoken already */
     bool early : 1;      /* a receive that is to be tried before it is armed */
-    uint8_t direct;      /* enum direct_wait: what a send of a socket in the table waits for */
+    bool greedy : 1;     /* a receive that gets one buffer a turn, as its peer sends so much */
+    uint8_t burst : 3;   /* buffers that a receive without a limit has delivered in the lap */
+    union {
+        uint8_t direct; /* enum direct_wait: what a send of a socket in the table waits for */
+        uint8_t lap;    /* the ring's, when a receive was armed, or delivered */
+    };
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
                "engine_op.opaque is too small");

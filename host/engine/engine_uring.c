@@ -23,7 +23,6 @@ enum {
     CROWD = 16,            /* completions a turn that tell of a line that has no end */
     LOOK_AFTER = 64,       /* of them without a look at new clients */
     NEW_SHARE = 16,        /* one in so many is a new client: they are no small part of the line */
-    BURST_BUFFERS = 4,     /* that one connection fills before others get their turn */
     SHORTAGE_PAUSE_MS = 1, /* before what the kernel had no memory for is submitted again */
     REFUSED_PAUSE_MS = 20, /* before what it refused is */
 };
@@ -116,7 +115,7 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
         return false;
     }
     if (common->engine->uring_limits_bursts) {
-        port->burst_bytes = BURST_BUFFERS * options->buffers.capacity;
+        port->burst_bytes = ENGINE_BURST_BUFFERS * options->buffers.capacity;
     }
     arm_wake(port);
     return true;
@@ -130,12 +129,16 @@ static void port_fini(struct engine_port *common) {
 }
 
 /* Submits what there is and waits for the first completion, or not at all while receives are to be
- * tried. Errors only mean that there may be none: the caller comes again. */
+ * tried. Errors only mean that there may be none: the caller comes again.
+ *
+ * The kernel completes what it was waiting for only where it is asked for completions. The library
+ * leaves that out of a wait with a time-out while there are some already: those whose receives find
+ * bytes as soon as they are armed would keep it so, and all others would be left waiting. */
 static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
     port->turn++;
-    if (timeout_ms == 0 || port->early.first) {
+    if (timeout_ms == 0 || port->early.first || io_uring_cq_ready(&port->ring) > 0) {
         note_result(port, io_uring_submit_and_get_events(&port->ring));
     } else if (timeout_ms < 0) {
         note_result(port, io_uring_submit_and_wait(&port->ring, 1));
@@ -202,11 +205,19 @@ static void hurry_accepts(struct uring_port *port, unsigned handled) {
     port->newcomers = 0;
 }
 
+static void begin_lap(struct uring_port *port) {
+    if ((int32_t)(port->handled - port->lap_end) >= 0) {
+        port->lap++;
+        port->lap_end = port->handled + io_uring_cq_ready(&port->ring);
+    }
+}
+
 static void handle(struct engine_port *common) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
     unsigned i;
     port->grown = false;
+    begin_lap(port);
     uring_receive_early(port);
     for (i = 0; i < BATCH_MAX && io_uring_peek_cqe(&port->ring, &cqe) == 0; i++) {
         uint64_t data = cqe->user_data;
@@ -215,6 +226,7 @@ static void handle(struct engine_port *common) {
         io_uring_cqe_seen(&port->ring, cqe); /* before the callback, which may submit and wait */
         handle_one(port, data, result, flags);
     }
+    port->handled += i;
     hurry_accepts(port, i);
     uring_recall_again(port);
 }

@@ -46,6 +46,11 @@ struct uring_port {
 
     bool refused; /* the last submission was, which is said */
 
+    /* A lap ends when all is handled that was in the line when it began: mostly it is a turn. */
+    uint8_t lap;
+    uint32_t lap_end; /* in completions handled */
+    uint32_t handled; /* completions, of all time */
+
     bool crowded;         /* the last turn had so much to do that the next one has, too */
     unsigned unlooked;    /* completions since new clients were looked for */
     unsigned newcomers;   /* that came by themselves meanwhile */

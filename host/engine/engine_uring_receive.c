@@ -6,7 +6,8 @@
  *
  * One that brings much at a time ends after a few buffers and is armed again behind the others. So
  * a flood takes neither the turns of others nor more memory than that once its owner has stopped
- * it.
+ * it. Whoever had so much ready as soon as the receive was armed gets a single buffer at a time
+ * from then on, until one is not full. A kernel that cannot limit a receive is told to end it.
  *
  * While a line of others stands before it, a client's first receive is tried before it is armed: he
  * has mostly spoken, and would otherwise wait until all of them have been served once more.
@@ -218,13 +219,40 @@ static void arm(struct uring_port *port, struct engine_receive *receive) {
         return;
     }
     struct io_uring_sqe *sqe = uring_sqe(port);
-    io_uring_prep_recv_multishot(sqe, part->fd, NULL, 0, 0);
+    if (part->greedy) {
+        io_uring_prep_recv(sqe, part->fd, NULL, 0, 0);
+    } else {
+        io_uring_prep_recv_multishot(sqe, part->fd, NULL, 0, 0);
+        uring_limit_receive(sqe, port->burst_bytes);
+    }
     uring_aim(sqe, part->fd);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
-    uring_limit_receive(sqe, port->burst_bytes);
     uring_mark(sqe, receive, TAG_RECEIVE);
     part->armed = true;
+    part->lap = port->lap;
+    part->burst = 0;
+}
+
+/* It has delivered all it may: was that there at once? */
+static void note_end(const struct uring_port *port, struct op_part *part, bool is_full) {
+    bool at_once = (uint8_t)(port->lap - part->lap) <= 1;
+    part->greedy = at_once && (is_full || !part->greedy);
+}
+
+/* One that the kernel does not limit has delivered once more. If the order to end comes while it
+ * runs, it may not be found: it is given again. */
+static void note_more(struct uring_port *port, struct engine_receive *receive) {
+    struct op_part *part = part_of(&receive->op);
+    if (part->lap != port->lap) {
+        part->lap = port->lap;
+        part->burst = 0;
+    }
+    part->burst = (part->burst + 1) & 7;
+    if (part->burst == ENGINE_BURST_BUFFERS && !part->stopping) {
+        part->greedy = true;
+        uring_cancel(port, receive, TAG_RECEIVE);
+    }
 }
 
 /* In a crowd the first one is tried at the next turn, and armed when there is nothing yet; unless
@@ -263,6 +291,11 @@ static void deliver(struct uring_port *port, struct engine_receive *receive, int
     bool more = (flags & IORING_CQE_F_MORE) != 0;
     bool was_stopping = part_of(&receive->op)->stopping;
     part_of(&receive->op)->armed = more;
+    if (!more) {
+        note_end(port, part_of(&receive->op), (uint32_t)result == buffer.size);
+    } else if (port->burst_bytes == 0) {
+        note_more(port, receive);
+    }
     linux_deliver(&port->common, receive, buffer, (uint32_t)result);
     if (!more) {
         go_on(port, receive);
@@ -359,6 +392,13 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
         break;
     case EINTR:
         go_on(port, receive);
+        break;
+    case ECANCELED:
+        if (part->stopping) {
+            linux_complete(&port->common, &receive->op, ENGINE_E_CANCELLED);
+        } else {
+            go_on(port, receive); /* it was only told to give way */
+        }
         break;
     default: /* 0 is the peer's FIN */
         linux_complete(&port->common, &receive->op, linux_translate(-result));

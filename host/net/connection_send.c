@@ -16,7 +16,7 @@ enum {
     /* Past so many times the limit at which reading pauses, the connection is cut: a plugin that
      * sends of its own accord would fill the memory otherwise. */
     HARD_CAP_FACTOR = 4,
-    /* Of files, before others get their turn: a client may read as fast as we send. */
+    /* Before others get their turn: a client may read as fast as we send. */
     FLUSH_BYTES_MAX = 256 * 1024,
 };
 
@@ -221,9 +221,8 @@ void connection_flush(struct connection *connection) {
             account_sent(connection, (uint64_t)result);
             flushed += (uint64_t)result;
         }
-        if (flushed >= FLUSH_BYTES_MAX && connection->traffic->queue.file_bytes > 0) {
-            worker_unsettle(connection_worker(connection),
-                            connection); /* goes on in the next round */
+        if (flushed >= FLUSH_BYTES_MAX) {
+            worker_postpone(connection_worker(connection), connection);
             return;
         }
     }

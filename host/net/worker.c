@@ -130,18 +130,42 @@ static struct connection *find(const struct worker *worker, uint64_t id) {
 /* -- settling -----------------------------------------------------------------------------------
  */
 
-void worker_unsettle(struct worker *worker, struct connection *connection) {
+static void list_settling(struct worker *worker, struct connection *connection, uint32_t *first,
+                          uint32_t *last) {
     if (connection->unsettled) {
         return;
     }
     connection->unsettled = true;
     connection->next_unsettled = WORKER_NO_SLOT;
-    if (worker->unsettled_last != WORKER_NO_SLOT) {
-        connection_in(worker, worker->unsettled_last)->next_unsettled = slot_of(connection);
+    if (*last != WORKER_NO_SLOT) {
+        connection_in(worker, *last)->next_unsettled = slot_of(connection);
     } else {
-        worker->unsettled_first = slot_of(connection);
+        *first = slot_of(connection);
     }
-    worker->unsettled_last = slot_of(connection);
+    *last = slot_of(connection);
+}
+
+void worker_unsettle(struct worker *worker, struct connection *connection) {
+    list_settling(worker, connection, &worker->unsettled_first, &worker->unsettled_last);
+}
+
+void worker_postpone(struct worker *worker, struct connection *connection) {
+    list_settling(worker, connection, &worker->postponed_first, &worker->postponed_last);
+}
+
+/* Another turn: those that were postponed come behind the others. */
+static void take_postponed(struct worker *worker) {
+    if (worker->postponed_first == WORKER_NO_SLOT) {
+        return;
+    }
+    if (worker->unsettled_last != WORKER_NO_SLOT) {
+        connection_in(worker, worker->unsettled_last)->next_unsettled = worker->postponed_first;
+    } else {
+        worker->unsettled_first = worker->postponed_first;
+    }
+    worker->unsettled_last = worker->postponed_last;
+    worker->postponed_first = WORKER_NO_SLOT;
+    worker->postponed_last = WORKER_NO_SLOT;
 }
 
 void worker_settle(struct worker *worker) {
@@ -246,6 +270,8 @@ static bool worker_init(struct worker *worker, struct error *error) {
     worker->slot_free = SLOT_NONE;
     worker->unsettled_first = WORKER_NO_SLOT;
     worker->unsettled_last = WORKER_NO_SLOT;
+    worker->postponed_first = WORKER_NO_SLOT;
+    worker->postponed_last = WORKER_NO_SLOT;
     worker->kick_op.complete = on_kick;
     worker->stop_op.complete = on_stop;
     timers_init(&worker->timers, os_now_ms());
@@ -268,11 +294,12 @@ static void worker_fini(struct worker *worker) {
 
 static void worker_run(struct worker *worker) {
     while (!worker->stopping || engine_port_pending(worker->port) > 0) {
-        int timeout_ms = worker->unsettled_first != WORKER_NO_SLOT
-                             ? 0
-                             : timers_next_ms(&worker->timers, os_now_ms());
+        bool has_more =
+            worker->unsettled_first != WORKER_NO_SLOT || worker->postponed_first != WORKER_NO_SLOT;
+        int timeout_ms = has_more ? 0 : timers_next_ms(&worker->timers, os_now_ms());
         engine_port_run(worker->port, timeout_ms);
         timers_run(&worker->timers, os_now_ms());
+        take_postponed(worker);
         worker_settle(worker);
         shortage_check(worker, &worker->shortage);
     }

@@ -60,6 +60,8 @@ struct worker {
     uint32_t slot_free;       /* the first free one of those */
     uint32_t unsettled_first; /* slots, or WORKER_NO_SLOT */
     uint32_t unsettled_last;
+    uint32_t postponed_first; /* those to be settled in the next turn, likewise */
+    uint32_t postponed_last;
 
     atomic_uint load;  /* connections, those on their way here included */
     atomic_uint posts; /* messages of plugins on their way here */
@@ -90,6 +92,10 @@ struct worker *worker_current(void);
 /* Notes that the connection needs settling, and settles all that do. */
 void worker_unsettle(struct worker *worker, struct connection *connection);
 void worker_settle(struct worker *worker);
+
+/* The same in the next turn, when others had theirs; unless it needs settling now for another
+ * reason. */
+void worker_postpone(struct worker *worker, struct connection *connection);
 
 /* Gives the connection an id and a place in the table. False: no memory. */
 bool worker_register(struct worker *worker, struct connection *connection);

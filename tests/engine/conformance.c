@@ -30,7 +30,7 @@ static uint8_t *source_bytes(void *owner) {
     return owner;
 }
 
-int setup_bare(void **state) {
+static void setup_world(void **state, unsigned buffers, unsigned buffers_max) {
     struct error error = {0};
     struct world *world = calloc(1, sizeof(*world));
     assert_non_null(world);
@@ -42,14 +42,24 @@ int setup_bare(void **state) {
     }
     struct engine_port_options options = {
         .buffers = {world, BUFFER_BYTES, buffer_take, source_give, source_bytes},
-        .receive_buffers = BUFFERS_AT_FIRST,
-        .receive_buffers_max = BUFFERS_MAX,
+        .receive_buffers = buffers,
+        .receive_buffers_max = buffers_max,
     };
     world->port = engine_port_create(world->engine, &options, &error);
     if (!world->port) {
         fail_msg("%s", error.message);
     }
     *state = world;
+}
+
+int setup_bare(void **state) {
+    setup_world(state, BUFFERS_AT_FIRST, BUFFERS_MAX);
+    return 0;
+}
+
+int setup_roomy(void **state) {
+    setup_world(state, BUFFERS_ROOMY, BUFFERS_ROOMY);
+    world_listen(*state, &loopback_v4, false);
     return 0;
 }
 

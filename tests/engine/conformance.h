@@ -28,6 +28,7 @@ enum {
     BUFFER_BYTES = 4096,
     BUFFERS_AT_FIRST = 8,
     BUFFERS_MAX = 64,
+    BUFFERS_ROOMY = 1024, /* of a world in which no receive finds none */
     BACKLOG = 1024,
     RUN_MS = 20,         /* one wait of the port */
     PATIENCE_MS = 30000, /* for what must happen; seldom needed */
@@ -90,9 +91,10 @@ void source_give(void *world, void *owner); /* a delivered buffer goes back */
 
 void run_quietly(struct world *world); /* long enough for what should not happen to happen */
 
-/* cmocka's. setup_bare leaves the listener out. */
+/* cmocka's. setup_bare leaves the listener out, setup_roomy has many buffers. */
 int setup(void **state);
 int setup_bare(void **state);
+int setup_roomy(void **state);
 
 int teardown(void **state);
 
