@@ -1,6 +1,8 @@
 """Clients that do not read: they get what is theirs, and cost the host and the others little."""
 
+import selectors
 import socket
+import threading
 
 import pytest
 from support import clients, manifests
@@ -69,4 +71,55 @@ def test_flow_those_who_are_held_up_cost_no_processor(run_host, system):
         assert host.idles(), "a busy loop"
         clients.reset(full)
         clients.reset(finished)
+    assert clients.is_served(address)
+
+
+class Greedy:
+    """Clients that send and read as fast as they can, until the end of the block."""
+
+    CHUNK = 64 * 1024
+
+    def __init__(self, address, count):
+        self._socks = [clients.connect(address) for _ in range(count)]
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.received = dict.fromkeys(self._socks, 0)
+
+    def _serve(self, sock, events):
+        if events & selectors.EVENT_READ:
+            data = sock.recv(self.CHUNK)
+            assert data, "a greedy client is cut"
+            self.received[sock] += len(data)
+        if events & selectors.EVENT_WRITE:
+            sock.send(bytes(self.CHUNK))
+
+    def _run(self):
+        with selectors.DefaultSelector() as selector:
+            for sock in self._socks:
+                sock.setblocking(False)
+                selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            while not self._ends.is_set():
+                for key, events in selector.select(timeout=1):
+                    self._serve(key.fileobj, events)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self._ends.set()
+        self._thread.join()
+        for sock in self._socks:
+            clients.reset(sock)
+
+
+@pytest.mark.threads
+def test_flow_polite_client_beside_greedy_ones_goes_on(run_host):
+    """On the same worker; and none of the greedy ones is left out either."""
+    host = run_host(manifests.one(when="connect", host={"workers": 1}))
+    address = host.address("echo")
+    with clients.connect(address) as polite, Greedy(address, 64) as greedy:
+        clients.wait_until(lambda: all(greedy.received.values()), "every greedy client has its turn")
+        for number in range(10):
+            assert clients.echo(polite, b"please %d" % number) == b"please %d" % number
     assert clients.is_served(address)
