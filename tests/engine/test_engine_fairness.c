@@ -4,7 +4,7 @@
 
 enum {
     GREEDY = 128,
-    POLITE = 64,                    /* more than the kernel hands out at a time */
+    POLITE = 64,                     /* more than the kernel hands out at a time */
     AHEAD_BYTES = 16 * BUFFER_BYTES, /* that each of them has sent and nobody has received */
     WARM_UP_TURNS = 6,
     POLITE_TURNS = 60, /* others may be served before them, but not for ever */
