@@ -80,7 +80,7 @@ def _is_of_every_linux(line):
 
 
 def _is_windows_own(name):
-    own = "advapi32 bcrypt kernel32 msvcrt mswsock ntdll rpcrt4 shell32 ucrtbase user32 ws2_32"
+    own = "advapi32 bcrypt iphlpapi kernel32 msvcrt mswsock ntdll rpcrt4 shell32 ucrtbase user32 ws2_32"
     return name.removesuffix(".dll") in own.split() or name.startswith("api-ms-win-")
 
 

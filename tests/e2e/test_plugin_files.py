@@ -1,7 +1,6 @@
 """A plugin's file before it is loaded: how large it may be, who may have written it, and where its
 private copies lie."""
 
-import contextlib
 import os
 import pathlib
 import shutil
@@ -84,15 +83,13 @@ def children_of(process):
 
 
 def kill_all(host):
-    """The supervisor, too, and nobody can put anything in order."""
+    """The supervisor, too, which stands still meanwhile: nobody can put anything in order."""
     children = children_of(host.process)
+    host.send_signal(signal.SIGSTOP)
     for pid in children:
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGKILL)
     host.process.kill()
     host.process.wait(clients.WAIT_S)
-    for pid in children:
-        with contextlib.suppress(ProcessLookupError):  # it ends with its supervisor
-            os.kill(pid, signal.SIGKILL)
     clients.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "the end")
     host.failed_to_start = True  # it has no good end to examine
 
