@@ -541,7 +541,7 @@ static int ask(const struct verb *verb, const struct control_options *options) {
     if (!host) {
         return fail(options, EXIT_FAILED, "out of memory");
     }
-    find_host(options, host);
+    find_host(options, limit.at_ms, host);
     int code = host->pipe ? talk(verb, host, options) : fail_to_find(options, host);
     found_host_fini(host);
     alloc_free(host);
@@ -580,7 +580,7 @@ bool control_is_running(void) {
     if (!host) {
         return false;
     }
-    find_host(&none, host);
+    find_host(&none, os_now_ms() + TIMEOUT_S * 1000, host);
     bool running = host->pipe != NULL;
     found_host_fini(host);
     alloc_free(host);

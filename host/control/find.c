@@ -105,11 +105,17 @@ static void read_names(struct found_host *found, struct names *names, bool *cont
 /* -- looking ------------------------------------------------------------------------------------
  */
 
+static int ask_ms(const struct found_host *found) {
+    uint64_t now_ms = os_now_ms();
+    uint64_t left_ms = now_ms < found->by_ms ? found->by_ms - now_ms : 0;
+    return left_ms < ASK_MS ? (int)left_ms : ASK_MS;
+}
+
 /* Whether it is the one; the pipe is then the caller's, else it is closed. */
 static bool examine(struct search *search, struct os_pipe *pipe, const char *name) {
     struct found_host *found = search->found;
     struct identity identity = {0};
-    bool known = identity_ask(pipe, ASK_MS, &identity);
+    bool known = identity_ask(pipe, ask_ms(found), &identity);
     if (known && identity_serves(&identity, found->path)) {
         found->pipe = pipe;
         found->identity = identity;
@@ -123,7 +129,8 @@ static bool examine(struct search *search, struct os_pipe *pipe, const char *nam
 }
 
 static bool visit(void *context, struct os_pipe *pipe) {
-    return !examine(context, pipe, NULL);
+    struct search *search = context;
+    return !examine(search, pipe, NULL) && ask_ms(search->found) > 0;
 }
 
 /* Where a host of that name would be. */
@@ -164,7 +171,7 @@ static void find_by_name(struct found_host *found, const char *name) {
         found->code = EXIT_FAILED;
         say(found, "no host called \"%s\" can be spoken to: %s; \"--name\" gives another name",
             name, error.message);
-    } else if (!identity_ask(found->pipe, ASK_MS, &found->identity)) {
+    } else if (!identity_ask(found->pipe, ask_ms(found), &found->identity)) {
         found->identity = (struct identity){0};
     }
 }
@@ -181,9 +188,9 @@ static void check_manifest(struct found_host *found, const char *name) {
     }
 }
 
-void find_host(const struct control_options *options, struct found_host *found) {
+void find_host(const struct control_options *options, uint64_t by_ms, struct found_host *found) {
     struct error error = {0};
-    *found = (struct found_host){.code = EXIT_FINE};
+    *found = (struct found_host){.by_ms = by_ms, .code = EXIT_FINE};
     if (options->name && !manifest_name_valid(options->name)) {
         found->code = EXIT_USAGE;
         say(found,

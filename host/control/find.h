@@ -16,6 +16,7 @@ struct control_options;
 struct os_pipe;
 
 struct found_host {
+    uint64_t by_ms;                /* when the search ends */
     struct os_pipe *pipe;          /* the caller's to close; NULL: there is no such host */
     struct identity identity;      /* its pid is 0 where the host does not say who it is */
     int code;                      /* EXIT_FINE; else an exit code, and why: */
@@ -25,7 +26,8 @@ struct found_host {
         why[4 * ERROR_MESSAGE_MAX]; /* and what was looked for, where, and what was found instead */
 };
 
-void find_host(const struct control_options *options, struct found_host *found);
+/* What does not answer by then (os_now_ms()) is not asked any more. */
+void find_host(const struct control_options *options, uint64_t by_ms, struct found_host *found);
 void found_host_fini(struct found_host *found); /* closes the pipe, too */
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <utlist.h>
 
+#include "base/address.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
@@ -252,11 +253,26 @@ static void accepted(struct accept_pool *pool, struct accept_slot *slot, int64_t
     }
 }
 
+static void tell_silent(const struct accept_slot *slot) {
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    struct log_subject subject = slot->listener->subject;
+    if (log_enabled(LOG_LEVEL_DEBUG)) {
+        if (slot->accept.remote.family != BERTH_FAMILY_NONE) { /* Windows does not know it yet */
+            address_format(&slot->accept.remote, peer, sizeof(peer));
+            subject.peer = peer;
+        }
+        subject.reason = "first_data_timeout_ms";
+        log_limited(LOG_KIND_TIMEOUT, LOG_LEVEL_DEBUG, &subject,
+                    "a silent client closed by first_data_timeout_ms");
+    }
+}
+
 static void failed(struct accept_pool *pool, struct accept_slot *slot, int64_t result) {
     struct listener *listener = pool->listener;
     const char *what = engine_error_text(result);
     if (slot->timed_out) {
         listener_count(&listener->counters.first_data_timeouts);
+        tell_silent(slot);
     } else if (result != ENGINE_E_CANCELLED) {
         listener_count(&listener->counters.accept_failed[-result]);
         log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, &listener->subject, "accept: %s", what);

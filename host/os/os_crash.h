@@ -1,7 +1,8 @@
 /* os_crash.h: what is left to do when the process crashes: last words.
  *
  * On Linux signals (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) on a stack of their own, on Windows
- * the filter of unhandled exceptions, and abort(). The process then ends as it would have: with the
+ * the filter of unhandled exceptions (a vectored handler where a destroyed stack keeps the system
+ * from getting there), and abort(). The process then ends as it would have: with the
  * same signal or exception, and with the system's dump of it. A sanitizer has its own say, and
  * ours is left out. Threads: [control] for the set-up. */
 #ifndef BERTH_HOST_OS_OS_CRASH_H

@@ -119,6 +119,7 @@ static void trace(struct os_crash *crash, const CONTEXT *from) {
     }
 }
 
+static DWORD64 ntdll;        /* where it is */
 static DWORD walked_slot;    /* of a thread: the exception whose stack it walks */
 static struct os_crash told; /* of the thread that crashed first */
 static DWORD telling;        /* which that is */
@@ -176,7 +177,7 @@ static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
 }
 
 /* Whether the system's search for a handler, which goes the same way, finds one: every thread has
- * one in its first frame. */
+ * one in its first frame, which is ntdll's. (Wine's is not in the tables.) */
 static bool is_handler_found(const CONTEXT *from) {
     CONTEXT context = *from;
     ULONG_PTR low;
@@ -197,7 +198,8 @@ static bool is_handler_found(const CONTEXT *from) {
                 return false;
             }
         } else if (RtlVirtualUnwind(UNW_FLAG_EHANDLER, base, at, function, &context, &data,
-                                    &established, NULL) != NULL) {
+                                    &established, NULL) != NULL ||
+                   (base == ntdll && program_counter(&context) == 0)) {
             return true;
         }
     }
@@ -320,6 +322,7 @@ void os_crash_start(const struct os_crash_words *last_words) {
             CloseHandle((HANDLE)ender); /* it ends with the process */
         }
     }
+    ntdll = (DWORD64)(uintptr_t)GetModuleHandleW(L"ntdll.dll");
     if (!vectored && (walked_slot = TlsAlloc()) != TLS_OUT_OF_INDEXES) {
         vectored = AddVectoredExceptionHandler(FALSE, on_first_chance); /* after those of others */
     }

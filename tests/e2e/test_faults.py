@@ -135,6 +135,14 @@ def test_crash_is_laid_to_plugin_callback_and_connection(
     assert code not in (0, 2, 78) and (code != 1 or "exit()" in told[0]), code
 
 
+def test_fault_that_a_plugin_handles_is_no_crash(run_faulty, unsanitized):
+    host = run_faulty()
+    with clients.connect(host.address("faulty")) as sock:
+        for _ in range(3):
+            assert clients.echo(sock, b"\x8c") == b"\x8c"
+    assert "crash: " not in host.log()
+
+
 def test_crash_in_a_thread_of_a_plugin_is_laid_to_it(run_faulty, unsanitized):
     host = run_faulty()
     code = crash(host, "faulty", b"\x8b")
