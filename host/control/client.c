@@ -580,7 +580,7 @@ bool control_is_running(void) {
     if (!host) {
         return false;
     }
-    find_host(&none, os_now_ms() + TIMEOUT_S * 1000, host);
+    find_host(&none, os_now_ms() + (uint64_t)TIMEOUT_S * 1000, host);
     bool running = host->pipe != NULL;
     found_host_fini(host);
     alloc_free(host);
