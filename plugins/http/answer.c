@@ -269,10 +269,10 @@ static struct answered send_one_range(struct berth_conn *conn, const struct requ
 
 /* What stands between two parts of a multipart body. Cannot be foreseen by who made the file. */
 static void make_boundary(struct berth_conn *conn, const struct entry *entry, char boundary[40]) {
-    snprintf(boundary, 40, "berth-%08llx%016llx",
-             (unsigned long long)(conn->id * UINT64_C(0x9e3779b97f4a7c15) >> 32),
-             (unsigned long long)((conn->host->now_ms(conn->host) ^ entry->size) *
-                                  UINT64_C(0xbf58476d1ce4e5b9)));
+    uint64_t first = conn->id * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+    uint64_t second = (conn->host->now_ms(conn->host) ^ entry->size) * UINT64_C(0xbf58476d1ce4e5b9);
+    snprintf(boundary, 40, "berth-%08llx%016llx", (unsigned long long)first,
+             (unsigned long long)second);
 }
 
 static void begin_part(struct head *part, const char *boundary, const struct entry *entry,
