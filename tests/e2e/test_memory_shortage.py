@@ -6,7 +6,7 @@ import socket
 import pytest
 from support import clients, manifests
 
-ADDRESS_SPACE = 29 << 20  # of which two workers have 8 MiB each for their stacks
+ADDRESS_SPACE = 31 << 20  # of which two workers have 8 MiB each for their stacks
 CROWD = 1500
 SPEECHES = 4
 WORKERS = 2
