@@ -66,7 +66,8 @@ enum errand_result errand_run(void (*function)(void *argument), void *argument, 
         return ERRAND_NOT_STARTED;
     }
     if (!errand_await(errand, timeout_ms)) {
-        return ERRAND_ABANDONED; /* the thread's handle stays with it */
+        os_thread_abandon(&thread);
+        return ERRAND_ABANDONED;
     }
     os_thread_join(&thread);
     errand_destroy(errand);
