@@ -61,6 +61,7 @@ struct link {
     struct engine_receive receive;
     uint8_t *received;
     size_t received_size;
+    size_t told; /* bytes of all deliveries, those without a buffer among them */
     size_t received_room;
     unsigned deliveries;
     unsigned stop_at; /* stops the receive at this delivery; 0: never */

@@ -30,7 +30,7 @@ static void test_end_comes_with_the_fin(void **state) {
     end_by_fin(*state, false);
 }
 
-/* What comes in front of it may be delivered or not. */
+/* What comes in front of it may be delivered or thrown away; either way the receiver is told. */
 static void test_end_comes_behind_data_that_nobody_wants(void **state) {
     struct world *world = *state;
     struct link *link = link_open(world);
@@ -44,6 +44,7 @@ static void test_end_comes_behind_data_that_nobody_wants(void **state) {
     peer_shutdown_send(link->peer);
     RUN_UNTIL(world, link->ends > 0);
     assert_int_equal(link->end, 0);
+    assert_int_equal(link->told, 5 + 5 * 8);
     link_close(link);
 }
 
