@@ -15,6 +15,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_MANIFEST = 78
 
+LOG_SETTLE_S = 0.03
+LOG_LOOKS_MAX = 20
+
 _TROUBLE = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|runtime error:"
     r"|defect in the host|were not given back|Unhandled (exception|page fault)|fault of the plugin"
@@ -111,7 +114,17 @@ class Host:
     # -- what it says ------------------------------------------------------------------------------
 
     def log(self):
-        return self._text("stderr")
+        """All of it so far. A host that runs writes it by a thread of its own, so what has just happened
+        is there a moment later."""
+        text = self._text("stderr")
+        for _ in range(LOG_LOOKS_MAX):
+            if self.process.poll() is not None:
+                return self._text("stderr")
+            time.sleep(LOG_SETTLE_S)
+            before, text = text, self._text("stderr")
+            if text == before:
+                break
+        return text
 
     def output(self):
         return self._text("stdout")
@@ -124,7 +137,7 @@ class Host:
 
         def there():
             ended = self.process.poll() is not None
-            return text in self.log() or (ended and "ended")
+            return text in self._text("stderr") or (ended and "ended")
 
         found = clients.wait_until(there, lambda: f"{text!r} in the log:\n{self.log()}")
         assert found != "ended", f"the host ended without saying {text!r}:\n{self.log()}"
