@@ -262,7 +262,8 @@ static void put(enum log_kind kind, enum log_level level, const struct log_subje
                 const char *text, size_t size, size_t left_out) {
     const struct log_sink *sink = atomic_load(&current_sink);
     char line[LOG_LINE_MAX];
-    if (kind != LOG_KIND_NONE && sink && !sink->admit(kind, level, subject, text, size)) {
+    if (kind != LOG_KIND_NONE && sink && sink->admit &&
+        !sink->admit(kind, level, subject, text, size)) {
         return;
     }
     size_t length = format_line(line, sizeof(line), level, subject, text, size, left_out);
@@ -314,7 +315,7 @@ void log_limited(enum log_kind kind, enum log_level level, const struct log_subj
 
 void log_flush(unsigned timeout_ms) {
     const struct log_sink *sink = atomic_load(&current_sink);
-    if (sink) {
+    if (sink && sink->flush) {
         sink->flush(timeout_ms);
     }
 }

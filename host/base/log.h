@@ -95,7 +95,8 @@ size_t log_format(char *line, size_t size, enum log_level level, const struct lo
 void log_flush(unsigned timeout_ms);
 
 /* Where lines go. `write` gets whole lines; `flush` is log_flush(). `admit` says whether a line of
- * that kind may be written now: false when there were too many, which the sink then tells of. */
+ * that kind may be written now: false when there were too many, which the sink then tells of.
+ * `admit` may be NULL: all are written; `flush` may be: there is nothing to wait for. */
 struct log_sink {
     void (*write)(enum log_level level, const char *line, size_t size);
     bool (*admit)(enum log_kind kind, enum log_level level, const struct log_subject *subject,

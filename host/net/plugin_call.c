@@ -111,9 +111,6 @@ static void set_stalled(unsigned share, bool stalled) {
         atomic_exchange(&stalled_workers[share], stalled) == stalled) {
         return;
     }
-    if (watch.options.stalled) {
-        watch.options.stalled(share, stalled);
-    }
     if (watch.stall_hook) {
         watch.stall_hook(watch.stall_context, share, stalled);
     }
@@ -124,10 +121,6 @@ void plugin_watch_stalls(plugin_stall_fn *hook, void *context) {
     watch.stall_hook = hook;
     watch.stall_context = context;
     unlock();
-}
-
-bool plugin_worker_is_stalled(unsigned worker) {
-    return worker < PLUGIN_SHARE_OTHER && atomic_load(&stalled_workers[worker]);
 }
 
 void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {

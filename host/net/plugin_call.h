@@ -121,9 +121,6 @@ void plugin_call_forget(void);
 /* Ticks as time. */
 double plugin_call_us(uint64_t ticks);
 
-/* The worker is in a callback that stalls: from the warning on until that returns. [any] */
-bool plugin_worker_is_stalled(unsigned worker);
-
 /* A call that goes on, as it is shown to others. */
 struct plugin_running {
     enum plugin_callback callback;
@@ -149,8 +146,6 @@ struct plugin_watch_options {
 
     /* Each may be NULL; all run on the watching thread but where it says otherwise, and must not
      * wait for another thread. */
-    /* A worker stalls, or does so no longer (then perhaps on that worker). */
-    void (*stalled)(unsigned worker, bool stalled);
     /* That thread hangs in the callback of its notes. Does not return. */
     void (*hung)(const struct plugin_thread *thread, uint64_t for_ms);
     /* Every PLUGIN_WATCH_MS at the latest. */
@@ -159,8 +154,9 @@ struct plugin_watch_options {
 
 enum { PLUGIN_WATCH_MS = 250 };
 
-/* The same for the one server there is; it runs on the watching thread, or on that worker. NULL:
- * nobody is told. [control] */
+/* A worker stalls, from the warning on until its callback returns. For the one server there is; it
+ * runs on the watching thread, or, at the end of the stall, on that worker, and must not wait for
+ * another thread. NULL: nobody is told. [control] */
 typedef void plugin_stall_fn(void *context, unsigned worker, bool stalled);
 void plugin_watch_stalls(plugin_stall_fn *hook, void *context);
 
