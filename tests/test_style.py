@@ -38,11 +38,13 @@ def test_style_sources_are_formatted():
     assert result.returncode == 0, f"run ./dev fmt\n{result.stderr[:4000]}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_relative)
-def test_style_file_is_short_and_without_tabs(path):
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= LINES_MAX, "split it by its ideas"
-    assert "\t" not in text
+def test_style_files_are_short():
+    long = [_relative(path) for path in SOURCES if path.read_text(encoding="utf-8").count("\n") > LINES_MAX]
+    assert not long, "split them by their ideas"
+
+
+def test_style_files_have_no_tabs():
+    assert not [_relative(path) for path in SOURCES if "\t" in path.read_text(encoding="utf-8")]
 
 
 def _may_know_the_system(path):
@@ -61,23 +63,25 @@ SYSTEM_WORDS = re.compile(
 )
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in SOURCES if not _may_know_the_system(p)], ids=_relative
-)
-def test_style_only_files_of_a_system_know_it(path):
-    text = path.read_text(encoding="utf-8")
-    found = SYSTEM_WORDS.search(text)
-    assert not found, f"{found[0]!r} belongs into a file of its own for each system"
+def test_style_only_files_of_a_system_know_it():
+    found = {_relative(path): SYSTEM_WORDS.search(path.read_text(encoding="utf-8"))
+             for path in SOURCES if not _may_know_the_system(path)}
+    known = {name: match[0] for name, match in found.items() if match}
+    assert not known, "this belongs into a file of its own for each system"
 
 
-@pytest.mark.parametrize("path", _sources("host"), ids=_relative)
-def test_style_includes_point_one_way(path):
+def _forbidden_includes(path):
     parts = path.relative_to(TOP / "host").parts
     allowed = LAYERS[LAYERS.index(parts[0]):] if len(parts) > 1 else LAYERS
     if parts[0] == "manifest":
         allowed = ["manifest", "os", "base"]
     for folder in re.findall(r'#include "(\w+)/', path.read_text(encoding="utf-8")):
-        assert folder in [*allowed, "berth"], f"{path.name} must not include from {folder}/"
+        if folder not in [*allowed, "berth"]:
+            yield f"{_relative(path)} must not include from {folder}/"
+
+
+def test_style_includes_point_one_way():
+    assert not [text for path in _sources("host") for text in _forbidden_includes(path)]
 
 
 def test_style_only_the_manifest_and_the_control_channel_know_cjson():
