@@ -33,6 +33,10 @@ def pytest_addoption(parser):
         help="a build to test; may be given several times",
     )
     parser.addoption(
+        "--only-system", action="store_true",
+        help="run what is about a build alone, and not what is about the sources",
+    )
+    parser.addoption(
         "--soak", type=int, default=0, metavar="SECONDS",
         help="run the soak tests, each for so long, and no others",
     )
@@ -80,9 +84,12 @@ def _spread(items):
 
 
 def pytest_collection_modifyitems(config, items):
-    """The soak tests are another run, not a part of this one that is skipped."""
+    """What is left out here belongs to another run, and is not a part of this one that is skipped."""
     soak = config.getoption("soak") > 0
     left_out = [item for item in items if (item.get_closest_marker("soak") is None) == soak]
+    if config.getoption("only_system"):
+        names = [text.partition("=")[0] for text in config.getoption("system")]
+        left_out += [item for item in items if not any(name in item.name for name in names)]
     items[:] = _spread([item for item in items if item not in left_out])
     config.hook.pytest_deselected(items=left_out)
 

@@ -134,3 +134,26 @@ def test_dev_says_where_the_manifest_in_force_is(tmp_path):
     assert said() == f"dev: the manifest in force is dist/linux/{MANIFEST}, as {MANIFEST} has it\n"
     Build.write(tmp_path / "dist/linux/config", {"berth.json": "edited"})
     assert said() == f"dev: the manifest in force is dist/linux/{MANIFEST}, which is not {MANIFEST}\n"
+
+
+def _chosen(*words):
+    """What pytest is given for these words, an argument a line; or the error."""
+    return subprocess.run(
+        ["bash", "-c", FUNCTIONS + "chosen=(); choose_tests \"$@\"; printf '%s\\n' \"${chosen[@]}\"", str(DEV), *words],
+        cwd=DEV.parent, check=False, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("words, arguments", [
+    ((), ["tests"]),
+    (("test_c",), ["tests/test_c.py"]),
+    (("tests/e2e/test_http.py", "test_dev"), ["tests/e2e/test_http.py", "tests/test_dev.py"]),
+    (("corpus",), ["-k", "corpus", "tests"]),
+    (("a_name", "another", "test_c"), ["-k", "a_name or another", "tests/test_c.py"]),
+])
+def test_dev_test_names_files_or_parts_of_names(words, arguments):
+    assert _chosen(*words).stdout.splitlines() == arguments
+
+
+def test_dev_test_of_what_is_no_name_is_an_error():
+    refused = _chosen("no/such(file")
+    assert refused.returncode == 2 and 'dev: "no/such(file" is neither' in refused.stderr

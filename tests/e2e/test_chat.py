@@ -18,6 +18,7 @@ def run_chat(run_host):
     return run
 
 
+@pytest.mark.quick
 def test_chat_says_to_all_in_the_room_and_to_nobody_else(run_chat):
     host = run_chat()
     with (chat.members(host, "ann", "ben", "cleo", "dave", room="tea") as inside,

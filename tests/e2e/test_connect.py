@@ -40,6 +40,7 @@ def test_connect_with_and_without_first_data(run_services, first):
         assert session.ask("echo", "x") == "x"
 
 
+@pytest.mark.quick
 def test_connect_over_ipv6(run_services):
     host = run_services()
     with server(socket.AF_INET6, "::1") as upstream, services.session(host) as session:

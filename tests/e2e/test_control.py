@@ -15,6 +15,7 @@ from support.systems import RUNTIME
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
+@pytest.mark.quick
 def test_control_status_tells_what_runs(run_host, operate, system):
     host = run_host(manifests.two_echoes())
     with clients.connect(host.address("one")) as sock:

@@ -23,6 +23,7 @@ def content(tmp_path):
     return path, data
 
 
+@pytest.mark.quick
 def test_file_whole_with_head_and_tail(run_services, system, content):
     path, data = content
     host = run_services()

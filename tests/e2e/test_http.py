@@ -71,6 +71,7 @@ def test_http_serves_files(run_web, target, body, kind):
         assert client.ask("/digits").body == b"0123456789", "the connection goes on behind HEAD"
 
 
+@pytest.mark.quick
 def test_http_names_type_date_and_tag(run_web, root):
     answer = web.ask(run_web(), "/large.bin")
     modified = email.utils.parsedate_to_datetime(answer.fields["last-modified"]).timestamp()

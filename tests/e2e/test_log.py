@@ -22,6 +22,7 @@ def test_log_as_text_has_time_level_and_message(run_host):
         assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (error|warn|info|debug) \S", line)
 
 
+@pytest.mark.quick
 def test_log_as_json_is_an_object_a_line(run_host):
     host = stopped_host(run_host, log_format="json")
     lines = [json.loads(line) for line in host.log().splitlines()]

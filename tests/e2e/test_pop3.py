@@ -11,6 +11,7 @@ MIB = 1024 * 1024
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
+@pytest.mark.quick
 def test_pop3_serves_a_whole_session(run_pop3, mail):
     uids = [mail.deliver("ann"), mail.deliver("ann", flags="S"), mail.deliver("ann")]
     data = [pop3.as_sent(pop3.MAIL % number) for number in (1, 2, 3)]

@@ -25,6 +25,7 @@ def run_proxy(run_host):
     return run
 
 
+@pytest.mark.quick
 def test_proxy_carries_bytes_both_ways(run_proxy):
     with upstream(echo) as port:
         host = run_proxy(port)

@@ -77,6 +77,7 @@ def new_version(host, name="versioned"):
 # -- restart ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_restart_old_clients_stay_and_new_ones_meet_the_new_generation(world):
     world.install(1)
     host = world.run(manifests.one("versioned", "connect"))

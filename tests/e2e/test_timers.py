@@ -8,6 +8,7 @@ from support import clients, services
 pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 
 
+@pytest.mark.quick
 def test_timer_fires_once_and_never_early(run_services):
     host = run_services()
     with services.session(host) as session:

@@ -10,6 +10,7 @@ pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
 MANY = 40
 
 
+@pytest.mark.quick
 def test_work_runs_beside_the_connection_and_comes_back(run_services):
     host = run_services()
     with services.session(host) as session:
