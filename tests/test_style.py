@@ -91,6 +91,18 @@ def test_style_only_the_manifest_and_the_control_channel_know_cjson():
     assert {p.parent.name for p in found if p.name not in channel} == {"manifest"}
 
 
+OTHER_CLOCKS = re.compile(
+    r"\b(os_now_(ms|us)|clock_gettime|gettimeofday|timespec_get|QueryPerformance\w+|GetTickCount\w*|"
+    r"GetSystemTime\w*|time\((NULL|0|&\w+))"
+)
+
+
+@pytest.mark.parametrize("path", _sources("host/net", "host/module", "host/control"), ids=_relative)
+def test_style_the_time_is_the_engines(path):
+    found = OTHER_CLOCKS.search(path.read_text(encoding="utf-8"))
+    assert not found, f"{found[0]!r}: ask engine_now_ms(), or worker_now_ms() on a worker"
+
+
 @pytest.mark.parametrize("path", sorted((TOP / ".github" / "workflows").glob("*.yml")), ids=_relative)
 def test_style_workflow_is_yaml_and_names_what_is_there(path):
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -20,6 +20,7 @@
 #include "control/options.h"
 #include "control/paths.h"
 #include "control/supervise.h"
+#include "engine/engine.h"
 #include "module/module.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
@@ -127,7 +128,7 @@ static bool check_names(struct change *change) {
 /* The oldest may drain for ever: what the operator can do about it. */
 static bool refuse_generation(struct change *change, const struct manifest_listener *to,
                               const struct unit_past *past, unsigned count) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     char text[512];
     snprintf(text, sizeof(text),
              "listener \"%.63s\": %u generations of it still have connections, and there may be "

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "engine/engine.h"
 #include "os/os.h"
 
 enum {
@@ -75,7 +76,7 @@ static bool set_reading(struct server_thread *server, bool reading) {
 
 /* How long the next bytes may take: for ever between lines. */
 static int time_left(const struct client *client) {
-    uint64_t passed_ms = os_now_ms() - client->begun_ms;
+    uint64_t passed_ms = engine_now_ms() - client->begun_ms;
     return client->filled == 0 ? -1 : passed_ms < LINE_MS ? (int)(LINE_MS - passed_ms) : 0;
 }
 
@@ -105,7 +106,7 @@ static bool read_line(struct client *client, size_t *size) {
             *size = 0; /* too slow, or gone */
             return got == 0 && find_line(client, true, size);
         }
-        client->begun_ms = client->filled == 0 ? os_now_ms() : client->begun_ms;
+        client->begun_ms = client->filled == 0 ? engine_now_ms() : client->begun_ms;
         client->filled += (size_t)got;
     }
     return true;
@@ -113,7 +114,7 @@ static bool read_line(struct client *client, size_t *size) {
 
 static void set_asking(struct server_thread *server, bool asking) {
     server->asking = asking;
-    server->idle_since_ms = os_now_ms();
+    server->idle_since_ms = engine_now_ms();
 }
 
 static bool is_waiting(const struct channel *channel, const struct channel_request *request) {
@@ -129,7 +130,7 @@ static bool is_waiting(const struct channel *channel, const struct channel_reque
 /* With the lock held: waits for the answer. One that the control thread has not taken may be
  * answered without it. */
 static void await_answer(struct channel *channel, struct channel_request *request) {
-    uint64_t begun_ms = os_now_ms();
+    uint64_t begun_ms = engine_now_ms();
     while (!request->answered) {
         bool waiting = is_waiting(channel, request);
         if (os_condition_wait(&channel->answered, &channel->mutex, waiting ? BUSY_MS : -1) ||
@@ -138,7 +139,7 @@ static void await_answer(struct channel *channel, struct channel_request *reques
         }
         os_mutex_unlock(&channel->mutex);
         char *answer = channel->user.busy(channel->user.context, request->text, request->size,
-                                          os_now_ms() - begun_ms);
+                                          engine_now_ms() - begun_ms);
         os_mutex_lock(&channel->mutex);
         if (answer && is_waiting(channel, request)) {
             DL_DELETE(channel->waiting, request);
@@ -196,7 +197,7 @@ static void serve(struct client *client) {
         alloc_free(answer);
         client->filled -= size <= client->filled ? size : client->filled;
         memmove(client->bytes, client->bytes + size, client->filled);
-        client->begun_ms = os_now_ms();
+        client->begun_ms = engine_now_ms();
     }
     if (said && client->filled > 0 && time_left(client) == 0) {
         say(client, too_slow);

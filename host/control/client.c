@@ -13,6 +13,7 @@
 #include "control/find.h"
 #include "control/identity.h"
 #include "control/requests.h"
+#include "engine/engine.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
 #include "net/listener_counters.h"
@@ -32,7 +33,7 @@ static struct {
 } limit;
 
 static int left_ms(void) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     return now_ms < limit.at_ms ? (int)(limit.at_ms - now_ms) : 0;
 }
 
@@ -528,7 +529,7 @@ static bool read_limit(const char *text) {
     bool good = !text || (text[0] >= '0' && text[0] <= '9' && *end == '\0' && seconds >= 1 &&
                           seconds <= TIMEOUT_S_MAX);
     limit.timeout_s = (unsigned)seconds;
-    limit.at_ms = os_now_ms() + (uint64_t)seconds * 1000;
+    limit.at_ms = engine_now_ms() + (uint64_t)seconds * 1000;
     return good;
 }
 
@@ -580,7 +581,7 @@ bool control_is_running(void) {
     if (!host) {
         return false;
     }
-    find_host(&none, os_now_ms() + (uint64_t)TIMEOUT_S * 1000, host);
+    find_host(&none, engine_now_ms() + (uint64_t)TIMEOUT_S * 1000, host);
     bool running = host->pipe != NULL;
     found_host_fini(host);
     alloc_free(host);

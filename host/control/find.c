@@ -8,6 +8,7 @@
 #include "base/macros.h"
 #include "control/control.h"
 #include "control/paths.h"
+#include "engine/engine.h"
 #include "os/os.h"
 
 enum { ASK_MS = 2000, NAMES_MAX = 16, OTHERS_MAX = 8, NAME_SIZE = 64 };
@@ -106,7 +107,7 @@ static void read_names(struct found_host *found, struct names *names, bool *cont
  */
 
 static int ask_ms(const struct found_host *found) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     uint64_t left_ms = now_ms < found->by_ms ? found->by_ms - now_ms : 0;
     return left_ms < ASK_MS ? (int)left_ms : ASK_MS;
 }

@@ -26,7 +26,7 @@ struct found_host {
         why[4 * ERROR_MESSAGE_MAX]; /* and what was looked for, where, and what was found instead */
 };
 
-/* What does not answer by then (os_now_ms()) is not asked any more. */
+/* What does not answer by then (engine_now_ms()) is not asked any more. */
 void find_host(const struct control_options *options, uint64_t by_ms, struct found_host *found);
 void found_host_fini(struct found_host *found); /* closes the pipe, too */
 

@@ -7,6 +7,7 @@
 #include "control/control.h"
 #include "control/ready_file.h"
 #include "control/supervise.h"
+#include "engine/engine.h"
 #include "net/latch.h"
 #include "net/plugin_call.h"
 #include "os/os_process.h"
@@ -32,12 +33,13 @@ void guard_configure(uint32_t drain_timeout_ms, struct ready_file *ready_file) {
     atomic_store(&drain_ms, drain_timeout_ms);
     atomic_store(&ready, ready_file);
     if (atomic_load(&busy_since_ms) == 0) {
-        atomic_store(&busy_since_ms, os_now_ms());
+        atomic_store(&busy_since_ms, engine_now_ms());
     }
 }
 
 void guard_stop(bool now) {
-    uint64_t wanted = os_now_ms() + (now ? GUARD_NOW_MS : atomic_load(&drain_ms) + GUARD_STOP_MS);
+    uint64_t wanted =
+        engine_now_ms() + (now ? GUARD_NOW_MS : atomic_load(&drain_ms) + GUARD_STOP_MS);
     unsigned long long known = atomic_load(&end_ms);
     if (now) {
         atomic_store(&asked_now, true);
@@ -85,7 +87,7 @@ enum os_signal guard_wait(int timeout_ms) {
     }
     atomic_store(&busy_since_ms, 0);
     enum os_signal signal = os_signals_wait(timeout_ms);
-    atomic_store(&busy_since_ms, os_now_ms());
+    atomic_store(&busy_since_ms, engine_now_ms());
     note(signal);
     return signal;
 }
@@ -102,7 +104,7 @@ void guard_await_wake(void) {
 uint64_t guard_busy_ms(char *text, size_t size) {
     struct plugin_running running;
     uint64_t since_ms = atomic_load(&busy_since_ms);
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     const char *what = latch_control_waits_for();
     if (since_ms == 0 || now_ms <= since_ms) {
         return 0;
@@ -145,7 +147,7 @@ static void end_process(void) {
 
 void guard_tick(void) {
     uint64_t since_ms = atomic_load(&busy_since_ms);
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     if (since_ms != 0 && now_ms > since_ms + BUSY_MS) {
         enum os_signal signal = os_signals_look();
         note(signal);

@@ -10,6 +10,7 @@
 #include "control/requests.h"
 #include "control/service.h"
 #include "control/supervise.h"
+#include "engine/engine.h"
 #include "os/os.h"
 
 enum {
@@ -53,7 +54,7 @@ static bool refuse(const char *name, const struct identity *other, struct error 
 static bool await_name(struct host_channel *own, struct error *error) {
     struct service *service = own->service;
     const char *name = service->instance.name;
-    uint64_t began_ms = os_now_ms();
+    uint64_t began_ms = engine_now_ms();
     while (true) {
         struct identity other;
         bool known = identity_of_name(name, ASK_MS, &other);
@@ -65,7 +66,7 @@ static bool await_name(struct host_channel *own, struct error *error) {
             own->awaited = true;
             return true;
         }
-        if (os_now_ms() - began_ms >= (known ? GRACE_MS : SILENCE_MS)) {
+        if (engine_now_ms() - began_ms >= (known ? GRACE_MS : SILENCE_MS)) {
             own->awaited = supervised_is_restart(); /* its clients wait: it serves all the same */
             refuse(name, known ? &other : NULL, error);
             if (own->awaited) {

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "control/requests.h"
+#include "engine/engine.h"
 
 enum { ANSWER_BYTES_MAX = 65536 };
 
@@ -36,7 +37,7 @@ bool identity_read(struct identity *identity, const cJSON *object) {
 static bool read_line(struct os_pipe *pipe, char *line, size_t size, uint64_t end_ms) {
     size_t filled = 0;
     while (filled < size) {
-        uint64_t now_ms = os_now_ms();
+        uint64_t now_ms = engine_now_ms();
         int64_t got = now_ms < end_ms
                           ? os_pipe_read(pipe, line + filled, size - filled, (int)(end_ms - now_ms))
                           : -1;
@@ -55,7 +56,7 @@ static bool read_line(struct os_pipe *pipe, char *line, size_t size, uint64_t en
 
 bool identity_ask(struct os_pipe *pipe, int timeout_ms, struct identity *identity) {
     static const char request[] = IDENTITY_REQUEST "\n";
-    uint64_t end_ms = os_now_ms() + (uint64_t)timeout_ms;
+    uint64_t end_ms = engine_now_ms() + (uint64_t)timeout_ms;
     char *line = alloc_zeroed(ANSWER_BYTES_MAX);
     bool known = false;
     if (line && os_pipe_write(pipe, request, sizeof(request) - 1, timeout_ms) &&

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "engine/engine.h"
 #include "module/module.h"
 #include "module/services.h"
 #include "net/listener.h"
@@ -47,7 +48,7 @@ bool instance_init(struct instance *instance, const struct manifest *manifest,
     }
     snprintf(instance->name, sizeof(instance->name), "%s", manifest->host.name);
     instance->services = services_table(instance->name, BERTH_VERSION);
-    instance->started_ms = os_now_ms();
+    instance->started_ms = engine_now_ms();
     return true;
 }
 
@@ -185,7 +186,7 @@ void instance_retire(struct instance *instance, struct unit *unit,
                      const struct manifest_listener *now, uint32_t why) {
     DL_DELETE(instance->serving, unit);
     DL_APPEND(instance->retired, unit);
-    unit->retired_ms = os_now_ms();
+    unit->retired_ms = engine_now_ms();
     unit->retired_why = why;
     unit->drain_ms = drain_limit(instance, now ? now : unit->from);
     listener_drain(unit->listener, why);
@@ -246,7 +247,7 @@ static bool has_work(const struct instance *instance, uint64_t now_ms) {
 }
 
 int instance_look_after(struct instance *instance) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     int64_t next_ms = -1;
     /* All of it waits for each worker: one in a callback that stalls is left alone until it is
      * back. */

@@ -36,14 +36,15 @@ static void begin_stop(struct service *service) {
     guard_stop(service->stop_now);
     instance_stop(instance);
     service->stopping = true;
-    service->stop_deadline_ms = os_now_ms() + timeout_ms;
+    service->stop_deadline_ms = engine_now_ms() + timeout_ms;
     log_info(NULL, "stopping: no new connections; %u open ones may finish within %u ms",
              instance_connections(instance), timeout_ms);
 }
 
 /* Whether it is time to cut what has not finished. */
 static bool is_over(const struct service *service) {
-    return service->stop_now || guard_is_asked_now() || os_now_ms() >= service->stop_deadline_ms;
+    return service->stop_now || guard_is_asked_now() ||
+           engine_now_ms() >= service->stop_deadline_ms;
 }
 
 static void end_stop(struct service *service) {
@@ -88,7 +89,7 @@ static int next_ms(struct service *service, const struct watch *watch) {
         timeout_ms = sooner(timeout_ms, READY_FILE_RETRY_MS);
     }
     if (service->stopping) {
-        timeout_ms = sooner(timeout_ms, (int64_t)(service->stop_deadline_ms - os_now_ms()));
+        timeout_ms = sooner(timeout_ms, (int64_t)(service->stop_deadline_ms - engine_now_ms()));
     }
     return timeout_ms;
 }

@@ -50,7 +50,7 @@ static const char *state_of(const struct service *service, const struct unit *un
 static void add_unit(const struct service *service, cJSON *list, const struct unit *unit) {
     struct listener *listener = unit->listener;
     cJSON *object = cJSON_CreateObject();
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     cJSON_AddStringToObject(object, "name", listener->name);
     cJSON_AddStringToObject(object, "plugin", unit->module->id);
     cJSON_AddStringToObject(object, "version", unit->module->plugin.version);
@@ -304,7 +304,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     cJSON_AddStringToObject(status, "socket_reuse", server_traits(instance->server)->socket_reuse);
     add_count(status, "generation", instance->generation);
     add_count(status, "workers", instance->server->options.workers);
-    add_count(status, "uptime_ms", os_now_ms() - instance->started_ms);
+    add_count(status, "uptime_ms", engine_now_ms() - instance->started_ms);
     add_count(status, "connections", atomic_load(&instance->server->connections));
     add_count(status, "connections_max", instance->server->options.connections_max);
     supervised_describe(status);

@@ -10,6 +10,7 @@
 #include "control/control.h"
 #include "control/guard.h"
 #include "control/kept.h"
+#include "engine/engine.h"
 #include "os/log_writer.h"
 #include "os/os_child.h"
 #include "os/os_private.h"
@@ -81,7 +82,7 @@ struct supervisor {
 
 /* It is killed when it has not ended by then. */
 static void end_within(struct supervisor *supervisor, uint64_t ms) {
-    uint64_t by_ms = os_now_ms() + ms;
+    uint64_t by_ms = engine_now_ms() + ms;
     if (supervisor->end_by_ms == 0 || by_ms < supervisor->end_by_ms) {
         supervisor->end_by_ms = by_ms;
     }
@@ -173,14 +174,14 @@ static void ban(struct supervisor *supervisor, const char *plugin, unsigned coun
     snprintf(banned->plugin, sizeof(banned->plugin), "%.63s", plugin);
     snprintf(banned->why, sizeof(banned->why), "%u crashes within %llu ms, the last one in %.150s",
              count, (unsigned long long)supervisor->window_ms, where);
-    banned->since_ms = os_now_ms();
+    banned->since_ms = engine_now_ms();
     DL_APPEND(supervisor->banned, banned);
     log_error(&subject, "quarantine: %s; its listeners are closed until \"berth release %s\"",
               banned->why, plugin);
 }
 
 static void note_crash(struct supervisor *supervisor, const struct supervise_message *message) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     struct crash *crash = message->name[0] ? alloc_zeroed(sizeof(*crash)) : NULL;
     if (!crash) {
         return;
@@ -333,7 +334,7 @@ static void pass_on(struct supervisor *supervisor, enum os_child_event event) {
  * sockets; one that stops may be held by the system, or a debugger. Returns how long to wait for
  * it. */
 static int see_it_end(struct supervisor *supervisor) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     if (supervisor->end_by_ms == 0) {
         return -1;
     }
@@ -372,7 +373,7 @@ static struct os_child_end serve(struct supervisor *supervisor) {
 /* Ends that follow each other closely are answered more and more slowly; and those of hosts that
  * cannot even start, with what was in force either, more slowly yet. */
 static uint32_t next_delay_ms(struct supervisor *supervisor) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     bool calm = supervisor->crashed_ms == 0 || now_ms - supervisor->crashed_ms > CALM_MS;
     uint32_t max_ms =
         supervisor->ready || !supervisor->use_kept ? DELAY_MAX_MS : DELAY_FAILED_MAX_MS;
@@ -383,14 +384,14 @@ static uint32_t next_delay_ms(struct supervisor *supervisor) {
 }
 
 static void pause_before_restart(struct supervisor *supervisor, uint32_t delay_ms) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     uint64_t until_ms = now_ms + delay_ms;
     while (!supervisor->stopping && now_ms < until_ms) {
         enum os_child_event event = os_child_wait(NULL, (int)(until_ms - now_ms));
         if (event != OS_CHILD_NOTHING) {
             pass_on(supervisor, event);
         }
-        now_ms = os_now_ms();
+        now_ms = engine_now_ms();
     }
 }
 

@@ -31,7 +31,7 @@ enum supervise_kind {
     SUPERVISE_RELEASE,  /* name: a plugin whose quarantine is lifted */
     /* to the host */
     SUPERVISE_SOCKET,     /* as SUPERVISE_KEEP */
-    SUPERVISE_QUARANTINE, /* name: a plugin; text: why; value: since when, in os_now_ms() */
+    SUPERVISE_QUARANTINE, /* name: a plugin; text: why; value: since when, in engine_now_ms() */
     SUPERVISE_GO,         /* that was all; index: how often the host has been restarted */
 };
 

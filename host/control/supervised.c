@@ -203,7 +203,7 @@ void supervised_released(const char *plugin) {
 }
 
 void supervised_describe(struct cJSON *status) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     const struct given *given;
     cJSON_AddBoolToObject(status, "supervised", parent.link != NULL);
     if (!parent.link) {

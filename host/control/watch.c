@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "control/control.h"
 #include "control/service.h"
+#include "engine/engine.h"
 #include "module/module.h"
 #include "os/os.h"
 
@@ -286,7 +287,7 @@ static unsigned count_retired(const struct service *service) {
 }
 
 void watch_look(struct watch *watch, struct service *service) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     struct watched *file;
     if (!watch || now_ms < watch->next_ms) {
         return;

@@ -42,6 +42,12 @@ struct engine_acceptor; /* one listening socket of a listener at work on one por
 /* "reset by peer", …: for logs. */
 const char *engine_error_text(int64_t result);
 
+/* -- the clock -------------------------------------------------------------------------------- */
+
+/* Monotonic milliseconds, of the system or of a simulated world. Nothing above the engine has
+ * another clock; a worker's code asks worker_now_ms(). [any] */
+uint64_t engine_now_ms(void);
+
 /* -- the engine ------------------------------------------------------------------------------- */
 
 struct engine_traits {

@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "engine/engine.h"
 #include "module/extensions.h"
 #include "module/module.h"
 #include "net/buffer.h"
@@ -52,7 +53,7 @@ static void BERTH_CALL conn_log(struct berth_conn *conn, uint32_t level, const c
 
 static uint64_t BERTH_CALL now_ms(const struct berth_host *host) {
     (void)host;
-    return os_now_ms();
+    return engine_now_ms();
 }
 
 static uint32_t BERTH_CALL service_address_format(const struct berth_host *host,

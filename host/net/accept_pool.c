@@ -87,7 +87,7 @@ static void set_blocked(struct accept_pool *pool, bool blocked) {
 
 static void back_off(struct accept_pool *pool, const char *what) {
     struct listener *listener = pool->listener;
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = worker_now_ms(pool->worker);
     if (pool->shortage_failures++ == 0) {
         pool->shortage_since_ms = now_ms;
         listener_count(&listener->counters.shortages);
@@ -228,7 +228,8 @@ static bool goes_on(struct accept_slot *slot) {
     struct listener *listener = slot->listener;
     enum listener_refusal why;
     if (listener_trusts_proxy(listener, &slot->accept.remote) || /* its clients are looked at */
-        listener_welcomes(listener, &slot->accept.remote, &why)) {
+        listener_welcomes(listener, &slot->accept.remote, worker_now_ms(slot->pool->worker),
+                          &why)) {
         return true;
     }
     slot->refused = true;
@@ -343,7 +344,7 @@ static uint32_t low_of(const struct accept_pool *pool) {
 /* Clients queue and no accept is free for them. */
 static void feed(struct accept_pool *pool) {
     const struct listener_options *options = &pool->listener->options;
-    pool->starved_last_ms = os_now_ms();
+    pool->starved_last_ms = worker_now_ms(pool->worker);
     if (pool->posted_count >= options->pool_high) {
         listener_count(&pool->listener->counters.pool_high);
         pool->rush |= !pool->plain;
@@ -402,7 +403,7 @@ static void start_tick(struct accept_pool *pool) {
         delay_ms = options->first_data_timeout_ms / TICKS_A_TIMEOUT;
         delay_ms = delay_ms > TICK_MIN_MS ? delay_ms : TICK_MIN_MS;
     }
-    timers_start(&pool->worker->timers, &pool->tick, os_now_ms(), delay_ms);
+    timers_start(&pool->worker->timers, &pool->tick, worker_now_ms(pool->worker), delay_ms);
 }
 
 /* Ends a pause, if there was one: what is posted now may fail again. */
@@ -419,8 +420,8 @@ static void on_tick(struct timer *timer) {
     if (pool->posted_with_data > 0) {
         sweep(pool);
     }
-    end_episode(pool, os_now_ms());
-    if (os_now_ms() - pool->starved_last_ms >= RUSH_QUIET_MS) {
+    end_episode(pool, worker_now_ms(pool->worker));
+    if (worker_now_ms(pool->worker) - pool->starved_last_ms >= RUSH_QUIET_MS) {
         pool->rush = false; /* what is posted stays until it is taken */
     }
     try_again(pool);

@@ -86,7 +86,7 @@ uint32_t connection_reason_of(int64_t result) {
 }
 
 void connection_put_off(struct connection *connection) {
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = worker_now_ms(connection_worker(connection));
     connection->untaken = UINT32_MAX; /* not looked at yet */
     connection->active_ms = (uint32_t)now_ms;
     timers_start(&connection_worker(connection)->timers, &connection->deadline, now_ms,
@@ -227,7 +227,7 @@ static void finish(struct connection *connection) {
         atomic_fetch_sub(&listener->outbound, 1);
     }
     if (connection->is_admitted) {
-        listener_release(listener, &connection->remote);
+        listener_release(listener, &connection->remote, worker_now_ms(worker));
     }
     connection_drop_extras(connection);
     local_address_release(connection->local);
@@ -274,7 +274,7 @@ void connection_ask_to_close(struct connection *connection) {
 void connection_watch_idle(struct connection *connection) {
     uint32_t timeout_ms = connection_listener(connection)->options.idle_timeout_ms;
     if (timeout_ms > 0) {
-        uint64_t now_ms = os_now_ms();
+        uint64_t now_ms = worker_now_ms(connection_worker(connection));
         connection->active_ms = (uint32_t)now_ms;
         timers_start(&connection_worker(connection)->timers, &connection->deadline, now_ms,
                      timeout_ms);
@@ -283,7 +283,7 @@ void connection_watch_idle(struct connection *connection) {
 
 void connection_note_activity(struct connection *connection) {
     if (connection_listener(connection)->options.idle_timeout_ms > 0) {
-        connection->active_ms = (uint32_t)os_now_ms();
+        connection->active_ms = (uint32_t)worker_now_ms(connection_worker(connection));
     }
 }
 
@@ -291,7 +291,7 @@ void connection_note_activity(struct connection *connection) {
  */
 static void check_idle(struct connection *connection) {
     uint32_t timeout_ms = connection_listener(connection)->options.idle_timeout_ms;
-    uint64_t now = os_now_ms();
+    uint64_t now = worker_now_ms(connection_worker(connection));
     uint32_t idle_ms = (uint32_t)now - connection->active_ms;
     if (idle_ms < timeout_ms) {
         timers_start(&connection_worker(connection)->timers, &connection->deadline, now,
@@ -327,7 +327,7 @@ static void check_drained(struct connection *connection) {
         connection->untaken = left;
         return;
     }
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = worker_now_ms(connection_worker(connection));
     uint32_t patience = patience_ms(connection, now_ms);
     if (patience > 0 && (left > 0 || !connection->fin_sent)) {
         uint32_t close_ms = connection_listener(connection)->options.close_timeout_ms;
@@ -447,7 +447,7 @@ void connection_info(const struct connection *connection, struct berth_conn_info
         .bytes_received = connection->bytes_received,
         .bytes_sent = connection->bytes_sent,
         .bytes_queued = connection->traffic->queue.bytes + connection->traffic->queue.file_bytes,
-        .opened_ago_ms = os_now_ms() - connection->opened_ms,
+        .opened_ago_ms = engine_now_ms() - connection->opened_ms,
     };
     full.struct_size = info->struct_size < sizeof(full) ? info->struct_size : sizeof(full);
     memcpy(info, &full, full.struct_size);

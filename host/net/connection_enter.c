@@ -125,8 +125,8 @@ static void lose(struct worker *worker, struct listener *listener, struct engine
 static void await_data(struct connection *connection, uint32_t timeout_ms) {
     connection->is_pending = true;
     atomic_fetch_add(&connection_listener(connection)->pending, 1);
-    timers_start(&connection_worker(connection)->timers, &connection->deadline, os_now_ms(),
-                 timeout_ms);
+    timers_start(&connection_worker(connection)->timers, &connection->deadline,
+                 worker_now_ms(connection_worker(connection)), timeout_ms);
 }
 
 static void await_first_data(struct connection *connection) {
@@ -236,7 +236,7 @@ static void open(struct connection *connection) {
         connection->public.flags |= BERTH_CONN_FIRST_DATA;
         connection->redeliver = true;
     }
-    connection->opened_ms = os_now_ms();
+    connection->opened_ms = worker_now_ms(connection_worker(connection));
     connection->told_opened = true;
     connection_move(connection, CONNECTION_OPEN);
     connection_watch_idle(connection);
@@ -304,7 +304,8 @@ static void become_client(struct connection *connection, const struct proxy_head
         connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
         return;
     }
-    if (listener_welcomes(listener, &connection->remote, &why)) {
+    if (listener_welcomes(listener, &connection->remote,
+                          worker_now_ms(connection_worker(connection)), &why)) {
         begin(connection);
     } else if (why != LISTENER_REFUSED_ACCESS && listener_answers_busy(listener)) {
         refuse(connection);
@@ -444,7 +445,7 @@ struct connection *connection_adopt_outbound(struct worker *worker, struct liste
     listener_refer(listener);
     connection->is_outbound = true;
     connection->public.flags = BERTH_CONN_OUTBOUND;
-    connection->opened_ms = os_now_ms();
+    connection->opened_ms = worker_now_ms(worker);
     connection->told_opened = true;
     connection_move(connection, CONNECTION_OPEN);
     connection_watch_idle(connection);

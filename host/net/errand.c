@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "engine/engine.h"
 #include "net/plugin_call.h"
 #include "os/os.h"
 
@@ -38,9 +39,10 @@ static void errand_thread(void *pointer) {
 
 /* Whether it is done; else it is abandoned. */
 static bool errand_await(struct errand *errand, uint32_t timeout_ms) {
-    uint64_t until_ms = os_now_ms() + timeout_ms;
+    uint64_t until_ms = engine_now_ms() + timeout_ms;
     os_mutex_lock(&errand->mutex);
-    for (uint64_t now_ms = os_now_ms(); !errand->done && now_ms < until_ms; now_ms = os_now_ms()) {
+    for (uint64_t now_ms = engine_now_ms(); !errand->done && now_ms < until_ms;
+         now_ms = engine_now_ms()) {
         os_condition_wait(&errand->changed, &errand->mutex, (int)(until_ms - now_ms));
     }
     bool done = errand->done;

@@ -634,11 +634,11 @@ static bool refuse(struct listener *listener, const struct berth_address *remote
 }
 
 bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
-                       enum listener_refusal *why) {
+                       uint64_t now_ms, enum listener_refusal *why) {
     if (!access_list_allows(&listener->options.access, remote)) {
         return refuse(listener, remote, why, LISTENER_REFUSED_ACCESS);
     }
-    if (!client_table_arrive(&listener->gate->clients, remote, os_now_ms())) {
+    if (!client_table_arrive(&listener->gate->clients, remote, now_ms)) {
         return refuse(listener, remote, why, LISTENER_REFUSED_RATE);
     }
     return true;
@@ -687,9 +687,10 @@ enum listener_verdict listener_admit(struct listener *listener, const struct ber
     return LISTENER_ADMITTED;
 }
 
-void listener_release(struct listener *listener, const struct berth_address *remote) {
+void listener_release(struct listener *listener, const struct berth_address *remote,
+                      uint64_t now_ms) {
     struct server *server = listener->server;
-    client_table_remove(&listener->gate->clients, remote, os_now_ms());
+    client_table_remove(&listener->gate->clients, remote, now_ms);
     atomic_fetch_sub(&listener->gate->connections, 1);
     atomic_fetch_sub(&listener->connections, 1);
     atomic_fetch_sub(&server->connections, 1);

@@ -203,7 +203,7 @@ struct berth_address listener_address(const struct listener *listener, size_t in
 
 /* Whether the client may come at all, now: allow, deny, and the rate. False: `why` is set. */
 bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
-                       enum listener_refusal *why);
+                       uint64_t now_ms, enum listener_refusal *why);
 
 /* Whether the address is a proxy's, whose connections begin with a header. */
 bool listener_trusts_proxy(const struct listener *listener, const struct berth_address *remote);
@@ -220,7 +220,8 @@ enum listener_verdict {
 /* Asks for room for one connection more. */
 enum listener_verdict listener_admit(struct listener *listener, const struct berth_address *remote,
                                      enum listener_refusal *why);
-void listener_release(struct listener *listener, const struct berth_address *remote);
+void listener_release(struct listener *listener, const struct berth_address *remote,
+                      uint64_t now_ms);
 
 /* Whether listener_admit() could say something else than `wait` now. */
 bool listener_has_room(const struct listener *listener);

@@ -215,7 +215,8 @@ static void begin_next(struct outbound *one) {
     one->begun++;
     one->running++;
     if (one->begun < one->address_count) {
-        timers_start(&one->worker->timers, &one->next_attempt, os_now_ms(), NEXT_ATTEMPT_MS);
+        timers_start(&one->worker->timers, &one->next_attempt, worker_now_ms(one->worker),
+                     NEXT_ATTEMPT_MS);
     }
     engine_connect(one->worker->port, &attempt->connect);
 }
@@ -390,7 +391,8 @@ int32_t outbound_connect(struct connection *asker, const struct berth_connect_re
     one->argument = argument;
     one->first_data = first_data;
     DL_APPEND(asker->extras->outbounds, one);
-    timers_start(&connection_worker(asker)->timers, &one->timeout, os_now_ms(),
+    timers_start(&connection_worker(asker)->timers, &one->timeout,
+                 worker_now_ms(connection_worker(asker)),
                  request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);
     return BERTH_OK;
 }

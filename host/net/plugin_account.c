@@ -185,7 +185,7 @@ static double quantile_us(const uint64_t *buckets, uint64_t count, double part) 
     for (unsigned i = 0; i < PLUGIN_TIME_BUCKETS; i++) {
         seen += buckets[i];
         if (seen > wanted) {
-            return plugin_call_us(bucket_end(i));
+            return ticks_as_us(bucket_end(i));
         }
     }
     return 0;
@@ -207,7 +207,7 @@ struct plugin_times plugin_account_times(const struct plugin_account *account,
         uint64_t max = share ? atomic_load(&share->times[callback].max_ticks) : 0;
         max_ticks = max > max_ticks ? max : max_ticks;
     }
-    times.max_us = plugin_call_us(max_ticks);
+    times.max_us = ticks_as_us(max_ticks);
     times.p50_us = quantile_us(buckets, times.count, 0.5);
     times.p99_us = quantile_us(buckets, times.count, 0.99);
     /* The end of a bucket may lie past what was ever seen. */
@@ -223,7 +223,7 @@ uint64_t plugin_account_bucket(const struct plugin_account *account, enum plugin
         const struct plugin_share *share = atomic_load(&account->shares[i]);
         count += share ? atomic_load(&share->times[callback].buckets[bucket]) : 0;
     }
-    *end_us = plugin_call_us(bucket_end(bucket));
+    *end_us = ticks_as_us(bucket_end(bucket));
     return count;
 }
 

@@ -7,12 +7,12 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "engine/engine.h"
 #include "os/os.h"
 
 enum {
-    LOOKS = 4,           /* at the least, while a callback reaches the limit */
-    PAUSES_COUNTED = 4,  /* of a time without a look, at the most */
-    RATE_US_MIN = 20000, /* before that the rate of the ticks is not known well enough */
+    LOOKS = 4,          /* at the least, while a callback reaches the limit */
+    PAUSES_COUNTED = 4, /* of a time without a look, at the most */
 };
 
 _Thread_local struct plugin_thread plugin_thread = {.share = PLUGIN_SHARE_OTHER};
@@ -25,7 +25,7 @@ static struct {
     struct plugin_watch_options options;
     plugin_stall_fn *stall_hook; /* of the server */
     void *stall_context;
-    uint64_t looked_us; /* when the threads were last looked at */
+    uint64_t looked_ms; /* when the threads were last looked at */
     bool stopping;
     bool running;
     struct os_thread thread;
@@ -34,8 +34,6 @@ static struct {
 static atomic_bool stalled_workers[PLUGIN_SHARES]; /* by their shares; the last is never set */
 
 static atomic_uint mutex_state; /* 0: none, 1: being made, 2: there is one */
-static atomic_ullong first_ticks;
-static atomic_ullong first_us;
 
 /* Threads may come before anything is set up, in tests too: the first one makes the lock. */
 static void lock(void) {
@@ -43,8 +41,7 @@ static void lock(void) {
     if (atomic_load(&mutex_state) != 2 && atomic_compare_exchange_strong(&mutex_state, &state, 1)) {
         os_mutex_init(&watch.mutex);
         os_condition_init(&watch.changed);
-        atomic_store(&first_ticks, ticks_now());
-        atomic_store(&first_us, os_now_us());
+        ticks_measure();
         atomic_store(&mutex_state, 2);
     }
     while (atomic_load(&mutex_state) != 2) {
@@ -137,31 +134,19 @@ void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
     /* Once an episode: who was told while it went on, and wants to know how long, asks for more. */
     log_limited(LOG_KIND_STALL, warned ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, &subject,
                 "stall: callback %s of generation %u took %.0f ms", plugin_callback_name(callback),
-                plugin_call_generation(thread), plugin_call_us(ticks) / 1000);
+                plugin_call_generation(thread), ticks_as_us(ticks) / 1000);
 }
 
 /* -- the watching thread -------------------------------------------------------------------------
  */
 
-double plugin_call_us(uint64_t ticks) {
-    if (atomic_load(&mutex_state) != 2) {
-        return 0;
-    }
-    double counted = (double)(ticks_now() - atomic_load(&first_ticks));
-    double us = (double)(os_now_us() - atomic_load(&first_us));
-    return counted > 0 ? (double)ticks * us / counted : 0;
-}
-
 /* The limit in ticks, once their rate is known. */
 static void set_limit(void) {
-    uint64_t us = os_now_us() - atomic_load(&first_us);
-    uint64_t counted = ticks_now() - atomic_load(&first_ticks);
-    if (watch.options.stall_ms == 0 || us < RATE_US_MIN) {
-        atomic_store(&plugin_stall_ticks, UINT64_MAX);
-        return;
+    uint64_t limit = UINT64_MAX;
+    if (watch.options.stall_ms > 0) {
+        ticks_of_us((uint64_t)watch.options.stall_ms * 1000, &limit);
     }
-    double limit = (double)watch.options.stall_ms * 1000 * (double)counted / (double)us;
-    atomic_store(&plugin_stall_ticks, (uint64_t)limit);
+    atomic_store(&plugin_stall_ticks, limit);
 }
 
 /* It is in the callback that began as `sequence` did: what its notes point to stays until the lock
@@ -182,10 +167,10 @@ static void look_at_stall(struct plugin_thread *thread, unsigned sequence) {
                 "stall: callback %s of generation %u has been running for %.0f ms "
                 "(host.stall_warning_ms is %u); its worker does nothing else meanwhile",
                 plugin_callback_name(callback), plugin_call_generation(thread),
-                plugin_call_us(now - began) / 1000, watch.options.stall_ms);
+                ticks_as_us(now - began) / 1000, watch.options.stall_ms);
 }
 
-static void look_at(struct plugin_thread *thread, uint64_t passed_us) {
+static void look_at(struct plugin_thread *thread, uint64_t passed_ms) {
     unsigned sequence = atomic_load(&thread->sequence);
     bool running = (sequence & 1) != 0;
     if (!running || atomic_load(&thread->warned) != sequence) {
@@ -194,18 +179,17 @@ static void look_at(struct plugin_thread *thread, uint64_t passed_us) {
     }
     if (!running || sequence != thread->watched) {
         thread->watched = sequence;
-        thread->watched_us = 0;
-        passed_us = 0;
+        thread->watched_ms = 0;
+        passed_ms = 0;
     }
     if (!running || atomic_load(&thread->callback) == PLUGIN_WORK) {
         return;
     }
-    thread->watched_us += passed_us;
+    thread->watched_ms += passed_ms;
     look_at_stall(thread, sequence);
     if (watch.options.hang_ms > 0 && !thread->has_deadline && watch.options.hung &&
-        thread->watched_us >= (uint64_t)watch.options.hang_ms * 1000 &&
-        atomic_load(&thread->sequence) == sequence) {
-        watch.options.hung(thread, thread->watched_us / 1000);
+        thread->watched_ms >= watch.options.hang_ms && atomic_load(&thread->sequence) == sequence) {
+        watch.options.hung(thread, thread->watched_ms);
     }
 }
 
@@ -222,23 +206,23 @@ static int pause_ms(void) {
 }
 
 /* Since the last look; a time in which this thread did not run either counts little. */
-static uint64_t passed_us(void) {
-    uint64_t now_us = os_now_us();
-    uint64_t passed = now_us - watch.looked_us;
-    uint64_t most = (uint64_t)pause_ms() * 1000 * PAUSES_COUNTED;
-    watch.looked_us = now_us;
+static uint64_t passed_ms(void) {
+    uint64_t now_ms = engine_now_ms();
+    uint64_t passed = now_ms - watch.looked_ms;
+    uint64_t most = (uint64_t)pause_ms() * PAUSES_COUNTED;
+    watch.looked_ms = now_ms;
     return passed < most ? passed : most;
 }
 
 static void watch_threads(void *argument) {
     (void)argument;
     lock();
-    watch.looked_us = os_now_us();
+    watch.looked_ms = engine_now_ms();
     while (!watch.stopping) {
         struct plugin_thread *thread;
         os_condition_wait(&watch.changed, &watch.mutex, pause_ms());
         set_limit();
-        uint64_t passed = passed_us();
+        uint64_t passed = passed_ms();
         DL_FOREACH(watch.threads, thread) {
             look_at(thread, passed);
         }
@@ -301,7 +285,7 @@ static bool note_running(const struct plugin_thread *thread, struct plugin_runni
     snprintf(running->version, sizeof(running->version), "%s", account ? account->version : "");
     snprintf(running->listener, sizeof(running->listener), "%.63s", listener ? listener : "");
     running->generation = plugin_call_generation(thread);
-    running->for_ms = now > began ? (uint64_t)(plugin_call_us(now - began) / 1000) : 0;
+    running->for_ms = now > began ? (uint64_t)(ticks_as_us(now - began) / 1000) : 0;
     return atomic_load(&thread->sequence) == sequence;
 }
 

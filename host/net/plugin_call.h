@@ -46,7 +46,7 @@ struct plugin_thread {
     bool has_deadline;                             /* its caller waits with one: it cannot hang */
     bool joined;
     unsigned watched;           /* the sequence that the watching thread saw last */
-    uint64_t watched_us;        /* how long it has seen that one */
+    uint64_t watched_ms;        /* how long it has seen that one */
     struct plugin_thread *prev; /* utlist: of those that are watched */
     struct plugin_thread *next;
 };
@@ -117,9 +117,6 @@ struct plugin_account *plugin_call_account(void);
 
 /* Nobody looks any more at what the notes of a call that is over pointed to. */
 void plugin_call_forget(void);
-
-/* Ticks as time. */
-double plugin_call_us(uint64_t ticks);
 
 /* A call that goes on, as it is shown to others. */
 struct plugin_running {

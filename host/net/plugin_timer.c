@@ -40,7 +40,7 @@ static void fire(struct timer *timer) {
     if (!one->connection) {
         uint64_t wanted_ms = atomic_load(&one->wanted_ms);
         /* It was moved or stopped meanwhile: then the worker is told, or was already. */
-        if (wanted_ms == NOT_WANTED || wanted_ms > os_now_ms() ||
+        if (wanted_ms == NOT_WANTED || wanted_ms > worker_now_ms(worker) ||
             !atomic_compare_exchange_strong(&one->wanted_ms, &wanted_ms, NOT_WANTED)) {
             return;
         }
@@ -126,7 +126,7 @@ static void on_tell(struct engine_op *op, int64_t result) {
     (void)result;
     atomic_store(&one->telling, false); /* before the look: who changes it now tells again */
     uint64_t wanted_ms = atomic_load(&one->wanted_ms);
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = worker_now_ms(one->worker);
     if (wanted_ms == NOT_WANTED) {
         timers_stop(timers, &one->timer);
     } else {
@@ -215,7 +215,7 @@ void plugin_timer_start(struct berth_timer *timer, uint64_t delay_ms) {
     if (!check_use(timer, "start")) {
         return;
     }
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = engine_now_ms();
     if (!timer->connection) {
         uint64_t delay = delay_ms < TIMERS_DELAY_MAX_MS ? delay_ms : TIMERS_DELAY_MAX_MS;
         want(timer, now_ms + delay);

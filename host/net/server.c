@@ -268,11 +268,11 @@ static bool have_answered(const struct server *server) {
 }
 
 bool server_answers(struct server *server, uint32_t timeout_ms) {
-    uint64_t until_ms = os_now_ms() + timeout_ms;
+    uint64_t until_ms = engine_now_ms() + timeout_ms;
     ask(server);
     os_mutex_lock(&server->asked_mutex);
-    for (uint64_t now_ms = os_now_ms(); !have_answered(server) && now_ms < until_ms;
-         now_ms = os_now_ms()) {
+    for (uint64_t now_ms = engine_now_ms(); !have_answered(server) && now_ms < until_ms;
+         now_ms = engine_now_ms()) {
         os_condition_wait(&server->answered, &server->asked_mutex, (int)(until_ms - now_ms));
     }
     bool answered = have_answered(server);

@@ -73,7 +73,7 @@ static void end_episode(struct worker *worker) {
 static void on_tick(struct timer *timer) {
     struct shortage *shortage = CONTAINER_OF(timer, struct shortage, tick);
     struct worker *worker = CONTAINER_OF(shortage, struct worker, shortage);
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = worker_now_ms(worker);
     bool over = now_ms - shortage->last_ms >= QUIET_MS;
     if (shortage->due || over) {
         give_back(worker);
@@ -87,7 +87,7 @@ static void on_tick(struct timer *timer) {
 
 void shortage_begin(struct worker *worker) {
     struct shortage *shortage = &worker->shortage;
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = worker_now_ms(worker);
     shortage->process_failures = alloc_failures();
     shortage->last_ms = now_ms;
     shortage->due = true;

@@ -42,7 +42,7 @@ void turns_fini(struct turns *turns) {
 
 static void hold(struct turn *turn) {
     turn->state = TURN_HELD;
-    atomic_store(&turn->progress_ms, os_now_ms());
+    atomic_store(&turn->progress_ms, engine_now_ms()); /* of any thread */
     DL_APPEND(turn->turns->holders, turn);
     turn->turns->taken++;
 }
@@ -105,7 +105,7 @@ static void on_comes(struct engine_op *op, int64_t result) {
 static void on_look(struct timer *timer) {
     struct turn *turn = CONTAINER_OF(timer, struct turn, look);
     struct turns *turns = turn->turns;
-    uint64_t now_ms = os_now_ms();
+    uint64_t now_ms = worker_now_ms(turn->worker);
     struct turn *holder;
     struct turn *next;
     os_mutex_lock(&turns->mutex);
@@ -156,14 +156,15 @@ bool turns_ask(struct connection *connection) {
     bool held = turn->state == TURN_HELD;
     os_mutex_unlock(&turns->mutex);
     if (begins_to_wait) {
-        timers_start(&turn->worker->timers, &turn->look, os_now_ms(), STALLED_MS);
+        timers_start(&turn->worker->timers, &turn->look, worker_now_ms(turn->worker), STALLED_MS);
     }
     return held;
 }
 
 void turns_progress(struct connection *connection) {
     if (connection->extras->turn) {
-        atomic_store(&connection->extras->turn->progress_ms, os_now_ms());
+        atomic_store(&connection->extras->turn->progress_ms,
+                     worker_now_ms(connection_worker(connection)));
     }
 }
 

@@ -188,7 +188,7 @@ struct work_pool *work_pool_create(const struct work_pool_options *options, stru
         return NULL;
     }
     pool->options = *options;
-    pool->seed = os_now_us() * UINT64_C(0xff51afd7ed558ccd) ^ (uintptr_t)pool;
+    os_random(&pool->seed, sizeof(pool->seed));
     os_mutex_init(&pool->mutex);
     os_condition_init(&pool->changed);
     os_mutex_lock(&pool->mutex);

@@ -42,6 +42,16 @@ unsigned worker_of_id(uint64_t id) {
     return (unsigned)(id >> (SLOT_BITS + GENERATION_BITS));
 }
 
+uint64_t worker_now_ms(struct worker *worker) {
+    unsigned calls = atomic_load_explicit(&plugin_thread.sequence, memory_order_relaxed);
+    bool in_call = (calls & 1) != 0;
+    if (worker->now_ms == 0 || worker->now_calls != calls || in_call) {
+        worker->now_ms = engine_now_ms();
+        worker->now_calls = calls;
+    }
+    return worker->now_ms;
+}
+
 /* -- the table of connections --------------------------------------------------------------------
  */
 
@@ -274,7 +284,7 @@ static bool worker_init(struct worker *worker, struct error *error) {
     worker->postponed_last = WORKER_NO_SLOT;
     worker->kick_op.complete = on_kick;
     worker->stop_op.complete = on_stop;
-    timers_init(&worker->timers, os_now_ms());
+    timers_init(&worker->timers, engine_now_ms());
     shortage_init(worker);
     return true;
 }
@@ -296,9 +306,10 @@ static void worker_run(struct worker *worker) {
     while (!worker->stopping || engine_port_pending(worker->port) > 0) {
         bool has_more =
             worker->unsettled_first != WORKER_NO_SLOT || worker->postponed_first != WORKER_NO_SLOT;
-        int timeout_ms = has_more ? 0 : timers_next_ms(&worker->timers, os_now_ms());
+        int timeout_ms = has_more ? 0 : timers_next_ms(&worker->timers, worker_now_ms(worker));
+        worker->now_ms = 0; /* the wait takes time */
         engine_port_run(worker->port, timeout_ms);
-        timers_run(&worker->timers, os_now_ms());
+        timers_run(&worker->timers, worker_now_ms(worker));
         take_postponed(worker);
         worker_settle(worker);
         shortage_check(worker, &worker->shortage);

@@ -54,6 +54,8 @@ struct worker {
     struct accept_pool *pools;  /* utlist */
     struct connection *waiting; /* utlist: until a limit leaves room; first come first served */
     struct worker_slot *slots;  /* the connections, by their ids */
+    uint64_t now_ms;            /* see worker_now_ms(); 0: not read in this turn */
+    unsigned now_calls;         /* plugin_thread.sequence when it was */
     uint32_t connection_count;
     uint32_t slot_count;      /* there is room for */
     uint32_t slot_used;       /* have ever been; nothing is in those behind */
@@ -88,6 +90,10 @@ void worker_call(struct worker *worker, void (*function)(struct worker *worker, 
 
 /* The worker whose thread this is, or NULL. [any] */
 struct worker *worker_current(void);
+
+/* The time: the engine's, read once a turn when something first asks for it after the wait, and
+ * again once a callback of a plugin has run, which may have taken long. So no timer is early. */
+uint64_t worker_now_ms(struct worker *worker);
 
 /* Notes that the connection needs settling, and settles all that do. */
 void worker_unsettle(struct worker *worker, struct connection *connection);

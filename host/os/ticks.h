@@ -1,11 +1,12 @@
 /* ticks.h: a clock that costs a few nanoseconds: the processor's own counter.
  *
  * It counts at a constant rate and alike on all processors (the invariant TSC; the generic timer of
- * ARM); the rate is measured against os_now_us() by those who want a time of it. Elsewhere it is
- * os_now_us() itself. Threads: any. */
+ * ARM). Elsewhere it is os_now_us() itself. It measures how long code took; no time that anything
+ * waits for is made of it. Threads: any. */
 #ifndef BERTH_HOST_OS_TICKS_H
 #define BERTH_HOST_OS_TICKS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "os/os.h"
@@ -21,5 +22,13 @@ static inline uint64_t ticks_now(void) {
     return os_now_us();
 #endif
 }
+
+/* Begins to measure their rate, against os_now_us(), from the first call on. */
+void ticks_measure(void);
+
+/* Ticks as microseconds, and the other way round by the rate so far: false before that is known
+ * well enough. Nothing before ticks_measure(). */
+double ticks_as_us(uint64_t ticks);
+bool ticks_of_us(uint64_t us, uint64_t *ticks);
 
 #endif

@@ -37,6 +37,10 @@ void fake_reset(void) {
     }
 }
 
+uint64_t engine_now_ms(void) {
+    return os_now_ms();
+}
+
 const char *engine_error_text(int64_t result) {
     (void)result;
     return "a made-up error";
