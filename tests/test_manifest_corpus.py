@@ -56,6 +56,8 @@ RANGES = [
     ((*HOST, "limits", "connections"), 1, 10000000),
     ((*HOST, "limits", "posts"), 1, 10000000),
     ((*HOST, "buffers", "retained_max"), 0, 1000000),
+    ((*HOST, "turn", "receive_bytes"), 4096, 16777216),
+    ((*HOST, "turn", "send_bytes"), 4096, 1073741824),
     ((*HOST, "limits", "descriptors_reserved"), 0, 65536),
     ((*HOST, "limits", "files"), 1, 10000000),
     ((*HOST, "direct_descriptors"), 0, 1048576),

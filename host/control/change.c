@@ -173,6 +173,7 @@ static bool check_host(struct change *change) {
         {"/host/work", memcmp(&from->host.work, &to->host.work, sizeof(to->host.work)) == 0},
         {"/host/buffers",
          memcmp(&from->host.buffers, &to->host.buffers, sizeof(to->host.buffers)) == 0},
+        {"/host/turn", memcmp(&from->host.turn, &to->host.turn, sizeof(to->host.turn)) == 0},
     };
     bool same = true;
     for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {

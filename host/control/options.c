@@ -76,6 +76,8 @@ struct server_options options_of_server(const struct manifest *manifest) {
         .workers = worker_count(manifest),
         .buffer_bytes = manifest->host.buffers.bytes,
         .buffers_retained_max = manifest->host.buffers.retained_max,
+        .turn_receive_bytes = manifest->host.turn.receive_bytes,
+        .turn_send_bytes = manifest->host.turn.send_bytes,
         .connections_max = manifest->host.limits.connections,
         .posts_max = manifest->host.limits.posts,
         .descriptors_reserved = manifest->host.limits.descriptors_reserved,

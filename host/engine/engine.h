@@ -120,6 +120,9 @@ struct engine_port_options {
     struct engine_buffer_source buffers;
     uint32_t receive_buffers;     /* posted for all connections together at first (io_uring: 64) */
     uint32_t receive_buffers_max; /* what that may grow to when they run out; a power of two */
+    /* The most that one receive delivers in a turn, however much its peer sends; 0 means 1. An
+     * engine may stop earlier. The first burst of a connection may be longer. */
+    uint32_t burst_buffers;
 };
 
 /* How many words of an operation, and of a receive, are the engine's. These fit every system; the
@@ -290,10 +293,6 @@ enum engine_receive_mode {
     ENGINE_RECEIVE_ZERO_BYTE, /* no memory is held while nothing comes for long */
     ENGINE_RECEIVE_BUFFERED,  /* one buffer posted ahead, where the system takes one a socket */
 };
-
-/* Buffers that one receive delivers before others get their turn, however much its peer sends. What
- * a system delivers in one go may be more the first time. */
-enum { ENGINE_BURST_BUFFERS = 4 };
 
 /* Armed once, it completes for every arrival: result > 0 is the size of engine_received(), and it
  * stays armed; result 0 (the peer's FIN) or ENGINE_E_* is the last completion. */

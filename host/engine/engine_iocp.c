@@ -8,7 +8,7 @@
  *
  * Synchronous success. Where the provider is an IFS one (all of Microsoft's), sockets are set to
  * leave no packet in the port when an operation succeeds at once; the result is then used where the
- * call was made, at most IOCP_INLINE_MAX times in a row. That is decided once for the engine and
+ * call was made, at most burst_max times in a row. That is decided once for the engine and
  * not for each socket, since a socket of this interface is a bare handle with nowhere to note it.
  * The listening socket is left in the ordinary mode: an accept could not complete inline anyway.
  *
@@ -313,6 +313,7 @@ struct engine_port *engine_port_create(struct engine *engine,
     }
     port->engine = engine;
     port->buffers = options->buffers;
+    port->burst_max = options->burst_buffers > 0 ? options->burst_buffers : 1;
     port->iocp = engine->winsock->port_create(INVALID_HANDLE_VALUE, NULL, 0, 1);
     if (!port->iocp) {
         windows_error_set(error, GetLastError());

@@ -24,9 +24,6 @@
 
 struct error;
 
-/* Synchronous successes handled in a row before other work gets its turn. */
-#define IOCP_INLINE_MAX ENGINE_BURST_BUFFERS
-
 /* AcceptEx wants 16 bytes more than the largest address of the transport, for each of the two. */
 #define IOCP_ADDRESS_ROOM (sizeof(SOCKADDR_STORAGE) + 16)
 #define IOCP_ADDRESSES_ROOM (2 * IOCP_ADDRESS_ROOM)
@@ -159,6 +156,9 @@ struct engine_port {
     atomic_uint pending;
     unsigned ran; /* completions run by the present engine_port_run() */
     bool refused; /* the system does not let it wait */
+
+    /* Synchronous successes of a receive in a row before others get their turn. */
+    uint32_t burst_max;
 
     struct iocp_op *ready;    /* go on in the next pass */
     struct iocp_op *starving; /* wait for memory, first come first served */

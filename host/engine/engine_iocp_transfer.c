@@ -202,7 +202,7 @@ static void receive_advance(struct engine_port *port, struct iocp_op *op, enum i
             continue;
         }
         /* Every turn begins with a POST or a READ. */
-        if (turns++ == IOCP_INLINE_MAX) {
+        if (turns++ == port->burst_max) {
             receive_defer(port, op, step, result);
             return;
         }

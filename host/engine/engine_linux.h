@@ -86,6 +86,7 @@ extern const struct linux_backend linux_epoll;
 bool linux_uring_probe(struct engine *engine, struct error *error);
 
 enum { LINUX_PORTS_MAX = 128 }; /* with tables of sockets; more have none */
+enum { LINUX_BURST_MAX = 31 };  /* what op_part.burst counts to */
 
 struct engine {
     const struct linux_backend *backend;
@@ -124,7 +125,7 @@ struct __attribute__((__may_alias__)) op_part {
     bool is_first : 1;   /* a receive of a peer who may have spoken already */
     bool early : 1;      /* a receive that is to be tried before it is armed */
     bool greedy : 1;     /* a receive that gets one buffer a turn, as its peer sends so much */
-    uint8_t burst : 3;   /* buffers that a receive without a limit has delivered in the lap */
+    uint8_t burst : 5;   /* buffers that a receive without a limit has delivered in the lap */
     union {
         uint8_t direct; /* enum direct_wait: what a send of a socket in the table waits for */
         uint8_t lap;    /* the ring's, when a receive was armed, or delivered */

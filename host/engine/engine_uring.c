@@ -93,6 +93,15 @@ static void arm_wake(struct uring_port *port) {
     uring_mark(sqe, NULL, TAG_WAKE);
 }
 
+static void set_burst(struct uring_port *port, const struct engine_port_options *options) {
+    uint32_t buffers = options->burst_buffers > 0 ? options->burst_buffers : 1;
+    port->burst_max = (uint8_t)(buffers < LINUX_BURST_MAX ? buffers : LINUX_BURST_MAX);
+    if (port->common.engine->uring_limits_bursts) {
+        uint64_t bytes = (uint64_t)buffers * options->buffers.capacity;
+        port->burst_bytes = bytes < INT32_MAX ? (uint32_t)bytes : INT32_MAX;
+    }
+}
+
 static bool port_init(struct engine_port *common, const struct engine_port_options *options,
                       struct error *error) {
     struct uring_port *port = uring_of(common);
@@ -114,9 +123,7 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
         io_uring_queue_exit(&port->ring);
         return false;
     }
-    if (common->engine->uring_limits_bursts) {
-        port->burst_bytes = ENGINE_BURST_BUFFERS * options->buffers.capacity;
-    }
+    set_burst(port, options);
     arm_wake(port);
     return true;
 }

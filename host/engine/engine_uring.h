@@ -41,8 +41,12 @@ struct uring_port {
     struct engine_buffer *slots;
     uint16_t *empty_slots; /* a stack of those without a buffer */
     unsigned empty_count;
-    uint32_t burst_bytes; /* one receive delivers before others get their turn; 0: no limit */
-    bool grown;           /* in this turn */
+    bool grown; /* in this turn */
+
+    /* What one receive delivers before others get their turn. 0 bytes: the kernel knows no such
+     * limit, and the receive is cancelled after so many buffers in a lap. */
+    uint32_t burst_bytes;
+    uint8_t burst_max;
 
     bool refused; /* the last submission was, which is said */
 

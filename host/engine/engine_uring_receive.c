@@ -248,8 +248,8 @@ static void note_more(struct uring_port *port, struct engine_receive *receive) {
         part->lap = port->lap;
         part->burst = 0;
     }
-    part->burst = (part->burst + 1) & 7;
-    if (part->burst == ENGINE_BURST_BUFFERS && !part->stopping) {
+    part->burst = (part->burst + 1) & LINUX_BURST_MAX;
+    if (part->burst == port->burst_max && !part->stopping) {
         part->greedy = true;
         uring_cancel(port, receive, TAG_RECEIVE);
     }

@@ -134,6 +134,11 @@ static const struct field host_buffers[] = {
     {.key = "retained_max", .min = 0, .max = 1000000, IN_MANIFEST(host.buffers.retained_max)},
 };
 
+static const struct field host_turn[] = {
+    {.key = "receive_bytes", .min = 4096, .max = 16777216, IN_MANIFEST(host.turn.receive_bytes)},
+    {.key = "send_bytes", .min = 4096, .max = 1073741824, IN_MANIFEST(host.turn.send_bytes)},
+};
+
 static const struct field host_work[] = {
     {.key = "threads_min", .min = 0, .max = WORK_THREADS_MAX, IN_MANIFEST(host.work.threads_min)},
     {.key = "threads_max", .min = 1, .max = WORK_THREADS_MAX, IN_MANIFEST(host.work.threads_max)},
@@ -171,6 +176,7 @@ static const struct field host[] = {
     {.key = "control", .kind = FIELD_BOOL, IN_MANIFEST(host.control)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
     {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
+    {.key = "turn", .kind = FIELD_OBJECT, FIELDS(host_turn)},
     {.key = "work", .kind = FIELD_OBJECT, FIELDS(host_work)},
     {.key = "log", .kind = FIELD_OBJECT, FIELDS(host_log)},
 };
@@ -201,6 +207,8 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.work.idle_ms = 10000;
     manifest->host.buffers.bytes = 16384;
     manifest->host.buffers.retained_max = 1024;
+    manifest->host.turn.receive_bytes = 65536;
+    manifest->host.turn.send_bytes = 262144;
     manifest->host.log.level = LOG_LEVEL_INFO;
     manifest->host.log.format = LOG_FORMAT_TEXT;
     manifest->host.log.queue_bytes = 1048576;

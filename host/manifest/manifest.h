@@ -146,6 +146,10 @@ struct manifest {
             uint32_t retained_max; /* free buffers kept by each worker */
         } buffers;
         struct {
+            uint32_t receive_bytes; /* that one connection may receive in a turn of its worker */
+            uint32_t send_bytes;    /* that may be sent to it */
+        } turn;
+        struct {
             enum log_level level;
             enum log_format format;
             uint32_t queue_bytes; /* of lines that wait to be written */

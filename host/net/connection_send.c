@@ -16,8 +16,6 @@ enum {
     /* Past so many times the limit at which reading pauses, the connection is cut: a plugin that
      * sends of its own accord would fill the memory otherwise. */
     HARD_CAP_FACTOR = 4,
-    /* Before others get their turn: a client may read as fast as we send. */
-    FLUSH_BYTES_MAX = 256 * 1024,
 };
 
 /* Whether the queue has reached the limits `times` times. */
@@ -221,7 +219,8 @@ void connection_flush(struct connection *connection) {
             account_sent(connection, (uint64_t)result);
             flushed += (uint64_t)result;
         }
-        if (flushed >= FLUSH_BYTES_MAX) {
+        /* A client may read as fast as we send. */
+        if (flushed >= connection_worker(connection)->server->options.turn_send_bytes) {
             worker_postpone(connection_worker(connection), connection);
             return;
         }

@@ -29,6 +29,8 @@ struct server_options {
     unsigned workers;   /* 1 to SERVER_WORKERS_MAX */
     uint32_t buffer_bytes;
     uint32_t buffers_retained_max; /* a worker */
+    uint32_t turn_receive_bytes;   /* that one connection may receive in a turn of its worker */
+    uint32_t turn_send_bytes;      /* that may be sent to it */
     uint32_t connections_max;
     uint32_t posts_max; /* a worker */
     uint32_t descriptors_reserved;

@@ -269,6 +269,7 @@ static bool worker_init(struct worker *worker, struct error *error) {
                     bytes_of_buffer},
         .receive_buffers = RECEIVE_BUFFERS,
         .receive_buffers_max = RECEIVE_BUFFERS_MAX,
+        .burst_buffers = options->turn_receive_bytes / options->buffer_bytes,
     };
     worker->port = engine_port_create(worker->server->engine, &port, error);
     if (!worker->port) {

@@ -114,6 +114,18 @@ class Greedy:
 
 
 @pytest.mark.threads
+def test_flow_in_the_smallest_turns_nothing_is_lost(run_host):
+    host = run_host(manifests.one(host={"workers": 1, "buffers": {"bytes": 4096},
+                                        "turn": {"receive_bytes": 4096, "send_bytes": 4096}}))
+    address = host.address("echo")
+    data = clients.random_bytes(MIB, seed=29)
+    def echoed():
+        with clients.connect(address) as sock:
+            return clients.echo(sock, data) == data
+    assert clients.in_threads([echoed] * 3) == [True] * 3
+
+
+@pytest.mark.threads
 def test_flow_polite_client_beside_greedy_ones_goes_on(run_host):
     """On the same worker; and none of the greedy ones is left out either."""
     host = run_host(manifests.one(when="connect", host={"workers": 1}))

@@ -677,6 +677,7 @@ def test_reload_that_cannot_be_done_changes_nothing(world):
             (lambda m: m["listeners"].update(d=manifests.listener("ecco", "connect")), 1, 'did you mean "echo"'),
             (lambda m: m["listeners"]["b"].update(acept={}), 78, 'did you mean "accept"'),
             (lambda m: m["listeners"]["a"].update(config={"refuse": 1}), 1, "/refuse: unknown key"),
+            (lambda m: m["host"].update(turn={"send_bytes": 8192}), 78, "/host/turn: cannot change while the host runs"),
             (lambda m: m["host"].update(workers=7), 78, "/host/workers: cannot change while the host runs"),
             (lambda m: m["listeners"]["v6"].update(v6_only=True), 1, "cannot change while its address stays open"),
         ]:

@@ -30,7 +30,7 @@ static uint8_t *source_bytes(void *owner) {
     return owner;
 }
 
-static void setup_world(void **state, unsigned buffers, unsigned buffers_max) {
+static void setup_world(void **state, unsigned buffers, unsigned buffers_max, unsigned burst) {
     struct error error = {0};
     struct world *world = calloc(1, sizeof(*world));
     assert_non_null(world);
@@ -44,6 +44,7 @@ static void setup_world(void **state, unsigned buffers, unsigned buffers_max) {
         .buffers = {world, BUFFER_BYTES, buffer_take, source_give, source_bytes},
         .receive_buffers = buffers,
         .receive_buffers_max = buffers_max,
+        .burst_buffers = burst,
     };
     world->port = engine_port_create(world->engine, &options, &error);
     if (!world->port) {
@@ -53,12 +54,18 @@ static void setup_world(void **state, unsigned buffers, unsigned buffers_max) {
 }
 
 int setup_bare(void **state) {
-    setup_world(state, BUFFERS_AT_FIRST, BUFFERS_MAX);
+    setup_world(state, BUFFERS_AT_FIRST, BUFFERS_MAX, BURST_BUFFERS);
     return 0;
 }
 
 int setup_roomy(void **state) {
-    setup_world(state, BUFFERS_ROOMY, BUFFERS_ROOMY);
+    setup_world(state, BUFFERS_ROOMY, BUFFERS_ROOMY, BURST_BUFFERS);
+    world_listen(*state, &loopback_v4, false);
+    return 0;
+}
+
+int setup_strict(void **state) {
+    setup_world(state, BUFFERS_ROOMY, BUFFERS_ROOMY, 1);
     world_listen(*state, &loopback_v4, false);
     return 0;
 }

@@ -29,6 +29,7 @@ enum {
     BUFFERS_AT_FIRST = 8,
     BUFFERS_MAX = 64,
     BUFFERS_ROOMY = 1024, /* of a world in which no receive finds none */
+    BURST_BUFFERS = 4,    /* one receive delivers in a turn */
     BACKLOG = 1024,
     RUN_MS = 20,         /* one wait of the port */
     PATIENCE_MS = 30000, /* for what must happen; seldom needed */
@@ -92,10 +93,12 @@ void source_give(void *world, void *owner); /* a delivered buffer goes back */
 
 void run_quietly(struct world *world); /* long enough for what should not happen to happen */
 
-/* cmocka's. setup_bare leaves the listener out, setup_roomy has many buffers. */
+/* cmocka's. setup_bare leaves the listener out, setup_roomy has many buffers, and setup_strict
+ * lets each receive have only one of them in a turn. */
 int setup(void **state);
 int setup_bare(void **state);
 int setup_roomy(void **state);
+int setup_strict(void **state);
 
 int teardown(void **state);
 

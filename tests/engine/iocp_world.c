@@ -42,6 +42,7 @@ static void world_open(struct world *world) {
     assert_non_null(world->engine);
     struct engine_port_options port_options = {
         .buffers = {world, BUFFER_BYTES, buffer_take, buffer_give, buffer_bytes},
+        .burst_buffers = 4,
     };
     world->port = engine_port_create(world->engine, &port_options, &error);
     assert_non_null(world->port);

@@ -30,6 +30,8 @@ int net_world_start(unsigned workers) {
                                      .workers = workers,
                                      .buffer_bytes = 16384,
                                      .buffers_retained_max = 1024,
+                                     .turn_receive_bytes = 65536,
+                                     .turn_send_bytes = 262144,
                                      .connections_max = 2000,
                                      .posts_max = 16,
                                      .idle = on_idle};

@@ -93,6 +93,8 @@ int set_up(void **state) {
     struct server_options options = {.workers = 1,
                                      .buffer_bytes = BUFFER_BYTES,
                                      .buffers_retained_max = 64,
+                                     .turn_receive_bytes = 65536,
+                                     .turn_send_bytes = 262144,
                                      .connections_max = 100,
                                      .posts_max = 2,
                                      .idle = on_idle};

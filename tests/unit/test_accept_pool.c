@@ -39,6 +39,8 @@ static int set_up(void **state) {
     struct server_options server_options = {.workers = 1,
                                             .buffer_bytes = 4096,
                                             .buffers_retained_max = 64,
+                                            .turn_receive_bytes = 65536,
+                                            .turn_send_bytes = 262144,
                                             .connections_max = 1000,
                                             .posts_max = 2,
                                             .idle = on_idle};

@@ -54,6 +54,8 @@ static void test_manifest_least_gets_every_default(void **state) {
     assert_int_equal(manifest->host.direct_descriptors, 0);
     assert_int_equal(manifest->host.buffers.bytes, 16384);
     assert_int_equal(manifest->host.buffers.retained_max, 1024);
+    assert_int_equal(manifest->host.turn.receive_bytes, 65536);
+    assert_int_equal(manifest->host.turn.send_bytes, 262144);
     assert_int_equal(manifest->host.log.level, LOG_LEVEL_INFO);
     assert_int_equal(manifest->host.log.format, LOG_FORMAT_TEXT);
     assert_int_equal(manifest->listener_count, 1);

@@ -59,6 +59,8 @@ static int set_up(void **state) {
     struct server_options options = {.workers = 1,
                                      .buffer_bytes = 4096,
                                      .buffers_retained_max = 64,
+                                     .turn_receive_bytes = 65536,
+                                     .turn_send_bytes = 262144,
                                      .connections_max = 100,
                                      .posts_max = 2,
                                      .work = {.threads_max = 1, .queue_max = 4, .idle_ms = 1000},
