@@ -373,6 +373,8 @@ typedef void engine_datagram_fn(struct engine_receiver *receiver,
 /* Called when there was no memory to receive a datagram into, and it was thrown away. */
 typedef void engine_datagram_lost_fn(struct engine_receiver *receiver, void *context);
 
+/* `index`: which of the listener's sockets. Once each has its receiver there may be further ones on
+ * other ports for a time, which take datagrams of the same socket. */
 struct engine_receiver *engine_receiver_create(struct engine_port *port,
                                                struct engine_listener *listener, unsigned index,
                                                engine_datagram_fn *received,

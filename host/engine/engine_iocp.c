@@ -73,6 +73,8 @@ enum {
     STARVING_WAIT_MS = 10,
     /* How soon a plain accept looks for clients whose event may not come. */
     DOUBT_WAIT_MS = 50,
+    /* How soon a receiver that has nothing posted looks again. */
+    LOOK_WAIT_MS = 10,
     /* How long nothing happens before FD_ACCEPT is asked for again after a rush. */
     REARM_WAIT_MS = 20,
 
@@ -468,6 +470,9 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
         wait_ms = STARVING_WAIT_MS;
     } else if (port->plain_doubted && wait_ms > DOUBT_WAIT_MS) {
         wait_ms = DOUBT_WAIT_MS;
+    }
+    if (port->receivers_further > 0 && wait_ms > LOOK_WAIT_MS) {
+        wait_ms = LOOK_WAIT_MS;
     }
     if (port->rearm_due && wait_ms > REARM_WAIT_MS) {
         wait_ms = REARM_WAIT_MS;

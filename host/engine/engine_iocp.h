@@ -173,6 +173,7 @@ struct engine_port {
 
     struct engine_receiver *receivers; /* utlist: of datagrams */
     bool receivers_starving;           /* one of them waits for memory */
+    unsigned receivers_further;        /* of them, those that look at sockets of other ports */
 
     struct iocp_disconnect *disconnects; /* utlist: in flight */
     uint64_t disconnects_checked_ms;

@@ -8,7 +8,11 @@
  *
  * WSAECONNRESET on a receive is an answer to some earlier datagram, an ICMP "port unreachable", and
  * none of this one's business. SIO_UDP_CONNRESET switches it off; what comes all the same is
- * ignored. */
+ * ignored.
+ *
+ * A socket belongs to one port for good. A further receiver on another port, which there is while
+ * the first one's thread stands still, takes back the receives that are posted there, and then
+ * looks again and again whether something has come. */
 #include "engine/engine_iocp.h"
 
 #include <string.h>
@@ -31,6 +35,7 @@ enum {
     RECEIVES_POSTED = 8, /* at a time, on each socket */
     SOCKETS_MAX = 64,    /* one a local address, where the sender cannot choose */
     CONTROL_BYTES = WSA_CMSG_SPACE(sizeof(IN6_PKTINFO)),
+    LOOKS_MAX = 32, /* datagrams that a further receiver takes from a socket in a pass */
     TRIAL_WAIT_MS = 250,
 };
 
@@ -52,6 +57,7 @@ struct iocp_datagrams {
     struct os_mutex mutex;
     struct udp_socket sockets[SOCKETS_MAX]; /* under the lock; bound to one address each */
     unsigned socket_count;
+    atomic_uint receivers; /* that there have been */
 };
 
 /* One receive. */
@@ -78,6 +84,7 @@ struct engine_receiver {
     void *context;
     struct slot *slots;
     unsigned posted; /* slots that the system or the loop has */
+    bool is_further; /* has no receives posted: it looks */
     bool stopping;
     struct engine_op *stopped;
 };
@@ -250,6 +257,17 @@ static void starve(struct slot *slot) {
     slot->receiver->port->receivers_starving = true;
 }
 
+static void set_message(struct slot *slot) {
+    slot->vector = (WSABUF){slot->buffer.size, (char *)slot->buffer.bytes};
+    slot->message = (WSAMSG){
+        .name = (struct sockaddr *)&slot->from,
+        .namelen = sizeof(slot->from),
+        .lpBuffers = &slot->vector,
+        .dwBufferCount = 1,
+        .Control = {sizeof(slot->control), slot->control.room},
+    };
+}
+
 /* The system has it, or the loop has it in its queue, or it waits for memory. */
 static void post(struct slot *slot) {
     struct engine_receiver *receiver = slot->receiver;
@@ -261,14 +279,7 @@ static void post(struct slot *slot) {
         starve(slot);
         return;
     }
-    slot->vector = (WSABUF){slot->buffer.size, (char *)slot->buffer.bytes};
-    slot->message = (WSAMSG){
-        .name = (struct sockaddr *)&slot->from,
-        .namelen = sizeof(slot->from),
-        .lpBuffers = &slot->vector,
-        .dwBufferCount = 1,
-        .Control = {sizeof(slot->control), slot->control.room},
-    };
+    set_message(slot);
     struct iocp_op *op = iocp_op_of(&slot->op);
     DWORD bytes = 0;
     iocp_start(port, op, IOCP_DATAGRAM, slot->socket);
@@ -383,7 +394,7 @@ static void deliver(struct slot *slot, uint32_t size) {
     datagram.data.size = size;
     slot->buffer = (struct engine_buffer){0};
     if (receiver->listener->datagrams->needs_sockets &&
-        address_is_any(&receiver->listener->address)) {
+        address_is_any(&receiver->listener->address) && !receiver->is_further) {
         make_socket(receiver, &datagram.local);
     }
     receiver->received(receiver, &datagram, receiver->context);
@@ -418,8 +429,76 @@ void iocp_datagram_completed(struct engine_port *port, struct iocp_op *op, DWORD
     }
 }
 
+/* Takes what has come by one socket. The further receiver's slot is only room for it. */
+static void look(struct engine_receiver *receiver, SOCKET socket) {
+    const struct engine_buffer_source *source = &receiver->port->buffers;
+    const struct winsock_table *winsock = receiver->port->engine->winsock;
+    struct slot *slot = receiver->slots;
+    for (int i = 0; i < LOOKS_MAX && !receiver->stopping; i++) {
+        DWORD bytes = 0;
+        if (!source->take(source->context, &slot->buffer)) {
+            slot->buffer = (struct engine_buffer){0};
+            return; /* the next pass looks again */
+        }
+        set_message(slot);
+        int failed =
+            receiver->listener->datagrams->receive(socket, &slot->message, &bytes, NULL, NULL);
+        int code = failed ? winsock->last_error() : 0;
+        if (code == WSAEMSGSIZE) {
+            slot->message.dwFlags |= MSG_TRUNC;
+            bytes = slot->buffer.size;
+        } else if (code != 0) {
+            give_buffer(slot);
+            if (code == WSAEWOULDBLOCK) {
+                return;
+            }
+            continue; /* it tells of an earlier answer */
+        }
+        receiver->port->ran++;
+        deliver(slot, bytes);
+        give_buffer(slot);
+    }
+}
+
+static unsigned sockets_of(struct engine_receiver *receiver, SOCKET sockets[1 + SOCKETS_MAX]) {
+    struct iocp_datagrams *datagrams = receiver->listener->datagrams;
+    unsigned count = 0;
+    sockets[count++] = receiver->listener->socket;
+    os_mutex_lock(&datagrams->mutex);
+    for (unsigned i = 0; i < datagrams->socket_count; i++) {
+        sockets[count++] = datagrams->sockets[i].socket;
+    }
+    os_mutex_unlock(&datagrams->mutex);
+    return count;
+}
+
+/* The sockets are closed only after the last receiver's end. */
+static void look_at_all(struct engine_receiver *receiver) {
+    SOCKET sockets[1 + SOCKETS_MAX];
+    unsigned count = sockets_of(receiver, sockets);
+    receiver->posted++; /* it may be stopped by what it delivers to */
+    for (unsigned i = 0; i < count; i++) {
+        look(receiver, sockets[i]);
+    }
+    receiver->posted--;
+    end_when_idle(receiver);
+}
+
+static void look_further(struct engine_port *port) {
+    struct engine_receiver *receiver;
+    struct engine_receiver *next;
+    DL_FOREACH_SAFE(port->receivers, receiver, next) {
+        if (receiver->is_further) {
+            look_at_all(receiver);
+        }
+    }
+}
+
 void iocp_receivers_check(struct engine_port *port) {
     struct engine_receiver *receiver;
+    if (port->receivers_further > 0) {
+        look_further(port);
+    }
     if (!port->receivers_starving) {
         return;
     }
@@ -433,13 +512,33 @@ void iocp_receivers_check(struct engine_port *port) {
     }
 }
 
+/* One slot, for a datagram at a time. What is posted for another port comes back to it, and would
+ * take the datagrams meanwhile. */
+static bool receiver_start_further(struct engine_receiver *receiver) {
+    const struct winsock_table *winsock = receiver->port->engine->winsock;
+    SOCKET sockets[1 + SOCKETS_MAX];
+    receiver->slots = alloc_zeroed(sizeof(*receiver->slots));
+    if (!receiver->slots) {
+        return false;
+    }
+    receiver->slots->receiver = receiver;
+    receiver->slots->socket = INVALID_SOCKET;
+    unsigned count = sockets_of(receiver, sockets);
+    for (unsigned i = 0; i < count; i++) {
+        winsock->cancel((HANDLE)sockets[i], NULL);
+    }
+    receiver->port->receivers_further++;
+    return true;
+}
+
 struct engine_receiver *engine_receiver_create(struct engine_port *port,
                                                struct engine_listener *listener, unsigned index,
                                                engine_datagram_fn *received,
                                                engine_datagram_lost_fn *lost, void *context,
                                                struct error *error) {
+    bool is_further = atomic_fetch_add(&listener->datagrams->receivers, 1) > 0;
     (void)index; /* there is one */
-    if (!iocp_attach(port, listener->socket)) {
+    if (!is_further && !iocp_attach(port, listener->socket)) {
         windows_error_set(error, (unsigned long)port->engine->winsock->last_error());
         return NULL;
     }
@@ -453,8 +552,9 @@ struct engine_receiver *engine_receiver_create(struct engine_port *port,
     receiver->received = received;
     receiver->lost = lost;
     receiver->context = context;
+    receiver->is_further = is_further;
     DL_APPEND(port->receivers, receiver);
-    if (!add_socket(receiver, listener->socket)) {
+    if (!(is_further ? receiver_start_further(receiver) : add_socket(receiver, listener->socket))) {
         error_set(error, "out of memory");
         DL_DELETE(port->receivers, receiver);
         alloc_free(receiver);
@@ -467,7 +567,8 @@ void engine_receiver_stop(struct engine_receiver *receiver, struct engine_op *st
     const struct winsock_table *winsock = receiver->port->engine->winsock;
     receiver->stopping = true;
     receiver->stopped = stopped;
-    for (struct slot *slot = receiver->slots; slot; slot = slot->next) {
+    receiver->port->receivers_further -= receiver->is_further;
+    for (struct slot *slot = receiver->slots; slot && !receiver->is_further; slot = slot->next) {
         winsock->cancel((HANDLE)slot->socket, NULL); /* all of the socket's */
     }
     end_when_idle(receiver);

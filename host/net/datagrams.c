@@ -1,8 +1,11 @@
 #include "net/datagrams.h"
 
+#include <utlist.h>
+
 #include "base/address.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "net/buffer.h"
 #include "net/door.h"
 #include "net/latch.h"
@@ -17,12 +20,26 @@
 /* What fits into a datagram of IPv4: 65535 less the headers of IP and UDP (RFC 768). */
 enum { DATAGRAM_BYTES_MAX = 65507 };
 
+/* A worker's part in a door of datagrams. Where workers accept for themselves, each receives from a
+ * socket of its own, else one of them does for all.
+ *
+ * Datagrams that the system gives to a worker that stalls would wait with it. So the next worker
+ * that goes on covers it, as with accepts: it has another receiver on that one's socket until the
+ * stall ends. */
 struct datagram_receiver {
     struct listener *listener;
     struct worker *worker;
-    struct engine_receiver *receiver; /* NULL: not started */
+    struct engine_listener *socket;
+    unsigned from;                    /* the worker whose datagrams it receives */
+    struct engine_receiver *receiver; /* NULL: it has none of its own */
+    struct datagram_receiver *owner;  /* of one that covers; else NULL */
+    struct datagram_receiver *covers; /* utlist: its own */
+    struct datagram_receiver *prev;   /* in worker->receivers, or in owner->covers */
+    struct datagram_receiver *next;
+    unsigned parts; /* itself and its covers, until each has ended */
+    bool stopping;
     struct engine_op stopped;
-    struct latch done;
+    struct latch done; /* of an owner */
 };
 
 /* The receiver whose datagram the plugin is shown on this thread. */
@@ -96,21 +113,32 @@ static void on_lost(struct engine_receiver *receiver, void *context) {
 
 struct start {
     struct datagram_receiver *one;
-    struct engine_listener *socket;
-    unsigned index;
+    bool receives;
     struct error *error;
+    bool started;
 };
+
+static bool receive(struct datagram_receiver *one, struct error *error) {
+    unsigned index = one->worker->server->acceptor ? 0 : one->from;
+    one->receiver = engine_receiver_create(one->worker->port, one->socket, index, on_received,
+                                           on_lost, one, error);
+    return one->receiver != NULL;
+}
 
 static void start_here(struct worker *worker, void *argument) {
     struct start *start = argument;
     struct datagram_receiver *one = start->one;
-    one->receiver = engine_receiver_create(worker->port, start->socket, start->index, on_received,
-                                           on_lost, one, start->error);
+    start->started = !start->receives || receive(one, start->error);
+    if (start->started) {
+        one->parts = 1;
+        DL_APPEND(worker->receivers, one);
+    }
 }
 
 bool datagrams_start(struct door *door, struct listener *listener, struct error *error) {
     struct server *server = listener->server;
-    unsigned count = server_acceptor_count(server);
+    unsigned count = server->options.workers;
+    struct worker *only = server->acceptor ? server_least_loaded(server) : NULL;
     door->receivers = alloc_array(count, sizeof(*door->receivers));
     if (!door->receivers) {
         return error_set(error, "out of memory");
@@ -118,26 +146,55 @@ bool datagrams_start(struct door *door, struct listener *listener, struct error 
     for (unsigned i = 0; i < count; i++) {
         struct datagram_receiver *one = &door->receivers[i];
         one->listener = listener;
-        one->worker = server->acceptor ? server_least_loaded(server) : server_acceptor(server, i);
-        struct start start = {one, door->socket, i, error};
+        one->worker = &server->workers[i];
+        one->socket = door->socket;
+        one->from = only ? only->index : i;
+        struct start start = {.one = one, .receives = one->from == i, .error = error};
         worker_call(one->worker, start_here, &start);
-        if (!one->receiver) {
+        if (!start.started) {
             return false;
         }
     }
     return true;
 }
 
+static void part_ended(struct datagram_receiver *owner) {
+    if (--owner->parts == 0) {
+        latch_down(&owner->done); /* it is stopping: else it is a part of its own */
+    }
+}
+
 static void on_stopped(struct engine_op *op, int64_t result) {
     struct datagram_receiver *one = CONTAINER_OF(op, struct datagram_receiver, stopped);
+    struct datagram_receiver *owner = one->owner;
     (void)result;
-    latch_down(&one->done);
+    if (owner) {
+        DL_DELETE(owner->covers, one);
+        alloc_free(one);
+    }
+    part_ended(owner ? owner : one);
+}
+
+static void stop(struct datagram_receiver *one) {
+    one->stopping = true;
+    one->stopped.complete = on_stopped;
+    engine_receiver_stop(one->receiver, &one->stopped);
 }
 
 static void stop_here(struct worker *worker, void *argument) {
     struct datagram_receiver *one = argument;
-    (void)worker;
-    engine_receiver_stop(one->receiver, &one->stopped);
+    struct datagram_receiver *cover;
+    DL_DELETE(worker->receivers, one);
+    DL_FOREACH(one->covers, cover) {
+        if (!cover->stopping) {
+            stop(cover);
+        }
+    }
+    if (one->receiver) {
+        stop(one);
+    } else {
+        part_ended(one);
+    }
 }
 
 struct turn {
@@ -147,12 +204,16 @@ struct turn {
 
 static void turn_here(struct worker *worker, void *argument) {
     struct turn *turn = argument;
+    struct datagram_receiver *cover;
     (void)worker;
     turn->one->listener = turn->listener;
+    DL_FOREACH(turn->one->covers, cover) {
+        cover->listener = turn->listener;
+    }
 }
 
 void datagrams_turn(struct door *door, struct listener *listener) {
-    unsigned count = door->receivers ? server_acceptor_count(door->server) : 0;
+    unsigned count = door->receivers ? door->server->options.workers : 0;
     for (unsigned i = 0; i < count; i++) {
         struct turn turn = {&door->receivers[i], listener};
         worker_call(turn.one->worker, turn_here, &turn);
@@ -160,11 +221,10 @@ void datagrams_turn(struct door *door, struct listener *listener) {
 }
 
 void datagrams_stop(struct door *door) {
-    unsigned count = door->receivers ? server_acceptor_count(door->server) : 0;
+    unsigned count = door->receivers ? door->server->options.workers : 0;
     for (unsigned i = 0; i < count; i++) {
         struct datagram_receiver *one = &door->receivers[i];
-        if (one->receiver) {
-            one->stopped.complete = on_stopped;
+        if (one->parts > 0) {
             latch_init(&one->done, 1);
             worker_call(one->worker, stop_here, one);
             latch_wait_on_control(&one->done, "the end of a receive of datagrams");
@@ -172,6 +232,62 @@ void datagrams_stop(struct door *door) {
     }
     alloc_free(door->receivers);
     door->receivers = NULL;
+}
+
+/* -- workers that stall ---------------------------------------------------------------------------
+ */
+
+static struct datagram_receiver *cover_find(const struct datagram_receiver *owner, unsigned from) {
+    struct datagram_receiver *cover;
+    DL_FOREACH(owner->covers, cover) {
+        if (cover->from == from && !cover->stopping) {
+            return cover;
+        }
+    }
+    return NULL;
+}
+
+static void cover_start(struct datagram_receiver *owner, unsigned from) {
+    struct error error = {0};
+    struct datagram_receiver *cover = alloc_zeroed(sizeof(*cover));
+    if (cover) {
+        *cover = (struct datagram_receiver){.listener = owner->listener,
+                                            .worker = owner->worker,
+                                            .socket = owner->socket,
+                                            .from = from,
+                                            .owner = owner};
+    } else {
+        error_set(&error, "out of memory");
+    }
+    if (!cover || !receive(cover, &error)) {
+        log_warn(&owner->listener->subject, "the datagrams of worker %u, which stalls, wait: %s",
+                 from, error.message);
+        alloc_free(cover);
+        return;
+    }
+    owner->parts++;
+    DL_APPEND(owner->covers, cover);
+}
+
+static void cover_all(struct datagram_receiver *owner) {
+    struct server *server = owner->worker->server;
+    for (unsigned i = 0; i < server->options.workers; i++) {
+        bool receives = !server->acceptor || owner->from == i;
+        struct datagram_receiver *cover = cover_find(owner, i);
+        bool wanted = receives && server_covers(server, owner->worker, &server->workers[i]);
+        if (wanted && !cover) {
+            cover_start(owner, i);
+        } else if (!wanted && cover) {
+            stop(cover);
+        }
+    }
+}
+
+void datagrams_cover(struct worker *worker) {
+    struct datagram_receiver *one;
+    DL_FOREACH(worker->receivers, one) {
+        cover_all(one);
+    }
 }
 
 /* -- sending --------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /* datagrams.h: the UDP side of a listener: its receivers, what they bring and what is sent.
  *
- * A receiver works on each worker where the engine accepts there, else on one. Owner: the door.
+ * A receiver works on each worker where the engine accepts there, else on one; while that one
+ * stalls, another worker receives for it. Owner: the door.
  * Threads: as each function says. */
 #ifndef BERTH_HOST_NET_DATAGRAMS_H
 #define BERTH_HOST_NET_DATAGRAMS_H
@@ -13,6 +14,7 @@
 struct error;
 struct listener;
 struct door;
+struct worker;
 
 /* Receives from now on. [control] */
 bool datagrams_start(struct door *door, struct listener *listener, struct error *error);
@@ -22,6 +24,9 @@ void datagrams_turn(struct door *door, struct listener *listener);
 
 /* No datagram reaches the plugin once it returns. [control]; not started: fine */
 void datagrams_stop(struct door *door);
+
+/* The worker's receivers begin or end to receive for workers that stall. On its thread. */
+void datagrams_cover(struct worker *worker);
 
 /* berth_datagram_host.send() [any] */
 int32_t datagrams_send(struct listener *listener, const struct berth_address *from,

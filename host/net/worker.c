@@ -9,6 +9,7 @@
 #include "net/accept_pool.h"
 #include "net/buffer.h"
 #include "net/connection.h"
+#include "net/datagrams.h"
 #include "net/latch.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
@@ -249,6 +250,7 @@ static void on_kick(struct engine_op *op, int64_t result) {
     atomic_store(&worker->kicked, false);
     admit_waiting(worker);
     accept_pools_cover(worker);
+    datagrams_cover(worker);
     accept_pools_room_made(worker);
     worker_settle(worker);
 }
@@ -294,6 +296,7 @@ static void worker_fini(struct worker *worker) {
     ASSERT(worker->connection_count == 0);
     ASSERT(!worker->waiting);
     ASSERT(!worker->pools);
+    ASSERT(!worker->receivers);
     shortage_fini(worker);
     engine_port_destroy(worker->port);
     send_nodes_fini(&worker->nodes);

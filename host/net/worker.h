@@ -28,6 +28,7 @@
 struct accept_pool;
 struct buffer_pool;
 struct connection;
+struct datagram_receiver;
 struct error;
 struct listener;
 struct plugin_account;
@@ -51,7 +52,8 @@ struct worker {
     struct local_addresses local_addresses;
     struct timers timers;
     struct shortage shortage;
-    struct accept_pool *pools;  /* utlist */
+    struct accept_pool *pools;           /* utlist */
+    struct datagram_receiver *receivers; /* utlist */
     struct connection *waiting; /* utlist: until a limit leaves room; first come first served */
     struct worker_slot *slots;  /* the connections, by their ids */
     uint64_t now_ms;            /* see worker_now_ms(); 0: not read in this turn */
