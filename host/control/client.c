@@ -267,15 +267,19 @@ static void print_listeners(const cJSON *result) {
     }
 }
 
-/* Those that are not 0, with what they mean. */
+/* Those that are not 0, with what they mean; nothing when all are. */
 static void print_counters(const cJSON *result) {
     const cJSON *one;
-    printf("%-28s %-20s %12s  %s\n", "COUNTER", "LISTENER", "TOTAL", "MEANING");
+    bool has_header = false;
     for (size_t i = 0; i < listener_counter_count(); i++) {
         const struct listener_counter *counter = listener_counter_at(i);
         cJSON_ArrayForEach(one, list_of(result, "listeners")) {
             double total = number_of(list_of(one, "counters"), counter->name);
             if (total > 0 && !is_replaced(one)) {
+                if (!has_header) {
+                    printf("\n%-28s %-20s %12s  %s\n", "COUNTER", "LISTENER", "TOTAL", "MEANING");
+                    has_header = true;
+                }
                 printf("%-28s %-20s %12.0f  %s\n", counter->name, text_of(one, "name"), total,
                        counter->meaning);
             }
@@ -349,7 +353,6 @@ static void print_status(const cJSON *result) {
     print_listeners(result);
     printf("\n");
     print_plugins(result);
-    printf("\n");
     print_counters(result);
 }
 

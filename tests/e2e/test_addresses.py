@@ -1,5 +1,6 @@
 """Where a host listens: both families, dual-stack, several addresses, listeners and plugins."""
 
+import contextlib
 import json
 import socket
 
@@ -14,19 +15,39 @@ needs_ipv6 = pytest.mark.skipif(not clients.has_ipv6(), reason="this machine has
 both_policies = pytest.mark.parametrize("when", ["data", "connect"])
 
 
-def test_address_ipv4_loopback_is_served_there_only(run_host):
-    host = run_host(manifests.one())
+@pytest.fixture
+def run_away_from(run_host):
+    """run_away_from(other, manifest) serves at a port that nobody else has at the address `other`: the tests
+    that run beside this one have ports of their own there, which may be the same. It stays ours; no one listens."""
+    with contextlib.ExitStack() as stack:
+
+        def run(other, manifest):
+            for _ in range(5):
+                host = run_host(manifest)
+                port = host.address("echo")[1]
+                holder = stack.enter_context(socket.socket(socket.AF_INET6 if ":" in other else socket.AF_INET))
+                with contextlib.suppress(OSError):
+                    holder.bind((other, port))
+                    return host
+            pytest.fail(f"the host listens at {other}, too")
+
+        yield run
+
+
+def test_address_ipv4_loopback_is_served_there_only(run_host, run_away_from):
+    has_ipv6 = clients.has_ipv6()
+    host = run_away_from("::1", manifests.one()) if has_ipv6 else run_host(manifests.one())
     ip, port = host.address("echo")
     assert ip == "127.0.0.1" and port > 0
     assert clients.is_served((ip, port))
-    if clients.has_ipv6():
+    if has_ipv6:
         assert clients.is_refused(("::1", port))
 
 
 @needs_ipv6
 @both_policies
-def test_address_ipv6_loopback_is_served(run_host, when):
-    host = run_host(manifests.one(when=when, address="[::1]:0"))
+def test_address_ipv6_loopback_is_served(run_away_from, when):
+    host = run_away_from("127.0.0.1", manifests.one(when=when, address="[::1]:0"))
     ip, port = host.address("echo")
     assert ip == "::1" and port > 0
     assert clients.is_served((ip, port))
@@ -44,8 +65,8 @@ def test_address_dual_stack_is_reached_by_both_families(run_host, when):
 
 
 @needs_ipv6
-def test_address_v6_only_is_not_reached_by_ipv4(run_host):
-    host = run_host(manifests.one(address="[::]:0", v6_only=True))
+def test_address_v6_only_is_not_reached_by_ipv4(run_away_from):
+    host = run_away_from("127.0.0.1", manifests.one(address="[::]:0", v6_only=True))
     _, port = host.address("echo")
     assert clients.is_served(("::1", port))
     assert clients.is_refused(("127.0.0.1", port))

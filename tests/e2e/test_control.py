@@ -42,6 +42,16 @@ def test_control_verbs_print_tables(run_host, operate):
             assert word in done.output, done
 
 
+def test_control_status_has_a_table_of_counters_where_something_was_counted(run_host, operate):
+    host = run_host(manifests.two_echoes())
+    assert "COUNTER" not in operate().run("status").output
+    assert clients.is_served(host.address("one"))
+    lines = operate().run("status").output.splitlines()
+    header = next(number for number, line in enumerate(lines) if line.startswith("COUNTER"))
+    assert lines[header - 1] == ""
+    assert any(line.split()[:3] == ["accepted", "one", "1"] for line in lines[header + 1:]), lines
+
+
 def test_control_without_a_host_says_so(operate):
     for verb in ("status", "listeners", "plugins", "reload", "stop"):
         done = operate("nobody").run(verb)

@@ -155,6 +155,12 @@ static struct peer client(void) {
     return peer;
 }
 
+/* Whoever is refused may be reset before connect() has returned. */
+static bool may_connect(struct peer *peer) {
+    struct berth_address to = listener_address(listener, 0);
+    return peer_connect(peer, &to);
+}
+
 static void say(struct peer peer) {
     assert_true(peer_send(peer, "hello", 5));
 }
@@ -333,10 +339,12 @@ static void test_refused_by_rate_and_lists_are_counted(void **state) {
     start();
     unsigned served = 0;
     for (int i = 0; i < 20; i++) {
-        struct peer peer = client();
+        struct peer peer;
         char text[8];
-        served += peer_send(peer, "hello", 5) && peer_receive(peer, text, sizeof(text)) == 5;
-        peer_close(peer);
+        if (may_connect(&peer)) {
+            served += peer_send(peer, "hello", 5) && peer_receive(peer, text, sizeof(text)) == 5;
+            peer_close(peer);
+        }
     }
     assert_true(served >= 5);
     WAIT_UNTIL(count(&listener->counters.opened) + refused(LISTENER_REFUSED_RATE) == 20);
@@ -350,10 +358,12 @@ static void test_refused_by_rate_and_lists_are_counted(void **state) {
     options.access = (struct access_list){.allow = &nobody, .allow_count = 1};
     start();
     for (int i = 0; i < 5; i++) {
-        struct peer peer = client();
+        struct peer peer;
         char byte;
-        assert_true(peer_receive(peer, &byte, 1) <= 0);
-        peer_close(peer);
+        if (may_connect(&peer)) {
+            assert_true(peer_receive(peer, &byte, 1) <= 0);
+            peer_close(peer);
+        }
     }
     WAIT_UNTIL(refused(LISTENER_REFUSED_ACCESS) == 5);
     assert_int_equal(count(&listener->counters.opened), 0);
