@@ -1,0 +1,403 @@
+/* sim_port.c: engines and ports. */
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/error.h"
+#include "engine/sim/sim_private.h"
+
+enum {
+    TURN_MAX = 256,      /* tasks a turn */
+    WANT_US = 5000,      /* how often a port looks for memory that others gave back */
+    WAIT_SLICE_MS = 1,   /* a real wait, with threads */
+    TRIES_MAX = 1000000, /* events in one wait of a port: more is a world that never rests */
+};
+
+struct sim_post {
+    struct sim_op op; /* first: the pool's link may lie over it */
+    struct sim_post *next;
+};
+
+/* -- engines ------------------------------------------------------------------------------------
+ */
+
+static const struct sim_traits *traits_of(const char *name) {
+    if (!name || strcmp(name, "auto") == 0) {
+        return &sim_traits[sim->options.personality];
+    }
+    for (unsigned i = 0; i < SIM_PERSONALITIES; i++) {
+        if (strcmp(name, sim_traits[i].name) == 0) {
+            return &sim_traits[i];
+        }
+    }
+    return NULL;
+}
+
+static void create_a_world(void) {
+    struct sim_options options = sim_options_calm(SIM_URING, 1);
+    options.threads = true;
+    sim_world_create(&options);
+    sim->is_engines = true;
+}
+
+struct engine *engine_create(const struct engine_options *options, struct error *error) {
+    struct engine *engine = alloc_zeroed(sizeof(*engine));
+    if (!engine) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    if (!sim) {
+        create_a_world();
+    }
+    sim_enter();
+    engine->sim = traits_of(options->engine);
+    if (engine->sim) {
+        LL_PREPEND(sim->engines, engine);
+    }
+    sim_leave();
+    if (!engine->sim) {
+        error_set(error,
+                  "there is no simulated engine \"%s\": \"iocp\", \"io_uring\" and \"epoll\" are",
+                  options->engine);
+        alloc_free(engine);
+        return NULL;
+    }
+    engine->keeper = options->keeper;
+    engine->direct_descriptors = options->direct_descriptors;
+    bool is_automatic = !options->engine || strcmp(options->engine, "auto") == 0;
+    engine->traits = (struct engine_traits){
+        .name = engine->sim->name,
+        .socket_reuse = engine->sim->socket_reuse,
+        .accept_on_workers = engine->sim->accept_on_workers,
+        .fallback = is_automatic && engine->sim == &sim_traits[SIM_URING] ? "epoll" : NULL,
+    };
+    return engine;
+}
+
+void engine_destroy(struct engine *engine) {
+    if (!engine) {
+        return;
+    }
+    sim_enter();
+    for (const struct engine_port *port = sim->ports; port; port = port->next) {
+        ASSERT(port->engine != engine);
+    }
+    LL_DELETE(sim->engines, engine);
+    sim_leave();
+    alloc_free(engine);
+    if (sim->is_engines && !sim->engines) {
+        sim_world_destroy();
+    }
+}
+
+const struct engine_traits *engine_traits(const struct engine *engine) {
+    return &engine->traits;
+}
+
+bool engine_file_take(struct engine *engine) {
+    (void)engine;
+    sim_enter();
+    bool taken = sim_fault(SIM_FILE) == 0 && sim->files < sim->options.files_max;
+    sim->files += taken;
+    sim_leave();
+    return taken;
+}
+
+void engine_file_give(struct engine *engine) {
+    (void)engine;
+    sim_enter();
+    if (sim->files == 0) {
+        sim_broken("more files are given back than were taken");
+    } else {
+        sim->files--;
+    }
+    sim_leave();
+}
+
+/* -- buffers ------------------------------------------------------------------------------------
+ *
+ * Where buffers are posted for all receives (a ring of buffers), they are taken in advance, and the
+ * ring grows when it runs out. */
+
+static void ring_fill(struct engine_port *port) {
+    while (port->ring_count < port->ring_wanted &&
+           port->source.take(port->source.context, &port->ring[port->ring_count])) {
+        port->ring_count++;
+    }
+}
+
+bool sim_take_buffer(struct engine_port *port, struct engine_buffer *buffer) {
+    if (!port->ring) {
+        return port->source.take(port->source.context, buffer);
+    }
+    if (port->ring_count == 0) {
+        ring_fill(port);
+        if (port->ring_count == 0) {
+            return false;
+        }
+        port->ring_wanted =
+            port->ring_wanted * 2 < port->ring_max ? port->ring_wanted * 2 : port->ring_max;
+    }
+    *buffer = port->ring[--port->ring_count];
+    ring_fill(port);
+    return true;
+}
+
+void sim_give_buffer(struct engine_port *port, struct engine_buffer *buffer) {
+    if (buffer->owner) {
+        port->source.give(port->source.context, buffer->owner);
+        buffer->owner = NULL;
+    }
+}
+
+static void want_again(struct sim_event *event) {
+    struct engine_port *port = CONTAINER_OF(event, struct engine_port, want_event);
+    sim_task_ready(&port->want_task, port);
+}
+
+static void run_wants(struct sim_task *task) {
+    struct engine_port *port = CONTAINER_OF(task, struct engine_port, want_task);
+    struct engine_buffer buffer;
+    while (port->wants && sim_take_buffer(port, &buffer)) {
+        struct sim_want *want = port->wants;
+        DL_DELETE(port->wants, want);
+        want->is_waiting = false;
+        want->has_buffer = true;
+        want->buffer = buffer;
+        sim_task_cancel(want->task);
+        want->task->run(want->task);
+    }
+    if (port->wants) {
+        sim_event_in(&port->want_event, WANT_US);
+    }
+}
+
+bool sim_want_buffer(struct engine_port *port, struct sim_want *want,
+                     struct engine_buffer *buffer) {
+    if (want->has_buffer) {
+        want->has_buffer = false;
+        *buffer = want->buffer;
+        return true;
+    }
+    if (want->is_waiting) {
+        return false;
+    }
+    if (!port->wants && sim_take_buffer(port, buffer)) {
+        return true;
+    }
+    want->is_waiting = true;
+    DL_APPEND(port->wants, want);
+    if (port->want_event.place == 0) {
+        sim_event_in(&port->want_event, WANT_US);
+    }
+    return false;
+}
+
+void sim_want_end(struct engine_port *port, struct sim_want *want) {
+    if (want->is_waiting) {
+        DL_DELETE(port->wants, want);
+        want->is_waiting = false;
+    }
+    if (want->has_buffer) {
+        want->has_buffer = false;
+        sim_give_buffer(port, &want->buffer);
+    }
+}
+
+void engine_port_trim(struct engine_port *port) {
+    sim_enter();
+    if (port->ring) {
+        port->ring_wanted = port->ring_least;
+        while (port->ring_count > port->ring_wanted) {
+            sim_give_buffer(port, &port->ring[--port->ring_count]);
+        }
+    }
+    sim_leave();
+}
+
+/* -- posts --------------------------------------------------------------------------------------
+ */
+
+static void run_posts(struct sim_task *task) {
+    struct engine_port *port = CONTAINER_OF(task, struct engine_port, post_task);
+    unsigned count = port->post_turn;
+    count = sim_chance(SIM_ALWAYS / 2) ? count : (unsigned)sim_between(1, count);
+    port->post_turn -= count;
+    for (; count > 0; count--) {
+        struct sim_post *post = port->posts;
+        port->posts = post->next;
+        port->post_count--;
+        sim_op_complete(&post->op, 0);
+        sim_pool_give(&sim->free_posts, post);
+    }
+}
+
+void engine_port_post(struct engine_port *port, struct engine_op *op) {
+    sim_enter();
+    struct sim_post *post = sim_pool_take(&sim->free_posts, sizeof(*post));
+    if (!sim_op_start(&post->op, op, port, SIM_OP_POST)) {
+        sim_pool_give(&sim->free_posts, post);
+        sim_leave();
+        return;
+    }
+    post->next = NULL;
+    if (port->posts) {
+        port->posts_last->next = post;
+    } else {
+        port->posts = post;
+    }
+    port->posts_last = post;
+    port->post_count++;
+    sim_leave();
+}
+
+/* -- life ---------------------------------------------------------------------------------------
+ */
+
+struct engine_port *engine_port_create(struct engine *engine,
+                                       const struct engine_port_options *options,
+                                       struct error *error) {
+    struct engine_port *port = alloc_zeroed(sizeof(*port));
+    if (!port) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    uint32_t least = options->receive_buffers;
+    uint32_t most = options->receive_buffers_max > least ? options->receive_buffers_max : least;
+    if (engine->sim->buffer_ring) {
+        port->ring = alloc_array(most, sizeof(*port->ring));
+        if (!port->ring) {
+            error_set(error, "out of memory");
+            alloc_free(port);
+            return NULL;
+        }
+    }
+    sim_enter();
+    int64_t fault = sim_fault(SIM_PORT);
+    if (fault < 0) {
+        sim_leave();
+        error_set(error, "%s", engine_error_text(fault));
+        alloc_free(port->ring);
+        alloc_free(port);
+        return NULL;
+    }
+    port->engine = engine;
+    port->source = options->buffers;
+    port->ring_wanted = port->ring_least = least;
+    port->ring_max = most;
+    port->direct_free = engine->sim->buffer_ring ? engine->direct_descriptors : 0;
+    port->number = ++sim->port_number;
+    port->post_task.run = run_posts;
+    port->want_task.run = run_wants;
+    port->want_event.fire = want_again;
+    if (port->ring) {
+        ring_fill(port);
+    }
+    LL_APPEND(sim->ports, port);
+    sim_leave();
+    return port;
+}
+
+void engine_port_destroy(struct engine_port *port) {
+    if (!port) {
+        return;
+    }
+    sim_enter();
+    if (port->pending > 0) {
+        sim_broken("a port is destroyed with %u operations in flight", port->pending);
+    }
+    if (port->is_running) {
+        sim_broken("a port is destroyed while it runs");
+    }
+    sim_listeners_forget_port(port);
+    sim_event_cancel(&port->want_event);
+    while (port->ready_count > 0) {
+        sim_task_cancel(port->ready[port->ready_count - 1]);
+    }
+    while (port->ring_count > 0) {
+        sim_give_buffer(port, &port->ring[--port->ring_count]);
+    }
+    LL_DELETE(sim->ports, port);
+    sim_memory_free(port->ready);
+    sim_leave();
+    alloc_free(port->ring);
+    alloc_free(port);
+}
+
+unsigned engine_port_pending(const struct engine_port *port) {
+    sim_enter();
+    unsigned pending = port->pending;
+    sim_leave();
+    return pending;
+}
+
+/* -- running ------------------------------------------------------------------------------------
+ */
+
+bool sim_port_is_ready(const struct engine_port *port) {
+    return port->ready_count > 0 || port->post_count > 0;
+}
+
+static void run_turn(struct engine_port *port) {
+    port->post_turn = port->post_count;
+    if (port->post_turn > 0) {
+        sim_task_ready(&port->post_task, port);
+    }
+    if (port->wants) {
+        sim_task_ready(&port->want_task, port);
+    }
+    uint32_t count = port->ready_count < TURN_MAX ? port->ready_count : TURN_MAX;
+    if (count > 1 && sim_chance(sim->options.partial_turn)) {
+        count = (uint32_t)sim_between(1, count);
+    }
+    port->turn_left = port->ready_count;
+    while (count-- > 0 && port->turn_left > 0) {
+        struct sim_task *task = port->ready[sim_random(port->turn_left)];
+        sim_task_cancel(task);
+        task->run(task);
+    }
+    port->turn_left = 0;
+}
+
+/* Lets time pass until the port has something to do. */
+static void wait_for_work(struct engine_port *port, int timeout_ms) {
+    uint64_t deadline =
+        timeout_ms < 0 ? UINT64_MAX : sim_now_us() + (uint64_t)timeout_ms * UINT64_C(1000);
+    bool has_waited = false;
+    for (unsigned tries = 0; !sim_port_is_ready(port) && sim_now_us() < deadline; tries++) {
+        ASSERT(tries < TRIES_MAX || sim->options.threads);
+        if (sim_fire_next(deadline)) {
+            continue;
+        }
+        if (sim->options.threads && (timeout_ms < 0 || !has_waited)) {
+            sim_wait_really(WAIT_SLICE_MS);
+            has_waited = true;
+            continue;
+        }
+        if (timeout_ms < 0) {
+            return; /* nothing will ever come */
+        }
+        atomic_store_explicit(&sim->now_us, deadline, memory_order_relaxed);
+    }
+}
+
+unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
+    sim_enter();
+    if (port->is_running) {
+        sim_broken("a port runs within its own run");
+        sim_leave();
+        return 0;
+    }
+    port->ran = 0;
+    while (sim_fire_next(sim_now_us())) {
+    }
+    wait_for_work(port, timeout_ms);
+    port->is_running = true;
+    run_turn(port);
+    port->is_running = false;
+    unsigned ran = port->ran;
+    sim_leave();
+    return ran;
+}

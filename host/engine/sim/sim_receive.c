@@ -1,0 +1,195 @@
+/* sim_receive.c: receives.
+ *
+ * A receive has its turn when something has come, and delivers a few buffers of it at the most
+ * before others get theirs. Where the engine posts a buffer ahead, it is taken when the receive
+ * starts; else when there is something to put into it. Without memory the receive waits in the
+ * port's row. */
+#include "engine/sim/sim_private.h"
+
+static void finish(struct sim_end *end, int64_t result) {
+    struct sim_receive *receive = &end->receive;
+    sim_want_end(end->port, &receive->want);
+    sim_task_cancel(&end->task);
+    sim_op_complete(&receive->op, result);
+}
+
+/* Bytes that nobody wants may be thrown away, which is told without a buffer. */
+static void deliver_nothing(struct sim_end *end) {
+    uint32_t size = sim_stream_read(end, NULL, end->in.readable);
+    end->port->received = (struct engine_buffer){.size = size};
+    sim_op_deliver(&end->receive.op, size);
+}
+
+static bool posts_ahead(const struct sim_end *end) {
+    return end->port->engine->sim->receive_ahead && end->receive.mode == ENGINE_RECEIVE_BUFFERED &&
+           !end->receive.is_drain;
+}
+
+/* Memory for what has not come yet. */
+static void take_ahead(struct sim_end *end) {
+    struct sim_want *want = &end->receive.want;
+    if (posts_ahead(end) && !want->has_buffer && !want->is_waiting &&
+        sim_want_buffer(end->port, want, &want->buffer)) {
+        want->has_buffer = true;
+    }
+}
+
+/* False: it waits for memory. */
+static bool deliver(struct sim_end *end) {
+    struct sim_receive *receive = &end->receive;
+    struct engine_port *port = end->port;
+    struct engine_buffer buffer;
+    if (receive->is_drain && sim_chance(SIM_ALWAYS / 2)) {
+        deliver_nothing(end);
+        return true;
+    }
+    if (!sim_want_buffer(port, &receive->want, &buffer)) {
+        return false;
+    }
+    uint32_t size = end->in.readable < buffer.size ? end->in.readable : buffer.size;
+    if (sim_chance(sim->options.short_receive)) {
+        size = (uint32_t)sim_between(1, size);
+    }
+    buffer.size = sim_stream_read(end, buffer.bytes, size);
+    if (receive->op.op) {
+        take_ahead(end);
+    }
+    port->received = buffer;
+    sim_op_deliver(&receive->op, buffer.size);
+    port->received = (struct engine_buffer){0};
+    return true;
+}
+
+/* What ends it, if it is at its end. */
+static bool is_at_end(const struct sim_end *end, int64_t *result) {
+    if (end->in.readable > 0 && !(end->receive.is_stopping && !end->receive.stops_late)) {
+        return false;
+    }
+    if (end->receive.is_stopping && !end->receive.stops_late) {
+        *result = ENGINE_E_CANCELLED;
+        return true;
+    }
+    if (end->error != 0) {
+        *result = end->reads_fin ? 0 : end->error;
+        return true;
+    }
+    if (end->in.fin_arrived) {
+        *result = 0;
+        return true;
+    }
+    *result = ENGINE_E_CANCELLED;
+    return end->receive.is_stopping;
+}
+
+/* Failures by chance. True: the receive has ended with one. */
+static bool fails(struct sim_end *end) {
+    int64_t fault = sim_fault(SIM_RECEIVE);
+    if (fault == 0) {
+        return false;
+    }
+    if (fault == ENGINE_E_RESET || fault == ENGINE_E_TIMED_OUT) {
+        end->in.readable = 0;
+        sim_stream_break(end, fault);
+        return false; /* which ends it in its own way */
+    }
+    finish(end, fault);
+    return true;
+}
+
+void sim_receive_run(struct sim_task *task) {
+    struct sim_end *end = CONTAINER_OF(task, struct sim_end, task);
+    struct sim_receive *receive = &end->receive;
+    unsigned burst = (unsigned)sim_between(1, ENGINE_BURST_BUFFERS);
+    const uint64_t serial = receive->op.serial;
+    if (!receive->op.op || fails(end)) {
+        return;
+    }
+    /* One that ends within a completion may be started again there: it has a turn of its own. */
+    while (receive->op.op && receive->op.serial == serial) {
+        int64_t result;
+        if (is_at_end(end, &result)) {
+            finish(end, result);
+            return;
+        }
+        if (end->in.readable == 0) {
+            return;
+        }
+        if (burst-- == 0) {
+            if (receive->is_stopping) {
+                receive->stops_late = false;
+                continue;
+            }
+            sim_task_ready(&end->task, end->port);
+            return;
+        }
+        if (!deliver(end)) {
+            if (receive->is_stopping) { /* it does not wait for memory */
+                receive->stops_late = false;
+                continue;
+            }
+            return;
+        }
+    }
+}
+
+/* -- engine.h -----------------------------------------------------------------------------------
+ */
+
+const struct engine_buffer *engine_received(const struct engine_port *port) {
+    return &port->received;
+}
+
+static void start(struct engine_port *port, struct engine_socket socket,
+                  struct engine_receive *receive, enum engine_receive_mode mode, bool is_drain) {
+    struct sim_end *end =
+        sim_socket_end(socket, port, is_drain ? "engine_receive_end" : "engine_receive_start");
+    if (!end) {
+        return;
+    }
+    if (end->receive.op.op) {
+        sim_broken("a receive of the socket is in flight already");
+        return;
+    }
+    if (!sim_op_start(&end->receive.op, &receive->op, port, SIM_OP_RECEIVE)) {
+        return;
+    }
+    end->receive.mode = mode;
+    end->receive.is_drain = is_drain;
+    end->receive.is_stopping = false;
+    end->receive.stops_late = false;
+    end->receive.want = (struct sim_want){.task = &end->task};
+    take_ahead(end);
+    if (end->in.readable > 0 || end->in.fin_arrived || end->error != 0) {
+        sim_task_ready(&end->task, port);
+    }
+}
+
+void engine_receive_start(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive, enum engine_receive_mode mode,
+                          bool is_first) {
+    (void)is_first;
+    sim_enter();
+    start(port, socket, receive, mode, false);
+    sim_leave();
+}
+
+void engine_receive_end(struct engine_port *port, struct engine_socket socket,
+                        struct engine_receive *receive) {
+    sim_enter();
+    start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE, true);
+    sim_leave();
+}
+
+void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
+                         struct engine_receive *receive) {
+    sim_enter();
+    struct sim_end *end = sim_socket_end(socket, port, "engine_receive_stop");
+    if (end && end->receive.op.op != &receive->op) {
+        sim_broken("engine_receive_stop: the receive is not armed");
+    } else if (end && !end->receive.is_stopping) {
+        end->receive.is_stopping = true;
+        end->receive.stops_late = sim_chance(sim->options.cancel_late);
+        sim_task_ready(&end->task, port);
+    }
+    sim_leave();
+}

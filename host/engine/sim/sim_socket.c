@@ -1,0 +1,167 @@
+/* sim_socket.c: sockets as the engine's users have them: a place in a table, and a generation by
+ * which a socket that was closed is told from the next one in its place. */
+#include <inttypes.h>
+
+#include "base/error.h"
+#include "engine/sim/sim_private.h"
+
+/* -- the table ----------------------------------------------------------------------------------
+ */
+
+bool sim_sockets_full(void) {
+    return sim->sockets >= sim->options.sockets_max;
+}
+
+struct engine_socket sim_socket_give(struct sim_end *end) {
+    uint32_t index = sim->slot_free;
+    if (index > 0) {
+        sim->slot_free = sim->slots[--index].next_free;
+    } else {
+        if (sim->slot_count == sim->slot_room) {
+            sim->slot_room = sim->slot_room == 0 ? 64 : sim->slot_room * 2;
+            sim->slots = sim_memory_resize(sim->slots, sim->slot_room * sizeof(*sim->slots));
+        }
+        index = sim->slot_count++;
+        sim->slots[index].generation = 0;
+    }
+    struct sim_slot *slot = &sim->slots[index];
+    slot->end = end;
+    slot->generation++;
+    end->slot = index + 1;
+    sim->sockets++;
+    return (struct engine_socket){.handle = (int32_t)end->slot, .origin = slot->generation};
+}
+
+static void take_back(struct sim_end *end) {
+    struct sim_slot *slot = &sim->slots[end->slot - 1];
+    slot->end = NULL;
+    slot->next_free = sim->slot_free;
+    sim->slot_free = end->slot;
+    sim->sockets--;
+    end->slot = 0;
+    if (end->is_direct) {
+        end->port->direct_free++;
+    }
+}
+
+struct sim_end *sim_socket_end(struct engine_socket socket, const struct engine_port *port,
+                               const char *what) {
+    const struct sim_slot *slot = socket.handle > 0 && (uint32_t)socket.handle <= sim->slot_count
+                                      ? &sim->slots[socket.handle - 1]
+                                      : NULL;
+    if (!slot) {
+        sim_broken("%s: there is no socket %" PRId32, what, socket.handle);
+        return NULL;
+    }
+    if (!slot->end || slot->generation != socket.origin) {
+        sim_broken("%s: the socket was closed before", what);
+        return NULL;
+    }
+    if (port && slot->end->port != port) {
+        sim_broken("%s: the socket is attached to %s port", what,
+                   slot->end->port ? "another" : "no");
+        return NULL;
+    }
+    return slot->end;
+}
+
+/* -- sockets ------------------------------------------------------------------------------------
+ */
+
+void sim_socket_go_direct(struct sim_end *end, struct engine_port *port) {
+    if (port->direct_free > 0) {
+        port->direct_free--;
+        end->is_direct = true;
+    }
+}
+
+bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error) {
+    sim_enter();
+    struct sim_end *end = sim_socket_end(*socket, NULL, "engine_attach");
+    bool is_attached = false;
+    if (end && end->port && (end->port != port || !end->is_direct)) {
+        sim_broken("engine_attach: the socket is attached to a port already");
+    } else if (end) {
+        int64_t fault = end->port ? 0 : sim_fault(SIM_ATTACH);
+        is_attached = fault == 0 || error_set(error, "%s", engine_error_text(fault));
+        if (is_attached && !end->port) {
+            end->port = port;
+            sim_socket_go_direct(end, port);
+        }
+    }
+    sim_leave();
+    return is_attached;
+}
+
+int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {
+    sim_enter();
+    struct sim_end *end = sim_socket_end(socket, port, "engine_shutdown_send");
+    int64_t result = ENGINE_E_OTHER;
+    if (end && end->send) {
+        sim_broken("engine_shutdown_send: a send is in flight");
+    } else if (end) {
+        result = end->error == 0 ? sim_fault(SIM_SHUTDOWN) : ENGINE_E_RESET;
+        if (result == ENGINE_E_RESET) {
+            sim_stream_break(end, result);
+        } else if (result == 0) {
+            sim_stream_fin(end);
+        }
+    }
+    sim_leave();
+    return result;
+}
+
+/* Half of a window is the sender's buffer, the other one the receiver's, whose bytes are
+ * acknowledged when they have arrived. */
+bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
+    sim_enter();
+    const struct sim_end *end = sim_socket_end(socket, port, "engine_untaken");
+    bool is_told = end && end->port->engine->sim->tells_unsent && !end->is_direct;
+    if (is_told) {
+        const struct sim_pipe *pipe = &sim_other(end)->in;
+        uint64_t used = (uint64_t)pipe->readable + pipe->flying;
+        uint64_t receivers = pipe->window / 2;
+        uint64_t beyond = used > receivers ? used - receivers : 0;
+        *bytes = end->error == 0 ? (beyond > pipe->flying ? beyond : pipe->flying) : 0;
+        *bytes += end->keeps_fin && !pipe->fin_arrived && end->error == 0;
+    }
+    sim_leave();
+    return is_told;
+}
+
+static bool is_idle(const struct sim_end *end, const char *what) {
+    if (end->receive.op.op || end->send) {
+        sim_broken("%s: a %s of the socket is in flight", what,
+                   end->receive.op.op ? "receive" : "send");
+        return false;
+    }
+    return true;
+}
+
+void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
+    (void)engine;
+    sim_enter();
+    struct sim_end *end = sim_socket_end(socket, NULL, "engine_close");
+    if (end && is_idle(end, "engine_close")) {
+        take_back(end);
+        sim_stream_close(end, reset || end->options.reset_on_close);
+    }
+    sim_leave();
+}
+
+void engine_recycle(struct engine_port *port, struct engine_socket socket) {
+    sim_enter();
+    struct sim_end *end = sim_socket_end(socket, port, "engine_recycle");
+    if (end && end->error == 0 && !end->in.fin_arrived) {
+        sim_broken("engine_recycle: the peer has not finished");
+    } else if (end && is_idle(end, "engine_recycle")) {
+        struct engine_listener *listener = end->listener;
+        if (listener && listener->options.reuse_sockets && end->error == 0 &&
+            listener->reuse_count < ARRAY_COUNT(listener->reuse)) {
+            listener->reuse[listener->reuse_count++] = port;
+        }
+        take_back(end);
+        sim_stream_close(end, false);
+    }
+    sim_leave();
+}

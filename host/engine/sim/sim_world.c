@@ -1,0 +1,399 @@
+/* sim_world.c: the world's life, its generator, its lock, what it remembers and tells. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "engine/sim/sim_private.h"
+
+/* No part of the host may take the beginning for "never". */
+#define BEGINNING_US UINT64_C(3600000000)
+
+#define HASH_PRIME UINT64_C(0x100000001b3)
+#define HASH_SEED UINT64_C(0xcbf29ce484222325)
+
+struct sim_world *sim;
+
+const struct sim_traits sim_traits[SIM_PERSONALITIES] = {
+    [SIM_IOCP] =
+        {
+            .name = "iocp",
+            .socket_reuse = "DisconnectEx",
+            .accept_owns_memory = true,
+            .receive_ahead = true,
+            .send_whole = true,
+            .connect_sends = true,
+            .refuses_full = true,
+            .reset_drops = true,
+            .datagram_waits = true,
+        },
+    [SIM_URING] =
+        {
+            .name = "io_uring",
+            .socket_reuse = "off: a new socket costs no more on Linux",
+            .accept_on_workers = true,
+            .buffer_ring = true,
+            .tells_unsent = true,
+        },
+    [SIM_EPOLL] =
+        {
+            .name = "epoll",
+            .socket_reuse = "off: a new socket costs no more on Linux",
+            .accept_on_workers = true,
+            .send_again = true,
+            .tells_unsent = true,
+        },
+};
+
+const char *sim_personality_name(enum sim_personality personality) {
+    return sim_traits[personality].name;
+}
+
+/* -- memory ------------------------------------------------------------------------------------ */
+
+static void *or_end(void *memory) {
+    if (!memory) {
+        fputs("the simulated world is out of memory\n", stderr);
+        abort();
+    }
+    return memory;
+}
+
+void *sim_memory(size_t size) {
+    return or_end(calloc(1, size));
+}
+
+void *sim_memory_resize(void *memory, size_t size) {
+    return or_end(realloc(memory, size));
+}
+
+void sim_memory_free(void *memory) {
+    free(memory);
+}
+
+void *sim_pool_take(struct sim_pool *pool, size_t size) {
+    void **object = pool->free;
+    if (!object) {
+        return sim_memory(size);
+    }
+    pool->free = *object;
+    return memset(object, 0, size);
+}
+
+void sim_pool_give(struct sim_pool *pool, void *object) {
+    *(void **)object = pool->free;
+    pool->free = object;
+}
+
+void sim_pool_fini(struct sim_pool *pool) {
+    while (pool->free) {
+        void *object = pool->free;
+        pool->free = *(void **)object;
+        free(object);
+    }
+}
+
+/* -- the generator ------------------------------------------------------------------------------
+ *
+ * SplitMix64 (Steele, Lea, Flood 2014): one word of state, and any seed is as good as another. */
+
+static uint64_t next_random(uint64_t *state) {
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+uint64_t sim_random(uint64_t below) {
+    return below == 0 ? 0 : next_random(&sim->random) % below;
+}
+
+uint64_t sim_between(uint64_t least, uint64_t most) {
+    return most > least ? least + sim_random(most - least + 1) : least;
+}
+
+bool sim_chance(uint32_t millionths) {
+    if (millionths == 0 || millionths >= SIM_ALWAYS) {
+        return millionths > 0;
+    }
+    return sim_random(SIM_ALWAYS) < millionths;
+}
+
+uint64_t sim_latency(void) {
+    return sim_between(sim->options.latency_min_us, sim->options.latency_max_us);
+}
+
+int64_t sim_fault(enum sim_operation operation) {
+    const uint32_t *faults = sim->options.faults[operation];
+    uint32_t all = 0;
+    for (unsigned i = 0; i < ENGINE_ERRORS; i++) {
+        all += faults[i];
+    }
+    if (all == 0) {
+        return 0;
+    }
+    uint64_t drawn = sim_random(SIM_ALWAYS);
+    for (unsigned i = 0; i < ENGINE_ERRORS; i++) {
+        if (drawn < faults[i]) {
+            return -(int64_t)i;
+        }
+        drawn -= faults[i];
+    }
+    return 0;
+}
+
+/* -- options ------------------------------------------------------------------------------------
+ */
+
+struct sim_options sim_options_calm(enum sim_personality personality, uint64_t seed) {
+    return (struct sim_options){
+        .seed = seed,
+        .personality = personality,
+        .latency_min_us = 10,
+        .latency_max_us = 100,
+        .completion_max_us = 20,
+        .window_min = 256 << 10,
+        .window_max = 256 << 10,
+        .pending_send = personality == SIM_EPOLL ? 0 : SIM_ALWAYS / 10,
+        .data_with_accept = personality == SIM_IOCP ? 0 : SIM_ALWAYS,
+        .reuse = SIM_ALWAYS,
+        .sockets_max = UINT32_MAX,
+        .files_max = UINT32_MAX,
+    };
+}
+
+/* One world in three is free of it; the others have it seldom or often. */
+static uint32_t some(uint64_t *state, uint32_t most) {
+    uint64_t drawn = next_random(state);
+    unsigned kind = drawn % 3;
+    return kind == 0 ? 0 : (uint32_t)((drawn >> 8) % (kind == 1 ? most / 16 + 1 : most + 1));
+}
+
+struct sim_options sim_options_rough(enum sim_personality personality, uint64_t seed) {
+    static const uint32_t windows[] = {1, 700, 5000, 65536, 1 << 20};
+    static const uint32_t latencies[] = {0, 50, 2000, 200000};
+    struct sim_options options = sim_options_calm(personality, seed);
+    uint64_t state = seed ^ UINT64_C(0x5eed0f0a71e5);
+    options.latency_min_us = 0;
+    options.latency_max_us = latencies[next_random(&state) % ARRAY_COUNT(latencies)];
+    options.completion_max_us = latencies[next_random(&state) % ARRAY_COUNT(latencies)];
+    options.window_max = windows[next_random(&state) % ARRAY_COUNT(windows)];
+    options.window_min = options.window_max / 4 + 1;
+    options.fragment = some(&state, SIM_ALWAYS);
+    options.short_receive = some(&state, SIM_ALWAYS);
+    options.short_send = some(&state, SIM_ALWAYS);
+    options.pending_send = some(&state, SIM_ALWAYS);
+    options.full_buffer = some(&state, SIM_ALWAYS / 2);
+    options.cancel_late = some(&state, SIM_ALWAYS);
+    options.data_with_accept = some(&state, SIM_ALWAYS);
+    options.reuse = some(&state, SIM_ALWAYS);
+    options.partial_turn = some(&state, SIM_ALWAYS);
+    options.event_first = some(&state, SIM_ALWAYS / 2);
+    options.reset_as_fin = personality == SIM_IOCP ? some(&state, SIM_ALWAYS) : 0;
+    options.plain_acceptor = personality == SIM_IOCP ? some(&state, SIM_ALWAYS / 4) : 0;
+    options.datagram_lost = some(&state, SIM_ALWAYS / 4);
+    options.datagram_twice = some(&state, SIM_ALWAYS / 4);
+    return options;
+}
+
+/* Which errors an operation can have, as bits. */
+#define CAN(error) (1u << -(error))
+enum {
+    EVERY_LACK = CAN(ENGINE_E_NO_RESOURCES) | CAN(ENGINE_E_OTHER),
+    EVERY_END = EVERY_LACK | CAN(ENGINE_E_RESET) | CAN(ENGINE_E_TIMED_OUT),
+};
+static const unsigned possible[SIM_OPERATIONS] = {
+    [SIM_ACCEPT] = EVERY_LACK,
+    [SIM_ATTACH] = EVERY_LACK,
+    [SIM_RECEIVE] = EVERY_END,
+    [SIM_SEND] = EVERY_END,
+    [SIM_SHUTDOWN] = CAN(ENGINE_E_RESET) | CAN(ENGINE_E_OTHER),
+    [SIM_CONNECT] = EVERY_END | CAN(ENGINE_E_REFUSED) | CAN(ENGINE_E_UNREACHABLE),
+    [SIM_DATAGRAM] = EVERY_LACK | CAN(ENGINE_E_UNREACHABLE),
+    [SIM_RESOLVE] = CAN(ENGINE_E_OTHER),
+    [SIM_FILE] = CAN(ENGINE_E_NO_RESOURCES),
+};
+
+struct sim_options sim_options_hostile(enum sim_personality personality, uint64_t seed) {
+    struct sim_options options = sim_options_rough(personality, seed);
+    uint64_t state = seed ^ UINT64_C(0xbadbadbadbad);
+    options.reset = some(&state, SIM_ALWAYS / 50);
+    for (unsigned i = 0; i < SIM_OPERATIONS; i++) {
+        for (unsigned k = 0; k < ENGINE_ERRORS; k++) {
+            options.faults[i][k] = possible[i] >> k & 1 ? some(&state, SIM_ALWAYS / 50) : 0;
+        }
+    }
+    return options;
+}
+
+/* -- the lock ---------------------------------------------------------------------------------- */
+
+void sim_enter(void) {
+    if (!sim->options.threads) {
+        return;
+    }
+    uintptr_t self = os_thread_id();
+    if (atomic_load_explicit(&sim->owner, memory_order_relaxed) != self) {
+        os_mutex_lock(&sim->mutex);
+        atomic_store_explicit(&sim->owner, self, memory_order_relaxed);
+    }
+    sim->depth++;
+}
+
+void sim_leave(void) {
+    if (!sim->options.threads || --sim->depth > 0) {
+        return;
+    }
+    atomic_store_explicit(&sim->owner, 0, memory_order_relaxed);
+    os_condition_signal_all(&sim->condition);
+    os_mutex_unlock(&sim->mutex);
+}
+
+void sim_wait_really(int timeout_ms) {
+    unsigned depth = sim->depth;
+    sim->depth = 0;
+    atomic_store_explicit(&sim->owner, 0, memory_order_relaxed);
+    os_condition_wait(&sim->condition, &sim->mutex, timeout_ms);
+    atomic_store_explicit(&sim->owner, os_thread_id(), memory_order_relaxed);
+    sim->depth = depth;
+}
+
+/* -- the world --------------------------------------------------------------------------------- */
+
+void sim_world_create(const struct sim_options *options) {
+    ASSERT(!sim);
+    sim = sim_memory(sizeof(*sim));
+    sim->options = *options;
+    sim->random = options->seed;
+    sim->trace_hash = HASH_SEED;
+    atomic_store(&sim->now_us, BEGINNING_US);
+    sim->ephemeral = 40000;
+    if (options->threads) {
+        os_mutex_init(&sim->mutex);
+        os_condition_init(&sim->condition);
+    }
+}
+
+static void names_fini(void) {
+    while (sim->names) {
+        struct sim_name *name = sim->names;
+        sim->names = name->next;
+        free(name->host);
+        free(name);
+    }
+    while (sim->failing) {
+        struct sim_failing *failing = sim->failing;
+        sim->failing = failing->next;
+        free(failing);
+    }
+}
+
+void sim_world_destroy(void) {
+    ASSERT(sim && !sim->ports && !sim->engines);
+    sim_servers_fini();
+    sim_datagrams_fini();
+    while (sim->connections) {
+        sim_connection_free(sim->connections);
+    }
+    while (sim->free_connections.free) {
+        struct sim_connection *connection = sim->free_connections.free;
+        sim->free_connections.free = *(void **)connection;
+        for (unsigned i = 0; i < 2; i++) {
+            free(connection->ends[i].in.bytes);
+            free(connection->ends[i].in.marks);
+        }
+        free(connection);
+    }
+    sim_pool_fini(&sim->free_accepts);
+    sim_pool_fini(&sim->free_connects);
+    sim_pool_fini(&sim->free_posts);
+    sim_pool_fini(&sim->free_sends);
+    names_fini();
+    if (sim->options.threads) {
+        os_mutex_fini(&sim->mutex);
+        os_condition_fini(&sim->condition);
+    }
+    free(sim->heap);
+    free(sim->ops);
+    free(sim->slots);
+    free(sim);
+    sim = NULL;
+}
+
+bool sim_world_exists(void) {
+    return sim != NULL;
+}
+
+struct sim_options *sim_world_options(void) {
+    return &sim->options;
+}
+
+unsigned sim_operations(void) {
+    return sim->ops_count;
+}
+
+unsigned sim_sockets(void) {
+    return sim->sockets;
+}
+
+uint64_t sim_now_us(void) {
+    return atomic_load_explicit(&sim->now_us, memory_order_relaxed);
+}
+
+/* Without a world there is no time yet. */
+uint64_t engine_now_ms(void) {
+    return sim ? sim_now_us() / 1000 : BEGINNING_US / 1000;
+}
+
+/* -- what is told ------------------------------------------------------------------------------ */
+
+uint64_t sim_trace_hash(void) {
+    return sim->trace_hash;
+}
+
+void sim_set_trace(sim_trace_fn *trace, void *context) {
+    sim->trace = trace;
+    sim->trace_context = context;
+}
+
+void sim_note(enum sim_note note, uint64_t id, int64_t value) {
+    static const char *const names[SIM_NOTES] = {
+        "complete", "deliver", "start",   "sent",     "arrive", "fin",  "reset", "connect",
+        "accept",   "close",   "starved", "datagram", "lost",   "peer", "timer", "run",
+    };
+    uint64_t now = sim_now_us();
+    uint64_t hash = sim->trace_hash;
+    hash = (hash ^ now ^ (uint64_t)note << 56) * HASH_PRIME;
+    hash = (hash ^ (hash >> 32) ^ id) * HASH_PRIME;
+    hash = (hash ^ (hash >> 32) ^ (uint64_t)value) * HASH_PRIME;
+    sim->trace_hash = hash ^ (hash >> 29);
+    if (sim->trace) {
+        char line[128];
+        snprintf(line, sizeof(line), "%10" PRIu64 " %-8s #%" PRIu64 " %" PRId64, now - BEGINNING_US,
+                 names[note], id, value);
+        sim->trace(line, sim->trace_context);
+    }
+}
+
+void sim_on_violation(sim_violation_fn *violation, void *context) {
+    sim->violation = violation;
+    sim->violation_context = context;
+}
+
+void sim_broken(const char *format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (sim->violation) {
+        sim->violation(text, sim->violation_context);
+        return;
+    }
+    fprintf(stderr, "engine.h: %s (seed %" PRIu64 ", %" PRIu64 " us)\n", text, sim->options.seed,
+            sim_now_us() - BEGINNING_US);
+    abort();
+}
