@@ -24,6 +24,19 @@ many parts connections have for that goes by the crowd, which is no steady numbe
 
 HAVE_DIRECT = ("linux", "linux-asan", "linux-tsan")
 
+SIMULATED = ("iocp", "io_uring", "epoll")
+"""Whose differences the simulated engine shows. It is the same code in every build, and in each of
+them the conformance suite runs on it."""
+
+
+def _engines_of(name, path):
+    """What TEST_ENGINE is to be, and what it is called in the item's name."""
+    if path.stem.startswith("test_sim_engine_"):
+        return [(engine, f"{engine}-") for engine in SIMULATED]
+    if path.stem in WITH_AN_ENGINE and path.stem != "test_steady" and name in HAVE_DIRECT:
+        return [(None, ""), (DIRECT, "direct-")]
+    return [(None, "")]
+
 
 def _executables(fixtures):
     return sorted((pathlib.Path(fixtures).resolve().parent / "tests").iterdir())
@@ -39,9 +52,9 @@ def pytest_generate_tests(metafunc):
             if name == "linux-direct" or (name.endswith("-epoll") and path.stem not in WITH_AN_ENGINE):
                 continue  # the same as on the build's first engine
             mark = [pytest.mark.quick] if name == "linux" else []
-            builds.append(pytest.param(text, path, None, id=f"{name}-{path.stem}", marks=mark))
-            if path.stem in WITH_AN_ENGINE and path.stem != "test_steady" and name in HAVE_DIRECT:
-                builds.append(pytest.param(text, path, DIRECT, id=f"{name}-direct-{path.stem}"))
+            for engine, prefix in _engines_of(name, path):
+                builds.append(pytest.param(text, path, engine, id=f"{name}-{prefix}{path.stem}",
+                                           marks=[] if engine == DIRECT else mark))
     if "c_build" in metafunc.fixturenames:
         metafunc.parametrize("c_build, executable, engine", builds)
 

@@ -287,6 +287,7 @@ struct engine_port *engine_port_create(struct engine *engine,
     port->source = options->buffers;
     port->ring_wanted = port->ring_least = least;
     port->ring_max = most;
+    port->burst = options->burst_buffers > 0 ? options->burst_buffers : 1;
     port->direct_free = engine->sim->buffer_ring ? engine->direct_descriptors : 0;
     port->number = ++sim->port_number;
     port->post_task.run = run_posts;

@@ -285,6 +285,7 @@ struct engine_port {
     uint32_t ring_wanted;
     uint32_t ring_least;
     uint32_t ring_max;
+    uint32_t burst;       /* buffers that one receive delivers in a turn */
     unsigned direct_free; /* places in the table of its ring */
 
     struct engine_buffer received; /* what engine_received() tells */

@@ -99,7 +99,7 @@ static bool fails(struct sim_end *end) {
 void sim_receive_run(struct sim_task *task) {
     struct sim_end *end = CONTAINER_OF(task, struct sim_end, task);
     struct sim_receive *receive = &end->receive;
-    unsigned burst = (unsigned)sim_between(1, ENGINE_BURST_BUFFERS);
+    unsigned burst = (unsigned)sim_between(1, end->port->burst);
     const uint64_t serial = receive->op.serial;
     if (!receive->op.op || fails(end)) {
         return;
