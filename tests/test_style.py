@@ -164,15 +164,15 @@ def _compile_as_msvc(source, language):
     assert result.returncode == 0, f"{source}: {result.stderr[:2000]}"
 
 
-def _readme_plugin():
-    text = (TOP / "README.md").read_text(encoding="utf-8")
+def _documented_plugin():
+    text = (TOP / "docs" / "writing-plugins.md").read_text(encoding="utf-8")
     return re.search(r"```c\n(#include <berth/plugin\.h>.*?)```", text, re.DOTALL)[1]
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "x86_64-w64-mingw32-gcc", "clang"])
-def test_style_plugin_of_the_readme_compiles(compiler, tmp_path):
+def test_style_plugin_of_the_documents_compiles(compiler, tmp_path):
     source = tmp_path / "shout.c"
-    source.write_text(_readme_plugin(), encoding="ascii")
+    source.write_text(_documented_plugin(), encoding="ascii")
     command = [_tool(compiler), "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror",
                f"-I{TOP / 'plugin-api'}", source, "-o", tmp_path / "shout"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -207,10 +207,10 @@ def test_out_of_tree_versions_are_those_of_the_abi(api):
     assert f"ABI {version} is a release candidate" in readme or constants["BERTH_ABI_RC"] == 0
 
 
-def test_out_of_tree_example_is_the_plugin_of_the_readme():
-    readme = (headers.TOP / "README.md").read_text(encoding="utf-8")
+def test_out_of_tree_example_is_the_plugin_of_the_documents():
+    page = (headers.TOP / "docs" / "writing-plugins.md").read_text(encoding="utf-8")
     example = (headers.API / "examples" / "c" / "shout.c").read_text(encoding="utf-8")
-    assert f"```c\n{example}```" in readme
+    assert f"```c\n{example}```" in page
 
 
 def test_out_of_tree_readme_tells_of_every_callback_and_header():

@@ -1,0 +1,240 @@
+"""The documents: what they show is what happens, what they point at is there, what is generated is current."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+import yaml
+from support.console import Console, blocks
+from support.systems import SYSTEMS, build_of
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+EXECUTED = ["docs/tutorial.md"]
+COLUMNS_MAX = 110
+
+PAGES = sorted({
+    *(path for folder in ("docs", "plugin-api", ".github") for path in (TOP / folder).rglob("*.md")),
+    *TOP.glob("*.md"), *(TOP / "tests" / "bench").glob("*.md"),
+})
+OWN = [path for path in PAGES if path.parent == TOP or (TOP / "docs") in path.parents]
+
+
+def _name(path):
+    return str(path.relative_to(TOP))
+
+
+def _read(name):
+    return (TOP / name).read_text(encoding="utf-8")
+
+
+def _prose(path):
+    """The lines that are not in a fenced block, with their numbers."""
+    inside = False
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        fence = line.lstrip().startswith("```")
+        if not fence and not inside:
+            yield number, line
+        inside ^= fence
+
+
+# -- what they show ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def linux(request):
+    """The folder of the build for Linux."""
+    builds = [text for text in request.config.getoption("system") if text.startswith("linux=")]
+    if not builds:
+        pytest.skip("the build for Linux is not among the systems")
+    return build_of(builds[0])[1]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", EXECUTED)
+def test_docs_console_blocks_do_what_they_show(name, linux, tmp_path):
+    console = Console(tmp_path, linux, _read(name))
+    try:
+        console.run()
+    finally:
+        console.close()
+
+
+@pytest.mark.parametrize("shown, why", [
+    ("$ echo one\ntwo", "-- is\none"),
+    ("$ false", "ended with 1"),
+    ("$ printf 'one\\ntwo\\n'\none", "-- is\none\ntwo"),
+    ("$ ./dev run\nnothing: listening", "does not say 'nothing: listening'"),
+])
+def test_docs_console_block_that_shows_something_else_fails(shown, why, linux, tmp_path, monkeypatch):
+    monkeypatch.setattr("support.console.WAIT_S", 3.0)
+    console = Console(tmp_path, linux, f"```console\n{shown}\n```\n")
+    try:
+        with pytest.raises(AssertionError) as failed:
+            console.run()
+        assert why in str(failed.value)
+    finally:
+        console.close()
+
+
+def test_docs_the_run_of_dev_is_the_one_that_the_console_has():
+    """Console blocks have a `./dev run` that begins where the build is done."""
+    assert re.search(r"\n    linux\)\n        build_linux\n        say_manifest linux\n"
+                     r"        exec dist/linux/berth run\n", _read("dev"))
+
+
+def _fragment(text):
+    """A manifest that has these members, wherever their place is."""
+    if text.lstrip().startswith("{"):
+        return [json.loads(text)]
+    members = json.loads("{" + text + "}")
+    base = {"manifest": 1, "listeners": {"a": {"address": "127.0.0.1:0", "plugin": "echo"}}}
+    return [{**base, **members}, {**base, "host": members},
+            {**base, "listeners": {"a": {**base["listeners"]["a"], **members}}}]
+
+
+def test_docs_json_of_manifests_is_valid():
+    validator = jsonschema.Draft202012Validator(json.loads(_read("config/berth.schema.json")))
+    for name in ("docs/manifest.md", "docs/operating.md", "docs/tutorial.md"):
+        for block in blocks(_read(name)):
+            if block.language == "json":
+                assert any(validator.is_valid(one) for one in _fragment(block.text)), f"{name}:{block.line}"
+
+
+PLUGIN_PAGES = [path for path in sorted((TOP / "docs" / "plugins").glob("*.md")) if path.name != "README.md"]
+
+
+def _config_keys(plugin):
+    """The keys of a plugin's "config": what has a schema of its own in that of its descriptor."""
+    sources = "".join(path.read_text(encoding="utf-8") for path in (TOP / "plugins" / plugin).glob("*.c"))
+    schema = re.search(r"\.config_schema_json =(.*?),\n    \.\w+ =", sources, re.DOTALL)
+    names = re.findall(r'\\"(\w+)\\": (?:\{|" [A-Z])', schema[1]) if schema else []
+    return set(names) - {"properties", "items", "additionalProperties"}
+
+
+def test_docs_there_is_a_page_for_each_plugin():
+    plugins = {path.name for path in (TOP / "plugins").iterdir() if path.is_dir()} - {"common"}
+    assert {path.stem for path in PLUGIN_PAGES} == plugins
+    index = _read("docs/plugins/README.md")
+    assert all(f"| [{name}]({name}.md) |" in index for name in plugins)
+
+
+@pytest.mark.parametrize("path", PLUGIN_PAGES, ids=_name)
+def test_docs_plugin_page_has_every_key(path):
+    rows = "".join(line for _, line in _prose(path) if line.startswith("| `"))
+    keys = _config_keys(path.stem)
+    assert keys or path.stem in ("echo", "packet-echo"), "its descriptor has no schema"
+    assert set(re.findall(r"`([a-z_]+)`", rows)) >= keys
+
+
+# -- what they point at ------------------------------------------------------------------------------
+
+
+def _anchors(path):
+    """The anchors of a page's headings, as forges make them."""
+    headings = [line.lstrip("#").strip() for _, line in _prose(path) if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=_name)
+def test_docs_links_resolve(path):
+    for number, line in _prose(path):
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", line)):
+            if re.match(r"[a-z]+:", target):
+                continue
+            name, _, anchor = target.partition("#")
+            there = (path.parent / name).resolve() if name else path
+            assert there.exists(), f"{_name(path)}:{number}: {target}"
+            assert not anchor or anchor in _anchors(there), f"{_name(path)}:{number}: {target}"
+
+
+FOLDERS = ("config", "docs", "host", "plugin-api", "plugins", "tests")
+
+
+@pytest.mark.parametrize("path", OWN, ids=_name)
+def test_docs_files_that_are_named_exist(path):
+    for number, line in _prose(path):
+        for name in re.findall(r"`([\w.*/-]+)`", line):
+            meant = re.search(r"[A-Z]{3,}", name.replace("README", "").replace("CHANGELOG", ""))  # NAME: any
+            if "/" in name and name.split("/")[0] in FOLDERS and not meant:
+                assert list(TOP.glob(name.rstrip("/"))), f"{_name(path)}:{number}: {name}"
+
+
+def test_docs_decisions_are_numbered_and_listed():
+    folder = TOP / "docs" / "decisions"
+    pages = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert [int(name[:4]) for name in pages] == list(range(1, len(pages) + 1))
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    for name in pages:
+        text = (folder / name).read_text(encoding="utf-8")
+        title = text.splitlines()[0]
+        assert f"| [{int(name[:4])}]({name}) | {title.partition('. ')[2]} |" in index, name
+        assert re.findall(r"^## (.*)", text, re.MULTILINE) == [
+            "Question", "Decision", "Why", "Cost", "What would change it"], name
+
+
+def test_docs_markers_are_told():
+    declared = re.findall(r'^        "(\w+): ', _read("tests/conftest.py"), re.MULTILINE)
+    table = _read("docs/testing.md")
+    assert declared and all(f"| `{marker}` |" in table for marker in declared)
+
+
+def test_docs_systems_are_told():
+    table = "".join(line for _, line in _prose(TOP / "docs" / "testing.md") if line.startswith("| `"))
+    assert all(f"`{system}`" in table for system in SYSTEMS)
+
+
+def test_docs_verbs_of_dev_are_told():
+    usage = subprocess.run([TOP / "dev", "help"], capture_output=True, text=True, check=True).stdout
+    table = _read("docs/building.md")
+    verbs = set(re.findall(r"^  \./dev (\w+)", usage, re.MULTILINE)) - {"help"}
+    assert verbs and all(f"| `./dev {verb}" in table for verb in verbs)
+
+
+# -- what is current ---------------------------------------------------------------------------------
+
+
+def test_docs_reference_of_the_manifest_is_up_to_date():
+    done = subprocess.run([sys.executable, "-B", TOP / "docs" / "reference.py", "check"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_docs_versions_agree():
+    version = re.search(r"version: '([\d.]+)'", _read("meson.build"))[1]
+    assert f'#define BERTH_VERSION "{version}"' in _read("host/control/control.h")
+    assert re.findall(r"^## (\S+)", _read("CHANGELOG.md"), re.MULTILINE)[:2] == ["Unreleased", version]
+
+
+NARROW = [path for path in OWN if path.parent != TOP or path.name in ("CONTRIBUTING.md", "SECURITY.md")]
+
+
+@pytest.mark.parametrize("path", NARROW, ids=_name)
+def test_docs_prose_is_narrow(path):
+    text = path.read_text(encoding="utf-8")
+    generated = re.search(r"<!-- From here.*?-->.*<!-- The end.*?-->", text, re.DOTALL)
+    first = text[: generated.start()].count("\n") + 1 if generated else 0
+    last = text[: generated.end()].count("\n") + 1 if generated else 0
+    wide = [number for number, line in _prose(path)
+            if len(line) > COLUMNS_MAX and not line.startswith("|") and not first <= number <= last]
+    assert not wide, f"{_name(path)}: lines {wide}"
+
+
+@pytest.mark.parametrize("path", sorted((TOP / ".github" / "ISSUE_TEMPLATE").glob("*.yml")), ids=_name)
+def test_docs_issue_form_is_whole(path):
+    form = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if path.name == "config.yml":
+        assert form == {"blank_issues_enabled": True}
+        return
+    assert form["name"] and form["description"]
+    fields = [one for one in form["body"] if one["type"] != "markdown"]
+    assert len({one["id"] for one in fields}) == len(fields) > 0
+    assert all(one["attributes"]["label"] for one in fields)
+
+
+def test_docs_scripts_run():
+    assert os.access(TOP / "docs" / "reference.py", os.X_OK)
