@@ -227,7 +227,7 @@ void datagrams_stop(struct door *door) {
         if (one->parts > 0) {
             latch_init(&one->done, 1);
             worker_call(one->worker, stop_here, one);
-            latch_wait_on_control(&one->done, "the end of a receive of datagrams");
+            server_await(door->server, &one->done, "the end of a receive of datagrams");
         }
     }
     alloc_free(door->receivers);

@@ -150,7 +150,7 @@ static void close(struct door *door) {
             struct stop_pool stop = {.pool = door->pools[i]};
             latch_init(&stop.stopped, 1);
             worker_call(server_acceptor(door->server, i), stop_pool_here, &stop);
-            latch_wait_on_control(&stop.stopped, "the end of posted accepts");
+            server_await(door->server, &stop.stopped, "the end of posted accepts");
         }
     }
     alloc_free(door->pools);

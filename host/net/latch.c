@@ -23,6 +23,13 @@ void latch_down(struct latch *latch) {
     os_mutex_unlock(&latch->mutex);
 }
 
+bool latch_is_down(struct latch *latch) {
+    os_mutex_lock(&latch->mutex);
+    bool is_down = latch->count == 0;
+    os_mutex_unlock(&latch->mutex);
+    return is_down;
+}
+
 void latch_wait(struct latch *latch) {
     os_mutex_lock(&latch->mutex);
     while (latch->count > 0) {

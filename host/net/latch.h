@@ -19,9 +19,11 @@ struct latch {
 
 void latch_init(struct latch *latch, unsigned count);
 void latch_down(struct latch *latch);
-void latch_wait(struct latch *latch); /* and ends the latch's life */
+bool latch_is_down(struct latch *latch); /* a wait would be none */
+void latch_wait(struct latch *latch);    /* and ends the latch's life */
 
-/* The same for the control thread, which others may ask what it waits for. */
+/* The same for the control thread, which others may ask what it waits for. A server's code calls
+ * server_await() instead. */
 void latch_wait_on_control(struct latch *latch, const char *what);
 /* What the control thread waits for in this moment; NULL: for no latch. [any] */
 const char *latch_control_waits_for(void);

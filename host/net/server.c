@@ -21,7 +21,8 @@ static void server_set_running(struct server *server, bool is_running) {
 static void server_stop_workers(struct server *server) {
     server_set_running(server, false);
     while (server->started > 0) {
-        worker_stop(&server->workers[--server->started]);
+        worker_stop(&server->workers[server->started - 1]);
+        server->started--;
     }
     alloc_free(server->workers);
     server->workers = NULL;
@@ -100,7 +101,7 @@ struct server *server_create(const struct server_options *options, struct error 
     os_mutex_init(&server->running_mutex);
     os_mutex_init(&server->asked_mutex);
     os_condition_init(&server->answered);
-    server->work = work_pool_create(&options->work, error);
+    server->work = work_pool_create(&options->work, options->driver != NULL, error);
     if (!server->work || !server_start_engine(server, error)) {
         server_destroy(server);
         return NULL;
@@ -116,6 +117,7 @@ void server_destroy(struct server *server) {
     ASSERT(atomic_load(&server->connections) == 0);
     plugin_watch_stalls(NULL, NULL);
     work_pool_destroy(server->work); /* it posts to the workers to the last */
+    server->work = NULL;
     server_stop_workers(server);
     engine_destroy(server->engine);
     os_condition_fini(&server->answered);
@@ -196,6 +198,33 @@ struct worker *server_worker_of(struct server *server, const struct engine_port 
     return &server->workers[i];
 }
 
+void server_await(struct server *server, struct latch *latch, const char *what) {
+    const struct server_driver *driver = server->options.driver;
+    while (driver && !latch_is_down(latch)) {
+        driver->step(driver->context, what);
+    }
+    latch_wait_on_control(latch, what);
+}
+
+bool server_turn(struct server *server, unsigned index) {
+    ASSERT(server->options.driver);
+    return index < server->started && worker_drive(&server->workers[index]);
+}
+
+bool server_work(struct server *server) {
+    ASSERT(server->options.driver && !worker_current());
+    return server->work && work_pool_run_one(server->work);
+}
+
+int server_next_ms(struct server *server) {
+    int next_ms = -1;
+    for (unsigned i = 0; i < server->started; i++) {
+        int one_ms = worker_next_ms(&server->workers[i]);
+        next_ms = next_ms < 0 || (one_ms >= 0 && one_ms < next_ms) ? one_ms : next_ms;
+    }
+    return next_ms;
+}
+
 struct rest {
     struct engine_op op;
     struct latch *resting;
@@ -215,6 +244,10 @@ void server_rest(struct server *server, void (*function)(void *argument), void *
     struct latch resting;
     struct latch left;
     struct rest rests[SERVER_WORKERS_MAX + 1];
+    if (server->options.driver) {
+        function(argument); /* none of them runs while this thread does something else */
+        return;
+    }
     latch_init(&resting, server->started);
     latch_init(&left, server->started);
     for (unsigned i = 0; i < server->started; i++) {
@@ -226,12 +259,12 @@ void server_rest(struct server *server, void (*function)(void *argument), void *
         latch_init(&rests[i].go_on, 1);
         engine_port_post(server->workers[i].port, &rests[i].op);
     }
-    latch_wait_on_control(&resting, "all workers to rest");
+    server_await(server, &resting, "all workers to rest");
     function(argument);
     for (unsigned i = 0; i < server->started; i++) {
         latch_down(&rests[i].go_on);
     }
-    latch_wait_on_control(&left, "all workers to go on");
+    server_await(server, &left, "all workers to go on");
 }
 
 static void answer_here(struct engine_op *op, int64_t result) {
@@ -268,8 +301,12 @@ static bool have_answered(const struct server *server) {
 }
 
 bool server_answers(struct server *server, uint32_t timeout_ms) {
+    const struct server_driver *driver = server->options.driver;
     uint64_t until_ms = engine_now_ms() + timeout_ms;
     ask(server);
+    while (driver && !have_answered(server) && engine_now_ms() < until_ms) {
+        driver->step(driver->context, "an answer of all workers");
+    }
     os_mutex_lock(&server->asked_mutex);
     for (uint64_t now_ms = engine_now_ms(); !have_answered(server) && now_ms < until_ms;
          now_ms = engine_now_ms()) {

@@ -18,15 +18,27 @@ struct engine_keeper;
 struct engine_port;
 struct engine_traits;
 struct error;
+struct latch;
 struct listener;
 struct plugin_account;
 struct worker;
 
 enum { SERVER_WORKERS_MAX = 64 };
 
+/* Who runs the workers and the blocking work in place of threads: one thread, which is [control]
+ * too. It calls server_turn() and server_work() in an order of its own, so that everything above
+ * the engine can be run step by step, and again in the same way. */
+struct server_driver {
+    /* The control thread waits for `what`, which may be NULL: lets something go on, at least one
+     * turn. Not called from a turn. */
+    void (*step)(void *context, const char *what);
+    void *context;
+};
+
 struct server_options {
-    const char *engine; /* which one; NULL: the best there is */
-    unsigned workers;   /* 1 to SERVER_WORKERS_MAX */
+    const char *engine;                 /* which one; NULL: the best there is */
+    const struct server_driver *driver; /* NULL: threads run it */
+    unsigned workers;                   /* 1 to SERVER_WORKERS_MAX */
     uint32_t buffer_bytes;
     uint32_t buffers_retained_max; /* a worker */
     uint32_t turn_receive_bytes;   /* that one connection may receive in a turn of its worker */
@@ -49,7 +61,7 @@ struct server {
     struct work_pool *work;
     struct worker *workers;  /* options.workers of them, and the acceptor behind them if any */
     struct worker *acceptor; /* NULL when the workers accept for themselves */
-    unsigned started;        /* threads that run */
+    unsigned started;        /* workers that run */
     bool is_running;         /* from the start of the last worker to the stop of the first one */
     struct os_mutex running_mutex;  /* of is_running: workers wake each other only while it is so */
     atomic_uint connections;        /* of all listeners, accepted and not yet closed */
@@ -80,6 +92,20 @@ bool server_covers(const struct server *server, const struct worker *worker,
 
 /* The worker that a connection accepted on `own` best lives on. [any] */
 struct worker *server_choose_worker(struct server *server, struct worker *own);
+
+/* Waits for the latch, and ends its life. [control] */
+void server_await(struct server *server, struct latch *latch, const char *what);
+
+/* Of a driven server, and of its driver: ---------------------------------------------------------
+ * One turn of worker `index` (of server->started), without a wait. Whether anything ran. */
+bool server_turn(struct server *server, unsigned index);
+/* One piece of the blocking work that waits. False: none does. */
+bool server_work(struct server *server);
+/* How long it is to the first timer of any worker; 0 also when one has something to do in its next
+ * turn; negative: there is none. */
+int server_next_ms(struct server *server);
+/* -------------------------------------------------------------------------------------------------
+ */
 
 /* Runs function(argument) on this thread while all workers rest, so that it may change what they
  * read without a lock. [control] */

@@ -116,7 +116,16 @@ void shortage_init(struct worker *worker) {
     alloc_set_reclaim(reclaim, worker);
 }
 
-void shortage_fini(struct worker *worker) {
+void shortage_enter(struct worker *worker) {
+    worker->shortage.thread_failures = alloc_thread_failures();
+    alloc_set_reclaim(reclaim, worker);
+}
+
+void shortage_leave(void) {
     alloc_set_reclaim(NULL, NULL);
+}
+
+void shortage_fini(struct worker *worker) {
+    shortage_leave();
     timers_stop(&worker->timers, &worker->shortage.tick);
 }

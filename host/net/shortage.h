@@ -31,6 +31,11 @@ struct shortage {
 void shortage_init(struct worker *worker);
 void shortage_fini(struct worker *worker);
 
+/* Of a worker that shares its thread with others: what fails there from now on is its own, until it
+ * leaves. */
+void shortage_enter(struct worker *worker);
+void shortage_leave(void);
+
 /* A client was reset for want of memory. */
 void shortage_note_lost(struct worker *worker);
 

@@ -105,15 +105,17 @@ static void cascade(struct timers *timers, unsigned level) {
     }
 }
 
-static void fire_due(struct timers *timers) {
+static bool fire_due(struct timers *timers) {
     struct timer list;
     take_slot(timers, 0, digit(timers->now, 0), &list);
+    bool any = list.next != &list;
     while (list.next != &list) {
         struct timer *timer = list.next;
         list_remove(timer);
         timers->count--;
         timer->fire(timer);
     }
+    return any;
 }
 
 /* Ticks until the first slot in use on the lowest level that has one, which is when something has
@@ -137,13 +139,14 @@ static uint64_t ticks_to_next(const struct timers *timers) {
     return UINT64_MAX;
 }
 
-void timers_run(struct timers *timers, uint64_t now_ms) {
+bool timers_run(struct timers *timers, uint64_t now_ms) {
     uint64_t target = now_ms / TIMERS_TICK_MS;
+    bool any = false;
     while (timers->now < target) {
         uint64_t step = timers->count > 0 ? ticks_to_next(timers) : UINT64_MAX;
         if (step > target - timers->now) {
             timers->now = target; /* nothing in between */
-            return;
+            return any;
         }
         timers->now += step;
         for (unsigned level = TIMERS_LEVELS - 1; level > 0; level--) {
@@ -151,8 +154,9 @@ void timers_run(struct timers *timers, uint64_t now_ms) {
                 cascade(timers, level);
             }
         }
-        fire_due(timers);
+        any |= fire_due(timers);
     }
+    return any;
 }
 
 int timers_next_ms(const struct timers *timers, uint64_t now_ms) {

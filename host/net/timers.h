@@ -39,8 +39,8 @@ void timers_start(struct timers *timers, struct timer *timer, uint64_t now_ms, u
 void timers_stop(struct timers *timers, struct timer *timer); /* one that does not run is fine */
 bool timer_is_running(const struct timer *timer);
 
-/* Fires all that are due. They may start and stop timers, their own too. */
-void timers_run(struct timers *timers, uint64_t now_ms);
+/* Fires all that are due. They may start and stop timers, their own too. Whether there were any. */
+bool timers_run(struct timers *timers, uint64_t now_ms);
 
 /* Milliseconds until something may be due; negative when no timer runs. May be too early (a timer
  * has to move down a level then), never too late. */

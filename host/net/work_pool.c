@@ -28,6 +28,7 @@ struct work_pool {
     uint32_t running; /* works */
     uint32_t threads;
     uint32_t idle; /* threads that wait for work */
+    bool driven;
     bool stopping;
     bool shortage_told;    /* that a thread could not be started, until one can */
     struct place places[]; /* options.threads_max of them */
@@ -134,22 +135,38 @@ static bool wait_for_work(struct work_pool *pool) {
     return pool->lanes != NULL;
 }
 
+/* With the mutex held, which is let go of meanwhile. */
+static void run_next(struct work_pool *pool) {
+    struct work *work = take(pool);
+    bool skip = pool->stopping || atomic_load(&work->called_off);
+    pool->running++;
+    os_mutex_unlock(&pool->mutex);
+    if (skip) {
+        work->skip(work);
+    } else {
+        work->run(work);
+    }
+    os_mutex_lock(&pool->mutex);
+    pool->running--;
+}
+
+bool work_pool_run_one(struct work_pool *pool) {
+    ASSERT(pool->driven);
+    os_mutex_lock(&pool->mutex);
+    bool any = pool->lanes != NULL;
+    if (any) {
+        run_next(pool);
+    }
+    os_mutex_unlock(&pool->mutex);
+    return any;
+}
+
 static void thread_run(void *argument) {
     struct place *place = argument;
     struct work_pool *pool = place->pool;
     os_mutex_lock(&pool->mutex);
     while (wait_for_work(pool)) {
-        struct work *work = take(pool);
-        bool skip = pool->stopping || atomic_load(&work->called_off);
-        pool->running++;
-        os_mutex_unlock(&pool->mutex);
-        if (skip) {
-            work->skip(work);
-        } else {
-            work->run(work);
-        }
-        os_mutex_lock(&pool->mutex);
-        pool->running--;
+        run_next(pool);
     }
     pool->threads--;
     place->state = PLACE_ENDED;
@@ -180,7 +197,8 @@ static bool start_thread(struct work_pool *pool, struct error *error) {
     return true;
 }
 
-struct work_pool *work_pool_create(const struct work_pool_options *options, struct error *error) {
+struct work_pool *work_pool_create(const struct work_pool_options *options, bool driven,
+                                   struct error *error) {
     struct work_pool *pool =
         alloc_zeroed(sizeof(*pool) + options->threads_max * sizeof(pool->places[0]));
     if (!pool) {
@@ -188,12 +206,13 @@ struct work_pool *work_pool_create(const struct work_pool_options *options, stru
         return NULL;
     }
     pool->options = *options;
+    pool->driven = driven;
     os_random(&pool->seed, sizeof(pool->seed));
     os_mutex_init(&pool->mutex);
     os_condition_init(&pool->changed);
     os_mutex_lock(&pool->mutex);
     bool started = true;
-    while (started && pool->threads < options->threads_min) {
+    while (started && !driven && pool->threads < options->threads_min) {
         started = start_thread(pool, error);
     }
     os_mutex_unlock(&pool->mutex);
@@ -219,6 +238,8 @@ void work_pool_destroy(struct work_pool *pool) {
     pool->stopping = true;
     os_condition_signal_all(&pool->changed);
     os_mutex_unlock(&pool->mutex);
+    while (pool->driven && work_pool_run_one(pool)) {
+    }
     for (uint32_t i = 0; i < pool->options.threads_max; i++) {
         if (is_used(pool, i)) {
             os_thread_join(&pool->places[i].thread);
@@ -233,7 +254,7 @@ void work_pool_destroy(struct work_pool *pool) {
 /* With the mutex held: sees to it that somebody will come for the work. */
 static bool find_thread(struct work_pool *pool) {
     struct error error;
-    if (pool->waiting < pool->idle || pool->threads == pool->options.threads_max) {
+    if (pool->driven || pool->waiting < pool->idle || pool->threads == pool->options.threads_max) {
         return true;
     }
     if (start_thread(pool, &error)) {

@@ -64,7 +64,12 @@ struct work {
     atomic_bool called_off;
 };
 
-struct work_pool *work_pool_create(const struct work_pool_options *options, struct error *error);
+/* `driven`: it has no threads, and work_pool_run_one() takes their place. */
+struct work_pool *work_pool_create(const struct work_pool_options *options, bool driven,
+                                   struct error *error);
+
+/* Of a driven pool: runs or skips the next work on this thread. False: none waits. */
+bool work_pool_run_one(struct work_pool *pool);
 
 /* What waits is skipped, what runs is waited for. NULL is legal. [control] */
 void work_pool_destroy(struct work_pool *pool);

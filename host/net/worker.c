@@ -306,18 +306,74 @@ static void worker_fini(struct worker *worker) {
     alloc_free(worker->slots);
 }
 
+static bool worker_has_more(const struct worker *worker) {
+    return worker->unsettled_first != WORKER_NO_SLOT || worker->postponed_first != WORKER_NO_SLOT;
+}
+
+int worker_next_ms(struct worker *worker) {
+    return worker_has_more(worker) ? 0 : timers_next_ms(&worker->timers, worker_now_ms(worker));
+}
+
+/* What has completed, the timers that are due, and what both left to be settled. Whether anything
+ * ran. */
+static bool worker_turn(struct worker *worker, int timeout_ms) {
+    worker->now_ms = 0; /* the wait takes time */
+    bool ran = engine_port_run(worker->port, timeout_ms) > 0;
+    ran |= timers_run(&worker->timers, worker_now_ms(worker));
+    ran |= worker_has_more(worker);
+    take_postponed(worker);
+    worker_settle(worker);
+    shortage_check(worker, &worker->shortage);
+    return ran;
+}
+
+static bool worker_has_ended(const struct worker *worker) {
+    return worker->stopping && engine_port_pending(worker->port) == 0;
+}
+
 static void worker_run(struct worker *worker) {
-    while (!worker->stopping || engine_port_pending(worker->port) > 0) {
-        bool has_more =
-            worker->unsettled_first != WORKER_NO_SLOT || worker->postponed_first != WORKER_NO_SLOT;
-        int timeout_ms = has_more ? 0 : timers_next_ms(&worker->timers, worker_now_ms(worker));
-        worker->now_ms = 0; /* the wait takes time */
-        engine_port_run(worker->port, timeout_ms);
-        timers_run(&worker->timers, worker_now_ms(worker));
-        take_postponed(worker);
-        worker_settle(worker);
-        shortage_check(worker, &worker->shortage);
+    while (!worker_has_ended(worker)) {
+        worker_turn(worker, worker_next_ms(worker));
     }
+}
+
+/* This thread is the worker's, for good or for a turn. */
+static void worker_enter(struct worker *worker) {
+    ASSERT(!current);
+    current = worker;
+    plugin_thread_enter(worker->index);
+}
+
+static void worker_leave(void) {
+    shortage_leave();
+    plugin_thread_enter(PLUGIN_SHARE_OTHER);
+    current = NULL;
+}
+
+bool worker_drive(struct worker *worker) {
+    worker_enter(worker);
+    shortage_enter(worker);
+    bool ran = worker_turn(worker, 0);
+    worker->now_ms = 0; /* the others' turns take time */
+    worker_leave();
+    return ran;
+}
+
+static bool worker_start_driven(struct worker *worker, struct error *error) {
+    worker_enter(worker);
+    bool started = worker_init(worker, error);
+    worker_leave();
+    return started;
+}
+
+static void worker_stop_driven(struct worker *worker) {
+    const struct server_driver *driver = worker->server->options.driver;
+    while (!worker_has_ended(worker)) {
+        driver->step(driver->context, "the end of a worker");
+    }
+    worker_enter(worker);
+    worker_fini(worker);
+    worker_leave();
 }
 
 struct start {
@@ -330,8 +386,7 @@ struct start {
 static void worker_main(void *argument) {
     struct start *start = argument;
     struct worker *worker = start->worker;
-    current = worker;
-    plugin_thread_enter(worker->index);
+    worker_enter(worker);
     bool started = worker_init(worker, start->error);
     start->started = started;
     latch_down(&start->done);
@@ -346,6 +401,9 @@ bool worker_start(struct worker *worker, struct server *server, unsigned index,
                   struct error *error) {
     worker->server = server;
     worker->index = index;
+    if (server->options.driver) {
+        return worker_start_driven(worker, error) || error_prefix(error, "worker %u: ", index);
+    }
     char name[16];
     snprintf(name, sizeof(name), "%s-%u", worker == server->acceptor ? "acceptor" : "worker",
              index % 1000);
@@ -366,7 +424,11 @@ bool worker_start(struct worker *worker, struct server *server, unsigned index,
 
 void worker_stop(struct worker *worker) {
     engine_port_post(worker->port, &worker->stop_op);
-    os_thread_join(&worker->thread);
+    if (worker->server->options.driver) {
+        worker_stop_driven(worker);
+    } else {
+        os_thread_join(&worker->thread);
+    }
 }
 
 /* -- messages from elsewhere ---------------------------------------------------------------------
@@ -395,7 +457,7 @@ void worker_call(struct worker *worker, void (*function)(struct worker *worker, 
     call.op.complete = on_call;
     latch_init(&call.done, 1);
     engine_port_post(worker->port, &call.op);
-    latch_wait_on_control(&call.done, "a worker");
+    server_await(worker->server, &call.done, "a worker");
 }
 
 void worker_kick(struct worker *worker) {

@@ -86,6 +86,11 @@ bool worker_start(struct worker *worker, struct server *server, unsigned index,
 /* Ends the thread; it has no connections and no pools any more. [control] */
 void worker_stop(struct worker *worker);
 
+/* Of a driven server: one turn without a wait; whether anything ran. And how long it is to its next
+ * timer, 0 when there is something to do, negative without either. */
+bool worker_drive(struct worker *worker);
+int worker_next_ms(struct worker *worker);
+
 /* Runs function(worker, argument) on the worker's thread and waits for it. [control] */
 void worker_call(struct worker *worker, void (*function)(struct worker *worker, void *argument),
                  void *argument);

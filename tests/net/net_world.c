@@ -12,6 +12,7 @@
 #include "net/listener.h"
 #include "net/server.h"
 
+static const struct server_driver *driver;
 static struct server *server;
 static struct listener *listener;
 
@@ -23,9 +24,22 @@ static const struct berth_host host = {.struct_size = sizeof(host), .send = host
 
 static void on_idle(void) {}
 
+void net_world_drive(const struct server_driver *by) {
+    driver = by;
+}
+
+void net_world_pause(void) {
+    if (driver) {
+        driver->step(driver->context, NULL);
+    } else {
+        peer_pause(2);
+    }
+}
+
 int net_world_start(unsigned workers) {
     struct engine_options engine = engine_under_test(2048);
     struct server_options options = {.engine = engine.engine,
+                                     .driver = driver,
                                      .direct_descriptors = engine.direct_descriptors,
                                      .workers = workers,
                                      .buffer_bytes = 16384,
@@ -34,6 +48,7 @@ int net_world_start(unsigned workers) {
                                      .turn_send_bytes = 262144,
                                      .connections_max = 2000,
                                      .posts_max = 16,
+                                     .work = {.threads_max = 1, .queue_max = 16},
                                      .idle = on_idle};
     struct error error;
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
@@ -74,6 +89,7 @@ void net_world_serve(const struct berth_plugin *plugin, bool on_data,
         .linger_bytes = 1048576,
         .send_queue_pieces = 4096,
         .close_timeout_ms = 5000,
+        .timers_max = 16,
     };
     struct error error;
     listener = listener_create(server, &options, NULL, &error);
@@ -85,7 +101,7 @@ void net_world_serve_end(void) {
     listener_stop_accepting(listener);
     listener_cut(listener);
     while (atomic_load(&listener->references) > 0) {
-        peer_pause(2);
+        net_world_pause();
     }
     listener_destroy(listener);
     listener = NULL;
@@ -96,6 +112,10 @@ struct peer net_world_client(void) {
     struct berth_address to = listener_address(listener, 0);
     assert_true(peer_connect(&peer, &to));
     return peer;
+}
+
+struct listener *net_world_listener(void) {
+    return listener;
 }
 
 struct server *net_world_server(void) {

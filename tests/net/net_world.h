@@ -9,6 +9,13 @@
 #include "engine/engine.h"
 #include "peer.h"
 
+struct server_driver;
+
+/* Who drives the servers that are started from now on; NULL: threads. And a step of the driver, or
+ * a little time without one. */
+void net_world_drive(const struct server_driver *by);
+void net_world_pause(void);
+
 /* For cmocka's set-up and tear-down: 0, or -1 when it fails, or when memory was not given back. */
 int net_world_start(unsigned workers);
 int net_world_end(void);
@@ -22,6 +29,7 @@ void net_world_serve_end(void);
 struct peer net_world_client(void); /* connected */
 
 struct server *net_world_server(void);
+struct listener *net_world_listener(void);
 
 /* Whether each worker accepts its own clients; else another thread does. */
 bool net_world_accepts_on_workers(void);

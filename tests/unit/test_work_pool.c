@@ -62,7 +62,7 @@ static int set_up(void **state) {
     done_count = 0;
     atomic_store(&gate_open, false);
     atomic_store(&held, false);
-    pool = work_pool_create(&options, &error);
+    pool = work_pool_create(&options, false, &error);
     if (!pool || !work_pool_submit(pool, &source, &first)) {
         return -1;
     }
