@@ -112,7 +112,7 @@ def _config_keys(plugin):
     """The keys of a plugin's "config": what has a schema of its own in that of its descriptor."""
     sources = "".join(path.read_text(encoding="utf-8") for path in (TOP / "plugins" / plugin).glob("*.c"))
     schema = re.search(r"\.config_schema_json =(.*?),\n    \.\w+ =", sources, re.DOTALL)
-    names = re.findall(r'\\"(\w+)\\": (?:\{|" [A-Z])', schema[1]) if schema else []
+    names = re.findall(r'\\"(\w+)\\": (?:\{|")', schema[1]) if schema else []
     return set(names) - {"properties", "items", "additionalProperties"}
 
 
