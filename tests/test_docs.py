@@ -164,6 +164,25 @@ def test_docs_files_that_are_named_exist(path):
                 assert list(TOP.glob(name.rstrip("/"))), f"{_name(path)}:{number}: {name}"
 
 
+def _words_of_the_sources():
+    """Every word that the code and its build have."""
+    words = set()
+    for folder in ("host", "plugin-api", "plugins", "tests"):
+        for path in (TOP / folder).rglob("*"):
+            if path.suffix in (".c", ".h", ".py", ".def", ".build"):
+                words |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    return words
+
+
+def test_docs_functions_and_structs_that_are_named_exist():
+    words = _words_of_the_sources()
+    for path in OWN:
+        if path.name != "CHANGELOG.md":
+            named = re.findall(r"`(?:[\w.]+\.)?(\w+)\(\)`|`(?:struct|enum) (\w+)`", path.read_text(encoding="utf-8"))
+            missing = {function or struct for function, struct in named} - words
+            assert not missing, f"{_name(path)}: {missing}"
+
+
 def test_docs_decisions_are_numbered_and_listed():
     folder = TOP / "docs" / "decisions"
     pages = sorted(path.name for path in folder.glob("[0-9]*.md"))
