@@ -1,18 +1,20 @@
 #!/usr/bin/python3
-"""Writes the reference of the manifest into docs/manifest.md, from config/berth.schema.json.
+"""Writes the references in the documents from what defines them: the keys of a manifest into docs/manifest.md,
+from config/berth.schema.json, and the counters into docs/operating.md, from host/net/listener_counters.def.
 
-    docs/reference.py          renews the part between the two marks
-    docs/reference.py check    exits with 1 when it is not up to date
+    docs/reference.py          renews what stands between the marks of each page
+    docs/reference.py check    exits with 1 when one of them is not up to date
 """
 
 import json
 import pathlib
+import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
-PAGE = TOP / "docs" / "manifest.md"
-SCHEMA = TOP / "config" / "berth.schema.json"
-BEGIN = "<!-- From here to the end mark: written by docs/reference.py from config/berth.schema.json. -->\n"
+SCHEMA = "config/berth.schema.json"
+COUNTERS = "host/net/listener_counters.def"
+BEGIN = "<!-- From here to the end mark: written by docs/reference.py from %s. -->\n"
 END = "<!-- The end of what docs/reference.py writes. -->\n"
 
 PATTERNS = {
@@ -79,8 +81,9 @@ def _values(definitions):
                    for pointer, name in PATTERNS.items()) + "\n"
 
 
-def reference(schema):
-    """The whole reference, without its marks."""
+def manifest(text):
+    """The reference of the manifest, from its schema."""
+    schema = json.loads(text)
     host = schema["properties"]["host"]
     listener = schema["$defs"]["listener"]
     top = {key: value for key, value in schema["properties"].items() if key != "host"}
@@ -94,25 +97,38 @@ def reference(schema):
     )
 
 
-def renewed(page, schema):
-    """The page with its reference as the schema has it."""
-    before, rest = page.split(BEGIN)
-    after = rest.split(END)[1]
-    return before + BEGIN + "\n" + reference(schema) + END + after
+def counters(text):
+    """The table of the counters, from their definitions: COUNTER…(…, name, "meaning")."""
+    found = re.findall(r'^COUNTER\w*\((?:[^",]+, )*?(\w+), "([^"]+)"\)$', text, re.MULTILINE)
+    return "| counter | |\n|---|---|\n" + "".join(f"| `{name}` | {meaning} |\n" for name, meaning in found) + "\n"
+
+
+PAGES = {"docs/manifest.md": (manifest, SCHEMA), "docs/operating.md": (counters, COUNTERS)}
+
+
+def renewed(page, text, source):
+    """The page with its reference as it is to be."""
+    begin = BEGIN % source
+    before, rest = page.split(begin)
+    return before + begin + "\n" + text + END + rest.split(END)[1]
 
 
 def main(arguments):
     if arguments not in ([], ["check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    page = PAGE.read_text(encoding="utf-8")
-    now = renewed(page, json.loads(SCHEMA.read_text(encoding="utf-8")))
-    if arguments == ["check"] and now != page:
-        print("docs/manifest.md is not up to date: run docs/reference.py", file=sys.stderr)
-        return 1
-    if now != page:
-        PAGE.write_text(now, encoding="utf-8")
-    return 0
+    outdated = 0
+    for name, (write, source) in PAGES.items():
+        page = (TOP / name).read_text(encoding="utf-8")
+        now = renewed(page, write((TOP / source).read_text(encoding="utf-8")), source)
+        if now == page:
+            continue
+        if arguments:
+            print(f"{name} is not up to date: run docs/reference.py", file=sys.stderr)
+            outdated = 1
+        else:
+            (TOP / name).write_text(now, encoding="utf-8")
+    return outdated
 
 
 if __name__ == "__main__":

@@ -217,10 +217,29 @@ def test_docs_verbs_of_dev_are_told():
 # -- what is current ---------------------------------------------------------------------------------
 
 
-def test_docs_reference_of_the_manifest_is_up_to_date():
+def test_docs_references_are_up_to_date():
     done = subprocess.run([sys.executable, "-B", TOP / "docs" / "reference.py", "check"],
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_docs_reference_has_every_counter_and_key():
+    counters = re.findall(r"^COUNTER", _read("host/net/listener_counters.def"), re.MULTILINE)
+    page = _read("docs/operating.md")
+    table = page[page.index("<!-- From here"):page.index("<!-- The end")]
+    assert counters and table.count("\n| `") == len(counters)
+    keys = re.findall(r'\.key = "([^"]+)"', _read("host/manifest/fields.c"))
+    assert keys and all(f"| `{key}` |" in _read("docs/manifest.md") for key in keys)
+
+
+def test_docs_commands_and_options_are_told():
+    page = _read("docs/operating.md")
+    help_text = _read("host/main.c").partition("help_text[] =")[2].partition(";\n")[0]
+    verbs = {verb for verbs in re.findall(r'"  berth ([a-z |]+?)(?: [A-Z\[.-]|\\n)', help_text)
+             for verb in verbs.split(" | ")}
+    assert len(verbs) > 10 and all(re.search(rf"`(berth )?{verb}\b", page) for verb in verbs), verbs
+    options = set(re.findall(r"--[a-z-]+", help_text))
+    assert len(options) > 10 and all(option in page for option in options), options
 
 
 def test_docs_versions_agree():
