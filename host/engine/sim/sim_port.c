@@ -306,11 +306,11 @@ void engine_port_destroy(struct engine_port *port) {
         return;
     }
     sim_enter();
-    if (port->pending > 0) {
-        sim_broken("a port is destroyed with %u operations in flight", port->pending);
-    }
-    if (port->is_running) {
-        sim_broken("a port is destroyed while it runs");
+    if (port->pending > 0 || port->is_running) {
+        sim_broken("engine_port_destroy: %u operations are in flight%s", port->pending,
+                   port->is_running ? ", and the port runs" : "");
+        sim_leave();
+        return;
     }
     sim_listeners_forget_port(port);
     sim_event_cancel(&port->want_event);

@@ -173,7 +173,7 @@ static uint32_t some(uint64_t *state, uint32_t most) {
 }
 
 struct sim_options sim_options_rough(enum sim_personality personality, uint64_t seed) {
-    static const uint32_t windows[] = {1, 700, 5000, 65536, 1 << 20};
+    static const uint32_t windows[] = {1, 60, 700, 5000, 65536, 1 << 20};
     static const uint32_t latencies[] = {0, 50, 2000, 200000};
     struct sim_options options = sim_options_calm(personality, seed);
     uint64_t state = seed ^ UINT64_C(0x5eed0f0a71e5);
