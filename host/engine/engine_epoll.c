@@ -126,12 +126,14 @@ static bool watch_register(struct epoll_port *port, int fd) {
     watch->word &= ~(uintptr_t)WATCH_REGISTERED;
     if (event.events == 0) {
         if (registered) {
-            epoll_ctl(port->fd, EPOLL_CTL_DEL, fd, NULL); /* perhaps it was only a guess */
+            linux_calls.epoll_ctl(port->fd, EPOLL_CTL_DEL, fd,
+                                  NULL); /* perhaps it was only a guess */
         }
         return true;
     }
-    if (epoll_ctl(port->fd, first, fd, &event) == 0 ||
-        ((errno == EEXIST || errno == ENOENT) && epoll_ctl(port->fd, second, fd, &event) == 0)) {
+    if (linux_calls.epoll_ctl(port->fd, first, fd, &event) == 0 ||
+        ((errno == EEXIST || errno == ENOENT) &&
+         linux_calls.epoll_ctl(port->fd, second, fd, &event) == 0)) {
         watch->word |= WATCH_REGISTERED;
         return true;
     }
@@ -184,7 +186,7 @@ static struct engine_port *port_alloc(void) {
 
 static void port_fini(struct engine_port *common) {
     struct epoll_port *port = epoll_of(common);
-    close(port->fd);
+    linux_calls.close(port->fd);
     alloc_free(port->watches);
 }
 
@@ -192,13 +194,13 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
                       struct error *error) {
     struct epoll_port *port = epoll_of(common);
     (void)options; /* buffers are taken one by one, when there is something to receive */
-    port->fd = epoll_create1(EPOLL_CLOEXEC);
+    port->fd = linux_calls.epoll_create1(EPOLL_CLOEXEC);
     if (port->fd < 0) {
-        return error_set(error, "creating an epoll instance: %s", strerror(errno));
+        return error_set(error, "creating an epoll instance: %s", linux_reason(errno));
     }
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (unsigned)common->wake_fd};
-    if (epoll_ctl(port->fd, EPOLL_CTL_ADD, common->wake_fd, &event) != 0) {
-        error_set(error, "watching an eventfd: %s", strerror(errno));
+    if (linux_calls.epoll_ctl(port->fd, EPOLL_CTL_ADD, common->wake_fd, &event) != 0) {
+        error_set(error, "watching an eventfd: %s", linux_reason(errno));
     } else {
         return true;
     }
@@ -208,8 +210,8 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
 
 static void wait_for_events(struct engine_port *common, int timeout_ms) {
     struct epoll_port *port = epoll_of(common);
-    int count =
-        epoll_wait(port->fd, port->events, EVENTS_MAX, port->attempts.first ? 0 : timeout_ms);
+    int count = linux_calls.epoll_wait(port->fd, port->events, EVENTS_MAX,
+                                       port->attempts.first ? 0 : timeout_ms);
     port->event_count = count > 0 ? (unsigned)count : 0; /* EINTR: the caller comes again */
 }
 
@@ -235,18 +237,28 @@ static void receive_end(struct epoll_port *port, struct engine_receive *receive,
     linux_complete(&port->common, &receive->op, result);
 }
 
-/* It was tried and there was nothing: from now on epoll tells. */
-static void receive_watch(struct epoll_port *port, struct engine_receive *receive) {
-    if (!is_watched(port, receive) && !watch_join(port, part_of(&receive->op)->fd, &receive->op)) {
-        receive_end(port, receive, linux_translate(errno));
-    }
-}
-
 /* There is no memory for it: it is tried again with the others that wait, and not before. */
 static void receive_starve(struct epoll_port *port, struct engine_receive *receive) {
     receive_unwatch(port, receive);
     part_of(&receive->op)->hungry = true;
     list_append(&port->common.hungry, &receive->op);
+}
+
+/* 0 is the peer's FIN. Want of memory, the system's as ours, is waited out. */
+static void receive_failed(struct epoll_port *port, struct engine_receive *receive, int code) {
+    int64_t result = linux_translate(code);
+    if (result == ENGINE_E_NO_RESOURCES) {
+        receive_starve(port, receive);
+    } else {
+        receive_end(port, receive, result);
+    }
+}
+
+/* It was tried and there was nothing: from now on epoll tells. */
+static void receive_watch(struct epoll_port *port, struct engine_receive *receive) {
+    if (!is_watched(port, receive) && !watch_join(port, part_of(&receive->op)->fd, &receive->op)) {
+        receive_failed(port, receive, errno);
+    }
 }
 
 static void attempt_later(struct epoll_port *port, struct engine_receive *receive) {
@@ -281,7 +293,7 @@ static void receive_attempt(struct epoll_port *port, struct engine_receive *rece
         receive_starve(port, receive);
         return;
     }
-    ssize_t size = linux_recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size = linux_calls.recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
     if (size > 0) {
         receive_deliver(port, receive, buffer, size);
         return;
@@ -291,7 +303,7 @@ static void receive_attempt(struct epoll_port *port, struct engine_receive *rece
     if (code == EAGAIN || code == EINTR) {
         receive_watch(port, receive);
     } else {
-        receive_end(port, receive, linux_translate(code)); /* 0 is the peer's FIN */
+        receive_failed(port, receive, code);
     }
 }
 
@@ -325,12 +337,12 @@ static bool clients_await(struct engine_acceptor *acceptor) {
     struct epoll_port *port = epoll_of(acceptor->port);
     struct epoll_event event = {.events = EPOLLIN | EPOLLET,
                                 .data.u64 = LISTENING | (unsigned)acceptor->fd};
-    acceptor->polling = epoll_ctl(port->fd, EPOLL_CTL_ADD, acceptor->fd, &event) == 0;
+    acceptor->polling = linux_calls.epoll_ctl(port->fd, EPOLL_CTL_ADD, acceptor->fd, &event) == 0;
     return acceptor->polling;
 }
 
 static void clients_forget(struct engine_acceptor *acceptor) {
-    epoll_ctl(epoll_of(acceptor->port)->fd, EPOLL_CTL_DEL, acceptor->fd, NULL);
+    linux_calls.epoll_ctl(epoll_of(acceptor->port)->fd, EPOLL_CTL_DEL, acceptor->fd, NULL);
     acceptor->polling = false;
 }
 
@@ -372,7 +384,7 @@ static struct engine_connect *connect_of(struct engine_op *op) {
 }
 
 static void connect_end(struct engine_port *port, struct engine_connect *connect, int code) {
-    fcntl((int)connect->socket.handle, F_SETFL, 0); /* for what the engines share */
+    linux_calls.fcntl((int)connect->socket.handle, F_SETFL, 0); /* for what the engines share */
     linux_connected(port, connect, code);
 }
 
@@ -383,8 +395,8 @@ static void send_ready(struct epoll_port *port, int fd, struct engine_op *op) {
     if (part_of(op)->is_connect) {
         int code = 0;
         socklen_t size = sizeof(code);
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size);
-        connect_end(&port->common, connect_of(op), code);
+        bool told = linux_calls.getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) == 0;
+        connect_end(&port->common, connect_of(op), told ? code : errno);
     } else {
         linux_complete(&port->common, op, 0);
     }
@@ -395,9 +407,9 @@ static void connect_start(struct engine_port *common, struct engine_connect *att
     union system_address to;
     socklen_t size = linux_address_to_system(&attempt->remote, &to);
     int fd = (int)attempt->socket.handle;
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    int code = connect(fd, &to.any, size) == 0 ? 0 : errno;
-    if (code == 0 || code == EINPROGRESS) {
+    linux_calls.fcntl(fd, F_SETFL, O_NONBLOCK);
+    int code = linux_calls.connect(fd, &to.any, size) == 0 ? 0 : errno;
+    if (code == 0 || code == EINPROGRESS || code == EINTR) { /* which does not end it: connect(2) */
         if (watch_join(epoll_of(common), fd, &attempt->op)) {
             return;
         }
@@ -416,7 +428,7 @@ static void connect_cancel(struct engine_port *common, struct engine_connect *co
 
 static void woken(struct epoll_port *port) {
     uint64_t count;
-    if (read(port->common.wake_fd, &count, sizeof(count)) < 0) {
+    if (linux_calls.read(port->common.wake_fd, &count, sizeof(count)) < 0) {
         count = 0; /* epoll tells again: an error of the system is not ours */
     }
     linux_run_posts(&port->common);

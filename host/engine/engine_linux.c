@@ -21,6 +21,7 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "os/os.h"
 
 enum {
     DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
@@ -54,15 +55,33 @@ int64_t linux_translate(int code) {
     case ENETDOWN:
         return ENGINE_E_UNREACHABLE;
     case EADDRNOTAVAIL: /* connect: no port is left for it */
+    case EAGAIN:        /* likewise */
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
+    case ENOSPC: /* epoll: the limit of what it watches */
         return ENGINE_E_NO_RESOURCES;
     default:
         log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, NULL, "network: error %d (%s)", code,
                     strerror(code));
         return ENGINE_E_OTHER;
+    }
+}
+
+const char *linux_reason(int code) {
+    switch (code) {
+    case EMFILE:
+        return "the process has no descriptor left (ulimit -n, LimitNOFILE=)";
+    case ENFILE:
+        return "the system has no descriptor left (fs.file-max)";
+    case ENOBUFS:
+    case ENOMEM:
+        return "memory is short";
+    case ENOSPC:
+        return "epoll may watch no more (fs.epoll.max_user_watches)";
+    default:
+        return strerror(code);
     }
 }
 
@@ -290,16 +309,20 @@ const struct engine_traits *engine_traits(const struct engine *engine) {
 
 /* -- ports: posts from other threads ----------------------------------------------------------- */
 
+void linux_posts_unwoken(struct engine_port *port, const char *what, int code) {
+    if (!atomic_exchange(&port->unwoken, true)) {
+        log_error(NULL, "%s: %s: this worker is late for what others tell it until that works",
+                  what, strerror(code));
+    }
+}
+
 static void wake(struct engine_port *port) {
     const uint64_t one = 1;
     unsigned tries = 0;
-    while (write(port->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN) { /* else it is awake */
+    while (linux_calls.write(port->wake_fd, &one, sizeof(one)) < 0 &&
+           errno != EAGAIN) { /* else it is awake */
         if (++tries == WAKE_TRIES) {
-            int code = errno;
-            if (!atomic_exchange(&port->unwoken, true)) {
-                log_error(NULL, "waking a worker by its eventfd: %s: it is late until that works",
-                          strerror(code));
-            }
+            linux_posts_unwoken(port, "waking a worker by its eventfd", errno);
             return;
         }
     }
@@ -349,9 +372,9 @@ struct engine_port *engine_port_create(struct engine *engine,
     }
     port->engine = engine;
     port->source = options->buffers;
-    port->wake_fd = eventfd(0, EFD_CLOEXEC);
+    port->wake_fd = linux_calls.eventfd(0, EFD_CLOEXEC);
     if (port->wake_fd < 0) {
-        error_set(error, "eventfd: %s", strerror(errno));
+        error_set(error, "eventfd: %s", linux_reason(errno));
         goto fail_port;
     }
     if (!engine->backend->port_init(port, options, error)) {
@@ -361,7 +384,7 @@ struct engine_port *engine_port_create(struct engine *engine,
     return port;
 
 fail_wake:
-    close(port->wake_fd);
+    linux_calls.close(port->wake_fd);
 fail_port:
     alloc_free(port);
     return NULL;
@@ -378,7 +401,7 @@ void engine_port_destroy(struct engine_port *port) {
     }
     port->engine->backend->port_fini(port);
     linux_acceptors_fini(port);
-    close(port->wake_fd);
+    linux_calls.close(port->wake_fd);
     atomic_fetch_sub(&port->engine->descriptors, PORT_DESCRIPTORS);
     alloc_free(port);
 }
@@ -403,10 +426,16 @@ static int patience(const struct engine_port *port, int timeout_ms) {
     if (port->deferred.first || port->acceptors_due) {
         return 0;
     }
-    if (port->hungry.first && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
+    if ((port->hungry.first || port->late_ms > 0) && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
         return HUNGRY_MS;
     }
     return timeout_ms;
+}
+
+void linux_make_late(struct engine_port *port) {
+    if (port->late_ms == 0) {
+        port->late_ms = os_now_ms() + HUNGRY_MS;
+    }
 }
 
 unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
@@ -417,6 +446,10 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     backend->handle(port);
     if (atomic_load_explicit(&port->unwoken, memory_order_relaxed)) {
         linux_run_posts(port);
+    }
+    if (port->late_ms > 0 && os_now_ms() >= port->late_ms) {
+        port->late_ms = 0;
+        linux_accept_late(port);
     }
     linux_accept_check(port);
     backend->feed(port);
@@ -496,14 +529,14 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
     if (linux_is_direct(socket)) {
         return uring_direct_shutdown(port, socket);
     }
-    return shutdown((int)socket.handle, SHUT_WR) == 0 ? 0 : linux_translate(errno);
+    return linux_calls.shutdown((int)socket.handle, SHUT_WR) == 0 ? 0 : linux_translate(errno);
 }
 
 /* Of a socket in a table only the ring could ask, and would answer later. */
 bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
     int count = 0;
     (void)port;
-    if (linux_is_direct(socket) || ioctl((int)socket.handle, SIOCOUTQ, &count) != 0) {
+    if (linux_is_direct(socket) || linux_calls.ioctl((int)socket.handle, SIOCOUTQ, &count) != 0) {
         return false;
     }
     *bytes = (uint64_t)count;
@@ -517,9 +550,9 @@ void engine_close(struct engine *engine, struct engine_socket socket, bool reset
     }
     if (reset) {
         struct linger linger = {.l_onoff = 1, .l_linger = 0};
-        setsockopt((int)socket.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+        linux_calls.setsockopt((int)socket.handle, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
     }
-    linux_close((int)socket.handle);
+    linux_calls.close((int)socket.handle);
     linux_descriptor_give(engine);
 }
 

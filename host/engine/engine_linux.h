@@ -6,6 +6,7 @@
  * engine_linux_accept.c  accepting
  * engine_linux_send.c    sending memory and files, connecting
  * engine_linux_datagram.c  datagrams
+ * engine_linux_calls.h, engine_uring_calls.h  the calls that all of them make
  * engine_uring.c, engine_uring_receive.c   over io_uring
  * engine_uring_probe.c                     whether the system lets us have it
  * engine_uring_accept.c                    accepts that wait in the ring
@@ -182,10 +183,17 @@ struct engine_port {
     struct engine_acceptor *acceptors;
     bool acceptors_due; /* something happened to one of them */
 
+    /* What the system has no memory for is tried again then, all of it; 0: there is nothing. */
+    uint64_t late_ms;
+
     struct linux_warm_run warm_runs[LINUX_WARM_RUNS]; /* by a number made of file and byte */
 };
 
 void linux_run_posts(struct engine_port *port); /* the eventfd has been read */
+/* It cannot be, or cannot be written: from now on every turn looks for posts, too. */
+void linux_posts_unwoken(struct engine_port *port, const char *what, int code);
+
+void linux_make_late(struct engine_port *port); /* something is to be tried again, see late_ms */
 
 /* Completes op now, from within engine_port_run(); and at the next turn. */
 void linux_complete(struct engine_port *port, struct engine_op *op, int64_t result);
@@ -196,6 +204,8 @@ void linux_deliver(struct engine_port *port, struct engine_receive *receive,
                    struct engine_buffer buffer, uint32_t size);
 
 int64_t linux_translate(int code); /* ENGINE_E_* for an errno */
+/* The reason in words, with the remedy where an operator has one. */
+const char *linux_reason(int code);
 
 /* Counts one descriptor more for a socket of that port, unless what is left is reserved; and one
  * less, of one that is closed or did not become a socket. */
@@ -276,7 +286,8 @@ socklen_t linux_address_to_system(const struct berth_address *from, union system
 /* As an IPv6 socket wants it: IPv4 mapped. */
 socklen_t linux_address_to_system6(const struct berth_address *from, union system_address *to);
 struct berth_address linux_address(const union system_address *from);
-struct berth_address linux_local_address(int fd);
+/* `otherwise`: where the system has no memory to say it. */
+struct berth_address linux_local_address(int fd, const struct berth_address *otherwise);
 
 /* -- engine_linux_accept.c --------------------------------------------------------------------- */
 
@@ -311,6 +322,7 @@ struct engine_acceptor {
     bool polling;                     /* the engine waits for clients */
     bool ready;                       /* clients may queue */
     bool due;                         /* to be looked at in this turn or the next */
+    bool late;                        /* it is not waited for clients, for want of memory */
     bool serving;                     /* its accepts are being served */
     bool told;                        /* starved() was called since the last accept was posted */
     bool unsure;                      /* a client may queue whom no place in the ring was told of */
@@ -347,6 +359,9 @@ void linux_first_data_end(struct engine_accept *accept, int result);
 void linux_first_data_forgotten(struct engine_accept *accept);
 /* It waits for a buffer. */
 void linux_first_data_starve(struct engine_accept *accept);
+
+/* The system has had time to find memory for those that it had none for. */
+void linux_accept_late(struct engine_port *port);
 
 /* Takes the clients that have come, and tells the acceptors that have too few accepts. */
 void linux_accept_check(struct engine_port *port);

@@ -79,7 +79,8 @@ bool linux_acceptor_init(struct engine_acceptor *acceptor, struct engine_port *p
     acceptor->fd = listener->sockets[index];
     acceptor->is_further = atomic_fetch_add(&listener->acceptors, 1) >= listener->count;
     if (!port->engine->backend->clients_await(acceptor)) {
-        return error_set(error, "watching for clients: %s", strerror(errno));
+        atomic_fetch_sub(&listener->acceptors, 1);
+        return error_set(error, "watching for clients: %s", linux_reason(errno));
     }
     DL_APPEND(port->acceptors, acceptor);
     return true;
@@ -229,6 +230,9 @@ void linux_first_data_end(struct engine_accept *accept, int result) {
         complete_cancelled(accept);
     } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) {
         await(accept);
+    } else if (linux_translate(-result) == ENGINE_E_NO_RESOURCES) {
+        linux_make_late(accept_part_of(accept)->acceptor->port);
+        linux_first_data_starve(accept); /* the system is as short of memory as the source may be */
     } else {
         lose_client(accept);
     }
@@ -245,7 +249,8 @@ void linux_first_data_try(struct engine_accept *accept) {
         linux_first_data_starve(accept);
         return;
     }
-    ssize_t size = linux_recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size =
+        linux_calls.recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
     int code = errno;
     if (size > 0) {
         buffer.size = (uint32_t)size;
@@ -280,7 +285,8 @@ static int64_t data_at_once(struct engine_accept *accept) {
     if (!source->take(source->context, &buffer)) {
         return 0;
     }
-    ssize_t size = linux_recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size =
+        linux_calls.recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
     if (size <= 0) { /* whatever it is, a receive will find it again */
         source->give(source->context, buffer.owner);
         return 0;
@@ -296,8 +302,9 @@ static void take_client(struct engine_acceptor *acceptor, struct engine_accept *
                         const union system_address *remote) {
     accept->socket.handle = fd;
     accept->remote = linux_address(remote);
-    accept->local =
-        acceptor->listener->any_address ? linux_local_address(fd) : acceptor->listener->address;
+    accept->local = acceptor->listener->any_address
+                        ? linux_local_address(fd, &acceptor->listener->address)
+                        : acceptor->listener->address;
     if (accept->with_data) {
         accept_part_of(accept)->connected_at_ms = os_now_ms();
         begin_first_data(accept);
@@ -334,10 +341,11 @@ static void miss_client(struct engine_acceptor *acceptor, int code) {
     }
 }
 
-/* `ready` may be stale: the kernel is asked. */
+/* `ready` may be stale: the kernel is asked. If it does not answer, they may well. */
 static bool clients_queue(struct engine_acceptor *acceptor) {
     struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
-    acceptor->ready = poll(&listening, 1, 0) == 1 && (listening.revents & POLLIN) != 0;
+    int count = linux_calls.poll(&listening, 1, 0);
+    acceptor->ready = count < 0 || (count == 1 && (listening.revents & POLLIN) != 0);
     return acceptor->ready;
 }
 
@@ -351,7 +359,7 @@ static void accept_one(struct engine_acceptor *acceptor) {
     union system_address remote = {0};
     socklen_t size = sizeof(remote);
     /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
-    int fd = linux_accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
+    int fd = linux_calls.accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
     if (fd >= 0) {
         take_client(acceptor, take(acceptor), fd, &remote);
         return;
@@ -422,6 +430,19 @@ void linux_client_missed(struct engine_acceptor *acceptor, int code) {
     }
     let_go(acceptor);
     changed(acceptor);
+}
+
+void linux_accept_late(struct engine_port *port) {
+    struct engine_acceptor *acceptor;
+    DL_FOREACH(port->acceptors, acceptor) {
+        if (acceptor->late && !acceptor->destroyed) {
+            acceptor->late = false;
+            if (acceptor->receiver && !acceptor->polling) {
+                port->engine->backend->clients_await(acceptor);
+            }
+            linux_accept_ready(acceptor); /* they may have come meanwhile */
+        }
+    }
 }
 
 /* Callbacks may create acceptors, which are appended, and destroy them, which does not free them

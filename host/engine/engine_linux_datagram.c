@@ -131,19 +131,24 @@ static bool fits(const struct engine_listener *listener, const struct berth_addr
            (remote->family == BERTH_FAMILY_IPV6 && listener->v6);
 }
 
+static int send_message(int fd, const struct msghdr *message) {
+    ssize_t sent;
+    do {
+        sent = linux_calls.sendmsg(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? errno : 0;
+}
+
 /* Once more without the address it was to leave from, when that is none to send from (the broadcast
  * address of a network, one that is gone): then the system chooses. 0, or an errno. */
 static int send_one(int fd, struct msghdr *message) {
-    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
-    if (sendmsg(fd, message, flags) >= 0) {
-        return 0;
-    }
-    bool is_source = errno == EINVAL || errno == EADDRNOTAVAIL || errno == ENETUNREACH;
+    int code = send_message(fd, message);
+    bool is_source = code == EINVAL || code == EADDRNOTAVAIL || code == ENETUNREACH;
     if (!is_source || message->msg_controllen == 0) {
-        return errno;
+        return code;
     }
     message->msg_controllen = 0;
-    return sendmsg(fd, message, flags) >= 0 ? 0 : errno;
+    return send_message(fd, message);
 }
 
 int64_t engine_datagram_send(struct engine_listener *listener, const struct berth_address *local,
@@ -164,8 +169,8 @@ static void send_answers(struct engine_receiver *receiver) {
     const struct engine_buffer_source *source = &receiver->acceptor.port->source;
     unsigned done = 0;
     while (done < receiver->answer_count) {
-        int sent = sendmmsg(receiver->acceptor.fd, receiver->to_send + done,
-                            receiver->answer_count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+        int sent = linux_calls.sendmmsg(receiver->acceptor.fd, receiver->to_send + done,
+                                        receiver->answer_count - done, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0) {
             done += (unsigned)sent;
         } else {
@@ -272,13 +277,25 @@ static void deliver(struct engine_receiver *receiver, unsigned index) {
     receiver->received(receiver, &datagram, receiver->context);
 }
 
+/* An error is of one datagram, or of one that was sent before, unless the system has no memory:
+ * that would be found again at once. */
+static void note_failure(struct engine_acceptor *acceptor, int code) {
+    bool is_empty = code == EAGAIN;
+    bool is_shortage = !is_empty && linux_translate(code) == ENGINE_E_NO_RESOURCES;
+    acceptor->ready = !is_empty && !is_shortage;
+    if (is_shortage) {
+        acceptor->late = true;
+        linux_make_late(acceptor->port);
+    }
+}
+
 /* Without memory one datagram is thrown away, so that those behind it have their chance. */
 static void throw_away(struct engine_receiver *receiver) {
     uint8_t byte;
-    if (recv(receiver->acceptor.fd, &byte, sizeof(byte), MSG_DONTWAIT) >= 0) {
+    if (linux_calls.recv(receiver->acceptor.fd, &byte, sizeof(byte), MSG_DONTWAIT) >= 0) {
         receiver->lost(receiver, receiver->context);
-    } else if (errno == EAGAIN) {
-        receiver->acceptor.ready = false;
+    } else {
+        note_failure(&receiver->acceptor, errno);
     }
 }
 
@@ -292,10 +309,12 @@ void linux_datagrams_take(struct engine_receiver *receiver) {
     if (count == 0) {
         throw_away(receiver);
     } else {
-        received = recvmmsg(acceptor->fd, receiver->messages, count, MSG_DONTWAIT, NULL);
-        /* An error other than this is of one datagram, or of one that was sent before. */
-        acceptor->ready = received >= 0 || errno != EAGAIN;
-        received = received > 0 ? received : 0;
+        received =
+            linux_calls.recvmmsg(acceptor->fd, receiver->messages, count, MSG_DONTWAIT, NULL);
+        if (received < 0) {
+            note_failure(acceptor, errno);
+            received = 0;
+        }
     }
     give_buffers(receiver, (unsigned)received, count);
     receiver->in_batch = true;

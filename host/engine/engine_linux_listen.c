@@ -67,13 +67,20 @@ socklen_t linux_address_to_system6(const struct berth_address *from, union syste
     return sizeof(to->v6);
 }
 
-struct berth_address linux_local_address(int fd) {
+/* False: the code is in errno. */
+static bool local_address(int fd, struct berth_address *local) {
     union system_address address = {0};
     socklen_t size = sizeof(address);
-    if (getsockname(fd, &address.any, &size) != 0) {
-        return (struct berth_address){0};
+    if (linux_calls.getsockname(fd, &address.any, &size) != 0) {
+        return false;
     }
-    return linux_address(&address);
+    *local = linux_address(&address);
+    return true;
+}
+
+struct berth_address linux_local_address(int fd, const struct berth_address *otherwise) {
+    struct berth_address address;
+    return local_address(fd, &address) ? address : *otherwise;
 }
 
 /* -- listeners --------------------------------------------------------------------------------- */
@@ -90,18 +97,18 @@ static bool listen_error(struct error *error, int code) {
     case EAFNOSUPPORT:
         return error_set(error, "address family not supported");
     default:
-        return error_set(error, "%s", strerror(code));
+        return error_set(error, "%s", linux_reason(code));
     }
 }
 
 static bool switch_on(int fd, int level, int name) {
     int one = 1;
-    return setsockopt(fd, level, name, &one, sizeof(one)) == 0;
+    return linux_calls.setsockopt(fd, level, name, &one, sizeof(one)) == 0;
 }
 
 static bool set_number(int fd, int level, int name, uint32_t value) {
     int number = value <= INT_MAX ? (int)value : INT_MAX;
-    return value == 0 || setsockopt(fd, level, name, &number, sizeof(number)) == 0;
+    return value == 0 || linux_calls.setsockopt(fd, level, name, &number, sizeof(number)) == 0;
 }
 
 bool linux_set_options(int fd, const struct engine_socket_options *options) {
@@ -115,7 +122,7 @@ bool linux_set_options(int fd, const struct engine_socket_options *options) {
            set_number(fd, SOL_SOCKET, SO_RCVBUF, options->receive_bytes) &&
            set_number(fd, SOL_SOCKET, SO_SNDBUF, options->send_bytes) &&
            (!options->reset_on_close ||
-            setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
+            linux_calls.setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) == 0);
 }
 
 static bool set_datagram_options(int fd, bool v6, const struct engine_socket_options *options) {
@@ -133,7 +140,7 @@ static int open_socket(const struct engine_listen_options *options) {
     bool v6 = options->address.family == BERTH_FAMILY_IPV6;
     int v6_only = options->v6_only;
     int type = options->datagrams ? SOCK_DGRAM : SOCK_STREAM;
-    int fd = socket(v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = linux_calls.socket(v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return -1;
     }
@@ -142,9 +149,10 @@ static int open_socket(const struct engine_listen_options *options) {
     bool set = options->datagrams ? set_datagram_options(fd, v6, &options->sockets)
                                   : switch_on(fd, SOL_SOCKET, SO_REUSEADDR) &&
                                         linux_set_options(fd, &options->sockets);
-    if (!set || (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof(v6_only)) != 0)) {
+    if (!set || (v6 && linux_calls.setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only,
+                                              sizeof(v6_only)) != 0)) {
         int code = errno;
-        close(fd);
+        linux_calls.close(fd);
         errno = code;
         return -1;
     }
@@ -154,7 +162,7 @@ static int open_socket(const struct engine_listen_options *options) {
 static bool bind_patiently(int fd, const struct berth_address *address) {
     union system_address to;
     socklen_t size = linux_address_to_system(address, &to);
-    for (int tries = 1; bind(fd, &to.any, size) != 0; tries++) {
+    for (int tries = 1; linux_calls.bind(fd, &to.any, size) != 0; tries++) {
         if (errno != EADDRINUSE || tries == BIND_TRIES) {
             return false;
         }
@@ -192,7 +200,9 @@ static bool bind_all(struct engine_listener *listener,
         int fd = take_over(listener, i);
         if (fd >= 0) {
             listener->sockets[listener->count++] = fd;
-            address = linux_local_address(fd);
+            if (!local_address(fd, &address)) {
+                return false;
+            }
             continue;
         }
         fd = open_socket(options);
@@ -207,7 +217,9 @@ static bool bind_all(struct engine_listener *listener,
             return false;
         }
         if (i == 0) {
-            address = linux_local_address(fd); /* with the port that the system chose */
+            if (!local_address(fd, &address)) { /* with the port that the system chose */
+                return false;
+            }
             if (options->acceptors > 1 && !switch_on(fd, SOL_SOCKET, SO_REUSEPORT)) {
                 return false;
             }
@@ -270,7 +282,7 @@ struct berth_address engine_listener_address(const struct engine_listener *liste
 
 bool engine_listener_start(struct engine_listener *listener, struct error *error) {
     for (unsigned i = 0; i < listener->count; i++) {
-        if (listen(listener->sockets[i], listener->backlog) != 0) {
+        if (linux_calls.listen(listener->sockets[i], listener->backlog) != 0) {
             return listen_error(error, errno);
         }
     }
@@ -282,13 +294,13 @@ static void switch_off(int fd, const struct engine_socket_options *options) {
     struct linger none = {0};
     int zero = 0;
     if (!options->no_delay) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &zero, sizeof(zero));
+        linux_calls.setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &zero, sizeof(zero));
     }
     if (options->keepalive_idle_s == 0) {
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &zero, sizeof(zero));
+        linux_calls.setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &zero, sizeof(zero));
     }
     if (!options->reset_on_close) {
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        linux_calls.setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
     }
 }
 
@@ -304,7 +316,7 @@ void engine_listener_configure(struct engine_listener *listener,
         }
         switch_off(fd, &options->sockets);
         linux_set_options(fd, &options->sockets);
-        listen(fd, listener->backlog); /* once more: another backlog */
+        linux_calls.listen(fd, listener->backlog); /* once more: another backlog */
     }
 }
 
@@ -313,7 +325,7 @@ void engine_listener_close(struct engine_listener *listener) {
         return;
     }
     for (unsigned i = 0; i < listener->count; i++) {
-        close(listener->sockets[i]);
+        linux_calls.close(listener->sockets[i]);
         if (i < listener->kept) {
             listener->keeper->drop(listener->name, i);
         }

@@ -41,7 +41,7 @@ enum { WARM_MS = 100 }; /* a run that was in memory is not asked about for so lo
 static ssize_t send_memory(int fd, const struct engine_piece *pieces, unsigned count, bool more) {
     const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     if (count == 1) {
-        return linux_send(fd, pieces[0].bytes, pieces[0].size, flags);
+        return linux_calls.send(fd, pieces[0].bytes, pieces[0].size, flags);
     }
     struct iovec vectors[ENGINE_PIECES_MAX];
     for (unsigned i = 0; i < count; i++) {
@@ -49,7 +49,7 @@ static ssize_t send_memory(int fd, const struct engine_piece *pieces, unsigned c
         vectors[i].iov_len = pieces[i].size;
     }
     struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-    return linux_sendmsg(fd, &message, flags);
+    return linux_calls.sendmsg(fd, &message, flags);
 }
 
 static uint64_t chunk_of(const struct engine_piece *piece) {
@@ -61,14 +61,14 @@ static uint64_t chunk_of(const struct engine_piece *piece) {
 static ssize_t send_file(int fd, const struct engine_piece *piece, bool more) {
     off_t offset = (off_t)piece->offset;
     if (more) {
-        setsockopt(fd, IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int));
+        linux_calls.setsockopt(fd, IPPROTO_TCP, TCP_CORK, &(int){1}, sizeof(int));
     }
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-    return sendfile(fd, (int)piece->file, &offset, (size_t)chunk_of(piece));
+    linux_calls.fcntl(fd, F_SETFL, O_NONBLOCK);
+    return linux_calls.sendfile(fd, (int)piece->file, &offset, (size_t)chunk_of(piece));
 }
 
 void linux_make_waitable(int fd) {
-    fcntl(fd, F_SETFL, 0);
+    linux_calls.fcntl(fd, F_SETFL, 0);
 }
 
 /* Whether the chunk would have to come from the disk, as far as its last byte tells. */
@@ -87,7 +87,8 @@ static bool is_cold(struct engine_port *port, struct engine_op *op,
     }
     uint8_t byte;
     struct iovec vector = {&byte, 1};
-    if (preadv2((int)piece->file, &vector, 1, (off_t)last, RWF_NOWAIT) < 0 && errno == EAGAIN) {
+    if (linux_calls.preadv2((int)piece->file, &vector, 1, (off_t)last, RWF_NOWAIT) < 0 &&
+        errno == EAGAIN) {
         return true;
     }
     *run = (struct linux_warm_run){piece->file, last, now_ms};
@@ -227,8 +228,8 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
         return send_direct(port, socket, op, pieces, count, false);
     }
     if (count == 1 && pieces[0].bytes) { /* the usual case, without the ado of the others */
-        ssize_t sent = linux_send((int)socket.handle, pieces[0].bytes, pieces[0].size,
-                                  MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = linux_calls.send((int)socket.handle, pieces[0].bytes, pieces[0].size,
+                                        MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent >= 0) {
             return sent;
         }
@@ -261,13 +262,13 @@ static int open_socket(struct engine_port *port, const struct engine_connect *co
         errno = EMFILE;
         return -1;
     }
-    int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = linux_calls.socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && linux_set_options(fd, &connect->options)) {
         return fd;
     }
     int code = errno;
     if (fd >= 0) {
-        close(fd);
+        linux_calls.close(fd);
     }
     linux_descriptor_give(port->engine);
     errno = code;
@@ -297,7 +298,8 @@ static void give_up(struct engine_port *port, struct engine_connect *connect) {
 void linux_connected(struct engine_port *port, struct engine_connect *connect, int code) {
     part_of(&connect->op)->armed = false;
     if (code == 0) {
-        connect->local = linux_local_address((int)connect->socket.handle);
+        static const struct berth_address unknown = {0};
+        connect->local = linux_local_address((int)connect->socket.handle, &unknown);
         engine_attach(port, &connect->socket, NULL);
     } else {
         give_up(port, connect);

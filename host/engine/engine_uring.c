@@ -47,20 +47,20 @@ static void note_result(struct uring_port *port, int code) {
                   "again; a new start with host.engine \"epoll\" does without it",
                   strerror(-code));
     }
-    if (io_uring_cq_ready(&port->ring) == 0) {
-        poll(NULL, 0, is_shortage ? SHORTAGE_PAUSE_MS : REFUSED_PAUSE_MS);
+    if (uring_calls.ready(&port->ring) == 0) {
+        linux_calls.poll(NULL, 0, is_shortage ? SHORTAGE_PAUSE_MS : REFUSED_PAUSE_MS);
     }
 }
 
 static void submit_some(struct uring_port *port) {
-    note_result(port, io_uring_submit(&port->ring));
+    note_result(port, uring_calls.submit(&port->ring));
 }
 
 struct io_uring_sqe *uring_sqe(struct uring_port *port) {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&port->ring);
+    struct io_uring_sqe *sqe = uring_calls.sqe(&port->ring);
     while (!sqe) {
         submit_some(port);
-        sqe = io_uring_get_sqe(&port->ring);
+        sqe = uring_calls.sqe(&port->ring);
     }
     return sqe;
 }
@@ -87,7 +87,7 @@ static struct engine_port *port_alloc(void) {
     return alloc_zeroed(sizeof(struct uring_port));
 }
 
-static void arm_wake(struct uring_port *port) {
+void uring_arm_wake(struct uring_port *port) {
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_read(sqe, port->common.wake_fd, &port->wake_value, sizeof(port->wake_value), 0);
     uring_mark(sqe, NULL, TAG_WAKE);
@@ -109,22 +109,22 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
         .flags = common->engine->uring_flags | IORING_SETUP_CQSIZE,
         .cq_entries = URING_COMPLETIONS,
     };
-    int code = io_uring_queue_init_params(URING_SUBMISSIONS, &port->ring, &parameters);
+    int code = uring_calls.create(URING_SUBMISSIONS, &port->ring, &parameters);
     if (code != 0) {
-        return error_set(error, "creating a ring: %s", strerror(-code));
+        return error_set(error, "creating a ring: %s", linux_reason(-code));
     }
     if (!uring_buffers_init(port, options, error)) {
-        io_uring_queue_exit(&port->ring);
+        uring_calls.destroy(&port->ring);
         return false;
     }
     if (common->engine->direct_descriptors > 0 &&
         !uring_direct_init(port, common->engine->direct_descriptors, error)) {
         uring_buffers_fini(port);
-        io_uring_queue_exit(&port->ring);
+        uring_calls.destroy(&port->ring);
         return false;
     }
     set_burst(port, options);
-    arm_wake(port);
+    uring_arm_wake(port);
     return true;
 }
 
@@ -132,7 +132,7 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
 static void port_fini(struct engine_port *common) {
     uring_direct_fini(uring_of(common));
     uring_buffers_fini(uring_of(common));
-    io_uring_queue_exit(&uring_of(common)->ring);
+    uring_calls.destroy(&uring_of(common)->ring);
 }
 
 /* Submits what there is and waits for the first completion, or not at all while receives are to be
@@ -145,14 +145,14 @@ static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
     port->turn++;
-    if (timeout_ms == 0 || port->early.first || io_uring_cq_ready(&port->ring) > 0) {
-        note_result(port, io_uring_submit_and_get_events(&port->ring));
+    if (timeout_ms == 0 || port->early.first || uring_calls.ready(&port->ring) > 0) {
+        note_result(port, uring_calls.submit_and_get_events(&port->ring));
     } else if (timeout_ms < 0) {
-        note_result(port, io_uring_submit_and_wait(&port->ring, 1));
+        note_result(port, uring_calls.submit_and_wait(&port->ring, 1));
     } else {
         struct __kernel_timespec time = {.tv_sec = timeout_ms / 1000,
                                          .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
-        note_result(port, io_uring_submit_and_wait_timeout(&port->ring, &cqe, 1, &time, NULL));
+        note_result(port, uring_calls.submit_and_wait_timeout(&port->ring, &cqe, 1, &time, NULL));
     }
 }
 
@@ -162,15 +162,27 @@ static void send_completed(struct engine_port *port, struct engine_op *op, int32
         uring_direct_sent(uring_of(port), op, result);
         return;
     }
-    /* Whatever the poll found, also an error of the socket, the next send tells. */
-    linux_complete(port, op, result >= 0 ? 0 : linux_translate(-result));
+    /* Whatever the poll found, also an error of the socket, the next send tells; and so it tells
+     * what is wrong with a file. */
+    bool tells = result >= 0 || (part_of(op)->warmed && result != -ECANCELED);
+    linux_complete(port, op, tells ? 0 : linux_translate(-result));
+}
+
+static void wake_read(struct uring_port *port, int32_t result) {
+    if (result >= 0) {
+        uring_arm_wake(port);
+        return;
+    }
+    port->wake_lost = true;
+    linux_posts_unwoken(&port->common, "reading an eventfd", -result);
+    linux_make_late(&port->common);
 }
 
 static void handle_one(struct uring_port *port, uint64_t data, int32_t result, uint32_t flags) {
     void *pointer = (void *)(uintptr_t)(data & ~(uint64_t)TAG_MASK);
     switch ((enum tag)(data & TAG_MASK)) {
     case TAG_WAKE:
-        arm_wake(port);
+        wake_read(port, result);
         linux_run_posts(&port->common);
         break;
     case TAG_RECEIVE:
@@ -180,7 +192,7 @@ static void handle_one(struct uring_port *port, uint64_t data, int32_t result, u
         send_completed(&port->common, pointer, result);
         break;
     case TAG_ACCEPT:
-        uring_clients_came(pointer, flags);
+        uring_clients_came(pointer, result, flags);
         break;
     case TAG_PLACE:
         uring_place_completed(port, pointer, result);
@@ -215,30 +227,26 @@ static void hurry_accepts(struct uring_port *port, unsigned handled) {
 static void begin_lap(struct uring_port *port) {
     if ((int32_t)(port->handled - port->lap_end) >= 0) {
         port->lap++;
-        port->lap_end = port->handled + io_uring_cq_ready(&port->ring);
+        port->lap_end = port->handled + uring_calls.ready(&port->ring);
     }
 }
 
 static void handle(struct engine_port *common) {
     struct uring_port *port = uring_of(common);
-    struct io_uring_cqe *cqe;
+    struct uring_completion completion;
     unsigned i;
     port->grown = false;
     begin_lap(port);
     uring_receive_early(port);
-    for (i = 0; i < BATCH_MAX && io_uring_peek_cqe(&port->ring, &cqe) == 0; i++) {
-        uint64_t data = cqe->user_data;
-        int32_t result = cqe->res;
-        uint32_t flags = cqe->flags;
-        io_uring_cqe_seen(&port->ring, cqe); /* before the callback, which may submit and wait */
-        handle_one(port, data, result, flags);
+    /* It is off the ring before the callback, which may submit and wait. */
+    for (i = 0; i < BATCH_MAX && uring_calls.take(&port->ring, &completion); i++) {
+        handle_one(port, completion.data, completion.result, completion.flags);
     }
     port->handled += i;
     hurry_accepts(port, i);
     uring_recall_again(port);
 }
 
-/* An error of the read is none yet: the send finds it. */
 static void file_await(struct engine_port *common, struct engine_op *op, int file,
                        uint64_t offset) {
     struct uring_port *port = uring_of(common);

@@ -2,9 +2,8 @@
 #ifndef BERTH_HOST_ENGINE_ENGINE_URING_H
 #define BERTH_HOST_ENGINE_ENGINE_URING_H
 
-#include <liburing.h>
-
 #include "engine/engine_linux.h"
+#include "engine/engine_uring_calls.h"
 
 /* What a completion is about, in the low bits of its user_data; the rest is a pointer. */
 enum tag {
@@ -48,7 +47,8 @@ struct uring_port {
     uint32_t burst_bytes;
     uint8_t burst_max;
 
-    bool refused; /* the last submission was, which is said */
+    bool refused;   /* the last submission was, which is said */
+    bool wake_lost; /* the read of the eventfd has failed: it is begun again in a while */
 
     /* A lap ends when all is handled that was in the line when it began: mostly it is a turn. */
     uint8_t lap;
@@ -92,6 +92,9 @@ static inline void uring_aim(struct io_uring_sqe *sqe, int fd) {
     sqe->flags |= (fd & LINUX_DIRECT) != 0 ? IOSQE_FIXED_FILE : 0;
 }
 
+/* Has the port hear of posts, from its eventfd. */
+void uring_arm_wake(struct uring_port *port);
+
 /* Asks the kernel to end what was submitted with that mark; its own completion says so. */
 void uring_cancel(struct uring_port *port, void *pointer, enum tag tag);
 
@@ -113,7 +116,7 @@ bool uring_clients_await(struct engine_acceptor *acceptor);
 void uring_clients_forget(struct engine_acceptor *acceptor);
 void uring_accepts_changed(struct engine_acceptor *acceptor);
 
-void uring_clients_came(struct engine_acceptor *acceptor, uint32_t flags);
+void uring_clients_came(struct engine_acceptor *acceptor, int32_t result, uint32_t flags);
 /* Asks once more for the end of those places that did not come to it. */
 void uring_recall_again(struct uring_port *port);
 void uring_place_completed(struct uring_port *port, struct linux_place *place, int32_t result);

@@ -61,12 +61,19 @@ void uring_clients_forget(struct engine_acceptor *acceptor) {
     ASSERT(acceptor->waiting == 0);
     if (acceptor->polling) {
         uring_cancel(port, acceptor, TAG_ACCEPT);
-        io_uring_submit_and_get_events(&port->ring);
+        uring_submit(port);
+        while (uring_calls.submit_and_get_events(&port->ring) == -EINTR) {
+        }
     }
 }
 
-void uring_clients_came(struct engine_acceptor *acceptor, uint32_t flags) {
+void uring_clients_came(struct engine_acceptor *acceptor, int32_t result, uint32_t flags) {
     acceptor->polling = (flags & IORING_CQE_F_MORE) != 0;
+    if (result < 0 && !acceptor->destroyed && !acceptor->polling) {
+        acceptor->late = true; /* at once it would fail again */
+        linux_make_late(acceptor->port);
+        return;
+    }
     linux_accept_ready(acceptor);
     if (acceptor->receiver && !acceptor->destroyed && !acceptor->polling) {
         poll_for_clients(acceptor);
@@ -145,7 +152,7 @@ void uring_recall_again(struct uring_port *port) {
 }
 
 static bool nobody_tells(const struct engine_acceptor *acceptor) {
-    return acceptor->waiting == 0 && !acceptor->polling && !acceptor->ready &&
+    return acceptor->waiting == 0 && !acceptor->polling && !acceptor->ready && !acceptor->late &&
            (acceptor->posted.first || !acceptor->told);
 }
 

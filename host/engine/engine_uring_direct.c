@@ -65,7 +65,7 @@ static unsigned slot_of(int fd) {
 /* -- the table --------------------------------------------------------------------------------- */
 
 static bool has_install(void) {
-    struct io_uring_probe *probe = io_uring_get_probe();
+    struct io_uring_probe *probe = uring_calls.get_probe();
     bool has = probe && io_uring_opcode_supported(probe, OP_FIXED_FD_INSTALL);
     io_uring_free_probe(probe);
     return has;
@@ -78,7 +78,7 @@ bool uring_direct_probe(struct engine *engine, struct error *error) {
 }
 
 static bool register_table(struct uring_port *port, struct error *error) {
-    int code = io_uring_register_files_sparse(&port->ring, port->direct_count);
+    int code = uring_calls.register_files_sparse(&port->ring, port->direct_count);
     return code == 0 || error_set(error, "host.direct_descriptors: a table of %u sockets: %s",
                                   port->direct_count, strerror(-code));
 }
@@ -129,7 +129,7 @@ bool uring_direct_is_full(struct engine_port *common) {
 
 static int empty_slot(struct uring_port *port, unsigned slot) {
     const int none = -1;
-    int code = io_uring_register_files_update(&port->ring, slot, (int *)(uintptr_t)&none, 1);
+    int code = uring_calls.register_files_update(&port->ring, slot, (int *)(uintptr_t)&none, 1);
     if (code == 1) {
         port->direct_slots[slot].next_free = port->direct_free;
         port->direct_free = slot;
@@ -157,12 +157,12 @@ void uring_direct_enter(struct engine_port *common, struct engine_socket *socket
     }
     empty_late(port);
     if (uring_direct_is_full(common) ||
-        io_uring_register_files_update(&port->ring, slot, &fd, 1) != 1) {
+        uring_calls.register_files_update(&port->ring, slot, &fd, 1) != 1) {
         return;
     }
     port->direct_free = port->direct_slots[slot].next_free;
     port->direct_used++;
-    close(fd);
+    linux_calls.close(fd);
     linux_descriptor_give(common->engine);
     socket->handle = LINUX_DIRECT | (int)slot;
     socket->origin = common->number;
@@ -298,7 +298,7 @@ int uring_direct_opened(struct engine_port *port, struct engine_socket socket) {
 void uring_direct_shut(struct engine_port *port, struct engine_socket socket) {
     struct direct_slot *slot = &uring_of(port)->direct_slots[slot_of((int)socket.handle)];
     if (slot->fd >= 0) {
-        close(slot->fd);
+        linux_calls.close(slot->fd);
         slot->fd = -1;
     }
 }

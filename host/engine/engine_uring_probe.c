@@ -63,7 +63,7 @@ static const struct {
 static int ring_create(struct io_uring *ring, unsigned flags) {
     struct io_uring_params parameters = {.flags = flags | IORING_SETUP_CQSIZE,
                                          .cq_entries = URING_COMPLETIONS};
-    return -io_uring_queue_init_params(URING_SUBMISSIONS, ring, &parameters);
+    return -uring_calls.create(URING_SUBMISSIONS, ring, &parameters);
 }
 
 /* With as many of the flags as this kernel takes. 0, or an errno. */
@@ -92,7 +92,7 @@ static int check_operations(struct uring_trial *trial) {
             room[sizeof(struct io_uring_probe) + OPERATIONS_MAX * sizeof(struct io_uring_probe_op)];
     } answer = {0};
     trial->what = "io_uring_register (IORING_REGISTER_PROBE)";
-    int code = -io_uring_register_probe(&trial->ring, &answer.probe, OPERATIONS_MAX);
+    int code = -uring_calls.probe(&trial->ring, &answer.probe, OPERATIONS_MAX);
     for (size_t i = 0; code == 0 && i < ARRAY_COUNT(operations); i++) {
         if (!io_uring_opcode_supported(&answer.probe, operations[i].code)) {
             trial->what = operations[i].name;
@@ -107,7 +107,7 @@ static int check_buffer_ring(struct uring_trial *trial) {
                                             .ring_entries = PROBE_BUFFERS,
                                             .bgid = URING_BUFFER_GROUP};
     trial->what = "io_uring_register (a ring of buffers)";
-    int code = -io_uring_register_buf_ring(&trial->ring, &registration, 0);
+    int code = -uring_calls.register_buffers(&trial->ring, &registration, 0);
     if (code == 0) {
         io_uring_buf_ring_init(trial->buffers);
         io_uring_buf_ring_add(trial->buffers, trial->bytes, sizeof(trial->bytes), 0,
@@ -118,11 +118,12 @@ static int check_buffer_ring(struct uring_trial *trial) {
 }
 
 /* Submits one entry and waits for its completion. False: the code of the call is in *code. */
-static bool submit_one(struct io_uring *ring, struct io_uring_cqe **cqe, int *code) {
+static bool submit_one(struct io_uring *ring, struct uring_completion *completion, int *code) {
     struct __kernel_timespec time = {.tv_sec = PROBE_WAIT_S};
+    struct io_uring_cqe *cqe;
     for (int i = 0; i < PROBE_ROUNDS_MAX; i++) {
-        *code = -io_uring_submit_and_wait_timeout(ring, cqe, 1, &time, NULL);
-        if (io_uring_peek_cqe(ring, cqe) == 0) {
+        *code = -uring_calls.submit_and_wait_timeout(ring, &cqe, 1, &time, NULL);
+        if (uring_calls.take(ring, completion)) {
             return true;
         }
         if (*code > 0 && *code != EINTR && *code != EAGAIN) {
@@ -134,34 +135,34 @@ static bool submit_one(struct io_uring *ring, struct io_uring_cqe **cqe, int *co
 }
 
 static int check_receive(struct uring_trial *trial) {
-    struct io_uring_cqe *cqe;
+    struct uring_completion completion;
     int code;
     trial->what = "socketpair";
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, trial->sockets) != 0) {
+    if (linux_calls.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, trial->sockets) != 0) {
         return errno;
     }
-    if (write(trial->sockets[1], "", 1) != 1) {
+    if (linux_calls.write(trial->sockets[1], "", 1) != 1) {
         return errno;
     }
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&trial->ring);
+    struct io_uring_sqe *sqe = uring_calls.sqe(&trial->ring);
     io_uring_prep_recv_multishot(sqe, trial->sockets[0], NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = URING_BUFFER_GROUP;
     trial->what = "io_uring_enter";
-    if (!submit_one(&trial->ring, &cqe, &code)) {
+    if (!submit_one(&trial->ring, &completion, &code)) {
         return code;
     }
     trial->what = "a multishot receive";
-    if (cqe->res < 0) {
-        return -cqe->res;
+    if (completion.result < 0) {
+        return -completion.result;
     }
-    return cqe->res == 1 && (cqe->flags & IORING_CQE_F_BUFFER) != 0 ? 0 : EOPNOTSUPP;
+    return completion.result == 1 && (completion.flags & IORING_CQE_F_BUFFER) != 0 ? 0 : EOPNOTSUPP;
 }
 
 static int try_out(struct engine *engine, struct uring_trial *trial) {
     trial->what = "mmap";
-    void *memory =
-        mmap(NULL, PROBE_RING_BYTES, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+    void *memory = linux_calls.mmap(NULL, PROBE_RING_BYTES, PROT_READ | PROT_WRITE,
+                                    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (memory == MAP_FAILED) {
         return errno;
     }
@@ -172,14 +173,14 @@ static int try_out(struct engine *engine, struct uring_trial *trial) {
         code = check_operations(trial);
         code = code ? code : check_buffer_ring(trial);
         code = code ? code : check_receive(trial);
-        io_uring_queue_exit(&trial->ring);
+        uring_calls.destroy(&trial->ring);
     }
     for (size_t i = 0; i < ARRAY_COUNT(trial->sockets); i++) {
         if (trial->sockets[i] >= 0) {
-            close(trial->sockets[i]);
+            linux_calls.close(trial->sockets[i]);
         }
     }
-    munmap(memory, PROBE_RING_BYTES);
+    linux_calls.munmap(memory, PROBE_RING_BYTES);
     return code;
 }
 
@@ -189,17 +190,18 @@ static int try_out(struct engine *engine, struct uring_trial *trial) {
  * looks at the descriptor, which is none. */
 static bool is_taken(unsigned flags, void (*prepare)(struct io_uring_sqe *sqe)) {
     struct io_uring ring;
-    struct io_uring_cqe *cqe;
+    struct io_uring_params parameters = {.flags = flags};
+    struct uring_completion completion;
     bool taken = false;
     int code;
-    if (io_uring_queue_init(2, &ring, flags) != 0) {
+    if (uring_calls.create(2, &ring, &parameters) != 0) {
         return false;
     }
-    prepare(io_uring_get_sqe(&ring));
-    if (submit_one(&ring, &cqe, &code)) {
-        taken = cqe->res == -EBADF;
+    prepare(uring_calls.sqe(&ring));
+    if (submit_one(&ring, &completion, &code)) {
+        taken = completion.result == -EBADF;
     }
-    io_uring_queue_exit(&ring);
+    uring_calls.destroy(&ring);
     return taken;
 }
 

@@ -40,7 +40,7 @@ static int register_ring(struct uring_port *port) {
         .ring_entries = port->buffer_entries,
         .bgid = URING_BUFFER_GROUP,
     };
-    int code = -io_uring_register_buf_ring(&port->ring, &registration, 0);
+    int code = -uring_calls.register_buffers(&port->ring, &registration, 0);
     if (code == 0) {
         io_uring_buf_ring_init(port->buffer_ring);
     }
@@ -48,16 +48,16 @@ static int register_ring(struct uring_port *port) {
 }
 
 static bool create_ring(struct uring_port *port, struct error *error) {
-    void *memory =
-        mmap(NULL, ring_bytes(port), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+    void *memory = linux_calls.mmap(NULL, ring_bytes(port), PROT_READ | PROT_WRITE,
+                                    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
     if (memory == MAP_FAILED) {
-        return error_set(error, "a ring of buffers: %s", strerror(errno));
+        return error_set(error, "a ring of buffers: %s", linux_reason(errno));
     }
     port->buffer_ring = memory;
     int code = register_ring(port);
     if (code != 0) {
-        munmap(memory, ring_bytes(port));
-        return error_set(error, "registering a ring of buffers: %s", strerror(code));
+        linux_calls.munmap(memory, ring_bytes(port));
+        return error_set(error, "registering a ring of buffers: %s", linux_reason(code));
     }
     return true;
 }
@@ -130,8 +130,8 @@ void uring_buffers_trim(struct engine_port *common) {
     bool is_larger = port->buffer_count > port->buffer_first;
     port->buffer_target = port->buffer_first;
     if (!is_larger || (port->common.engine->uring_flags & IORING_SETUP_DEFER_TASKRUN) == 0 ||
-        io_uring_cq_ready(&port->ring) > 0 || io_uring_cq_has_overflow(&port->ring) ||
-        io_uring_unregister_buf_ring(&port->ring, URING_BUFFER_GROUP) != 0) {
+        uring_calls.ready(&port->ring) > 0 || uring_calls.has_overflow(&port->ring) ||
+        uring_calls.unregister_buffers(&port->ring, URING_BUFFER_GROUP) != 0) {
         return; /* as buffers are used there will be fewer */
     }
     buffers_give_back(port);
@@ -147,8 +147,8 @@ static void buffers_restore(struct uring_port *port) {
 }
 
 void uring_buffers_fini(struct uring_port *port) {
-    io_uring_unregister_buf_ring(&port->ring, URING_BUFFER_GROUP);
-    munmap(port->buffer_ring, ring_bytes(port));
+    uring_calls.unregister_buffers(&port->ring, URING_BUFFER_GROUP);
+    linux_calls.munmap(port->buffer_ring, ring_bytes(port));
     buffers_give_back(port);
     alloc_free(port->slots);
     alloc_free(port->empty_slots);
@@ -173,6 +173,23 @@ static void buffer_unused(struct uring_port *port, uint32_t flags) {
 
 /* -- receives ---------------------------------------------------------------------------------- */
 
+static void starve(struct uring_port *port, struct engine_receive *receive) {
+    part_of(&receive->op)->hungry = true;
+    list_append(&port->common.hungry, &receive->op);
+}
+
+/* 0 is the peer's FIN. Want of memory, the system's as ours, is waited out: with the others who
+ * wait for a buffer, but not at once, as it would be found again. */
+static void receive_failed(struct uring_port *port, struct engine_receive *receive, int code) {
+    int64_t result = linux_translate(code);
+    if (result == ENGINE_E_NO_RESOURCES && !part_of(&receive->op)->stopping) {
+        linux_make_late(&port->common);
+        starve(port, receive);
+    } else {
+        linux_complete(&port->common, &receive->op, result);
+    }
+}
+
 /* Where only the peer's FIN is waited for, a poll costs less than a receive that finds nothing, and
  * takes no buffer. */
 static void end_await(struct uring_port *port, struct engine_receive *receive) {
@@ -187,14 +204,13 @@ static void end_polled(struct uring_port *port, struct engine_receive *receive, 
     struct op_part *part = part_of(&receive->op);
     part->armed = false;
     if (result < 0 || part->stopping) {
-        int code = part->stopping ? ECANCELED : -result;
-        linux_complete(&port->common, &receive->op, linux_translate(code));
+        receive_failed(port, receive, part->stopping ? ECANCELED : -result);
         return;
     }
     ssize_t size = 1;
     uint64_t thrown_away = 0;
     for (unsigned i = 0; i < END_READS_MAX && size > 0; i++) {
-        size = linux_recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC);
+        size = linux_calls.recv(part->fd, NULL, INT_MAX, MSG_DONTWAIT | MSG_TRUNC);
         thrown_away += size > 0 ? (uint64_t)size : 0;
     }
     int code = size < 0 ? errno : 0;
@@ -208,7 +224,7 @@ static void end_polled(struct uring_port *port, struct engine_receive *receive, 
     } else if (size > 0 || code == EAGAIN || code == EINTR) {
         end_await(port, receive);
     } else {
-        linux_complete(&port->common, &receive->op, linux_translate(code)); /* 0: the FIN */
+        receive_failed(port, receive, code); /* 0: the FIN */
     }
 }
 
@@ -305,11 +321,6 @@ static void deliver(struct uring_port *port, struct engine_receive *receive, int
     buffers_refill(port);
 }
 
-static void starve(struct uring_port *port, struct engine_receive *receive) {
-    part_of(&receive->op)->hungry = true;
-    list_append(&port->common.hungry, &receive->op);
-}
-
 static void try_early(struct uring_port *port, struct engine_receive *receive) {
     const struct engine_buffer_source *source = &port->common.source;
     struct op_part *part = part_of(&receive->op);
@@ -324,7 +335,7 @@ static void try_early(struct uring_port *port, struct engine_receive *receive) {
         starve(port, receive);
         return;
     }
-    ssize_t size = linux_recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
+    ssize_t size = linux_calls.recv(part->fd, buffer.bytes, buffer.size, MSG_DONTWAIT);
     int code = size < 0 ? errno : 0;
     if (size > 0) {
         linux_deliver(&port->common, receive, buffer, (uint32_t)size);
@@ -335,7 +346,7 @@ static void try_early(struct uring_port *port, struct engine_receive *receive) {
     if (code == EAGAIN || code == EINTR) {
         arm(port, receive);
     } else {
-        linux_complete(&port->common, &receive->op, linux_translate(code)); /* 0: the peer's FIN */
+        receive_failed(port, receive, code);
     }
 }
 
@@ -400,8 +411,8 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
             go_on(port, receive); /* it was only told to give way */
         }
         break;
-    default: /* 0 is the peer's FIN */
-        linux_complete(&port->common, &receive->op, linux_translate(-result));
+    default:
+        receive_failed(port, receive, -result);
         break;
     }
 }
@@ -414,8 +425,17 @@ void uring_feed(struct engine_port *common) {
     if (port->buffer_count < port->buffer_target) {
         buffers_refill(port);
     }
-    for (unsigned i = 0; i < port->buffer_count && common->hungry.first; i++) {
-        struct engine_op *op = list_take(&common->hungry);
+    if (common->late_ms > 0) {
+        return;
+    }
+    if (port->wake_lost) {
+        port->wake_lost = false;
+        uring_arm_wake(port);
+    }
+    struct engine_op *op = NULL;
+    const struct engine_op *last = common->hungry.last; /* who comes behind has been tried now */
+    for (unsigned i = 0; i < port->buffer_count && common->hungry.first && op != last; i++) {
+        op = list_take(&common->hungry);
         if (part_of(op)->is_accept) {
             linux_first_data_try(CONTAINER_OF(op, struct engine_accept, op));
         } else {
