@@ -434,6 +434,19 @@ static void woken(struct epoll_port *port) {
     linux_run_posts(&port->common);
 }
 
+/* Nobody waits for that: what they waited for is over in this turn, or epoll did not take it when
+ * it was told, for want of memory, and would tell of it for ever. */
+static void tell_again(struct epoll_port *port, int fd) {
+    if ((unsigned)fd >= port->watch_count) {
+        return;
+    }
+    struct watch *watch = &port->watches[fd];
+    if (!waiting(watch)) {
+        watch->word |= WATCH_REGISTERED; /* whatever we know of it */
+    }
+    watch_register(port, fd);
+}
+
 /* A callback may change the table, end what the same event was for, and even close the descriptor:
  * each part looks anew. */
 static void handle_one(struct epoll_port *port, uint64_t data, uint32_t events) {
@@ -448,11 +461,15 @@ static void handle_one(struct epoll_port *port, uint64_t data, uint32_t events) 
     }
     bool is_error = (events & (EPOLLERR | EPOLLHUP)) != 0;
     struct engine_op *writer = watch_find(port, fd, false);
-    if (writer && (is_error || (events & EPOLLOUT) != 0)) {
+    bool may_write = writer && (is_error || (events & EPOLLOUT) != 0);
+    if (may_write) {
         send_ready(port, fd, writer);
     }
     struct engine_op *reader = watch_find(port, fd, true);
     if (!reader || !(is_error || (events & (EPOLLIN | EPOLLRDHUP)) != 0)) {
+        if (!may_write) {
+            tell_again(port, fd);
+        }
         return;
     }
     if (part_of(reader)->is_accept) {

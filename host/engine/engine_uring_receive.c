@@ -182,11 +182,13 @@ static void starve(struct uring_port *port, struct engine_receive *receive) {
  * wait for a buffer, but not at once, as it would be found again. */
 static void receive_failed(struct uring_port *port, struct engine_receive *receive, int code) {
     int64_t result = linux_translate(code);
-    if (result == ENGINE_E_NO_RESOURCES && !part_of(&receive->op)->stopping) {
+    if (result != ENGINE_E_NO_RESOURCES) {
+        linux_complete(&port->common, &receive->op, result);
+    } else if (part_of(&receive->op)->stopping) {
+        linux_complete(&port->common, &receive->op, ENGINE_E_CANCELLED);
+    } else {
         linux_make_late(&port->common);
         starve(port, receive);
-    } else {
-        linux_complete(&port->common, &receive->op, result);
     }
 }
 
