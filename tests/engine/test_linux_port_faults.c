@@ -1,0 +1,2 @@
+#include "linux_world.h"
+int main(void) { return 0; }
