@@ -27,12 +27,14 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/macros.h"
 #include "engine/engine_linux.h"
 
 enum {
     EVENTS_MAX = 64,  /* a turn: few, so that new connections are not starved */
     WATCHES_MIN = 64, /* the table's size at first */
+    REFUSED_PAUSE_MS = 20,
 };
 
 /* What waits for a descriptor: one operation that reads (a receive, an accept for its first data)
@@ -56,6 +58,7 @@ struct epoll_port {
     struct op_list attempts; /* armed receives to be tried in this turn */
     struct epoll_event events[EVENTS_MAX];
     unsigned event_count;
+    bool refused; /* the last wait was, which is said */
 };
 
 static struct epoll_port *epoll_of(struct engine_port *port) {
@@ -208,11 +211,26 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
     return false;
 }
 
+/* As the ring does: the caller comes again, and not at once. */
+static void note_refusal(struct epoll_port *port, int code) {
+    if (!port->refused) {
+        port->refused = true;
+        log_error(NULL, "epoll_wait: %s: this worker stands still until the system takes the call",
+                  strerror(code));
+    }
+    linux_calls.poll(NULL, 0, REFUSED_PAUSE_MS);
+}
+
 static void wait_for_events(struct engine_port *common, int timeout_ms) {
     struct epoll_port *port = epoll_of(common);
     int count = linux_calls.epoll_wait(port->fd, port->events, EVENTS_MAX,
                                        port->attempts.first ? 0 : timeout_ms);
-    port->event_count = count > 0 ? (unsigned)count : 0; /* EINTR: the caller comes again */
+    port->event_count = count > 0 ? (unsigned)count : 0;
+    if (count >= 0) {
+        port->refused = false;
+    } else if (errno != EINTR) { /* after which the caller comes again */
+        note_refusal(port, errno);
+    }
 }
 
 /* -- receiving --------------------------------------------------------------------------------- */
@@ -428,9 +446,9 @@ static void connect_cancel(struct engine_port *common, struct engine_connect *co
 
 static void woken(struct epoll_port *port) {
     uint64_t count;
-    if (linux_calls.read(port->common.wake_fd, &count, sizeof(count)) < 0) {
-        count = 0; /* epoll tells again: an error of the system is not ours */
-    }
+    if (linux_calls.read(port->common.wake_fd, &count, sizeof(count)) >= 0) {
+        linux_posts_woken(&port->common);
+    } /* else epoll tells again: an error of the system is not ours */
     linux_run_posts(&port->common);
 }
 

@@ -316,6 +316,12 @@ void linux_posts_unwoken(struct engine_port *port, const char *what, int code) {
     }
 }
 
+void linux_posts_woken(struct engine_port *port) {
+    if (atomic_load_explicit(&port->unwoken, memory_order_relaxed)) {
+        atomic_store(&port->unwoken, false); /* what was posted till then is taken after this */
+    }
+}
+
 static void wake(struct engine_port *port) {
     const uint64_t one = 1;
     unsigned tries = 0;
@@ -421,12 +427,14 @@ static void run_deferred(struct engine_port *port) {
 }
 
 /* How long the port may sleep: not at all while there is work that needs no kernel, and not long
- * while it lacks buffers, which nobody tells it of when another thread gives them back. */
+ * while it lacks memory, which nobody tells it of when there is some again, or cannot be woken. */
 static int patience(const struct engine_port *port, int timeout_ms) {
     if (port->deferred.first || port->acceptors_due) {
         return 0;
     }
-    if ((port->hungry.first || port->late_ms > 0) && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
+    bool looks = port->hungry.first || port->late_ms > 0 ||
+                 atomic_load_explicit(&port->unwoken, memory_order_relaxed);
+    if (looks && (timeout_ms < 0 || timeout_ms > HUNGRY_MS)) {
         return HUNGRY_MS;
     }
     return timeout_ms;

@@ -192,6 +192,7 @@ struct engine_port {
 void linux_run_posts(struct engine_port *port); /* the eventfd has been read */
 /* It cannot be, or cannot be written: from now on every turn looks for posts, too. */
 void linux_posts_unwoken(struct engine_port *port, const char *what, int code);
+void linux_posts_woken(struct engine_port *port); /* it was written, and read */
 
 void linux_make_late(struct engine_port *port); /* something is to be tried again, see late_ms */
 

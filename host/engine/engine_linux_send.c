@@ -250,6 +250,7 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op) {
     (void)socket;
     if (part_of(op)->armed) {
+        part_of(op)->stopping = true;
         port->engine->backend->send_disarm(port, op);
     }
 }

@@ -170,6 +170,7 @@ static void send_completed(struct engine_port *port, struct engine_op *op, int32
 
 static void wake_read(struct uring_port *port, int32_t result) {
     if (result >= 0) {
+        linux_posts_woken(&port->common);
         uring_arm_wake(port);
         return;
     }

@@ -321,7 +321,10 @@ static int64_t result_of(int code) {
 void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t result) {
     struct op_part *part = part_of(op);
     int64_t sent = 0;
-    if (part->direct == DIRECT_OPEN && (result == -EMFILE || result == -ENFILE)) {
+    bool is_refused = result == -EMFILE || result == -ENFILE;
+    bool has_not_waited =
+        result == -ECANCELED && !part->stopping; /* the poll before it has failed */
+    if (part->direct == DIRECT_OPEN && (is_refused || has_not_waited)) {
         pause_send(port, op);
         return;
     }

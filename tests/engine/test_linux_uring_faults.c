@@ -1,2 +1,4 @@
 #include "linux_world.h"
-int main(void) { return 0; }
+int main(void) {
+    return 0;
+}
