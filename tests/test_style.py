@@ -53,7 +53,7 @@ def _may_know_the_system(path):
         re.search(r"host/(os/os_|engine/(engine_(iocp|linux|uring|epoll)|winsock))", name)
         or name == "plugin-api/berth/abi.h"
         or re.search(r"plugins/.*_(linux|windows)\.c$", name)
-        or re.search(r"tests/.*(_linux|_windows|iocp|winsock)", name)
+        or re.search(r"tests/.*(linux_|_linux|_windows|iocp|winsock)", name)
     )
 
 
