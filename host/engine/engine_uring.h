@@ -28,27 +28,27 @@ struct uring_port {
     struct engine_port common; /* first, so that one is the other */
     struct io_uring ring;
     uint64_t wake_value; /* what the read of wake_fd goes to */
-    uint8_t file_byte;   /* what reads of files go to, of which only the end is of interest */
 
     /* Provided buffers: slot i of the ring is `slots[i]`, or empty when its owner is NULL. */
     struct io_uring_buf_ring *buffer_ring;
     unsigned buffer_entries; /* of the ring; the most there can be */
     unsigned buffer_target;  /* how many should be in it now */
     unsigned buffer_first;   /* how many that was at first */
-    bool buffers_lost;       /* the kernel did not take the ring back, for want of memory */
     unsigned buffer_count;   /* how many are */
     struct engine_buffer *slots;
     uint16_t *empty_slots; /* a stack of those without a buffer */
     unsigned empty_count;
-    bool grown; /* in this turn */
+    bool grown;        /* in this turn */
+    bool buffers_lost; /* the kernel did not take the ring back, for want of memory */
+    bool wake_lost;    /* the read of the eventfd has failed: it is begun again in a while */
 
     /* What one receive delivers before others get their turn. 0 bytes: the kernel knows no such
      * limit, and the receive is cancelled after so many buffers in a lap. */
     uint32_t burst_bytes;
     uint8_t burst_max;
 
-    bool refused;   /* the last submission was, which is said */
-    bool wake_lost; /* the read of the eventfd has failed: it is begun again in a while */
+    bool refused;      /* the last submission was, which is said */
+    uint8_t file_byte; /* what reads of files go to, of which only the end is of interest */
 
     /* A lap ends when all is handled that was in the line when it began: mostly it is a turn. */
     uint8_t lap;
