@@ -67,6 +67,6 @@ def test_stall_of_a_worker_leaves_its_datagrams_to_the_others(run_host, system):
         rounds = []  # what came before the worker was known to stall may wait with it
         while time.monotonic() < ends and len(addresses) not in rounds:
             rounds.append(_answered(addresses))
-        assert len(addresses) in rounds[:-1] or time.monotonic() < ends, rounds
+        assert time.monotonic() < ends, rounds
         assert stalling.recv(1) == b"\x82"
     assert _answered(addresses) == len(addresses)

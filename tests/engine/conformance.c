@@ -30,6 +30,15 @@ static uint8_t *source_bytes(void *owner) {
     return owner;
 }
 
+struct engine_port_options port_options(struct world *world) {
+    return (struct engine_port_options){
+        .buffers = {world, BUFFER_BYTES, buffer_take, source_give, source_bytes},
+        .receive_buffers = BUFFERS_AT_FIRST,
+        .receive_buffers_max = BUFFERS_MAX,
+        .burst_buffers = BURST_BUFFERS,
+    };
+}
+
 static void setup_world(void **state, unsigned buffers, unsigned buffers_max, unsigned burst) {
     struct error error = {0};
     struct world *world = calloc(1, sizeof(*world));
@@ -40,12 +49,10 @@ static void setup_world(void **state, unsigned buffers, unsigned buffers_max, un
     if (!world->engine) {
         fail_msg("%s", error.message);
     }
-    struct engine_port_options options = {
-        .buffers = {world, BUFFER_BYTES, buffer_take, source_give, source_bytes},
-        .receive_buffers = buffers,
-        .receive_buffers_max = buffers_max,
-        .burst_buffers = burst,
-    };
+    struct engine_port_options options = port_options(world);
+    options.receive_buffers = buffers;
+    options.receive_buffers_max = buffers_max;
+    options.burst_buffers = burst;
     world->port = engine_port_create(world->engine, &options, &error);
     if (!world->port) {
         fail_msg("%s", error.message);

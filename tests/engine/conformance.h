@@ -91,6 +91,9 @@ extern const struct berth_address loopback_v6;
 
 void source_give(void *world, void *owner); /* a delivered buffer goes back */
 
+/* Of a port that receives into the world's memory, with few buffers at first. */
+struct engine_port_options port_options(struct world *world);
+
 void run_quietly(struct world *world); /* long enough for what should not happen to happen */
 
 /* cmocka's. setup_bare leaves the listener out, setup_roomy has many buffers, and setup_strict

@@ -209,6 +209,43 @@ static void test_datagram_ports_are_not_shared_with_others(void **state) {
     end_close(&one);
 }
 
+/* The thread of the socket's own port stands still: another port takes what comes. */
+static void test_datagrams_of_a_port_that_stands_still_come_to_a_further_receiver(void **state) {
+    struct world *world = *state;
+    struct world beside = {.engine = world->engine, .buffers_limit = UINT32_MAX};
+    struct engine_port_options options = port_options(&beside);
+    struct error error;
+    struct end asks;
+    struct end answers;
+    struct end further = {.world = &beside, .echoes = true, .stopped.complete = on_stopped};
+    end_open(world, &asks, &loopback_v4, false);
+    end_open(world, &answers, &loopback_v4, false);
+    run_quietly(world);
+    beside.port = engine_port_create(world->engine, &options, &error);
+    assert_non_null(beside.port);
+    further.receiver = engine_receiver_create(beside.port, answers.listener, 0, on_received,
+                                              on_lost, &further, &error);
+    assert_non_null(further.receiver);
+    for (uint8_t i = 1; i <= 3; i++) {
+        send_to(&asks, &answers, &i, 1);
+        RUN_UNTIL(&beside, further.count == i);
+        assert_int_equal(further.got[i - 1].first, i);
+        assert_true(address_equal(&further.got[i - 1].remote, &asks.address));
+    }
+    engine_receiver_stop(further.receiver, &further.stopped);
+    RUN_UNTIL(&beside, further.is_stopped);
+    engine_port_destroy(beside.port);
+    assert_int_equal(beside.buffers_out, 0);
+
+    run_quietly(world);
+    assert_int_equal(answers.count, 0);
+    assert_int_equal(asks.count, 3);
+    send_to(&asks, &answers, (const uint8_t *)"again", 5);
+    RUN_UNTIL(world, answers.count == 1);
+    end_close(&asks);
+    end_close(&answers);
+}
+
 #define BARE(test) cmocka_unit_test_setup_teardown(test, setup_bare, teardown)
 
 int main(void) {
@@ -219,6 +256,7 @@ int main(void) {
         BARE(test_datagrams_to_a_port_that_is_gone_disturb_no_others),
         BARE(test_datagram_without_memory_is_lost_or_waits_and_the_next_one_comes),
         BARE(test_datagram_to_another_family_is_unreachable),
+        BARE(test_datagrams_of_a_port_that_stands_still_come_to_a_further_receiver),
         BARE(test_datagram_ports_are_not_shared_with_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
