@@ -22,6 +22,7 @@
 #include "control/supervise.h"
 #include "engine/engine.h"
 #include "module/module.h"
+#include "net/errand.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
 #include "net/server.h"
@@ -540,9 +541,7 @@ static void give_up(struct change *change) {
             struct listener *listener = step->made->listener;
             listener_stop_accepting(listener);
             listener_cut(listener); /* who came by a new address, in that moment */
-            while (atomic_load(&listener->references) > 0) {
-                guard_await_wake();
-            }
+            guard_await_cut(listener);
             step->module->users++; /* it goes below, with all that are this change's */
             instance_destroy_unit(instance, step->made);
             step->module->users--;
@@ -732,7 +731,8 @@ bool change_apply(struct instance *instance, struct edition *edition,
         count(&change, counts);
     }
     if (instance->edition) {
-        change.call_timeout_ms = instance->edition->manifest->host.hang_timeout_ms;
+        uint32_t hang_ms = instance->edition->manifest->host.hang_timeout_ms;
+        change.call_timeout_ms = hang_ms > 0 ? hang_ms : ERRAND_NO_LIMIT;
     }
     bool done = fine && !options->dry_run && start_server(&change) && check_workers(&change) &&
                 load_modules(&change) && find_neighbours(&change) && make_units(&change) &&

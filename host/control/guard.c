@@ -8,7 +8,9 @@
 #include "control/ready_file.h"
 #include "control/supervise.h"
 #include "engine/engine.h"
+#include "net/last_words.h"
 #include "net/latch.h"
+#include "net/listener.h"
 #include "net/plugin_call.h"
 #include "os/os_process.h"
 
@@ -17,6 +19,7 @@ enum {
     SLOW_MS = 200,  /* a call that is named as what keeps the control thread */
     AWAIT_MS = 250, /* the longest wait for a wake */
     FLUSH_MS = 500,
+    PASSED_MAX_MS = 1000, /* between two looks, if the process was not stopped meanwhile */
     RUNNING_MAX = 16,
 };
 
@@ -28,24 +31,38 @@ static atomic_bool reload;
 static atomic_uint stops_seen;
 static atomic_bool asked_now;
 static _Atomic(struct ready_file *) ready;
+static atomic_uint hang_ms;
+static atomic_uintptr_t control_thread;
 
-void guard_configure(uint32_t drain_timeout_ms, struct ready_file *ready_file) {
+void guard_configure(uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
+                     struct ready_file *ready_file) {
     atomic_store(&drain_ms, drain_timeout_ms);
+    atomic_store(&hang_ms, hang_timeout_ms);
+    atomic_store(&control_thread, os_thread_id());
     atomic_store(&ready, ready_file);
     if (atomic_load(&busy_since_ms) == 0) {
         atomic_store(&busy_since_ms, engine_now_ms());
     }
 }
 
-void guard_stop(bool now) {
-    uint64_t wanted =
-        engine_now_ms() + (now ? GUARD_NOW_MS : atomic_load(&drain_ms) + GUARD_STOP_MS);
+static void end_within(uint64_t ms) {
+    uint64_t wanted = engine_now_ms() + ms;
     unsigned long long known = atomic_load(&end_ms);
+    while ((known == 0 || wanted < known) &&
+           !atomic_compare_exchange_weak(&end_ms, &known, wanted)) {
+    }
+}
+
+void guard_stop(bool now) {
     if (now) {
         atomic_store(&asked_now, true);
     }
-    while ((known == 0 || wanted < known) &&
-           !atomic_compare_exchange_weak(&end_ms, &known, wanted)) {
+    end_within(now ? GUARD_NOW_MS : (uint64_t)atomic_load(&drain_ms) + GUARD_STOP_MS);
+}
+
+void guard_clear(void) {
+    if (atomic_load(&end_ms) == 0) {
+        end_within(GUARD_CLEAR_MS);
     }
 }
 
@@ -98,6 +115,14 @@ void guard_await_wake(void) {
     put_off(signal);
 }
 
+void guard_await_cut(const struct listener *listener) {
+    latch_control_begin("connections that were cut to end");
+    while (atomic_load(&listener->references) > 0) {
+        guard_await_wake();
+    }
+    latch_control_end();
+}
+
 /* -- the watching thread's side ------------------------------------------------------------------
  */
 
@@ -105,7 +130,8 @@ uint64_t guard_busy_ms(char *text, size_t size) {
     struct plugin_running running;
     uint64_t since_ms = atomic_load(&busy_since_ms);
     uint64_t now_ms = engine_now_ms();
-    const char *what = latch_control_waits_for();
+    const char *what;
+    latch_control_wait(&what);
     if (since_ms == 0 || now_ms <= since_ms) {
         return 0;
     }
@@ -145,9 +171,34 @@ static void end_process(void) {
     os_process_exit_now(EXIT_FAILED);
 }
 
+/* Callbacks that take long are looked after by net/plugin_call.h, and what waits behind one waits
+ * for it. */
+static void look_at_wait(uint64_t now_ms) {
+    static unsigned watched;
+    static uint64_t looked_ms;
+    static uint64_t waited_ms;
+    struct plugin_running running;
+    const char *what;
+    unsigned number = latch_control_wait(&what);
+    uint64_t passed_ms = now_ms - looked_ms;
+    uint32_t limit_ms = atomic_load(&hang_ms);
+    looked_ms = now_ms;
+    if (!what || number != watched || atomic_load(&end_ms) != 0 ||
+        plugin_calls_running(SLOW_MS, false, &running, 1) > 0) {
+        watched = number;
+        waited_ms = 0;
+        return;
+    }
+    waited_ms += passed_ms < PASSED_MAX_MS ? passed_ms : PASSED_MAX_MS;
+    if (limit_ms > 0 && waited_ms >= limit_ms) {
+        last_words_of_hung_host(atomic_load(&control_thread), what, waited_ms);
+    }
+}
+
 void guard_tick(void) {
     uint64_t since_ms = atomic_load(&busy_since_ms);
     uint64_t now_ms = engine_now_ms();
+    look_at_wait(now_ms);
     if (since_ms != 0 && now_ms > since_ms + BUSY_MS) {
         enum os_signal signal = os_signals_look();
         note(signal);

@@ -4,7 +4,11 @@
  * does not come back to guard_wait(), the watching thread (net/plugin_call.h) takes the requests to
  * stop in its place. A stop that is not over in time ends the process: host.drain_timeout_ms and
  * GUARD_STOP_MS after the first request, GUARD_NOW_MS after a second one or `stop --now`. The log
- * then says who has not returned.
+ * then says who has not returned. A start that fails is bounded likewise.
+ *
+ * The control thread waits for workers, too, at a reload or the end of a generation. A callback
+ * that keeps one is ended by host.hang_timeout_ms; where none runs, a wait that is longer is a
+ * fault of the host itself, and ends the process as a crash.
  *
  * Threads: [control], where nothing else is said. */
 #ifndef BERTH_HOST_CONTROL_GUARD_H
@@ -16,15 +20,19 @@
 
 #include "os/os.h"
 
+struct listener;
 struct ready_file;
 
 enum {
     GUARD_STOP_MS = 5000, /* what lies beyond the time for connections to finish */
     GUARD_NOW_MS = 3000,
+    GUARD_CLEAR_MS = 30000, /* for a start that has failed: plugins may have much to close */
 };
 
-/* How long connections may finish, and what is removed when the process ends. */
-void guard_configure(uint32_t drain_timeout_ms, struct ready_file *ready_file);
+/* How long connections may finish, when a wait is a hang, and what is removed when the process
+ * ends. */
+void guard_configure(uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
+                     struct ready_file *ready_file);
 
 /* os_signals_wait(), with the requests that came while the control thread was busy. */
 enum os_signal guard_wait(int timeout_ms);
@@ -32,8 +40,13 @@ enum os_signal guard_wait(int timeout_ms);
 /* Waits for os_signals_wake(), or a moment; requests stay for guard_wait(). */
 void guard_await_wake(void);
 
+/* Waits so until the listener has no connections, which were cut. */
+void guard_await_cut(const struct listener *listener);
+
 /* A stop is asked for, by whatever way; `now`: without waiting for connections. [any] */
 void guard_stop(bool now);
+/* The process ends, in whatever way, within GUARD_CLEAR_MS. */
+void guard_clear(void);
 bool guard_is_asked(void);     /* [any] */
 bool guard_is_asked_now(void); /* [any] */
 

@@ -16,6 +16,7 @@
 #include "control/supervise.h"
 #include "control/watch.h"
 #include "engine/engine.h"
+#include "net/errand.h"
 #include "net/last_words.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
@@ -162,9 +163,7 @@ static void abandon(struct instance *instance) {
     DL_FOREACH(instance->serving, unit) {
         listener_stop_accepting(unit->listener);
         listener_cut(unit->listener);
-        while (atomic_load(&unit->listener->references) > 0) {
-            guard_await_wake();
-        }
+        guard_await_cut(unit->listener);
     }
     instance_destroy(instance);
 }
@@ -200,7 +199,9 @@ static int run_edition(struct edition *edition, const struct control_options *op
         .hung = last_words_of_hung,
         .tick = guard_tick,
     };
-    guard_configure(manifest->host.drain_timeout_ms, &service.ready_file);
+    guard_configure(manifest->host.drain_timeout_ms, manifest->host.hang_timeout_ms,
+                    &service.ready_file);
+    errand_interrupt_when(guard_is_asked);
     if (!os_signals_start(&error) || !plugin_watch_start(&watch, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
                        &error) ||
@@ -220,6 +221,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     if (code == EXIT_FINE) {
         code = serve(&service, &channel);
     }
+    guard_clear();
     host_channel_close(&channel);
     abandon(&service.instance);
     bool with_stuck_thread = service.instance.abandoned != NULL;

@@ -61,7 +61,8 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
     if (done && !dry_run) {
         service_configure_log(manifest);
         tell_ready(service);
-        guard_configure(manifest->host.drain_timeout_ms, &service->ready_file);
+        guard_configure(manifest->host.drain_timeout_ms, manifest->host.hang_timeout_ms,
+                        &service->ready_file);
         plugin_watch_configure(manifest->host.stall_warning_ms, manifest->host.hang_timeout_ms);
         supervised_ready(manifest);
         kept_write(service->options->kept, &service->instance);

@@ -208,15 +208,16 @@ static bool load_run(struct load *load, uint32_t timeout_ms, struct error *error
         load_call(load);
         return true;
     }
+    char limit[64];
     switch (errand_run(load_call, load, timeout_ms, error)) {
     case ERRAND_DONE:
         return true;
     case ERRAND_ABANDONED:
         module->abandoned = true;
+        errand_describe_limit(timeout_ms, limit, sizeof(limit));
         return error_set(error,
-                         "plugin \"%s\" has not returned from `load` within %u ms "
-                         "(host.hang_timeout_ms): its library stays mapped",
-                         module->id, (unsigned)timeout_ms);
+                         "plugin \"%s\" has not returned from `load` %s: its library stays mapped",
+                         module->id, limit);
     default:
         return error_prefix(error, "plugin \"%s\": ", module->id);
     }

@@ -1,10 +1,16 @@
 #include "net/errand.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "net/plugin_call.h"
 #include "os/os.h"
+
+enum { LOOK_MS = 100 };
+
+static bool (*is_interrupted)(void);
 
 /* The thread's and the caller's together; the last of the two frees it. */
 struct errand {
@@ -37,13 +43,30 @@ static void errand_thread(void *pointer) {
     }
 }
 
+void errand_interrupt_when(bool (*asked)(void)) {
+    is_interrupted = asked;
+}
+
+void errand_describe_limit(uint32_t timeout_ms, char *text, size_t size) {
+    if (is_interrupted && is_interrupted()) {
+        snprintf(text, size, "when the host was asked to stop");
+    } else {
+        snprintf(text, size, "within %u ms (host.hang_timeout_ms)", (unsigned)timeout_ms);
+    }
+}
+
 /* Whether it is done; else it is abandoned. */
 static bool errand_await(struct errand *errand, uint32_t timeout_ms) {
-    uint64_t until_ms = engine_now_ms() + timeout_ms;
+    uint64_t began_ms = engine_now_ms();
     os_mutex_lock(&errand->mutex);
-    for (uint64_t now_ms = engine_now_ms(); !errand->done && now_ms < until_ms;
-         now_ms = engine_now_ms()) {
-        os_condition_wait(&errand->changed, &errand->mutex, (int)(until_ms - now_ms));
+    while (!errand->done && !(is_interrupted && is_interrupted())) {
+        uint64_t passed_ms = engine_now_ms() - began_ms;
+        if (timeout_ms != ERRAND_NO_LIMIT && passed_ms >= timeout_ms) {
+            break;
+        }
+        uint64_t left_ms = timeout_ms - passed_ms;
+        os_condition_wait(&errand->changed, &errand->mutex,
+                          left_ms < LOOK_MS ? (int)left_ms : LOOK_MS);
     }
     bool done = errand->done;
     errand->abandoned = !done;

@@ -11,6 +11,7 @@
 #define BERTH_HOST_NET_ERRAND_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct error;
@@ -21,8 +22,17 @@ enum errand_result {
     ERRAND_ABANDONED,
 };
 
+#define ERRAND_NO_LIMIT UINT32_MAX
+
+/* Nothing is waited for any longer once `asked` says so: the host is to stop. It is looked at a few
+ * times a second. */
+void errand_interrupt_when(bool (*asked)(void));
+
 /* Runs function(argument). */
 enum errand_result errand_run(void (*function)(void *argument), void *argument, uint32_t timeout_ms,
                               struct error *error);
+
+/* What ended the wait for one that was abandoned: "within 500 ms (host.hang_timeout_ms)". */
+void errand_describe_limit(uint32_t timeout_ms, char *text, size_t size);
 
 #endif

@@ -135,6 +135,18 @@ _Noreturn void last_words_of_hung(const struct plugin_thread *thread, uint64_t f
     os_crash_hung(thread->id, what);
 }
 
+_Noreturn void last_words_of_hung_host(uintptr_t control_thread, const char *what,
+                                       uint64_t for_ms) {
+    static const struct plugin_thread nobody;
+    static char text[256];
+    snprintf(text, sizeof(text),
+             "hang: the control thread has waited %llu ms (host.hang_timeout_ms) for %s, and no "
+             "callback is the reason",
+             (unsigned long long)for_ms, what);
+    hung = &nobody;
+    os_crash_hung(control_thread, text);
+}
+
 void last_words_start(void (*also)(const struct last_words *words)) {
     static const struct os_crash_words words = {on_crash, on_frames};
     static bool registered;

@@ -26,4 +26,8 @@ void last_words_stop(void); /* the process may end now */
  * plugin_watch_options.hung. [any] */
 _Noreturn void last_words_of_hung(const struct plugin_thread *thread, uint64_t for_ms);
 
+/* The control thread waits for what does not come, and no plugin is the reason: ends the process as
+ * a crash of the host itself. [any] */
+_Noreturn void last_words_of_hung_host(uintptr_t control_thread, const char *what, uint64_t for_ms);
+
 #endif

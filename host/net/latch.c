@@ -6,6 +6,7 @@
 #include "base/assert.h"
 
 static _Atomic(const char *) control_waits_for;
+static atomic_uint control_waits;
 
 void latch_init(struct latch *latch, unsigned count) {
     os_mutex_init(&latch->mutex);
@@ -40,12 +41,23 @@ void latch_wait(struct latch *latch) {
     os_mutex_fini(&latch->mutex);
 }
 
-void latch_wait_on_control(struct latch *latch, const char *what) {
+void latch_control_begin(const char *what) {
+    atomic_fetch_add(&control_waits, 1);
     atomic_store(&control_waits_for, what);
-    latch_wait(latch);
+}
+
+void latch_control_end(void) {
     atomic_store(&control_waits_for, NULL);
 }
 
-const char *latch_control_waits_for(void) {
-    return atomic_load(&control_waits_for);
+void latch_wait_on_control(struct latch *latch, const char *what) {
+    latch_control_begin(what);
+    latch_wait(latch);
+    latch_control_end();
+}
+
+unsigned latch_control_wait(const char **what) {
+    unsigned number = atomic_load(&control_waits);
+    *what = atomic_load(&control_waits_for);
+    return number;
 }

@@ -44,12 +44,16 @@ static bool open_call_await(struct open_call *open, bool *abandoned, struct erro
         return true;
     }
     enum errand_result result = errand_run(open_call_run, open, timeout_ms, error);
+    char limit[64];
     *abandoned = result == ERRAND_ABANDONED;
-    return result == ERRAND_DONE ||
-           (*abandoned && error_set(error,
-                                    "plugin \"%s\" has not returned from `listener_open` within "
-                                    "%u ms (host.hang_timeout_ms): its library stays mapped",
-                                    listener->plugin->id, (unsigned)timeout_ms));
+    if (*abandoned) {
+        errand_describe_limit(timeout_ms, limit, sizeof(limit));
+        error_set(error,
+                  "plugin \"%s\" has not returned from `listener_open` %s: its library stays "
+                  "mapped",
+                  listener->plugin->id, limit);
+    }
+    return result == ERRAND_DONE;
 }
 
 static bool open_plugin(struct listener *listener, bool *abandoned, struct error *error) {

@@ -195,6 +195,20 @@ def test_restart_whose_plugin_hangs_fails_and_the_old_generation_serves(make_stu
         assert clients.echo(sock, b"z") == b"z"
 
 
+@pytest.mark.parametrize("callback", ["load", "listener_open"])
+def test_restart_that_may_hang_for_ever_ends_with_a_stop(make_stuck, berth, callback):
+    """With "hang_timeout_ms": 0; the verb's answer has its own limit, and a stop is one in good order."""
+    stuck = make_stuck(hang_timeout_ms=0, drain_timeout_ms=3600000)
+    host = stuck.start()
+    stuck.hang_in(callback)
+    result = berth("restart", "stuck", "--timeout", "1", "--manifest", host.manifest_path)
+    assert result.code == 1, result
+    assert status(berth, host)["state"] == "busy"
+    host.interrupt()
+    assert host.wait() == 0
+    assert f"has not returned from `{callback}` when the host was asked to stop" in host.log()
+
+
 def test_restart_fails_while_a_worker_does_not_take_part(make_stuck, berth):
     stuck = make_stuck(hang_timeout_ms=0)
     host = stuck.start()

@@ -1,0 +1,78 @@
+/* The control thread waits for what never comes, and no plugin is the reason: in a process of its
+ * own, which is this program with a word that says how. */
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "control/guard.h"
+#include "net/last_words.h"
+#include "net/latch.h"
+#include "net/plugin_call.h"
+#include "os/os_process.h"
+
+enum { HANG_MS = 300, PATIENCE_MS = 30000, MOMENT_MS = 1500 };
+
+static int wait_for_ever(const char *how) {
+    const uint32_t hang_ms = strcmp(how, "hang") == 0 ? HANG_MS : 0;
+    const struct plugin_watch_options watch = {.hang_ms = hang_ms, .tick = guard_tick};
+    struct error error;
+    struct latch latch;
+    last_words_start(NULL);
+    guard_configure(0, hang_ms, NULL);
+    if (!plugin_watch_start(&watch, &error)) {
+        return 2;
+    }
+    if (strcmp(how, "stop") == 0) {
+        guard_stop(true);
+    }
+    latch_init(&latch, 1);
+    latch_wait_on_control(&latch, "a worker");
+    return 0;
+}
+
+static struct os_process_result run(const char *how, int timeout_ms) {
+    char self[OS_PATH_MAX];
+    struct error error;
+    struct os_process_result result;
+    assert_true(os_executable_path(self, sizeof(self), &error));
+    const char *const arguments[] = {self, how, NULL};
+    if (!os_process_run(arguments, -1, timeout_ms, 4096, &result, &error)) {
+        fail_msg("%s", error.message);
+    }
+    alloc_free(result.output);
+    return result;
+}
+
+static void test_guard_wait_without_an_end_is_a_crash(void **state) {
+    (void)state;
+    struct os_process_result result = run("hang", PATIENCE_MS);
+    assert_false(result.timed_out);
+    assert_true(result.end[0] != '\0' || (result.code != 0 && result.code != 1));
+}
+
+static void test_guard_wait_has_no_limit_where_hangs_have_none(void **state) {
+    (void)state;
+    assert_true(run("never", MOMENT_MS).timed_out);
+}
+
+static void test_guard_wait_without_a_limit_ends_with_a_stop(void **state) {
+    (void)state;
+    struct os_process_result result = run("stop", PATIENCE_MS);
+    assert_false(result.timed_out);
+    assert_int_equal(result.code, 1);
+    assert_string_equal(result.end, "");
+}
+
+int main(int count, char **arguments) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_guard_wait_without_an_end_is_a_crash),
+        cmocka_unit_test(test_guard_wait_has_no_limit_where_hangs_have_none),
+        cmocka_unit_test(test_guard_wait_without_a_limit_ends_with_a_stop),
+    };
+    if (count > 1) {
+        return wait_for_ever(arguments[1]);
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
