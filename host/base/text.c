@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -138,4 +139,13 @@ void text_print_error(const char *text) {
     fputs("berth: ", stderr);
     text_print(stderr, text);
     fputs("\n", stderr);
+}
+
+void text_append(char *text, size_t size, size_t *used, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int count = vsnprintf(text + *used, size - *used, format, arguments);
+    va_end(arguments);
+    size_t room = size - 1 - *used;
+    *used += count <= 0 ? 0 : (size_t)count < room ? (size_t)count : room;
 }

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "base/macros.h"
+
 /* How one character is written. */
 struct text_piece {
     unsigned size; /* in bytes, not terminated */
@@ -34,6 +36,10 @@ void text_print(FILE *stream, const char *text);
 
 /* "berth: TEXT" as a line on standard error. */
 void text_print_error(const char *text);
+
+/* Appends to the text of *used characters, cut to fit; *used grows by what is there then. For lines
+ * that are made piece by piece. `size` is at least 1. */
+void text_append(char *text, size_t size, size_t *used, const char *format, ...) BERTH_PRINTF(4, 5);
 
 /* The same for text of several lines: newlines stay. */
 void text_print_lines(FILE *stream, const char *text);

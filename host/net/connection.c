@@ -25,11 +25,6 @@ enum {
     SEND_TIMEOUT_S_MAX = 4095, /* what connection.send_timeout_s has room for */
 };
 
-void connection_move(struct connection *connection, enum connection_state to) {
-    ASSERT(connection_state_may_move(connection->state, to));
-    connection->state = (uint8_t)to;
-}
-
 /* -- the end ------------------------------------------------------------------------------------
  */
 
@@ -40,12 +35,14 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset) 
     if (connection->reason == 0) {
         connection->reason = (uint8_t)reason;
     }
-    if (connection->is_waiting) {
+    if (connection->state.entry == CONNECTION_ENTRY_CAPACITY) {
         listener_count(&connection_listener(connection)->counters.ended_waiting);
     }
-    connection->reset = reset;
     connection_leave_entry(connection);
-    connection_move(connection, CONNECTION_CANCELLING);
+    connection_state_cancel(&connection->state);
+    if (reset) {
+        connection_state_set_closing(&connection->state, CONNECTION_CLOSING_RESET);
+    }
     timers_stop(&connection_worker(connection)->timers, &connection->deadline);
     plugin_timers_stop(connection);
     plugin_work_call_off(connection);
@@ -94,8 +91,7 @@ void connection_put_off(struct connection *connection) {
 }
 
 void connection_drain(struct connection *connection) {
-    connection_move(connection, CONNECTION_DRAINING);
-    connection->redeliver = false;
+    connection_state_drain(&connection->state);
     connection_drop_pending(connection);
     connection_put_off(connection);
     worker_unsettle(connection_worker(connection), connection);
@@ -106,7 +102,7 @@ void connection_drain(struct connection *connection) {
 static uint32_t untaken(const struct connection *connection) {
     uint64_t bytes = 0;
     engine_untaken(connection_worker(connection)->port, connection->socket, &bytes);
-    bytes -= connection->fin_sent && bytes > 0 ? 1 : 0;
+    bytes -= connection->state.local == CONNECTION_LOCAL_FIN_SENT && bytes > 0 ? 1 : 0;
     return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX - 1;
 }
 
@@ -133,33 +129,34 @@ void connection_linger(struct connection *connection, uint32_t bytes) {
                 "connection %llu: its client sent more than %u bytes after the close "
                 "(limits.linger_bytes): no more is read",
                 (unsigned long long)connection->public.id, limit);
-    if (connection->fin_sent && untaken(connection) == 0) {
+    if (connection->state.local == CONNECTION_LOCAL_FIN_SENT && untaken(connection) == 0) {
         connection_end(connection, BERTH_CLOSED_LIMIT, true);
     }
 }
 
 void connection_close(struct connection *connection) {
-    connection_finish(connection,
-                      connection->peer_finished ? BERTH_CLOSED_BY_PEER : BERTH_CLOSED_BY_PLUGIN);
+    connection_finish(connection, connection->state.peer != CONNECTION_PEER_SENDING
+                                      ? BERTH_CLOSED_BY_PEER
+                                      : BERTH_CLOSED_BY_PLUGIN);
 }
 
 void connection_close_at_once(struct connection *connection) {
-    if (connection->state == CONNECTION_OPEN) {
-        connection->leaves_at_once = true;
+    if (connection->state.life == CONNECTION_OPEN) {
         connection_close(connection);
+        connection_state_set_closing(&connection->state, CONNECTION_CLOSING_SKIP_LINGER);
     }
 }
 
 void connection_close_with_timeout(struct connection *connection, uint32_t send_timeout_ms) {
     uint32_t seconds = send_timeout_ms / 1000 + (send_timeout_ms % 1000 > 0 ? 1 : 0);
-    if (connection->state == CONNECTION_OPEN) {
+    if (connection->state.life == CONNECTION_OPEN) {
         connection->send_timeout_s = seconds < SEND_TIMEOUT_S_MAX ? seconds : SEND_TIMEOUT_S_MAX;
         connection_close(connection);
     }
 }
 
 void connection_finish(struct connection *connection, uint32_t reason) {
-    if (connection->state != CONNECTION_OPEN) {
+    if (connection->state.life != CONNECTION_OPEN) {
         return;
     }
     if (connection->reason == 0) {
@@ -169,23 +166,24 @@ void connection_finish(struct connection *connection, uint32_t reason) {
 }
 
 int32_t connection_shutdown_send(struct connection *connection) {
-    if (connection->state != CONNECTION_OPEN) {
+    if (connection->state.life != CONNECTION_OPEN) {
         return connection_is_ending(connection) ? BERTH_E_GONE : BERTH_E_STATE;
     }
-    connection->fin_wanted = true;
+    if (connection->state.local == CONNECTION_LOCAL_SENDING) {
+        connection_state_set_local(&connection->state, CONNECTION_LOCAL_SHUTDOWN);
+    }
     worker_unsettle(connection_worker(connection), connection);
     return BERTH_OK;
 }
 
 static void cancel_operations(struct connection *connection) {
-    struct engine_port *port = connection_worker(connection)->port;
-    if (connection->receive_armed && !connection->receive_stopping) {
-        connection->receive_stopping = true;
-        engine_receive_stop(port, connection->socket, &connection->receive);
+    if (connection->state.receive == CONNECTION_RECEIVE_ARMED) {
+        connection_stop_receive(connection);
     }
-    if (connection->send_pending && !connection->send_cancelling) {
-        connection->send_cancelling = true;
-        engine_send_cancel(port, connection->socket, &connection->traffic->send);
+    if (connection->state.send == CONNECTION_SEND_PENDING) {
+        connection_state_set_send(&connection->state, CONNECTION_SEND_CANCELLING);
+        engine_send_cancel(connection_worker(connection)->port, connection->socket,
+                           &connection->traffic->send);
     }
 }
 
@@ -193,13 +191,14 @@ static void cancel_operations(struct connection *connection) {
 static void finish(struct connection *connection) {
     struct worker *worker = connection_worker(connection);
     struct listener *listener = connection_listener(connection);
-    connection_move(connection, CONNECTION_CLOSED);
-    connection->unsettled = true; /* no service that `closed` calls may list it any more */
-    if (!connection->reset && connection->peer_first &&
+    bool reset = connection->state.closing == CONNECTION_CLOSING_RESET;
+    connection_state_close(&connection->state);
+    worker_settle_never(connection); /* no service that `closed` calls may list it any more */
+    if (!reset && connection_state_peer_was_first(connection->state) &&
         send_queue_is_empty(&connection->traffic->queue)) {
         engine_recycle(worker->port, connection->socket);
     } else {
-        engine_close(worker->server->engine, connection->socket, connection->reset);
+        engine_close(worker->server->engine, connection->socket, reset);
     }
     connection->socket = ENGINE_NO_SOCKET;
     send_queue_clear(&connection->traffic->queue, &worker->nodes);
@@ -208,7 +207,7 @@ static void finish(struct connection *connection) {
     outbound_leave(connection);
     plugin_work_leave(connection);
     turns_leave(connection);
-    if (connection->told_opened) {
+    if (connection_state_is_known(connection->state)) {
         listener_count(&listener->counters.closed);
         if (listener->plugin->closed) {
             struct plugin_thread *call = connection_call(connection, PLUGIN_CLOSED);
@@ -220,13 +219,13 @@ static void finish(struct connection *connection) {
     timers_stop(&worker->timers, &connection->deadline);
     worker_unregister(worker, connection);
     atomic_fetch_sub(&worker->load, 1);
-    if (connection->is_refused) {
+    if (connection->state.entry == CONNECTION_ENTRY_REFUSED) {
         atomic_fetch_sub(&listener->refusing, 1);
     }
-    if (connection->is_outbound) {
+    if (connection->state.entry == CONNECTION_ENTRY_OUTBOUND) {
         atomic_fetch_sub(&listener->outbound, 1);
     }
-    if (connection->is_admitted) {
+    if (connection->state.entry == CONNECTION_ENTRY_ADMITTED) {
         listener_release(listener, &connection->remote, worker_now_ms(worker));
     }
     connection_drop_extras(connection);
@@ -266,7 +265,7 @@ static bool close_unless_kept(struct connection *connection, uint32_t reason, ui
 }
 
 void connection_ask_to_close(struct connection *connection) {
-    if (connection->state == CONNECTION_OPEN) {
+    if (connection->state.life == CONNECTION_OPEN) {
         close_unless_kept(connection, BERTH_CLOSED_STOPPING, BERTH_CLOSING_KEEP);
     }
 }
@@ -299,7 +298,7 @@ static void check_idle(struct connection *connection) {
         return;
     }
     if (close_unless_kept(connection, BERTH_CLOSED_TIMEOUT, BERTH_CLOSING_CLOSE)) {
-        if (connection->state == CONNECTION_OPEN) {
+        if (connection->state.life == CONNECTION_OPEN) {
             connection_watch_idle(connection);
         }
         return;
@@ -329,7 +328,7 @@ static void check_drained(struct connection *connection) {
     }
     uint64_t now_ms = worker_now_ms(connection_worker(connection));
     uint32_t patience = patience_ms(connection, now_ms);
-    if (patience > 0 && (left > 0 || !connection->fin_sent)) {
+    if (patience > 0 && (left > 0 || connection->state.local != CONNECTION_LOCAL_FIN_SENT)) {
         uint32_t close_ms = connection_listener(connection)->options.close_timeout_ms;
         connection->untaken = left > 0 ? left : connection->untaken;
         timers_start(&connection_worker(connection)->timers, &connection->deadline, now_ms,
@@ -338,20 +337,21 @@ static void check_drained(struct connection *connection) {
                                          : 100);
         return;
     }
-    connection_end(connection, BERTH_CLOSED_TIMEOUT, !connection->fin_sent || left > 0);
+    connection_end(connection, BERTH_CLOSED_TIMEOUT,
+                   connection->state.local != CONNECTION_LOCAL_FIN_SENT || left > 0);
 }
 
 void connection_deadline(struct timer *timer) {
     struct connection *connection = CONTAINER_OF(timer, struct connection, deadline);
-    if (connection->state == CONNECTION_OPEN) {
+    if (connection->state.life == CONNECTION_OPEN) {
         check_idle(connection);
         return;
     }
-    if (connection->state == CONNECTION_DRAINING) {
+    if (connection->state.life == CONNECTION_DRAINING) {
         check_drained(connection);
         return;
     }
-    if (connection->state == CONNECTION_ACCEPTED) {
+    if (connection->state.life == CONNECTION_ACCEPTED) {
         connection_entry_timed_out(connection);
     }
     connection_end(connection, BERTH_CLOSED_TIMEOUT, true);
@@ -362,17 +362,20 @@ void connection_deadline(struct timer *timer) {
 
 /* The queue is empty: a FIN that was waiting for that goes out, and an ending that was too. */
 static void send_fin(struct connection *connection) {
-    bool draining = connection->state == CONNECTION_DRAINING;
-    if (!send_queue_is_empty(&connection->traffic->queue) || connection->send_pending) {
+    bool draining = connection->state.life == CONNECTION_DRAINING;
+    if (!send_queue_is_empty(&connection->traffic->queue) ||
+        connection->state.send != CONNECTION_SEND_IDLE) {
         return;
     }
-    if (draining && (connection->peer_finished || connection->leaves_at_once)) {
+    if (draining && (connection->state.peer != CONNECTION_PEER_SENDING ||
+                     connection->state.closing == CONNECTION_CLOSING_SKIP_LINGER)) {
         /* Closing sends our FIN. The reason is known already. */
         connection_end(connection, BERTH_CLOSED_BY_PEER, false);
         return;
     }
-    if ((draining || connection->fin_wanted) && !connection->fin_sent) {
-        connection->fin_sent = true;
+    if (draining ? connection->state.local != CONNECTION_LOCAL_FIN_SENT
+                 : connection->state.local == CONNECTION_LOCAL_SHUTDOWN) {
+        connection_state_set_local(&connection->state, CONNECTION_LOCAL_FIN_SENT);
         if (engine_shutdown_send(connection_worker(connection)->port, connection->socket) < 0) {
             connection_end(connection, BERTH_CLOSED_RESET, true);
             return;
@@ -381,39 +384,42 @@ static void send_fin(struct connection *connection) {
             connection_put_off(connection);
         }
     }
-    if (connection->fin_sent && connection->told_peer_closed) {
+    if (connection->state.local == CONNECTION_LOCAL_FIN_SENT &&
+        connection_state_peer_is_notified(connection->state)) {
         connection_end(connection, BERTH_CLOSED_BY_PEER, false); /* nothing can follow */
     }
 }
 
 /* Everything that was to be done at present is done. */
 static bool is_quiet(const struct connection *connection) {
-    return send_queue_is_empty(&connection->traffic->queue) && !connection->send_pending &&
-           !connection->redeliver && !connection->unsettled;
+    return send_queue_is_empty(&connection->traffic->queue) &&
+           connection->state.send == CONNECTION_SEND_IDLE && !connection->state.redeliver &&
+           !connection->unsettled;
 }
 
 void connection_turn_comes(struct connection *connection) {
-    if ((connection->held & CONNECTION_HELD_BY_TURN) != 0) {
-        connection->held &= (uint8_t)~CONNECTION_HELD_BY_TURN;
-        connection->redeliver = true;
+    if ((connection->state.held & CONNECTION_HELD_BY_TURN) != 0) {
+        connection_state_release(&connection->state, CONNECTION_HELD_BY_TURN);
+        connection_state_set_redeliver(&connection->state, true);
     }
     worker_unsettle(connection_worker(connection), connection);
 }
 
 void connection_settle(struct connection *connection) {
-    if (connection->state == CONNECTION_ACCEPTED) {
+    if (connection->state.life == CONNECTION_ACCEPTED) {
         connection_settle_entry(connection);
     }
     if (!connection_is_ending(connection)) {
         connection_flush(connection);
     }
-    if (connection->state == CONNECTION_OPEN) {
+    if (connection->state.life == CONNECTION_OPEN) {
         connection_update_queue_hold(connection);
     }
-    if (connection->state == CONNECTION_OPEN) {
+    if (connection->state.life == CONNECTION_OPEN && connection->state.redeliver) {
         connection_redeliver(connection);
     }
-    if (connection->state == CONNECTION_OPEN) {
+    if (connection->state.life == CONNECTION_OPEN &&
+        connection->state.peer != CONNECTION_PEER_SENDING) {
         connection_tell_peer_closed(connection);
     }
     /* A callback just made may have queued more; then it is unsettled again, and the FIN waits. */
@@ -422,7 +428,8 @@ void connection_settle(struct connection *connection) {
     }
     /* One that only has to answer before it leaves may be gone in the next round: it needs no
      * receive for the time until then. */
-    if (!connection_is_ending(connection) && connection->leaves_at_once && connection->unsettled) {
+    if (connection->state.life == CONNECTION_DRAINING &&
+        connection->state.closing == CONNECTION_CLOSING_SKIP_LINGER && connection->unsettled) {
         return;
     }
     if (!connection_is_ending(connection)) {
@@ -431,11 +438,18 @@ void connection_settle(struct connection *connection) {
             turns_end(connection);
         }
         connection_drop_traffic(connection);
+        if (CHECKS) {
+            connection_check(connection);
+        }
         return;
     }
     cancel_operations(connection);
+    if (CHECKS) {
+        connection_check(connection);
+    }
     /* One that listed itself again meanwhile ends when its turn comes. */
-    if (!connection->receive_armed && !connection->send_pending && !connection->unsettled) {
+    if (connection->state.receive == CONNECTION_RECEIVE_IDLE &&
+        connection->state.send == CONNECTION_SEND_IDLE && !connection->unsettled) {
         finish(connection);
     }
 }

@@ -24,12 +24,6 @@
 #include "net/timers.h"
 #include "net/worker.h"
 
-/* Why nothing is received at present; any one holds it. */
-#define CONNECTION_HELD_BY_PLUGIN 1u
-#define CONNECTION_HELD_BY_QUEUE 2u /* too much is waiting to be sent */
-#define CONNECTION_HELD_BY_LIMIT 4u /* it waits for room under a limit */
-#define CONNECTION_HELD_BY_TURN 8u  /* it waits for its turn to receive and send */
-
 /* An idle connection is this and an entry of its worker's table, and not more than 256 bytes on
  * Linux (tests/unit/test_connection_memory.c): mind that when you add to it. What only some have,
  * or only at times, belongs into connection_parts.h. */
@@ -42,9 +36,9 @@ struct connection {
     uint64_t bytes_received;
     uint64_t bytes_sent;
     uint64_t opened_ms : 40;
-    uint64_t state : 4; /* enum connection_state */
     uint64_t reason : 8;
     uint64_t send_timeout_s : 12; /* close_with_timeout() */
+    uint64_t unsettled : 1;       /* the worker's: it is in a list of those to be settled */
     /* When something was received or sent last, if that is asked for; draining: when the peer took
      * something last. */
     uint32_t active_ms;
@@ -53,33 +47,12 @@ struct connection {
         uint32_t untaken; /* draining: by the peer, when it was last looked at */
     };
     uint32_t next_unsettled; /* a slot of the worker, or WORKER_NO_SLOT */
-    uint8_t held;
-    bool unsettled : 1;
-    bool is_pending : 1;  /* the client's first data is awaited */
-    bool is_proxied : 1;  /* the proxy's header is awaited; pending, too */
-    bool is_waiting : 1;  /* for room under a limit: in worker->waiting */
-    bool is_admitted : 1; /* counted under the limits */
-    bool is_refused : 1;  /* being told that there is no room */
-    bool is_outbound : 1; /* counted among the listener's outbound ones */
-    bool told_opened : 1;
-    bool receive_armed : 1;
-    bool receive_stopping : 1;
-    bool send_pending : 1;
-    bool send_cancelling : 1;
-    bool is_full : 1;       /* its send queue, since it was; `drained` is owed */
-    bool redeliver : 1;     /* what is pending may go to the plugin again */
-    bool peer_finished : 1; /* its FIN, or a reset, has come */
-    bool peer_first : 1;    /* before ours */
-    bool told_peer_closed : 1;
-    bool fin_wanted : 1; /* shutdown_send(): a FIN after the queue */
-    bool fin_sent : 1;
-    bool leaves_at_once : 1; /* the peer's FIN is not waited for */
-    bool reset : 1;          /* end with a reset and not with a FIN */
+    struct connection_state state;
 
     /* Seldom looked at, and so behind the rest: an echo touches a cache line less. */
     union {
         struct timer deadline;
-        struct { /* while is_waiting: no deadline runs then */
+        struct { /* while it waits for room: no deadline runs then */
             struct connection *prev;
             struct connection *next;
         } wait; /* in worker->waiting */
@@ -138,11 +111,14 @@ uint32_t connection_reason_of(int64_t result);
  * filled. */
 struct log_subject connection_subject(const struct connection *connection, char *peer);
 
+/* Asserts what holds of it once it is settled: its state's combination, and what belongs to it. */
+void connection_check(const struct connection *connection);
+
+/* One line on what it is and does: "connection 17 from 192.0.2.1:4000: open, admitted, …". */
+void connection_describe(const struct connection *connection, char *text, size_t size);
+
 /* Tells at debug which time its client has let pass: the field of the manifest. */
 void connection_tell_timeout(const struct connection *connection, const char *field);
-
-/* Moves on in connection_state.h's table. */
-void connection_move(struct connection *connection, enum connection_state to);
 
 static inline struct connection *connection_of(struct berth_conn *conn) {
     return (struct connection *)conn;
@@ -158,20 +134,22 @@ static inline struct worker *connection_worker(const struct connection *connecti
 }
 
 static inline bool connection_is_ending(const struct connection *connection) {
-    return connection->state >= CONNECTION_CANCELLING;
+    return connection_state_is_ending(connection->state);
 }
 
 /* Bytes that its worker counts for its listener. */
 static inline void connection_count_received(const struct connection *connection, uint64_t bytes) {
     struct listener_traffic *traffic =
         &connection_listener(connection)->traffic[connection->public.worker];
-    listener_traffic_add(&traffic->received[connection->is_outbound], bytes);
+    listener_traffic_add(&traffic->received[connection->state.entry == CONNECTION_ENTRY_OUTBOUND],
+                         bytes);
 }
 
 static inline void connection_count_sent(const struct connection *connection, uint64_t bytes) {
     struct listener_traffic *traffic =
         &connection_listener(connection)->traffic[connection->public.worker];
-    listener_traffic_add(&traffic->sent[connection->is_outbound], bytes);
+    listener_traffic_add(&traffic->sent[connection->state.entry == CONNECTION_ENTRY_OUTBOUND],
+                         bytes);
 }
 
 /* -- what the services do; statuses and ownership as in berth/host.h --------------------------- */
@@ -212,6 +190,7 @@ void connection_redeliver(struct connection *connection);
 void connection_drop_pending(struct connection *connection);
 void connection_tell_peer_closed(struct connection *connection);
 void connection_update_receive(struct connection *connection);
+void connection_stop_receive(struct connection *connection); /* one that is armed */
 
 /* connection_send.c */
 void connection_sent(struct engine_op *op, int64_t result);

@@ -44,9 +44,9 @@ static void proxy_failed(struct connection *connection, const char *fault) {
 }
 
 void connection_entry_timed_out(struct connection *connection) {
-    if (connection->is_proxied) {
+    if (connection->state.entry == CONNECTION_ENTRY_PROXY_HEADER) {
         proxy_failed(connection, "none came in time");
-    } else if (connection->is_pending) {
+    } else if (connection_state_is_pending(connection->state)) {
         listener_count(&connection_listener(connection)->counters.first_data_timeouts);
         connection_tell_timeout(connection, "first_data_timeout_ms");
     }
@@ -81,7 +81,6 @@ static struct connection *create(struct worker *worker, struct listener *listene
     connection->remote = *remote;
     connection->receive.op.complete = connection_received;
     connection->deadline.fire = connection_deadline;
-    connection->state = CONNECTION_ACCEPTED;
     if ((busy && !connection_need_traffic(connection)) || !worker_register(worker, connection)) {
         connection_drop_traffic(connection);
         local_address_release(local);
@@ -122,26 +121,27 @@ static void lose(struct worker *worker, struct listener *listener, struct engine
 /* -- pending, waiting ----------------------------------------------------------------------------
  */
 
-static void await_data(struct connection *connection, uint32_t timeout_ms) {
-    connection->is_pending = true;
+static void await_data(struct connection *connection, enum connection_entry entry,
+                       uint32_t timeout_ms) {
+    connection_state_enter(&connection->state, entry);
     atomic_fetch_add(&connection_listener(connection)->pending, 1);
     timers_start(&connection_worker(connection)->timers, &connection->deadline,
                  worker_now_ms(connection_worker(connection)), timeout_ms);
 }
 
 static void await_first_data(struct connection *connection) {
-    await_data(connection, connection_listener(connection)->options.first_data_timeout_ms);
+    await_data(connection, CONNECTION_ENTRY_FIRST_DATA,
+               connection_listener(connection)->options.first_data_timeout_ms);
 }
 
 static void wait_for_room(struct connection *connection) {
     struct worker *worker = connection_worker(connection);
     struct listener *listener = connection_listener(connection);
-    if (connection->is_waiting) {
+    if (connection->state.entry == CONNECTION_ENTRY_CAPACITY) {
         return;
     }
     connection_leave_entry(connection);
-    connection->is_waiting = true;
-    connection->held |= CONNECTION_HELD_BY_LIMIT;
+    connection_state_enter(&connection->state, CONNECTION_ENTRY_CAPACITY);
     atomic_fetch_add(&listener->waiting, 1);
     worker_wait(worker, connection);
     if (log_enabled(LOG_LEVEL_DEBUG)) {
@@ -158,14 +158,13 @@ void connection_leave_entry(struct connection *connection) {
     struct listener *listener = connection_listener(connection);
     struct worker *worker = connection_worker(connection);
     bool room_made = false;
-    if (connection->is_pending) {
-        connection->is_pending = false;
+    if (connection_state_is_pending(connection->state)) {
+        connection_state_enter(&connection->state, CONNECTION_ENTRY_NONE);
         timers_stop(&worker->timers, &connection->deadline);
         room_made = atomic_fetch_sub(&listener->pending, 1) == listener->options.pending_max;
     }
-    if (connection->is_waiting) {
-        connection->is_waiting = false;
-        connection->held &= (uint8_t)~CONNECTION_HELD_BY_LIMIT;
+    if (connection->state.entry == CONNECTION_ENTRY_CAPACITY) {
+        connection_state_enter(&connection->state, CONNECTION_ENTRY_NONE);
         worker_unwait(worker, connection);
         room_made |= atomic_fetch_sub(&listener->waiting, 1) == 1;
     }
@@ -206,7 +205,7 @@ static bool answer_busy(struct connection *connection) {
     if (!listener_answers_busy(listener)) {
         return false;
     }
-    connection->is_refused = true;
+    connection_state_enter(&connection->state, CONNECTION_ENTRY_REFUSED);
     if (atomic_fetch_add(&listener->refusing, 1) >= listener->options.refusing_max) {
         return false;
     }
@@ -231,14 +230,12 @@ static void refuse(struct connection *connection) {
 static void open(struct connection *connection) {
     struct listener *listener = connection_listener(connection);
     connection_leave_entry(connection);
-    connection->is_admitted = true;
+    connection_state_open(&connection->state, CONNECTION_ENTRY_ADMITTED);
     if (connection->traffic->pending.size > 0) {
         connection->public.flags |= BERTH_CONN_FIRST_DATA;
-        connection->redeliver = true;
+        connection_state_set_redeliver(&connection->state, true);
     }
     connection->opened_ms = worker_now_ms(connection_worker(connection));
-    connection->told_opened = true;
-    connection_move(connection, CONNECTION_OPEN);
     connection_watch_idle(connection);
     listener_count(&listener->counters.opened);
     worker_unsettle(connection_worker(connection), connection);
@@ -327,7 +324,6 @@ static void read_proxy_header(struct connection *connection) {
     case PROXY_HEADER_WHOLE:
         break;
     }
-    connection->is_proxied = false;
     connection_leave_entry(connection);
     pending->bytes += header.size;
     pending->size -= header.size;
@@ -365,30 +361,32 @@ void connection_change_listener(struct connection *connection, struct listener *
     listener_refer(listener);
     connection->public.host = listener->public.host;
     connection->public.listener = &listener->public;
-    if (connection->is_pending) {
+    if (connection_state_is_pending(connection->state)) {
         atomic_fetch_add(&listener->pending, 1);
         atomic_fetch_sub(&old->pending, 1);
     }
-    if (connection->is_waiting) {
+    if (connection->state.entry == CONNECTION_ENTRY_CAPACITY) {
         atomic_fetch_add(&listener->waiting, 1);
         atomic_fetch_sub(&old->waiting, 1);
     }
     listener_unrefer(old);
-    if (connection->is_pending && !connection->is_proxied && !listener->options.accept_on_data) {
+    if (connection->state.entry == CONNECTION_ENTRY_FIRST_DATA &&
+        !listener->options.accept_on_data) {
         ask_for_room(connection); /* nothing is awaited of it any more */
     }
 }
 
 void connection_entered_data(struct connection *connection) {
-    if (connection->is_proxied) {
+    if (connection->state.entry == CONNECTION_ENTRY_PROXY_HEADER) {
         read_proxy_header(connection);
-    } else if (!connection->is_waiting) {
+    } else if (connection->state.entry != CONNECTION_ENTRY_CAPACITY) {
         ask_for_room(connection);
     }
 }
 
 void connection_settle_entry(struct connection *connection) {
-    if (connection->is_pending && connection->peer_finished) {
+    if (connection_state_is_pending(connection->state) &&
+        connection->state.peer != CONNECTION_PEER_SENDING) {
         listener_count(&connection_listener(connection)->counters.ended_silent);
         connection_end(connection, BERTH_CLOSED_BY_PEER, false);
     }
@@ -418,8 +416,7 @@ void connection_adopt(struct worker *worker, struct listener *listener,
     if (refused) {
         refuse(connection);
     } else if (listener_trusts_proxy(listener, &accept->remote)) {
-        connection->is_proxied = true;
-        await_data(connection, listener->options.proxy_timeout_ms);
+        await_data(connection, CONNECTION_ENTRY_PROXY_HEADER, listener->options.proxy_timeout_ms);
         if (first_data_size > 0) {
             read_proxy_header(connection);
         }
@@ -443,11 +440,9 @@ struct connection *connection_adopt_outbound(struct worker *worker, struct liste
     }
     atomic_fetch_add(&worker->load, 1);
     listener_refer(listener);
-    connection->is_outbound = true;
+    connection_state_open(&connection->state, CONNECTION_ENTRY_OUTBOUND);
     connection->public.flags = BERTH_CONN_OUTBOUND;
     connection->opened_ms = worker_now_ms(worker);
-    connection->told_opened = true;
-    connection_move(connection, CONNECTION_OPEN);
     connection_watch_idle(connection);
     listener_count(&listener->counters.connected);
     if (!connection_queue(connection, first)) {

@@ -41,8 +41,8 @@ bool connection_need_traffic(struct connection *connection) {
 /* One that goes to rest is as empty as one that is made. */
 void connection_drop_traffic(struct connection *connection) {
     struct traffic *traffic = connection->traffic;
-    if (traffic == &no_traffic || connection->send_pending || traffic->pending.buffer ||
-        !send_queue_is_empty(&traffic->queue)) {
+    if (traffic == &no_traffic || connection->state.send != CONNECTION_SEND_IDLE ||
+        traffic->pending.buffer || !send_queue_is_empty(&traffic->queue)) {
         return;
     }
     struct traffic_pool *pool = &connection_worker(connection)->traffic;
@@ -79,7 +79,7 @@ bool connection_need_extras(struct connection *connection) {
 void connection_drop_extras(struct connection *connection) {
     struct extras *extras = connection->extras;
     if (extras == &no_extras || extras->timers || extras->works || extras->outbounds ||
-        extras->turn || (extras->lingered > 0 && connection->state == CONNECTION_DRAINING)) {
+        extras->turn || (extras->lingered > 0 && connection->state.life == CONNECTION_DRAINING)) {
         return;
     }
     connection->extras = extras_none();

@@ -104,7 +104,7 @@ static void show(struct connection *connection, struct berth_slice data) {
     data.buffer = buffer;
     plugin_call_end(call);
     buffer_note_if_kept(buffer, listener->options.account);
-    if (connection->state != CONNECTION_OPEN) { /* the plugin closed or aborted it meanwhile */
+    if (connection->state.life != CONNECTION_OPEN) { /* the plugin closed or aborted it meanwhile */
         data.bytes += consumed < data.size ? consumed : data.size;
         data.size -= consumed < data.size ? consumed : data.size;
         forget(&data);
@@ -135,7 +135,7 @@ static void show(struct connection *connection, struct berth_slice data) {
         return;
     }
     connection->traffic->pending = data;
-    if (connection->held == 0 && data.size > listener->options.message_bytes) {
+    if (connection->state.held == 0 && data.size > listener->options.message_bytes) {
         char peer[BERTH_ADDRESS_TEXT_MAX];
         struct log_subject subject = connection_subject(connection, peer);
         subject.reason = "message_bytes";
@@ -149,8 +149,9 @@ static void show(struct connection *connection, struct berth_slice data) {
 /* Shows what is pending, if it is enough for the plugin or all that will ever come. */
 static void show_pending(struct connection *connection) {
     const struct berth_slice *pending = &connection->traffic->pending;
-    bool enough = pending->size >= connection->want || connection->peer_finished;
-    if (connection->held != 0 || pending->size == 0 || !enough) {
+    bool enough =
+        pending->size >= connection->want || connection->state.peer != CONNECTION_PEER_SENDING;
+    if (connection->state.held != 0 || pending->size == 0 || !enough) {
         return;
     }
     struct berth_slice data = *pending;
@@ -162,18 +163,20 @@ void connection_deliver(struct connection *connection, struct berth_slice *arriv
     connection->bytes_received += arrived->size;
     connection_count_received(connection, arrived->size);
     connection_note_activity(connection);
-    if (connection->state != CONNECTION_OPEN && connection->state != CONNECTION_ACCEPTED) {
+    if (connection->state.life != CONNECTION_OPEN &&
+        connection->state.life != CONNECTION_ACCEPTED) {
         buffer_release(arrived->buffer); /* NULL where the engine has thrown the bytes away */
-        if (connection->state == CONNECTION_DRAINING) {
+        if (connection->state.life == CONNECTION_DRAINING) {
             connection_linger(connection, arrived->size);
         }
         return;
     }
-    if (connection->state == CONNECTION_OPEN && connection->held == 0 && !turns_ask(connection)) {
-        connection->held |= CONNECTION_HELD_BY_TURN;
+    if (connection->state.life == CONNECTION_OPEN && connection->state.held == 0 &&
+        !turns_ask(connection)) {
+        connection_state_hold(&connection->state, CONNECTION_HELD_BY_TURN);
     }
-    if (connection->state == CONNECTION_OPEN && !connection->traffic->pending.buffer &&
-        connection->held == 0 && arrived->size >= connection->want) {
+    if (connection->state.life == CONNECTION_OPEN && !connection->traffic->pending.buffer &&
+        connection->state.held == 0 && arrived->size >= connection->want) {
         show(connection, *arrived);
         return;
     }
@@ -181,27 +184,28 @@ void connection_deliver(struct connection *connection, struct berth_slice *arriv
         connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
         return;
     }
-    if (connection->state == CONNECTION_ACCEPTED) {
+    if (connection->state.life == CONNECTION_ACCEPTED) {
         connection_entered_data(connection);
         return;
     }
-    connection->redeliver = connection->held != 0;
+    connection_state_set_redeliver(&connection->state, connection->state.held != 0);
     show_pending(connection);
 }
 
 void connection_redeliver(struct connection *connection) {
-    if (connection->redeliver && connection->held == 0) {
-        connection->redeliver = false;
+    if (connection->state.redeliver && connection->state.held == 0) {
+        connection_state_set_redeliver(&connection->state, false);
         show_pending(connection);
     }
 }
 
 void connection_tell_peer_closed(struct connection *connection) {
-    if (!connection->peer_finished || connection->told_peer_closed || connection->held != 0 ||
-        connection->redeliver) {
+    if (connection->state.peer == CONNECTION_PEER_SENDING ||
+        connection_state_peer_is_notified(connection->state) || connection->state.held != 0 ||
+        connection->state.redeliver) {
         return;
     }
-    connection->told_peer_closed = true;
+    connection_state_notify_peer_fin(&connection->state);
     connection_drop_pending(connection);
     if (connection_listener(connection)->plugin->peer_closed) {
         struct plugin_thread *call = connection_call(connection, PLUGIN_PEER_CLOSED);
@@ -221,14 +225,13 @@ void connection_received(struct engine_op *op, int64_t result) {
         struct berth_slice arrived = {data->owner, data->bytes, (uint32_t)result, 0};
         connection_deliver(connection, &arrived);
     } else {
-        connection->receive_armed = false;
-        connection->receive_stopping = false;
+        connection_state_set_receive(&connection->state, CONNECTION_RECEIVE_IDLE);
         if (result == 0) {
-            connection->peer_finished = true;
-            connection->peer_first = !connection->fin_sent;
-            if (connection->state != CONNECTION_DRAINING &&
+            connection_state_peer_fin(&connection->state);
+            if (connection->state.life == CONNECTION_OPEN &&
                 connection->traffic->pending.size < connection->want) {
-                connection->redeliver = true; /* a last look at a rest shorter than it wants */
+                /* A last look at a rest shorter than it wants. */
+                connection_state_set_redeliver(&connection->state, true);
             }
         } else if (result != ENGINE_E_CANCELLED) {
             connection_end(connection, connection_reason_of(result), false);
@@ -238,39 +241,50 @@ void connection_received(struct engine_op *op, int64_t result) {
     worker_settle(worker);
 }
 
+static void start_receive(struct connection *connection) {
+    struct engine_port *port = connection_worker(connection)->port;
+    connection_state_set_receive(&connection->state, CONNECTION_RECEIVE_ARMED);
+    if (connection->state.life == CONNECTION_DRAINING) {
+        engine_receive_end(port, connection->socket, &connection->receive);
+        return;
+    }
+    engine_receive_start(port, connection->socket, &connection->receive,
+                         connection_listener(connection)->options.receive_mode,
+                         connection->bytes_received == 0);
+}
+
+void connection_stop_receive(struct connection *connection) {
+    connection_state_set_receive(&connection->state, CONNECTION_RECEIVE_STOPPING);
+    engine_receive_stop(connection_worker(connection)->port, connection->socket,
+                        &connection->receive);
+}
+
 /* Starts or stops the engine's receive, as state and holds want it. While draining, what comes is
  * read and thrown away, within limits.linger_bytes, so that closing does not turn into a reset. */
 void connection_update_receive(struct connection *connection) {
-    bool lingers = connection->state == CONNECTION_DRAINING;
-    bool wanted = !connection->peer_finished &&
-                  (lingers ? connection->extras->lingered <=
-                                 connection_listener(connection)->options.linger_bytes
-                           : connection->held == 0);
-    struct engine_port *port = connection_worker(connection)->port;
-    if (wanted && !connection->receive_armed) {
-        connection->receive_armed = true;
-        if (connection->state == CONNECTION_DRAINING) {
-            engine_receive_end(port, connection->socket, &connection->receive);
-            return;
-        }
-        engine_receive_start(port, connection->socket, &connection->receive,
-                             connection_listener(connection)->options.receive_mode,
-                             connection->bytes_received == 0);
-    } else if (!wanted && connection->receive_armed && !connection->receive_stopping) {
-        connection->receive_stopping = true;
-        engine_receive_stop(port, connection->socket, &connection->receive);
+    struct connection_state state = connection->state;
+    bool wanted =
+        state.peer == CONNECTION_PEER_SENDING &&
+        (state.life == CONNECTION_DRAINING
+             ? connection->extras->lingered <= connection_listener(connection)->options.linger_bytes
+             : state.held == 0);
+    if (wanted && state.receive == CONNECTION_RECEIVE_IDLE) {
+        start_receive(connection);
+    } else if (!wanted && state.receive == CONNECTION_RECEIVE_ARMED) {
+        connection_stop_receive(connection);
     }
 }
 
 void connection_pause(struct connection *connection) {
-    connection->held |= CONNECTION_HELD_BY_PLUGIN;
+    connection_state_hold(&connection->state, CONNECTION_HELD_BY_PLUGIN);
     worker_unsettle(connection_worker(connection), connection);
 }
 
 void connection_resume(struct connection *connection) {
-    if ((connection->held & CONNECTION_HELD_BY_PLUGIN) != 0) {
-        connection->held &= (uint8_t)~CONNECTION_HELD_BY_PLUGIN;
-        connection->redeliver = true; /* what it left unconsumed, and what came meanwhile */
+    if ((connection->state.held & CONNECTION_HELD_BY_PLUGIN) != 0) {
+        connection_state_release(&connection->state, CONNECTION_HELD_BY_PLUGIN);
+        /* What it left unconsumed, and what came meanwhile. */
+        connection_state_set_redeliver(&connection->state, true);
         worker_unsettle(connection_worker(connection), connection);
     }
 }
@@ -282,7 +296,7 @@ int32_t connection_want_at_least(struct connection *connection, uint32_t size) {
     if (size > connection_listener(connection)->options.message_bytes) {
         return BERTH_E_LIMIT;
     }
-    if (connection->state != CONNECTION_DRAINING) { /* then nothing is delivered any more */
+    if (connection->state.life != CONNECTION_DRAINING) { /* then nothing is delivered any more */
         connection->want = size > 0 ? size : 1;
     }
     return BERTH_OK;

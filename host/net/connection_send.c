@@ -44,7 +44,8 @@ static int32_t check_send(struct connection *connection) {
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;
     }
-    if (connection->state != CONNECTION_OPEN || connection->fin_wanted) {
+    if (connection->state.life != CONNECTION_OPEN ||
+        connection->state.local != CONNECTION_LOCAL_SENDING) {
         return BERTH_E_STATE;
     }
     if (queue_reaches(connection, HARD_CAP_FACTOR)) {
@@ -158,7 +159,7 @@ static void account_sent(struct connection *connection, uint64_t bytes) {
     connection_note_activity(connection);
     turns_progress(connection);
     send_queue_consume(&connection->traffic->queue, &connection_worker(connection)->nodes, bytes);
-    if (bytes > 0 && connection->state == CONNECTION_DRAINING) {
+    if (bytes > 0 && connection->state.life == CONNECTION_DRAINING) {
         /* The peer still reads: its time to take the rest begins anew. */
         connection_put_off(connection);
     }
@@ -177,7 +178,7 @@ static void file_was_short(struct connection *connection) {
                 (unsigned long long)connection->public.id,
                 (unsigned long long)connection->traffic->queue.file_bytes);
     send_queue_clear(&connection->traffic->queue, &connection_worker(connection)->nodes);
-    if (connection->state == CONNECTION_OPEN) {
+    if (connection->state.life == CONNECTION_OPEN) {
         connection_finish(connection, BERTH_CLOSED_FILE_SHORT);
     }
     connection->reason = BERTH_CLOSED_FILE_SHORT;
@@ -195,8 +196,10 @@ static void send_failed(struct connection *connection, int64_t result) {
 static int64_t send_front(struct connection *connection) {
     struct engine_piece pieces[ENGINE_PIECES_MAX];
     unsigned count = send_queue_gather(&connection->traffic->queue, pieces);
-    bool last = count == connection->traffic->queue.pieces && !connection->fin_sent &&
-                (connection->fin_wanted || connection->state == CONNECTION_DRAINING);
+    bool last = count == connection->traffic->queue.pieces &&
+                connection->state.local != CONNECTION_LOCAL_FIN_SENT &&
+                (connection->state.local == CONNECTION_LOCAL_SHUTDOWN ||
+                 connection->state.life == CONNECTION_DRAINING);
     return (last ? engine_send_last : engine_send)(connection_worker(connection)->port,
                                                    connection->socket, &connection->traffic->send,
                                                    pieces, count);
@@ -204,34 +207,34 @@ static int64_t send_front(struct connection *connection) {
 
 void connection_flush(struct connection *connection) {
     uint64_t flushed = 0;
-    if (send_queue_is_empty(&connection->traffic->queue) || connection->send_pending ||
-        !turns_ask(connection)) {
+    if (send_queue_is_empty(&connection->traffic->queue) ||
+        connection->state.send != CONNECTION_SEND_IDLE || !turns_ask(connection)) {
         return;
     }
-    while (!send_queue_is_empty(&connection->traffic->queue) && !connection->send_pending) {
+    do {
         int64_t result = send_front(connection);
         if (result == ENGINE_PENDING) {
-            connection->send_pending = true;
-        } else if (result < 0) {
+            connection_state_set_send(&connection->state, CONNECTION_SEND_PENDING);
+            return;
+        }
+        if (result < 0) {
             send_failed(connection, result);
             return;
-        } else {
-            account_sent(connection, (uint64_t)result);
-            flushed += (uint64_t)result;
         }
+        account_sent(connection, (uint64_t)result);
+        flushed += (uint64_t)result;
         /* A client may read as fast as we send. */
         if (flushed >= connection_worker(connection)->server->options.turn_send_bytes) {
             worker_postpone(connection_worker(connection), connection);
             return;
         }
-    }
+    } while (!send_queue_is_empty(&connection->traffic->queue));
 }
 
 void connection_sent(struct engine_op *op, int64_t result) {
     struct connection *connection = CONTAINER_OF(op, struct traffic, send)->connection;
     struct worker *worker = connection_worker(connection);
-    connection->send_pending = false;
-    connection->send_cancelling = false;
+    connection_state_set_send(&connection->state, CONNECTION_SEND_IDLE);
     if (result >= 0) {
         account_sent(connection, (uint64_t)result);
     } else if (result != ENGINE_E_CANCELLED) {
@@ -249,10 +252,10 @@ void connection_update_queue_hold(struct connection *connection) {
             cut_full_queue(connection, "limits.send_queue_full says \"close\"");
             return;
         }
-        if (!connection->is_full) {
-            connection->is_full = true;
+        if (!connection->state.queue_full) {
+            connection_state_set_queue_full(&connection->state, true);
             if ((listener->plugin->flags & BERTH_PLUGIN_PACES_ITSELF) == 0) {
-                connection->held |= CONNECTION_HELD_BY_QUEUE;
+                connection_state_hold(&connection->state, CONNECTION_HELD_BY_QUEUE);
             }
             if (listener->plugin->filled) {
                 struct plugin_thread *call = connection_call(connection, PLUGIN_FILLED);
@@ -260,11 +263,11 @@ void connection_update_queue_hold(struct connection *connection) {
                 plugin_call_end(call);
             }
         }
-    } else if (connection->is_full &&
+    } else if (connection->state.queue_full &&
                connection->traffic->queue.bytes <= listener->options.send_queue_bytes / 2 &&
                connection->traffic->queue.pieces <= listener->options.send_queue_pieces / 2) {
-        connection->is_full = false;
-        connection->held &= (uint8_t)~CONNECTION_HELD_BY_QUEUE;
+        connection_state_release(&connection->state, CONNECTION_HELD_BY_QUEUE);
+        connection_state_set_queue_full(&connection->state, false);
         if (listener->plugin->drained) {
             struct plugin_thread *call = connection_call(connection, PLUGIN_DRAINED);
             listener->plugin->drained(&connection->public);

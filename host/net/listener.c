@@ -383,7 +383,7 @@ static void take_over_here(struct worker *worker, void *argument) {
     uint32_t slot = 0;
     for (struct connection *one = worker_next(worker, &slot); one;
          one = worker_next(worker, &slot)) {
-        if (connection_listener(one) == move->from && one->state == CONNECTION_ACCEPTED) {
+        if (connection_listener(one) == move->from && one->state.life == CONNECTION_ACCEPTED) {
             connection_change_listener(one, move->to);
         }
     }

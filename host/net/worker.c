@@ -164,6 +164,10 @@ void worker_postpone(struct worker *worker, struct connection *connection) {
     list_settling(worker, connection, &worker->postponed_first, &worker->postponed_last);
 }
 
+void worker_settle_never(struct connection *connection) {
+    connection->unsettled = true;
+}
+
 /* Another turn: those that were postponed come behind the others. */
 static void take_postponed(struct worker *worker) {
     if (worker->postponed_first == WORKER_NO_SLOT) {
@@ -473,7 +477,7 @@ struct cut {
 };
 
 static void cut_one(struct connection *connection, struct cut *cut) {
-    bool unseen = connection->state == CONNECTION_ACCEPTED;
+    bool unseen = connection->state.life == CONNECTION_ACCEPTED;
     if ((cut->listener && connection_listener(connection) != cut->listener) ||
         connection_is_ending(connection)) {
         return;

@@ -106,6 +106,9 @@ uint64_t worker_now_ms(struct worker *worker);
 void worker_unsettle(struct worker *worker, struct connection *connection);
 void worker_settle(struct worker *worker);
 
+/* The connection is closed: from now on nothing lists it. */
+void worker_settle_never(struct connection *connection);
+
 /* The same in the next turn, when others had theirs; unless it needs settling now for another
  * reason. */
 void worker_postpone(struct worker *worker, struct connection *connection);

@@ -1,0 +1,145 @@
+/* What holds of a connection when it has been settled, beyond the combinations of its state; and
+ * its description in a line. */
+#include <stdio.h>
+
+#include "base/address.h"
+#include "base/assert.h"
+#include "base/text.h"
+#include "net/connection.h"
+#include "net/listener.h"
+#include "net/send_queue.h"
+#include "net/timers.h"
+
+enum { LINE_BYTES = 512 };
+
+static void expect(const struct connection *connection, bool fact, const char *text) {
+    char line[LINE_BYTES];
+    char whole[LINE_BYTES * 2];
+    if (!fact) {
+        connection_describe(connection, line, sizeof(line));
+        snprintf(whole, sizeof(whole), "%s; %s", text, line);
+        assert_failed(whole, __FILE__, __LINE__);
+    }
+}
+
+static bool has_queue(const struct connection *connection) {
+    return !send_queue_is_empty(&connection->traffic->queue);
+}
+
+static bool is_sending(const struct connection *connection) {
+    return has_queue(connection) || connection->state.send != CONNECTION_SEND_IDLE;
+}
+
+/* Every wait has an end. */
+static void check_deadline(const struct connection *connection) {
+    const struct connection_state *state = &connection->state;
+    bool waits_for_room = state->entry == CONNECTION_ENTRY_CAPACITY;
+    bool runs = !waits_for_room && timer_is_running(&connection->deadline);
+    expect(connection,
+           state->life != CONNECTION_ACCEPTED || waits_for_room ||
+               (connection_state_is_pending(*state) && runs),
+           "an accepted connection waits for room, or has a deadline for what is awaited of it");
+    expect(connection, state->life != CONNECTION_DRAINING || runs,
+           "a draining connection has a deadline");
+    expect(connection, !connection_is_ending(connection) || !runs,
+           "a connection that is cancelled has no deadline");
+}
+
+static void check_receive(const struct connection *connection) {
+    const struct connection_state *state = &connection->state;
+    bool wanted = state->peer == CONNECTION_PEER_SENDING && state->held == 0;
+    switch (state->life) {
+    case CONNECTION_ACCEPTED:
+    case CONNECTION_OPEN:
+        expect(connection, !wanted || state->receive != CONNECTION_RECEIVE_IDLE,
+               "a connection that nothing holds receives");
+        expect(connection, wanted || state->receive != CONNECTION_RECEIVE_ARMED,
+               "a connection that is held does not receive");
+        break;
+    case CONNECTION_DRAINING:
+        expect(connection,
+               state->peer == CONNECTION_PEER_SENDING || state->receive == CONNECTION_RECEIVE_IDLE,
+               "nothing is received after the peer's FIN");
+        expect(connection, !connection->traffic->pending.buffer,
+               "a draining connection keeps nothing for the plugin");
+        break;
+    default:
+        expect(connection, state->receive != CONNECTION_RECEIVE_ARMED,
+               "the receive of a cancelled connection is stopped");
+    }
+    expect(connection,
+           (state->held & CONNECTION_HELD_BY_TURN) == 0 || connection->extras->turn != NULL,
+           "a connection that waits for its turn has one to wait for");
+}
+
+static void check_send(const struct connection *connection) {
+    const struct connection_state *state = &connection->state;
+    expect(connection,
+           connection->traffic == traffic_none() || connection->traffic->connection == connection,
+           "the traffic is the connection's own");
+    expect(connection, state->send == CONNECTION_SEND_IDLE || has_queue(connection),
+           "what is being sent stands in the queue");
+    if (connection_is_ending(connection)) {
+        expect(connection, state->send != CONNECTION_SEND_PENDING,
+               "the send of a cancelled connection is cancelled");
+        return;
+    }
+    expect(connection,
+           !has_queue(connection) || state->send == CONNECTION_SEND_PENDING ||
+               connection->unsettled || connection->extras->turn,
+           "what is queued is being sent, or will be");
+}
+
+/* What the last callbacks have asked for comes with the next settling. */
+static void check_progress(const struct connection *connection) {
+    const struct connection_state *state = &connection->state;
+    bool fin_came = state->peer != CONNECTION_PEER_SENDING;
+    bool notified = connection_state_peer_is_notified(*state);
+    if (connection->unsettled) {
+        return;
+    }
+    if (state->life == CONNECTION_OPEN) {
+        expect(connection, !state->redeliver || state->held != 0,
+               "what may be shown to the plugin again has been");
+        expect(connection, !fin_came || notified || state->held != 0,
+               "the plugin is told of the peer's FIN");
+        expect(connection, is_sending(connection) || state->local != CONNECTION_LOCAL_SHUTDOWN,
+               "our FIN follows the queue");
+        expect(connection,
+               is_sending(connection) || state->local != CONNECTION_LOCAL_FIN_SENT || !notified,
+               "a connection ends when both FINs are told");
+    }
+    if (state->life == CONNECTION_DRAINING && !is_sending(connection)) {
+        expect(connection, !fin_came && state->closing == CONNECTION_CLOSING_LINGER,
+               "a connection with nothing to send and to await ends");
+        expect(connection, state->local == CONNECTION_LOCAL_FIN_SENT,
+               "a connection that awaits the peer's FIN has sent its own");
+    }
+}
+
+void connection_check(const struct connection *connection) {
+    const char *fault = connection_state_fault(connection->state);
+    expect(connection, fault == NULL, fault ? fault : "");
+    check_deadline(connection);
+    check_receive(connection);
+    check_send(connection);
+    check_progress(connection);
+}
+
+void connection_describe(const struct connection *connection, char *text, size_t size) {
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    char state[LINE_BYTES / 2];
+    const struct send_queue *queue = &connection->traffic->queue;
+    size_t used = 0;
+    address_format(&connection->remote, peer, sizeof(peer));
+    connection_state_describe(connection->state, state, sizeof(state));
+    text_append(text, size, &used, "connection %llu %s %s: %s; %llu bytes received, %llu sent",
+                (unsigned long long)connection->public.id,
+                connection->state.entry == CONNECTION_ENTRY_OUTBOUND ? "to" : "from", peer, state,
+                (unsigned long long)connection->bytes_received,
+                (unsigned long long)connection->bytes_sent);
+    if (has_queue(connection)) {
+        text_append(text, size, &used, ", %llu queued in %u pieces",
+                    (unsigned long long)(queue->bytes + queue->file_bytes), queue->pieces);
+    }
+}
