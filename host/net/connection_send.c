@@ -223,12 +223,12 @@ void connection_flush(struct connection *connection) {
         }
         account_sent(connection, (uint64_t)result);
         flushed += (uint64_t)result;
-        /* A client may read as fast as we send. */
-        if (flushed >= connection_worker(connection)->server->options.turn_send_bytes) {
-            worker_postpone(connection_worker(connection), connection);
+        if (send_queue_is_empty(&connection->traffic->queue)) {
             return;
         }
-    } while (!send_queue_is_empty(&connection->traffic->queue));
+        /* A client may read as fast as we send. */
+    } while (flushed < connection_worker(connection)->server->options.turn_send_bytes);
+    worker_postpone(connection_worker(connection), connection);
 }
 
 void connection_sent(struct engine_op *op, int64_t result) {
