@@ -408,7 +408,7 @@ static bool find_modules(struct change *change) {
         check_speaks_first(change, step);
         check_transport(change, step);
     }
-    return found && change->problems->manifest.count == 0;
+    return found && change->problems->manifest.count == 0 && !change->problems->manifest.lost;
 }
 
 static bool load_modules(struct change *change) {

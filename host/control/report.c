@@ -72,25 +72,34 @@ int report_load(const char *given, const struct manifest_look *look, struct edit
     return *edition ? EXIT_FINE : EXIT_MANIFEST;
 }
 
-int report_problems(const struct change_problems *problems, const char *path) {
-    print_errors(&problems->plugins, path);
-    print_errors(&problems->manifest, path);
+/* There may have been no memory for what is wrong. */
+static bool is_lost(const struct change_problems *problems) {
+    return problems->plugins.lost || problems->manifest.lost || problems->failures.lost;
+}
+
+static void log_failures(const struct change_problems *problems) {
     for (size_t i = 0; i < problems->failures.count; i++) {
         log_error(NULL, "%s", problems->failures.items[i].message);
     }
+    if (is_lost(problems)) {
+        log_error(NULL, "out of memory, also for saying all that is wrong");
+    }
+}
+
+int report_problems(const struct change_problems *problems, const char *path) {
+    print_errors(&problems->plugins, path);
+    print_errors(&problems->manifest, path);
+    log_failures(problems);
     return report_code(problems);
 }
 
 void report_log_problems(const struct change_problems *problems, const char *path) {
     log_errors(&problems->plugins, path);
     log_errors(&problems->manifest, path);
-    for (size_t i = 0; i < problems->failures.count; i++) {
-        log_error(NULL, "%s", problems->failures.items[i].message);
-    }
+    log_failures(problems);
 }
 
 int report_code(const struct change_problems *problems) {
-    return problems->manifest.count > 0                                  ? EXIT_MANIFEST
-           : problems->plugins.count > 0 || problems->failures.count > 0 ? EXIT_FAILED
-                                                                         : EXIT_FINE;
+    bool failed = problems->plugins.count > 0 || problems->failures.count > 0 || is_lost(problems);
+    return problems->manifest.count > 0 ? EXIT_MANIFEST : failed ? EXIT_FAILED : EXIT_FINE;
 }

@@ -57,6 +57,9 @@ static void tell_change(struct asked *asked, int code, const struct change_count
     add_errors(asked, &problems->manifest);
     add_errors(asked, &problems->plugins);
     add_errors(asked, &problems->failures);
+    if (code != EXIT_FINE && cJSON_GetArraySize(asked->errors) == 0) {
+        refuse(asked, code, "out of memory, also for saying what is wrong");
+    }
     if (code == EXIT_FINE) {
         cJSON_AddNumberToObject(asked->result, "added", counts->added);
         cJSON_AddNumberToObject(asked->result, "removed", counts->removed);
