@@ -49,6 +49,7 @@ RANGES = [
     ((*HOST, "crashes_max"), 1, 1000),
     ((*HOST, "crash_window_ms"), 1000, 86400000),
     ((*HOST, "crash_end_ms"), 100, 3600000),
+    ((*HOST, "start_timeout_ms"), 0, 3600000),
     ((*HOST, "log", "queue_bytes"), 65536, 1073741824),
     ((*HOST, "log", "limit_lines"), 0, 1000000),
     ((*HOST, "log", "limit_window_ms"), 100, 3600000),

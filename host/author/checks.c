@@ -575,6 +575,7 @@ int checks_run(const struct tool_words *words) {
     struct error error = {0};
     const char done[] = {CHECKS_MARK, CHECKS_DONE, '\n'};
     run.config_given = words->config != NULL;
+    os_process_end_with_parent();
     if (!os_process_keep_output(&error)) {
         text_print_error(error.message);
         return TOOL_FAILED;

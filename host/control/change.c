@@ -250,40 +250,54 @@ static bool check_separate(const struct change *change, const struct module *mod
     return true;
 }
 
-/* A host that takes the place of one that has crashed may have to do with what that one had. */
+/* The copy that ran before the crash. NULL: there is none. */
+static struct module *open_kept(const struct change *change, const char *id,
+                                const struct module_rules *all_rules) {
+    const struct instance *instance = change->instance;
+    struct log_subject subject = {.plugin = id};
+    struct error ignored = {0};
+    struct module_rules rules = *all_rules;
+    rules.tried = false; /* it has served */
+    struct module *module = module_open(instance->kept_folder, id, &rules, &instance->services,
+                                        change->generation, &ignored);
+    if (module && !module_move(module, instance->plugins_folder, &ignored)) {
+        module_close(module);
+        return NULL;
+    }
+    if (module && !module_is_current(module)) {
+        log_warn(&subject,
+                 "the copy that ran before the crash is used, and not %s: see to that file, then "
+                 "\"berth restart %s\"",
+                 module->file, id);
+    }
+    return module;
+}
+
+/* While a host serves, what is loaded is tried first. A host that takes the place of one that has
+ * crashed tries what has changed since then; or it has to do with what that one had. */
 static struct module *open_module(const struct change *change, const char *id,
                                   struct error *error) {
     const struct instance *instance = change->instance;
     const struct manifest *manifest = change->edition->manifest;
-    struct log_subject subject = {.plugin = id};
-    struct error ignored = {0};
+    bool starts = !instance->edition;
     char copies[OS_PATH_MAX];
     struct module_rules rules = {
         .bytes_max = manifest->host.plugin_files.bytes_max,
         .loads_untrusted = manifest->host.plugin_files.untrusted == MANIFEST_UNTRUSTED_LOAD,
+        .tried = !starts || supervised_is_restart(),
+        .served = starts ? instance->kept_folder : NULL,
     };
     if (!paths_copies(copies, sizeof(copies), manifest->host.plugin_files.copies, &rules.copies,
                       error)) {
         return NULL;
     }
-    struct module *module = module_open(instance->plugins_folder, id, &rules, &instance->services,
-                                        change->generation, instance->edition != NULL, error);
-    if (module || instance->edition || !instance->kept_folder) {
-        return module;
+    struct module *module = NULL;
+    if (starts && instance->use_kept && instance->kept_folder) {
+        module = open_kept(change, id, &rules);
     }
-    module = module_open(instance->kept_folder, id, &rules, &instance->services, change->generation,
-                         false, &ignored);
-    if (module && !module_move(module, instance->plugins_folder, &ignored)) {
-        module_close(module);
-        return NULL;
-    }
-    if (module) {
-        log_error(&subject,
-                  "%s: the copy that ran before the crash is used; mend it, then "
-                  "\"berth restart %s\"",
-                  error->message, id);
-    }
-    return module;
+    return module ? module
+                  : module_open(instance->plugins_folder, id, &rules, &instance->services,
+                                change->generation, error);
 }
 
 static struct unopened *find_unopened(const struct change *change, const char *id) {

@@ -300,6 +300,23 @@ static void print_plugins(const cJSON *result) {
     }
 }
 
+static void print_last_end(const cJSON *result) {
+    const cJSON *end = list_of(result, "last_end");
+    const cJSON *one;
+    if (!end) {
+        return;
+    }
+    const char *plugin = text_of(end, "plugin");
+    printf("last end: %s, %.0f s ago, laid to %s%s\n", text_of(end, "how"),
+           number_of(end, "ago_ms") / 1000, plugin[0] != '\0' ? "plugin " : "no plugin", plugin);
+    cJSON_ArrayForEach(one, list_of(end, "calls")) {
+        printf("last end: callback %s of plugin %s, generation %.0f (%s), listener %s%s\n",
+               text_of(one, "callback"), text_of(one, "plugin"), number_of(one, "generation"),
+               text_of(one, "version"), text_of(one, "listener"),
+               cJSON_IsTrue(list_of(one, "waited")) ? ", which waited" : "");
+    }
+}
+
 static void print_quarantine(const cJSON *result) {
     const cJSON *one;
     cJSON_ArrayForEach(one, list_of(result, "quarantine")) {
@@ -342,6 +359,7 @@ static void print_status(const cJSON *result) {
     printf("manifest %s\n", text_of(result, "manifest"));
     if (cJSON_IsTrue(list_of(result, "supervised"))) {
         printf("supervised, %.0f restarts\n", number_of(result, "restarts"));
+        print_last_end(result);
     }
     print_log(result);
     print_quarantine(result);

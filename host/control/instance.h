@@ -49,7 +49,8 @@ struct instance {
     struct berth_host services;
     char plugins_folder[OS_PATH_MAX];
     char config_folder[OS_PATH_MAX]; /* the manifest's */
-    const char *kept_folder;         /* of plugins that cannot be had otherwise; or NULL */
+    const char *kept_folder;         /* of the plugins that served last (kept.h); or NULL */
+    bool use_kept;                   /* it starts with those */
     unsigned generation;             /* the newest: of the last change that brought anything */
     struct server *server;
     struct module *modules;   /* utlist: all that are mapped, but for */

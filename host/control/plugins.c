@@ -18,7 +18,7 @@ static void describe(const char *folder, const char *id) {
     printf("%-24s ", text_safe(name, sizeof(name), id));
     fflush(stdout);
     static const struct module_rules rules = {.bytes_max = MODULE_FILE_BYTES_MAX};
-    struct module *module = module_open(folder, id, &rules, &services, 1, false, &error);
+    struct module *module = module_open(folder, id, &rules, &services, 1, &error);
     if (!module) {
         fputs("not loadable: ", stdout);
         text_print(stdout, error.message);

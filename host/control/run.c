@@ -179,6 +179,13 @@ static void clean_private_folders(const struct manifest *manifest) {
     }
 }
 
+/* It has been logged. */
+static void tell_failure(int code) {
+    if (code != EXIT_FINE) {
+        supervised_failed();
+    }
+}
+
 static int run_edition(struct edition *edition, const struct control_options *options,
                        const struct ready_file *ready_file) {
     struct error error = {0};
@@ -187,8 +194,10 @@ static int run_edition(struct edition *edition, const struct control_options *op
     const struct manifest *manifest = edition->manifest;
     struct service service = {.options = options, .ready_file = *ready_file};
     service_configure_log(manifest);
+    supervised_starting(manifest);
     last_words_start(supervised_last_words);
-    service.instance.kept_folder = options->use_kept ? options->kept : NULL;
+    service.instance.kept_folder = options->kept;
+    service.instance.use_kept = options->use_kept;
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
     if (!os_path_real(service.manifest_real, sizeof(service.manifest_real), manifest->path)) {
         snprintf(service.manifest_real, sizeof(service.manifest_real), "%s", manifest->path);
@@ -228,6 +237,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
     last_words_stop();
     os_signals_finished();
     if (with_stuck_thread) { /* which may run until the process is gone: nothing is cleared away */
+        tell_failure(code);
         supervised_end();
         fflush(NULL);
         log_flush(FLUSH_MS);
@@ -249,10 +259,12 @@ static int load(const struct control_options *options, struct edition **edition)
     if (!*edition) {
         return report_load(options->manifest, NULL, edition);
     }
-    log_warn(NULL,
-             "%s: what was in force before the crash is served; mend what is said above, then "
-             "\"berth reload\"",
-             path);
+    log_warn(NULL, "%s: what was in force before the crash is served; %s, then \"berth reload\"",
+             path,
+             supervised_is_explained()
+                 ? "mend what is said above"
+                 : "the host did not get ready with what is there now and has not said why: see "
+                   "what has changed since");
     return EXIT_FINE;
 }
 
@@ -293,6 +305,7 @@ int control_run(const struct control_options *options) {
     if (code == EXIT_FINE) {
         code = run_edition(edition, options, &ready_file);
     }
+    tell_failure(code);
     edition_release(edition);
     supervised_end();
     return code;

@@ -10,7 +10,11 @@
 #include "control/control.h"
 #include "control/guard.h"
 #include "control/kept.h"
+#include "control/last_end.h"
+#include "control/quarantine.h"
 #include "engine/engine.h"
+#include "manifest/manifest.h"
+#include "net/call_page.h"
 #include "os/log_writer.h"
 #include "os/os_child.h"
 #include "os/os_private.h"
@@ -27,7 +31,7 @@ enum {
     KILL_MS = 1000,        /* after the end that the host itself should have come to */
     FAILED_FIRST_MS = 100, /* before a start is tried again that the system has refused */
     FAILED_MAX_MS = 5000,
-    CRASHES_REMEMBERED = 1000,
+    CALLS_TEXT_BYTES = 3072,
 };
 
 /* A listening socket of the host's, held open. */
@@ -39,42 +43,27 @@ struct kept {
     intptr_t socket;
 };
 
-/* A crash that was laid to a plugin, within the window. */
-struct crash {
-    struct crash *prev; /* utlist, the oldest first */
-    struct crash *next;
-    char plugin[64];
-    uint64_t at_ms;
-};
-
-struct banned {
-    struct banned *prev; /* utlist */
-    struct banned *next;
-    char plugin[64];
-    char why[256];
-    uint64_t since_ms;
-};
-
 struct supervisor {
     const struct control_options *options;
     struct os_child *child; /* NULL between two */
     struct kept *kept;
-    struct crash *crashes;
-    unsigned crash_count;
-    struct banned *banned;
-    uint32_t crashes_max;
-    uint64_t window_ms;
+    struct quarantine quarantine;
+    struct last_end last; /* of the host before, or of this one once it has ended */
     uint32_t end_ms;
-    uint32_t stop_ms;   /* how long its connections may finish when it stops */
-    uint64_t end_by_ms; /* when the child, which is to end, is killed; or 0 */
-    bool asked;         /* this one was asked to stop */
+    uint32_t stop_ms;          /* how long its connections may finish when it stops */
+    uint64_t end_by_ms;        /* when the child, which is to end, is killed; or 0 */
+    uint32_t start_timeout_ms; /* 0: it may take any time to be ready */
+    uint64_t started_ms;
+    bool asked; /* this one was asked to stop */
     uint32_t restarts;
     bool stopping;
     bool served; /* a host has: from then on there always is to be one */
     bool ready;  /* this one has */
     bool crash_told;
-    bool ending;   /* this one's end is wanted */
-    bool use_kept; /* this one is started with what was in force last */
+    bool explained; /* it is said why this one does not serve */
+    bool too_slow;  /* this one was killed, as it did not become ready in time */
+    bool ending;    /* this one's end is wanted */
+    bool use_kept;  /* this one is started with what was in force last */
     struct os_private *kept_folder;
     uint64_t crashed_ms; /* the last time, or 0 */
     uint32_t delay_ms;   /* before the next start */
@@ -93,6 +82,15 @@ static void expect_stop(struct supervisor *supervisor) {
     uint64_t ms = supervisor->asked ? GUARD_NOW_MS : (uint64_t)supervisor->stop_ms + GUARD_STOP_MS;
     supervisor->asked = true;
     end_within(supervisor, ms + KILL_MS);
+}
+
+/* Whom a line about the last end is about. */
+static struct log_subject subject_of(const struct last_end *last) {
+    const struct call_info *call = &last->calls[0];
+    return (struct log_subject){
+        .plugin = last->attributed ? call->plugin : NULL,
+        .listener = last->attributed && call->listener[0] != '\0' ? call->listener : NULL,
+    };
 }
 
 /* -- what the host says --------------------------------------------------------------------------
@@ -133,74 +131,28 @@ static void keep(struct supervisor *supervisor, const struct supervise_message *
     DL_APPEND(supervisor->kept, kept);
 }
 
-static void lift(struct supervisor *supervisor, const char *plugin) {
-    struct banned *banned;
-    struct banned *next;
-    DL_FOREACH_SAFE(supervisor->banned, banned, next) {
-        if (strcmp(banned->plugin, plugin) == 0) {
-            DL_DELETE(supervisor->banned, banned);
-            alloc_free(banned);
-        }
-    }
+/* The host says itself whose crash it is. Code of plugins may have written to its memory. */
+static void note_report(struct supervisor *supervisor, struct call_info *call) {
+    call->plugin[sizeof(call->plugin) - 1] = '\0';
+    call->version[sizeof(call->version) - 1] = '\0';
+    call->listener[sizeof(call->listener) - 1] = '\0';
+    call->callback[sizeof(call->callback) - 1] = '\0';
+    supervisor->last = (struct last_end){.reported = true, .total = 1, .count = 1};
+    supervisor->last.calls[0] = *call;
+    supervisor->last.attributed = call->plugin[0] != '\0';
+    quarantine_note(&supervisor->quarantine, call);
 }
 
-/* Forgets the crashes of a plugin (NULL: of all) that are older than that; returns how many are
- * left of it. */
-static unsigned forget_crashes(struct supervisor *supervisor, const char *plugin,
-                               uint64_t before_ms) {
-    unsigned left = 0;
-    struct crash *crash;
-    struct crash *next;
-    DL_FOREACH_SAFE(supervisor->crashes, crash, next) {
-        bool meant = !plugin || strcmp(crash->plugin, plugin) == 0;
-        if (meant && crash->at_ms < before_ms) {
-            DL_DELETE(supervisor->crashes, crash);
-            supervisor->crash_count--;
-            alloc_free(crash);
-        } else {
-            left += meant;
-        }
+/* It says nothing any more: its notes do. */
+static void read_notes(struct supervisor *supervisor, bool foreign) {
+    struct calls_seen seen = {0};
+    void *copy = alloc_zeroed(call_page_bytes());
+    supervisor->last = (struct last_end){0};
+    if (copy && os_child_shared_copy(supervisor->child, copy, call_page_bytes())) {
+        call_page_read(copy, &seen);
     }
-    return left;
-}
-
-static void ban(struct supervisor *supervisor, const char *plugin, unsigned count,
-                const char *where) {
-    struct log_subject subject = {.plugin = plugin};
-    struct banned *banned = alloc_zeroed(sizeof(*banned));
-    if (!banned) {
-        return;
-    }
-    snprintf(banned->plugin, sizeof(banned->plugin), "%.63s", plugin);
-    snprintf(banned->why, sizeof(banned->why), "%u crashes within %llu ms, the last one in %.150s",
-             count, (unsigned long long)supervisor->window_ms, where);
-    banned->since_ms = engine_now_ms();
-    DL_APPEND(supervisor->banned, banned);
-    log_error(&subject, "quarantine: %s; its listeners are closed until \"berth release %s\"",
-              banned->why, plugin);
-}
-
-static void note_crash(struct supervisor *supervisor, const struct supervise_message *message) {
-    uint64_t now_ms = engine_now_ms();
-    struct crash *crash = message->name[0] ? alloc_zeroed(sizeof(*crash)) : NULL;
-    if (!crash) {
-        return;
-    }
-    uint64_t begin_ms = now_ms > supervisor->window_ms ? now_ms - supervisor->window_ms : 0;
-    forget_crashes(supervisor, NULL, begin_ms);
-    if (supervisor->crash_count == CRASHES_REMEMBERED) {
-        forget_crashes(supervisor, NULL, now_ms);
-    }
-    snprintf(crash->plugin, sizeof(crash->plugin), "%.63s", message->name);
-    crash->at_ms = now_ms;
-    DL_APPEND(supervisor->crashes, crash);
-    supervisor->crash_count++;
-    unsigned count = forget_crashes(supervisor, crash->plugin, 0);
-    if (count >= supervisor->crashes_max) {
-        ban(supervisor, message->name, count, message->text);
-        forget_crashes(supervisor, message->name,
-                       UINT64_MAX); /* it begins anew when it is let in */
-    }
+    alloc_free(copy);
+    last_end_judge(&supervisor->last, &seen, foreign, supervisor->too_slow);
 }
 
 static void take_message(struct supervisor *supervisor) {
@@ -230,20 +182,26 @@ static void take_message(struct supervisor *supervisor) {
         break;
     case SUPERVISE_LIMITS:
         supervisor->served = supervisor->ready = true;
-        supervisor->crashes_max = message.index;
-        supervisor->window_ms = message.value;
+        supervisor->quarantine.crashes_max = message.index;
+        supervisor->quarantine.window_ms = message.value;
         supervisor->end_ms = message.end_ms;
         supervisor->stop_ms = message.stop_ms;
         log_setup(LOG_LEVEL_INFO,
                   message.format == LOG_FORMAT_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
         break;
     case SUPERVISE_CRASH:
-        supervisor->crash_told = true;
+        supervisor->crash_told = supervisor->explained = true;
         end_within(supervisor, supervisor->end_ms);
-        note_crash(supervisor, &message);
+        note_report(supervisor, &message.call);
         break;
     case SUPERVISE_RELEASE:
-        lift(supervisor, message.name);
+        quarantine_lift(&supervisor->quarantine, message.name);
+        break;
+    case SUPERVISE_STARTING:
+        supervisor->start_timeout_ms = message.index;
+        break;
+    case SUPERVISE_FAILED:
+        supervisor->explained = true;
         break;
     default:
         break;
@@ -259,6 +217,26 @@ static bool tell(struct supervisor *supervisor, const struct supervise_message *
     return os_link_send(os_child_link(supervisor->child), message, sizeof(*message), socket);
 }
 
+static bool tell_last_end(struct supervisor *supervisor) {
+    const struct last_end *last = &supervisor->last;
+    struct supervise_message message = {
+        .kind = SUPERVISE_END,
+        .index = (last->reported ? SUPERVISE_END_REPORTED : 0u) |
+                 (last->attributed ? SUPERVISE_END_ATTRIBUTED : 0u),
+        .value = last->at_ms,
+    };
+    if (!last->known) {
+        return true;
+    }
+    snprintf(message.text, sizeof(message.text), "%s", last->how);
+    bool told = tell(supervisor, &message, OS_NO_SOCKET);
+    for (uint32_t i = 0; told && i < last->count; i++) {
+        message = (struct supervise_message){.kind = SUPERVISE_END_CALL, .call = last->calls[i]};
+        told = tell(supervisor, &message, OS_NO_SOCKET);
+    }
+    return told;
+}
+
 /* All that a new host has to know. It reads while this is written. */
 static void brief(struct supervisor *supervisor) {
     const struct kept *kept;
@@ -269,7 +247,7 @@ static void brief(struct supervisor *supervisor) {
         memcpy(message.name, kept->name, sizeof(message.name));
         told = told && tell(supervisor, &message, kept->socket);
     }
-    DL_FOREACH(supervisor->banned, banned) {
+    DL_FOREACH(supervisor->quarantine.banned, banned) {
         struct supervise_message message = {
             .kind = SUPERVISE_QUARANTINE,
             .value = banned->since_ms,
@@ -278,8 +256,9 @@ static void brief(struct supervisor *supervisor) {
         memcpy(message.text, banned->why, sizeof(message.text));
         told = told && tell(supervisor, &message, OS_NO_SOCKET);
     }
-    struct supervise_message go = {.kind = SUPERVISE_GO, .index = supervisor->restarts};
-    if (told) {
+    struct supervise_message go = {
+        .kind = SUPERVISE_GO, .index = supervisor->restarts, .value = supervisor->explained};
+    if (told && tell_last_end(supervisor)) {
         tell(supervisor, &go, OS_NO_SOCKET); /* one that has ended already is told of below */
     }
 }
@@ -310,7 +289,8 @@ static bool start(struct supervisor *supervisor, struct error *error) {
         arguments[count++] = "--use-kept";
     }
     arguments[count++] = "--supervised";
-    supervisor->child = os_child_start(arguments, error);
+    supervisor->started_ms = engine_now_ms();
+    supervisor->child = os_child_start(arguments, call_page_bytes(), error);
     if (!supervisor->child) {
         return error_prefix(error, "starting the host: ");
     }
@@ -330,13 +310,43 @@ static void pass_on(struct supervisor *supervisor, enum os_child_event event) {
     }
 }
 
+/* A start that hangs keeps all clients waiting. */
+static void end_slow_start(struct supervisor *supervisor) {
+    char calls[CALLS_TEXT_BYTES];
+    supervisor->too_slow = true;
+    read_notes(supervisor, false);
+    last_end_describe(&supervisor->last, calls, sizeof(calls));
+    struct last_end *last = &supervisor->last;
+    snprintf(last->how, sizeof(last->how), "not ready within %u ms", supervisor->start_timeout_ms);
+    struct log_subject subject = subject_of(last);
+    log_error(&subject,
+              "supervisor: the host is not ready within %u ms (host.start_timeout_ms)%s: it is "
+              "killed",
+              supervisor->start_timeout_ms, calls);
+    supervisor->explained = last->count > 0;
+    os_child_kill(supervisor->child);
+}
+
+/* Returns how long to wait for it. */
+static int see_it_start(struct supervisor *supervisor, uint64_t now_ms) {
+    uint64_t by_ms = supervisor->started_ms + supervisor->start_timeout_ms;
+    if (supervisor->ready || supervisor->start_timeout_ms == 0 || supervisor->too_slow) {
+        return -1;
+    }
+    if (now_ms < by_ms) {
+        return (int)(by_ms - now_ms);
+    }
+    end_slow_start(supervisor);
+    return -1;
+}
+
 /* A crashed host ends when the system has written its report, and may hang in that, holding its
  * sockets; one that stops may be held by the system, or a debugger. Returns how long to wait for
  * it. */
 static int see_it_end(struct supervisor *supervisor) {
     uint64_t now_ms = engine_now_ms();
     if (supervisor->end_by_ms == 0) {
-        return -1;
+        return see_it_start(supervisor, now_ms);
     }
     if (now_ms < supervisor->end_by_ms) {
         return (int)(supervisor->end_by_ms - now_ms);
@@ -353,10 +363,28 @@ static int see_it_end(struct supervisor *supervisor) {
     return -1;
 }
 
+/* Nobody else has said how, or why. */
+static void judge_end(struct supervisor *supervisor, const struct os_child_end *end) {
+    struct last_end *last = &supervisor->last;
+    if (!supervisor->crash_told && !supervisor->too_slow) {
+        read_notes(supervisor, end->foreign);
+    }
+    if (!supervisor->crash_told && last->attributed) {
+        supervisor->explained = true;
+        quarantine_note(&supervisor->quarantine, &last->calls[0]);
+    }
+    if (!supervisor->too_slow) {
+        snprintf(last->how, sizeof(last->how), "%s", end->text);
+    }
+    last->known = true;
+    last->at_ms = engine_now_ms();
+}
+
 static struct os_child_end serve(struct supervisor *supervisor) {
     enum os_child_event event;
     supervisor->end_by_ms = 0;
     supervisor->ready = supervisor->ending = supervisor->crash_told = supervisor->asked = false;
+    supervisor->explained = supervisor->too_slow = false;
     while ((event = os_child_wait(supervisor->child, see_it_end(supervisor))) != OS_CHILD_ENDED) {
         if (event == OS_CHILD_SAYS) {
             take_message(supervisor);
@@ -365,6 +393,7 @@ static struct os_child_end serve(struct supervisor *supervisor) {
         }
     }
     struct os_child_end end = os_child_end(supervisor->child);
+    judge_end(supervisor, &end);
     os_child_destroy(supervisor->child);
     supervisor->child = NULL;
     return end;
@@ -395,35 +424,70 @@ static void pause_before_restart(struct supervisor *supervisor, uint32_t delay_m
     }
 }
 
+/* What comes next. */
+static const char *what_follows(const struct supervisor *supervisor) {
+    return supervisor->ready || !supervisor->served ? "it is started again"
+           : supervisor->use_kept                   ? "it is tried again"
+                                                    : "it is started with what was in force before";
+}
+
+static bool has_crashed(const struct supervisor *supervisor, const struct os_child_end *end) {
+    return end->crashed || supervisor->crash_told || supervisor->last.attributed;
+}
+
 /* What is said of an end that nobody wanted. */
 static void tell_end(const struct supervisor *supervisor, const struct os_child_end *end,
                      uint32_t delay_ms) {
-    if (end->crashed || supervisor->crash_told) {
-        log_error(NULL, "supervisor: the host has crashed (%s): it is started again in %u ms",
-                  end->text, delay_ms);
+    char calls[CALLS_TEXT_BYTES];
+    const char *follows = what_follows(supervisor);
+    struct log_subject subject = subject_of(&supervisor->last);
+    last_end_describe(&supervisor->last, calls, sizeof(calls));
+    if (supervisor->too_slow) {
+        log_error(&subject, "supervisor: the host did not become ready: %s in %u ms", follows,
+                  delay_ms);
+    } else if (has_crashed(supervisor, end)) {
+        log_error(&subject, "supervisor: the host has crashed (%s)%s: %s in %u ms", end->text,
+                  calls, follows, delay_ms);
     } else if (supervisor->ready) {
         log_error(NULL,
-                  "supervisor: the host has ended (%s), and nobody had asked for it: it is started "
-                  "again in %u ms",
-                  end->text, delay_ms);
-    } else {
+                  "supervisor: the host has ended (%s)%s, and nobody had asked for it: %s in %u ms",
+                  end->text, calls, follows, delay_ms);
+    } else if (supervisor->explained) {
         log_error(NULL,
                   "supervisor: the host could not start (%s); what it needs to be mended is said "
                   "above: %s in %u ms",
-                  end->text,
-                  supervisor->use_kept ? "it is tried again"
-                                       : "it is started with what was in force before",
-                  delay_ms);
+                  end->text, follows, delay_ms);
+    } else {
+        log_error(NULL,
+                  "supervisor: the host has ended (%s)%s before it was ready, and has not said "
+                  "why: %s in %u ms",
+                  end->text, calls, follows, delay_ms);
+    }
+}
+
+/* The first one that is started: there is nothing that was in force before. */
+static void tell_first_end(const struct supervisor *supervisor, const struct os_child_end *end,
+                           int *code) {
+    if (supervisor->too_slow) {
+        *code = EXIT_FAILED; /* told already */
+    } else if (!supervisor->explained && !supervisor->ending && !supervisor->stopping) {
+        log_error(NULL, "supervisor: the host has ended (%s) before it was ready", end->text);
+        *code = end->code != EXIT_FINE ? end->code : EXIT_FAILED;
     }
 }
 
 /* Waits for the host's end. False: it is the last one, and *code what comes of it. */
 static bool outlive(struct supervisor *supervisor, int *code) {
+    char calls[CALLS_TEXT_BYTES];
     struct os_child_end end = serve(supervisor);
     bool wanted = supervisor->ending || supervisor->stopping;
-    bool crashed = end.crashed || supervisor->crash_told;
+    bool crashed = has_crashed(supervisor, &end);
     *code = end.code;
-    if (!crashed && (wanted || !supervisor->served)) {
+    if (!supervisor->served && (!crashed || supervisor->too_slow)) {
+        tell_first_end(supervisor, &end, code);
+        return false;
+    }
+    if (!crashed && wanted) {
         return false;
     }
     if (!wanted) {
@@ -432,7 +496,9 @@ static bool outlive(struct supervisor *supervisor, int *code) {
         pause_before_restart(supervisor, delay_ms);
     }
     if (wanted || supervisor->stopping) {
-        log_error(NULL, "supervisor: the host has ended (%s) while it was to stop", end.text);
+        last_end_describe(&supervisor->last, calls, sizeof(calls));
+        log_error(NULL, "supervisor: the host has ended (%s)%s while it was to stop", end.text,
+                  calls);
         *code = EXIT_FAILED;
         return false;
     }
@@ -487,8 +553,8 @@ int supervise(const struct control_options *options) {
     struct error error = {0};
     struct supervisor supervisor = {
         .options = options,
-        .crashes_max = CRASHES_MAX_DEFAULT,
-        .window_ms = WINDOW_MS_DEFAULT,
+        .quarantine = {.crashes_max = CRASHES_MAX_DEFAULT, .window_ms = WINDOW_MS_DEFAULT},
+        .start_timeout_ms = MANIFEST_START_TIMEOUT_MS,
         .end_ms = END_MS_DEFAULT,
         .stop_ms = STOP_MS_DEFAULT,
         .delay_ms = DELAY_FIRST_MS,
@@ -507,9 +573,6 @@ int supervise(const struct control_options *options) {
     while (supervisor.kept) {
         forget_kept(&supervisor, supervisor.kept);
     }
-    forget_crashes(&supervisor, NULL, UINT64_MAX);
-    while (supervisor.banned) {
-        lift(&supervisor, supervisor.banned->plugin);
-    }
+    quarantine_fini(&supervisor.quarantine);
     return code;
 }

@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/call_page.h"
+
 struct control_options;
 struct cJSON;
 struct engine_keeper;
@@ -26,14 +28,22 @@ enum supervise_kind {
     SUPERVISE_DROP,     /* the same, which is closed for good */
     SUPERVISE_LIMITS,   /* index: crashes_max; value: crash_window_ms; end_ms; stop_ms; format: of
                            the log */
-    SUPERVISE_CRASH,    /* name: the plugin, or ""; text: where in it */
+    SUPERVISE_CRASH,    /* call: whose it is, without a plugin where it is nobody's */
     SUPERVISE_STOPPING, /* its end is wanted */
     SUPERVISE_RELEASE,  /* name: a plugin whose quarantine is lifted */
+    SUPERVISE_STARTING, /* the manifest is read; index: start_timeout_ms */
+    SUPERVISE_FAILED,   /* it cannot serve, and has said why */
     /* to the host */
     SUPERVISE_SOCKET,     /* as SUPERVISE_KEEP */
     SUPERVISE_QUARANTINE, /* name: a plugin; text: why; value: since when, in engine_now_ms() */
-    SUPERVISE_GO,         /* that was all; index: how often the host has been restarted */
+    SUPERVISE_END,        /* how the last host has ended: text; index: a last_end's members but its
+                             calls, as bits: enum supervise_end; value: when, in engine_now_ms() */
+    SUPERVISE_END_CALL,   /* call: one of it */
+    SUPERVISE_GO, /* that was all; index: how often the host has been restarted; value: whether
+                     it has been said why the last one did not serve */
 };
+
+enum supervise_end { SUPERVISE_END_REPORTED = 1, SUPERVISE_END_ATTRIBUTED = 2 };
 
 struct supervise_message {
     uint32_t kind;
@@ -44,6 +54,7 @@ struct supervise_message {
     uint32_t stop_ms; /* drain_timeout_ms */
     char name[192];
     char text[256];
+    struct call_info call;
 };
 
 /* The parent: returns the exit code of the last host. */
@@ -58,11 +69,16 @@ bool supervised_begin(const char *link, struct error *error);
 /* Who keeps the listening sockets; NULL: nobody. */
 const struct engine_keeper *supervised_keeper(void);
 
+/* The manifest is read, and the parent learns how long the start may take. */
+void supervised_starting(const struct manifest *manifest);
+void supervised_failed(void); /* the host cannot serve, which the log explains */
+
 /* The listeners stand: sockets that none of them wanted are closed, and the parent learns the
  * manifest's limits. */
 void supervised_ready(const struct manifest *manifest);
 
 bool supervised_is_restart(void);    /* the host takes the place of one that has crashed */
+bool supervised_is_explained(void);  /* the log says why that one did not serve */
 void supervised_stopping(void);      /* the host ends because it was asked to */
 void supervised_ends_by_force(void); /* likewise, and the process ends now. [any] */
 void supervised_end(void);
@@ -73,11 +89,10 @@ bool supervised_release(const char *plugin);
 void supervised_quarantine_again(const char *plugin); /* it could not be let in */
 void supervised_released(const char *plugin);         /* it is let in: the parent learns of it */
 
-/* Adds "supervised", "restarts" and "quarantine". */
+/* Adds "supervised", "restarts", "last_end" and "quarantine". */
 void supervised_describe(struct cJSON *status);
 
-struct last_words;
 /* In a crash: tells the parent. [any] */
-void supervised_last_words(const struct last_words *words);
+void supervised_last_words(const struct call_info *call);
 
 #endif

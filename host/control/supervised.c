@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "control/last_end.h"
 #include "control/supervise.h"
 #include "engine/engine.h"
 #include "manifest/json.h"
@@ -28,6 +29,8 @@ static struct {
     struct os_link *link; /* NULL: nobody supervises */
     struct given *sockets;
     struct given *quarantines;
+    struct last_end last;
+    bool explained;
     uint32_t restarts;
 } parent;
 
@@ -81,6 +84,19 @@ static bool note(struct given **list, const struct supervise_message *message, i
     return true;
 }
 
+static void note_end(const struct supervise_message *message) {
+    struct last_end *last = &parent.last;
+    if (message->kind == SUPERVISE_END) {
+        last->known = true;
+        last->at_ms = message->value;
+        last->reported = (message->index & SUPERVISE_END_REPORTED) != 0;
+        last->attributed = (message->index & SUPERVISE_END_ATTRIBUTED) != 0;
+        snprintf(last->how, sizeof(last->how), "%.63s", message->text);
+    } else if (last->count < CALLS_TOLD_MAX) {
+        last->calls[last->count++] = message->call;
+    }
+}
+
 bool supervised_begin(const char *link, struct error *error) {
     struct supervise_message message;
     intptr_t socket;
@@ -92,14 +108,22 @@ bool supervised_begin(const char *link, struct error *error) {
     if (!parent.link) {
         return false;
     }
+    call_page_start(os_link_shared(parent.link, call_page_bytes()));
     while (os_link_receive(parent.link, &message, sizeof(message), &socket, BRIEFING_MS)) {
-        if (message.kind == SUPERVISE_GO) {
+        switch (message.kind) {
+        case SUPERVISE_GO:
             parent.restarts = message.index;
+            parent.explained = message.value != 0;
             return noted || error_set(error, "out of memory");
+        case SUPERVISE_END:
+        case SUPERVISE_END_CALL:
+            note_end(&message);
+            break;
+        default:
+            noted = note(message.kind == SUPERVISE_SOCKET ? &parent.sockets : &parent.quarantines,
+                         &message, socket) &&
+                    noted;
         }
-        noted =
-            noted && note(message.kind == SUPERVISE_SOCKET ? &parent.sockets : &parent.quarantines,
-                          &message, socket);
     }
     return error_set(error, "the supervisor does not speak");
 }
@@ -113,6 +137,18 @@ static void close_sockets(bool for_good) {
         os_child_socket_close(given->socket);
         DL_DELETE(parent.sockets, given);
         alloc_free(given);
+    }
+}
+
+void supervised_starting(const struct manifest *manifest) {
+    if (parent.link) {
+        say(SUPERVISE_STARTING, "", manifest->host.start_timeout_ms, OS_NO_SOCKET);
+    }
+}
+
+void supervised_failed(void) {
+    if (parent.link) {
+        say(SUPERVISE_FAILED, "", 0, OS_NO_SOCKET);
     }
 }
 
@@ -135,6 +171,10 @@ bool supervised_is_restart(void) {
     return parent.restarts > 0;
 }
 
+bool supervised_is_explained(void) {
+    return parent.explained;
+}
+
 void supervised_stopping(void) {
     if (parent.link) {
         say(SUPERVISE_STOPPING, "", 0, OS_NO_SOCKET);
@@ -146,9 +186,11 @@ void supervised_ends_by_force(void) {
     if (parent.link) {
         os_link_last_send(parent.link, &message, sizeof(message));
     }
+    call_page_end();
 }
 
 void supervised_end(void) {
+    call_page_end();
     close_sockets(false);
     while (parent.quarantines) {
         struct given *given = parent.quarantines;
@@ -202,6 +244,34 @@ void supervised_released(const char *plugin) {
     }
 }
 
+static cJSON *describe_call(const struct call_info *call) {
+    cJSON *one = cJSON_CreateObject();
+    cJSON_AddStringToObject(one, "plugin", call->plugin);
+    cJSON_AddStringToObject(one, "version", call->version);
+    cJSON_AddNumberToObject(one, "generation", call->generation);
+    cJSON_AddStringToObject(one, "callback", call->callback);
+    cJSON_AddStringToObject(one, "listener", call->listener);
+    cJSON_AddNumberToObject(one, "connection", (double)call->connection);
+    cJSON_AddBoolToObject(one, "waited", call->waits);
+    return one;
+}
+
+static void describe_last_end(struct cJSON *status) {
+    const struct last_end *last = &parent.last;
+    if (!last->known) {
+        return;
+    }
+    cJSON *object = cJSON_AddObjectToObject(status, "last_end");
+    cJSON_AddStringToObject(object, "how", last->how);
+    cJSON_AddNumberToObject(object, "ago_ms", (double)(engine_now_ms() - last->at_ms));
+    cJSON_AddBoolToObject(object, "reported", last->reported);
+    cJSON_AddStringToObject(object, "plugin", last->attributed ? last->calls[0].plugin : "");
+    cJSON *calls = cJSON_AddArrayToObject(object, "calls");
+    for (uint32_t i = 0; i < last->count; i++) {
+        json_append(calls, describe_call(&last->calls[i]));
+    }
+}
+
 void supervised_describe(struct cJSON *status) {
     uint64_t now_ms = engine_now_ms();
     const struct given *given;
@@ -210,6 +280,7 @@ void supervised_describe(struct cJSON *status) {
         return;
     }
     cJSON_AddNumberToObject(status, "restarts", parent.restarts);
+    describe_last_end(status);
     cJSON *list = cJSON_AddArrayToObject(status, "quarantine");
     DL_FOREACH(parent.quarantines, given) {
         cJSON *one = cJSON_CreateObject();
@@ -223,13 +294,9 @@ void supervised_describe(struct cJSON *status) {
 /* -- last words ----------------------------------------------------------------------------------
  */
 
-void supervised_last_words(const struct last_words *words) {
-    struct supervise_message message = {.kind = SUPERVISE_CRASH};
-    if (!parent.link) {
-        return;
+void supervised_last_words(const struct call_info *call) {
+    struct supervise_message message = {.kind = SUPERVISE_CRASH, .call = *call};
+    if (parent.link) {
+        os_link_last_send(parent.link, &message, sizeof(message));
     }
-    snprintf(message.name, sizeof(message.name), "%s", words->plugin);
-    snprintf(message.text, sizeof(message.text), "callback %s of generation %u, listener \"%s\"",
-             words->callback, words->generation, words->listener);
-    os_link_last_send(parent.link, &message, sizeof(message));
 }

@@ -173,6 +173,7 @@ static const struct field host[] = {
     {.key = "crashes_max", .min = 1, .max = 1000, IN_MANIFEST(host.crashes_max)},
     {.key = "crash_window_ms", .min = 1000, .max = 86400000, IN_MANIFEST(host.crash_window_ms)},
     {.key = "crash_end_ms", .min = 100, .max = 3600000, IN_MANIFEST(host.crash_end_ms)},
+    {.key = "start_timeout_ms", .min = 0, .max = 3600000, IN_MANIFEST(host.start_timeout_ms)},
     {.key = "control", .kind = FIELD_BOOL, IN_MANIFEST(host.control)},
     {.key = "limits", .kind = FIELD_OBJECT, FIELDS(host_limits)},
     {.key = "buffers", .kind = FIELD_OBJECT, FIELDS(host_buffers)},
@@ -196,6 +197,7 @@ bool fields_set_defaults(struct manifest *manifest) {
     manifest->host.crashes_max = 3;
     manifest->host.crash_window_ms = 60000;
     manifest->host.crash_end_ms = 10000;
+    manifest->host.start_timeout_ms = MANIFEST_START_TIMEOUT_MS;
     manifest->host.control = true;
     manifest->host.limits.connections = 50000;
     manifest->host.limits.posts = 65536;

@@ -104,6 +104,8 @@ struct manifest_listener {
 /* Of a listener's value that it leaves to the host's. */
 #define MANIFEST_AS_HOST UINT32_MAX
 
+enum { MANIFEST_START_TIMEOUT_MS = 30000 }; /* by default */
+
 struct manifest {
     char *path;
     char *text; /* NULL where it came from memory */
@@ -128,7 +130,9 @@ struct manifest {
         uint32_t crashes_max;            /* of one plugin in the window: then it is left out */
         uint32_t crash_window_ms;
         uint32_t crash_end_ms; /* how long a crashed host may take to end */
-        bool control;          /* whether it can be spoken to while it runs */
+        uint32_t
+            start_timeout_ms; /* how long a supervised host may take to be ready; 0: any time */
+        bool control;         /* whether it can be spoken to while it runs */
         struct {
             uint32_t connections;
             uint32_t posts; /* messages waiting for one worker */

@@ -10,7 +10,10 @@
 #include "net/errand.h"
 #include "net/plugin_call.h"
 #include "os/os.h"
+#include "os/os_crash.h"
 #include "os/os_private.h"
+
+enum { COMPARE_BYTES = 65536 };
 
 bool module_id_valid(const char *id) {
     size_t length = strlen(id);
@@ -44,12 +47,6 @@ static bool find_file(struct module *module, const char *folder, struct error *e
                          os_library_suffix(), folder);
     }
     return true;
-}
-
-bool module_move(struct module *module, const char *folder, struct error *error) {
-    alloc_free(module->file);
-    module->file_status = (struct os_file_status){0};
-    return name_file(module, folder, error);
 }
 
 static bool read_status(const char *path, struct os_file_status *status) {
@@ -127,6 +124,66 @@ static bool copy_file(struct module *module, const struct module_rules *rules,
     return copied;
 }
 
+/* Whether both open files have the same bytes. */
+static bool have_same_bytes(const struct os_file *one, const struct os_file *other) {
+    static char bytes[2][COMPARE_BYTES]; /* of the control thread */
+    uint64_t offset = 0;
+    int64_t size;
+    do {
+        size = os_file_read_at(one, offset, bytes[0], COMPARE_BYTES);
+        if (size < 0 || os_file_read_at(other, offset, bytes[1], COMPARE_BYTES) != size ||
+            memcmp(bytes[0], bytes[1], (size_t)size) != 0) {
+            return false;
+        }
+        offset += (uint64_t)size;
+    } while (size > 0);
+    return true;
+}
+
+/* What is loaded is the copy, so that is what is compared. */
+static bool has_bytes_of(const struct module *module, const struct os_file *file) {
+    struct os_file copy;
+    if (!os_file_open(&copy, os_copy_path(module->copy), NULL)) {
+        return false;
+    }
+    bool same = have_same_bytes(&copy, file);
+    os_file_close(&copy);
+    return same;
+}
+
+/* Whether it is the library that has served before, of which a copy is in that folder. */
+static bool has_served(const struct module *module, const char *folder) {
+    char name[MODULE_ID_MAX + 16];
+    char path[OS_PATH_MAX];
+    struct os_file served;
+    snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());
+    if (!folder || !os_path_join(path, sizeof(path), folder, name) ||
+        !os_file_open(&served, path, NULL)) {
+        return false;
+    }
+    bool same = has_bytes_of(module, &served);
+    os_file_close(&served);
+    return same;
+}
+
+bool module_move(struct module *module, const char *folder, struct error *error) {
+    struct os_file file;
+    alloc_free(module->file);
+    module->file = NULL;
+    module->file_status = (struct os_file_status){0};
+    if (!name_file(module, folder, error)) {
+        return false;
+    }
+    if (os_file_open(&file, module->file, NULL)) {
+        struct os_file_status status;
+        if (os_file_status(&file, &status, NULL) && has_bytes_of(module, &file)) {
+            module->file_status = status;
+        }
+        os_file_close(&file);
+    }
+    return true;
+}
+
 /* -- opening -------------------------------------------------------------------------------------
  */
 
@@ -136,23 +193,26 @@ static bool open_account(struct module *module, struct error *error) {
 }
 
 /* What runs when a library is loaded is the plugin's code, too, and may end the process. */
-static bool read_plugin(struct module *module, bool tried, struct error *error) {
+static bool read_plugin(struct module *module, const struct module_rules *rules,
+                        struct error *error) {
     const char *path = os_copy_path(module->copy);
     if (!os_library_check(path, UINT64_MAX, error)) {
         return error_prefix(error, "the system cannot load it: ");
     }
-    if (tried && !trial_run(module->copy, module->id, error)) {
+    if (rules->tried && !has_served(module, rules->served) &&
+        !trial_run(module->copy, module->id, error)) {
         return false;
     }
     os_library_unique_symbol(path, module->unique_symbol, sizeof(module->unique_symbol));
     struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_ENTRY);
     bool read = descriptor_load(path, module->id, &module->library, &module->plugin, error);
     plugin_call_end(call);
+    os_crash_start_again();
     return read;
 }
 
 struct module *module_open(const char *folder, const char *id, const struct module_rules *rules,
-                           const struct berth_host *services, unsigned generation, bool tried,
+                           const struct berth_host *services, unsigned generation,
                            struct error *error) {
     if (!module_id_valid(id)) {
         error_set(error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", id,
@@ -172,12 +232,11 @@ struct module *module_open(const char *folder, const char *id, const struct modu
         goto fail;
     }
     if (!copy_file(module, rules, error) || !open_account(module, error) ||
-        !read_plugin(module, tried, error)) {
+        !read_plugin(module, rules, error)) {
         error_prefix(error, "plugin \"%s\" (%s): ", id, module->file);
         goto fail;
     }
-    snprintf(module->account->version, sizeof(module->account->version), "%.31s",
-             module->plugin.version);
+    plugin_account_set_version(module->account, module->plugin.version);
     return module;
 
 fail:
@@ -199,6 +258,7 @@ static void load_call(void *argument) {
     struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_LOAD);
     load->status = module->plugin.load(&module->host, &module->state, &why);
     plugin_call_end(call);
+    os_crash_start_again(); /* it may have loaded libraries itself */
 }
 
 /* False: it has not been called, or has not returned. */

@@ -53,6 +53,9 @@ struct module_rules {
     uint64_t bytes_max;   /* of a file */
     bool loads_untrusted; /* also what other users can change; else it is refused */
     const char *copies; /* the folder for private copies; NULL: the system's for temporary files */
+    bool tried;         /* in a process of its own first (trial.h) */
+    const char *served; /* unless it is the same as the file of its name in this folder, which has
+                           served before; NULL: there is none */
 };
 #define MODULE_FILE_BYTES_MAX (UINT64_C(256) * 1024 * 1024) /* by default */
 
@@ -60,17 +63,17 @@ struct module_rules {
 bool module_id_valid(const char *id);
 
 /* Finds, copies, maps and verifies the plugin, and calls nothing in it but its pure entry function.
- * `services` is the table that the plugin's own is copied from; `generation`: its number; `tried`:
- * in a process of its own first (trial.h). The message names the file, what was found and what is
- * needed. */
+ * `services` is the table that the plugin's own is copied from; `generation`: its number. The
+ * message names the file, what was found and what is needed. */
 struct module *module_open(const char *folder, const char *id, const struct module_rules *rules,
-                           const struct berth_host *services, unsigned generation, bool tried,
+                           const struct berth_host *services, unsigned generation,
                            struct error *error);
 
 /* Whether its file is still the one that was loaded, as far as its status tells. */
 bool module_is_current(const struct module *module);
 
-/* It was opened from somewhere else, and belongs into that folder all the same. */
+/* It was opened from somewhere else, and belongs into that folder all the same; it is current when
+ * the file there has the same bytes. */
 bool module_move(struct module *module, const char *folder, struct error *error);
 
 /* Calls the plugin's `load`. With a time-out, on a thread of its own: false, and `abandoned`, when

@@ -56,6 +56,7 @@ void trial_take(const char *path, const char *id) {
     struct berth_plugin plugin;
     struct os_library *library = NULL;
     const char mark = MARK;
+    os_process_end_with_parent();
     bool fine = descriptor_load(path, id, &library, &plugin, &error);
     os_process_write(&mark, 1);
     if (!fine) {

@@ -12,7 +12,7 @@
 
 enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1, FLUSH_MS = 500 };
 
-static void (*tell_also)(const struct last_words *words);
+static void (*tell_also)(const struct call_info *call);
 static bool serving;                     /* an end of the process is not the host's will */
 static bool said;                        /* the first line */
 static struct log_subject accused;       /* what that and all that follow are about */
@@ -25,11 +25,11 @@ static void say(const struct log_subject *subject, const char *text) {
 
 /* "callback received of generation 1 (1.2.3), connection 17 from 127.0.0.1:4000" */
 static void describe_call(const struct plugin_thread *thread, char *text, size_t size) {
-    const struct plugin_account *account = atomic_load(&thread->account);
+    const struct plugin_account *account = atomic_load(&thread->record->account);
     const struct connection *connection = atomic_load(&thread->connection);
     char remote[BERTH_ADDRESS_TEXT_MAX];
     int used = snprintf(text, size, "callback %s of generation %u (%s)",
-                        plugin_callback_name(atomic_load(&thread->callback)),
+                        plugin_callback_name(atomic_load(&thread->record->callback)),
                         plugin_call_generation(thread), account ? account->version : "");
     if (connection && used > 0 && (size_t)used < size) {
         address_format(&connection->remote, remote, sizeof(remote));
@@ -47,17 +47,20 @@ static const struct plugin_account *account_of(const void *code) {
 
 /* The first line, and the word to the parent. */
 static void accuse(const struct os_crash *crash, const struct plugin_account *account,
-                   const char *listener, const char *callback, const char *where) {
+                   const char *listener, const char *callback, uint64_t connection,
+                   const char *where) {
     struct log_subject subject = {.plugin = account ? account->id : NULL, .listener = listener};
-    struct last_words words = {0};
+    struct call_info call = {0};
     char text[TEXT_BYTES];
     char address[32] = "";
-    snprintf(words.plugin, sizeof(words.plugin), "%s", account ? account->id : "");
-    snprintf(words.listener, sizeof(words.listener), "%.63s", listener ? listener : "");
-    snprintf(words.callback, sizeof(words.callback), "%s", callback);
-    words.generation = listener  ? listener_label_of(listener)->generation
-                       : account ? account->generation
-                                 : 0;
+    snprintf(call.plugin, sizeof(call.plugin), "%s", account ? account->id : "");
+    snprintf(call.version, sizeof(call.version), "%s", account ? account->version : "");
+    snprintf(call.listener, sizeof(call.listener), "%.63s", listener ? listener : "");
+    snprintf(call.callback, sizeof(call.callback), "%s", callback);
+    call.generation = listener  ? listener_label_of(listener)->generation
+                      : account ? account->generation
+                                : 0;
+    call.connection = connection;
     if (crash->has_address) {
         snprintf(address, sizeof(address), " (0x%llx)", (unsigned long long)crash->address);
     }
@@ -67,7 +70,7 @@ static void accuse(const struct os_crash *crash, const struct plugin_account *ac
     log_flush(FLUSH_MS); /* what came before it */
     say(&accused, text);
     if (tell_also) {
-        tell_also(&words);
+        tell_also(&call);
     }
 }
 
@@ -76,17 +79,19 @@ static void accuse_by_code(const struct os_crash *crash, const struct plugin_acc
     char where[TEXT_BYTES / 2];
     snprintf(where, sizeof(where), "a thread of generation %u (%s)",
              account ? account->generation : 0, account ? account->version : "");
-    accuse(crash, account, NULL, account ? "(a thread of its own)" : "",
+    accuse(crash, account, NULL, account ? "(a thread of its own)" : "", 0,
            account ? where : "the host itself");
 }
 
 static void on_crash(const struct os_crash *crash) {
     const struct plugin_thread *thread = crash->elsewhere ? hung : &plugin_thread;
     char where[TEXT_BYTES / 2];
-    if ((atomic_load(&thread->sequence) & 1) != 0) {
+    if (plugin_thread_calls(thread)) {
+        const struct call_record *record = thread->record;
         describe_call(thread, where, sizeof(where));
-        accuse(crash, atomic_load(&thread->account), atomic_load(&thread->listener),
-               plugin_callback_name(atomic_load(&thread->callback)), where);
+        accuse(crash, atomic_load(&record->account), atomic_load(&record->listener),
+               plugin_callback_name(atomic_load(&record->callback)),
+               atomic_load(&record->connection), where);
         return;
     }
     const struct plugin_account *account = account_of(crash->code);
@@ -147,7 +152,7 @@ _Noreturn void last_words_of_hung_host(uintptr_t control_thread, const char *wha
     os_crash_hung(control_thread, text);
 }
 
-void last_words_start(void (*also)(const struct last_words *words)) {
+void last_words_start(void (*also)(const struct call_info *call)) {
     static const struct os_crash_words words = {on_crash, on_frames};
     static bool registered;
     tell_also = also;

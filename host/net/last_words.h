@@ -6,20 +6,14 @@
 
 #include <stdint.h>
 
+struct call_info;
 struct plugin_thread;
 
-/* Who the crash is laid to. Empty texts where no plugin was being called. */
-struct last_words {
-    char plugin[64];
-    char callback[32];
-    char listener[64];
-    unsigned generation;
-};
-
-/* From now on. `also`, where it is not NULL, is told too, in the thread that crashed: it may
- * neither allocate nor take a lock. An exit() of somebody else's than the host's counts as a crash,
- * and so ends the process with the code 1. */
-void last_words_start(void (*also)(const struct last_words *words));
+/* From now on. `also`, where it is not NULL, is told too who the crash is laid to (empty texts
+ * where no plugin was being called), in the thread that crashed: it may neither allocate nor take a
+ * lock. An exit() of somebody else's than the host's counts as a crash, and so ends the process
+ * with the code 1. */
+void last_words_start(void (*also)(const struct call_info *call));
 void last_words_stop(void); /* the process may end now */
 
 /* The thread hangs in a callback: ends the process as a crash of that callback. For

@@ -275,7 +275,15 @@ static char *make_label(const struct listener_options *options) {
     }
     label->generation = options->generation;
     memcpy(label->name, options->name, size);
+    call_page_name(label->name, label->generation, label->name, "");
     return label->name;
+}
+
+static void free_label(char *name) {
+    if (name) {
+        call_page_forget(name);
+        alloc_free(listener_label_of(name));
+    }
 }
 
 static bool share(struct listener *listener, const struct listener *previous, struct error *error) {
@@ -582,7 +590,7 @@ void listener_destroy(struct listener *listener) {
     turns_fini(&listener->turns);
     alloc_free(listener->last_addresses);
     alloc_free(listener->traffic);
-    alloc_free(listener->name ? listener_label_of(listener->name) : NULL);
+    free_label(listener->name);
     alloc_free(listener->config_json);
     alloc_free(listener);
 }

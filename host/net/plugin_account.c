@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "net/call_page.h"
 #include "net/plugin_call.h"
 
 enum {
@@ -69,8 +70,14 @@ struct plugin_account *plugin_account_create(const char *id, unsigned generation
         snprintf(account->id, sizeof(account->id), "%s", id);
         account->generation = generation;
         note(NULL, account);
+        call_page_name(account, generation, id, "");
     }
     return account;
+}
+
+void plugin_account_set_version(struct plugin_account *account, const char *version) {
+    snprintf(account->version, sizeof(account->version), "%.31s", version);
+    call_page_name(account, account->generation, account->id, account->version);
 }
 
 const struct plugin_account *plugin_account_of_file(const char *name) {
@@ -245,5 +252,6 @@ void plugin_account_close(struct plugin_account *account) {
     for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
         alloc_free(atomic_load(&account->shares[i]));
     }
+    call_page_forget(account);
     alloc_free(account);
 }

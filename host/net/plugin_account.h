@@ -62,6 +62,7 @@ struct plugin_account {
 };
 
 struct plugin_account *plugin_account_create(const char *id, unsigned generation);
+void plugin_account_set_version(struct plugin_account *account, const char *version);
 
 /* Whose library the file's name is that of, as copies are named: ID.GENERATION.so; NULL: nobody's.
  * For last words: takes no lock, and knows the first PLUGIN_ACCOUNTS_KNOWN. */

@@ -12,6 +12,7 @@
 
 enum {
     LOOKS = 4,          /* at the least, while a callback reaches the limit */
+    WAITS_PARTS = 20,   /* a call that uses less than this part of a processor waits */
     PAUSES_COUNTED = 4, /* of a time without a look, at the most */
 };
 
@@ -63,25 +64,27 @@ void plugin_thread_enter(unsigned worker) {
 void plugin_thread_join(struct plugin_thread *thread) {
     thread->id = os_thread_id();
     lock();
+    struct call_record *record = call_page_take();
+    thread->record = record ? record : &thread->own;
     DL_APPEND(watch.threads, thread);
-    thread->joined = true;
     unlock();
 }
 
 void plugin_thread_leave(void) {
     struct plugin_thread *thread = &plugin_thread;
-    if (thread->joined) {
+    if (thread->record) {
         lock();
         DL_DELETE(watch.threads, thread);
-        thread->joined = false;
+        call_page_give_back(thread->record == &thread->own ? NULL : thread->record);
+        thread->record = NULL;
         unlock();
     }
 }
 
 struct plugin_account *plugin_call_account(void) {
     struct plugin_thread *thread = &plugin_thread;
-    return (atomic_load_explicit(&thread->sequence, memory_order_relaxed) & 1) != 0
-               ? atomic_load_explicit(&thread->account, memory_order_relaxed)
+    return plugin_thread_calls(thread)
+               ? atomic_load_explicit(&thread->record->account, memory_order_relaxed)
                : NULL;
 }
 
@@ -91,14 +94,14 @@ void plugin_call_forget(void) {
 }
 
 static struct log_subject subject_of(const struct plugin_thread *thread) {
-    const struct plugin_account *account = atomic_load(&thread->account);
+    const struct plugin_account *account = atomic_load(&thread->record->account);
     return (struct log_subject){.plugin = account ? account->id : NULL,
-                                .listener = atomic_load(&thread->listener)};
+                                .listener = atomic_load(&thread->record->listener)};
 }
 
 unsigned plugin_call_generation(const struct plugin_thread *thread) {
-    const struct plugin_account *account = atomic_load(&thread->account);
-    const char *listener = atomic_load(&thread->listener);
+    const struct plugin_account *account = atomic_load(&thread->record->account);
+    const char *listener = atomic_load(&thread->record->listener);
     return listener ? listener_label_of(listener)->generation : account ? account->generation : 0;
 }
 
@@ -121,13 +124,14 @@ void plugin_watch_stalls(plugin_stall_fn *hook, void *context) {
 }
 
 void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
-    enum plugin_callback callback = atomic_load(&thread->callback);
+    const struct call_record *record = thread->record;
+    enum plugin_callback callback = atomic_load(&record->callback);
     if (callback == PLUGIN_WORK) {
         return; /* it may block: that is what it is for */
     }
     lock();
-    bool warned = atomic_load(&thread->warned) == atomic_load(&thread->sequence);
-    atomic_store(&thread->warned, atomic_load(&thread->sequence));
+    bool warned = atomic_load(&thread->warned) == atomic_load(&record->sequence);
+    atomic_store(&thread->warned, atomic_load(&record->sequence));
     set_stalled(thread->share, false);
     unlock();
     struct log_subject subject = subject_of(thread);
@@ -152,15 +156,16 @@ static void set_limit(void) {
 /* It is in the callback that began as `sequence` did: what its notes point to stays until the lock
  * is free again. */
 static void look_at_stall(struct plugin_thread *thread, unsigned sequence) {
-    uint64_t began = atomic_load(&thread->began);
+    const struct call_record *record = thread->record;
+    uint64_t began = atomic_load(&record->began);
     uint64_t now = ticks_now();
     bool slow = now > began && now - began >= atomic_load(&plugin_stall_ticks);
     struct log_subject subject = subject_of(thread);
     if (!slow || atomic_load(&thread->warned) == sequence ||
-        atomic_load(&thread->sequence) != sequence) {
+        atomic_load(&record->sequence) != sequence) {
         return;
     }
-    enum plugin_callback callback = atomic_load(&thread->callback);
+    enum plugin_callback callback = atomic_load(&record->callback);
     atomic_store(&thread->warned, sequence);
     set_stalled(thread->share, true);
     log_limited(LOG_KIND_STALL, LOG_LEVEL_WARN, &subject,
@@ -170,8 +175,25 @@ static void look_at_stall(struct plugin_thread *thread, unsigned sequence) {
                 ticks_as_us(now - began) / 1000, watch.options.stall_ms);
 }
 
+/* Whoever is left when this process is gone wants to know which calls ran and which only waited:
+ * for a lock, a disk, an answer. */
+static void look_at_processor(struct plugin_thread *thread, unsigned sequence, uint64_t now_ms) {
+    struct call_record *record = thread->record;
+    uint64_t passed_ms = now_ms - thread->processor_at_ms;
+    if (thread->processor_at_ms != 0 && passed_ms < PLUGIN_WATCH_MS) {
+        return;
+    }
+    uint64_t used_us = os_thread_processor_us(thread->id);
+    bool waits = thread->processor_at_ms != 0 &&
+                 (used_us - thread->processor_us) * WAITS_PARTS < passed_ms * 1000;
+    atomic_store(&record->waits, waits ? sequence : 0);
+    thread->processor_us = used_us;
+    thread->processor_at_ms = now_ms;
+}
+
 static void look_at(struct plugin_thread *thread, uint64_t passed_ms) {
-    unsigned sequence = atomic_load(&thread->sequence);
+    const struct call_record *record = thread->record;
+    unsigned sequence = atomic_load(&record->sequence);
     bool running = (sequence & 1) != 0;
     if (!running || atomic_load(&thread->warned) != sequence) {
         set_stalled(thread->share,
@@ -180,15 +202,19 @@ static void look_at(struct plugin_thread *thread, uint64_t passed_ms) {
     if (!running || sequence != thread->watched) {
         thread->watched = sequence;
         thread->watched_ms = 0;
+        thread->processor_at_ms = 0;
         passed_ms = 0;
     }
-    if (!running || atomic_load(&thread->callback) == PLUGIN_WORK) {
+    if (running && call_page_is_kept()) {
+        look_at_processor(thread, sequence, watch.looked_ms);
+    }
+    if (!running || atomic_load(&record->callback) == PLUGIN_WORK) {
         return;
     }
     thread->watched_ms += passed_ms;
     look_at_stall(thread, sequence);
     if (watch.options.hang_ms > 0 && !thread->has_deadline && watch.options.hung &&
-        thread->watched_ms >= watch.options.hang_ms && atomic_load(&thread->sequence) == sequence) {
+        thread->watched_ms >= watch.options.hang_ms && atomic_load(&record->sequence) == sequence) {
         watch.options.hung(thread, thread->watched_ms);
     }
 }
@@ -272,13 +298,14 @@ void plugin_watch_stop(void) {
 /* Under the lock, which keeps what the notes point to, but for the connection. False: it is in no
  * call any more. */
 static bool note_running(const struct plugin_thread *thread, struct plugin_running *running) {
-    unsigned sequence = atomic_load(&thread->sequence);
-    uint64_t began = atomic_load(&thread->began);
+    const struct call_record *record = thread->record;
+    unsigned sequence = atomic_load(&record->sequence);
+    uint64_t began = atomic_load(&record->began);
     uint64_t now = ticks_now();
-    const struct plugin_account *account = atomic_load(&thread->account);
-    const char *listener = atomic_load(&thread->listener);
-    *running = (struct plugin_running){.callback = atomic_load(&thread->callback)};
-    if ((sequence & 1) == 0 || atomic_load(&thread->sequence) != sequence) {
+    const struct plugin_account *account = atomic_load(&record->account);
+    const char *listener = atomic_load(&record->listener);
+    *running = (struct plugin_running){.callback = atomic_load(&record->callback)};
+    if ((sequence & 1) == 0 || atomic_load(&record->sequence) != sequence) {
         return false;
     }
     snprintf(running->plugin, sizeof(running->plugin), "%s", account ? account->id : "");
@@ -286,7 +313,7 @@ static bool note_running(const struct plugin_thread *thread, struct plugin_runni
     snprintf(running->listener, sizeof(running->listener), "%.63s", listener ? listener : "");
     running->generation = plugin_call_generation(thread);
     running->for_ms = now > began ? (uint64_t)(ticks_as_us(now - began) / 1000) : 0;
-    return atomic_load(&thread->sequence) == sequence;
+    return atomic_load(&record->sequence) == sequence;
 }
 
 size_t plugin_calls_running(uint64_t at_least_ms, bool with_work, struct plugin_running *running,

@@ -5,6 +5,8 @@
  * and a dozen stores, and takes no lock. Callbacks never nest: what plugins call only notes what is
  * wanted (see worker.h).
  *
+ * Under a supervisor the notes lie where they outlive the process: see call_page.h.
+ *
  * A thread of its own watches the others' notes. Each has a sequence, odd while it is in a
  * callback; who finds the same odd number before and after reading the rest has read notes of one
  * call. What the notes point to is not freed before the watching thread has looked away:
@@ -25,6 +27,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/call_page.h"
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_account.h"
@@ -32,23 +35,21 @@
 
 struct error;
 
-/* A thread's notes. */
+/* A thread that calls plugins. */
 struct plugin_thread {
-    atomic_uint sequence;                          /* odd: in a callback */
-    atomic_uint callback;                          /* enum plugin_callback */
-    _Atomic(struct plugin_account *) account;      /* NULL in tests without a module */
-    _Atomic(const char *) listener;                /* its name, or NULL */
-    _Atomic(const struct connection *) connection; /* or NULL; for this thread alone */
-    atomic_ullong began;                           /* in ticks */
+    struct call_record *record; /* its notes, in the page or here; NULL: it has not joined */
+    _Atomic(const struct connection *) connection; /* of the call, or NULL; for this thread alone */
     atomic_uint warned;                            /* the sequence that was told of */
     unsigned share;                                /* of accounts */
     uintptr_t id;                                  /* os_thread_id() */
     bool has_deadline;                             /* its caller waits with one: it cannot hang */
-    bool joined;
     unsigned watched;           /* the sequence that the watching thread saw last */
     uint64_t watched_ms;        /* how long it has seen that one */
+    uint64_t processor_us;      /* what the thread had used of a processor, */
+    uint64_t processor_at_ms;   /* and when that was looked at; 0: not in this call */
     struct plugin_thread *prev; /* utlist: of those that are watched */
     struct plugin_thread *next;
+    struct call_record own; /* where there is no room for it in the page, or no page */
 };
 
 extern _Thread_local struct plugin_thread plugin_thread;
@@ -69,32 +70,42 @@ static inline struct plugin_thread *plugin_call_begin(struct plugin_account *acc
                                                       const struct connection *connection,
                                                       enum plugin_callback callback) {
     struct plugin_thread *thread = &plugin_thread;
-    unsigned sequence = atomic_load_explicit(&thread->sequence, memory_order_relaxed);
-    if (!thread->joined) {
+    if (!thread->record) {
         plugin_thread_join(thread);
     }
+    struct call_record *record = thread->record;
+    unsigned sequence = atomic_load_explicit(&record->sequence, memory_order_relaxed);
     /* Each after the one before, and all after the end of the last call. */
-    atomic_store_explicit(&thread->account, account, memory_order_release);
-    atomic_store_explicit(&thread->listener, listener, memory_order_release);
+    atomic_store_explicit(&record->account, account, memory_order_release);
+    atomic_store_explicit(&record->listener, listener, memory_order_release);
+    atomic_store_explicit(&record->connection, connection ? connection->public.id : 0,
+                          memory_order_release);
     atomic_store_explicit(&thread->connection, connection, memory_order_release);
-    atomic_store_explicit(&thread->callback, callback, memory_order_release);
-    atomic_store_explicit(&thread->began, ticks_now(), memory_order_release);
-    atomic_store_explicit(&thread->sequence, sequence + 1, memory_order_release);
+    atomic_store_explicit(&record->callback, callback, memory_order_release);
+    atomic_store_explicit(&record->began, ticks_now(), memory_order_release);
+    atomic_store_explicit(&record->sequence, sequence + 1, memory_order_release);
     return thread;
 }
 
 static inline void plugin_call_end(struct plugin_thread *thread) {
-    uint64_t ticks = ticks_now() - atomic_load_explicit(&thread->began, memory_order_relaxed);
-    struct plugin_account *account = atomic_load_explicit(&thread->account, memory_order_relaxed);
+    struct call_record *record = thread->record;
+    uint64_t ticks = ticks_now() - atomic_load_explicit(&record->began, memory_order_relaxed);
+    struct plugin_account *account = atomic_load_explicit(&record->account, memory_order_relaxed);
     if (ticks >= atomic_load_explicit(&plugin_stall_ticks, memory_order_relaxed)) {
         plugin_call_was_slow(thread, ticks);
     }
     if (account) {
         plugin_account_count(account, thread->share,
-                             atomic_load_explicit(&thread->callback, memory_order_relaxed), ticks);
+                             atomic_load_explicit(&record->callback, memory_order_relaxed), ticks);
     }
-    unsigned sequence = atomic_load_explicit(&thread->sequence, memory_order_relaxed);
-    atomic_store_explicit(&thread->sequence, sequence + 1, memory_order_release);
+    unsigned sequence = atomic_load_explicit(&record->sequence, memory_order_relaxed);
+    atomic_store_explicit(&record->sequence, sequence + 1, memory_order_release);
+}
+
+/* Whether the thread is in a call of a plugin. For the thread itself, or for one that watches it.
+ */
+static inline bool plugin_thread_calls(const struct plugin_thread *thread) {
+    return thread->record && (atomic_load(&thread->record->sequence) & 1) != 0;
 }
 
 /* The call of a listener's plugin, or one for a connection. */

@@ -13,15 +13,16 @@ enum { FAULT_TEXT_MAX = 256 };
 
 /* What this thread is in. A thread of the plugin's own is in nothing. */
 static const char *callback_name(const struct plugin_thread *thread) {
-    return (atomic_load(&thread->sequence) & 1) != 0
-               ? plugin_callback_name(atomic_load(&thread->callback))
+    return plugin_thread_calls(thread)
+               ? plugin_callback_name(atomic_load(&thread->record->callback))
                : "none (a thread of its own)";
 }
 
 static struct connection *connection_of_call(const struct plugin_thread *thread) {
-    bool in_call = (atomic_load(&thread->sequence) & 1) != 0;
     /* The thread that is in a callback of a connection is the connection's own. */
-    return in_call ? (struct connection *)(uintptr_t)atomic_load(&thread->connection) : NULL;
+    return plugin_thread_calls(thread)
+               ? (struct connection *)(uintptr_t)atomic_load(&thread->connection)
+               : NULL;
 }
 
 static void tell(const struct log_subject *subject, const struct connection *connection,
@@ -55,7 +56,7 @@ void plugin_fault(struct connection *connection, const char *format, ...) {
     const struct plugin_account *account = plugin_call_account();
     struct log_subject subject = {
         .plugin = account ? account->id : NULL,
-        .listener = account ? atomic_load(&plugin_thread.listener) : NULL,
+        .listener = account ? atomic_load(&plugin_thread.record->listener) : NULL,
     };
     tell(&subject, NULL, text);
 }

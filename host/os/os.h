@@ -72,6 +72,9 @@ void os_sleep_ms(unsigned ms);                    /* for a thread of its own, or
 /* A number that no other running thread has. Cheap: asked at every buffer's release. */
 uintptr_t os_thread_id(void);
 
+/* How much of a processor that thread, which runs, has used so far; 0 where it cannot be told. */
+uint64_t os_thread_processor_us(uintptr_t id);
+
 /* A lock, and a condition to wait for under it. Embedded; the room fits every system. */
 struct os_mutex {
     uint64_t room[8];

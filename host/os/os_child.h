@@ -28,6 +28,8 @@ enum os_child_event {
 
 struct os_child_end {
     bool crashed;  /* by a signal, an exception, or with a code that no verb returns */
+    bool foreign;  /* it may be another process that has ended it: SIGKILL; on Windows all but
+                      exceptions, as TerminateProcess() sets any code */
     int code;      /* of the program, if it has not */
     char text[64]; /* "signal 11", "exit code 3" */
 };
@@ -36,18 +38,26 @@ struct os_child_end {
 bool os_child_init(struct error *error);
 
 /* `arguments` follow the program's name, up to a NULL; behind them comes what os_link_open() wants.
- */
-struct os_child *os_child_start(const char *const *arguments, struct error *error);
+ * Both have `shared_bytes` of memory, zeroed, which outlives the child: os_link_shared() is the
+ * child's side. A system that refuses such memory starts the child without it. */
+struct os_child *os_child_start(const char *const *arguments, size_t shared_bytes,
+                                struct error *error);
 /* With no child: only the last two events. */
 enum os_child_event os_child_wait(struct os_child *child, int timeout_ms);
 struct os_link *os_child_link(struct os_child *child);
 struct os_child_end os_child_end(const struct os_child *child); /* once it has ended */
+/* Copies what the child has written into the shared memory. It may contain anything: whatever ran
+ * in the child could write there. False: there is no such memory. */
+bool os_child_shared_copy(const struct os_child *child, void *copy, size_t size);
 void os_child_ask(struct os_child *child, enum os_signal signal);
 void os_child_kill(struct os_child *child);    /* ends it at once; that is a crash */
 void os_child_destroy(struct os_child *child); /* once it has ended */
 
 /* The child's end. */
 struct os_link *os_link_open(const char *text, struct error *error);
+/* The memory that it shares with its parent, mapped until the process ends; NULL: there is none of
+ * that size. Once. */
+void *os_link_shared(struct os_link *link, size_t size);
 bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t socket);
 /* In a crash: without waiting for anything. */
 void os_link_last_send(struct os_link *link, const void *bytes, size_t size);

@@ -37,6 +37,10 @@ struct os_crash_words {
  * lock. */
 void os_crash_start(const struct os_crash_words *words);
 
+/* A library has been loaded, and may have put a filter of unhandled exceptions of its own (or its C
+ * run-time's) in the place of ours, of which there is one a process: Windows. [control] */
+void os_crash_start_again(void);
+
 /* Another thread (os_thread_id()) hangs: the process ends as if that thread had crashed, with
  * `what` as the reason. The words are said on that thread, so that its stack is walked; on the
  * caller's where it cannot be reached. [any], one */

@@ -208,6 +208,15 @@ uintptr_t os_thread_id(void) {
     return (uintptr_t)pthread_self();
 }
 
+uint64_t os_thread_processor_us(uintptr_t id) {
+    clockid_t clock;
+    struct timespec used;
+    if (pthread_getcpuclockid((pthread_t)id, &clock) != 0 || clock_gettime(clock, &used) != 0) {
+        return 0;
+    }
+    return (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+}
+
 static pthread_mutex_t *mutex_of(struct os_mutex *mutex) {
     return (pthread_mutex_t *)(void *)mutex->room;
 }

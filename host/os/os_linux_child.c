@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,16 +19,24 @@
 #include "os/os_child.h"
 #include "os/os_linux.h"
 
-enum { ARGUMENTS_MAX = 32, EXIT_NO_PROGRAM = 1, CODE_OF_MANIFEST = 78, CODES_OF_VERBS = 3 };
+enum {
+    ARGUMENTS_MAX = 32,
+    EXIT_NO_PROGRAM = 1,
+    CODE_OF_MANIFEST = 78,
+    CODES_OF_VERBS = 3,
+    SEND_S = 10, /* a child that does not read, as SIGSTOP has stopped it, keeps nobody for good */
+};
 
 struct os_link {
     int fd;
+    int shared; /* the child's descriptor of the shared memory; -1: none */
 };
 
 struct os_child {
     pid_t pid; /* 0: it has ended */
     int status;
     bool silent; /* its end of the link is closed, and all it said is read */
+    int shared;  /* the memory; -1: none */
     struct os_link link;
 };
 
@@ -42,7 +53,9 @@ struct os_link *os_link_open(const char *text, struct error *error) {
     }
     struct ucred parent;
     socklen_t size = sizeof(parent);
-    link->fd = (int)strtol(text, NULL, 10);
+    char *end;
+    link->fd = (int)strtol(text, &end, 10);
+    link->shared = *end == ',' ? (int)strtol(end + 1, NULL, 10) : -1;
     if (fcntl(link->fd, F_SETFD, FD_CLOEXEC) != 0) {
         error_set(error, "the parent's link: %s", strerror(errno));
         alloc_free(link);
@@ -52,6 +65,20 @@ struct os_link *os_link_open(const char *text, struct error *error) {
         linux_signals_watch_parent(parent.pid);
     }
     return link;
+}
+
+void *os_link_shared(struct os_link *link, size_t size) {
+    struct stat status;
+    void *memory = MAP_FAILED;
+    if (link->shared < 0) {
+        return NULL;
+    }
+    if (fstat(link->shared, &status) == 0 && (size_t)status.st_size == size) {
+        memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, link->shared, 0);
+    }
+    close(link->shared); /* the mapping stays */
+    link->shared = -1;
+    return memory == MAP_FAILED ? NULL : memory;
 }
 
 bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t socket) {
@@ -118,6 +145,9 @@ bool os_link_receive(struct os_link *link, void *bytes, size_t size, intptr_t *s
 void os_link_close(struct os_link *link) {
     if (link) {
         close(link->fd);
+        if (link->shared >= 0) {
+            close(link->shared);
+        }
         alloc_free(link);
     }
 }
@@ -147,22 +177,25 @@ bool os_child_init(struct error *error) {
  * parent is gone the child is to stop in good order, though it may have been stopped by SIGSTOP: so
  * it is sent SIGCONT, which wakes it even where it is blocked, and which it takes for a question
  * whether there still is a parent. */
-static void become_program(const char *const *arguments, int link, pid_t parent) {
-    char number[16];
+static void become_program(const char *const *arguments, int link, int shared, pid_t parent) {
+    char numbers[32];
     const char *all[ARGUMENTS_MAX] = {"berth"};
     size_t count = 1;
     sigset_t set;
     for (; arguments[count - 1] && count < ARGUMENTS_MAX - 2; count++) {
         all[count] = arguments[count - 1];
     }
-    snprintf(number, sizeof(number), "%d", link);
-    all[count++] = number;
+    snprintf(numbers, sizeof(numbers), "%d,%d", link, shared);
+    all[count++] = numbers;
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGCONT);
     if (getppid() != parent) {
         _exit(EXIT_NO_PROGRAM); /* it ended before it could be watched */
     }
     fcntl(link, F_SETFD, 0);
+    if (shared >= 0) {
+        fcntl(shared, F_SETFD, 0);
+    }
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
@@ -170,7 +203,20 @@ static void become_program(const char *const *arguments, int link, pid_t parent)
     _exit(EXIT_NO_PROGRAM);
 }
 
-struct os_child *os_child_start(const char *const *arguments, struct error *error) {
+/* Sealed in size: what runs in the child cannot take pages away from under the parent. */
+static int create_shared(size_t size) {
+    int fd = memfd_create("berth-calls", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd >= 0 && (ftruncate(fd, (off_t)size) != 0 ||
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+struct os_child *os_child_start(const char *const *arguments, size_t shared_bytes,
+                                struct error *error) {
+    const struct timeval limit = {.tv_sec = SEND_S};
     int ends[2];
     struct os_child *child = alloc_zeroed(sizeof(*child));
     pid_t parent = getpid();
@@ -183,15 +229,17 @@ struct os_child *os_child_start(const char *const *arguments, struct error *erro
         alloc_free(child);
         return NULL;
     }
+    setsockopt(ends[0], SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+    child->shared = create_shared(shared_bytes);
     child->pid = fork();
     if (child->pid == 0) {
-        become_program(arguments, ends[1], parent);
+        become_program(arguments, ends[1], child->shared, parent);
     }
     close(ends[1]);
     if (child->pid < 0) {
         error_set(error, "fork: %s", strerror(errno));
-        close(ends[0]);
-        alloc_free(child);
+        child->link.fd = ends[0];
+        os_child_destroy(child);
         return NULL;
     }
     child->link.fd = ends[0];
@@ -253,12 +301,25 @@ struct os_child_end os_child_end(const struct os_child *child) {
     struct os_child_end end = {.code = WEXITSTATUS(child->status)};
     if (WIFSIGNALED(child->status)) {
         end.crashed = true;
+        end.foreign = WTERMSIG(child->status) == SIGKILL;
         snprintf(end.text, sizeof(end.text), "signal %d", WTERMSIG(child->status));
     } else {
         end.crashed = end.code >= CODES_OF_VERBS && end.code != CODE_OF_MANIFEST;
         snprintf(end.text, sizeof(end.text), "exit code %d", end.code);
     }
     return end;
+}
+
+bool os_child_shared_copy(const struct os_child *child, void *copy, size_t size) {
+    size_t done = 0;
+    while (child->shared >= 0 && done < size) {
+        ssize_t got = pread(child->shared, (char *)copy + done, size - done, (off_t)done);
+        if (got == 0 || (got < 0 && errno != EINTR)) {
+            return false;
+        }
+        done += got > 0 ? (size_t)got : 0;
+    }
+    return child->shared >= 0;
 }
 
 void os_child_ask(struct os_child *child, enum os_signal signal) {
@@ -275,5 +336,8 @@ void os_child_kill(struct os_child *child) {
 
 void os_child_destroy(struct os_child *child) {
     close(child->link.fd);
+    if (child->shared >= 0) {
+        close(child->shared);
+    }
     alloc_free(child);
 }

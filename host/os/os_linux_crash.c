@@ -265,6 +265,10 @@ void os_crash_start(const struct os_crash_words *last_words) {
     }
 }
 
+void os_crash_start_again(void) {
+    /* A library that handles these signals does so on purpose, and calls the handler before. */
+}
+
 static const char *name_in(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;

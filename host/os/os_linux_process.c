@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -127,6 +128,16 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
         snprintf(result->end, sizeof(result->end), "SIG%s", sigabbrev_np(WTERMSIG(status)));
     }
     return true;
+}
+
+/* The signal comes when the thread ends that started this process, which is the control thread. If
+ * it was gone before that was asked for, nobody reads what this process writes. */
+void os_process_end_with_parent(void) {
+    struct pollfd output_pipe = {.fd = STDOUT_FILENO};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (poll(&output_pipe, 1, 0) > 0 && (output_pipe.revents & POLLERR) != 0) {
+        _exit(1);
+    }
 }
 
 /* -- the end of this one ------------------------------------------------------------------------

@@ -25,9 +25,14 @@ struct os_process_result {
 /* Runs a program to its end, or kills it when the time is over. Its standard input is empty, its
  * standard error is ours. `arguments` end with a NULL; the first is the program's path. What it
  * writes beyond output_max is thrown away. `descriptor` is one that it has, too, under the same
- * number; -1: none (Windows: always). */
+ * number; -1: none (Windows: always). It does not outlive this process: on Windows by a job that
+ * ends with it, on Linux by os_process_end_with_parent(), which the program has to call. */
 bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms, size_t output_max,
                     struct os_process_result *result, struct error *error);
+
+/* This process was started by os_process_run(): it ends when the process that did so is gone,
+ * however that ends. (On Windows a job sees to it.) Called before any code that may hang. */
+void os_process_end_with_parent(void);
 
 /* Calls the function when this process crashes, with how ("SIGSEGV", "exception 0xC0000005"), on
  * the thread that did. It must not return, and may rely on little. */

@@ -374,6 +374,24 @@ uintptr_t os_thread_id(void) {
     return GetCurrentThreadId();
 }
 
+static uint64_t ticks_of(FILETIME time) {
+    return (uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime;
+}
+
+uint64_t os_thread_processor_us(uintptr_t id) {
+    FILETIME created;
+    FILETIME ended;
+    FILETIME kernel = {0};
+    FILETIME user = {0};
+    HANDLE thread = OpenThread(THREAD_QUERY_LIMITED_INFORMATION, FALSE, (DWORD)id);
+    if (!thread) {
+        return 0;
+    }
+    GetThreadTimes(thread, &created, &ended, &kernel, &user);
+    CloseHandle(thread);
+    return (ticks_of(kernel) + ticks_of(user)) / 10; /* of 100 ns */
+}
+
 _Static_assert(sizeof(SRWLOCK) <= sizeof(struct os_mutex), "os_mutex is too small");
 _Static_assert(sizeof(CONDITION_VARIABLE) <= sizeof(struct os_condition),
                "os_condition is too small");

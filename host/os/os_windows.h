@@ -44,7 +44,8 @@ struct windows_standard {
     void *input;
     void *output;
     void *error;
-    void *more; /* whose number the process is told */
+    void *more[2]; /* whose numbers the process is told */
+    void *job;     /* that it is in; not inherited */
 };
 struct windows_process {
     void *handle;

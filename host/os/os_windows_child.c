@@ -1,5 +1,7 @@
 /* os_windows_child.c: this program once more, as a child, and the pipe between the two.
  *
+ * The memory that both share is a section without a name, whose handle the child inherits.
+ *
  * The link is a named pipe of messages, for this user alone. A listening socket goes over it as the
  * words that WSADuplicateSocket() writes for the other process. Both ends have a read under way all
  * the time, as only that can be waited for together with the child's end.
@@ -29,8 +31,10 @@ enum {
     CODE_OF_MANIFEST = 78,
     CODES_OF_VERBS = 3,
     NAME_TRIES = 8,
-    EVENT_MARK = L'@', /* no pipe of ours has one in its name */
+    HANDLE_MARK = L'@', /* no pipe of ours has one in its name */
 };
+
+static const DWORD CODE_OF_EXCEPTION = 0xC0000000; /* and above */
 
 struct packet {
     uint32_t size;
@@ -49,6 +53,7 @@ struct os_link {
     DWORD peer;  /* the other process */
     HANDLE asked;
     HANDLE asked_wait; /* the child's: of requests to stop */
+    HANDLE shared;     /* the child's: the section, until it is mapped */
     HANDLE parent;
     HANDLE parent_wait;
     struct packet packet; /* what is being read */
@@ -56,7 +61,8 @@ struct os_link {
 
 struct os_child {
     HANDLE process;
-    HANDLE asked; /* an event that asks it to stop */
+    HANDLE asked;  /* an event that asks it to stop */
+    HANDLE shared; /* the section of the shared memory, or NULL */
     struct os_link link;
 };
 
@@ -176,16 +182,17 @@ static void CALLBACK ask_to_stop(void *argument, BOOLEAN timed_out) {
     windows_signals_ask();
 }
 
-/* The event that the parent asks by has no name, which others could take or open: it is inherited,
- * and its number stands behind the pipe's name. Nobody inherits it from here. */
-static HANDLE take_event(wchar_t *text) {
-    wchar_t *mark = wcschr(text, EVENT_MARK);
+/* The event that the parent asks by has no name, which others could take or open, nor has the
+ * section: they are inherited, and their numbers stand behind the pipe's name. Nobody inherits them
+ * from here. The last one is taken off the text. */
+static HANDLE take_handle(wchar_t *text) {
+    wchar_t *mark = wcsrchr(text, HANDLE_MARK);
     if (!mark) {
         return NULL;
     }
     *mark = L'\0';
-    HANDLE event = (HANDLE)(uintptr_t)wcstoull(mark + 1, NULL, 16);
-    return SetHandleInformation(event, HANDLE_FLAG_INHERIT, 0) ? event : NULL;
+    HANDLE handle = (HANDLE)(uintptr_t)wcstoull(mark + 1, NULL, 16);
+    return handle && SetHandleInformation(handle, HANDLE_FLAG_INHERIT, 0) ? handle : NULL;
 }
 
 /* Asked by the parent, or left alone by it: the host stops in good order. */
@@ -215,7 +222,8 @@ struct os_link *os_link_open(const char *text, struct error *error) {
     WSAStartup(MAKEWORD(2, 2), &data); /* sockets may come before the engine does */
     HANDLE pipe = INVALID_HANDLE_VALUE;
     if (MultiByteToWideChar(CP_UTF8, 0, text, -1, path, ARRAY_COUNT(path)) > 0) {
-        link->asked = take_event(path);
+        link->shared = take_handle(path);
+        link->asked = take_handle(path);
         pipe = CreateFileW(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
                            FILE_FLAG_OVERLAPPED, NULL);
     }
@@ -231,9 +239,22 @@ struct os_link *os_link_open(const char *text, struct error *error) {
     return link;
 }
 
+void *os_link_shared(struct os_link *link, size_t size) {
+    void *memory = NULL;
+    if (link->shared) {
+        memory = MapViewOfFile(link->shared, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, size);
+        CloseHandle(link->shared);
+        link->shared = NULL;
+    }
+    return memory;
+}
+
 void os_link_close(struct os_link *link) {
     if (!link) {
         return;
+    }
+    if (link->shared) {
+        CloseHandle(link->shared);
     }
     if (link->asked_wait) {
         UnregisterWaitEx(link->asked_wait, INVALID_HANDLE_VALUE);
@@ -309,7 +330,7 @@ static bool start_process(struct os_child *child, const char *const *arguments, 
         .input = GetStdHandle(STD_INPUT_HANDLE),
         .output = GetStdHandle(STD_OUTPUT_HANDLE),
         .error = GetStdHandle(STD_ERROR_HANDLE),
-        .more = child->asked,
+        .more = {child->asked, child->shared},
     };
     struct windows_process process;
     if (!make_command(command, ARRAY_COUNT(command) - 1, arguments, path)) {
@@ -341,13 +362,14 @@ static HANDLE create_link_pipe(wchar_t *path, size_t capacity, SECURITY_ATTRIBUT
     return pipe;
 }
 
-static bool add_event(wchar_t *path, size_t capacity, HANDLE event) {
+static bool add_handle(wchar_t *path, size_t capacity, HANDLE handle) {
     size_t used = wcslen(path);
-    return _snwprintf(path + used, capacity - used, L"%lc%llx", EVENT_MARK,
-                      (unsigned long long)(uintptr_t)event) > 0;
+    return _snwprintf(path + used, capacity - used, L"%lc%llx", HANDLE_MARK,
+                      (unsigned long long)(uintptr_t)handle) > 0;
 }
 
-struct os_child *os_child_start(const char *const *arguments, struct error *error) {
+struct os_child *os_child_start(const char *const *arguments, size_t shared_bytes,
+                                struct error *error) {
     wchar_t path[128];
     struct os_child *child = alloc_zeroed(sizeof(*child));
     if (!child) {
@@ -370,15 +392,19 @@ struct os_child *os_child_start(const char *const *arguments, struct error *erro
         return NULL;
     }
     security.bInheritHandle = TRUE;
+    child->shared = CreateFileMappingW(INVALID_HANDLE_VALUE, &security, PAGE_READWRITE, 0,
+                                       (DWORD)shared_bytes, NULL);
     child->asked = CreateEventW(&security, FALSE, FALSE, NULL); /* each time anew */
     DWORD code = GetLastError();
     LocalFree(security.lpSecurityDescriptor);
     SetLastError(code);
     if (!link_init(&child->link, pipe, 0) || !child->asked) {
         windows_error_set(error, GetLastError());
-    } else if (add_event(path, ARRAY_COUNT(path), child->asked) &&
+    } else if (add_handle(path, ARRAY_COUNT(path), child->asked) &&
+               add_handle(path, ARRAY_COUNT(path), child->shared) &&
                start_process(child, arguments, path, error)) {
         SetHandleInformation(child->asked, HANDLE_FLAG_INHERIT, 0); /* it is this child's alone */
+        SetHandleInformation(child->shared, HANDLE_FLAG_INHERIT, 0);
         if (connect_pipe(child, error)) {
             read_next(&child->link);
             return child;
@@ -420,9 +446,20 @@ struct os_child_end os_child_end(const struct os_child *child) {
     GetExitCodeProcess(child->process, &code);
     struct os_child_end end = {.code = (int)code};
     end.crashed = code >= CODES_OF_VERBS && code != CODE_OF_MANIFEST;
+    end.foreign = code < CODE_OF_EXCEPTION;
     snprintf(end.text, sizeof(end.text), code > 0xffff ? "exception 0x%08lx" : "exit code %lu",
              (unsigned long)code);
     return end;
+}
+
+bool os_child_shared_copy(const struct os_child *child, void *copy, size_t size) {
+    const void *memory =
+        child->shared ? MapViewOfFile(child->shared, FILE_MAP_READ, 0, 0, size) : NULL;
+    if (memory) {
+        memcpy(copy, memory, size);
+        UnmapViewOfFile(memory);
+    }
+    return memory != NULL;
 }
 
 void os_child_ask(struct os_child *child, enum os_signal signal) {
@@ -439,6 +476,9 @@ void os_child_destroy(struct os_child *child) {
     link_fini(&child->link);
     if (child->asked) {
         CloseHandle(child->asked);
+    }
+    if (child->shared) {
+        CloseHandle(child->shared);
     }
     if (child->process) {
         CloseHandle(child->process);

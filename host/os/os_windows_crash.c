@@ -330,6 +330,12 @@ void os_crash_start(const struct os_crash_words *last_words) {
     signal(SIGABRT, on_abort);
 }
 
+void os_crash_start_again(void) {
+    if (words.first) {
+        SetUnhandledExceptionFilter(on_exception);
+    }
+}
+
 /* The library that an address of code is in, and its file's name. */
 static HMODULE library_of(const void *frame, char *name, size_t size) {
     HMODULE module = NULL;

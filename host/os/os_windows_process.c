@@ -95,8 +95,22 @@ static wchar_t *command_line(const char *const *arguments, struct error *error) 
     return wide;
 }
 
+/* Whatever is in it ends when the last handle is closed, also by the end of this process, and so
+ * does what was started from there. NULL: the system refuses it; then the time-out remains. */
+static HANDLE create_job(void) {
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {
+        .BasicLimitInformation = {.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE}};
+    HANDLE job = CreateJobObjectW(NULL, NULL);
+    if (job &&
+        !SetInformationJobObject(job, JobObjectExtendedLimitInformation, &limits, sizeof(limits))) {
+        CloseHandle(job);
+        job = NULL;
+    }
+    return job;
+}
+
 static bool spawn(struct windows_process *child, const char *const *arguments, HANDLE output,
-                  struct error *error) {
+                  HANDLE job, struct error *error) {
     wchar_t program[WINDOWS_PATH_MAX];
     if (!windows_path(arguments[0], program, WINDOWS_PATH_MAX, error)) {
         return false;
@@ -110,6 +124,7 @@ static bool spawn(struct windows_process *child, const char *const *arguments, H
                              OPEN_EXISTING, 0, NULL),
         .output = output,
         .error = GetStdHandle(STD_ERROR_HANDLE),
+        .job = job,
     };
     bool started = windows_process_start(program, line, 0, &standard, child);
     DWORD code = GetLastError();
@@ -160,7 +175,8 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
     if (!CreatePipe(&from, &to, NULL, 0)) {
         return windows_error_set(error, GetLastError());
     }
-    bool started = spawn(&child, arguments, to, error);
+    HANDLE job = create_job();
+    bool started = spawn(&child, arguments, to, job, error);
     CloseHandle(to);
     if (started) {
         uint64_t until_ms = os_now_ms() + (uint64_t)timeout_ms;
@@ -181,9 +197,14 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
             result->code = (int)code;
         }
     }
+    if (job) {
+        CloseHandle(job);
+    }
     CloseHandle(from);
     return started;
 }
+
+void os_process_end_with_parent(void) {}
 
 /* -- the end of this one ------------------------------------------------------------------------
  */

@@ -1,0 +1,90 @@
+#include "control/last_end.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* -- whose it is ---------------------------------------------------------------------------------
+ */
+
+/* A call of that plugin becomes the first; one that ran before one that waited. */
+static void put_first(struct last_end *end, const char *plugin) {
+    uint32_t first = end->count;
+    for (uint32_t i = 0; i < end->count; i++) {
+        bool same = strcmp(end->calls[i].plugin, plugin) == 0;
+        if (same && (first == end->count || (end->calls[first].waits && !end->calls[i].waits))) {
+            first = i;
+        }
+    }
+    if (first < end->count) {
+        struct call_info call = end->calls[first];
+        end->calls[first] = end->calls[0];
+        end->calls[0] = call;
+        end->attributed = true;
+    }
+}
+
+void last_end_judge(struct last_end *end, const struct calls_seen *seen, bool foreign, bool slow) {
+    const char *plugin = seen->all;
+    end->readable = seen->readable;
+    end->total = (uint32_t)seen->total;
+    end->count = (uint32_t)seen->count;
+    memcpy(end->calls, seen->calls, sizeof(end->calls));
+    if (!slow && seen->any_running && plugin[0] == '\0') {
+        plugin = seen->running;
+    }
+    if (!slow && foreign && !seen->any_running) {
+        plugin = "";
+    }
+    if (plugin[0] != '\0') {
+        put_first(end, plugin);
+    }
+}
+
+/* -- as text -------------------------------------------------------------------------------------
+ */
+
+static void add_text(char *text, size_t size, const char *more) {
+    size_t used = strlen(text);
+    snprintf(text + used, size - used, "%s", more);
+}
+
+static void add_calls(const struct last_end *end, char *text, size_t size) {
+    char one[320];
+    for (uint32_t i = 0; i < end->count; i++) {
+        call_info_describe(&end->calls[i], one, sizeof(one));
+        add_text(text, size, i > 0 ? "; " : "");
+        add_text(text, size, one);
+    }
+    if (end->total > end->count) {
+        snprintf(one, sizeof(one), "; and %u more", end->total - end->count);
+        add_text(text, size, one);
+    }
+}
+
+static bool all_wait(const struct last_end *end) {
+    bool all = true;
+    for (uint32_t i = 0; i < end->count; i++) {
+        all = all && end->calls[i].waits;
+    }
+    return all;
+}
+
+void last_end_describe(const struct last_end *end, char *text, size_t size) {
+    text[0] = '\0';
+    if (end->reported || !end->readable) {
+        return;
+    }
+    add_text(text, size, ", without a crash report");
+    if (end->count == 0) {
+        add_text(text, size, ", while no plugin was being called");
+    } else if (end->attributed) {
+        add_text(text, size, ", in ");
+    } else if (all_wait(end)) {
+        add_text(text, size, ", while a plugin only waited, which it is not laid to: ");
+    } else {
+        add_text(text, size,
+                 ", while several calls were under way, and it cannot be told which of them ended "
+                 "it: ");
+    }
+    add_calls(end, text, size);
+}

@@ -1,0 +1,98 @@
+#include "control/quarantine.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "net/call_page.h"
+
+enum { CRASHES_REMEMBERED = 1000 };
+
+struct quarantine_crash {
+    struct quarantine_crash *prev; /* utlist */
+    struct quarantine_crash *next;
+    char plugin[64];
+    uint64_t at_ms;
+};
+
+/* Forgets the crashes of a plugin (NULL: of all) that are older than that; returns how many are
+ * left of it. */
+static unsigned forget_crashes(struct quarantine *quarantine, const char *plugin,
+                               uint64_t before_ms) {
+    unsigned left = 0;
+    struct quarantine_crash *crash;
+    struct quarantine_crash *next;
+    DL_FOREACH_SAFE(quarantine->crashes, crash, next) {
+        bool meant = !plugin || strcmp(crash->plugin, plugin) == 0;
+        if (meant && crash->at_ms < before_ms) {
+            DL_DELETE(quarantine->crashes, crash);
+            quarantine->crash_count--;
+            alloc_free(crash);
+        } else {
+            left += meant;
+        }
+    }
+    return left;
+}
+
+static void ban(struct quarantine *quarantine, const struct call_info *call, unsigned count) {
+    struct log_subject subject = {.plugin = call->plugin};
+    struct banned *banned = alloc_zeroed(sizeof(*banned));
+    if (!banned) {
+        return;
+    }
+    snprintf(banned->plugin, sizeof(banned->plugin), "%s", call->plugin);
+    snprintf(banned->why, sizeof(banned->why),
+             "%u crashes within %llu ms, the last one in callback %s of generation %u, listener "
+             "\"%s\"",
+             count, (unsigned long long)quarantine->window_ms, call->callback, call->generation,
+             call->listener);
+    banned->since_ms = engine_now_ms();
+    DL_APPEND(quarantine->banned, banned);
+    log_error(&subject, "quarantine: %s; its listeners are closed until \"berth release %s\"",
+              banned->why, call->plugin);
+}
+
+void quarantine_note(struct quarantine *quarantine, const struct call_info *call) {
+    uint64_t now_ms = engine_now_ms();
+    struct quarantine_crash *crash = call->plugin[0] != '\0' ? alloc_zeroed(sizeof(*crash)) : NULL;
+    if (!crash) {
+        return;
+    }
+    forget_crashes(quarantine, NULL,
+                   now_ms > quarantine->window_ms ? now_ms - quarantine->window_ms : 0);
+    if (quarantine->crash_count == CRASHES_REMEMBERED) {
+        forget_crashes(quarantine, NULL, now_ms);
+    }
+    snprintf(crash->plugin, sizeof(crash->plugin), "%s", call->plugin);
+    crash->at_ms = now_ms;
+    DL_APPEND(quarantine->crashes, crash);
+    quarantine->crash_count++;
+    unsigned count = forget_crashes(quarantine, call->plugin, 0);
+    if (count >= quarantine->crashes_max) {
+        ban(quarantine, call, count);
+        /* It begins anew when the plugin is let in. */
+        forget_crashes(quarantine, call->plugin, UINT64_MAX);
+    }
+}
+
+void quarantine_lift(struct quarantine *quarantine, const char *plugin) {
+    struct banned *banned;
+    struct banned *next;
+    DL_FOREACH_SAFE(quarantine->banned, banned, next) {
+        if (strcmp(banned->plugin, plugin) == 0) {
+            DL_DELETE(quarantine->banned, banned);
+            alloc_free(banned);
+        }
+    }
+}
+
+void quarantine_fini(struct quarantine *quarantine) {
+    forget_crashes(quarantine, NULL, UINT64_MAX);
+    while (quarantine->banned) {
+        quarantine_lift(quarantine, quarantine->banned->plugin);
+    }
+}
