@@ -102,10 +102,16 @@ static inline void plugin_call_end(struct plugin_thread *thread) {
     atomic_store_explicit(&record->sequence, sequence + 1, memory_order_release);
 }
 
-/* Whether the thread is in a call of a plugin. For the thread itself, or for one that watches it.
- */
+/* How many calls the thread has begun and ended, together. For the thread itself, or for one that
+ * watches it. */
+static inline unsigned plugin_thread_sequence(const struct plugin_thread *thread) {
+    const struct call_record *record = thread->record;
+    return record ? atomic_load_explicit(&record->sequence, memory_order_relaxed) : 0;
+}
+
+/* Whether it is in a call of a plugin. */
 static inline bool plugin_thread_calls(const struct plugin_thread *thread) {
-    return thread->record && (atomic_load(&thread->record->sequence) & 1) != 0;
+    return (plugin_thread_sequence(thread) & 1) != 0;
 }
 
 /* The call of a listener's plugin, or one for a connection. */

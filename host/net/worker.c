@@ -44,7 +44,7 @@ unsigned worker_of_id(uint64_t id) {
 }
 
 uint64_t worker_now_ms(struct worker *worker) {
-    unsigned calls = atomic_load_explicit(&plugin_thread.sequence, memory_order_relaxed);
+    unsigned calls = plugin_thread_sequence(&plugin_thread);
     bool in_call = (calls & 1) != 0;
     if (worker->now_ms == 0 || worker->now_calls != calls || in_call) {
         worker->now_ms = engine_now_ms();

@@ -57,7 +57,7 @@ struct worker {
     struct connection *waiting; /* utlist: until a limit leaves room; first come first served */
     struct worker_slot *slots;  /* the connections, by their ids */
     uint64_t now_ms;            /* see worker_now_ms(); 0: not read in this turn */
-    unsigned now_calls;         /* plugin_thread.sequence when it was */
+    unsigned now_calls;         /* plugin_thread_sequence() when it was */
     uint32_t connection_count;
     uint32_t slot_count;      /* there is room for */
     uint32_t slot_used;       /* have ever been; nothing is in those behind */
