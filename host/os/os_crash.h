@@ -38,7 +38,8 @@ struct os_crash_words {
 void os_crash_start(const struct os_crash_words *words);
 
 /* A library has been loaded, and may have put a filter of unhandled exceptions of its own (or its C
- * run-time's) in the place of ours, of which there is one a process: Windows. [control] */
+ * run-time's) in the place of ours, of which there is one a process: Windows. os_library_open()
+ * calls it, too. [control] */
 void os_crash_start_again(void);
 
 /* Another thread (os_thread_id()) hangs: the process ends as if that thread had crashed, with

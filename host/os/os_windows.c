@@ -625,6 +625,7 @@ struct os_library *os_library_open(const char *path, struct error *error) {
         LoadLibraryExW(wide, NULL, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_SYSTEM32);
     DWORD code = GetLastError();
     SetThreadErrorMode(mode, NULL);
+    os_crash_start_again();
     if (!module) {
         windows_library_error(error, path, code);
         return NULL;

@@ -54,6 +54,11 @@ struct windows_process {
 bool windows_process_start(const wchar_t *program, wchar_t *command, unsigned long flags,
                            const struct windows_standard *standard, struct windows_process *made);
 
+/* The filter of unhandled exceptions, of which there is one a process: set now, and again by
+ * os_crash_start_again(). */
+struct _EXCEPTION_POINTERS;
+void windows_filter_set(long(__stdcall *function)(struct _EXCEPTION_POINTERS *pointers));
+
 /* Who may use what a host shares, as SDDL has it. Protected: nothing is inherited. All for the
  * owner, Administrators and the system; nothing else. */
 #define WINDOWS_PRIVATE L"D:P(A;;GA;;;OW)(A;;GA;;;BA)(A;;GA;;;SY)"

@@ -311,6 +311,13 @@ static void start_writer(void) {
     }
 }
 
+static LPTOP_LEVEL_EXCEPTION_FILTER filter; /* the process's own; NULL: none yet */
+
+void windows_filter_set(LONG(WINAPI *function)(EXCEPTION_POINTERS *pointers)) {
+    filter = function;
+    SetUnhandledExceptionFilter(filter);
+}
+
 void os_crash_start(const struct os_crash_words *last_words) {
     static void *vectored;
     words = *last_words;
@@ -326,13 +333,13 @@ void os_crash_start(const struct os_crash_words *last_words) {
     if (!vectored && (walked_slot = TlsAlloc()) != TLS_OUT_OF_INDEXES) {
         vectored = AddVectoredExceptionHandler(FALSE, on_first_chance); /* after those of others */
     }
-    SetUnhandledExceptionFilter(on_exception);
+    windows_filter_set(on_exception);
     signal(SIGABRT, on_abort);
 }
 
 void os_crash_start_again(void) {
-    if (words.first) {
-        SetUnhandledExceptionFilter(on_exception);
+    if (filter) {
+        SetUnhandledExceptionFilter(filter);
     }
 }
 

@@ -228,7 +228,7 @@ static void on_abort(int number) {
 void os_process_on_crash(void (*last_words)(const char *how)) {
     crash_words = last_words;
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
-    SetUnhandledExceptionFilter(on_exception);
+    windows_filter_set(on_exception);
     signal(SIGABRT, on_abort);
 }
 
