@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -297,6 +298,22 @@ def test_start_that_is_not_ready_in_time_is_ended_with_its_trial(run_changing, b
     assert version(host) == b"1"
     clients.wait_until(lambda: not ours & set(trials()), "the end of the trial")
     assert status_after(berth, host, 2)["last_end"]["how"] == "not ready within 3000 ms"
+
+
+def test_trial_whose_host_is_gone_before_it_begins_ends_at_once(system, tmp_path):
+    """Nobody reads what it has to say, and no signal comes any more."""
+    if system.is_windows:
+        pytest.skip("there it is in a job from the beginning")
+    library = system.fixtures / "versions" / f"versioned-hanging{system.library_suffix}"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with subprocess.Popen(system.command(["try-library", library, "versioned"]), stdout=write_end,
+                          stdin=subprocess.DEVNULL, cwd=tmp_path) as trial:
+        os.close(write_end)
+        try:
+            assert trial.wait(clients.WAIT_S) == 1
+        finally:
+            trial.kill()
 
 
 def test_start_that_hangs_in_a_plugin_names_it_and_goes_on_with_what_was_in_force(run_changing, berth, system):

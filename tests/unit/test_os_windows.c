@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "os/os.h"
 #include "os/os_private.h"
+#include "os/os_process.h"
 #include "os/os_windows.h"
 
 /* -- codes of the loader --------------------------------------------------- */
@@ -92,7 +93,14 @@ static void test_library_of_another_processor_says_for_which_it_is_built(void **
 
 /* -- processes ------------------------------------------------------------- */
 
-enum { EVENTS = 400, HOLDS_IT = 10, HOLDS_IT_NOT = 20 };
+enum {
+    EVENTS = 400,
+    HOLDS_IT = 10,
+    HOLDS_IT_NOT = 20,
+    LONG_MS = 60000,
+    LOOK_MS = 20,
+    LOOKS_MAX = LONG_MS / LOOK_MS,
+};
 
 /* In the other process: whether the number is a handle to an event that is set. */
 static int answer_holds(const char *number) {
@@ -134,10 +142,72 @@ static void test_process_inherits_what_it_is_given_and_nothing_else(void **state
     }
 }
 
+/* In the other process: runs one more, which says what it is called and never ends. */
+static int run_one_that_stays(const char *file) {
+    struct os_process_result result;
+    struct error error = {0};
+    char program[OS_PATH_MAX];
+    assert_true(os_executable_path(program, sizeof(program), &error));
+    const char *const arguments[] = {program, "--stays", file, NULL};
+    os_process_run(arguments, -1, LONG_MS, 1024, &result, &error);
+    return 0;
+}
+
+static int stay(const char *file) {
+    char number[32];
+    snprintf(number, sizeof(number), "%lu", GetCurrentProcessId());
+    os_file_write_atomic(file, number, strlen(number), NULL);
+    Sleep(LONG_MS);
+    return 0;
+}
+
+/* That of the process which has written its number there. */
+static HANDLE open_process_in(const char *file) {
+    char *text = NULL;
+    size_t size;
+    for (int looks = 0; !text && looks < LOOKS_MAX; looks++) {
+        if (!os_file_read(file, 64, &text, &size, NULL)) {
+            Sleep(LOOK_MS);
+        }
+    }
+    assert_non_null(text);
+    HANDLE process = OpenProcess(SYNCHRONIZE, FALSE, (DWORD)strtoul(text, NULL, 10));
+    alloc_free(text);
+    return process;
+}
+
+static void test_process_that_is_run_ends_with_its_runner(void **state) {
+    const struct windows_standard standard = {.output = GetStdHandle(STD_OUTPUT_HANDLE)};
+    struct windows_process runner;
+    wchar_t program[WINDOWS_PATH_MAX];
+    wchar_t command[WINDOWS_PATH_MAX];
+    char file[OS_PATH_MAX];
+    (void)state;
+    struct os_private *folder = os_private_create(NULL, NULL);
+    assert_true(os_path_join(file, sizeof(file), os_private_path(folder), "number"));
+    assert_true(GetModuleFileNameW(NULL, program, ARRAY_COUNT(program)) > 0);
+    _snwprintf(command, ARRAY_COUNT(command), L"test --runs \"%hs\"", file);
+    assert_true(windows_process_start(program, command, 0, &standard, &runner));
+    HANDLE process = open_process_in(file);
+    assert_non_null(process);
+    assert_int_equal(WaitForSingleObject(process, 0), WAIT_TIMEOUT);
+    assert_true(TerminateProcess(runner.handle, 1));
+    assert_int_equal(WaitForSingleObject(process, LONG_MS / 2), WAIT_OBJECT_0);
+    CloseHandle(process);
+    CloseHandle(runner.handle);
+    os_private_remove(folder);
+}
+
 int main(int argc, char **argv) {
     struct error error = {0};
     if (argc == 3 && strcmp(argv[1], "--holds") == 0) {
         return answer_holds(argv[2]);
+    }
+    if (argc == 3 && strcmp(argv[1], "--runs") == 0) {
+        return run_one_that_stays(argv[2]);
+    }
+    if (argc == 3 && strcmp(argv[1], "--stays") == 0) {
+        return stay(argv[2]);
     }
     if (!os_start(&argc, &argv, &error)) {
         fputs(error.message, stderr);
@@ -148,6 +218,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_library_error_that_is_known_says_the_remedy),
         cmocka_unit_test(test_library_of_another_processor_says_for_which_it_is_built),
         cmocka_unit_test(test_process_inherits_what_it_is_given_and_nothing_else),
+        cmocka_unit_test(test_process_that_is_run_ends_with_its_runner),
     };
     return cmocka_run_group_tests_name("os_windows", tests, NULL, NULL);
 }
