@@ -163,8 +163,6 @@ def test_end_from_outside_while_a_work_waits_is_laid_to_nobody(run_supervised, b
 
 
 def test_end_while_another_call_waits_is_laid_to_the_one_that_ran(run_supervised, berth, system, tmp_path):
-    if system.is_wine:
-        pytest.skip("Wine tells the time that a thread has run only when it has ended")
     (tmp_path / "work").touch()
     host = run_supervised(["stuck", "faulty"], environment={"STUCK": system.path(tmp_path)}, crashes_max=1)
     with clients.connect(host.address("stuck")) as sock:
