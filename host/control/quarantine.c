@@ -38,7 +38,8 @@ static unsigned forget_crashes(struct quarantine *quarantine, const char *plugin
     return left;
 }
 
-static void ban(struct quarantine *quarantine, const struct call_info *call, unsigned count) {
+/* `why`: what it has done, before where that was. */
+static void ban(struct quarantine *quarantine, const struct call_info *call, const char *why) {
     struct log_subject subject = {.plugin = call->plugin};
     struct banned *banned = alloc_zeroed(sizeof(*banned));
     if (!banned) {
@@ -46,10 +47,8 @@ static void ban(struct quarantine *quarantine, const struct call_info *call, uns
     }
     snprintf(banned->plugin, sizeof(banned->plugin), "%s", call->plugin);
     snprintf(banned->why, sizeof(banned->why),
-             "%u crashes within %llu ms, the last one in callback %s of generation %u, listener "
-             "\"%s\"",
-             count, (unsigned long long)quarantine->window_ms, call->callback, call->generation,
-             call->listener);
+             "%s in callback %s of generation %u, listener \"%s\"", why, call->callback,
+             call->generation, call->listener);
     banned->since_ms = engine_now_ms();
     DL_APPEND(quarantine->banned, banned);
     log_error(&subject, "quarantine: %s; its listeners are closed until \"berth release %s\"",
@@ -73,10 +72,18 @@ void quarantine_note(struct quarantine *quarantine, const struct call_info *call
     quarantine->crash_count++;
     unsigned count = forget_crashes(quarantine, call->plugin, 0);
     if (count >= quarantine->crashes_max) {
-        ban(quarantine, call, count);
+        char why[96];
+        snprintf(why, sizeof(why), "%u crashes within %llu ms, the last one", count,
+                 (unsigned long long)quarantine->window_ms);
+        ban(quarantine, call, why);
         /* It begins anew when the plugin is let in. */
         forget_crashes(quarantine, call->plugin, UINT64_MAX);
     }
+}
+
+void quarantine_ban(struct quarantine *quarantine, const struct call_info *call) {
+    ban(quarantine, call, "the host does not get ready, also as it was before the crash: it hangs");
+    forget_crashes(quarantine, call->plugin, UINT64_MAX);
 }
 
 void quarantine_lift(struct quarantine *quarantine, const char *plugin) {

@@ -32,6 +32,9 @@ struct call_info;
  * is logged. A call without a plugin is nobody's crash. */
 void quarantine_note(struct quarantine *quarantine, const struct call_info *call);
 
+/* It keeps the host from serving anybody: it is banned at once. */
+void quarantine_ban(struct quarantine *quarantine, const struct call_info *call);
+
 void quarantine_lift(struct quarantine *quarantine, const char *plugin);
 void quarantine_fini(struct quarantine *quarantine);
 

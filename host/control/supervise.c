@@ -363,6 +363,15 @@ static int see_it_end(struct supervisor *supervisor) {
     return -1;
 }
 
+/* A plugin that hangs a start with what was in force before, too, would hang every one. */
+static void note_whose_end(struct supervisor *supervisor, const struct call_info *call) {
+    if (supervisor->too_slow && supervisor->use_kept) {
+        quarantine_ban(&supervisor->quarantine, call);
+    } else {
+        quarantine_note(&supervisor->quarantine, call);
+    }
+}
+
 /* Nobody else has said how, or why. */
 static void judge_end(struct supervisor *supervisor, const struct os_child_end *end) {
     struct last_end *last = &supervisor->last;
@@ -371,7 +380,7 @@ static void judge_end(struct supervisor *supervisor, const struct os_child_end *
     }
     if (!supervisor->crash_told && last->attributed) {
         supervisor->explained = true;
-        quarantine_note(&supervisor->quarantine, &last->calls[0]);
+        note_whose_end(supervisor, &last->calls[0]);
     }
     if (!supervisor->too_slow) {
         snprintf(last->how, sizeof(last->how), "%s", end->text);
