@@ -46,9 +46,10 @@ static void ban(struct quarantine *quarantine, const struct call_info *call, con
         return;
     }
     snprintf(banned->plugin, sizeof(banned->plugin), "%s", call->plugin);
-    snprintf(banned->why, sizeof(banned->why),
-             "%s in callback %s of generation %u, listener \"%s\"", why, call->callback,
-             call->generation, call->listener);
+    bool has_listener = call->listener[0] != '\0';
+    snprintf(banned->why, sizeof(banned->why), "%s in callback %s of generation %u%s%s%s", why,
+             call->callback, call->generation, has_listener ? ", listener \"" : "", call->listener,
+             has_listener ? "\"" : "");
     banned->since_ms = engine_now_ms();
     DL_APPEND(quarantine->banned, banned);
     log_error(&subject, "quarantine: %s; its listeners are closed until \"berth release %s\"",
