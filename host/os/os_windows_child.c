@@ -8,7 +8,12 @@
  *
  * A socket that was bound to the completion port of a process that has ended cannot be bound to
  * another one (but by FileReplaceCompletionInformation, which is undocumented for sockets): the
- * engine takes its clients by plain accepts. */
+ * engine takes its clients by plain accepts.
+ *
+ * What only a real Windows can show: that __fastfail and RaiseFailFastException arrive here as
+ * 0xC0000409 and 0xC0000602 when Windows Error Reporting has had its turn (Wine ends at once), and
+ * what a process gets whose console is closed. The job of a process that is tried is given to it by
+ * an attribute on Windows 10, and before it runs on those that do not know it. */
 #include <winsock2.h>
 
 #include <windows.h>
@@ -35,6 +40,7 @@ enum {
 };
 
 static const DWORD CODE_OF_EXCEPTION = 0xC0000000; /* and above */
+static const DWORD CODE_OF_CONSOLE = 0xC000013A;   /* Ctrl-C, or the console was closed */
 
 struct packet {
     uint32_t size;
@@ -446,7 +452,7 @@ struct os_child_end os_child_end(const struct os_child *child) {
     GetExitCodeProcess(child->process, &code);
     struct os_child_end end = {.code = (int)code};
     end.crashed = code >= CODES_OF_VERBS && code != CODE_OF_MANIFEST;
-    end.foreign = code < CODE_OF_EXCEPTION;
+    end.foreign = code < CODE_OF_EXCEPTION || code == CODE_OF_CONSOLE;
     snprintf(end.text, sizeof(end.text), code > 0xffff ? "exception 0x%08lx" : "exit code %lu",
              (unsigned long)code);
     return end;
