@@ -1,5 +1,7 @@
 #include "sim_echo.h"
 
+#include "sim_clients.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +17,6 @@ enum {
     PORTS_MAX = 4,
     ACCEPTS = 4, /* posted on each acceptor */
     BUFFER_BYTES = 512,
-    SENT_MAX = 6000,
     STEPS_MAX = 4000000,
     END_MS = 4000000, /* virtual: later than any time-out of the world */
     RETRY_US = 50000, /* of an accept that failed */
@@ -347,128 +348,8 @@ static void server_end(struct server *server) {
     engine_destroy(server->engine);
 }
 
-/* -- the clients --------------------------------------------------------------------------------
- */
-
-enum temper { PATIENT, SLOW, LEAVES, RESETS, VANISHES, TEMPERS };
-
-struct client {
-    struct sim_peer *peer;
-    struct server *server;
-    struct sim_timer timer;
-    enum temper temper;
-    unsigned number;
-    uint32_t size; /* that it sends */
-    uint32_t sent;
-    uint32_t received;
-    bool is_over;
-};
-
-static uint8_t byte_of(const struct client *client, uint32_t at) {
-    return (uint8_t)((at + client->number * 7919u) * 2654435761u >> 24);
-}
-
-static void client_end(struct client *client, bool reset) {
-    client->is_over = true;
-    sim_timer_cancel(&client->timer);
-    if (reset) {
-        sim_peer_reset(client->peer);
-    } else {
-        sim_peer_close(client->peer);
-    }
-}
-
-/* It receives; false: it is over. */
-static bool client_receive(struct client *client) {
-    uint8_t bytes[700];
-    int64_t size;
-    while ((size = sim_peer_receive(client->peer, bytes, sizeof(bytes))) > 0) {
-        for (int64_t i = 0; i < size; i++) {
-            assert_int_equal(bytes[i], byte_of(client, client->received + (uint32_t)i));
-        }
-        client->received += (uint32_t)size;
-        client->server->result.bytes += (uint64_t)size;
-        assert_true(client->received <= client->sent);
-        if (client->temper == SLOW) {
-            break;
-        }
-    }
-    if (size == SIM_PEER_FIN || size == SIM_PEER_RESET) {
-        client->server->result.completed +=
-            size == SIM_PEER_FIN && client->received == client->size;
-        client->server->result.failed += size == SIM_PEER_RESET;
-        client_end(client, false);
-        return false;
-    }
-    return true;
-}
-
-static void client_go_on(struct client *client) {
-    uint8_t bytes[1000];
-    if (sim_peer_state(client->peer) == SIM_PEER_CONNECTING || !client_receive(client)) {
-        return;
-    }
-    if (client->temper >= LEAVES && client->sent >= client->size / 2) {
-        if (client->temper == VANISHES) {
-            sim_peer_vanish(client->peer);
-        }
-        client_end(client, client->temper == RESETS);
-        return;
-    }
-    while (client->sent < client->size) {
-        uint32_t size = (uint32_t)(1 + sim_random(sizeof(bytes)));
-        size = size < client->size - client->sent ? size : client->size - client->sent;
-        for (uint32_t i = 0; i < size; i++) {
-            bytes[i] = byte_of(client, client->sent + i);
-        }
-        int64_t sent = sim_peer_send(client->peer, bytes, size);
-        if (sent <= 0) {
-            return;
-        }
-        client->sent += (uint32_t)sent;
-        if (client->sent == client->size) {
-            sim_peer_shutdown_send(client->peer);
-        } else if (sim_random(3) == 0) {
-            return; /* more, later */
-        }
-    }
-}
-
-static void client_changed(struct sim_peer *peer, void *context) {
-    struct client *client = context;
-    if (client->peer == peer && client->temper != SLOW) {
-        client_go_on(client);
-    }
-}
-
-static void client_again(struct sim_timer *timer) {
-    struct client *client = CONTAINER_OF(timer, struct client, timer);
-    client_go_on(client);
-    if (!client->is_over) {
-        sim_timer_set(timer, sim_now_us() + sim_random(20000));
-    }
-}
-
-static void client_start(struct sim_timer *timer) {
-    static const struct berth_address to = {.family = BERTH_FAMILY_IPV4, .port = 7};
-    struct client *client = CONTAINER_OF(timer, struct client, timer);
-    struct sim_peer_options options = {.changed = client_changed, .context = client};
-    client->peer = sim_peer_connect(&to, &options);
-    client->timer.fire = client_again;
-    sim_timer_set(timer, sim_now_us() + sim_random(20000));
-}
-
 /* -- the world ----------------------------------------------------------------------------------
  */
-
-static bool all_over(const struct client *clients, unsigned count) {
-    for (unsigned i = 0; i < count; i++) {
-        if (!clients[i].is_over) {
-            return false;
-        }
-    }
-    return true;
-}
 
 static bool is_at_rest(const struct server *server) {
     for (unsigned i = 0; i < server->port_count; i++) {
@@ -482,20 +363,12 @@ static bool is_at_rest(const struct server *server) {
 struct sim_echo_result sim_echo_run(const struct sim_options *options, unsigned ports,
                                     unsigned clients, bool tempers) {
     struct server server = {0};
-    struct client *all = calloc(clients, sizeof(*all));
-    assert_non_null(all);
+    static const struct berth_address to = {.family = BERTH_FAMILY_IPV4, .port = 7};
     sim_world_create(options);
     uint64_t start_us = sim_now_us();
     uint64_t end_ms = start_us / 1000 + END_MS;
     server_start(&server, ports);
-    for (unsigned i = 0; i < clients; i++) {
-        all[i].server = &server;
-        all[i].number = i;
-        all[i].size = (uint32_t)(1 + sim_random(SENT_MAX));
-        all[i].temper = tempers ? (enum temper)sim_random(TEMPERS) : (enum temper)sim_random(2);
-        all[i].timer.fire = client_start;
-        sim_timer_set(&all[i].timer, start_us + sim_random(50000));
-    }
+    struct sim_clients *all = sim_clients_start(&to, clients, tempers);
     for (unsigned step = 0; !server.is_stopping || !is_at_rest(&server); step++) {
         struct engine_port *port;
         assert_true(step < STEPS_MAX);
@@ -505,14 +378,14 @@ struct sim_echo_result sim_echo_run(const struct sim_options *options, unsigned 
             engine_port_run(port, 0);
             sim_check();
         }
-        if (!server.is_stopping && all_over(all, clients)) {
+        if (!server.is_stopping && sim_clients_over(all)) {
             server_stop_accepting(&server);
         }
     }
     server_end(&server);
     server.result.trace_hash = sim_trace_hash();
     server.result.virtual_ms = (sim_now_us() - start_us) / 1000;
+    server.result.clients = sim_clients_end(all);
     sim_world_destroy();
-    free(all);
     return server.result;
 }

@@ -7,14 +7,13 @@
 #include <stdint.h>
 
 #include "engine/sim/sim.h"
+#include "sim_clients.h"
 
 struct sim_echo_result {
     uint64_t trace_hash;
     uint64_t virtual_ms;
-    unsigned served;    /* connections that were accepted */
-    unsigned completed; /* clients that got back all that they sent, and the FIN */
-    unsigned failed;    /* clients that were refused or reset */
-    uint64_t bytes;     /* that came back */
+    unsigned served; /* connections that were accepted */
+    struct sim_clients_result clients;
 };
 
 /* Runs the clients to their ends and the server to its own; the test fails when anything does not

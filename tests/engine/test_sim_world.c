@@ -29,10 +29,11 @@ static void test_sim_of_one_seed_gives_one_trace(void **state) {
             struct sim_echo_result one = sim_echo_run(&options, PORTS, CLIENTS, true);
             struct sim_echo_result other = sim_echo_run(&options, PORTS, CLIENTS, true);
             assert_true(one.trace_hash == other.trace_hash);
-            assert_true(one.virtual_ms == other.virtual_ms && one.bytes == other.bytes);
+            assert_true(one.virtual_ms == other.virtual_ms &&
+                        one.clients.bytes == other.clients.bytes);
             assert_int_equal(one.served, other.served);
-            assert_int_equal(one.completed, other.completed);
-            assert_int_equal(one.failed, other.failed);
+            assert_int_equal(one.clients.completed, other.clients.completed);
+            assert_int_equal(one.clients.failed, other.clients.failed);
         }
     }
 }
@@ -69,7 +70,7 @@ static void test_sim_calm_world_serves_every_client(void **state) {
         for (uint64_t seed = 0; seed < SEEDS; seed++) {
             struct sim_options options = sim_options_calm(personalities[i], seed);
             struct sim_echo_result result = sim_echo_run(&options, PORTS, CLIENTS, false);
-            assert_int_equal(result.completed, CLIENTS);
+            assert_int_equal(result.clients.completed, CLIENTS);
             assert_int_equal(result.served, CLIENTS);
         }
     }
@@ -82,7 +83,7 @@ static void test_sim_rough_world_serves_every_client(void **state) {
         for (uint64_t seed = 0; seed < SEEDS; seed++) {
             struct sim_options options = sim_options_rough(personalities[i], seed);
             struct sim_echo_result result = sim_echo_run(&options, PORTS, CLIENTS, false);
-            assert_int_equal(result.completed, CLIENTS);
+            assert_int_equal(result.clients.completed, CLIENTS);
         }
     }
 }
@@ -96,8 +97,8 @@ static void test_sim_hostile_world_ends_every_client(void **state) {
             struct sim_options options = sim_options_hostile(personalities[i], seed);
             memset(options.faults[SIM_LISTEN], 0, sizeof(options.faults[SIM_LISTEN]));
             struct sim_echo_result result = sim_echo_run(&options, PORTS, CLIENTS, true);
-            completed += result.completed;
-            failed += result.failed;
+            completed += result.clients.completed;
+            failed += result.clients.failed;
         }
     }
     assert_true(completed > 0 && failed > 0);
