@@ -301,6 +301,7 @@ static void server_start(struct server *server, unsigned ports) {
         .acceptors = server->acceptor_count,
         .backlog = 16,
         .reuse_sockets = true,
+        .sockets = {.keepalive_idle_s = 60, .keepalive_interval_s = 10, .keepalive_probes = 3},
     };
     server->listener = engine_listener_open(server->engine, &listen, &error);
     assert_non_null(server->listener);

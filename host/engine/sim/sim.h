@@ -119,6 +119,8 @@ void sim_world_destroy(void);
 bool sim_world_exists(void);
 /* The options, which may be changed while the world is at work: to end all faults, for one. */
 struct sim_options *sim_world_options(void);
+/* From now on nothing fails any more, and no limit is left: what waits has to go on. */
+void sim_faults_end(void);
 
 enum sim_next { SIM_RUN_PORT, SIM_EVENT, SIM_IDLE };
 enum sim_next sim_step(uint64_t until_ms, struct engine_port **port);
@@ -204,8 +206,9 @@ void sim_peer_shutdown_send(struct sim_peer *peer);
 /* The peer is gone for the caller. Bytes that have come and are not received make it a reset. */
 void sim_peer_close(struct sim_peer *peer);
 void sim_peer_reset(struct sim_peer *peer);
-/* The network between the two is cut without a word. The engine finds out by keep-alive, if it is
- * set, or by sending (ENGINE_E_TIMED_OUT). Close the peer later. */
+/* The network between the two is cut without a word. The engine finds out by keep-alive, where that
+ * is set, or some time after it has sent something (ENGINE_E_TIMED_OUT); else never. Close the peer
+ * later. */
 void sim_peer_vanish(struct sim_peer *peer);
 
 /* -- upstream servers, for engine_connect() ---------------------------------------------------- */

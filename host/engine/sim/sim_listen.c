@@ -166,6 +166,8 @@ void engine_listener_close(struct engine_listener *listener) {
     sim_enter();
     if (listener->acceptors || listener->receivers) {
         sim_broken("engine_listener_close: an acceptor or receiver of it is left");
+        sim_leave();
+        return;
     }
     sim_unbind(&listener->bound);
     sim_backlog_forget(listener);

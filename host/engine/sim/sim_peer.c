@@ -7,7 +7,6 @@
 enum {
     RETRY_US = 1000000,
     ATTEMPTS_MAX = 6,
-    GIVE_UP_US = 900000000, /* of a send that nobody acknowledges */
 };
 
 struct sim_server {
@@ -85,7 +84,10 @@ struct sim_peer *sim_peer_connect(const struct berth_address *to,
 }
 
 enum sim_peer_state sim_peer_state(const struct sim_peer *peer) {
-    return end_in(peer)->state;
+    sim_enter();
+    enum sim_peer_state state = end_in(peer)->state;
+    sim_leave();
+    return state;
 }
 
 struct berth_address sim_peer_local(const struct sim_peer *peer) {
@@ -175,25 +177,9 @@ void sim_peer_reset(struct sim_peer *peer) {
     end_peer(peer, true);
 }
 
-static void give_up(struct sim_event *event) {
-    struct sim_end *end = CONTAINER_OF(event, struct sim_end, give_up);
-    sim_stream_break(end, ENGINE_E_TIMED_OUT);
-}
-
 void sim_peer_vanish(struct sim_peer *peer) {
     sim_enter();
-    struct sim_end *end = end_of(peer);
-    struct sim_end *other = sim_other(end);
-    sim_stream_cut(end);
-    if (!other->is_closed && other->is_engines) {
-        const struct engine_socket_options *options = &other->options;
-        uint64_t probes_s = (uint64_t)options->keepalive_interval_s * options->keepalive_probes;
-        uint64_t us = options->keepalive_idle_s > 0
-                          ? (options->keepalive_idle_s + probes_s) * UINT64_C(1000000)
-                          : GIVE_UP_US;
-        other->give_up.fire = give_up;
-        sim_event_in(&other->give_up, us < GIVE_UP_US ? us : GIVE_UP_US);
-    }
+    sim_stream_cut(end_of(peer));
     sim_leave();
 }
 

@@ -10,6 +10,7 @@
 
 enum {
     TURN_MAX = 256,      /* tasks a turn */
+    RING_MAX = 8,        /* buffers that it begins with: more would make a world slow to create */
     WANT_US = 5000,      /* how often a port looks for memory that others gave back */
     WAIT_SLICE_MS = 1,   /* a real wait, with threads */
     TRIES_MAX = 1000000, /* events in one wait of a port: more is a world that never rests */
@@ -264,7 +265,7 @@ struct engine_port *engine_port_create(struct engine *engine,
         error_set(error, "out of memory");
         return NULL;
     }
-    uint32_t least = options->receive_buffers;
+    uint32_t least = options->receive_buffers < RING_MAX ? options->receive_buffers : RING_MAX;
     uint32_t most = options->receive_buffers_max > least ? options->receive_buffers_max : least;
     if (engine->sim->buffer_ring) {
         port->ring = alloc_array(most, sizeof(*port->ring));

@@ -75,8 +75,15 @@ void sim_event_in(struct sim_event *event, uint64_t us) {
     sim_event_at(event, sim_now_us() + us);
 }
 
-uint64_t sim_next_event_us(void) {
+static uint64_t next_us(void) {
     return sim->heap_count > 0 ? sim->heap[0].at_us : UINT64_MAX;
+}
+
+uint64_t sim_next_event_us(void) {
+    sim_enter();
+    uint64_t us = next_us();
+    sim_leave();
+    return us;
 }
 
 static void pass_to(uint64_t us) {
@@ -160,7 +167,7 @@ enum sim_next sim_step(uint64_t until_ms, struct engine_port **port) {
     uint64_t until_us = to_us(until_ms);
     struct engine_port *ready = choose_port();
     *port = NULL;
-    if (ready && !(sim_next_event_us() <= until_us && sim_chance(sim->options.event_first))) {
+    if (ready && !(next_us() <= until_us && sim_chance(sim->options.event_first))) {
         *port = ready;
         sim_note(SIM_NOTE_RUN, ready->number, ready->ready_count);
         return SIM_RUN_PORT;

@@ -11,11 +11,13 @@
 enum {
     ROOM_LEAST = 256, /* of the ring of a pipe */
     MARKS_LEAST = 4,
-    FRAGMENTS_MAX = 16, /* of one write */
+    FRAGMENTS_MAX = 16,     /* of one write */
+    GIVE_UP_US = 900000000, /* of a sender that nobody acknowledges anything */
 };
 
 static void arrive(struct sim_event *event);
 static void notify(struct sim_event *event);
+static void wait_for_acknowledgement(struct sim_end *end);
 
 /* -- life ---------------------------------------------------------------------------------------
  */
@@ -242,7 +244,12 @@ static void pipe_grow(struct sim_pipe *pipe, uint32_t least) {
 void sim_stream_write(struct sim_end *end, const uint8_t *bytes, uint32_t size) {
     struct sim_end *to = sim_other(end);
     struct sim_pipe *pipe = &to->in;
-    if (size == 0 || pipe->is_cut) {
+    if (size == 0) {
+        return;
+    }
+    if (pipe->is_cut) { /* it fills the window, and nothing else */
+        pipe->flying += size;
+        wait_for_acknowledgement(end);
         return;
     }
     uint32_t used = pipe->readable + pipe->flying;
@@ -267,6 +274,9 @@ void sim_stream_write(struct sim_end *end, const uint8_t *bytes, uint32_t size) 
 void sim_stream_fin(struct sim_end *end) {
     if (!end->keeps_fin && end->error == 0) {
         end->keeps_fin = true;
+        if (sim_other(end)->in.is_cut) {
+            wait_for_acknowledgement(end);
+        }
         send_mark(sim_other(end), SIM_MARK_FIN, 0);
     }
 }
@@ -301,12 +311,38 @@ void sim_stream_break(struct sim_end *end, int64_t error) {
     }
 }
 
+static void give_up(struct sim_event *event) {
+    end_dies(CONTAINER_OF(event, struct sim_end, give_up), ENGINE_E_TIMED_OUT);
+}
+
+/* What it sends is never acknowledged. */
+static void wait_for_acknowledgement(struct sim_end *end) {
+    if (end->is_engines && end->error == 0 && !end->is_closed && end->give_up.place == 0) {
+        end->give_up.fire = give_up;
+        sim_event_in(&end->give_up, GIVE_UP_US);
+    }
+}
+
+static void watch_by_keepalive(struct sim_end *end) {
+    const struct engine_socket_options *options = &end->options;
+    uint64_t probes_s = (uint64_t)options->keepalive_interval_s * options->keepalive_probes;
+    if (end->is_engines && !end->is_closed && options->keepalive_idle_s > 0) {
+        end->give_up.fire = give_up;
+        sim_event_in(&end->give_up, (options->keepalive_idle_s + probes_s) * UINT64_C(1000000));
+    }
+}
+
 void sim_stream_cut(struct sim_end *end) {
     for (unsigned i = 0; i < 2; i++) {
-        struct sim_pipe *pipe = &end->connection->ends[i].in;
-        pipe->is_cut = true;
-        pipe->mark_count = 0;
-        sim_event_cancel(&pipe->arrival);
+        struct sim_end *one = &end->connection->ends[i];
+        one->in.is_cut = true;
+        one->in.mark_count = 0;
+        sim_event_cancel(&one->in.arrival);
+    }
+    struct sim_end *other = sim_other(end);
+    watch_by_keepalive(other);
+    if (other->send || other->keeps_fin) {
+        wait_for_acknowledgement(other);
     }
 }
 

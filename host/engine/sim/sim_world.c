@@ -12,6 +12,8 @@
 /* No part of the host may take the beginning for "never". */
 #define BEGINNING_US UINT64_C(3600000000)
 
+enum { TINY_WINDOW = 500, TINY_WINDOW_US = 2000 };
+
 #define HASH_PRIME UINT64_C(0x100000001b3)
 #define HASH_SEED UINT64_C(0xcbf29ce484222325)
 
@@ -108,7 +110,11 @@ static uint64_t next_random(uint64_t *state) {
 }
 
 uint64_t sim_random(uint64_t below) {
-    return below == 0 ? 0 : next_random(&sim->random) % below;
+    if (below == 0) {
+        return 0;
+    }
+    uint64_t drawn = next_random(&sim->random);
+    return below <= UINT32_MAX ? (drawn >> 32) * below >> 32 : drawn % below;
 }
 
 uint64_t sim_between(uint64_t least, uint64_t most) {
@@ -172,6 +178,10 @@ static uint32_t some(uint64_t *state, uint32_t most) {
     return kind == 0 ? 0 : (uint32_t)((drawn >> 8) % (kind == 1 ? most / 16 + 1 : most + 1));
 }
 
+static uint32_t least(uint32_t one, uint32_t other) {
+    return one < other ? one : other;
+}
+
 struct sim_options sim_options_rough(enum sim_personality personality, uint64_t seed) {
     static const uint32_t windows[] = {1, 60, 700, 5000, 65536, 1 << 20};
     static const uint32_t latencies[] = {0, 50, 2000, 200000};
@@ -182,6 +192,10 @@ struct sim_options sim_options_rough(enum sim_personality personality, uint64_t 
     options.completion_max_us = latencies[next_random(&state) % ARRAY_COUNT(latencies)];
     options.window_max = windows[next_random(&state) % ARRAY_COUNT(windows)];
     options.window_min = options.window_max / 4 + 1;
+    if (options.window_max < TINY_WINDOW) { /* else a conversation takes longer than any patience */
+        options.latency_max_us = least(options.latency_max_us, TINY_WINDOW_US);
+        options.completion_max_us = least(options.completion_max_us, TINY_WINDOW_US);
+    }
     options.fragment = some(&state, SIM_ALWAYS);
     options.short_receive = some(&state, SIM_ALWAYS);
     options.short_send = some(&state, SIM_ALWAYS);
@@ -227,6 +241,24 @@ struct sim_options sim_options_hostile(enum sim_personality personality, uint64_
         }
     }
     return options;
+}
+
+void sim_faults_end(void) {
+    struct sim_options *options = &sim->options;
+    sim_enter();
+    memset(options->faults, 0, sizeof(options->faults));
+    options->reset = 0;
+    options->reset_as_fin = 0;
+    options->datagram_lost = 0;
+    options->datagram_twice = 0;
+    options->sockets_max = UINT32_MAX;
+    options->files_max = UINT32_MAX;
+    while (sim->failing) {
+        struct sim_failing *failing = sim->failing;
+        sim->failing = failing->next;
+        free(failing);
+    }
+    sim_leave();
 }
 
 /* -- the lock ---------------------------------------------------------------------------------- */
