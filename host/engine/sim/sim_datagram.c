@@ -34,8 +34,7 @@ struct engine_receiver {
     void *context;
     struct engine_receiver *prev;
     struct engine_receiver *next;
-    struct datagram *queue;
-    unsigned count;
+    struct sim_backlog *backlog;
     struct sim_task task;
     struct sim_want want;
     struct sim_op stopped;
@@ -62,30 +61,43 @@ static void queue_free(struct datagram **queue) {
     }
 }
 
-static struct engine_receiver *choose_receiver(const struct engine_listener *listener) {
+/* A sender always meets the same socket, as addresses and ports are hashed. */
+static struct sim_backlog *backlog_of(struct engine_listener *listener,
+                                      const struct berth_address *from) {
+    uint32_t hash = from->port * 2654435761u;
+    for (unsigned i = 0; i < sizeof(from->bytes); i++) {
+        hash = (hash ^ from->bytes[i]) * 16777619u;
+    }
+    return &listener->backlogs[(hash >> 8) % listener->options.acceptors];
+}
+
+static void wake_one(struct engine_listener *listener, const struct sim_backlog *backlog) {
     struct engine_receiver *chosen = NULL;
     struct engine_receiver *one;
     unsigned count = 0;
     DL_FOREACH(listener->receivers, one) {
-        if (!one->stopped.op && (++count == 1 || sim_random(count) == 0)) {
+        if (one->backlog == backlog && !one->stopped.op &&
+            (++count == 1 || sim_random(count) == 0)) {
             chosen = one;
         }
     }
-    return chosen;
+    if (chosen) {
+        sim_task_ready(&chosen->task, chosen->port);
+    }
 }
 
 static void arrive(struct sim_event *event) {
     struct datagram *one = CONTAINER_OF(event, struct datagram, arrival);
     const struct sim_bound *bound = sim_bound_find(&one->to, true);
-    struct engine_receiver *receiver =
-        bound && bound->listener ? choose_receiver(bound->listener) : NULL;
+    struct engine_listener *listener = bound ? bound->listener : NULL;
     struct sim_datagrams *socket = bound ? bound->socket : NULL;
+    struct sim_backlog *backlog = listener ? backlog_of(listener, &one->from) : NULL;
     DL_DELETE(sim->flying, one);
     sim_note(SIM_NOTE_DATAGRAM, one->to.port, one->size);
-    if (receiver && receiver->count < QUEUE_MAX) {
-        DL_APPEND(receiver->queue, one);
-        receiver->count++;
-        sim_task_ready(&receiver->task, receiver->port);
+    if (backlog && backlog->datagram_count < QUEUE_MAX) {
+        DL_APPEND(backlog->datagrams, one);
+        backlog->datagram_count++;
+        wake_one(listener, backlog);
     } else if (socket && socket->count < QUEUE_MAX) {
         DL_APPEND(socket->queue, one);
         socket->count++;
@@ -94,6 +106,12 @@ static void arrive(struct sim_event *event) {
         }
     } else {
         sim_memory_free(one);
+    }
+}
+
+void sim_datagrams_forget(struct engine_listener *listener) {
+    for (unsigned i = 0; i < listener->options.acceptors; i++) {
+        queue_free(&listener->backlogs[i].datagrams);
     }
 }
 
@@ -134,10 +152,15 @@ static void send_maybe(struct sim_bound *from_bound, const struct berth_address 
 /* -- the engine's -------------------------------------------------------------------------------
  */
 
+static struct datagram *take_first(struct sim_backlog *backlog) {
+    struct datagram *one = backlog->datagrams;
+    DL_DELETE(backlog->datagrams, one);
+    backlog->datagram_count--;
+    return one;
+}
+
 static void receive_one(struct engine_receiver *receiver, struct engine_buffer buffer) {
-    struct datagram *one = receiver->queue;
-    DL_DELETE(receiver->queue, one);
-    receiver->count--;
+    struct datagram *one = take_first(receiver->backlog);
     struct engine_datagram told = {
         .local = one->to,
         .remote = one->from,
@@ -153,9 +176,7 @@ static void receive_one(struct engine_receiver *receiver, struct engine_buffer b
 }
 
 static void lose_one(struct engine_receiver *receiver) {
-    struct datagram *one = receiver->queue;
-    DL_DELETE(receiver->queue, one);
-    receiver->count--;
+    struct datagram *one = take_first(receiver->backlog);
     sim_memory_free(one);
     sim_note(SIM_NOTE_LOST, receiver->listener->bound.address.port, 0);
     receiver->lost(receiver, receiver->context);
@@ -164,7 +185,9 @@ static void lose_one(struct engine_receiver *receiver) {
 static void run_stopped(struct engine_receiver *receiver) {
     DL_DELETE(receiver->listener->receivers, receiver);
     sim_want_end(receiver->port, &receiver->want);
-    queue_free(&receiver->queue);
+    if (receiver->backlog->datagrams) { /* others may be there for it, or come */
+        wake_one(receiver->listener, receiver->backlog);
+    }
     sim_op_complete(&receiver->stopped, 0);
     alloc_free(receiver);
 }
@@ -178,7 +201,7 @@ static void run_receiver(struct sim_task *task) {
             run_stopped(receiver);
             return;
         }
-        if (!receiver->queue) {
+        if (!receiver->backlog->datagrams) {
             return;
         }
         bool has_buffer = port->engine->sim->datagram_waits
@@ -214,11 +237,15 @@ struct engine_receiver *engine_receiver_create(struct engine_port *port,
             .listener = listener,
             .received = received,
             .lost = lost,
+            .backlog = &listener->backlogs[index],
             .context = context,
             .task.run = run_receiver,
         };
         receiver->want.task = &receiver->task;
         DL_APPEND(listener->receivers, receiver);
+        if (receiver->backlog->datagrams) {
+            sim_task_ready(&receiver->task, port);
+        }
     }
     sim_leave();
     if (fault < 0) {

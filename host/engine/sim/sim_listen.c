@@ -171,6 +171,7 @@ void engine_listener_close(struct engine_listener *listener) {
     }
     sim_unbind(&listener->bound);
     sim_backlog_forget(listener);
+    sim_datagrams_forget(listener);
     for (struct sim_connection *connection = sim->connections; connection;
          connection = connection->next) {
         for (unsigned i = 0; i < 2; i++) {

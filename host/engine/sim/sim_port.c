@@ -266,6 +266,7 @@ struct engine_port *engine_port_create(struct engine *engine,
         return NULL;
     }
     uint32_t least = options->receive_buffers < RING_MAX ? options->receive_buffers : RING_MAX;
+    least += least == 0;
     uint32_t most = options->receive_buffers_max > least ? options->receive_buffers_max : least;
     if (engine->sim->buffer_ring) {
         port->ring = alloc_array(most, sizeof(*port->ring));

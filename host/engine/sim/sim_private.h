@@ -429,10 +429,13 @@ void sim_socket_go_direct(struct sim_end *end, struct engine_port *port);
 
 /* -- sim_listen.c ------------------------------------------------------------------------------ */
 
+/* What waits at one listening socket. */
 struct sim_backlog {
     struct sim_end *first;
     struct sim_end *last;
     unsigned count;
+    struct datagram *datagrams;
+    unsigned datagram_count;
 };
 
 struct engine_listener {
@@ -496,6 +499,7 @@ void sim_servers_fini(void);
 
 /* -- sim_datagram.c ---------------------------------------------------------------------------- */
 
+void sim_datagrams_forget(struct engine_listener *listener);
 void sim_datagrams_fini(void);
 
 #endif
