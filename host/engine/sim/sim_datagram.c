@@ -71,18 +71,13 @@ static struct sim_backlog *backlog_of(struct engine_listener *listener,
     return &listener->backlogs[(hash >> 8) % listener->options.acceptors];
 }
 
-static void wake_one(struct engine_listener *listener, const struct sim_backlog *backlog) {
-    struct engine_receiver *chosen = NULL;
+/* All that are at work on the socket: who has a turn first takes what there is. */
+static void wake_receivers(struct engine_listener *listener, const struct sim_backlog *backlog) {
     struct engine_receiver *one;
-    unsigned count = 0;
     DL_FOREACH(listener->receivers, one) {
-        if (one->backlog == backlog && !one->stopped.op &&
-            (++count == 1 || sim_random(count) == 0)) {
-            chosen = one;
+        if (one->backlog == backlog) {
+            sim_task_ready(&one->task, one->port);
         }
-    }
-    if (chosen) {
-        sim_task_ready(&chosen->task, chosen->port);
     }
 }
 
@@ -97,7 +92,7 @@ static void arrive(struct sim_event *event) {
     if (backlog && backlog->datagram_count < QUEUE_MAX) {
         DL_APPEND(backlog->datagrams, one);
         backlog->datagram_count++;
-        wake_one(listener, backlog);
+        wake_receivers(listener, backlog);
     } else if (socket && socket->count < QUEUE_MAX) {
         DL_APPEND(socket->queue, one);
         socket->count++;
@@ -185,9 +180,6 @@ static void lose_one(struct engine_receiver *receiver) {
 static void run_stopped(struct engine_receiver *receiver) {
     DL_DELETE(receiver->listener->receivers, receiver);
     sim_want_end(receiver->port, &receiver->want);
-    if (receiver->backlog->datagrams) { /* others may be there for it, or come */
-        wake_one(receiver->listener, receiver->backlog);
-    }
     sim_op_complete(&receiver->stopped, 0);
     alloc_free(receiver);
 }
