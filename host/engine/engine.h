@@ -9,7 +9,8 @@
  *
  * An *operation* is embedded in its owner, who sets `complete` and leaves the opaque part alone.
  * Once started it is the engine's until its (last) completion begins; only then may it be started
- * again or its memory be freed. Every started operation completes, also when it is cancelled.
+ * again or its memory be freed. Every started operation completes, also when it is cancelled; the
+ * one that the system does not end completes with ENGINE_E_ABANDONED.
  *
  * Results are bytes (>= 0) or one of the negative ENGINE_E_*; the engines translate the codes of
  * their system in one place. The conformance suite in tests/engine/ is the exact form of this text
@@ -37,7 +38,11 @@ struct engine_acceptor; /* one listening socket of a listener at work on one por
 #define ENGINE_E_NO_RESOURCES INT64_C(-7) /* descriptors, socket buffers, memory: try later */
 #define ENGINE_E_OTHER INT64_C(-8)        /* logged by the engine with the system's code */
 #define ENGINE_E_FILE_SHORT INT64_C(-9)   /* a file ended before the bytes that were to be sent */
-#define ENGINE_ERRORS 10                  /* how many there are, for arrays by their negative */
+/* The operation was cancelled, its socket was closed, and the system has not ended it. It may write
+ * to the operation and to its buffers at any later time: their memory is never freed or used again.
+ */
+#define ENGINE_E_ABANDONED INT64_C(-10)
+#define ENGINE_ERRORS 11 /* how many there are, for arrays by their negative */
 
 /* "reset by peer", …: for logs. */
 const char *engine_error_text(int64_t result);
@@ -182,8 +187,8 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
  * the system does not tell. */
 bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes);
 
-/* No operation may be in flight. `reset`: with linger 0. On the thread of the port it is attached
- * to; of one that is not, any port's thread, or [control]. */
+/* No operation may be in flight. `reset`: with linger 0. ENGINE_NO_SOCKET is legal. On the thread
+ * of the port it is attached to; of one that is not, any port's thread, or [control]. */
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset);
 
 /* Gives a socket back whose peer finished first (its FIN is received) and to whom everything is
@@ -355,6 +360,13 @@ int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op);
 
+/* The second way to end operations: of a socket whose receive and send (NULL: not in flight) have
+ * been cancelled and have not completed within a second. Resets the connection and, where only that
+ * ends them, closes the socket, which is ENGINE_NO_SOCKET then. The completions still come. False:
+ * no memory, nothing has happened. */
+bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
+                            struct engine_receive *receive, struct engine_op *send);
+
 /* -- datagrams --------------------------------------------------------------------------------- */
 
 struct engine_receiver; /* one socket of a listener for datagrams, at work on one port */
@@ -381,7 +393,8 @@ struct engine_receiver *engine_receiver_create(struct engine_port *port,
                                                engine_datagram_lost_fn *lost, void *context,
                                                struct error *error);
 
-/* No function of it runs from now on; `stopped` completes when it is freed. */
+/* No function of it runs from now on; `stopped` completes when it is freed. A receive that the
+ * system does not end otherwise is ended by closing the listener's socket. */
 void engine_receiver_stop(struct engine_receiver *receiver, struct engine_op *stopped);
 
 /* Sends one datagram from that local address (any, or none: the system chooses), at once or with

@@ -19,6 +19,8 @@ const char *engine_error_text(int64_t result) {
         return "out of system resources";
     case ENGINE_E_FILE_SHORT:
         return "the file is shorter than expected";
+    case ENGINE_E_ABANDONED:
+        return "not ended by the system";
     case ENGINE_E_OTHER:
         return "failed";
     default:

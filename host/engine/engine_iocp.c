@@ -11,6 +11,7 @@
  * call was made, at most burst_max times in a row. That is decided once for the engine and
  * not for each socket, since a socket of this interface is a bare handle with nowhere to note it.
  * The listening socket is left in the ordinary mode: an accept could not complete inline anyway.
+ * So are sockets of datagrams (engine_iocp_datagram.c).
  *
  * Receiving. An idle connection waits with a WSARecv of no bytes, which pins no memory; when it
  * completes there is something to read, or the end, and a non-blocking recv says which. Sockets are
@@ -19,7 +20,8 @@
  *
  * Lifetimes. Every field of an operation is written before the system call that starts it: once it
  * is made, the completion may come before the call returns. Nothing is closed with an operation in
- * flight: who wants to close cancels (CancelIoEx), waits for the completion, then closes.
+ * flight: who wants to close cancels (CancelIoEx), waits for the completion, then closes. What does
+ * not complete after that has a second way and an end (engine_iocp_cancel.c).
  *
  * What only a real Windows can show, because Wine 8 does it differently or not at all:
  *  - Synchronous success under load: Wine completes most operations asynchronously. The fault table
@@ -30,8 +32,8 @@
  *    Wine raises it anew at the next accept only.
  *  - That an accepted socket which inherits the listening one's event selection is not disturbed by
  *    it: FD_ACCEPT alone never happens on a connection.
- *  - Cancelling an AcceptEx whose client is connected and silent: that the client sees a reset and
- *    not a FIN. Either way the connection ends.
+ *  - Cancelling an AcceptEx whose client is connected and silent: that CancelIoEx alone ends it,
+ *    and that the client sees a reset and not a FIN. Either way the connection ends.
  *  - Sockets used again: Wine's DisconnectEx leaves them mute, so the trial at the start turns it
  *    off there. The tests run the way with a Winsock mended underneath (winsock_faults.h).
  *  - accept() beside WSAEventSelect after a fall back: that it re-enables FD_ACCEPT (documented).
@@ -61,9 +63,6 @@
 #include "os/os_windows.h"
 
 enum {
-    KEY_WAKE = 0,   /* a packet that only makes the port look around */
-    KEY_SOCKET = 1, /* a packet of an operation */
-
     BATCH_MAX = 64,
     /* The longest one wait: should the packet that announces a post, or a starved acceptor, not be
      * queued for want of memory, the port finds them at this tick. */
@@ -77,6 +76,10 @@ enum {
     LOOK_WAIT_MS = 10,
     /* How long nothing happens before FD_ACCEPT is asked for again after a rush. */
     REARM_WAIT_MS = 20,
+
+    /* A tick; what a close does not end in so long, nothing will. */
+    CANCEL_CLOSE_MS = 1000,
+    CANCEL_ABANDON_MS = 5000,
 
     /* Between two waits that the system refuses. */
     REFUSED_PAUSE_MS = 100,
@@ -153,6 +156,9 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op) {
     if (op->overlapped.Internal == 0) {
         return 0; /* STATUS_SUCCESS: the common case costs no call */
     }
+    if (op->socket == ENGINE_NO_SOCKET.handle) {
+        return ERROR_OPERATION_ABORTED; /* whatever it says: its socket was closed to end it */
+    }
     const struct winsock_table *winsock = port->engine->winsock;
     DWORD bytes = 0;
     DWORD flags = 0;
@@ -226,6 +232,8 @@ struct engine *engine_iocp_create(const struct winsock_table *winsock, struct er
         .socket_reuse = engine->reuse_text,
         .accept_on_workers = false,
     };
+    engine->cancel_close_ms = CANCEL_CLOSE_MS;
+    engine->cancel_abandon_ms = CANCEL_ABANDON_MS;
     providers_probe(engine);
     iocp_send_init(engine);
     iocp_reuse_init(engine);
@@ -288,6 +296,9 @@ void iocp_unstart(struct engine_port *port, struct iocp_op *op) {
 
 void iocp_finish(struct engine_port *port, struct iocp_op *op, int64_t result) {
     struct engine_op *owner = CONTAINER_OF(op, struct engine_op, opaque);
+    if (port->closed) {
+        iocp_closed_forget(port, op);
+    }
     iocp_unstart(port, op);
     port->ran++;
     owner->complete(owner, result);
@@ -357,7 +368,7 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     if (!port->posts_waking) {
         /* Under the lock: once it is free the port may run the post, and whoever waits for that may
          * destroy the port. */
-        port->posts_waking = port->engine->winsock->port_post(port->iocp, 0, KEY_WAKE, NULL);
+        port->posts_waking = port->engine->winsock->port_post(port->iocp, 0, IOCP_KEY_WAKE, NULL);
     }
     os_mutex_unlock(&port->posts_lock);
 }
@@ -398,9 +409,6 @@ static void ready_run(struct engine_port *port) {
         case IOCP_CONNECT:
             iocp_connect_resume(port, op, result);
             break;
-        case IOCP_DATAGRAM:
-            iocp_datagram_resume(port, op, result);
-            break;
         default:
             ASSERT(op->kind == IOCP_FILE_SEND);
             iocp_finish(port, op, result);
@@ -409,12 +417,18 @@ static void ready_run(struct engine_port *port) {
 }
 
 static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
-    if (entry->lpCompletionKey == KEY_WAKE) {
+    if (entry->lpCompletionKey == IOCP_KEY_WAKE) {
         return; /* the pass looks at everything in any case */
     }
     struct iocp_op *op = CONTAINER_OF(entry->lpOverlapped, struct iocp_op, overlapped);
     DWORD bytes = entry->dwNumberOfBytesTransferred;
+    if (entry->lpCompletionKey == IOCP_KEY_SETTLED) {
+        iocp_datagram_settled(port, op);
+        return;
+    }
     switch (op->kind) {
+    case IOCP_ABANDONED: /* it ends after all: nobody waits for it */
+        break;
     case IOCP_ACCEPT:
         iocp_accept_completed(port, op, bytes);
         break;
@@ -487,7 +501,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     }
     posts_run(port);
     iocp_acceptors_check(port, count == 0 && wait_ms > 0);
-    iocp_disconnects_check(port);
+    iocp_cancels_check(port);
     iocp_warm_check(port);
 }
 
@@ -514,19 +528,20 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
 
 /* -- sockets ----------------------------------------------------------------------------------- */
 
-bool iocp_attach(struct engine_port *port, SOCKET socket) {
+bool iocp_attach(struct engine_port *port, SOCKET socket, bool skips_success) {
     const struct winsock_table *winsock = port->engine->winsock;
     HANDLE handle = (HANDLE)socket;
     u_long non_blocking = 1;
     return winsock->ioctlsocket(socket, (long)FIONBIO, &non_blocking) == 0 &&
-           winsock->port_create(handle, port->iocp, KEY_SOCKET, 0) == port->iocp &&
-           (!port->engine->skip_success ||
+           winsock->port_create(handle, port->iocp, IOCP_KEY_SOCKET, 0) == port->iocp &&
+           (!skips_success || !port->engine->skip_success ||
             winsock->set_modes(handle, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
                                            FILE_SKIP_SET_EVENT_ON_HANDLE));
 }
 
 bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error) {
-    return iocp_attach(port, (SOCKET)socket->handle) || windows_error_set(error, GetLastError());
+    return iocp_attach(port, (SOCKET)socket->handle, true) ||
+           windows_error_set(error, GetLastError());
 }
 
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {
@@ -555,5 +570,7 @@ void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset) {
 }
 
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
-    iocp_socket_close(engine, (SOCKET)socket.handle, reset);
+    if (socket.handle != ENGINE_NO_SOCKET.handle) {
+        iocp_socket_close(engine, (SOCKET)socket.handle, reset);
+    }
 }

@@ -9,6 +9,7 @@
  * engine_iocp_warm.c      receives of zero-byte mode that have a buffer for a while
  * engine_iocp_send.c      sending memory and files
  * engine_iocp_connect.c   ConnectEx
+ * engine_iocp_cancel.c    cancelled operations that do not complete
  * engine_iocp_datagram.c  WSARecvMsg, WSASendMsg */
 #ifndef BERTH_HOST_ENGINE_ENGINE_IOCP_H
 #define BERTH_HOST_ENGINE_ENGINE_IOCP_H
@@ -52,6 +53,11 @@ struct engine {
     unsigned transmits_max;                   /* of both in flight at once; 0: any number */
     atomic_uint transmits;                    /* in flight, counted when there is a maximum */
 
+    /* How long a cancelled operation has to complete before its socket is closed, and how long
+     * after that before it is abandoned. */
+    uint32_t cancel_close_ms;
+    uint32_t cancel_abandon_ms;
+
     struct os_mutex reuse_lock;
     struct engine_listener *listeners; /* utlist; under reuse_lock */
     uint32_t origins;                  /* given to listeners; under reuse_lock */
@@ -81,6 +87,13 @@ struct engine_listener {
 /* An engine on another Winsock: for tests. engine_create() is this with winsock_system. */
 struct engine *engine_iocp_create(const struct winsock_table *winsock, struct error *error);
 
+/* Of packets in a port. */
+enum {
+    IOCP_KEY_WAKE = 0,    /* only makes the port look around */
+    IOCP_KEY_SOCKET = 1,  /* of an operation */
+    IOCP_KEY_SETTLED = 2, /* see engine_iocp_datagram.c */
+};
+
 enum iocp_kind {
     IOCP_IDLE,
     IOCP_POST,
@@ -92,7 +105,11 @@ enum iocp_kind {
     IOCP_TRANSMIT,  /* that one's operation */
     IOCP_CONNECT,
     IOCP_DISCONNECT,
+    IOCP_ABANDONED, /* completed for its owner; its memory is kept, as the system may still use it
+                     */
 };
+
+_Static_assert(IOCP_ABANDONED < 1 << 4, "iocp_op.kind is too small");
 
 /* Where an armed receive, a send of a file or a connect is. */
 enum iocp_where {
@@ -118,7 +135,8 @@ struct __attribute__((__may_alias__)) iocp_op {
         } queued;
         struct iocp_transmit *transmit; /* sends of files */
     };
-    int32_t socket;     /* the one that the system call was made on; see struct engine_socket */
+    int32_t socket;     /* the one that the system call was made on; see struct engine_socket.
+                         * ENGINE_NO_SOCKET's: it was closed, as cancelling did not end the call */
     uint16_t warm : 11; /* a receive's place in port->warm, plus 1; 0: none */
     uint16_t beat : 5;  /* when something came last; see engine_iocp_warm.c */
     uint8_t kind : 4;   /* enum iocp_kind */
@@ -176,7 +194,9 @@ struct engine_port {
     unsigned receivers_further;        /* of them, those that look at sockets of other ports */
 
     struct iocp_disconnect *disconnects; /* utlist: in flight */
-    uint64_t disconnects_checked_ms;
+    struct iocp_connect *cancelled;      /* utlist: connects that were cancelled, in flight */
+    struct iocp_closed *closed;          /* utlist: sockets closed with operations in flight */
+    uint64_t cancels_checked_ms;
 
     struct iocp_transmit *transmits_waiting; /* utlist: first come first served */
     unsigned transmits_waiting_count;
@@ -208,13 +228,16 @@ void iocp_unstart(struct engine_port *port, struct iocp_op *op);
 void iocp_finish(struct engine_port *port, struct iocp_op *op, int64_t result);
 /* Has the run loop take it up in its next pass. */
 void iocp_defer(struct engine_port *port, struct iocp_op *op, int64_t result);
+/* Completes an operation that the system does not end. Its memory and its buffers are kept. */
+void iocp_abandon(struct engine_port *port, struct iocp_op *op, const char *what);
 /* The code that a dequeued operation failed with, 0 when it succeeded. */
 unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op);
 
 void iocp_socket_close(struct engine *engine, SOCKET socket, bool reset);
 
-/* Binds the socket to the port, for all operations on it to come. */
-bool iocp_attach(struct engine_port *port, SOCKET socket);
+/* Binds the socket to the port, for all operations on it to come. `skips_success`: what succeeds at
+ * once leaves no packet, where the engine can have it so. */
+bool iocp_attach(struct engine_port *port, SOCKET socket, bool skips_success);
 
 /* -- engine_iocp_listen.c --------------------------------------------------------------------- */
 
@@ -232,6 +255,7 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result);
 /* Tells those starved of it. `idle`: the port has waited in vain for something to do. */
 void iocp_acceptors_check(struct engine_port *port, bool idle);
+void iocp_accepts_end(struct engine_port *port, uint64_t now_ms); /* of those that were cancelled */
 
 /* -- engine_iocp_reuse.c ---------------------------------------------------------------------- */
 
@@ -246,7 +270,7 @@ void iocp_reuse_port_remove(struct engine_port *port);
 SOCKET iocp_reuse_take(struct engine_listener *listener, const struct engine_port *home);
 
 void iocp_disconnect_completed(struct engine_port *port, struct iocp_op *op);
-void iocp_disconnects_check(struct engine_port *port); /* ends those that take too long */
+void iocp_disconnects_end(struct engine_port *port, uint64_t now_ms); /* that take too long */
 
 /* -- engine_iocp_datagram.c ------------------------------------------------------------------- */
 
@@ -255,8 +279,9 @@ bool iocp_datagrams_init(struct engine_listener *listener); /* false: see last_e
 bool iocp_datagrams_need_sockets(struct engine_listener *listener, bool any_address);
 void iocp_datagrams_fini(struct engine_listener *listener);
 void iocp_datagram_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
-void iocp_datagram_resume(struct engine_port *port, struct iocp_op *op, int64_t result);
+void iocp_datagram_settled(struct engine_port *port, struct iocp_op *op);
 void iocp_receivers_check(struct engine_port *port); /* serves those that wait for memory */
+void iocp_receivers_end(struct engine_port *port, uint64_t now_ms); /* those that are stopping */
 
 /* -- engine_iocp_trial.c ---------------------------------------------------------------------- */
 
@@ -293,5 +318,21 @@ void iocp_transmits_feed(struct engine_port *port); /* starts those that wait an
 
 void iocp_connect_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes);
 void iocp_connect_resume(struct engine_port *port, struct iocp_op *op, int64_t result);
+void iocp_connects_end(struct engine_port *port, uint64_t now_ms); /* that were cancelled */
+
+/* -- engine_iocp_cancel.c --------------------------------------------------------------------- */
+
+/* What is to be done now about an operation that was cancelled at that time. */
+enum iocp_cancel_step { IOCP_CANCEL_WAIT, IOCP_CANCEL_CLOSE, IOCP_CANCEL_ABANDON };
+enum iocp_cancel_step iocp_cancel_step(const struct engine_port *port, uint64_t since_ms,
+                                       bool is_closed, uint64_t now_ms);
+void iocp_cancel_tell_closed(const char *what); /* "accept" */
+void iocp_cancel_tell_abandoned(const char *what);
+void iocp_cancels_check(struct engine_port *port); /* a few times a second */
+/* The operation completes: nothing remains to be done about it. */
+void iocp_closed_forget(struct engine_port *port, const struct iocp_op *op);
+/* Of a send of files that is in the system's hands. */
+void iocp_transmit_close(struct iocp_op *send);
+void iocp_transmit_abandon(struct iocp_op *send);
 
 #endif

@@ -43,6 +43,7 @@ struct engine_acceptor {
     void *context;
     unsigned started;           /* accepts not yet completed */
     struct iocp_accept *posted; /* those of them that the system has, oldest first */
+    unsigned cancelled;         /* those of them that were cancelled */
     struct accept_room *rooms;  /* free */
     HANDLE event;               /* set by FD_ACCEPT */
     HANDLE wait;                /* the thread pool's wait for it */
@@ -64,8 +65,10 @@ struct __attribute__((__may_alias__)) iocp_accept {
     struct accept_room *room; /* of an accept without data */
     struct iocp_accept *prev; /* in acceptor->posted or acceptor->plain */
     struct iocp_accept *next;
-    bool is_posted; /* the system has it */
-    bool is_plain;  /* in acceptor->plain */
+    uint64_t cancelled_ms; /* when it was, while it is posted; 0: it was not */
+    bool is_posted;        /* the system has it */
+    bool is_plain;         /* in acceptor->plain */
+    bool is_closed;        /* its socket was closed to end it */
 };
 _Static_assert(sizeof(struct iocp_accept) <= sizeof(((struct engine_accept *)0)->opaque),
                "engine_accept.opaque is too small");
@@ -98,7 +101,7 @@ static void CALLBACK event_was_set(void *context, BOOLEAN timed_out) {
     /* Wine sets the event again and again until the port has asked what it is for.
      * Only a wake-up: should it fail, the port finds the flag at its next tick. */
     if (!atomic_exchange(&acceptor->signalled, true)) {
-        port->engine->winsock->port_post(port->iocp, 0, 0, NULL);
+        port->engine->winsock->port_post(port->iocp, 0, IOCP_KEY_WAKE, NULL);
     }
 }
 
@@ -165,8 +168,8 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
      * that an earlier process has opened takes its clients without a port. */
     const struct winsock_table *winsock = port->engine->winsock;
     acceptor->is_plain = listener->inherited;
-    bool bound = listener->inherited ||
-                 winsock->port_create((HANDLE)listener->socket, port->iocp, 1, 0) == port->iocp;
+    bool bound = listener->inherited || winsock->port_create((HANDLE)listener->socket, port->iocp,
+                                                             IOCP_KEY_SOCKET, 0) == port->iocp;
     if (!bound || !acceptor_watch(acceptor)) {
         windows_error_set(error, GetLastError());
         acceptor_unwatch(acceptor);
@@ -198,7 +201,7 @@ static bool has_free_accept(struct engine_acceptor *acceptor) {
     struct iocp_accept *first = acceptor->posted;
     struct iocp_accept *at = first ? first->prev : NULL; /* utlist: the head's prev is the tail */
     while (at) {
-        if (engine_accept_connected_ms(accept_of(at)) < 0) {
+        if (at->cancelled_ms == 0 && engine_accept_connected_ms(accept_of(at)) < 0) {
             return true;
         }
         at = at == first ? NULL : at->prev;
@@ -315,6 +318,13 @@ static char *accept_memory(struct engine_port *port, struct engine_accept *accep
     return (char *)accept->data.bytes;
 }
 
+/* The system does not have it any more. */
+static void unpost(struct engine_acceptor *acceptor, struct iocp_accept *part) {
+    part->is_posted = false;
+    acceptor->cancelled -= part->cancelled_ms != 0;
+    DL_DELETE(acceptor->posted, part);
+}
+
 static unsigned long accept_post(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     struct engine_listener *listener = acceptor->listener;
     struct iocp_accept *part = part_of(accept);
@@ -333,8 +343,7 @@ static unsigned long accept_post(struct engine_acceptor *acceptor, struct engine
     if (code == ERROR_IO_PENDING) {
         return 0;
     }
-    part->is_posted = false;
-    DL_DELETE(acceptor->posted, part);
+    unpost(acceptor, part);
     return code;
 }
 
@@ -430,9 +439,9 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
         CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct engine_accept, op);
     struct iocp_accept *part = part_of(accept);
     struct engine_acceptor *acceptor = part->acceptor;
-    part->is_posted = false;
-    DL_DELETE(acceptor->posted, part);
-    unsigned long code = iocp_op_error(port, op);
+    unpost(acceptor, part);
+    /* One that was closed has no connection, whatever the system says of it. */
+    unsigned long code = part->is_closed ? ERROR_OPERATION_ABORTED : iocp_op_error(port, op);
     if (code == 0) {
         code = accept_open(acceptor, accept);
     }
@@ -551,7 +560,7 @@ static void plain_serve(struct engine_acceptor *acceptor) {
 
 int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
     const struct iocp_accept *part = part_of(accept);
-    if (!part->is_posted) {
+    if (!part->is_posted || part->is_closed) {
         return -1;
     }
     DWORD seconds = 0;
@@ -575,8 +584,49 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     }
     /* One that failed to post waits for its turn to say so, and is let be. A cancel that comes too
      * late finds nothing, and the connection is delivered. */
-    if (part->is_posted) {
+    if (part->is_posted && part->cancelled_ms == 0) {
+        part->cancelled_ms = os_now_ms();
+        acceptor->cancelled++;
         acceptor->port->engine->winsock->cancel((HANDLE)acceptor->listener->socket,
                                                 &iocp_op_of(&accept->op)->overlapped);
+    }
+}
+
+/* Microsoft's documents name this way to end an AcceptEx whose client does not speak. */
+static void accept_close(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    part_of(accept)->is_closed = true;
+    iocp_socket_close(acceptor->port->engine, (SOCKET)accept->socket.handle, true);
+    accept->socket = ENGINE_NO_SOCKET;
+    iocp_cancel_tell_closed("accept");
+}
+
+/* Its buffer, its room and its socket's memory stay the system's. */
+static void accept_abandon(struct engine_acceptor *acceptor, struct engine_accept *accept) {
+    unpost(acceptor, part_of(accept));
+    acceptor->started--;
+    accept->data = (struct engine_buffer){0};
+    iocp_abandon(acceptor->port, iocp_op_of(&accept->op), "accept");
+}
+
+/* Completions may end the acceptor: one is abandoned a time, and the next one in the next look. */
+void iocp_accepts_end(struct engine_port *port, uint64_t now_ms) {
+    struct engine_acceptor *acceptor;
+    DL_FOREACH(port->acceptors, acceptor) {
+        struct iocp_accept *part;
+        if (acceptor->cancelled == 0) {
+            continue;
+        }
+        DL_FOREACH(acceptor->posted, part) {
+            enum iocp_cancel_step step = IOCP_CANCEL_WAIT;
+            if (part->cancelled_ms != 0) {
+                step = iocp_cancel_step(port, part->cancelled_ms, part->is_closed, now_ms);
+            }
+            if (step == IOCP_CANCEL_CLOSE) {
+                accept_close(acceptor, accept_of(part));
+            } else if (step == IOCP_CANCEL_ABANDON) {
+                accept_abandon(acceptor, accept_of(part));
+                return;
+            }
+        }
     }
 }

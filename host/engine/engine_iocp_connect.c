@@ -5,6 +5,8 @@
  * like any other. */
 #include "engine/engine_iocp.h"
 
+#include <utlist.h>
+
 #include "base/assert.h"
 #include "base/log.h"
 
@@ -14,6 +16,19 @@ enum {
      * this, of Windows 10, the port is chosen when the destination is known. */
     REUSE_UNICAST_PORT = 0x3007, /* SO_REUSE_UNICASTPORT */
 };
+
+/* The engine's part of a connect, in engine_connect.opaque. */
+struct __attribute__((__may_alias__)) iocp_connect {
+    struct iocp_connect *prev; /* in port->cancelled, while it is there */
+    struct iocp_connect *next;
+    uint64_t cancelled_ms; /* 0: it was not */
+};
+_Static_assert(sizeof(struct iocp_connect) <= sizeof(((struct engine_connect *)0)->opaque),
+               "engine_connect.opaque is too small");
+
+static struct iocp_connect *part_of(struct engine_connect *connect) {
+    return (struct iocp_connect *)connect->opaque;
+}
 
 static struct engine_connect *connect_of(struct iocp_op *op) {
     return CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct engine_connect, op);
@@ -72,11 +87,12 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
     ASSERT(connect->first_data.size <= UINT32_MAX);
     connect->socket = ENGINE_NO_SOCKET;
     connect->local = (struct berth_address){0};
+    *part_of(connect) = (struct iocp_connect){0};
     iocp_start(port, op, IOCP_CONNECT, iocp_socket_open(winsock, family));
     if (op->socket == ENGINE_NO_SOCKET.handle ||
         !iocp_set_options(winsock, (SOCKET)op->socket, &connect->options) ||
         !bind_anywhere(winsock, (SOCKET)op->socket, family) ||
-        !iocp_attach(port, (SOCKET)op->socket)) {
+        !iocp_attach(port, (SOCKET)op->socket, true)) {
         fail(port, op, iocp_error((unsigned long)winsock->last_error()));
     } else if (!connect_ex) {
         log_limited(LOG_KIND_NETWORK, LOG_LEVEL_WARN, NULL,
@@ -114,16 +130,49 @@ void iocp_connect_resume(struct engine_port *port, struct iocp_op *op, int64_t r
     iocp_finish(port, op, result);
 }
 
+/* The system does not have it any more. */
+static void uncancel(struct engine_port *port, struct iocp_connect *part) {
+    if (part->cancelled_ms != 0) {
+        part->cancelled_ms = 0;
+        DL_DELETE(port->cancelled, part);
+    }
+}
+
 void iocp_connect_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes) {
-    unsigned long code = iocp_op_error(port, op);
+    /* One that was closed has no connection, whatever the system says of it. */
+    unsigned long code =
+        op->socket == ENGINE_NO_SOCKET.handle ? ERROR_OPERATION_ABORTED : iocp_op_error(port, op);
+    uncancel(port, part_of(connect_of(op)));
     iocp_connect_resume(port, op, code ? iocp_error(code) : (int64_t)bytes);
 }
 
 void engine_connect_cancel(struct engine_port *port, struct engine_connect *connect) {
     struct iocp_op *op = iocp_op_of(&connect->op);
     if (op->kind == IOCP_CONNECT && op->where == IOCP_POSTED && !op->stopping) {
+        struct iocp_connect *part = part_of(connect);
         op->stopping = true;
+        part->cancelled_ms = os_now_ms();
+        DL_APPEND(port->cancelled, part);
         /* Finding nothing to cancel means that the packet is in the port already. */
         port->engine->winsock->cancel((HANDLE)(SOCKET)op->socket, &op->overlapped);
+    }
+}
+
+void iocp_connects_end(struct engine_port *port, uint64_t now_ms) {
+    struct iocp_connect *part;
+    struct iocp_connect *next;
+    DL_FOREACH_SAFE(port->cancelled, part, next) {
+        struct iocp_op *op = iocp_op_of(&CONTAINER_OF(part, struct engine_connect, opaque)->op);
+        bool is_closed = op->socket == ENGINE_NO_SOCKET.handle;
+        enum iocp_cancel_step step = iocp_cancel_step(port, part->cancelled_ms, is_closed, now_ms);
+        if (step == IOCP_CANCEL_CLOSE) {
+            iocp_socket_close(port->engine, (SOCKET)op->socket, true);
+            op->socket = ENGINE_NO_SOCKET.handle;
+            iocp_cancel_tell_closed("connect");
+        } else if (step == IOCP_CANCEL_ABANDON) {
+            uncancel(port, part);
+            iocp_abandon(port, op, "connect");
+            return; /* its completion may have changed the list: the others at the next look */
+        }
     }
 }

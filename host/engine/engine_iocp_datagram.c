@@ -10,6 +10,14 @@
  * none of this one's business. SIO_UDP_CONNRESET switches it off; what comes all the same is
  * ignored.
  *
+ * These sockets do not skip packets (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS): for a datagram that is
+ * larger than its buffer systems differ in what they skip, as libuv and Go have found. So a receive
+ * that succeeds at once completes by its packet like any other. One that fails at once, and the
+ * oversized datagram is a failure (WSAEMSGSIZE), may leave a packet or not: by the I/O manager's
+ * rules it does for WSAEMSGSIZE, a warning, and does not for errors. If there is one it is in the
+ * port when the call returns. A packet of our own is therefore queued behind it, with the key
+ * IOCP_KEY_SETTLED, and the receive is over when that one comes; the other one is passed by.
+ *
  * A socket belongs to one port for good. A further receiver on another port, which there is while
  * the first one's thread stands still, takes back the receives that are posted there, and then
  * looks again and again whether something has come. */
@@ -54,10 +62,12 @@ struct iocp_datagrams {
     LPFN_WSARECVMSG receive;
     LPFN_WSASENDMSG send;
     bool needs_sockets; /* the sender cannot choose its address */
-    struct os_mutex mutex;
+    /* Shared while one of the sockets is used by any thread: none of them is closed meanwhile. */
+    SRWLOCK lock;
     struct udp_socket sockets[SOCKETS_MAX]; /* under the lock; bound to one address each */
     unsigned socket_count;
     atomic_uint receivers; /* that there have been */
+    bool closed;           /* all of them were, to end their receives */
 };
 
 /* One receive. */
@@ -66,7 +76,10 @@ struct slot {
     struct engine_op op;
     struct engine_receiver *receiver;
     SOCKET socket;
-    bool starving; /* waits for memory */
+    bool starving;     /* waits for memory */
+    bool failed;       /* where it was posted: its packet is passed by */
+    bool is_unsettled; /* and the packet that settles it could not be queued */
+    int64_t result;    /* of that */
     WSAMSG message;
     WSABUF vector;
     SOCKADDR_STORAGE from;
@@ -86,6 +99,7 @@ struct engine_receiver {
     unsigned posted; /* slots that the system or the loop has */
     bool is_further; /* has no receives posted: it looks */
     bool stopping;
+    uint64_t stopping_ms; /* since when */
     struct engine_op *stopped;
 };
 
@@ -179,23 +193,25 @@ static int64_t send_by(const struct engine_listener *listener, SOCKET socket,
     return code == WSAEWOULDBLOCK ? ENGINE_E_NO_RESOURCES : iocp_error(code);
 }
 
-/* The socket of its own that the address has, or INVALID_SOCKET. */
+/* The socket of its own that the address has, or INVALID_SOCKET. Under the lock. */
 static SOCKET find_socket(struct iocp_datagrams *datagrams, const struct berth_address *local) {
     SOCKET found = INVALID_SOCKET;
-    os_mutex_lock(&datagrams->mutex);
     for (unsigned i = 0; i < datagrams->socket_count && found == INVALID_SOCKET; i++) {
         if (address_equal(&datagrams->sockets[i].address, local)) {
             found = datagrams->sockets[i].socket;
         }
     }
-    os_mutex_unlock(&datagrams->mutex);
     return found;
 }
 
-int64_t engine_datagram_send(struct engine_listener *listener, const struct berth_address *local,
-                             const struct berth_address *remote, const uint8_t *bytes,
-                             uint32_t size) {
+/* Under the lock. */
+static int64_t send_locked(struct engine_listener *listener, const struct berth_address *local,
+                           const struct berth_address *remote, const uint8_t *bytes,
+                           uint32_t size) {
     struct iocp_datagrams *datagrams = listener->datagrams;
+    if (datagrams->closed) {
+        return ENGINE_E_CANCELLED;
+    }
     if (remote->family == BERTH_FAMILY_IPV6
             ? listener->family != AF_INET6
             : listener->family != AF_INET && !listener->dual_stack) {
@@ -211,6 +227,15 @@ int64_t engine_datagram_send(struct engine_listener *listener, const struct bert
         chooses = false; /* it has none: then the system chooses */
     }
     return send_by(listener, listener->socket, chooses ? local : NULL, remote, bytes, size);
+}
+
+int64_t engine_datagram_send(struct engine_listener *listener, const struct berth_address *local,
+                             const struct berth_address *remote, const uint8_t *bytes,
+                             uint32_t size) {
+    AcquireSRWLockShared(&listener->datagrams->lock);
+    int64_t result = send_locked(listener, local, remote, bytes, size);
+    ReleaseSRWLockShared(&listener->datagrams->lock);
+    return result;
 }
 
 int64_t engine_receiver_send(struct engine_receiver *receiver, const struct berth_address *local,
@@ -244,7 +269,9 @@ static void end_when_idle(struct engine_receiver *receiver) {
     while (receiver->slots) {
         struct slot *slot = receiver->slots;
         receiver->slots = slot->next;
-        alloc_free(slot);
+        if (iocp_op_of(&slot->op)->kind != IOCP_ABANDONED) {
+            alloc_free(slot);
+        }
     }
     DL_DELETE(receiver->port->receivers, receiver);
     engine_port_post(receiver->port, receiver->stopped);
@@ -268,7 +295,15 @@ static void set_message(struct slot *slot) {
     };
 }
 
-/* The system has it, or the loop has it in its queue, or it waits for memory. */
+/* It has failed where it was posted. */
+static void settle(struct slot *slot) {
+    struct engine_port *port = slot->receiver->port;
+    slot->is_unsettled = !port->engine->winsock->port_post(port->iocp, 0, IOCP_KEY_SETTLED,
+                                                           &iocp_op_of(&slot->op)->overlapped);
+    port->receivers_starving |= slot->is_unsettled;
+}
+
+/* The system has it, or its packet is on its way, or it waits for memory. */
 static void post(struct slot *slot) {
     struct engine_receiver *receiver = slot->receiver;
     struct engine_port *port = receiver->port;
@@ -284,23 +319,19 @@ static void post(struct slot *slot) {
     DWORD bytes = 0;
     iocp_start(port, op, IOCP_DATAGRAM, slot->socket);
     receiver->posted++;
+    slot->failed = false;
     if (receiver->listener->datagrams->receive(slot->socket, &slot->message, &bytes,
                                                &op->overlapped, NULL) == 0) {
-        if (port->engine->skip_success) {
-            iocp_defer(port, op, bytes);
-        }
         return;
     }
     unsigned long code = (unsigned long)port->engine->winsock->last_error();
     if (code == WSA_IO_PENDING) {
         return;
     }
-    if (code == WSAEMSGSIZE) {
-        slot->message.dwFlags |= MSG_TRUNC;
-        iocp_defer(port, op, slot->buffer.size);
-    } else {
-        iocp_defer(port, op, iocp_error(code));
-    }
+    slot->failed = true;
+    slot->result = code == WSAEMSGSIZE ? (int64_t)slot->buffer.size : iocp_error(code);
+    slot->message.dwFlags |= code == WSAEMSGSIZE ? MSG_TRUNC : 0;
+    settle(slot);
 }
 
 static bool add_socket(struct engine_receiver *receiver, SOCKET socket) {
@@ -336,6 +367,7 @@ static void make_socket(struct engine_receiver *receiver, const struct berth_add
     const struct winsock_table *winsock = listener->engine->winsock;
     int family = local->family == BERTH_FAMILY_IPV6 ? AF_INET6 : listener->family;
     SOCKADDR_STORAGE storage;
+    /* This thread alone adds some. */
     if (find_socket(datagrams, local) != INVALID_SOCKET || datagrams->socket_count == SOCKETS_MAX) {
         return;
     }
@@ -346,10 +378,10 @@ static void make_socket(struct engine_receiver *receiver, const struct berth_add
          iocp_socket_option(winsock, socket, IPPROTO_IPV6, IPV6_V6ONLY, !listener->dual_stack)) &&
         ask_for_addresses(winsock, socket, family, listener->dual_stack) &&
         bind_beside(listener, socket, (struct sockaddr *)&storage, size) &&
-        iocp_attach(receiver->port, socket)) {
-        os_mutex_lock(&datagrams->mutex);
+        iocp_attach(receiver->port, socket, false)) {
+        AcquireSRWLockExclusive(&datagrams->lock);
         datagrams->sockets[datagrams->socket_count++] = (struct udp_socket){socket, *local};
-        os_mutex_unlock(&datagrams->mutex);
+        ReleaseSRWLockExclusive(&datagrams->lock);
         add_socket(receiver, socket);
         return;
     }
@@ -400,7 +432,8 @@ static void deliver(struct slot *slot, uint32_t size) {
     receiver->received(receiver, &datagram, receiver->context);
 }
 
-void iocp_datagram_resume(struct engine_port *port, struct iocp_op *op, int64_t result) {
+/* The receive is over. */
+static void finish(struct engine_port *port, struct iocp_op *op, int64_t result) {
     struct slot *slot = slot_of(op);
     struct engine_receiver *receiver = slot->receiver;
     iocp_unstart(port, op);
@@ -419,14 +452,37 @@ void iocp_datagram_resume(struct engine_port *port, struct iocp_op *op, int64_t 
     }
 }
 
+void iocp_datagram_settled(struct engine_port *port, struct iocp_op *op) {
+    if (op->kind != IOCP_ABANDONED) {
+        finish(port, op, slot_of(op)->result);
+    }
+}
+
 void iocp_datagram_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes) {
+    if (slot_of(op)->failed) {
+        return;
+    }
     unsigned long code = iocp_op_error(port, op);
     if (code == WSAEMSGSIZE || code == ERROR_MORE_DATA) {
         slot_of(op)->message.dwFlags |= MSG_TRUNC;
-        iocp_datagram_resume(port, op, slot_of(op)->buffer.size);
+        finish(port, op, slot_of(op)->buffer.size);
     } else {
-        iocp_datagram_resume(port, op, code ? iocp_error(code) : (int64_t)bytes);
+        finish(port, op, code ? iocp_error(code) : (int64_t)bytes);
     }
+}
+
+/* By a socket that another port's receiver may have closed. 0, or the code. */
+static int receive_now(struct slot *slot, SOCKET socket, DWORD *bytes) {
+    struct iocp_datagrams *datagrams = slot->receiver->listener->datagrams;
+    AcquireSRWLockShared(&datagrams->lock);
+    int code = WSAEWOULDBLOCK;
+    if (!datagrams->closed) {
+        code = datagrams->receive(socket, &slot->message, bytes, NULL, NULL) == 0
+                   ? 0
+                   : slot->receiver->port->engine->winsock->last_error();
+    }
+    ReleaseSRWLockShared(&datagrams->lock);
+    return code;
 }
 
 /* Takes what has come by one socket. The further receiver's slot is only room for it. */
@@ -441,9 +497,7 @@ static void look(struct engine_receiver *receiver, SOCKET socket) {
             return; /* the next pass looks again */
         }
         set_message(slot);
-        int failed =
-            receiver->listener->datagrams->receive(socket, &slot->message, &bytes, NULL, NULL);
-        int code = failed ? winsock->last_error() : 0;
+        int code = receive_now(slot, socket, &bytes);
         if (code == WSAEMSGSIZE) {
             slot->message.dwFlags |= MSG_TRUNC;
             bytes = slot->buffer.size;
@@ -463,12 +517,12 @@ static void look(struct engine_receiver *receiver, SOCKET socket) {
 static unsigned sockets_of(struct engine_receiver *receiver, SOCKET sockets[1 + SOCKETS_MAX]) {
     struct iocp_datagrams *datagrams = receiver->listener->datagrams;
     unsigned count = 0;
+    AcquireSRWLockShared(&datagrams->lock);
     sockets[count++] = receiver->listener->socket;
-    os_mutex_lock(&datagrams->mutex);
     for (unsigned i = 0; i < datagrams->socket_count; i++) {
         sockets[count++] = datagrams->sockets[i].socket;
     }
-    os_mutex_unlock(&datagrams->mutex);
+    ReleaseSRWLockShared(&datagrams->lock);
     return count;
 }
 
@@ -505,7 +559,9 @@ void iocp_receivers_check(struct engine_port *port) {
     port->receivers_starving = false;
     DL_FOREACH(port->receivers, receiver) {
         for (struct slot *slot = receiver->slots; slot; slot = slot->next) {
-            if (slot->starving && !receiver->stopping) {
+            if (slot->is_unsettled) {
+                settle(slot);
+            } else if (slot->starving && !receiver->stopping) {
                 post(slot);
             }
         }
@@ -538,7 +594,7 @@ struct engine_receiver *engine_receiver_create(struct engine_port *port,
                                                struct error *error) {
     bool is_further = atomic_fetch_add(&listener->datagrams->receivers, 1) > 0;
     (void)index; /* there is one */
-    if (!is_further && !iocp_attach(port, listener->socket)) {
+    if (!is_further && !iocp_attach(port, listener->socket, false)) {
         windows_error_set(error, (unsigned long)port->engine->winsock->last_error());
         return NULL;
     }
@@ -566,12 +622,64 @@ struct engine_receiver *engine_receiver_create(struct engine_port *port,
 void engine_receiver_stop(struct engine_receiver *receiver, struct engine_op *stopped) {
     const struct winsock_table *winsock = receiver->port->engine->winsock;
     receiver->stopping = true;
+    receiver->stopping_ms = os_now_ms();
     receiver->stopped = stopped;
     receiver->port->receivers_further -= receiver->is_further;
     for (struct slot *slot = receiver->slots; slot && !receiver->is_further; slot = slot->next) {
         winsock->cancel((HANDLE)slot->socket, NULL); /* all of the socket's */
     }
     end_when_idle(receiver);
+}
+
+/* Other threads may be sending by these sockets: they come to an end before. */
+static void close_sockets(struct engine_receiver *receiver) {
+    const struct winsock_table *winsock = receiver->port->engine->winsock;
+    struct engine_listener *listener = receiver->listener;
+    struct iocp_datagrams *datagrams = listener->datagrams;
+    AcquireSRWLockExclusive(&datagrams->lock);
+    datagrams->closed = true;
+    for (unsigned i = 0; i < datagrams->socket_count; i++) {
+        winsock->close(datagrams->sockets[i].socket);
+    }
+    datagrams->socket_count = 0;
+    winsock->close(listener->socket);
+    listener->socket = INVALID_SOCKET;
+    ReleaseSRWLockExclusive(&datagrams->lock);
+    for (struct slot *slot = receiver->slots; slot; slot = slot->next) {
+        iocp_op_of(&slot->op)->socket = ENGINE_NO_SOCKET.handle;
+    }
+    iocp_cancel_tell_closed("receive of datagrams");
+}
+
+/* The slots that the system still has are kept, with their buffers. */
+static void abandon(struct engine_receiver *receiver) {
+    for (struct slot *slot = receiver->slots; slot; slot = slot->next) {
+        struct iocp_op *op = iocp_op_of(&slot->op);
+        if (op->kind == IOCP_DATAGRAM) {
+            iocp_unstart(receiver->port, op);
+            op->kind = IOCP_ABANDONED;
+        }
+    }
+    receiver->posted = 0;
+    iocp_cancel_tell_abandoned("receive of datagrams");
+    end_when_idle(receiver);
+}
+
+void iocp_receivers_end(struct engine_port *port, uint64_t now_ms) {
+    struct engine_receiver *receiver;
+    struct engine_receiver *next;
+    DL_FOREACH_SAFE(port->receivers, receiver, next) {
+        if (!receiver->stopping) {
+            continue;
+        }
+        enum iocp_cancel_step step = iocp_cancel_step(
+            port, receiver->stopping_ms, receiver->listener->datagrams->closed, now_ms);
+        if (step == IOCP_CANCEL_CLOSE) {
+            close_sockets(receiver);
+        } else if (step == IOCP_CANCEL_ABANDON) {
+            abandon(receiver);
+        }
+    }
 }
 
 /* -- listeners --------------------------------------------------------------------------------- */
@@ -628,7 +736,7 @@ bool iocp_datagrams_init(struct engine_listener *listener) {
         return false;
     }
     listener->datagrams = datagrams;
-    os_mutex_init(&datagrams->mutex);
+    InitializeSRWLock(&datagrams->lock);
     if (!load(winsock, listener->socket, receive, &datagrams->receive,
               sizeof(datagrams->receive)) ||
         !load(winsock, listener->socket, send, &datagrams->send, sizeof(datagrams->send))) {
@@ -651,6 +759,5 @@ void iocp_datagrams_fini(struct engine_listener *listener) {
     for (unsigned i = 0; i < datagrams->socket_count; i++) {
         listener->engine->winsock->close(datagrams->sockets[i].socket);
     }
-    os_mutex_fini(&datagrams->mutex);
     alloc_free(datagrams);
 }

@@ -22,8 +22,7 @@
 #include "base/log.h"
 
 enum {
-    DISCONNECT_MAX_MS = 2000,  /* then it is cancelled, and the socket closed */
-    DISCONNECTS_CHECK_MS = 250 /* between two looks at how long they take */
+    DISCONNECT_MAX_MS = 2000, /* then it is cancelled, and the socket closed */
 };
 
 struct iocp_disconnect {
@@ -34,7 +33,7 @@ struct iocp_disconnect {
     SOCKET socket;
     uint32_t origin;
     uint64_t started_ms;
-    bool cancelled;
+    uint64_t cancelled_ms; /* 0: it was not */
 };
 
 void iocp_reuse_init(struct engine *engine) {
@@ -174,7 +173,7 @@ void iocp_disconnect_completed(struct engine_port *port, struct iocp_op *op) {
         log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, NULL,
                     "a socket is not used again: disconnecting failed with code %lu", code);
     }
-    disconnect_end(disconnect, code == 0 && !disconnect->cancelled);
+    disconnect_end(disconnect, code == 0 && disconnect->cancelled_ms == 0);
 }
 
 static bool start(const struct winsock_extensions *extensions, enum iocp_reuse how, SOCKET socket,
@@ -228,26 +227,36 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     disconnect_start(disconnect, &extensions);
 }
 
-/* A cancelled one completes soon, and then its socket is closed. Should it not, closing the socket
- * is what ends any operation. */
-void iocp_disconnects_check(struct engine_port *port) {
-    if (!port->disconnects) {
-        return;
-    }
-    uint64_t now_ms = os_now_ms();
-    if (now_ms - port->disconnects_checked_ms < DISCONNECTS_CHECK_MS) {
-        return;
-    }
-    port->disconnects_checked_ms = now_ms;
+/* The socket is gone, and its memory is kept. */
+static void disconnect_abandon(struct iocp_disconnect *disconnect) {
+    struct engine_port *port = disconnect->port;
+    DL_DELETE(port->disconnects, disconnect);
+    iocp_unstart(port, &disconnect->op);
+    disconnect->op.kind = IOCP_ABANDONED;
+    iocp_cancel_tell_abandoned("disconnect");
+}
+
+void iocp_disconnects_end(struct engine_port *port, uint64_t now_ms) {
     struct iocp_disconnect *one;
-    DL_FOREACH(port->disconnects, one) {
-        uint64_t passed_ms = now_ms - one->started_ms;
-        if (!one->cancelled && passed_ms >= DISCONNECT_MAX_MS) {
-            one->cancelled = true;
+    struct iocp_disconnect *next;
+    DL_FOREACH_SAFE(port->disconnects, one, next) {
+        if (one->cancelled_ms == 0 && now_ms - one->started_ms < DISCONNECT_MAX_MS) {
+            continue;
+        }
+        if (one->cancelled_ms == 0) {
+            one->cancelled_ms = now_ms;
             port->engine->winsock->cancel((HANDLE)one->socket, &one->op.overlapped);
-        } else if (one->socket != INVALID_SOCKET && passed_ms >= 2 * DISCONNECT_MAX_MS) {
+            continue;
+        }
+        enum iocp_cancel_step step =
+            iocp_cancel_step(port, one->cancelled_ms, one->socket == INVALID_SOCKET, now_ms);
+        if (step == IOCP_CANCEL_CLOSE) {
             iocp_socket_close(port->engine, one->socket, true);
             one->socket = INVALID_SOCKET;
+            one->op.socket = ENGINE_NO_SOCKET.handle;
+            iocp_cancel_tell_closed("disconnect");
+        } else if (step == IOCP_CANCEL_ABANDON) {
+            disconnect_abandon(one);
         }
     }
 }

@@ -320,6 +320,21 @@ void iocp_transmit_completed(struct engine_port *port, struct iocp_op *op, DWORD
     iocp_finish(port, owner, code ? iocp_error(code) : (int64_t)bytes);
 }
 
+/* -- those that a cancel does not end --------------------------------------------------------- */
+
+void iocp_transmit_close(struct iocp_op *send) {
+    if (send->kind == IOCP_FILE_SEND && send->where == IOCP_POSTED) {
+        send->transmit->op.socket = ENGINE_NO_SOCKET.handle;
+    }
+}
+
+/* Its memory is kept, and its turn to transmit: the system is still at it. */
+void iocp_transmit_abandon(struct iocp_op *send) {
+    if (send->kind == IOCP_FILE_SEND && send->where == IOCP_POSTED) {
+        send->transmit->op.kind = IOCP_ABANDONED;
+    }
+}
+
 /* -- the interface ----------------------------------------------------------------------------- */
 
 static int64_t send_memory(struct engine_port *port, struct engine_socket socket,

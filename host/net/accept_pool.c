@@ -284,7 +284,9 @@ static void failed(struct accept_pool *pool, struct accept_slot *slot, int64_t r
     if ((result == ENGINE_E_OTHER || result == ENGINE_E_NO_RESOURCES) && !pool->stopped) {
         back_off(pool, what);
     }
-    alloc_free(slot);
+    if (result != ENGINE_E_ABANDONED) {
+        alloc_free(slot);
+    }
 }
 
 static void on_accepted(struct engine_op *op, int64_t result) {

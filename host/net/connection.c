@@ -23,6 +23,8 @@ enum {
      * within close_timeout_ms. */
     CLOSE_PAUSE_FACTOR = 12,
     SEND_TIMEOUT_S_MAX = 4095, /* what connection.send_timeout_s has room for */
+    /* How long cancelled operations have to complete before their socket is closed. */
+    CANCEL_MS = 1000,
 };
 
 /* -- the end ------------------------------------------------------------------------------------
@@ -176,6 +178,13 @@ int32_t connection_shutdown_send(struct connection *connection) {
     return BERTH_OK;
 }
 
+/* Whether its socket is in use by an operation that is to end. */
+bool connection_is_in_flight(const struct connection *connection) {
+    return connection->socket.handle != ENGINE_NO_SOCKET.handle &&
+           (connection->state.receive != CONNECTION_RECEIVE_IDLE ||
+            connection->state.send != CONNECTION_SEND_IDLE);
+}
+
 static void cancel_operations(struct connection *connection) {
     if (connection->state.receive == CONNECTION_RECEIVE_ARMED) {
         connection_stop_receive(connection);
@@ -184,6 +193,24 @@ static void cancel_operations(struct connection *connection) {
         connection_state_set_send(&connection->state, CONNECTION_SEND_CANCELLING);
         engine_send_cancel(connection_worker(connection)->port, connection->socket,
                            &connection->traffic->send);
+    }
+    if (connection_is_in_flight(connection) && !timer_is_running(&connection->deadline)) {
+        struct worker *worker = connection_worker(connection);
+        timers_start(&worker->timers, &connection->deadline, worker_now_ms(worker), CANCEL_MS);
+    }
+}
+
+/* A cancel did not end what is in flight. */
+static void close_in_flight(struct connection *connection) {
+    struct worker *worker = connection_worker(connection);
+    const struct connection_state *state = &connection->state;
+    if (!engine_close_in_flight(
+            worker->port, &connection->socket,
+            state->receive != CONNECTION_RECEIVE_IDLE ? &connection->receive : NULL,
+            state->send != CONNECTION_SEND_IDLE ? &connection->traffic->send : NULL)) {
+        timers_start(&worker->timers, &connection->deadline, worker_now_ms(worker), CANCEL_MS);
+    } else if (state->closing != CONNECTION_CLOSING_RESET) {
+        connection_state_set_closing(&connection->state, CONNECTION_CLOSING_RESET);
     }
 }
 
@@ -201,7 +228,9 @@ static void finish(struct connection *connection) {
         engine_close(worker->server->engine, connection->socket, reset);
     }
     connection->socket = ENGINE_NO_SOCKET;
-    send_queue_clear(&connection->traffic->queue, &worker->nodes);
+    if (!connection->is_abandoned) {
+        send_queue_clear(&connection->traffic->queue, &worker->nodes);
+    }
     connection_drop_pending(connection);
     connection_drop_traffic(connection);
     outbound_leave(connection);
@@ -231,7 +260,9 @@ static void finish(struct connection *connection) {
     connection_drop_extras(connection);
     local_address_release(connection->local);
     connection_free_state(connection);
-    alloc_free(connection);
+    if (!connection->is_abandoned) {
+        alloc_free(connection);
+    }
     listener_unrefer(listener);
 }
 
@@ -349,6 +380,10 @@ void connection_deadline(struct timer *timer) {
     }
     if (connection->state.life == CONNECTION_DRAINING) {
         check_drained(connection);
+        return;
+    }
+    if (connection->state.life == CONNECTION_CANCELLING) {
+        close_in_flight(connection);
         return;
     }
     if (connection->state.life == CONNECTION_ACCEPTED) {

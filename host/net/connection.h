@@ -39,6 +39,7 @@ struct connection {
     uint64_t reason : 8;
     uint64_t send_timeout_s : 12; /* close_with_timeout() */
     uint64_t unsettled : 1;       /* the worker's: it is in a list of those to be settled */
+    uint64_t is_abandoned : 1;    /* the system did not end an operation: the memory is kept */
     /* When something was received or sent last, if that is asked for; draining: when the peer took
      * something last. */
     uint32_t active_ms;
@@ -172,6 +173,7 @@ void connection_info(const struct connection *connection, struct berth_conn_info
  */
 
 /* connection.c */
+bool connection_is_in_flight(const struct connection *connection);
 void connection_deadline(struct timer *timer);
 void connection_drain(struct connection *connection);   /* sends the rest, then a FIN */
 void connection_put_off(struct connection *connection); /* the end of a draining one */

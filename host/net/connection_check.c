@@ -41,8 +41,9 @@ static void check_deadline(const struct connection *connection) {
            "an accepted connection waits for room, or has a deadline for what is awaited of it");
     expect(connection, state->life != CONNECTION_DRAINING || runs,
            "a draining connection has a deadline");
-    expect(connection, !connection_is_ending(connection) || !runs,
-           "a connection that is cancelled has no deadline");
+    expect(connection,
+           !connection_is_ending(connection) || !connection_is_in_flight(connection) || runs,
+           "a connection that is cancelled has a deadline for what is in flight");
 }
 
 static void check_receive(const struct connection *connection) {

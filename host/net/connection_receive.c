@@ -226,6 +226,7 @@ void connection_received(struct engine_op *op, int64_t result) {
         connection_deliver(connection, &arrived);
     } else {
         connection_state_set_receive(&connection->state, CONNECTION_RECEIVE_IDLE);
+        connection->is_abandoned |= result == ENGINE_E_ABANDONED;
         if (result == 0) {
             connection_state_peer_fin(&connection->state);
             if (connection->state.life == CONNECTION_OPEN &&

@@ -235,6 +235,7 @@ void connection_sent(struct engine_op *op, int64_t result) {
     struct connection *connection = CONTAINER_OF(op, struct traffic, send)->connection;
     struct worker *worker = connection_worker(connection);
     connection_state_set_send(&connection->state, CONNECTION_SEND_IDLE);
+    connection->is_abandoned |= result == ENGINE_E_ABANDONED;
     if (result >= 0) {
         account_sent(connection, (uint64_t)result);
     } else if (result != ENGINE_E_CANCELLED) {

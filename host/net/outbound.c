@@ -39,7 +39,8 @@ struct outbound {
     struct connection *asker; /* NULL once it is gone, or has been told */
     struct worker *worker;
     struct listener *listener;
-    bool has_place; /* counts in listener->outbound; its connection takes the place over */
+    bool is_abandoned; /* the system did not end an attempt: the memory is kept */
+    bool has_place;    /* counts in listener->outbound; its connection takes the place over */
     berth_connected_fn connected;
     void *argument;
     struct berth_slice first_data;
@@ -72,11 +73,13 @@ static void free_when_done(struct outbound *one) {
     if (one->resolving || one->running > 0 || one->asker) {
         return;
     }
-    buffer_release(one->first_data.buffer);
     if (one->has_place) {
         atomic_fetch_sub(&listener->outbound, 1);
     }
-    alloc_free(one);
+    if (!one->is_abandoned) {
+        buffer_release(one->first_data.buffer);
+        alloc_free(one);
+    }
     listener_unrefer(listener);
 }
 
@@ -174,6 +177,7 @@ static void on_connected(struct engine_op *op, int64_t result) {
     struct worker *worker = one->worker;
     attempt->runs = false;
     one->running--;
+    one->is_abandoned |= result == ENGINE_E_ABANDONED;
     if (result >= 0 && refuse_self_connect(worker, &attempt->connect)) {
         result = ENGINE_E_REFUSED;
     }

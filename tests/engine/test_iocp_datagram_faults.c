@@ -239,6 +239,66 @@ static void test_receives_at_once_and_later_are_the_same(void **state) {
     closesocket(socket);
 }
 
+/* Systems differ in what they skip for these sockets: nothing is to be skipped. */
+static void test_socket_of_datagrams_skips_no_packets(void **state) {
+    struct end end;
+    SOCKET socket = asker();
+    end_open(*state, &end, true); /* and one for 127.0.0.1 */
+    expect_answer(socket, &end, 'a');
+    struct connection *connection = connection_open(*state);
+    assert_int_equal(faults_skipping(SOCK_STREAM), ((struct world *)*state)->engine->skip_success);
+    assert_int_equal(faults_skipping(SOCK_DGRAM), 0);
+    connection_close(connection);
+    end_close(&end);
+    closesocket(socket);
+}
+
+/* Whether a packet follows or not: each is delivered once, and as many receives are posted. */
+static void test_datagram_too_large_at_once_is_delivered_once(void **state, bool with_packet) {
+    struct world *world = *state;
+    struct end end;
+    SOCKET socket = asker();
+    end_open(world, &end, false);
+    for (unsigned round = 1; round <= 4; round++) {
+        faults_oversize_at_once(1, with_packet);
+        for (int i = 0; i < 9; i++) { /* there are eight receives: one that is posted again finds */
+            ask(socket, &end, "!", 1); /* the ninth */
+        }
+        for (int i = 0; i < RUNS_MAX && end.count < 9 * round; i++) {
+            engine_port_run(world->port, 50);
+        }
+        run_some(world);
+        assert_int_equal(end.count, 9 * round);
+        assert_int_equal(faults_oversized(), round);
+        assert_int_equal(engine_port_pending(world->port), 8);
+    }
+    end_close(&end);
+    closesocket(socket);
+}
+
+static void test_datagram_too_large_at_once_with_a_packet(void **state) {
+    test_datagram_too_large_at_once_is_delivered_once(state, true);
+}
+
+static void test_datagram_too_large_at_once_without_a_packet(void **state) {
+    test_datagram_too_large_at_once_is_delivered_once(state, false);
+}
+
+/* What settles a receive cannot be queued: it is tried again. */
+static void test_receive_that_fails_without_memory_for_its_packet_comes_back(void **state) {
+    struct world *world = *state;
+    struct end end;
+    SOCKET socket = asker();
+    faults_fail(FAULT_RECEIVE_FROM, 0, 8, WSAECONNRESET);
+    faults_fail(FAULT_PORT_POST, 0, 20, ERROR_NOT_ENOUGH_MEMORY);
+    end_open(world, &end, false);
+    assert_true(faults_injected(FAULT_PORT_POST) == 8);
+    expect_answer(socket, &end, 'a');
+    assert_int_equal(engine_port_pending(world->port), 8);
+    end_close(&end);
+    closesocket(socket);
+}
+
 static void test_provider_without_the_functions_is_refused(void **state) {
     struct world *world = *state;
     struct error error;
@@ -259,6 +319,10 @@ int main(void) {
         BOTH_WAYS(test_receives_without_memory_come_back),
         ONE_WAY(test_send_without_room_is_told),
         BOTH_WAYS(test_receives_at_once_and_later_are_the_same),
+        BOTH_WAYS(test_socket_of_datagrams_skips_no_packets),
+        BOTH_WAYS(test_datagram_too_large_at_once_with_a_packet),
+        BOTH_WAYS(test_datagram_too_large_at_once_without_a_packet),
+        ONE_WAY(test_receive_that_fails_without_memory_for_its_packet_comes_back),
         ONE_WAY(test_provider_without_the_functions_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "base/macros.h"
+#include "engine/engine_iocp.h"
 #include "winsock_faults_inner.h"
 
 enum {
@@ -43,6 +44,7 @@ struct bound {
 struct operation {
     OVERLAPPED *overlapped;
     enum fault_call call;
+    SOCKET closes;    /* whose end is its own, where that is not the handle it was started on */
     unsigned swallow; /* packets that the caller must not see: it was told of success at once */
     int code;         /* what overlapped_result() is to say, 0: the truth */
 };
@@ -87,6 +89,7 @@ void faults_reset(void) {
     holding = false;
     stalling = false;
     fault_messages_reset();
+    fault_cancel_reset();
     connect_data_max = UINT32_MAX;
 }
 
@@ -225,12 +228,35 @@ struct operation *fault_operation(OVERLAPPED *overlapped, enum fault_call call) 
         *operation = (struct operation){.overlapped = overlapped};
     }
     operation->call = call;
+    operation->closes = INVALID_SOCKET;
     return operation;
+}
+
+SOCKET fault_closes(OVERLAPPED *overlapped) {
+    const struct operation *operation = operation_find(overlapped);
+    return operation ? operation->closes : INVALID_SOCKET;
+}
+
+void fault_swallow(OVERLAPPED *overlapped) {
+    operation_find(overlapped)->swallow++;
+}
+
+unsigned faults_skipping(int type) {
+    unsigned found = 0;
+    for (unsigned i = 0; i < HANDLES_MAX; i++) {
+        int its = 0;
+        int size = sizeof(its);
+        found +=
+            handles[i].skips &&
+            getsockopt((SOCKET)handles[i].handle, SOL_SOCKET, SO_TYPE, (char *)&its, &size) == 0 &&
+            its == type;
+    }
+    return found;
 }
 
 /* Waits in the system, not in the C library: Wine finishes operations in the thread that started
  * them, and only while it is in such a wait. */
-static bool completes_soon(OVERLAPPED *overlapped) {
+bool fault_completes_soon(OVERLAPPED *overlapped) {
     HANDLE never = CreateEventW(NULL, TRUE, FALSE, NULL);
     for (int ms = 0; ms < AT_ONCE_WAIT_MS && !HasOverlappedIoCompleted(overlapped); ms++) {
         WaitForSingleObject(never, 1);
@@ -247,7 +273,7 @@ static bool turn_round(HANDLE handle, enum fault_call call, OVERLAPPED *overlapp
     bool skips = bound && bound->skips;
     if (!done && WSAGetLastError() == WSA_IO_PENDING && plan->at_once > 0) {
         plan->at_once--;
-        if (completes_soon(overlapped) && overlapped->Internal == 0) {
+        if (fault_completes_soon(overlapped) && overlapped->Internal == 0) {
             plan->injected++;
             *bytes = (DWORD)overlapped->InternalHigh;
             fault_operation(overlapped, call)->swallow += skips ? 1 : 0;
@@ -305,6 +331,7 @@ static SOCKET WSAAPI socket_call(int family, int type, int protocol, WSAPROTOCOL
 
 static int WSAAPI close_call(SOCKET socket) {
     plans[FAULT_CLOSE].calls++;
+    fault_cancel_of_closed(socket);
     struct bound *bound = bound_find((HANDLE)socket);
     if (bound) {
         *bound = (struct bound){0};
@@ -396,7 +423,7 @@ static BOOL PASCAL accept_ex_call(SOCKET listening, SOCKET socket, void *memory,
     if (fault_fails(FAULT_ACCEPT)) {
         return FALSE;
     }
-    fault_operation(overlapped, FAULT_ACCEPT);
+    fault_operation(overlapped, FAULT_ACCEPT)->closes = socket;
     bool done = real_accept_ex(listening, fault_real(socket), memory, data_room, local_room,
                                remote_room, received, overlapped);
     return fault_outcome((HANDLE)listening, FAULT_ACCEPT, overlapped, done, received);
@@ -510,7 +537,7 @@ static BOOL PASCAL connect_ex_call(SOCKET socket, const struct sockaddr *address
     return fault_outcome((HANDLE)socket, FAULT_CONNECT_EX, overlapped, done, sent);
 }
 
-static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
+BOOL fault_cancel(HANDLE handle, OVERLAPPED *overlapped) {
     for (unsigned i = 0; i < HELD_MAX; i++) {
         if (overlapped && stalled[i] == overlapped) {
             stalled[i] = NULL;
@@ -520,6 +547,11 @@ static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
         }
     }
     return CancelIoEx(real_handle(handle), overlapped);
+}
+
+static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
+    plans[FAULT_CANCEL].calls++;
+    return fault_cancel_is_ignored(handle, overlapped) || fault_cancel(handle, overlapped);
 }
 
 /* -- extension functions ----------------------------------------------------------------------- */
@@ -650,8 +682,8 @@ static void packet_seen(const OVERLAPPED_ENTRY *entry) {
 /* Whether the caller is to see the packet now; spoils it where that was asked for. */
 static bool packet_passes(const OVERLAPPED_ENTRY *entry) {
     struct operation *operation = entry->lpOverlapped ? operation_find(entry->lpOverlapped) : NULL;
-    if (!operation) {
-        return true;
+    if (!operation || entry->lpCompletionKey != IOCP_KEY_SOCKET) {
+        return true; /* of the engine's own */
     }
     if (operation->swallow > 0) {
         operation->swallow--;

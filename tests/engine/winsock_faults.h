@@ -40,6 +40,7 @@ enum fault_call {
     FAULT_PORT_POST,
     FAULT_PORT_WAIT,
     FAULT_SET_MODES,
+    FAULT_CANCEL, /* CancelIoEx: counted only */
     FAULT_WAIT_REGISTER,
     FAULT_CALLS
 };
@@ -91,6 +92,21 @@ void faults_limit_connect_data(unsigned bytes);
 
 /* Lets disconnects be pending for ever, until they are cancelled. */
 void faults_stall_disconnects(bool stall);
+
+/* From now on cancels say that they have succeeded, and do nothing: what they are about goes on
+ * until its socket is closed (of an accept, the one that is to be accepted with). How many there
+ * were. */
+void faults_ignore_cancels(bool ignore);
+unsigned faults_ignored_cancels(void);
+
+/* The next `count` receives of datagrams, for which one waits, say at once that it is too large for
+ * the buffer, whatever its size; with a packet in the port, or without. */
+void faults_oversize_at_once(unsigned count, bool with_packet);
+unsigned faults_oversized(void); /* how many did */
+
+/* How many sockets of that type there are whose operations leave no packet when they succeed at
+ * once. */
+unsigned faults_skipping(int type);
 
 /* How many calls were made, and how many of the things asked for above have come to pass. */
 unsigned faults_calls(enum fault_call call);

@@ -12,10 +12,25 @@ bool fault_fails(enum fault_call call);
 /* The system's socket behind a handle. */
 SOCKET fault_real(SOCKET handle);
 
+/* CancelIoEx, for real; the socket that an operation is about, where it is another one than the
+ * handle, or INVALID_SOCKET. */
+BOOL fault_cancel(HANDLE handle, OVERLAPPED *overlapped);
+SOCKET fault_closes(OVERLAPPED *overlapped);
+
+/* The packet of the operation is not to be seen. */
+void fault_swallow(OVERLAPPED *overlapped);
+bool fault_completes_soon(OVERLAPPED *overlapped);
+
 /* Notes what the operation is of, before it is started; what the caller is told of it then. */
 struct operation *fault_operation(OVERLAPPED *overlapped, enum fault_call call);
 bool fault_outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
                    DWORD *bytes);
+
+/* -- winsock_faults_cancel.c ------------------------------------------------------------------- */
+
+void fault_cancel_reset(void);
+bool fault_cancel_is_ignored(HANDLE handle, OVERLAPPED *overlapped);
+void fault_cancel_of_closed(SOCKET socket);
 
 /* -- winsock_faults_messages.c ----------------------------------------------------------------- */
 

@@ -18,6 +18,9 @@ static char *copies[COPIES_MAX]; /* of what packets are sent: until the reset */
 static unsigned copies_count;
 static bool honours_source;
 static char source[64];
+static unsigned oversize;
+static unsigned oversized;
+static bool oversize_with_packet;
 
 void fault_messages_reset(void) {
     packets_provided = false;
@@ -27,6 +30,17 @@ void fault_messages_reset(void) {
     }
     honours_source = false;
     source[0] = '\0';
+    oversize = 0;
+    oversized = 0;
+}
+
+unsigned faults_oversized(void) {
+    return oversized;
+}
+
+void faults_oversize_at_once(unsigned count, bool with_packet) {
+    oversize = count;
+    oversize_with_packet = with_packet;
 }
 
 bool fault_packets_provided(void) {
@@ -115,6 +129,17 @@ int WSAAPI fault_receive_from(SOCKET socket, WSAMSG *message, DWORD *received,
     }
     fault_operation(overlapped, FAULT_RECEIVE_FROM);
     bool done = fault_real_receive_from(socket, message, received, overlapped, routine) == 0;
+    if (oversize > 0 &&
+        (done || (WSAGetLastError() == WSA_IO_PENDING && fault_completes_soon(overlapped)))) {
+        oversize--;
+        oversized++;
+        if (!oversize_with_packet) {
+            fault_swallow(overlapped);
+        }
+        overlapped->Internal = (ULONG_PTR)0x80000005; /* STATUS_BUFFER_OVERFLOW */
+        WSASetLastError(WSAEMSGSIZE);
+        return SOCKET_ERROR;
+    }
     return fault_outcome((HANDLE)socket, FAULT_RECEIVE_FROM, overlapped, done, received)
                ? 0
                : SOCKET_ERROR;

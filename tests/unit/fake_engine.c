@@ -183,7 +183,27 @@ static void close_socket(struct engine_socket socket, bool reset) {
 
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {
     (void)engine;
-    close_socket(socket, reset);
+    if (socket.handle != ENGINE_NO_SOCKET.handle) {
+        close_socket(socket, reset);
+    }
+}
+
+bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
+                            struct engine_receive *receive, struct engine_op *send) {
+    struct fake_socket *fake = &sockets[socket->handle];
+    (void)port;
+    ASSERT(fake->open);
+    ASSERT(fake->receive == receive && (!receive || fake->receive_stopping));
+    ASSERT(fake->send == send && (!send || fake->send_error == ENGINE_E_CANCELLED));
+    fake->closed_in_flight++;
+    if (fake->refuse_close > 0) {
+        fake->refuse_close--;
+        return false;
+    }
+    fake->open = false;
+    fake->reset = true;
+    *socket = ENGINE_NO_SOCKET;
+    return true;
 }
 
 void engine_recycle(struct engine_port *port, struct engine_socket socket) {
@@ -290,6 +310,10 @@ void fake_sendable(int number, uint32_t room) {
     if (sockets[number].send) {
         complete_send(&sockets[number], 0);
     }
+}
+
+void fake_send_end(int number, int64_t result) {
+    complete_send(&sockets[number], result);
 }
 
 void fake_run_stopped(void) {

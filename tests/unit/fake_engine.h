@@ -21,7 +21,9 @@ struct fake_socket {
     uint32_t send_room;     /* bytes that engine_send() takes at once; then it is pending */
     int64_t send_error;     /* what engine_send() returns instead, when not 0 */
     int64_t attach_error;
-    uint64_t untaken; /* of what was sent, with the FIN for one; 0: it does not tell */
+    uint64_t untaken;          /* of what was sent, with the FIN for one; 0: it does not tell */
+    unsigned closed_in_flight; /* tries to do so, and how many of them find no memory */
+    unsigned refuse_close;
     uint32_t sent_size;
     uint8_t sent[FAKE_OUTPUT_MAX];
 };
@@ -31,7 +33,8 @@ void fake_reset(void); /* all sockets are open, with endless room */
 
 /* On the worker's thread: */
 void fake_arrive(struct engine_port *port, int number, const void *bytes, uint32_t size);
-void fake_end(int number, int64_t result);     /* the receive's last completion */
+void fake_end(int number, int64_t result); /* the receive's last completion */
+void fake_send_end(int number, int64_t result);
 void fake_sendable(int number, uint32_t room); /* a pending send may be tried again */
 void fake_run_stopped(void); /* completes what was asked to stop; the engine does it in its loop */
 
