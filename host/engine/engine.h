@@ -62,6 +62,8 @@ struct engine_traits {
     /* True: every worker's port accepts for itself, on a listening socket of its own. False: one
      * acceptor thread accepts on a port of its own and hands the sockets to the workers. */
     bool accept_on_workers;
+    /* A socket that listens keeps the backlog that it has. */
+    bool backlog_is_fixed;
     /* The engine to create instead when a port of this one cannot be created: it was chosen
      * automatically, and there is a plainer one. Else NULL. */
     const char *fallback;

@@ -46,8 +46,9 @@
  *    and that a file that shrinks under it gives code 38. The tests run it over real sockets with
  *    an imitation. Whether the client editions really run two transmits at a time only.
  *  - How long ConnectEx tries a port that nobody listens on (some two seconds: Windows repeats its
- *    SYN although it was answered with an RST), and that it completes at once or with part of the
- *    first data; SO_REUSE_UNICASTPORT, which Wine refuses.
+ *    SYN although it was answered with an RST; on loopback SIO_TCP_INITIAL_RTO says not to, which
+ *    Wine does not know), and that it completes at once or with part of the first data. What
+ *    SO_REUSE_UNICASTPORT does: Wine 8 and 10 accept it and do nothing.
  *  - Which of 64, 1236 and 10054 a reset gives in each state; all are ENGINE_E_RESET.
  *  - WSAENOBUFS when the non-paged pool runs out; every figure of speed; layered providers that are
  *    not IFS (the mode is then off, and the tests run that way too). */
@@ -130,6 +131,9 @@ int64_t iocp_error(unsigned long code) {
         return ENGINE_E_UNREACHABLE;
     case WSAENOBUFS:
     case WSAEMFILE:
+    case WSAEWOULDBLOCK:         /* too many overlapped operations are under way */
+    case WSAEPROVIDERFAILEDINIT: /* a provider could not be loaded: for want of memory, as a rule */
+    case WSAEPROCLIM:
     case WSAEADDRINUSE: /* connect: no port is left for it */
     case ERROR_TOO_MANY_OPEN_FILES:
     case ERROR_NOT_ENOUGH_MEMORY: /* also WSA_NOT_ENOUGH_MEMORY */
@@ -182,6 +186,15 @@ static bool skip_success_works(const struct winsock_table *winsock, SOCKET probe
                               FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE);
 }
 
+/* What a new socket has. 0: the system does not tell. */
+static void buffers_probe(struct engine *engine, SOCKET probe) {
+    int size = sizeof(DWORD);
+    engine->winsock->getsockopt(probe, SOL_SOCKET, SO_RCVBUF, (char *)&engine->receive_bytes,
+                                &size);
+    size = sizeof(DWORD);
+    engine->winsock->getsockopt(probe, SOL_SOCKET, SO_SNDBUF, (char *)&engine->send_bytes, &size);
+}
+
 /* What sockets of both families can do, the engine does: a socket of this interface does not tell
  * its family. Connecting knows it. */
 static void providers_probe(struct engine *engine) {
@@ -198,6 +211,7 @@ static void providers_probe(struct engine *engine) {
         }
         engine->skip_success = engine->skip_success && skip_success_works(winsock, probe);
         winsock_outward_load(winsock, probe, &outward[found]);
+        buffers_probe(engine, probe);
         engine->connect_ex[i] = outward[found].connect_ex;
         winsock->close(probe);
         found++;
@@ -231,6 +245,7 @@ struct engine *engine_iocp_create(const struct winsock_table *winsock, struct er
         .name = "iocp",
         .socket_reuse = engine->reuse_text,
         .accept_on_workers = false,
+        .backlog_is_fixed = true,
     };
     engine->cancel_close_ms = CANCEL_CLOSE_MS;
     engine->cancel_abandon_ms = CANCEL_ABANDON_MS;

@@ -47,6 +47,9 @@ struct engine {
     enum iocp_reuse reuse;
     char reuse_text[IOCP_REUSE_TEXT_MAX]; /* traits.socket_reuse */
 
+    DWORD receive_bytes; /* SO_RCVBUF and SO_SNDBUF of a new socket; 0: unknown */
+    DWORD send_bytes;
+
     LPFN_CONNECTEX connect_ex[IOCP_FAMILIES]; /* NULL: the provider has none, nor has the family */
     LPFN_TRANSMITFILE transmit_file;          /* NULL: not there for all sockets */
     LPFN_TRANSMITPACKETS transmit_packets;    /* the same */
@@ -247,6 +250,8 @@ bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int 
                         DWORD value);
 bool iocp_set_options(const struct winsock_table *winsock, SOCKET socket,
                       const struct engine_socket_options *options);
+/* Of one that was used with other options: as those of a new socket are. */
+bool iocp_clear_options(const struct engine *engine, SOCKET socket);
 SOCKET iocp_socket_open(const struct winsock_table *winsock, int family);
 
 /* -- engine_iocp_accept.c --------------------------------------------------------------------- */
@@ -262,7 +267,9 @@ void iocp_accepts_end(struct engine_port *port, uint64_t now_ms); /* of those th
 void iocp_reuse_init(struct engine *engine);
 void iocp_reuse_fini(struct engine *engine);
 void iocp_reuse_listener_add(struct engine_listener *listener);
-void iocp_reuse_listener_allow(struct engine_listener *listener, bool allowed);
+/* `renewed`: its sockets have other options from now on; those that were accepted before are not
+ * used again. */
+void iocp_reuse_listener_allow(struct engine_listener *listener, bool allowed, bool renewed);
 void iocp_reuse_listener_remove(struct engine_listener *listener); /* not added: fine */
 void iocp_reuse_port_remove(struct engine_port *port);
 

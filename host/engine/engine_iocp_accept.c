@@ -406,8 +406,10 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
     const struct winsock_table *winsock = listener->engine->winsock;
     SOCKET socket = (SOCKET)accept->socket.handle;
     /* The option's value is the listening socket's handle, whole. */
+    bool is_stale = accept->home && accept->socket.origin != listener->origin; /* see allow() */
     if (winsock->setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                             (const char *)&listener->socket, sizeof(listener->socket)) != 0 ||
+        (is_stale && !iocp_clear_options(listener->engine, socket)) ||
         !iocp_set_options(winsock, socket, &listener->options)) {
         return (unsigned long)winsock->last_error();
     }

@@ -7,6 +7,7 @@
 
 #include <utlist.h>
 
+#include "base/address.h"
 #include "base/assert.h"
 #include "base/log.h"
 
@@ -16,6 +17,17 @@ enum {
      * this, of Windows 10, the port is chosen when the destination is known. */
     REUSE_UNICAST_PORT = 0x3007, /* SO_REUSE_UNICASTPORT */
 };
+
+/* Of mstcpip.h, likewise. */
+#ifndef SIO_TCP_INITIAL_RTO
+#define SIO_TCP_INITIAL_RTO _WSAIOW(IOC_VENDOR, 17)
+#endif
+struct initial_rto { /* TCP_INITIAL_RTO_PARAMETERS */
+    USHORT rtt;
+    UCHAR retransmissions;
+};
+#define RTT_UNSPECIFIED ((USHORT)-1) /* as the system has it */
+#define NO_RETRANSMISSIONS ((UCHAR)-2)
 
 /* The engine's part of a connect, in engine_connect.opaque. */
 struct __attribute__((__may_alias__)) iocp_connect {
@@ -42,6 +54,14 @@ static bool bind_anywhere(const struct winsock_table *winsock, SOCKET socket, in
     int size = iocp_address_to_system(&any, &storage);
     iocp_socket_option(winsock, socket, SOL_SOCKET, REUSE_UNICAST_PORT, 1); /* older: without */
     return winsock->bind(socket, (struct sockaddr *)&storage, size) == 0;
+}
+
+/* On this machine an answer that says no is true: a SYN that is repeated after it, as Windows does,
+ * only makes a refusal take two seconds. Older systems do not know the request. */
+static void refuse_at_once(const struct winsock_table *winsock, SOCKET socket) {
+    struct initial_rto rto = {RTT_UNSPECIFIED, NO_RETRANSMISSIONS};
+    DWORD returned = 0;
+    winsock->ioctl(socket, SIO_TCP_INITIAL_RTO, &rto, sizeof(rto), NULL, 0, &returned, NULL, NULL);
 }
 
 /* The operation has failed: it completes with the result in the next pass. */
@@ -99,6 +119,9 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
                     "network: the provider has no ConnectEx");
         fail(port, op, ENGINE_E_OTHER);
     } else {
+        if (address_is_loopback(&connect->remote)) {
+            refuse_at_once(winsock, (SOCKET)op->socket);
+        }
         start(port, op, connect_ex);
     }
 }

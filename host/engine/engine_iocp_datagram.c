@@ -488,7 +488,6 @@ static int receive_now(struct slot *slot, SOCKET socket, DWORD *bytes) {
 /* Takes what has come by one socket. The further receiver's slot is only room for it. */
 static void look(struct engine_receiver *receiver, SOCKET socket) {
     const struct engine_buffer_source *source = &receiver->port->buffers;
-    const struct winsock_table *winsock = receiver->port->engine->winsock;
     struct slot *slot = receiver->slots;
     for (int i = 0; i < LOOKS_MAX && !receiver->stopping; i++) {
         DWORD bytes = 0;

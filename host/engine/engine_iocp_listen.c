@@ -99,6 +99,19 @@ bool iocp_set_options(const struct winsock_table *winsock, SOCKET socket,
                                 sizeof(reset)) == 0);
 }
 
+bool iocp_clear_options(const struct engine *engine, SOCKET socket) {
+    const struct winsock_table *winsock = engine->winsock;
+    struct linger off = {0};
+    return iocp_socket_option(winsock, socket, IPPROTO_TCP, TCP_NODELAY, 0) &&
+           iocp_socket_option(winsock, socket, SOL_SOCKET, SO_KEEPALIVE, 0) &&
+           winsock->setsockopt(socket, SOL_SOCKET, SO_LINGER, (const char *)&off, sizeof(off)) ==
+               0 &&
+           (engine->receive_bytes == 0 ||
+            iocp_socket_option(winsock, socket, SOL_SOCKET, SO_RCVBUF, engine->receive_bytes)) &&
+           (engine->send_bytes == 0 ||
+            iocp_socket_option(winsock, socket, SOL_SOCKET, SO_SNDBUF, engine->send_bytes));
+}
+
 SOCKET iocp_socket_open(const struct winsock_table *winsock, int family) {
     return winsock->socket(family, SOCK_STREAM, IPPROTO_TCP, NULL, 0,
                            WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
@@ -274,16 +287,25 @@ bool engine_listener_start(struct engine_listener *listener, struct error *error
     return true;
 }
 
+static bool same_options(const struct engine_socket_options *one,
+                         const struct engine_socket_options *other) {
+    return one->no_delay == other->no_delay && one->reset_on_close == other->reset_on_close &&
+           one->keepalive_idle_s == other->keepalive_idle_s &&
+           one->keepalive_interval_s == other->keepalive_interval_s &&
+           one->keepalive_probes == other->keepalive_probes &&
+           one->receive_bytes == other->receive_bytes && one->send_bytes == other->send_bytes;
+}
+
+/* Not the backlog: a second listen() succeeds and changes nothing, by its documentation. */
 void engine_listener_configure(struct engine_listener *listener,
                                const struct engine_listen_options *options) {
+    bool renewed = !same_options(&listener->options, &options->sockets);
     listener->options = options->sockets;
-    listener->backlog = (int)options->backlog;
     if (options->datagrams) {
         datagram_options_set(listener);
-        return;
+    } else {
+        iocp_reuse_listener_allow(listener, options->reuse_sockets, renewed);
     }
-    iocp_reuse_listener_allow(listener, options->reuse_sockets);
-    start_listening(listener); /* once more: another backlog */
 }
 
 void engine_listener_close(struct engine_listener *listener) {

@@ -46,19 +46,19 @@ void iocp_reuse_fini(struct engine *engine) {
     os_mutex_fini(&engine->reuse_lock);
 }
 
+/* Under the lock. */
+static void give_number(struct engine_listener *listener) {
+    struct engine *engine = listener->engine;
+    engine->origins = engine->origins == UINT32_MAX ? 1 : engine->origins + 1;
+    listener->origin = engine->origins;
+}
+
 void iocp_reuse_listener_add(struct engine_listener *listener) {
     struct engine *engine = listener->engine;
     os_mutex_lock(&engine->reuse_lock);
-    engine->origins = engine->origins == UINT32_MAX ? 1 : engine->origins + 1;
-    listener->origin = engine->origins;
+    give_number(listener);
     DL_APPEND(engine->listeners, listener);
     os_mutex_unlock(&engine->reuse_lock);
-}
-
-void iocp_reuse_listener_allow(struct engine_listener *listener, bool allowed) {
-    os_mutex_lock(&listener->engine->reuse_lock);
-    listener->reuse_sockets = allowed;
-    os_mutex_unlock(&listener->engine->reuse_lock);
 }
 
 static void close_all(struct engine *engine, struct iocp_disconnect *list) {
@@ -70,15 +70,33 @@ static void close_all(struct engine *engine, struct iocp_disconnect *list) {
     }
 }
 
+/* The sockets that wait in its list, which is empty then. Under the lock. */
+static struct iocp_disconnect *take_all(struct engine_listener *listener) {
+    struct iocp_disconnect *list = listener->reusable;
+    listener->reusable = NULL;
+    listener->reusable_count = 0;
+    return list;
+}
+
+void iocp_reuse_listener_allow(struct engine_listener *listener, bool allowed, bool renewed) {
+    struct iocp_disconnect *list = NULL;
+    os_mutex_lock(&listener->engine->reuse_lock);
+    listener->reuse_sockets = allowed;
+    if (renewed && listener->origin != 0) {
+        list = take_all(listener);
+        give_number(listener);
+    }
+    os_mutex_unlock(&listener->engine->reuse_lock);
+    close_all(listener->engine, list);
+}
+
 void iocp_reuse_listener_remove(struct engine_listener *listener) {
     struct engine *engine = listener->engine;
     if (listener->origin == 0) {
         return;
     }
     os_mutex_lock(&engine->reuse_lock);
-    struct iocp_disconnect *list = listener->reusable;
-    listener->reusable = NULL;
-    listener->reusable_count = 0;
+    struct iocp_disconnect *list = take_all(listener);
     DL_DELETE(engine->listeners, listener);
     os_mutex_unlock(&engine->reuse_lock);
     close_all(engine, list);

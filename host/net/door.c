@@ -3,9 +3,12 @@
 #include "base/address.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "engine/engine.h"
 #include "net/accept_pool.h"
 #include "net/datagrams.h"
 #include "net/latch.h"
+#include "net/listener.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -121,6 +124,12 @@ static void turn_pool_here(struct worker *worker, void *argument) {
 void door_turn(struct door *door, struct listener *listener,
                const struct engine_listen_options *options) {
     unsigned count = door->pools ? server_acceptor_count(door->server) : 0;
+    if (door->options.backlog != options->backlog && !options->datagrams &&
+        server_traits(door->server)->backlog_is_fixed) {
+        log_warn(&listener->subject,
+                 "accept.backlog: a socket that listens keeps the backlog it was opened with; the "
+                 "new one takes effect when the host is started again");
+    }
     bool changed = note_options(door, options);
     if (changed && count == 0) {
         engine_listener_configure(door->socket, &door->options);

@@ -164,6 +164,7 @@ bool work_pool_run_one(struct work_pool *pool) {
 static void thread_run(void *argument) {
     struct place *place = argument;
     struct work_pool *pool = place->pool;
+    os_thread_spread((unsigned)(place - pool->places));
     os_mutex_lock(&pool->mutex);
     while (wait_for_work(pool)) {
         run_next(pool);

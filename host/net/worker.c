@@ -391,6 +391,7 @@ static void worker_main(void *argument) {
     struct start *start = argument;
     struct worker *worker = start->worker;
     worker_enter(worker);
+    os_thread_spread(worker->index);
     bool started = worker_init(worker, start->error);
     start->started = started;
     latch_down(&start->done);

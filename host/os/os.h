@@ -32,7 +32,9 @@ bool os_init_process(int *code);
 uint64_t os_process_id(void);
 void os_random(void *bytes, size_t size); /* at most 256 that nobody can guess. [any] */
 unsigned os_cpu_count(void);              /* usable by this process, at least 1 */
-const char *os_name(void);                /* "linux", "windows" */
+/* The calling thread is the index-th of some that are to use all processors together. */
+void os_thread_spread(unsigned index);
+const char *os_name(void); /* "linux", "windows" */
 
 /* The folder of the running executable, absolute. */
 bool os_executable_folder(char *path, size_t size, struct error *error);

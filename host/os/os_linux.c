@@ -39,11 +39,16 @@ void os_random(void *bytes, size_t size) {
 
 unsigned os_cpu_count(void) {
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof(set), &set) != 0) {
-        return 1; /* more than CPU_SETSIZE processors */
+    if (sched_getaffinity(0, sizeof(set), &set) != 0) { /* more than CPU_SETSIZE processors */
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        return online > 0 ? (unsigned)online : 1;
     }
     int count = CPU_COUNT(&set);
     return count > 0 ? (unsigned)count : 1;
+}
+
+void os_thread_spread(unsigned index) {
+    (void)index; /* the scheduler has all processors at its disposal */
 }
 
 const char *os_name(void) {

@@ -167,9 +167,24 @@ static void console_restore(void) {
     SetConsoleOutputCP(console_code_page_before);
 }
 
-bool os_start(int *argc, char ***argv, struct error *error) {
-    /* No dialog "insert a disk" or "the library is missing" may hold up a server. */
+/* No dialog "insert a disk" or "the library is missing" may hold up a server, nor one of the error
+ * reporting after a crash: a host without a supervisor would neither serve nor end until somebody
+ * presses its button. The report itself, and the dump that an administrator asks for
+ * (LocalDumps), stay. */
+void windows_show_no_dialogs(void) {
+    typedef HRESULT(WINAPI * wer_set_flags)(DWORD);
+    enum { NO_UI = 32 }; /* WER_FAULT_REPORTING_NO_UI, which mingw-w64 10 does not know */
+    wer_set_flags set = NULL;
+    FARPROC found = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "WerSetFlags");
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX);
+    if (found) {
+        memcpy(&set, &found, sizeof(set));
+        set(NO_UI);
+    }
+}
+
+bool os_start(int *argc, char ***argv, struct error *error) {
+    windows_show_no_dialogs();
     console_code_page_before = GetConsoleOutputCP();
     if (console_code_page_before != 0 && console_code_page_before != CP_UTF8 &&
         SetConsoleOutputCP(CP_UTF8)) {
@@ -199,21 +214,6 @@ void os_random(void *bytes, size_t size) {
         }
         memcpy((char *)bytes + at, &number, part);
     }
-}
-
-unsigned os_cpu_count(void) {
-    DWORD_PTR mask = 0;
-    DWORD_PTR of_system = 0;
-    unsigned count = 0;
-    if (GetProcessAffinityMask(GetCurrentProcess(), &mask, &of_system)) {
-        for (; mask; mask &= mask - 1) {
-            count++;
-        }
-    }
-    if (count == 0) { /* the mask is empty where the process runs in several processor groups */
-        count = GetActiveProcessorCount(ALL_PROCESSOR_GROUPS);
-    }
-    return count > 0 ? count : 1;
 }
 
 const char *os_name(void) {

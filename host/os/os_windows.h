@@ -35,6 +35,9 @@ void windows_signals_ask(void);
  */
 void windows_signals_by_parent(void);
 
+/* Neither the loader nor the error reporting asks a person anything. */
+void windows_show_no_dialogs(void);
+
 /* The console's input as it was before; for an end of the process that runs no atexit(). */
 void windows_console_restore_mode(void);
 

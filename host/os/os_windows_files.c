@@ -162,10 +162,11 @@ static HANDLE file_open_regular(const char *path, uint64_t *size, struct error *
     if (!windows_path(path, wide, ARRAY_COUNT(wide), error)) {
         return INVALID_HANDLE_VALUE;
     }
-    /* Others may go on writing, renaming and deleting it: we are no reason to stop an editor. */
+    /* Others may go on writing, renaming and deleting it: we are no reason to stop an editor. It is
+     * read or sent from front to back (TransmitFile's documentation asks for the flag). */
     HANDLE file =
         CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                    NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+                    NULL, OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, NULL);
     if (file == INVALID_HANDLE_VALUE) {
         DWORD code = GetLastError();
         if (is_folder(wide)) { /* the system says "access denied" */

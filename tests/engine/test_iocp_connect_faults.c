@@ -85,6 +85,8 @@ static void test_connect_that_cannot_be_prepared_completes_with_the_reason(void 
     } faults[] = {
         {FAULT_SOCKET, 0, WSAEMFILE, ENGINE_E_NO_RESOURCES, 0},
         {FAULT_SOCKET, 0, WSAENOBUFS, ENGINE_E_NO_RESOURCES, 0},
+        {FAULT_SOCKET, 0, WSAEPROVIDERFAILEDINIT, ENGINE_E_NO_RESOURCES, 0},
+        {FAULT_SOCKET, 0, WSAEPROCLIM, ENGINE_E_NO_RESOURCES, 0},
         {FAULT_SOCKET, 0, WSAEAFNOSUPPORT, ENGINE_E_UNREACHABLE, 0},
         {FAULT_SETSOCKOPT, 0, WSAENOBUFS, ENGINE_E_NO_RESOURCES, 1}, /* TCP_NODELAY */
         {FAULT_BIND, 0, WSAENOBUFS, ENGINE_E_NO_RESOURCES, 1},
@@ -132,6 +134,7 @@ static const struct {
     {ERROR_SEM_TIMEOUT, ENGINE_E_TIMED_OUT},
     {WSAETIMEDOUT, ENGINE_E_TIMED_OUT},
     {WSAENOBUFS, ENGINE_E_NO_RESOURCES},
+    {WSAEWOULDBLOCK, ENGINE_E_NO_RESOURCES},
     {WSAEADDRINUSE, ENGINE_E_NO_RESOURCES},
     {ERROR_OPERATION_ABORTED, ENGINE_E_CANCELLED},
     {ERROR_NETNAME_DELETED, ENGINE_E_RESET},
@@ -194,6 +197,22 @@ static void test_connect_that_cannot_be_settled_fails(void **state) {
     assert_int_equal(faults_injected(FAULT_SETSOCKOPT), 1);
 }
 
+/* Else Windows repeats its SYN for two seconds, whatever the answer is. */
+static void test_connect_to_this_machine_is_refused_at_once(void **state) {
+    static const DWORD initial_rto = 0x98000011; /* SIO_TCP_INITIAL_RTO */
+    struct world *world = *state;
+    struct attempt attempt;
+    attempt_start(world, &attempt, "");
+    expect_success(world, &attempt, "", 0);
+    assert_int_equal(faults_ioctls(initial_rto), 1);
+    attempt = (struct attempt){.connect.op.complete = attempt_complete};
+    attempt.connect.remote = (struct berth_address){BERTH_FAMILY_IPV4, 9, 0, {192, 0, 2, 1}};
+    faults_fail(FAULT_CONNECT_EX, 0, 1, WSAENETUNREACH);
+    engine_connect(world->port, &attempt.connect);
+    assert_true(run_until(world, &attempt.done));
+    assert_int_equal(faults_ioctls(initial_rto), 1); /* others are far: SYNs get lost */
+}
+
 /* -- cancelling -------------------------------------------------------------------------------- */
 
 static void test_connect_cancelled_after_its_completion_succeeds(void **state) {
@@ -236,6 +255,7 @@ int main(void) {
         BOTH_WAYS(test_connect_completing_with_an_error_tells_the_reason),
         BOTH_WAYS(test_connect_succeeding_at_once_completes_from_the_loop),
         ONE_WAY(test_connect_that_sends_a_part_tells_how_much),
+        ONE_WAY(test_connect_to_this_machine_is_refused_at_once),
         BOTH_WAYS(test_connect_that_cannot_be_settled_fails),
         BOTH_WAYS(test_connect_cancelled_after_its_completion_succeeds),
         BOTH_WAYS(test_connect_cancelled_after_succeeding_at_once_succeeds),

@@ -153,6 +153,85 @@ static void test_recycled_socket_is_closed_where_the_option_is_off(void **state)
     world->listener->reuse_sockets = true;
 }
 
+/* -- other options ----------------------------------------------------------------------------- */
+
+static const struct engine_listen_options plain = {.acceptors = 1, .reuse_sockets = true};
+
+static DWORD option(struct world *world, struct engine_socket socket, int level, int name) {
+    DWORD value = 0;
+    int size = sizeof(value);
+    assert_int_equal(world->engine->winsock->getsockopt((SOCKET)socket.handle, level, name,
+                                                        (char *)&value, &size),
+                     0);
+    return value;
+}
+
+/* What was switched on for it stays on, so it is not used where that is off. */
+static void test_recycled_socket_of_other_options_is_not_used_again(void **state) {
+    struct world *world = *state;
+    struct engine_socket kept = recycle_one(world);
+    struct connection *late = connection_open(world); /* of the time before, and given back after */
+    struct engine_socket later = late->socket;
+    run_some(world);
+    engine_listener_configure(world->listener, &plain);
+    assert_true(is_closed(kept));
+    receive_start(late, ENGINE_RECEIVE_ZERO_BYTE);
+    closesocket(late->client);
+    assert_true(run_until(world, &late->ended));
+    engine_recycle(world->port, later);
+    alloc_free(late);
+    run_some(world);
+    assert_true(is_closed(later));
+    expect_fresh(world, world->port);
+    struct engine_socket now = recycle_one(world);
+    run_some(world);
+    engine_listener_configure(world->listener, &plain); /* nothing changes */
+    expect_used_again(world, now);
+}
+
+/* Posted before, with a socket that has what is off now. */
+static void test_accept_with_a_used_socket_has_the_options_of_the_reload(void **state) {
+    struct world *world = *state;
+    struct engine_listen_options much = plain;
+    much.sockets = (struct engine_socket_options){.no_delay = true,
+                                                  .reset_on_close = true,
+                                                  .keepalive_idle_s = 60,
+                                                  .keepalive_interval_s = 10,
+                                                  .receive_bytes = 300000,
+                                                  .send_bytes = 300000};
+    engine_listener_configure(world->listener, &much);
+    struct engine_socket socket = recycle_one(world);
+    run_some(world);
+    struct accepted accepted;
+    accept_start_at(world, &accepted, false, world->port);
+    /* The second life is another socket of the system below: as the first one was. */
+    const struct winsock_table *winsock = world->engine->winsock;
+    assert_true(iocp_set_options(winsock, (SOCKET)socket.handle, &much.sockets));
+    engine_listener_configure(world->listener, &plain);
+    SOCKET client = client_connect(world);
+    assert_true(run_until(world, &accepted.done));
+    assert_int_equal(accepted.accept.socket.handle, socket.handle);
+    assert_int_equal(option(world, socket, IPPROTO_TCP, TCP_NODELAY), 0);
+    assert_int_equal(option(world, socket, SOL_SOCKET, SO_KEEPALIVE), 0);
+    assert_int_equal(option(world, socket, SOL_SOCKET, SO_RCVBUF), world->engine->receive_bytes);
+    assert_int_equal(option(world, socket, SOL_SOCKET, SO_SNDBUF), world->engine->send_bytes);
+    assert_int_equal(option(world, socket, SOL_SOCKET, SO_LINGER) & 0xffff, 0);
+    accept_close(world, &accepted);
+    closesocket(client);
+}
+
+/* listen() again changes nothing, and is not asked to. */
+static void test_listener_with_another_backlog_does_not_listen_again(void **state) {
+    struct world *world = *state;
+    struct engine_listen_options options = plain;
+    unsigned before = faults_calls(FAULT_LISTEN);
+    options.backlog = 7;
+    assert_true(engine_traits(world->engine)->backlog_is_fixed);
+    engine_listener_configure(world->listener, &options);
+    assert_int_equal(faults_calls(FAULT_LISTEN), before);
+    expect_accepting(world);
+}
+
 static void test_recycled_sockets_are_kept_up_to_the_cap(void **state) {
     struct world *world = *state;
     for (unsigned i = 0; i < IOCP_REUSABLE_MAX; i++) {
@@ -256,6 +335,9 @@ static void test_accept_that_a_used_socket_spoils_takes_a_fresh_one(void **state
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        DISCONNECTING(test_recycled_socket_of_other_options_is_not_used_again),
+        DISCONNECTING(test_accept_with_a_used_socket_has_the_options_of_the_reload),
+        ONE_WAY(test_listener_with_another_backlog_does_not_listen_again),
         BOTH_WAYS(test_trial_here_finds_out_without_leaving_anything),
         DISCONNECTING(test_trial_takes_the_first_way_that_works),
         ONE_WAY(test_trial_every_failing_call_only_turns_it_off),

@@ -74,6 +74,10 @@ static struct second_life second_lives[HANDLES_MAX];
 static bool mends[FAULT_CALLS];
 static OVERLAPPED *stalled[HELD_MAX];
 static HANDLE stalled_ports[HELD_MAX];
+static struct {
+    DWORD code;
+    unsigned calls;
+} ioctls[HELD_MAX]; /* the codes that were seen */
 static bool stalling;
 
 void faults_reset(void) {
@@ -85,6 +89,7 @@ void faults_reset(void) {
     memset(second_lives, 0, sizeof(second_lives));
     memset(mends, 0, sizeof(mends));
     memset(stalled, 0, sizeof(stalled));
+    memset(ioctls, 0, sizeof(ioctls));
     held_count = 0;
     holding = false;
     stalling = false;
@@ -574,10 +579,29 @@ static const struct extension {
     {WSAID_WSASENDMSG, FAULT_SEND_TO, &fault_real_send_to, (any_function *)fault_send_to},
 };
 
+static void note_ioctl(DWORD code) {
+    unsigned at = 0;
+    while (at < HELD_MAX - 1 && ioctls[at].calls > 0 && ioctls[at].code != code) {
+        at++;
+    }
+    ioctls[at].code = code;
+    ioctls[at].calls++;
+}
+
+unsigned faults_ioctls(DWORD code) {
+    for (unsigned i = 0; i < HELD_MAX; i++) {
+        if (ioctls[i].calls > 0 && ioctls[i].code == code) {
+            return ioctls[i].calls;
+        }
+    }
+    return 0;
+}
+
 static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size, void *out,
                              DWORD out_size, DWORD *returned, OVERLAPPED *overlapped,
                              LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {
     static const GUID transmit_packets = WSAID_TRANSMITPACKETS;
+    note_ioctl(code);
     if (fault_fails(FAULT_IOCTL)) {
         return SOCKET_ERROR;
     }

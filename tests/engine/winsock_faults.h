@@ -104,6 +104,9 @@ unsigned faults_ignored_cancels(void);
 void faults_oversize_at_once(unsigned count, bool with_packet);
 unsigned faults_oversized(void); /* how many did */
 
+/* How often WSAIoctl was called with that code. */
+unsigned faults_ioctls(DWORD code);
+
 /* How many sockets of that type there are whose operations leave no packet when they succeed at
  * once. */
 unsigned faults_skipping(int type);

@@ -397,6 +397,24 @@ static void steps_failing_codes(struct worker *worker, void *argument) {
     assert_int_equal(count(&counters->accepted), 1);
 }
 
+static void steps_abandoned(struct worker *worker, void *argument) {
+    struct engine_accept *kept = fake_acceptor()->posted[0];
+    (void)worker;
+    (void)argument;
+    fake_accept_fail(0, ENGINE_E_ABANDONED);
+    assert_int_equal(count(&listener->counters.accept_failed[-ENGINE_E_ABANDONED]), 1);
+    fake_accept(0, 0, NULL);
+    assert_int_equal(count(&listener->counters.accepted), 1);
+    assert_non_null(kept->op.complete);
+    alloc_free(kept); /* the first in its slot, which nobody else frees */
+}
+
+static void test_pool_goes_on_without_an_accept_that_is_abandoned(void **state) {
+    (void)state;
+    start();
+    on_worker(steps_abandoned);
+}
+
 static void test_pool_goes_on_after_the_failures_of_clients(void **state) {
     (void)state;
     start();
@@ -555,6 +573,7 @@ int main(void) {
         TEST(test_pool_of_one_is_not_taken_by_one_silent_client),
         TEST(test_pool_posts_none_while_a_limit_leaves_no_room),
         TEST(test_pool_goes_on_after_the_failures_of_clients),
+        TEST(test_pool_goes_on_without_an_accept_that_is_abandoned),
         TEST(test_pool_pauses_in_a_shortage_and_tries_again),
         TEST(test_pool_in_a_shortage_tries_again_when_a_connection_ends),
         TEST(test_pool_without_memory_pauses_and_tries_again),

@@ -12,6 +12,7 @@
 #include "os/os_private.h"
 #include "os/os_process.h"
 #include "os/os_windows.h"
+#include "os/os_windows_processor.h"
 
 /* -- codes of the loader --------------------------------------------------- */
 
@@ -198,6 +199,91 @@ static void test_process_that_is_run_ends_with_its_runner(void **state) {
     os_private_remove(folder);
 }
 
+/* -- processors -------------------------------------------------------------------------------- */
+
+static void test_threads_are_spread_over_all_groups_of_processors(void **state) {
+    static const unsigned counts[] = {64, 0, 36};
+    unsigned found[ARRAY_COUNT(counts)] = {0};
+    (void)state;
+    for (unsigned i = 0; i < 200; i++) {
+        found[windows_processor_group(counts, ARRAY_COUNT(counts), i)]++;
+    }
+    assert_int_equal(found[0], 128);
+    assert_int_equal(found[1], 0);
+    assert_int_equal(found[2], 72);
+    assert_int_equal(windows_processor_group(counts, ARRAY_COUNT(counts), 63), 0);
+    assert_int_equal(windows_processor_group(counts, ARRAY_COUNT(counts), 64), 2);
+    assert_int_equal(windows_processor_group(counts, ARRAY_COUNT(counts), 100), 0);
+    assert_int_equal(windows_processor_group(counts, 0, 5), 0);
+}
+
+/* Whoever started the process has chosen: no thread goes elsewhere. */
+static void test_process_with_an_affinity_of_its_own_keeps_to_it(void **state) {
+    DWORD_PTR before = 0;
+    DWORD_PTR of_system = 0;
+    (void)state;
+    assert_true(GetProcessAffinityMask(GetCurrentProcess(), &before, &of_system));
+    assert_true(os_cpu_count() >= 1);
+    if (before == 1) {
+        skip();
+    }
+    assert_true(SetProcessAffinityMask(GetCurrentProcess(), 1));
+    assert_int_equal(os_cpu_count(), 1);
+    os_thread_spread(70);
+    GROUP_AFFINITY affinity = {0};
+    assert_true(GetThreadGroupAffinity(GetCurrentThread(), &affinity));
+    assert_int_equal(affinity.Group, 0);
+    assert_int_equal(affinity.Mask, 1);
+    assert_true(SetProcessAffinityMask(GetCurrentProcess(), before));
+}
+
+/* -- dialogs, files ---------------------------------------------------------------------------- */
+
+static void test_no_dialog_holds_up_a_process(void **state) {
+    typedef HRESULT(WINAPI * wer_get_flags)(HANDLE, DWORD *);
+    wer_get_flags get = NULL;
+    DWORD flags = 0;
+    (void)state;
+    windows_show_no_dialogs();
+    assert_int_equal(GetErrorMode(), SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX);
+    FARPROC found = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "WerGetFlags");
+    if (found) {
+        memcpy(&get, &found, sizeof(get));
+    }
+    if (!get || get(GetCurrentProcess(), &flags) != S_OK) {
+        return; /* Wine has it as a stub, or not at all */
+    }
+    assert_int_equal(flags & 32, 32); /* WER_FAULT_REPORTING_NO_UI */
+}
+
+static void test_file_is_opened_to_be_read_from_front_to_back(void **state) {
+    typedef LONG(NTAPI * query_file)(HANDLE, void *, void *, ULONG, int);
+    enum { FILE_MODE_INFORMATION = 16, SEQUENTIAL_ONLY = 4 };
+    struct {
+        ULONG_PTR status;
+        ULONG_PTR information;
+    } block;
+    char path[OS_PATH_MAX];
+    wchar_t wide[MAX_PATH];
+    struct os_file file;
+    struct error error;
+    query_file query = NULL;
+    ULONG mode = 0;
+    (void)state;
+    FARPROC found = GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "NtQueryInformationFile");
+    memcpy(&query, &found, sizeof(query));
+    assert_true(GetModuleFileNameW(NULL, wide, ARRAY_COUNT(wide)) > 0);
+    assert_true(windows_text(wide, path, sizeof(path)));
+    assert_true(os_file_open(&file, path, &error));
+    LONG status = query((HANDLE)file.handle, &block, &mode, sizeof(mode), FILE_MODE_INFORMATION);
+    os_file_close(&file);
+    if (status != 0) {
+        print_message("the system does not tell how a file was opened: 0x%lx\n", status);
+        skip();
+    }
+    assert_int_equal(mode & SEQUENTIAL_ONLY, SEQUENTIAL_ONLY);
+}
+
 int main(int argc, char **argv) {
     struct error error = {0};
     if (argc == 3 && strcmp(argv[1], "--holds") == 0) {
@@ -219,6 +305,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_library_of_another_processor_says_for_which_it_is_built),
         cmocka_unit_test(test_process_inherits_what_it_is_given_and_nothing_else),
         cmocka_unit_test(test_process_that_is_run_ends_with_its_runner),
+        cmocka_unit_test(test_threads_are_spread_over_all_groups_of_processors),
+        cmocka_unit_test(test_process_with_an_affinity_of_its_own_keeps_to_it),
+        cmocka_unit_test(test_no_dialog_holds_up_a_process),
+        cmocka_unit_test(test_file_is_opened_to_be_read_from_front_to_back),
     };
     return cmocka_run_group_tests_name("os_windows", tests, NULL, NULL);
 }

@@ -160,6 +160,8 @@ static void steps_call_an_address(struct worker *worker, void *argument) {
     call(worker, "192.0.2.1", "first");
 }
 
+static int64_t cancelled_result = ENGINE_E_CANCELLED; /* of attempts */
+
 static void steps_all_end(struct worker *worker, void *argument) {
     (void)argument;
     fake_run_stopped();
@@ -170,7 +172,7 @@ static void steps_all_end(struct worker *worker, void *argument) {
     }
     for (unsigned i = 0; i < fake_connects()->count; i++) {
         if (fake_connects()->runs[i]) {
-            fake_connected(i, 40, ENGINE_E_CANCELLED);
+            fake_connected(i, 40, cancelled_result);
         }
     }
 }
@@ -278,6 +280,30 @@ static void test_outbound_asker_that_ends_first_is_told_before_it_is_closed(void
     assert_true(fake_connects()->cancelled[0]);
 }
 
+static struct engine_connect *abandoned; /* its memory is never freed */
+
+static void steps_abandon(struct worker *worker, void *argument) {
+    steps_all_end(worker, argument);
+    abandoned = fake_connects()->begun[0];
+    assert_true(fake_connects()->cancelled[0]);
+}
+
+static void steps_look_at_abandoned(struct worker *worker, void *argument) {
+    (void)worker;
+    (void)argument;
+    assert_memory_equal(abandoned->first_data.bytes, "first", 5); /* the system may still send it */
+}
+
+static void test_outbound_attempt_that_is_abandoned_keeps_its_memory(void **state) {
+    (void)state;
+    on_worker(steps_call_an_address);
+    wait_for_attempts(1);
+    cancelled_result = ENGINE_E_ABANDONED;
+    on_worker(steps_abandon);
+    on_worker(steps_look_at_abandoned);
+    cancelled_result = ENGINE_E_CANCELLED;
+}
+
 static void look_at_diary(struct worker *worker, void *argument) {
     (void)worker;
     *(bool *)argument = diary[0] != '\0';
@@ -318,6 +344,11 @@ static void test_outbound_is_limited_and_checked(void **state) {
     on_worker(steps_all_end);
 }
 
+/* What is left is what was abandoned. */
+static int tear_down_abandoned(void **state) {
+    return tear_down(state) != 0 && alloc_live() > 0 ? 0 : -1;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -329,6 +360,8 @@ int main(void) {
         TEST(test_outbound_asker_that_ends_first_is_told_before_it_is_closed),
         TEST(test_outbound_name_without_an_address_is_unreachable),
         TEST(test_outbound_is_limited_and_checked),
+        cmocka_unit_test_setup_teardown(test_outbound_attempt_that_is_abandoned_keeps_its_memory,
+                                        set_up, tear_down_abandoned), /* the last one */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
