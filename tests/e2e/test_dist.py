@@ -7,9 +7,10 @@ import shutil
 import socket
 import subprocess
 import time
+from xml.etree import ElementTree
 
 import pytest
-from support import clients, manifests
+from support import clients, manifests, pe
 
 pytestmark = pytest.mark.any_engine
 
@@ -48,6 +49,27 @@ def test_dist_has_everything(system):
         "plugin-api/berth/plugin.h",
     ]
     assert [name for name in names if not (system.dist / name).is_file()] == []
+
+
+def test_dist_has_nothing_to_link_with(system):
+    """What a linker leaves beside a library of Windows serves nobody: plugins are loaded by their host."""
+    assert [path for path in system.dist.rglob("*") if path.name.endswith((".dll.a", ".lib", ".exp"))] == []
+
+
+@pytest.mark.parametrize("name", ["berth", "berth-pop3-user"])
+def test_dist_programs_of_windows_say_what_they_are_and_what_they_know(system, berth, name):
+    if not system.is_windows:
+        pytest.skip("programs of Linux have no resources")
+    resources = pe.Resources((system.dist / f"{name}.exe").read_bytes())
+    version = re.match(r"berth (\d+\.\d+\.\d+) ", berth("--version").output)[1]
+    (about,) = resources.all(pe.VERSION)
+    numbers = (*map(int, version.split(".")), 0)
+    assert pe.fixed_version(about) == (numbers, numbers)
+    assert pe.version_string(about, "ProductVersion") == version
+    assert pe.version_string(about, "OriginalFilename") == f"{name}.exe"
+    (manifest,) = map(ElementTree.fromstring, resources.all(pe.MANIFEST))
+    settings = {element.tag.rpartition("}")[2]: element.text for element in manifest.iter()}
+    assert settings["activeCodePage"] == "UTF-8" and settings["longPathAware"] == "true"
 
 
 def test_dist_needs_no_library_that_the_system_lacks(system):

@@ -648,6 +648,8 @@ def test_reload_of_what_is_set_on_sockets_applies_to_who_comes(world):
                 ["ss", "-Htln", "sport", "=", str(host.address("echo")[1])], check=True,
                 capture_output=True, text=True).stdout.splitlines()
             assert listening.split()[2] == "7", listening
+        kept = "accept.backlog: a socket that listens keeps the backlog it was opened with"
+        assert host.log().count(kept) == (1 if world.system.is_windows else 0)
         world.rewrite(lambda manifest: manifest["listeners"]["echo"].update(socket={}))
         done = world.operator.run("reload")
         assert done.code == 1 and "cannot go back to the system's default" in done.errors, done

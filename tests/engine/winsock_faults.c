@@ -542,16 +542,20 @@ static BOOL PASCAL connect_ex_call(SOCKET socket, const struct sockaddr *address
     return fault_outcome((HANDLE)socket, FAULT_CONNECT_EX, overlapped, done, sent);
 }
 
-BOOL fault_cancel(HANDLE handle, OVERLAPPED *overlapped) {
+bool fault_cancel_stalled(OVERLAPPED *overlapped) {
     for (unsigned i = 0; i < HELD_MAX; i++) {
         if (overlapped && stalled[i] == overlapped) {
             stalled[i] = NULL;
             overlapped->Internal = (ULONG_PTR)0xC0000120; /* STATUS_CANCELLED */
             PostQueuedCompletionStatus(stalled_ports[i], 0, 1, overlapped);
-            return TRUE;
+            return true;
         }
     }
-    return CancelIoEx(real_handle(handle), overlapped);
+    return false;
+}
+
+BOOL fault_cancel(HANDLE handle, OVERLAPPED *overlapped) {
+    return fault_cancel_stalled(overlapped) || CancelIoEx(real_handle(handle), overlapped);
 }
 
 static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {

@@ -42,11 +42,17 @@ bool fault_cancel_is_ignored(HANDLE handle, OVERLAPPED *overlapped) {
     return true;
 }
 
-/* By hand, as in Wine the end of a socket is not that of its sends. */
+/* In Wine the end of a socket is not that of its operations. */
+static bool is_wine(void) {
+    return GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "wine_get_version") != NULL;
+}
+
 void fault_cancel_of_closed(SOCKET socket) {
     for (unsigned i = 0; i < count; i++) {
         if (ignored[i].handle && ignored[i].closes == socket) {
-            fault_cancel(ignored[i].handle, ignored[i].overlapped);
+            if (!fault_cancel_stalled(ignored[i].overlapped) && is_wine()) {
+                fault_cancel(ignored[i].handle, ignored[i].overlapped);
+            }
             ignored[i].handle = NULL;
         }
     }

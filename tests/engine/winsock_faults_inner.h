@@ -15,6 +15,7 @@ SOCKET fault_real(SOCKET handle);
 /* CancelIoEx, for real; the socket that an operation is about, where it is another one than the
  * handle, or INVALID_SOCKET. */
 BOOL fault_cancel(HANDLE handle, OVERLAPPED *overlapped);
+bool fault_cancel_stalled(OVERLAPPED *overlapped); /* whether it was a stalled disconnect */
 SOCKET fault_closes(OVERLAPPED *overlapped);
 
 /* The packet of the operation is not to be seen. */
