@@ -196,7 +196,7 @@ def test_style_clang_has_nothing_to_say_about_the_windows_build(processor):
         result = subprocess.run(
             [_tool("clang"), f"--target={processor}-w64-mingw32", "-isystem", "/usr/share/mingw-w64/include",
              "-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-D_WIN32_WINNT=0x0A00",
-             "-D__USE_MINGW_ANSI_STDIO=1", *includes, f"-I{uthash}", source],
+             "-D__USE_MINGW_ANSI_STDIO=1", '-DBERTH_VERSION="0.0.0"', *includes, f"-I{uthash}", source],
             capture_output=True, text=True, check=False,
         )
         assert result.returncode == 0, result.stderr[:4000]

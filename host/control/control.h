@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_MANIFEST = 78 };
 
 enum { CONTROL_WORDS_MAX = 1024 };
