@@ -7,8 +7,17 @@
 /* GCC names the C99 rules "gnu_printf" on every system; plain "printf" is msvcrt's on Windows. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define BERTH_PRINTF(text, first) __attribute__((format(gnu_printf, text, first)))
-#else
+#elif defined(__GNUC__)
 #define BERTH_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define BERTH_PRINTF(text, first)
+#endif
+
+/* Of a struct that lies in room of another type; the build has -fno-strict-aliasing besides. */
+#ifdef __GNUC__
+#define BERTH_MAY_ALIAS __attribute__((__may_alias__))
+#else
+#define BERTH_MAY_ALIAS
 #endif
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -128,7 +128,7 @@ enum iocp_step { IOCP_STEP_NONE, IOCP_STEP_POST, IOCP_STEP_READ, IOCP_STEP_DELIV
 /* The engine's part of an operation, in engine_op.opaque. The system writes into `overlapped` while
  * it has the operation, the port uses the same room while it is in one of its queues: never both.
  */
-struct __attribute__((__may_alias__)) iocp_op {
+struct BERTH_MAY_ALIAS iocp_op {
     union {
         OVERLAPPED overlapped;
         struct {
@@ -157,7 +157,7 @@ _Static_assert(sizeof(struct iocp_op) <= sizeof(((struct engine_op *)0)->opaque)
                "engine_op.opaque is too small");
 
 /* The engine's part of a receive, in engine_receive.room behind `complete`. */
-struct __attribute__((__may_alias__)) iocp_receive {
+struct BERTH_MAY_ALIAS iocp_receive {
     struct iocp_op op;
     void *owner; /* of the buffer it has, or NULL */
 };

@@ -60,7 +60,7 @@ struct engine_acceptor {
 };
 
 /* The engine's part of an accept, in engine_accept.opaque. */
-struct __attribute__((__may_alias__)) iocp_accept {
+struct BERTH_MAY_ALIAS iocp_accept {
     struct engine_acceptor *acceptor;
     struct accept_room *room; /* of an accept without data */
     struct iocp_accept *prev; /* in acceptor->posted or acceptor->plain */

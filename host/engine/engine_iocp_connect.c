@@ -30,7 +30,7 @@ struct initial_rto { /* TCP_INITIAL_RTO_PARAMETERS */
 #define NO_RETRANSMISSIONS ((UCHAR)-2)
 
 /* The engine's part of a connect, in engine_connect.opaque. */
-struct __attribute__((__may_alias__)) iocp_connect {
+struct BERTH_MAY_ALIAS iocp_connect {
     struct iocp_connect *prev; /* in port->cancelled, while it is there */
     struct iocp_connect *next;
     uint64_t cancelled_ms; /* 0: it was not */

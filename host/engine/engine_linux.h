@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <sys/socket.h>
 
+#include "base/macros.h"
 #include "engine/engine.h"
 #include "engine/engine_linux_calls.h"
 
@@ -111,7 +112,7 @@ struct engine {
 };
 
 /* The opaque part of an operation. Every connection has one: it is kept small. */
-struct __attribute__((__may_alias__)) op_part {
+struct BERTH_MAY_ALIAS op_part {
     struct engine_op *next; /* in the one list it is in */
     int fd;
     int8_t result;       /* of a deferred completion: 0, or ENGINE_E_* */

@@ -33,7 +33,7 @@ enum accept_state {
 };
 
 /* The engine's part of an accept, in engine_accept.opaque. */
-struct __attribute__((__may_alias__)) accept_part {
+struct BERTH_MAY_ALIAS accept_part {
     struct engine_acceptor *acceptor;
     uint64_t connected_at_ms;
     enum accept_state state;

@@ -24,6 +24,7 @@
 
 #include "base/siphash.h"
 #include "chat/line.h"
+#include "common/format.h"
 #include "common/lock.h"
 
 enum { SLOW_DROP_MESSAGE, SLOW_DISCONNECT };
@@ -90,8 +91,7 @@ static inline struct chat *chat_of(const struct berth_conn *conn) {
 
 /* One line to the member, which is formatted as by printf and gets its end here; what is too long
  * is cut. */
-__attribute__((format(__printf__, 2, 3))) void member_answer(struct member *member,
-                                                             const char *format, ...);
+PLUGIN_PRINTF(2, 3) void member_answer(struct member *member, const char *format, ...);
 
 /* -- commands.c -------------------------------------------------------------------------------- */
 

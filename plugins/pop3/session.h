@@ -21,6 +21,7 @@
 #include <stdio.h>
 
 #include "command.h"
+#include "common/format.h"
 #include "mailbox.h"
 #include "stuffing.h"
 #include "throttle.h"
@@ -138,7 +139,7 @@ void session_note_activity(struct session *session);
 
 void session_say(struct session *session, const char *text);
 void session_log(struct session *session, uint32_t level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+    PLUGIN_PRINTF(3, 4);
 
 /* Closes in good order, when the mailbox has been given back. Nothing is removed by it. */
 void session_close(struct session *session);
