@@ -153,7 +153,9 @@ bool engine_listener_start(struct engine_listener *listener, struct error *error
 void engine_listener_configure(struct engine_listener *listener,
                                const struct engine_listen_options *options) {
     sim_enter();
-    listener->options.backlog = options->backlog;
+    if (!listener->engine->sim->backlog_is_fixed) {
+        listener->options.backlog = options->backlog;
+    }
     listener->options.reuse_sockets = options->reuse_sockets;
     listener->options.sockets = options->sockets;
     sim_leave();

@@ -72,6 +72,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
         .name = engine->sim->name,
         .socket_reuse = engine->sim->socket_reuse,
         .accept_on_workers = engine->sim->accept_on_workers,
+        .backlog_is_fixed = engine->sim->backlog_is_fixed,
         .fallback = is_automatic && engine->sim == &sim_traits[SIM_URING] ? "epoll" : NULL,
     };
     return engine;

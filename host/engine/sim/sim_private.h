@@ -61,6 +61,7 @@ struct sim_traits {
     const char *name;
     const char *socket_reuse;
     bool accept_on_workers;
+    bool backlog_is_fixed;
     bool accept_owns_memory; /* AcceptEx: a socket and a buffer from the post on */
     bool receive_ahead;      /* a buffer is posted with ENGINE_RECEIVE_BUFFERED */
     bool buffer_ring;        /* a port holds buffers for all its receives */

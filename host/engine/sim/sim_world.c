@@ -31,6 +31,7 @@ const struct sim_traits sim_traits[SIM_PERSONALITIES] = {
             .refuses_full = true,
             .reset_drops = true,
             .datagram_waits = true,
+            .backlog_is_fixed = true,
         },
     [SIM_URING] =
         {
