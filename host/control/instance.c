@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "module/module.h"
 #include "module/services.h"
+#include "net/describe.h"
 #include "net/listener.h"
 #include "net/plugin_account.h"
 #include "net/server.h"
@@ -216,6 +217,7 @@ static void cut_unit(struct unit *unit) {
     struct listener *listener = unit->listener;
     unsigned works = atomic_load(&listener->works);
     unit->cut = true;
+    describe_left(listener);
     uint32_t count = listener_cut(listener);
     log_warn(&listener->subject,
              "%u connections of generation %u were closed at the drain deadline", (unsigned)count,
@@ -282,6 +284,16 @@ uint32_t instance_connections(const struct instance *instance) {
         count += atomic_load(&unit->listener->references);
     }
     return count;
+}
+
+void instance_describe_left(const struct instance *instance) {
+    const struct unit *unit;
+    DL_FOREACH(instance->serving, unit) {
+        describe_left(unit->listener);
+    }
+    DL_FOREACH(instance->retired, unit) {
+        describe_left(unit->listener);
+    }
 }
 
 uint32_t instance_cut(struct instance *instance) {

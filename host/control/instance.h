@@ -97,6 +97,9 @@ int instance_look_after(struct instance *instance);
 /* Frees a unit that no connection refers to any more, and its module if that was its last. */
 void instance_destroy_unit(struct instance *instance, struct unit *unit);
 
+/* Logs what its listeners still have, if they have anything. */
+void instance_describe_left(const struct instance *instance);
+
 uint32_t instance_connections(const struct instance *instance); /* of all generations */
 uint32_t instance_cut(struct instance *instance);               /* ends them; returns how many */
 

@@ -50,6 +50,7 @@ static bool is_over(const struct service *service) {
 
 static void end_stop(struct service *service) {
     struct instance *instance = &service->instance;
+    instance_describe_left(instance);
     uint32_t cut = instance_cut(instance);
     while (instance_connections(instance) > 0) {
         guard_await_wake(); /* what is in flight is cancelled; this takes no time */

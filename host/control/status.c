@@ -12,6 +12,7 @@
 #include "manifest/json.h"
 #include "manifest/manifest.h"
 #include "module/module.h"
+#include "net/describe.h"
 #include "net/door.h"
 #include "net/gate.h"
 #include "net/listener.h"
@@ -291,6 +292,35 @@ static void add_stalled(cJSON *status) {
     }
 }
 
+static void add_object(void *context, const char *line) {
+    json_append(context, cJSON_CreateString(line));
+}
+
+/* A line each, of those that any thread may look at. */
+static void add_objects(const struct instance *instance, cJSON *status) {
+    char line[DESCRIBE_BYTES];
+    cJSON *list = cJSON_AddArrayToObject(status, "objects");
+    const struct unit *unit;
+    const struct module *module;
+    describe_server(instance->server, add_object, list);
+    DL_FOREACH(instance->serving, unit) {
+        listener_describe(unit->listener, line, sizeof(line));
+        add_object(list, line);
+    }
+    DL_FOREACH(instance->retired, unit) {
+        listener_describe(unit->listener, line, sizeof(line));
+        add_object(list, line);
+    }
+    DL_FOREACH(instance->modules, module) {
+        module_describe(module, line, sizeof(line));
+        add_object(list, line);
+    }
+    DL_FOREACH(instance->abandoned, module) {
+        module_describe(module, line, sizeof(line));
+        add_object(list, line);
+    }
+}
+
 void status_describe(const struct service *service, struct cJSON *status) {
     const struct instance *instance = &service->instance;
     const struct manifest *manifest = instance->edition->manifest;
@@ -317,4 +347,5 @@ void status_describe(const struct service *service, struct cJSON *status) {
     describe_log(status);
     status_describe_listeners(service, status);
     status_describe_plugins(service, status);
+    add_objects(instance, status);
 }

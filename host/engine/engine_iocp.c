@@ -518,6 +518,9 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
     iocp_acceptors_check(port, count == 0 && wait_ms > 0);
     iocp_cancels_check(port);
     iocp_warm_check(port);
+    if (CHECKS) {
+        iocp_port_check(port);
+    }
 }
 
 unsigned engine_port_run(struct engine_port *port, int timeout_ms) {

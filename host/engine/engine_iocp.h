@@ -214,6 +214,9 @@ struct engine_port {
     bool posts_waking; /* under posts_lock: a packet is on its way that makes the port look */
 };
 
+/* Asserts what holds of it between two turns. */
+void iocp_port_check(const struct engine_port *port);
+
 static inline struct iocp_op *iocp_op_of(struct engine_op *op) {
     return (struct iocp_op *)op->opaque;
 }

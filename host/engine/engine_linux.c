@@ -461,6 +461,9 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     }
     linux_accept_check(port);
     backend->feed(port);
+    if (CHECKS) {
+        linux_port_check(port);
+    }
     return port->ran;
 }
 

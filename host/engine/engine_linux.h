@@ -190,6 +190,9 @@ struct engine_port {
     struct linux_warm_run warm_runs[LINUX_WARM_RUNS]; /* by a number made of file and byte */
 };
 
+/* Asserts what holds of it between two turns. */
+void linux_port_check(const struct engine_port *port);
+
 void linux_run_posts(struct engine_port *port); /* the eventfd has been read */
 /* It cannot be, or cannot be written: from now on every turn looks for posts, too. */
 void linux_posts_unwoken(struct engine_port *port, const char *what, int code);

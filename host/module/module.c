@@ -5,9 +5,11 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/text.h"
 #include "module/descriptor.h"
 #include "module/trial.h"
 #include "net/errand.h"
+#include "net/plugin_account.h"
 #include "net/plugin_call.h"
 #include "os/os.h"
 #include "os/os_crash.h"
@@ -382,4 +384,17 @@ bool module_list_init(struct module_list *list, const char *folder, struct error
 void module_list_fini(struct module_list *list) {
     alloc_free(list->items);
     *list = (struct module_list){0};
+}
+
+void module_describe(const struct module *module, char *text, size_t size) {
+    struct plugin_held held = plugin_account_held(module->account);
+    size_t used = 0;
+    text_append(text, size, &used,
+                "plugin \"%s\", generation %u (%s): %s, of %u listeners; holds %lld timers, %lld "
+                "works, %lld posts, %lld buffers, %lld files",
+                module->id, module->generation, module->plugin.version,
+                module->abandoned ? "abandoned"
+                : module->loaded  ? "loaded"
+                                  : "not loaded",
+                module->users, held.timers, held.works, held.posts, held.buffers, held.files);
 }

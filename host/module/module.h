@@ -88,6 +88,9 @@ void module_unload(struct module *module);
  * that stays mapped is logged; then false. NULL is legal. */
 bool module_close(struct module *module);
 
+/* One line on it. [control] */
+void module_describe(const struct module *module, char *text, size_t size);
+
 /* Every file in the folder that looks like a plugin, in the order of the names. */
 struct module_listed {
     char id[MODULE_ID_MAX + 64]; /* the name without the suffix, valid as an id or not */

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
+#include "base/text.h"
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/latch.h"
@@ -608,4 +609,79 @@ void accept_pool_stop(struct accept_pool *pool, struct latch *done) {
         engine_accept_cancel(pool->acceptor, &slot->accept);
     }
     maintain(pool);
+}
+
+/* -- checks, and in words ------------------------------------------------------------------------
+ */
+
+static void expect(const struct accept_pool *pool, bool fact, const char *text) {
+    char line[DESCRIBE_BYTES];
+    char whole[DESCRIBE_BYTES * 2];
+    size_t used = 0;
+    if (!fact) {
+        accept_pool_describe(pool, line, sizeof(line));
+        text_append(whole, sizeof(whole), &used, "%s; %s", text, line);
+        assert_failed(whole, __FILE__, __LINE__);
+    }
+}
+
+void accept_pool_check(const struct accept_pool *pool) {
+    const struct accept_slot *slot;
+    uint32_t count = 0;
+    uint32_t with_data = 0;
+    DL_FOREACH(pool->posted, slot) {
+        expect(pool, slot->pool == pool, "an accept is its pool's own");
+        expect(pool, pool->stopped || slot->listener == pool->listener,
+               "an accept serves the listener that its pool serves");
+        count++;
+        with_data += slot->with_data;
+    }
+    expect(pool, pool->posted_count == count, "the posted accepts are counted");
+    expect(pool, pool->posted_with_data == with_data, "those with data are counted");
+    expect(pool, !pool->stopped == timer_is_running(&pool->tick),
+           "a pool ticks until it is stopped");
+    expect(pool, !pool->stopped || !pool->blocked, "a stopped pool waits for no room");
+    expect(pool, !pool->stopped || count > 0 || pool->covers > 0,
+           "a stopped pool without accepts is gone");
+    expect(pool, !pool->blocked || atomic_load(&pool->worker->server->waiting) > 0,
+           "a pool that waits for room is counted");
+    expect(pool, !pool->owner || pool->plain, "a pool that covers a worker accepts without data");
+}
+
+void accept_pools_check(const struct worker *worker) {
+    const struct accept_pool *pool;
+    const struct accept_pool *cover;
+    DL_FOREACH(worker->pools, pool) {
+        unsigned covers = 0;
+        DL_FOREACH(worker->pools, cover) {
+            covers += cover->owner == pool;
+        }
+        expect(pool, pool->covers == covers, "the pools that cover for it are counted");
+        accept_pool_check(pool);
+    }
+}
+
+void accept_pool_describe(const struct accept_pool *pool, char *text, size_t size) {
+    static const char *const no = "";
+    size_t used = 0;
+    text_append(text, size, &used,
+                "accept pool of listener \"%s\", acceptor %u: %u accepts posted, %u of them with "
+                "data",
+                pool->listener->name, pool->index, pool->posted_count, pool->posted_with_data);
+    text_append(text, size, &used, "%s%s%s%s%s%s%s", pool->owner ? ", covers a worker" : no,
+                pool->plain ? ", plain" : no, pool->rush ? ", rush" : no,
+                pool->blocked ? ", waits for room" : no, pool->backing_off ? ", backs off" : no,
+                pool->starved ? ", starved" : no, pool->stopped ? ", stopping" : no);
+}
+
+void accept_pools_describe(const struct worker *worker, const struct listener *listener,
+                           describe_fn *tell, void *context) {
+    char line[DESCRIBE_BYTES];
+    const struct accept_pool *pool;
+    DL_FOREACH(worker->pools, pool) {
+        if (pool->listener == listener) {
+            accept_pool_describe(pool, line, sizeof(line));
+            tell(context, line);
+        }
+    }
 }

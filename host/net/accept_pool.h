@@ -32,7 +32,10 @@
 #define BERTH_HOST_NET_ACCEPT_POOL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include "net/describe.h"
 
 struct accept_pool;
 struct engine_listener;
@@ -56,6 +59,16 @@ void accept_pool_stop(struct accept_pool *pool, struct latch *done);
 /* Workers begin to stall, or go on: has the worker's pools accept the clients of those whom it is
  * to cover, and of no others. */
 void accept_pools_cover(struct worker *worker);
+
+/* Asserts what holds of it between two turns. */
+void accept_pool_check(const struct accept_pool *pool);
+
+void accept_pools_check(const struct worker *worker); /* of all that the worker has */
+
+/* One line on it, and one on each that the worker has for that listener. On its thread. */
+void accept_pool_describe(const struct accept_pool *pool, char *text, size_t size);
+void accept_pools_describe(const struct worker *worker, const struct listener *listener,
+                           describe_fn *tell, void *context);
 
 /* A limit may have room again: the worker's pools that post nothing for want of it go on. */
 void accept_pools_room_made(struct worker *worker);

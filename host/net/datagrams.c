@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "net/buffer.h"
 #include "net/door.h"
 #include "net/latch.h"
@@ -346,4 +347,38 @@ int32_t datagrams_send(struct listener *listener, const struct berth_address *fr
     listener_count(&listener->counters.datagrams_sent);
     atomic_fetch_add_explicit(&listener->counters.bytes_sent, size, memory_order_relaxed);
     return BERTH_OK;
+}
+
+/* -- in words ------------------------------------------------------------------------------------
+ */
+
+static void datagram_receiver_describe(const struct datagram_receiver *one, char *text,
+                                       size_t size) {
+    size_t used = 0;
+    text_append(text, size, &used, "datagram receiver of listener \"%s\" on worker %u",
+                one->listener->name, one->worker->index);
+    if (one->from != one->worker->index) {
+        text_append(text, size, &used, " for worker %u", one->from);
+    }
+    text_append(text, size, &used, ": %s",
+                one->stopping   ? "stopping"
+                : one->receiver ? "receiving"
+                                : "receives nothing itself");
+}
+
+void datagram_receivers_describe(const struct worker *worker, const struct listener *listener,
+                                 describe_fn *tell, void *context) {
+    char line[DESCRIBE_BYTES];
+    const struct datagram_receiver *one;
+    const struct datagram_receiver *cover;
+    DL_FOREACH(worker->receivers, one) {
+        if (one->listener == listener) {
+            datagram_receiver_describe(one, line, sizeof(line));
+            tell(context, line);
+            DL_FOREACH(one->covers, cover) {
+                datagram_receiver_describe(cover, line, sizeof(line));
+                tell(context, line);
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "berth/datagram.h"
+#include "net/describe.h"
 
 struct error;
 struct listener;
@@ -27,6 +28,10 @@ void datagrams_stop(struct door *door);
 
 /* The worker's receivers begin or end to receive for workers that stall. On its thread. */
 void datagrams_cover(struct worker *worker);
+
+/* One line on each receiver that the worker has for that listener. On its thread. */
+void datagram_receivers_describe(const struct worker *worker, const struct listener *listener,
+                                 describe_fn *tell, void *context);
 
 /* berth_datagram_host.send() [any] */
 int32_t datagrams_send(struct listener *listener, const struct berth_address *from,

@@ -6,7 +6,9 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "net/describe.h"
 #include "net/plugin_call.h"
+#include "net/worker.h"
 #include "os/os_crash.h"
 #include "os/os_process.h"
 
@@ -100,6 +102,29 @@ static void on_crash(const struct os_crash *crash) {
     }
 }
 
+static void say_line(void *context, const char *line) {
+    char text[TEXT_BYTES];
+    snprintf(text, sizeof(text), "crash: %s", line);
+    say(context, text);
+}
+
+/* What was being served, last of all: memory may be damaged, and this looks at more of it. */
+static void describe_served(const struct os_crash *crash) {
+    const struct plugin_thread *thread = crash->elsewhere ? hung : &plugin_thread;
+    const struct worker *worker = crash->elsewhere ? NULL : worker_current();
+    const struct connection *connection =
+        plugin_thread_calls(thread) ? atomic_load(&thread->connection) : NULL;
+    if (connection) {
+        char line[DESCRIBE_BYTES];
+        listener_describe(connection_listener(connection), line, sizeof(line));
+        say_line(&accused, line);
+        describe_connection(connection, say_line, &accused);
+    }
+    if (worker) {
+        describe_server(worker->server, say_line, &accused);
+    }
+}
+
 static void on_frames(const struct os_crash *crash) {
     const struct plugin_account *account = NULL;
     char where[TEXT_BYTES / 2];
@@ -115,6 +140,7 @@ static void on_frames(const struct os_crash *crash) {
         snprintf(text, sizeof(text), "crash: #%u %s", i, where);
         say(&accused, text);
     }
+    describe_served(crash);
 }
 
 /* Plugins may end the process by exit(); the host itself says last_words_stop() before. */

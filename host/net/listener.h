@@ -199,6 +199,9 @@ void listener_total(const struct listener *listener, struct listener_counters *t
 size_t listener_address_count(const struct listener *listener);
 struct berth_address listener_address(const struct listener *listener, size_t index);
 
+/* One line on it. [any] */
+void listener_describe(const struct listener *listener, char *text, size_t size);
+
 /* -- the way in; [any] ------------------------------------------------------------------------- */
 
 /* Whether the client may come at all, now: allow, deny, and the rate. False: `why` is set. */

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
@@ -399,4 +400,30 @@ int32_t outbound_connect(struct connection *asker, const struct berth_connect_re
                  worker_now_ms(connection_worker(asker)),
                  request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);
     return BERTH_OK;
+}
+
+void outbound_describe(const struct outbound *one, char *text, size_t size) {
+    char safe[NAME_BYTES_MAX + 1];
+    size_t used = 0;
+    text_append(text, size, &used, "connect to %s port %u",
+                text_safe(safe, sizeof(safe), one->name), one->port);
+    if (one->asker) {
+        text_append(text, size, &used, " for connection %llu",
+                    (unsigned long long)one->asker->public.id);
+    }
+    if (one->resolving) {
+        text_append(text, size, &used, ": the name is resolved");
+    } else {
+        text_append(text, size, &used, ": %u of %u addresses tried, %u attempts under way",
+                    one->begun, one->address_count, one->running);
+    }
+}
+
+void outbounds_describe(const struct connection *connection, describe_fn *tell, void *context) {
+    char line[DESCRIBE_BYTES];
+    const struct outbound *one;
+    DL_FOREACH(connection->extras->outbounds, one) {
+        outbound_describe(one, line, sizeof(line));
+        tell(context, line);
+    }
 }

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/text.h"
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
@@ -238,5 +239,24 @@ void plugin_timer_stop(struct berth_timer *timer) {
 void plugin_timer_destroy(struct berth_timer *timer) {
     if (timer && check_use(timer, "destroy") && timer->connection) {
         destroy_of_connection(timer);
+    }
+}
+
+void plugin_timer_describe(const struct berth_timer *one, char *text, size_t size) {
+    size_t used = 0;
+    text_append(text, size, &used, "timer of listener \"%s\"", one->listener->name);
+    if (one->connection) {
+        text_append(text, size, &used, " for connection %llu",
+                    (unsigned long long)one->connection->public.id);
+    }
+    text_append(text, size, &used, ": %s", timer_is_running(&one->timer) ? "runs" : "does not run");
+}
+
+void plugin_timers_describe(const struct connection *connection, describe_fn *tell, void *context) {
+    char line[DESCRIBE_BYTES];
+    const struct berth_timer *one;
+    DL_FOREACH(connection->extras->timers, one) {
+        plugin_timer_describe(one, line, sizeof(line));
+        tell(context, line);
     }
 }

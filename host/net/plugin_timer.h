@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "berth/timer.h"
+#include "net/describe.h"
 
 struct connection;
 struct listener;
@@ -30,5 +31,9 @@ void plugin_timers_stop_listener(struct listener *listener);
 /* Frees them. [conn]; [control], where nobody else uses the listener any more */
 void plugin_timers_free(struct connection *connection);
 void plugin_timers_free_listener(struct listener *listener);
+
+/* One line on it, and one on each of a connection's. Its worker's thread. */
+void plugin_timer_describe(const struct berth_timer *one, char *text, size_t size);
+void plugin_timers_describe(const struct connection *connection, describe_fn *tell, void *context);
 
 #endif

@@ -4,6 +4,7 @@
 #include <utlist.h>
 
 #include "base/alloc.h"
+#include "base/text.h"
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
@@ -174,5 +175,25 @@ void plugin_work_leave(struct connection *connection) {
     DL_FOREACH_SAFE(connection->extras->works, one, next) {
         DL_DELETE(connection->extras->works, one);
         one->connection = NULL;
+    }
+}
+
+void plugin_work_describe(const struct plugin_work *one, char *text, size_t size) {
+    size_t used = 0;
+    text_append(text, size, &used, "work of listener \"%s\"", one->listener->name);
+    if (one->connection) {
+        text_append(text, size, &used, " for connection %llu",
+                    (unsigned long long)one->connection->public.id);
+    }
+    text_append(text, size, &used, ": %s",
+                atomic_load(&one->work.called_off) ? "called off" : "waits or runs");
+}
+
+void plugin_works_describe(const struct connection *connection, describe_fn *tell, void *context) {
+    char line[DESCRIBE_BYTES];
+    const struct plugin_work *one;
+    DL_FOREACH(connection->extras->works, one) {
+        plugin_work_describe(one, line, sizeof(line));
+        tell(context, line);
     }
 }

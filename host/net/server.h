@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "berth/host.h"
@@ -135,6 +136,9 @@ void server_file_give(struct server *server);
 /* berth_host.post(); the account counts those that are not delivered yet. [any] */
 int32_t server_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
                     struct plugin_account *account);
+
+/* One line on it. [any] */
+void server_describe(const struct server *server, char *text, size_t size);
 
 /* berth_host.post_worker() [any] */
 int32_t server_post_worker(struct listener *listener, uint32_t worker, berth_worker_fn function,

@@ -328,6 +328,9 @@ static bool worker_turn(struct worker *worker, int timeout_ms) {
     take_postponed(worker);
     worker_settle(worker);
     shortage_check(worker, &worker->shortage);
+    if (CHECKS) {
+        accept_pools_check(worker);
+    }
     return ran;
 }
 

@@ -14,6 +14,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "berth/host.h"
@@ -143,6 +144,9 @@ int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, 
 /* berth_host.post_worker(): see there. [any] */
 int32_t worker_post_listener(struct worker *worker, struct listener *listener,
                              berth_worker_fn function, void *argument);
+
+/* One line on it. [any] */
+void worker_describe(const struct worker *worker, char *text, size_t size);
 
 /* The number of the worker that an id belongs to. */
 unsigned worker_of_id(uint64_t id);

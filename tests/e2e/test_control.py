@@ -29,6 +29,9 @@ def test_control_status_tells_what_runs(run_host, operate, system):
     assert one["plugin"] == "echo" and one["generation"] == 1 and one["connections"] == 1
     assert one["addresses"] == host.ready["listeners"]["one"]["addresses"]
     assert [(each["id"], each["listeners"]) for each in status["plugins"]] == [("echo", ["one", "two"])]
+    for line in (f"server: engine {system.engine}, ", "worker 0: ", 'listener "one", generation 1: serving',
+                 'listener "two", generation 1: serving', 'plugin "echo", generation 1 ('):
+        assert any(each.startswith(line) for each in status["objects"]), (line, status["objects"])
 
 
 def test_control_verbs_print_tables(run_host, operate):

@@ -132,6 +132,9 @@ def test_crash_is_laid_to_plugin_callback_and_connection(
                  "connection ", "from 127.0.0.1:"):
         assert part in told[0], told
     assert any(f"faulty.1{system.library_suffix}" in line for line in told[1:]), told
+    assert any("crash: connection " in line and ": open, admitted" in line for line in told), told
+    assert any('crash: listener "faulty", generation 1: serving' in line for line in told), told
+    assert any("crash: server: engine " in line for line in told), told
     assert code not in (0, 2, 78) and (code != 1 or "exit()" in told[0]), code
 
 

@@ -99,6 +99,13 @@ def test_stop_connections_that_do_not_finish_are_cut_and_counted(run_host):
         sock.close()
     assert host.wait() == 0
     assert "3 connections had not finished and were cut" in host.log()
+    left = [line for line in host.log().splitlines() if "still open: " in line]
+    assert any('still open: listener "echo", generation 1: draining, 3 references' in line
+               for line in left), left
+    connections = [line for line in left if "still open: connection " in line]
+    assert len(connections) == 3, left
+    assert all("from 127.0.0.1:" in line and "16 bytes received, 16 sent" in line
+               for line in connections), left
 
 
 def test_stop_cuts_a_client_that_does_not_read(run_host):

@@ -1,0 +1,42 @@
+/* What holds of a port between two turns: its counts are those of its lists. */
+#include "base/assert.h"
+#include "engine/engine_linux.h"
+
+static unsigned list_count(const struct op_list *list) {
+    unsigned count = 0;
+    const struct engine_op *last = NULL;
+    for (struct engine_op *op = list->first; op; op = part_of(op)->next) {
+        last = op;
+        count++;
+    }
+    ASSERT(!list->first || list->last == last);
+    return count;
+}
+
+static void acceptor_check(const struct engine_acceptor *acceptor) {
+    unsigned waiting = 0;
+    unsigned recalled = 0;
+    for (unsigned i = 0; i < LINUX_PLACES; i++) {
+        waiting += acceptor->places[i].is_waiting;
+        recalled += acceptor->places[i].is_recalled;
+        ASSERT(acceptor->places[i].is_waiting || !acceptor->places[i].is_recalled);
+    }
+    ASSERT(acceptor->posted_count == list_count(&acceptor->posted));
+    ASSERT(acceptor->leaving_count == list_count(&acceptor->leaving));
+    ASSERT(acceptor->waiting == waiting);
+    ASSERT(acceptor->recalled == recalled);
+    ASSERT(acceptor->posted_count + acceptor->leaving_count <= acceptor->started);
+    ASSERT(!acceptor->destroyed || acceptor->started == 0 || acceptor->receiver);
+    ASSERT(!acceptor->serving);
+}
+
+void linux_port_check(const struct engine_port *port) {
+    unsigned started = 0;
+    for (const struct engine_acceptor *one = port->acceptors; one; one = one->next) {
+        ASSERT(one->port == port);
+        acceptor_check(one);
+        started += one->receiver ? 0 : one->started;
+    }
+    ASSERT(started + list_count(&port->deferred) <= port->pending);
+    ASSERT(list_count(&port->hungry) <= port->pending);
+}
