@@ -48,7 +48,8 @@ struct supervisor {
     struct os_child *child; /* NULL between two */
     struct kept *kept;
     struct quarantine quarantine;
-    struct last_end last; /* of the host before, or of this one once it has ended */
+    struct last_end last;  /* of this host, or of the one before */
+    struct last_end shown; /* the last one but for starts that have said why they failed */
     uint32_t end_ms;
     uint32_t stop_ms;          /* how long its connections may finish when it stops */
     uint64_t end_by_ms;        /* when the child, which is to end, is killed; or 0 */
@@ -218,7 +219,7 @@ static bool tell(struct supervisor *supervisor, const struct supervise_message *
 }
 
 static bool tell_last_end(struct supervisor *supervisor) {
-    const struct last_end *last = &supervisor->last;
+    const struct last_end *last = &supervisor->shown;
     struct supervise_message message = {
         .kind = SUPERVISE_END,
         .index = (last->reported ? SUPERVISE_END_REPORTED : 0u) |
@@ -372,6 +373,10 @@ static void note_whose_end(struct supervisor *supervisor, const struct call_info
     }
 }
 
+static bool has_crashed(const struct supervisor *supervisor, const struct os_child_end *end) {
+    return end->crashed || supervisor->crash_told || supervisor->last.attributed;
+}
+
 /* Nobody else has said how, or why. */
 static void judge_end(struct supervisor *supervisor, const struct os_child_end *end) {
     struct last_end *last = &supervisor->last;
@@ -387,6 +392,10 @@ static void judge_end(struct supervisor *supervisor, const struct os_child_end *
     }
     last->known = true;
     last->at_ms = engine_now_ms();
+    bool refused = !supervisor->ready && supervisor->explained && !supervisor->too_slow;
+    if (!refused || has_crashed(supervisor, end)) {
+        supervisor->shown = *last;
+    }
 }
 
 static struct os_child_end serve(struct supervisor *supervisor) {
@@ -438,10 +447,6 @@ static const char *what_follows(const struct supervisor *supervisor) {
     return supervisor->ready || !supervisor->served ? "it is started again"
            : supervisor->use_kept                   ? "it is tried again"
                                                     : "it is started with what was in force before";
-}
-
-static bool has_crashed(const struct supervisor *supervisor, const struct os_child_end *end) {
-    return end->crashed || supervisor->crash_told || supervisor->last.attributed;
 }
 
 /* What is said of an end that nobody wanted. */

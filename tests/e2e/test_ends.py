@@ -266,6 +266,7 @@ def test_library_that_ends_the_process_when_it_is_loaded_is_tried_first(run_chan
     assert 'the copy that ran before the crash is used, and not ' in log, log
     now = status_after(berth, host, 2)
     assert [one["id"] for one in now["plugins"]] == ["faulty", "versioned"], now
+    assert now["last_end"]["plugin"] == "faulty", "a start that says why it fails is no such end"
     host.install(2)
     assert berth("restart", "versioned", "--manifest", host.manifest_path).code == 0
     assert version(host) == b"2"
