@@ -23,18 +23,24 @@ static void put_first(struct last_end *end, const char *plugin) {
     }
 }
 
-void last_end_judge(struct last_end *end, const struct calls_seen *seen, bool foreign, bool slow) {
-    const char *plugin = seen->all;
+/* The plugin whose end it is; "": nobody's. */
+static const char *plugin_of(const struct calls_seen *seen, enum os_end_by by) {
+    switch (by) {
+    case OS_END_BY_KILL:
+        return seen->running;
+    case OS_END_BY_ANY:
+        return seen->any_running ? seen->all : "";
+    default:
+        return seen->all;
+    }
+}
+
+void last_end_judge(struct last_end *end, const struct calls_seen *seen, enum os_end_by by) {
+    const char *plugin = plugin_of(seen, by);
     end->readable = seen->readable;
     end->total = (uint32_t)seen->total;
     end->count = (uint32_t)seen->count;
     memcpy(end->calls, seen->calls, sizeof(end->calls));
-    if (!slow && seen->any_running && plugin[0] == '\0') {
-        plugin = seen->running;
-    }
-    if (!slow && foreign && !seen->any_running) {
-        plugin = "";
-    }
     if (plugin[0] != '\0') {
         put_first(end, plugin);
     }

@@ -4,12 +4,14 @@
  * SIGKILL, __fastfail, TerminateProcess, …) has left its notes (net/call_page.h). They tell which
  * calls had not returned, and not which of them ended the process. So:
  *
- *  - All such calls are of one plugin: it is laid to that plugin.
- *  - They are of several: calls that only waited are set aside. If those that ran are of one
- * plugin, it is laid to that one; else all are named, and it is laid to nobody.
- *  - Another process may have ended the host (SIGKILL; on Windows any code but an exception's), and
- *    all calls only waited: they are named, and it is laid to nobody.
- *  - No plugin was being called: it is laid to nobody.
+ *  - No plugin was being called: it is nobody's.
+ *  - All such calls are of one plugin: it is that plugin's.
+ *  - They are of several: all are named, and it is nobody's. One that waits may be about to end the
+ *    process, and one that runs may have nothing to do with it.
+ *  - By SIGKILL, calls that only waited are not held to be the cause: whoever has taken all memory
+ *    was running. Only those that ran count, as above.
+ *  - On Windows TerminateProcess() sets any code, also from outside. Where the code is not an
+ *    exception's, and all calls only waited, it is nobody's.
  *
  * A call waits when it had used less than a twentieth of a processor in the quarter of a second
  * before it was last looked at. Owner: the supervisor. Threads: [control]. */
@@ -20,6 +22,7 @@
 #include <stdint.h>
 
 #include "net/call_page.h"
+#include "os/os_child.h"
 
 struct last_end {
     bool known;      /* there was one */
@@ -33,9 +36,8 @@ struct last_end {
     struct call_info calls[CALLS_TOLD_MAX];
 };
 
-/* What the notes say. `foreign`: another process may have ended it. `slow`: it has not ended, but
- * does not get ready, so that it counts who is called, and not whether that call runs. */
-void last_end_judge(struct last_end *end, const struct calls_seen *seen, bool foreign, bool slow);
+/* What the notes say of an end of that kind. */
+void last_end_judge(struct last_end *end, const struct calls_seen *seen, enum os_end_by by);
 
 /* What follows "the host has crashed (exit code 3)"; may be nothing. */
 void last_end_describe(const struct last_end *end, char *text, size_t size);

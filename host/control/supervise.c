@@ -145,7 +145,7 @@ static void note_report(struct supervisor *supervisor, struct call_info *call) {
 }
 
 /* It says nothing any more: its notes do. */
-static void read_notes(struct supervisor *supervisor, bool foreign) {
+static void read_notes(struct supervisor *supervisor, enum os_end_by by) {
     struct calls_seen seen = {0};
     void *copy = alloc_zeroed(call_page_bytes());
     supervisor->last = (struct last_end){0};
@@ -153,7 +153,7 @@ static void read_notes(struct supervisor *supervisor, bool foreign) {
         call_page_read(copy, &seen);
     }
     alloc_free(copy);
-    last_end_judge(&supervisor->last, &seen, foreign, supervisor->too_slow);
+    last_end_judge(&supervisor->last, &seen, by);
 }
 
 static void take_message(struct supervisor *supervisor) {
@@ -315,7 +315,7 @@ static void pass_on(struct supervisor *supervisor, enum os_child_event event) {
 static void end_slow_start(struct supervisor *supervisor) {
     char calls[CALLS_TEXT_BYTES];
     supervisor->too_slow = true;
-    read_notes(supervisor, false);
+    read_notes(supervisor, OS_END_BY_ITSELF); /* whoever is called keeps it, also by waiting */
     last_end_describe(&supervisor->last, calls, sizeof(calls));
     struct last_end *last = &supervisor->last;
     snprintf(last->how, sizeof(last->how), "not ready within %u ms", supervisor->start_timeout_ms);
@@ -381,7 +381,7 @@ static bool has_crashed(const struct supervisor *supervisor, const struct os_chi
 static void judge_end(struct supervisor *supervisor, const struct os_child_end *end) {
     struct last_end *last = &supervisor->last;
     if (!supervisor->crash_told && !supervisor->too_slow) {
-        read_notes(supervisor, end->foreign);
+        read_notes(supervisor, end->by);
     }
     if (!supervisor->crash_told && last->attributed) {
         supervisor->explained = true;

@@ -26,10 +26,15 @@ enum os_child_event {
     OS_CHILD_RELOAD,
 };
 
+enum os_end_by {
+    OS_END_BY_ITSELF, /* by an exit code; on Windows by an exception */
+    OS_END_BY_KILL,   /* by SIGKILL: its own, the system's that has no memory left, or anybody's */
+    OS_END_BY_ANY,    /* Windows, with a code that TerminateProcess() may have set */
+};
+
 struct os_child_end {
-    bool crashed;  /* by a signal, an exception, or with a code that no verb returns */
-    bool foreign;  /* it may be another process that has ended it: SIGKILL; on Windows all but
-                      exceptions, as TerminateProcess() sets any code */
+    bool crashed; /* by a signal, an exception, or with a code that no verb returns */
+    enum os_end_by by;
     int code;      /* of the program, if it has not */
     char text[64]; /* "signal 11", "exit code 3" */
 };

@@ -301,7 +301,7 @@ struct os_child_end os_child_end(const struct os_child *child) {
     struct os_child_end end = {.code = WEXITSTATUS(child->status)};
     if (WIFSIGNALED(child->status)) {
         end.crashed = true;
-        end.foreign = WTERMSIG(child->status) == SIGKILL;
+        end.by = WTERMSIG(child->status) == SIGKILL ? OS_END_BY_KILL : OS_END_BY_ITSELF;
         snprintf(end.text, sizeof(end.text), "signal %d", WTERMSIG(child->status));
     } else {
         end.crashed = end.code >= CODES_OF_VERBS && end.code != CODE_OF_MANIFEST;

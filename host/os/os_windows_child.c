@@ -35,12 +35,14 @@ enum {
     CONNECT_MS = 30000,
     CODE_OF_MANIFEST = 78,
     CODES_OF_VERBS = 3,
+    SEVERITY_SHIFT = 28,
+    SYSTEM_ERROR = 0xC,
+    CUSTOM_ERROR = 0xE,
     NAME_TRIES = 8,
     HANDLE_MARK = L'@', /* no pipe of ours has one in its name */
 };
 
-static const DWORD CODE_OF_EXCEPTION = 0xC0000000; /* and above */
-static const DWORD CODE_OF_CONSOLE = 0xC000013A;   /* Ctrl-C, or the console was closed */
+static const DWORD CODE_OF_CONSOLE = 0xC000013A; /* Ctrl-C, or the console was closed */
 
 struct packet {
     uint32_t size;
@@ -447,12 +449,19 @@ struct os_link *os_child_link(struct os_child *child) {
     return &child->link;
 }
 
+/* The system's errors, and what languages raise: C++ 0xE06D7363, .NET 0xE0434352. A program that
+ * ends another one may set any code: -1 is usual. */
+static bool is_exception(DWORD code) {
+    return (code >> SEVERITY_SHIFT == SYSTEM_ERROR || code >> SEVERITY_SHIFT == CUSTOM_ERROR) &&
+           code != CODE_OF_CONSOLE;
+}
+
 struct os_child_end os_child_end(const struct os_child *child) {
     DWORD code = 1;
     GetExitCodeProcess(child->process, &code);
     struct os_child_end end = {.code = (int)code};
     end.crashed = code >= CODES_OF_VERBS && code != CODE_OF_MANIFEST;
-    end.foreign = code < CODE_OF_EXCEPTION || code == CODE_OF_CONSOLE;
+    end.by = is_exception(code) ? OS_END_BY_ITSELF : OS_END_BY_ANY;
     snprintf(end.text, sizeof(end.text), code > 0xffff ? "exception 0x%08lx" : "exit code %lu",
              (unsigned long)code);
     return end;

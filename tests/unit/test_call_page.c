@@ -210,10 +210,10 @@ static void test_call_page_names_with_anything_in_them_are_made_safe(void **stat
 /* -- whose end it is -----------------------------------------------------------------------------
  */
 
-static struct last_end judge(const struct world *world, bool foreign, bool slow) {
+static struct last_end judge(const struct world *world, enum os_end_by by) {
     struct calls_seen seen = look(world);
     struct last_end end = {0};
-    last_end_judge(&end, &seen, foreign, slow);
+    last_end_judge(&end, &seen, by);
     return end;
 }
 
@@ -228,7 +228,7 @@ static void assert_whose(const struct last_end *end, const char *plugin, const c
 }
 
 static void test_last_end_without_a_call_is_nobodys(void **state) {
-    struct last_end end = judge(*state, true, false);
+    struct last_end end = judge(*state, OS_END_BY_ITSELF);
     assert_whose(&end, NULL, "no plugin was being called");
 }
 
@@ -236,7 +236,7 @@ static void test_last_end_in_calls_of_one_plugin_is_its_own(void **state) {
     struct world *world = *state;
     call_elsewhere(world->shop, PLUGIN_WORK);
     call_elsewhere(world->shop, PLUGIN_RECEIVED);
-    struct last_end end = judge(world, true, false);
+    struct last_end end = judge(world, OS_END_BY_ANY);
     assert_whose(&end, "shop", ", in callback ");
     assert_int_equal(end.count, 2);
 }
@@ -245,30 +245,34 @@ static void test_last_end_in_calls_of_two_plugins_is_nobodys(void **state) {
     struct world *world = *state;
     call_elsewhere(world->shop, PLUGIN_WORK);
     call_elsewhere(world->bank, PLUGIN_RECEIVED);
-    struct last_end end = judge(world, false, false);
+    struct last_end end = judge(world, OS_END_BY_ITSELF);
+    assert_whose(&end, NULL, "cannot be told which");
+    end = judge(world, OS_END_BY_KILL);
     assert_whose(&end, NULL, "cannot be told which");
 }
 
-static void test_last_end_sets_calls_aside_that_waited(void **state) {
+static void test_last_end_sets_calls_that_waited_aside_for_a_kill_alone(void **state) {
     struct world *world = *state;
     atomic_store(&call_elsewhere(world->bank, PLUGIN_WORK)->waits, 7);
     call_elsewhere(world->shop, PLUGIN_RECEIVED);
-    struct last_end end = judge(world, false, false);
-    assert_whose(&end, "shop", "plugin \"bank\"");
-    assert_int_equal(end.count, 2);
-    end = judge(world, true, false);
+    struct last_end end = judge(world, OS_END_BY_KILL);
     assert_whose(&end, "shop", ", in callback received of plugin \"shop\"");
+    assert_int_equal(end.count, 2);
+    end = judge(world, OS_END_BY_ITSELF);
+    assert_whose(&end, NULL, "cannot be told which");
+    end = judge(world, OS_END_BY_ANY);
+    assert_whose(&end, NULL, "cannot be told which");
 }
 
-static void test_last_end_while_one_waits_is_its_own_unless_it_came_from_outside(void **state) {
+static void test_last_end_while_one_waits_is_its_own_unless_it_may_come_from_outside(void **state) {
     struct world *world = *state;
     atomic_store(&call_elsewhere(world->bank, PLUGIN_WORK)->waits, 7);
-    struct last_end end = judge(world, false, false);
+    struct last_end end = judge(world, OS_END_BY_ITSELF);
     assert_whose(&end, "bank", ", in callback work");
-    end = judge(world, true, false);
+    end = judge(world, OS_END_BY_KILL);
     assert_whose(&end, NULL, "only waited");
-    end = judge(world, false, true);
-    assert_whose(&end, "bank", ", in callback work");
+    end = judge(world, OS_END_BY_ANY);
+    assert_whose(&end, NULL, "only waited");
 }
 
 int main(void) {
@@ -285,8 +289,8 @@ int main(void) {
         IN_WORLD(test_last_end_without_a_call_is_nobodys),
         IN_WORLD(test_last_end_in_calls_of_one_plugin_is_its_own),
         IN_WORLD(test_last_end_in_calls_of_two_plugins_is_nobodys),
-        IN_WORLD(test_last_end_sets_calls_aside_that_waited),
-        IN_WORLD(test_last_end_while_one_waits_is_its_own_unless_it_came_from_outside),
+        IN_WORLD(test_last_end_sets_calls_that_waited_aside_for_a_kill_alone),
+        IN_WORLD(test_last_end_while_one_waits_is_its_own_unless_it_may_come_from_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
