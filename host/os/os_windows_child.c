@@ -8,12 +8,7 @@
  *
  * A socket that was bound to the completion port of a process that has ended cannot be bound to
  * another one (but by FileReplaceCompletionInformation, which is undocumented for sockets): the
- * engine takes its clients by plain accepts.
- *
- * What only a real Windows can show: that __fastfail and RaiseFailFastException arrive here as
- * 0xC0000409 and 0xC0000602 when Windows Error Reporting has had its turn (Wine ends at once), and
- * what a process gets whose console is closed. The job of a process that is tried is given to it by
- * an attribute on Windows 10, and before it runs on those that do not know it. */
+ * engine takes its clients by plain accepts. */
 #include <winsock2.h>
 
 #include <windows.h>

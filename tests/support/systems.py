@@ -24,8 +24,8 @@ SYSTEMS = (
 
 NATIVE = (
     "test_c", "test_accept", "test_accepting", "test_active_io", "test_broken_plugins", "test_chat",
-    "test_closing", "test_command_line", "test_connect", "test_datagrams", "test_echo", "test_flow",
-    "test_half_close", "test_limits", "test_packet_echo", "test_proxy", "test_proxy_streams",
+    "test_closing", "test_command_line", "test_connect", "test_datagrams", "test_echo", "test_ends",
+    "test_flow", "test_half_close", "test_limits", "test_packet_echo", "test_proxy", "test_proxy_streams",
     "test_ready_file", "test_reset", "test_sending", "test_timers", "test_work", "test_workers",
 )
 """The modules that need sockets and the command line only. The others look into /proc, send signals,
