@@ -73,12 +73,14 @@ void faults_shorten(enum fault_call call, unsigned count, size_t bytes) {
 
 static size_t shortened(enum fault_call call, size_t size) {
     struct plan *plan = &plans[call];
-    if (plan->shorten == 0 || size <= plan->bytes) {
-        return size;
+    pthread_mutex_lock(&lock);
+    if (plan->shorten > 0 && size > plan->bytes) {
+        plan->shorten -= plan->shorten != FAULT_ALWAYS;
+        plan->injected++;
+        size = plan->bytes;
     }
-    plan->shorten -= plan->shorten != FAULT_ALWAYS;
-    plan->injected++;
-    return plan->bytes;
+    pthread_mutex_unlock(&lock);
+    return size;
 }
 
 unsigned faults_calls(enum fault_call call) {
@@ -120,7 +122,7 @@ static int fault_shutdown(int fd, int how) {
 }
 
 static int fault_close(int fd) {
-    plans[FAULT_CLOSE].calls++;
+    fails(FAULT_CLOSE);
     return linux_system.close(fd);
 }
 
@@ -279,24 +281,45 @@ unsigned faults_completed(int operation) {
 }
 
 static struct known_ring *ring_find(const struct io_uring *ring) {
+    struct known_ring *found = NULL;
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < RINGS_MAX && !found; i++) {
+        found = rings[i].ring == ring ? &rings[i] : NULL;
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+/* Another one in its place; NULL: none. */
+static void ring_replace(const struct io_uring *ring, struct io_uring *by) {
+    pthread_mutex_lock(&lock);
     for (unsigned i = 0; i < RINGS_MAX; i++) {
         if (rings[i].ring == ring) {
-            return &rings[i];
+            rings[i] = (struct known_ring){by, by ? by->sq.sqe_tail : 0};
+            break;
         }
     }
-    return NULL;
+    pthread_mutex_unlock(&lock);
+}
+
+static struct spoiled *spoiled_take(void) {
+    struct spoiled *one = spoiled;
+    pthread_mutex_lock(&lock);
+    while (one < spoiled + SPOILED_MAX && one->is_used) {
+        one++;
+    }
+    ASSERT(one < spoiled + SPOILED_MAX);
+    one->is_used = true;
+    pthread_mutex_unlock(&lock);
+    return one;
 }
 
 static void spoil(struct io_uring_sqe *sqe, int code) {
-    for (unsigned i = 0; i < SPOILED_MAX; i++) {
-        if (!spoiled[i].is_used) {
-            spoiled[i] = (struct spoiled){true, sqe->user_data, -code};
-            memset(sqe, 0, sizeof(*sqe)); /* IORING_OP_NOP is 0 */
-            sqe->user_data = (uint64_t)(uintptr_t)&spoiled[i] | UINT64_C(1) << SPOILED_BIT;
-            return;
-        }
-    }
-    ASSERT(false);
+    struct spoiled *one = spoiled_take();
+    one->data = sqe->user_data;
+    one->result = -code;
+    memset(sqe, 0, sizeof(*sqe)); /* IORING_OP_NOP is 0 */
+    sqe->user_data = (uint64_t)(uintptr_t)one | UINT64_C(1) << SPOILED_BIT;
 }
 
 /* What an older kernel says of an operation, as an errno. */
@@ -334,7 +357,9 @@ static void undo_spoiling(struct uring_completion *completion) {
     if ((completion->data & bit) != 0) {
         struct spoiled *one = (struct spoiled *)(uintptr_t)(completion->data & ~bit);
         *completion = (struct uring_completion){.data = one->data, .result = one->result};
+        pthread_mutex_lock(&lock);
         one->is_used = false;
+        pthread_mutex_unlock(&lock);
     }
 }
 
@@ -356,18 +381,14 @@ static int fault_create(unsigned entries, struct io_uring *ring,
         parameters->cq_entries = completions_max;
     }
     int code = uring_system.create(entries, ring, parameters);
-    struct known_ring *known = code == 0 ? ring_find(NULL) : NULL;
-    if (known) {
-        *known = (struct known_ring){ring, ring->sq.sqe_tail};
+    if (code == 0) {
+        ring_replace(NULL, ring);
     }
     return code;
 }
 
 static void fault_destroy(struct io_uring *ring) {
-    struct known_ring *known = ring_find(ring);
-    if (known) {
-        known->ring = NULL;
-    }
+    ring_replace(ring, NULL);
     uring_system.destroy(ring);
 }
 
@@ -380,7 +401,8 @@ static struct io_uring_probe *fault_get_probe(void) {
 }
 
 static struct io_uring_sqe *fault_sqe(struct io_uring *ring) {
-    return fails(FAULT_RING_SQE) ? NULL : uring_system.sqe(ring);
+    bool may_be_full = io_uring_sq_ready(ring) > 0;
+    return may_be_full && fails(FAULT_RING_SQE) ? NULL : uring_system.sqe(ring);
 }
 
 /* Whether a wait has to be for nothing, since there is something. */
@@ -425,7 +447,9 @@ static bool fault_take(struct io_uring *ring, struct uring_completion *completio
         held_count--;
         return true;
     }
-    overflows += uring_system.has_overflow(ring);
+    if (uring_system.has_overflow(ring)) {
+        overflows++;
+    }
     while (uring_system.take(ring, completion)) {
         undo_spoiling(completion);
         if (!holding) {

@@ -1,307 +1,46 @@
-/* test_failing_allocations.c: a host's whole life as its allocations fail, one of them each time:
- * start, a conversation, a reload, a restart of its plugins, and the stop, all of it real. Whatever
- * fails says so or does without; nothing is lost, and it serves afterwards.
+/* test_failing_allocations.c: a host's whole life as its allocations fail, one of them each time,
+ * or all from one on (host_life.h).
  *
- * A life has some hundreds of allocations. One in STRIDE of them is tried, another part of them
- * each time; BERTH_TEST_ALLOCATION names a single one to be tried. */
-#include "unit.h"
-
+ * A life has more than a thousand. As many are tried as are quick, another part of them each time;
+ * BERTH_TEST_ALLOCATION names a single one. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "base/error.h"
-#include "base/log.h"
-#include "control/change.h"
-#include "control/instance.h"
-#include "control/report.h"
-#include "engine/engine.h"
-#include "manifest/json.h"
-#include "manifest/manifest.h"
-#include "module/trial.h"
-#include "net/listener.h"
+#include "host_life.h"
 #include "os/os.h"
-#include "os/os_private.h"
-#include "os/os_process.h"
-#include "peer.h"
 
 enum {
     BUDGET_MS = 3500, /* for the lives of a test: as many as fit */
     LIVES_MIN = 8,
-    PATIENCE_MS = 20000,
-    FILE_BYTES = 300000,
-    END_ALLOCATIONS = 16,
-    TRIES = 5, /* of a client that the lack of memory may have cut */
+    END_ALLOCATIONS = 16, /* the stop has few */
 };
 
-static const char manifest_text[] =
-    "{\"manifest\": 1,"
-    " \"host\": {\"name\": \"failing\", \"workers\": 2, \"control\": false%s},"
-    " \"listeners\": {"
-    "  \"early\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"echo\","
-    "              \"accept\": {\"when\": \"data\"}, \"limits\": {\"connections\": %u}},"
-    "  \"late\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"echo\"},"
-    "  \"datagrams\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"datagram\","
-    "                  \"transport\": \"udp\"},"
-    "  \"web\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"http\", \"config\": {\"root\": \".\"}}"
-    "%s}}";
-
-static char plugins_folder[OS_PATH_MAX];
-
-/* One life, and the allocation of it that fails. */
-struct life {
-    struct instance instance;
-    struct os_private *folder;
-    char path[OS_PATH_MAX];
-    char host[64]; /* more of the manifest's */
-    long fails;    /* the how manieth; -1: none */
-    bool lasts;    /* all that follow fail, too */
-};
-
-/* -- what is done with a host ------------------------------------------------------------------ */
-
-static struct edition *edition_of(const struct life *life, unsigned limit, const char *more) {
-    char text[2048];
-    struct manifest_errors errors = {0};
-    int size = snprintf(text, sizeof(text), manifest_text, life->host, limit, more);
-    assert_in_range(size, 1, sizeof(text) - 1);
-    struct manifest *manifest = manifest_parse(life->path, text, (size_t)size, &errors);
-    struct edition *edition = manifest ? edition_create(manifest) : NULL;
-    if (!edition && life->fails < 0 && errors.count > 0) {
-        fail_msg("%s", errors.items[0].message);
-    }
-    manifest_errors_fini(&errors);
-    return edition;
+static void begin(const struct life_plan *plan, bool at_end) {
+    long passes = at_end ? (plan->lasts ? 0 : plan->number % END_ALLOCATIONS) : plan->number;
+    alloc_fail_after(passes, plan->lasts);
 }
 
-/* Whether it was done. If not it is said: an operator would wait for what never comes. */
-static bool apply(struct life *life, struct edition *edition, bool restart) {
-    struct change_options options = {.restart_all = restart};
-    struct change_counts counts;
-    struct change_problems problems = {0};
-    bool done = change_apply(&life->instance, edition, &options, &counts, &problems);
-    assert_int_equal(done, report_code(&problems) == 0);
-    if (!done && life->fails < 0) {
-        report_log_problems(&problems, life->path);
-        fail_msg("a change failed where nothing was to fail");
-    }
-    change_problems_fini(&problems);
-    return done;
-}
-
-static bool reload(struct life *life, unsigned limit, const char *more) {
-    struct edition *edition = edition_of(life, limit, more);
-    bool done = edition && apply(life, edition, false);
-    edition_release(edition);
-    return done;
-}
-
-static bool restart(struct life *life) {
-    return apply(life, life->instance.edition, true);
-}
-
-static const struct listener *listener_of(const struct life *life, const char *name) {
-    const struct unit *unit = instance_unit(&life->instance, name);
-    assert_non_null(unit);
-    return unit->listener;
-}
-
-/* A word and its echo. False: the connection was cut, which is heard. */
-static bool talk(struct peer peer) {
-    char answer[5];
-    size_t got = 0;
-    if (!peer_send(peer, "hello", 5)) {
-        return false;
-    }
-    while (got < sizeof(answer)) {
-        ptrdiff_t received = peer_receive(peer, answer + got, sizeof(answer) - got);
-        assert_int_not_equal(received, PEER_NOTHING);
-        if (received <= 0) {
-            return false;
-        }
-        got += (size_t)received;
-    }
-    assert_memory_equal(answer, "hello", 5);
-    return true;
-}
-
-/* A file by HTTP. False: it was refused, or the connection cut, which is heard. */
-static bool fetch(struct peer peer) {
-    static const char request[] = "GET /file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    static const char served[] = "HTTP/1.1 200 ";
-    static char answer[FILE_BYTES + 4096];
-    size_t got = 0;
-    ptrdiff_t received = 0;
-    if (!peer_send(peer, request, sizeof(request) - 1)) {
-        return false;
-    }
-    do {
-        received = peer_receive(peer, answer + got, sizeof(answer) - got);
-        assert_int_not_equal(received, PEER_NOTHING);
-        got += received > 0 ? (size_t)received : 0;
-    } while (received > 0 && got < sizeof(answer));
-    return received == PEER_FIN && got > FILE_BYTES &&
-           memcmp(answer, served, sizeof(served) - 1) == 0 && answer[got - 1] == 'z';
-}
-
-static bool is_served(struct peer peer, const char *name) {
-    return strcmp(name, "web") == 0 ? fetch(peer) : talk(peer);
-}
-
-static struct peer client(const struct life *life, const char *name) {
-    struct peer peer;
-    struct berth_address to = listener_address(listener_of(life, name), 0);
-    assert_true(peer_connect(&peer, &to));
-    return peer;
-}
-
-/* A client is served, perhaps not at its first try. While all fails it may be for the backlog. */
-static struct peer expect_served(const struct life *life, const char *name) {
-    struct peer peer = client(life, name);
-    if (life->lasts) {
-        return peer;
-    }
-    for (int i = 0; i < TRIES; i++) {
-        if (is_served(peer, name)) {
-            return peer;
-        }
-        peer_close(peer);
-        peer = client(life, name);
-    }
-    fail_msg("nobody is served");
-    return NO_PEER;
-}
-
-static void look_after(struct life *life) {
-    uint64_t start_ms = os_now_ms();
-    while (life->instance.retired && os_now_ms() - start_ms < PATIENCE_MS) {
-        if (instance_look_after(&life->instance) >= 0 || life->instance.retired) {
-            peer_pause(1);
-        }
-    }
-    assert_null(life->instance.retired);
-}
-
-static void stop(struct life *life) {
-    struct instance *instance = &life->instance;
-    uint64_t start_ms = os_now_ms();
-    const struct unit *unit;
-    instance_stop(instance);
-    for (unit = instance->serving; unit; unit = unit->next) {
-        listener_stop_accepting(unit->listener);
-    }
-    instance_cut(instance);
-    while (instance_connections(instance) > 0) {
-        assert_true(os_now_ms() - start_ms < PATIENCE_MS);
-        peer_pause(1);
-    }
-    instance_destroy(instance);
-}
-
-/* -- lives ------------------------------------------------------------------------------------- */
-
-static void serve_while_failing(struct life *life) {
-    static const char another[] =
-        ", \"another\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"echo\"}";
-    struct peer early = expect_served(life, "early");
-    struct peer late = expect_served(life, "late");
-    peer_close(expect_served(life, "web"));
-    reload(life, 100, "");
-    reload(life, 100, another);
-    peer_close(expect_served(life, "early"));
-    restart(life);
-    if (!life->lasts) {
-        talk(late); /* on the old generation; or it was cut, and hears so */
-    }
-    peer_close(expect_served(life, "early"));
-    reload(life, 50, "");
-    peer_close(early);
-    peer_close(late);
-}
-
-/* Nothing fails any more: all of it can be done. */
-static void serve(struct life *life) {
-    static const char another[] =
-        ", \"another\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"echo\"}";
-    life->fails = -1;
-    life->lasts = false;
-    assert_true(reload(life, 70, another));
-    assert_true(restart(life));
-    peer_close(expect_served(life, "early"));
-    peer_close(expect_served(life, "late"));
-    peer_close(expect_served(life, "another"));
-    peer_close(expect_served(life, "web"));
-    look_after(life);
-}
-
-static void file_make(const struct life *life, char *path, size_t size) {
-    static char bytes[FILE_BYTES];
-    memset(bytes, 'z', sizeof(bytes));
-    assert_true(os_path_join(path, size, os_private_path(life->folder), "file"));
-    FILE *stream = fopen(path, "wb");
-    assert_non_null(stream);
-    assert_int_equal(fwrite(bytes, 1, sizeof(bytes), stream), sizeof(bytes));
-    assert_int_equal(fclose(stream), 0);
-}
-
-static void life_begin(struct life *life) {
-    struct error error = {0};
-    const char *engine = getenv("TEST_ENGINE");
-    if (engine && strcmp(engine, "epoll") == 0) {
-        snprintf(life->host, sizeof(life->host), ", \"engine\": \"epoll\"");
-    } else if (engine) {
-        snprintf(life->host, sizeof(life->host), ", \"direct_descriptors\": 64");
-    }
-    life->folder = os_private_create(NULL, &error);
-    assert_non_null(life->folder);
-    assert_true(
-        os_path_join(life->path, sizeof(life->path), os_private_path(life->folder), "m.json"));
-}
-
-/* How many allocations it had. */
-static long live(long fails, bool lasts) {
-    static struct life life;
-    char file[OS_PATH_MAX];
-    struct error error = {0};
-    life = (struct life){.fails = fails, .lasts = lasts};
-    life_begin(&life);
-    file_make(&life, file, sizeof(file));
-    long live_before = alloc_live();
-    long total_before = alloc_total();
-    alloc_fail_after(fails, lasts);
-    struct edition *edition = edition_of(&life, 1000, "");
-    bool starts = edition &&
-                  instance_init(&life.instance, edition->manifest, plugins_folder, &error) &&
-                  apply(&life, edition, false);
-    edition_release(edition);
-    if (starts) {
-        serve_while_failing(&life);
-    }
+static void end(void) {
     alloc_fail_after(-1, false);
-    if (starts) {
-        serve(&life);
-    }
-    long total = alloc_total() - total_before;
-    if (fails >= 0) { /* the end has few */
-        alloc_fail_after(lasts ? 0 : fails % END_ALLOCATIONS, lasts);
-    }
-    stop(&life);
-    alloc_fail_after(-1, false);
-    assert_int_equal(alloc_live(), live_before);
-    os_file_remove(file);
-    os_private_remove(life.folder);
-    return total;
+}
+
+static void live(long number, bool lasts) {
+    const struct life_plan plan = {.begin = begin, .end = end, .number = number, .lasts = lasts};
+    host_live(&plan);
 }
 
 static void live_with_each(bool lasts) {
     const char *single = getenv("BERTH_TEST_ALLOCATION");
-    live(-1, false); /* what is allocated once for all lives */
+    host_live(NULL); /* what is allocated once for all lives */
     if (single) {
         live(strtol(single, NULL, 10), lasts);
         return;
     }
     uint64_t start_ms = os_now_ms();
-    long total = live(-1, false);
+    long total = -alloc_total();
+    host_live(NULL);
+    total += alloc_total();
     long lives = BUDGET_MS / (long)(os_now_ms() - start_ms + 1);
     long stride = total / (lives > LIVES_MIN ? lives : LIVES_MIN) + 1;
     long offset = (long)(os_now_ms() % (uint64_t)stride);
@@ -324,23 +63,8 @@ static void test_life_in_which_all_fail_from_one_on_goes_on_when_they_do_not(voi
     live_with_each(true);
 }
 
-static void find_plugins(void) {
-    char folder[OS_PATH_MAX];
-    struct error error = {0};
-    if (!os_executable_folder(folder, sizeof(folder), &error) ||
-        !os_path_join(plugins_folder, sizeof(plugins_folder), folder, "../plugins")) {
-        fprintf(stderr, "%s\n", error.message);
-        abort();
-    }
-}
-
 int main(int argc, char **argv) {
-    if (argc == 4 && strcmp(argv[1], TRIAL_VERB) == 0) {
-        trial_take(argv[2], argv[3]); /* the host starts its own program for that */
-    }
-    json_setup();
-    find_plugins();
-    log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    host_life_main(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_life_in_which_an_allocation_fails_goes_on_and_loses_nothing),
         cmocka_unit_test(test_life_in_which_all_fail_from_one_on_goes_on_when_they_do_not),
