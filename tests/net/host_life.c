@@ -240,7 +240,7 @@ static void life_begin(struct life *life) {
     const char *engine = getenv("TEST_ENGINE");
     if (engine && strcmp(engine, "epoll") == 0) {
         snprintf(life->host, sizeof(life->host), ", \"engine\": \"epoll\"");
-    } else if (engine) {
+    } else if (engine && strcmp(engine, "io_uring-direct") == 0) {
         snprintf(life->host, sizeof(life->host), ", \"direct_descriptors\": 64");
     }
     life->folder = os_private_create(NULL, &error);
