@@ -15,7 +15,8 @@ WITH_AN_ENGINE = (
     "test_accepting", "test_answers", "test_engine_accept", "test_engine_connect", "test_engine_datagram",
     "test_engine_end", "test_engine_fairness", "test_engine_files", "test_engine_port", "test_engine_transfer",
     "test_failing_allocations", "test_linux_accept_faults", "test_linux_connect_faults", "test_linux_datagram_faults",
-    "test_linux_life_faults", "test_linux_port_faults", "test_linux_transfer_faults", "test_newcomers", "test_shortage", "test_steady",
+    "test_linux_life_faults", "test_linux_port_faults", "test_linux_transfer_faults", "test_newcomers", "test_shortage",
+    "test_steady",
 )
 """Those that run a real engine of the system, the one that TEST_ENGINE names."""
 
