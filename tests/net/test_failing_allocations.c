@@ -11,8 +11,8 @@
 #include "os/os.h"
 
 enum {
-    BUDGET_MS = 3500, /* for the lives of a test: as many as fit */
-    LIVES_MIN = 8,
+    BUDGET_MS = 2500, /* for the lives of a test: as many as fit */
+    LIVES_MIN = 4,
     END_ALLOCATIONS = 16, /* the stop has few */
 };
 
