@@ -77,7 +77,8 @@ bool peer_send(struct peer peer, const void *bytes, size_t size) {
     uint64_t start_ms = os_now_ms();
     while (size > 0) {
         int64_t sent = sim_peer_send(peer_of(peer), at, size);
-        if (sent == SIM_PEER_RESET || (sent == SIM_PEER_NOTHING && !wait_on(start_ms))) {
+        if (sent == SIM_PEER_RESET || sent == SIM_PEER_FINISHED ||
+            (sent == SIM_PEER_NOTHING && !wait_on(start_ms))) {
             return false;
         }
         if (sent > 0) {

@@ -12,8 +12,7 @@
 
 enum { SENT_MAX = 6000, START_US = 50000, PACE_US = 20000 };
 
-/* -- the clients --------------------------------------------------------------------------------
- */
+/* -- the clients ----------------------------------------------------------- */
 
 enum temper { PATIENT, SLOW, LEAVES, RESETS, VANISHES, TEMPERS };
 

@@ -22,8 +22,7 @@ enum {
     RETRY_US = 50000, /* of an accept that failed */
 };
 
-/* -- the server ---------------------------------------------------------------------------------
- */
+/* -- the server ------------------------------------------------------------ */
 
 struct chunk {
     struct chunk *next;
@@ -349,8 +348,7 @@ static void server_end(struct server *server) {
     engine_destroy(server->engine);
 }
 
-/* -- the world ----------------------------------------------------------------------------------
- */
+/* -- the world ------------------------------------------------------------- */
 
 static bool is_at_rest(const struct server *server) {
     for (unsigned i = 0; i < server->port_count; i++) {

@@ -68,8 +68,7 @@ static void run_until(const unsigned *count, unsigned wanted) {
     }
 }
 
-/* -- connecting ----------------------------------------------------------------------------------
- */
+/* -- connecting ------------------------------------------------------------ */
 
 struct attempt {
     struct engine_connect connect;
@@ -187,8 +186,7 @@ static void test_sim_fault_of_an_operation_comes_as_often_as_it_is_to(void **sta
     sim_server_close(server);
 }
 
-/* -- peers that vanish ---------------------------------------------------------------------------
- */
+/* -- peers that vanish ----------------------------------------------------- */
 
 static struct sim_peer *visitor;
 
@@ -255,8 +253,7 @@ static void test_sim_peer_that_vanishes_is_found_out_by_keepalive_or_by_sending(
     assert_int_equal(vanish(0, false), HOUR_MS);
 }
 
-/* -- datagrams -----------------------------------------------------------------------------------
- */
+/* -- datagrams ------------------------------------------------------------- */
 
 struct post_office {
     struct engine_listener *listener;
@@ -366,8 +363,7 @@ static void test_sim_datagrams_are_lost_and_doubled_as_often_as_is_said(void **s
     post_office_close(&office, socket);
 }
 
-/* -- names ---------------------------------------------------------------------------------------
- */
+/* -- names ----------------------------------------------------------------- */
 
 static void test_sim_names_are_those_that_were_added(void **state) {
     struct berth_address found[4];

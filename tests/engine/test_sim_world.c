@@ -18,8 +18,7 @@ enum { SEEDS = 60, CLIENTS = 12, PORTS = 3 };
 
 static const enum sim_personality personalities[] = {SIM_IOCP, SIM_URING, SIM_EPOLL};
 
-/* -- seeds --------------------------------------------------------------------------------------
- */
+/* -- seeds ----------------------------------------------------------------- */
 
 static void test_sim_of_one_seed_gives_one_trace(void **state) {
     (void)state;
@@ -61,8 +60,7 @@ static void test_sim_of_another_personality_gives_another_trace(void **state) {
     assert_true(hashes[0] != hashes[1] && hashes[1] != hashes[2] && hashes[2] != hashes[0]);
 }
 
-/* -- worlds -------------------------------------------------------------------------------------
- */
+/* -- worlds ---------------------------------------------------------------- */
 
 static void test_sim_calm_world_serves_every_client(void **state) {
     (void)state;
@@ -104,8 +102,7 @@ static void test_sim_hostile_world_ends_every_client(void **state) {
     assert_true(completed > 0 && failed > 0);
 }
 
-/* -- the contract -------------------------------------------------------------------------------
- */
+/* -- the contract ---------------------------------------------------------- */
 
 struct bench {
     struct engine *engine;
@@ -324,8 +321,7 @@ static void test_sim_port_that_is_destroyed_too_early_is_told(void **state) {
     engine_close(bench.engine, bench.accept.socket, false);
 }
 
-/* -- time ---------------------------------------------------------------------------------------
- */
+/* -- time ------------------------------------------------------------------ */
 
 static void test_sim_time_passes_only_when_nothing_is_to_be_done(void **state) {
     struct engine_op op = {.complete = on_complete};

@@ -12,8 +12,7 @@
 
 enum { WORKERS = 3, CLIENTS = 10, SEEDS = 20, STEPS_MAX = 3000000 };
 
-/* -- the driver ----------------------------------------------------------------------------------
- */
+/* -- the driver ------------------------------------------------------------ */
 
 static bool is_moving; /* within a step */
 
@@ -58,8 +57,7 @@ static void step(void *context, const char *what) {
 
 static const struct server_driver driver = {.step = step};
 
-/* -- the plugin ----------------------------------------------------------------------------------
- */
+/* -- the plugin ------------------------------------------------------------ */
 
 static unsigned opened;
 static unsigned closed;
@@ -92,8 +90,7 @@ static const struct berth_plugin plugin = {
     .closed = on_closed,
 };
 
-/* -- worlds --------------------------------------------------------------------------------------
- */
+/* -- worlds ---------------------------------------------------------------- */
 
 struct outcome {
     struct sim_clients_result clients;
@@ -128,8 +125,7 @@ static struct outcome run(const struct sim_options *options, bool tempers) {
     return outcome;
 }
 
-/* -- the tests -----------------------------------------------------------------------------------
- */
+/* -- the tests ------------------------------------------------------------- */
 
 static void test_sim_server_serves_every_client_of_a_rough_world(void **state) {
     (void)state;

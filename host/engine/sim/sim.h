@@ -26,6 +26,8 @@
  * A test without a driver may call engine_port_run() with a time-out: while nothing has completed,
  * virtual time passes and the world goes on, until something completes or the time-out is over.
  *
+ * Files are the system's: a send reads them by os_file_read_at() when it takes their bytes.
+ *
  * The contract of engine.h is checked on the way: each operation completes once and its memory is
  * left alone meanwhile, one send a socket, no operation in flight at engine_close(), no use of a
  * socket after it, the bytes of a pending send unchanged. What breaks it is a *violation*, which
@@ -56,7 +58,7 @@ enum sim_operation {
     SIM_ACCEPT,
     SIM_ATTACH,
     SIM_RECEIVE, /* RESET and TIMED_OUT end the connection for both */
-    SIM_SEND,    /* likewise */
+    SIM_SEND,    /* likewise; FILE_SHORT only where it begins with a file */
     SIM_SHUTDOWN,
     SIM_CONNECT,
     SIM_DATAGRAM, /* engine_receiver_send, engine_datagram_send */
@@ -85,6 +87,7 @@ struct sim_options {
     uint32_t pending_send;     /* a send that could be done at once is pending */
     uint32_t full_buffer;      /* a send finds no room for a moment */
     uint32_t reset;            /* a segment resets its connection instead of arriving */
+    uint32_t half_close;       /* what a peer sends is its last: a FIN follows */
     uint32_t reset_as_fin;     /* a reset that nobody waits for is read as a FIN later */
     uint32_t cancel_late;      /* what is cancelled completes as if it had not been, if it can */
     uint32_t data_with_accept; /* bytes come along with an accept that did not wait for them */
@@ -109,7 +112,7 @@ struct sim_options sim_options_hostile(enum sim_personality personality, uint64_
 const char *
 sim_personality_name(enum sim_personality personality); /* "iocp", "io_uring", "epoll" */
 
-/* -- the world --------------------------------------------------------------------------------- */
+/* -- the world ------------------------------------------------------------- */
 
 /* Makes a new world the current one. There is none: engine_create() makes a calm one with threads
  * for itself, which ends with the engine. */
@@ -153,7 +156,7 @@ void sim_check(void);
 unsigned sim_operations(void);
 unsigned sim_sockets(void);
 
-/* -- timers of a test -------------------------------------------------------------------------- */
+/* -- timers of a test ------------------------------------------------------ */
 
 /* Embedded; zeroed at first. `fire` runs from sim_step() or sim_advance(), or from
  * engine_port_run() where that lets time pass. */
@@ -164,14 +167,15 @@ struct sim_timer {
 void sim_timer_set(struct sim_timer *timer, uint64_t at_us);
 void sim_timer_cancel(struct sim_timer *timer);
 
-/* -- peers: the other ends of connections ------------------------------------------------------ */
+/* -- peers: the other ends of connections ---------------------------------- */
 
 struct sim_peer;
 
 enum {
     SIM_PEER_FIN = 0,
-    SIM_PEER_RESET = -1,   /* the connection is reset, or was refused */
-    SIM_PEER_NOTHING = -2, /* nothing has come, or there is no room, for now */
+    SIM_PEER_RESET = -1,    /* the connection is reset, or was refused */
+    SIM_PEER_NOTHING = -2,  /* nothing has come, or there is no room, for now */
+    SIM_PEER_FINISHED = -3, /* its FIN is sent: nothing more can be */
 };
 
 enum sim_peer_state { SIM_PEER_CONNECTING, SIM_PEER_CONNECTED, SIM_PEER_REFUSED };
@@ -196,7 +200,7 @@ struct berth_address sim_peer_remote(const struct sim_peer *peer);
 void *sim_peer_context(const struct sim_peer *peer);
 void sim_peer_on_change(struct sim_peer *peer, sim_peer_fn *changed, void *context);
 
-/* How many of the bytes were taken, SIM_PEER_NOTHING or SIM_PEER_RESET. */
+/* How many of the bytes were taken, or SIM_PEER_NOTHING, SIM_PEER_RESET, SIM_PEER_FINISHED. */
 int64_t sim_peer_send(struct sim_peer *peer, const void *bytes, size_t size);
 /* How many bytes there were, at least one, or SIM_PEER_*. */
 int64_t sim_peer_receive(struct sim_peer *peer, void *bytes, size_t size);
@@ -211,7 +215,7 @@ void sim_peer_reset(struct sim_peer *peer);
  * later. */
 void sim_peer_vanish(struct sim_peer *peer);
 
-/* -- upstream servers, for engine_connect() ---------------------------------------------------- */
+/* -- upstream servers, for engine_connect() -------------------------------- */
 
 struct sim_server;
 
@@ -232,7 +236,7 @@ struct sim_server *sim_server_open(const struct sim_server_options *options);
 struct berth_address sim_server_address(const struct sim_server *server);
 void sim_server_close(struct sim_server *server);
 
-/* -- datagram peers ---------------------------------------------------------------------------- */
+/* -- datagram peers -------------------------------------------------------- */
 
 struct sim_datagrams;
 
@@ -249,7 +253,7 @@ int64_t sim_datagrams_receive(struct sim_datagrams *socket, struct berth_address
                               size_t size);
 void sim_datagrams_close(struct sim_datagrams *socket);
 
-/* -- names, for engine_resolve() --------------------------------------------------------------- */
+/* -- names, for engine_resolve() ------------------------------------------- */
 
 /* Adds an address to a name; its port does not matter. "localhost" and literal addresses are known
  * without. */

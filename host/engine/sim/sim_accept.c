@@ -1,117 +1,10 @@
-/* sim_accept.c: clients and accepts.
- *
- * A client that arrives waits in the backlog of one of the listener's sockets. The acceptors of
- * that socket give clients to their posted accepts in the order of the posts, in their own turn. An
- * accept with data then waits for its client to speak. */
+/* sim_accept.c: accepts. One that has got its client from its acceptor completes at once, or with
+ * data when the client has spoken. */
 #include <utlist.h>
 
-#include "base/address.h"
-#include "base/alloc.h"
-#include "base/assert.h"
-#include "base/error.h"
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_accept.h"
 
-enum { BACKLOG_MOST = 4096 };
-
-enum accept_state {
-    ACCEPT_POSTED,  /* without a client */
-    ACCEPT_WAITING, /* for its client to speak */
-    ACCEPT_ENDING,  /* cancelled, or failed: the task completes it */
-};
-
-struct sim_accept {
-    struct sim_op op; /* first */
-    struct engine_accept *accept;
-    struct engine_acceptor *acceptor;
-    struct sim_accept *prev;
-    struct sim_accept *next;
-    struct sim_end *end;
-    enum accept_state state;
-    bool is_cancelled;
-    int64_t result; /* ACCEPT_ENDING */
-    struct sim_want want;
-    struct sim_task task;
-};
-
-struct engine_acceptor {
-    struct engine_port *port;
-    struct engine_listener *listener;
-    unsigned index;
-    engine_starved_fn *starved;
-    void *context;
-    struct engine_acceptor *prev;
-    struct engine_acceptor *next;
-    struct sim_accept *posted;
-    unsigned started;
-    bool is_told; /* that clients starve, since the last post */
-    bool is_plain;
-    bool is_running;
-    bool is_destroyed;
-    struct sim_task task;
-};
-
-/* -- arrivals -----------------------------------------------------------------------------------
- */
-
-static void wake_acceptors(struct engine_listener *listener, unsigned index) {
-    struct engine_acceptor *acceptor;
-    DL_FOREACH(listener->acceptors, acceptor) {
-        if (acceptor->index == index) {
-            sim_task_ready(&acceptor->task, acceptor->port);
-        }
-    }
-}
-
-enum sim_arrival sim_listener_arrival(struct engine_listener *listener, struct sim_end *end) {
-    if (!listener->is_started) {
-        return SIM_ARRIVAL_REFUSED;
-    }
-    unsigned index = (unsigned)sim_random(listener->options.acceptors);
-    struct sim_backlog *backlog = &listener->backlogs[index];
-    unsigned most = listener->options.backlog > 0 ? listener->options.backlog : BACKLOG_MOST;
-    if (backlog->count >= most) {
-        return listener->engine->sim->refuses_full ? SIM_ARRIVAL_REFUSED : SIM_ARRIVAL_FULL;
-    }
-    end->is_engines = true;
-    end->is_closed = false;
-    end->listener = listener;
-    end->options = listener->options.sockets;
-    end->connected_us = sim_now_us();
-    if (end->options.receive_bytes > 0 && end->options.receive_bytes < end->in.window) {
-        end->in.window = end->options.receive_bytes;
-    }
-    end->next_in_backlog = NULL;
-    if (backlog->last) {
-        backlog->last->next_in_backlog = end;
-    } else {
-        backlog->first = end;
-    }
-    backlog->last = end;
-    backlog->count++;
-    sim_note(SIM_NOTE_CONNECT, sim_end_id(end), index);
-    wake_acceptors(listener, index);
-    return SIM_ARRIVAL_QUEUED;
-}
-
-static struct sim_end *take_client(struct sim_backlog *backlog) {
-    struct sim_end *end = backlog->first;
-    backlog->first = end->next_in_backlog;
-    backlog->last = backlog->first ? backlog->last : NULL;
-    backlog->count--;
-    end->next_in_backlog = NULL;
-    return end;
-}
-
-void sim_backlog_forget(struct engine_listener *listener) {
-    for (unsigned i = 0; i < listener->options.acceptors; i++) {
-        while (listener->backlogs[i].first) {
-            sim_stream_close(take_client(&listener->backlogs[i]), true);
-        }
-    }
-}
-
-/* -- completing ---------------------------------------------------------------------------------
- */
+/* -- completing ------------------------------------------------------------ */
 
 /* A socket that was given back lives on its port for good. */
 static struct engine_port *reused_port(struct sim_accept *accept) {
@@ -213,8 +106,7 @@ static void cancel_with_client(struct sim_accept *accept) {
     finish(accept, ENGINE_E_CANCELLED);
 }
 
-/* -- the task of an accept ----------------------------------------------------------------------
- */
+/* -- the task of an accept ------------------------------------------------- */
 
 void sim_accept_heard(struct sim_accept *accept) {
     sim_task_ready(&accept->task, accept->op.port);
@@ -225,7 +117,7 @@ static void cancel_without_client(struct sim_accept *accept) {
     struct sim_backlog *backlog = &acceptor->listener->backlogs[acceptor->index];
     if (!acceptor->posted && backlog->first && backlog->first->error == 0 && !sim_sockets_full() &&
         sim_chance(sim->options.cancel_late)) {
-        accept->end = take_client(backlog);
+        accept->end = sim_backlog_take(backlog);
         accept->end->accept = accept;
         accept->accept->with_data = false;
         serve_client(accept, false);
@@ -269,11 +161,9 @@ static void run_accept(struct sim_task *task) {
     serve_client(accept, true);
 }
 
-/* -- the task of an acceptor --------------------------------------------------------------------
- */
+/* -- clients, from the acceptor's task ------------------------------------- */
 
-/* The accept that is posted first gets the client that came first. */
-static void give_client(struct engine_acceptor *acceptor, struct sim_backlog *backlog) {
+void sim_accept_give_client(struct engine_acceptor *acceptor, struct sim_backlog *backlog) {
     struct sim_accept *accept = acceptor->posted;
     DL_DELETE(acceptor->posted, accept);
     int64_t fault = sim_sockets_full() ? ENGINE_E_NO_RESOURCES : sim_fault(SIM_ACCEPT);
@@ -281,7 +171,7 @@ static void give_client(struct engine_acceptor *acceptor, struct sim_backlog *ba
         finish(accept, fault);
         return;
     }
-    struct sim_end *end = take_client(backlog);
+    struct sim_end *end = sim_backlog_take(backlog);
     accept->end = end;
     end->accept = accept;
     if (!accept->accept->with_data) {
@@ -294,96 +184,7 @@ static void give_client(struct engine_acceptor *acceptor, struct sim_backlog *ba
     }
 }
 
-static void tell_starved(struct engine_acceptor *acceptor) {
-    if (!acceptor->is_told) {
-        acceptor->is_told = true;
-        sim_note(SIM_NOTE_STARVED, acceptor->index, 0);
-        acceptor->starved(acceptor, acceptor->context);
-    }
-}
-
-static void run_acceptor(struct sim_task *task) {
-    struct engine_acceptor *acceptor = CONTAINER_OF(task, struct engine_acceptor, task);
-    struct sim_backlog *backlog = &acceptor->listener->backlogs[acceptor->index];
-    unsigned left = (unsigned)sim_between(1, backlog->count > 0 ? backlog->count : 1);
-    acceptor->is_running = true;
-    while (left-- > 0 && !acceptor->is_destroyed && backlog->first && acceptor->posted) {
-        if (backlog->first->error != 0 && sim_chance(SIM_ALWAYS / 2)) { /* not even shown */
-            sim_stream_close(take_client(backlog), false);
-            continue;
-        }
-        give_client(acceptor, backlog);
-    }
-    if (!acceptor->is_destroyed && backlog->first) {
-        if (acceptor->posted) {
-            sim_task_ready(&acceptor->task, acceptor->port);
-        } else {
-            tell_starved(acceptor);
-        }
-    }
-    acceptor->is_running = false;
-    if (acceptor->is_destroyed) {
-        alloc_free(acceptor);
-    }
-}
-
-/* -- engine.h -----------------------------------------------------------------------------------
- */
-
-struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
-                                               struct engine_listener *listener, unsigned index,
-                                               engine_starved_fn *starved, void *context,
-                                               struct error *error) {
-    ASSERT(index < listener->options.acceptors);
-    struct engine_acceptor *acceptor = alloc_zeroed(sizeof(*acceptor));
-    if (!acceptor) {
-        error_set(error, "out of memory");
-        return NULL;
-    }
-    sim_enter();
-    int64_t fault = sim_fault(SIM_ACCEPTOR);
-    if (fault < 0) {
-        sim_leave();
-        error_set(error, "%s", engine_error_text(fault));
-        alloc_free(acceptor);
-        return NULL;
-    }
-    *acceptor = (struct engine_acceptor){
-        .port = port,
-        .listener = listener,
-        .index = index,
-        .starved = starved,
-        .context = context,
-        .is_plain =
-            port->engine->sim == &sim_traits[SIM_IOCP] && sim_chance(sim->options.plain_acceptor),
-        .task.run = run_acceptor,
-    };
-    DL_APPEND(listener->acceptors, acceptor);
-    if (listener->backlogs[index].first) {
-        sim_task_ready(&acceptor->task, port);
-    }
-    sim_leave();
-    return acceptor;
-}
-
-void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
-    if (!acceptor) {
-        return;
-    }
-    sim_enter();
-    if (acceptor->started > 0) {
-        sim_broken("engine_acceptor_destroy: %u accepts are in flight", acceptor->started);
-    }
-    acceptor->is_destroyed = true;
-    sim_task_cancel(&acceptor->task);
-    DL_DELETE(acceptor->listener->acceptors, acceptor);
-    /* What it was told of, another one of the same socket may take. */
-    wake_acceptors(acceptor->listener, acceptor->index);
-    if (!acceptor->is_running) {
-        alloc_free(acceptor);
-    }
-    sim_leave();
-}
+/* -- engine.h -------------------------------------------------------------- */
 
 /* What has to have its memory and its socket from the beginning fails at once without. */
 static int64_t claim(struct sim_accept *accept) {
@@ -460,16 +261,4 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
         }
     }
     sim_leave();
-}
-
-bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
-    sim_enter();
-    bool has_plainer = acceptor->port->engine->sim == &sim_traits[SIM_IOCP];
-    acceptor->is_plain = acceptor->is_plain || has_plainer;
-    sim_leave();
-    return has_plainer;
-}
-
-bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor) {
-    return acceptor->is_plain;
 }

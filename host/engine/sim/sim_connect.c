@@ -3,15 +3,14 @@
 
 #include "base/address.h"
 #include "base/error.h"
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
 enum {
     RETRY_US = 1000000, /* of a SYN without an answer, doubled each time */
     ATTEMPTS_MAX = 6,
 };
 
-/* -- one attempt --------------------------------------------------------------------------------
- */
+/* -- one attempt ----------------------------------------------------------- */
 
 static int64_t failure_of(const struct berth_address *address) {
     for (const struct sim_failing *one = sim->failing; one; one = one->next) {
@@ -51,8 +50,7 @@ enum sim_try sim_try_connect(struct sim_end *end, int64_t *error) {
                                          : SIM_TRY_REFUSED;
 }
 
-/* -- engine_connect -----------------------------------------------------------------------------
- */
+/* -- engine_connect -------------------------------------------------------- */
 
 struct connecting {
     struct sim_op op; /* first */
@@ -177,8 +175,7 @@ void engine_connect_cancel(struct engine_port *port, struct engine_connect *conn
     sim_leave();
 }
 
-/* -- names --------------------------------------------------------------------------------------
- */
+/* -- names ----------------------------------------------------------------- */
 
 void sim_name_add(const char *host, const struct berth_address *address) {
     sim_enter();

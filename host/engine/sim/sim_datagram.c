@@ -50,8 +50,7 @@ struct sim_datagrams {
     struct sim_datagrams *next;
 };
 
-/* -- on the way ---------------------------------------------------------------------------------
- */
+/* -- on the way ------------------------------------------------------------ */
 
 static void queue_free(struct datagram **queue) {
     while (*queue) {
@@ -144,8 +143,7 @@ static void send_maybe(struct sim_bound *from_bound, const struct berth_address 
     }
 }
 
-/* -- the engine's -------------------------------------------------------------------------------
- */
+/* -- the engine's ---------------------------------------------------------- */
 
 static struct datagram *take_first(struct sim_backlog *backlog) {
     struct datagram *one = backlog->datagrams;
@@ -299,8 +297,7 @@ int64_t engine_datagram_send(struct engine_listener *listener, const struct bert
     return result;
 }
 
-/* -- the others' --------------------------------------------------------------------------------
- */
+/* -- the others' ----------------------------------------------------------- */
 
 struct sim_datagrams *sim_datagrams_open(struct berth_address at, sim_datagrams_fn *changed,
                                          void *context) {

@@ -7,12 +7,11 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/error.h"
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
 enum { EPHEMERAL_LEAST = 40000, EPHEMERAL_MOST = 60999, KEPT_HANDLE = 1000 };
 
-/* -- addresses ----------------------------------------------------------------------------------
- */
+/* -- addresses ------------------------------------------------------------- */
 
 struct berth_address sim_reachable(const struct berth_address *to) {
     struct berth_address address = *to;
@@ -90,8 +89,7 @@ struct sim_bound *sim_bound_find(const struct berth_address *to, bool datagrams)
     return NULL;
 }
 
-/* -- listeners ----------------------------------------------------------------------------------
- */
+/* -- listeners ------------------------------------------------------------- */
 
 /* Nobody keeps sockets for the next process here, since there is none; the one who would is told
  * all the same. */

@@ -2,7 +2,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
 enum {
     RETRY_US = 1000000,
@@ -25,8 +25,7 @@ static const struct sim_end *end_in(const struct sim_peer *peer) {
     return (const struct sim_end *)peer;
 }
 
-/* -- connecting ---------------------------------------------------------------------------------
- */
+/* -- connecting ------------------------------------------------------------ */
 
 void sim_peer_heard(struct sim_end *end) {
     if (!end->is_closed && end->changed) {
@@ -109,15 +108,16 @@ void sim_peer_on_change(struct sim_peer *peer, sim_peer_fn *changed, void *conte
     sim_leave();
 }
 
-/* -- bytes --------------------------------------------------------------------------------------
- */
+/* -- bytes ----------------------------------------------------------------- */
 
 int64_t sim_peer_send(struct sim_peer *peer, const void *bytes, size_t size) {
     sim_enter();
     struct sim_end *end = end_of(peer);
     int64_t result = SIM_PEER_NOTHING;
-    if (end->error != 0 || end->keeps_fin) {
+    if (end->error != 0) {
         result = SIM_PEER_RESET;
+    } else if (end->keeps_fin) {
+        result = SIM_PEER_FINISHED;
     } else if (end->state == SIM_PEER_CONNECTED) {
         uint32_t room = sim_stream_room(end);
         uint32_t part = size < room ? (uint32_t)size : room;
@@ -125,6 +125,9 @@ int64_t sim_peer_send(struct sim_peer *peer, const void *bytes, size_t size) {
         if (part > 0) {
             sim_stream_write(end, bytes, part);
             result = part;
+            if (sim_chance(sim->options.half_close)) {
+                sim_stream_fin(end);
+            }
         }
     }
     sim_leave();
@@ -150,8 +153,7 @@ size_t sim_peer_waiting(const struct sim_peer *peer) {
     return end_in(peer)->in.readable;
 }
 
-/* -- ending -------------------------------------------------------------------------------------
- */
+/* -- ending ---------------------------------------------------------------- */
 
 void sim_peer_shutdown_send(struct sim_peer *peer) {
     sim_enter();
@@ -183,8 +185,7 @@ void sim_peer_vanish(struct sim_peer *peer) {
     sim_leave();
 }
 
-/* -- servers ------------------------------------------------------------------------------------
- */
+/* -- servers --------------------------------------------------------------- */
 
 struct sim_server *sim_server_open(const struct sim_server_options *options) {
     sim_enter();

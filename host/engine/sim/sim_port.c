@@ -10,8 +10,6 @@
 
 enum {
     TURN_MAX = 256,      /* tasks a turn */
-    RING_MAX = 8,        /* buffers that it begins with: more would make a world slow to create */
-    WANT_US = 5000,      /* how often a port looks for memory that others gave back */
     WAIT_SLICE_MS = 1,   /* a real wait, with threads */
     TRIES_MAX = 1000000, /* events in one wait of a port: more is a world that never rests */
 };
@@ -21,8 +19,7 @@ struct sim_post {
     struct sim_post *next;
 };
 
-/* -- engines ------------------------------------------------------------------------------------
- */
+/* -- engines --------------------------------------------------------------- */
 
 static const struct sim_traits *traits_of(const char *name) {
     if (!name || strcmp(name, "auto") == 0) {
@@ -118,109 +115,7 @@ void engine_file_give(struct engine *engine) {
     sim_leave();
 }
 
-/* -- buffers ------------------------------------------------------------------------------------
- *
- * Where buffers are posted for all receives (a ring of buffers), they are taken in advance, and the
- * ring grows when it runs out. */
-
-static void ring_fill(struct engine_port *port) {
-    while (port->ring_count < port->ring_wanted &&
-           port->source.take(port->source.context, &port->ring[port->ring_count])) {
-        port->ring_count++;
-    }
-}
-
-bool sim_take_buffer(struct engine_port *port, struct engine_buffer *buffer) {
-    if (!port->ring) {
-        return port->source.take(port->source.context, buffer);
-    }
-    if (port->ring_count == 0) {
-        ring_fill(port);
-        if (port->ring_count == 0) {
-            return false;
-        }
-        port->ring_wanted =
-            port->ring_wanted * 2 < port->ring_max ? port->ring_wanted * 2 : port->ring_max;
-    }
-    *buffer = port->ring[--port->ring_count];
-    ring_fill(port);
-    return true;
-}
-
-void sim_give_buffer(struct engine_port *port, struct engine_buffer *buffer) {
-    if (buffer->owner) {
-        port->source.give(port->source.context, buffer->owner);
-        buffer->owner = NULL;
-    }
-}
-
-static void want_again(struct sim_event *event) {
-    struct engine_port *port = CONTAINER_OF(event, struct engine_port, want_event);
-    sim_task_ready(&port->want_task, port);
-}
-
-static void run_wants(struct sim_task *task) {
-    struct engine_port *port = CONTAINER_OF(task, struct engine_port, want_task);
-    struct engine_buffer buffer;
-    while (port->wants && sim_take_buffer(port, &buffer)) {
-        struct sim_want *want = port->wants;
-        DL_DELETE(port->wants, want);
-        want->is_waiting = false;
-        want->has_buffer = true;
-        want->buffer = buffer;
-        sim_task_cancel(want->task);
-        want->task->run(want->task);
-    }
-    if (port->wants) {
-        sim_event_in(&port->want_event, WANT_US);
-    }
-}
-
-bool sim_want_buffer(struct engine_port *port, struct sim_want *want,
-                     struct engine_buffer *buffer) {
-    if (want->has_buffer) {
-        want->has_buffer = false;
-        *buffer = want->buffer;
-        return true;
-    }
-    if (want->is_waiting) {
-        return false;
-    }
-    if (!port->wants && sim_take_buffer(port, buffer)) {
-        return true;
-    }
-    want->is_waiting = true;
-    DL_APPEND(port->wants, want);
-    if (port->want_event.place == 0) {
-        sim_event_in(&port->want_event, WANT_US);
-    }
-    return false;
-}
-
-void sim_want_end(struct engine_port *port, struct sim_want *want) {
-    if (want->is_waiting) {
-        DL_DELETE(port->wants, want);
-        want->is_waiting = false;
-    }
-    if (want->has_buffer) {
-        want->has_buffer = false;
-        sim_give_buffer(port, &want->buffer);
-    }
-}
-
-void engine_port_trim(struct engine_port *port) {
-    sim_enter();
-    if (port->ring) {
-        port->ring_wanted = port->ring_least;
-        while (port->ring_count > port->ring_wanted) {
-            sim_give_buffer(port, &port->ring[--port->ring_count]);
-        }
-    }
-    sim_leave();
-}
-
-/* -- posts --------------------------------------------------------------------------------------
- */
+/* -- posts ----------------------------------------------------------------- */
 
 static void run_posts(struct sim_task *task) {
     struct engine_port *port = CONTAINER_OF(task, struct engine_port, post_task);
@@ -255,8 +150,7 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     sim_leave();
 }
 
-/* -- life ---------------------------------------------------------------------------------------
- */
+/* -- life ------------------------------------------------------------------ */
 
 struct engine_port *engine_port_create(struct engine *engine,
                                        const struct engine_port_options *options,
@@ -266,16 +160,10 @@ struct engine_port *engine_port_create(struct engine *engine,
         error_set(error, "out of memory");
         return NULL;
     }
-    uint32_t least = options->receive_buffers < RING_MAX ? options->receive_buffers : RING_MAX;
-    least += least == 0;
-    uint32_t most = options->receive_buffers_max > least ? options->receive_buffers_max : least;
-    if (engine->sim->buffer_ring) {
-        port->ring = alloc_array(most, sizeof(*port->ring));
-        if (!port->ring) {
-            error_set(error, "out of memory");
-            alloc_free(port);
-            return NULL;
-        }
+    if (!sim_buffers_init(port, engine, options)) {
+        error_set(error, "out of memory");
+        alloc_free(port);
+        return NULL;
     }
     sim_enter();
     int64_t fault = sim_fault(SIM_PORT);
@@ -287,18 +175,10 @@ struct engine_port *engine_port_create(struct engine *engine,
         return NULL;
     }
     port->engine = engine;
-    port->source = options->buffers;
-    port->ring_wanted = port->ring_least = least;
-    port->ring_max = most;
-    port->burst = options->burst_buffers > 0 ? options->burst_buffers : 1;
     port->direct_free = engine->sim->buffer_ring ? engine->direct_descriptors : 0;
     port->number = ++sim->port_number;
     port->post_task.run = run_posts;
-    port->want_task.run = run_wants;
-    port->want_event.fire = want_again;
-    if (port->ring) {
-        ring_fill(port);
-    }
+    sim_buffers_begin(port);
     LL_APPEND(sim->ports, port);
     sim_leave();
     return port;
@@ -316,13 +196,10 @@ void engine_port_destroy(struct engine_port *port) {
         return;
     }
     sim_listeners_forget_port(port);
-    sim_event_cancel(&port->want_event);
     while (port->ready_count > 0) {
         sim_task_cancel(port->ready[port->ready_count - 1]);
     }
-    while (port->ring_count > 0) {
-        sim_give_buffer(port, &port->ring[--port->ring_count]);
-    }
+    sim_buffers_end(port);
     LL_DELETE(sim->ports, port);
     sim_memory_free(port->ready);
     sim_leave();
@@ -337,8 +214,7 @@ unsigned engine_port_pending(const struct engine_port *port) {
     return pending;
 }
 
-/* -- running ------------------------------------------------------------------------------------
- */
+/* -- running --------------------------------------------------------------- */
 
 bool sim_port_is_ready(const struct engine_port *port) {
     return port->ready_count > 0 || port->post_count > 0;

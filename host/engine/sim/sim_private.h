@@ -26,7 +26,7 @@ struct sim_end;
 struct sim_accept;
 struct datagram;
 
-/* -- sim_schedule.c: events and tasks ---------------------------------------------------------- */
+/* -- sim_schedule.c: events and tasks -------------------------------------- */
 
 struct sim_event {
     void (*fire)(struct sim_event *event);
@@ -54,7 +54,7 @@ bool sim_fire_next(uint64_t until_us);
 void sim_task_ready(struct sim_task *task, struct engine_port *port);
 void sim_task_cancel(struct sim_task *task);
 
-/* -- sim_world.c ------------------------------------------------------------------------------- */
+/* -- sim_world.c ----------------------------------------------------------- */
 
 /* What the personalities differ in, apart from the probabilities. */
 struct sim_traits {
@@ -62,6 +62,7 @@ struct sim_traits {
     const char *socket_reuse;
     bool accept_on_workers;
     bool backlog_is_fixed;
+    bool reuses_sockets;     /* engine_recycle() */
     bool accept_owns_memory; /* AcceptEx: a socket and a buffer from the post on */
     bool receive_ahead;      /* a buffer is posted with ENGINE_RECEIVE_BUFFERED */
     bool buffer_ring;        /* a port holds buffers for all its receives */
@@ -180,6 +181,7 @@ void *sim_pool_take(struct sim_pool *pool, size_t size); /* zeroed, whatever it 
 void sim_pool_give(struct sim_pool *pool, void *object);
 void sim_pool_fini(struct sim_pool *pool);
 
+uint64_t sim_next_random(uint64_t *state);           /* of any generator */
 uint64_t sim_between(uint64_t least, uint64_t most); /* both included */
 uint64_t sim_latency(void);
 /* The failure of an operation that starts now: an ENGINE_E_*, or 0. */
@@ -208,7 +210,7 @@ enum sim_note {
 void sim_note(enum sim_note note, uint64_t id, int64_t value);
 void sim_broken(const char *format, ...) BERTH_PRINTF(1, 2);
 
-/* -- sim_ops.c: started operations ------------------------------------------------------------- */
+/* -- sim_ops.c: started operations ----------------------------------------- */
 
 enum sim_op_kind {
     SIM_OP_POST,
@@ -237,7 +239,7 @@ void sim_op_complete(struct sim_op *record, int64_t result);
 /* One of several. */
 void sim_op_deliver(struct sim_op *record, int64_t result);
 
-/* -- sim_port.c -------------------------------------------------------------------------------- */
+/* -- sim_port.c, sim_buffers.c --------------------------------------------- */
 
 /* Who waits for memory. */
 struct sim_want {
@@ -299,127 +301,14 @@ void sim_want_end(struct engine_port *port, struct sim_want *want);
 /* One at once or none, for those who do not wait. */
 bool sim_take_buffer(struct engine_port *port, struct engine_buffer *buffer);
 void sim_give_buffer(struct engine_port *port, struct engine_buffer *buffer);
+/* What comes before the lock, and may fail; what begins; what ends. */
+bool sim_buffers_init(struct engine_port *port, const struct engine *engine,
+                      const struct engine_port_options *options);
+void sim_buffers_begin(struct engine_port *port);
+void sim_buffers_end(struct engine_port *port);
 bool sim_port_is_ready(const struct engine_port *port);
 
-/* -- sim_stream.c: connections ----------------------------------------------------------------- */
-
-enum sim_mark_kind { SIM_MARK_BYTES, SIM_MARK_FIN, SIM_MARK_RESET };
-
-/* What is on its way. */
-struct sim_mark {
-    uint64_t at_us;
-    uint32_t size;
-    enum sim_mark_kind kind;
-};
-
-/* One direction: what goes to the end that it is part of. */
-struct sim_pipe {
-    uint8_t *bytes; /* a ring: those that can be received, then those on their way */
-    uint32_t room;
-    uint32_t head;
-    uint32_t readable;
-    uint32_t flying;
-    uint32_t window; /* of both together */
-    struct sim_mark *marks;
-    uint32_t mark_room;
-    uint32_t mark_head;
-    uint32_t mark_count;
-    bool fin_sent;
-    bool fin_arrived;
-    bool is_cut; /* nothing arrives any more */
-    struct sim_event arrival;
-};
-
-struct sim_receive {
-    struct sim_op op;
-    struct sim_want want;
-    enum engine_receive_mode mode;
-    bool is_drain; /* engine_receive_end() */
-    bool is_stopping;
-    bool stops_late;
-};
-
-struct sim_send {
-    struct sim_op op;
-    struct engine_piece pieces[ENGINE_PIECES_MAX];
-    unsigned count;
-    uint64_t done;
-    uint64_t checksum;
-    bool is_decided;
-    int64_t result;
-    struct sim_event go_on;
-    struct sim_task told;
-    struct sim_end *end;
-};
-
-struct sim_end {
-    struct sim_connection *connection;
-    struct sim_pipe in;
-    struct berth_address local;
-    struct berth_address remote;
-    int64_t error; /* the connection is gone, and why */
-    bool is_engines;
-    bool is_closed; /* by its owner */
-    bool reads_fin; /* the reset is read as a FIN */
-    bool keeps_fin; /* the FIN is sent */
-
-    /* The engine's. */
-    uint32_t slot; /* in the table of sockets + 1; 0: none yet */
-    bool is_direct;
-    struct engine_port *port; /* attached to */
-    struct engine_listener *listener;
-    struct engine_socket_options options;
-    struct sim_task task; /* something came that is waited for */
-    struct sim_accept *accept;
-    struct sim_receive receive;
-    struct sim_send *send; /* in flight */
-    uint64_t connected_us;
-    struct sim_end *next_in_backlog;
-    struct sim_event give_up; /* the peer has vanished */
-
-    /* A peer's. */
-    enum sim_peer_state state;
-    sim_peer_fn *changed;
-    void *context;
-    struct sim_event notify;
-    struct sim_event attempt;
-    unsigned attempts;
-    bool is_sending; /* wants to know of room */
-};
-
-struct sim_connection {
-    struct sim_end ends[2];
-    uint64_t id;
-    struct sim_connection *prev;
-    struct sim_connection *next;
-};
-
-/* One end of a connection that is to be: nobody has the other one yet. */
-struct sim_end *sim_end_create(void);
-void sim_connection_free(struct sim_connection *connection);
-static inline struct sim_end *sim_other(const struct sim_end *end) {
-    struct sim_connection *connection = end->connection;
-    return end == &connection->ends[0] ? &connection->ends[1] : &connection->ends[0];
-}
-/* For the trace: the connection, and which end. */
-static inline uint64_t sim_end_id(const struct sim_end *end) {
-    return end->connection->id << 1 | (end == &end->connection->ends[1]);
-}
-
-uint32_t sim_stream_room(const struct sim_end *end); /* for what the end sends */
-void sim_stream_write(struct sim_end *end, const uint8_t *bytes, uint32_t size);
-uint32_t sim_stream_read(struct sim_end *end, uint8_t *bytes, uint32_t size);
-void sim_stream_fin(struct sim_end *end);
-/* Both ends find the connection gone: the other one after a time. */
-void sim_stream_break(struct sim_end *end, int64_t error);
-/* The owner has no more use for it, which may free both ends. */
-void sim_stream_close(struct sim_end *end, bool reset);
-void sim_stream_cut(struct sim_end *end);
-/* Something has come for the end, or there is room for what it sends. */
-void sim_end_heard(struct sim_end *end);
-void sim_end_has_room(struct sim_end *end);
-
-/* -- sim_socket.c ------------------------------------------------------------------------------ */
+/* -- sim_socket.c ---------------------------------------------------------- */
 
 struct engine_socket sim_socket_give(struct sim_end *end);
 /* NULL, and a violation, when there is no such socket, or not on that port. */
@@ -428,7 +317,7 @@ struct sim_end *sim_socket_end(struct engine_socket socket, const struct engine_
 bool sim_sockets_full(void);
 void sim_socket_go_direct(struct sim_end *end, struct engine_port *port);
 
-/* -- sim_listen.c ------------------------------------------------------------------------------ */
+/* -- sim_listen.c ---------------------------------------------------------- */
 
 /* What waits at one listening socket. */
 struct sim_backlog {
@@ -463,7 +352,7 @@ struct berth_address sim_reachable(const struct berth_address *to);
 /* The address a connection to `to` comes from. */
 struct berth_address sim_source_of(const struct berth_address *to);
 
-/* -- sim_accept.c ------------------------------------------------------------------------------ */
+/* -- sim_accept.c ---------------------------------------------------------- */
 
 /* A port is gone, and with it the sockets there that wait to be used again. */
 void sim_listeners_forget_port(const struct engine_port *port);
@@ -475,22 +364,22 @@ void sim_backlog_forget(struct engine_listener *listener);
 /* The client of an accept has said something. */
 void sim_accept_heard(struct sim_accept *accept);
 
-/* -- sim_connect.c ----------------------------------------------------------------------------- */
+/* -- sim_connect.c --------------------------------------------------------- */
 
 enum sim_try { SIM_TRY_DONE, SIM_TRY_AGAIN, SIM_TRY_REFUSED, SIM_TRY_SILENT, SIM_TRY_FAILED };
 /* One attempt of an end that is to be ends[0], at the moment its SYN arrives. */
 enum sim_try sim_try_connect(struct sim_end *end, int64_t *error);
 
-/* -- sim_send.c -------------------------------------------------------------------------------- */
+/* -- sim_send.c ------------------------------------------------------------ */
 
 void sim_send_goes_on(struct sim_end *end);
 void sim_send_fails(struct sim_end *end, int64_t error);
 
-/* -- sim_receive.c ----------------------------------------------------------------------------- */
+/* -- sim_receive.c --------------------------------------------------------- */
 
 void sim_receive_run(struct sim_task *task); /* of an end of the engine's */
 
-/* -- sim_peer.c -------------------------------------------------------------------------------- */
+/* -- sim_peer.c ------------------------------------------------------------ */
 
 /* Makes it the peer of a server. */
 void sim_server_arrival(struct sim_server *server, struct sim_end *end);
@@ -498,7 +387,7 @@ enum sim_arrival sim_server_admits(struct sim_server *server);
 void sim_peer_heard(struct sim_end *end);
 void sim_servers_fini(void);
 
-/* -- sim_datagram.c ---------------------------------------------------------------------------- */
+/* -- sim_datagram.c -------------------------------------------------------- */
 
 void sim_datagrams_forget(struct engine_listener *listener);
 void sim_datagrams_fini(void);

@@ -4,7 +4,7 @@
  * before others get theirs. Where the engine posts a buffer ahead, it is taken when the receive
  * starts; else when there is something to put into it. Without memory the receive waits in the
  * port's row. */
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
 static void finish(struct sim_end *end, int64_t result) {
     struct sim_receive *receive = &end->receive;
@@ -132,8 +132,7 @@ void sim_receive_run(struct sim_task *task) {
     }
 }
 
-/* -- engine.h -----------------------------------------------------------------------------------
- */
+/* -- engine.h -------------------------------------------------------------- */
 
 const struct engine_buffer *engine_received(const struct engine_port *port) {
     return &port->received;

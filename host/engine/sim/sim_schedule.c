@@ -6,7 +6,7 @@
 #include "base/assert.h"
 #include "engine/sim/sim_private.h"
 
-/* -- the heap ---------------------------------------------------------------------------------- */
+/* -- the heap -------------------------------------------------------------- */
 
 static bool comes_before(const struct sim_due *one, const struct sim_due *other) {
     return one->at_us != other->at_us ? one->at_us < other->at_us : one->order < other->order;
@@ -145,8 +145,7 @@ void sim_task_cancel(struct sim_task *task) {
     }
 }
 
-/* -- steps --------------------------------------------------------------------------------------
- */
+/* -- steps ----------------------------------------------------------------- */
 
 static struct engine_port *choose_port(void) {
     struct engine_port *chosen = NULL;
@@ -195,8 +194,7 @@ bool sim_advance(uint64_t until_ms, bool (*done)(void *context), void *context) 
     return is_done;
 }
 
-/* -- timers of a test ---------------------------------------------------------------------------
- */
+/* -- timers of a test ------------------------------------------------------ */
 
 struct test_timer {
     void (*fire)(struct sim_timer *timer);

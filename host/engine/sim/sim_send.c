@@ -5,7 +5,7 @@
  * port. Their memory is looked at before and after: it must be as it was. */
 #include <string.h>
 
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
 enum {
     CHUNK_BYTES = 16384,        /* of a file, read at a time */
@@ -13,8 +13,7 @@ enum {
     PAUSE_US = 200,             /* of a buffer that is full by chance */
 };
 
-/* -- the pieces ---------------------------------------------------------------------------------
- */
+/* -- the pieces ------------------------------------------------------------ */
 
 static uint64_t sum_bytes(uint64_t sum, const uint8_t *bytes, uint64_t size) {
     uint64_t word = 0;
@@ -98,8 +97,7 @@ static int64_t write_pieces(struct sim_end *end, const struct engine_piece *piec
     return (int64_t)done;
 }
 
-/* -- a pending send -----------------------------------------------------------------------------
- */
+/* -- a pending send -------------------------------------------------------- */
 
 static void decide(struct sim_send *send, int64_t result) {
     send->is_decided = true;
@@ -167,8 +165,7 @@ void sim_send_fails(struct sim_end *end, int64_t error) {
     }
 }
 
-/* -- engine.h -----------------------------------------------------------------------------------
- */
+/* -- engine.h -------------------------------------------------------------- */
 
 static int64_t pend(struct engine_port *port, struct sim_end *end, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count) {
@@ -217,6 +214,7 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
         sim_broken("engine_send: the FIN is sent already");
     } else if (end) {
         int64_t fault = end->error == 0 ? sim_fault(SIM_SEND) : 0;
+        fault = fault == ENGINE_E_FILE_SHORT && pieces[0].bytes ? 0 : fault;
         if (fault == ENGINE_E_RESET || fault == ENGINE_E_TIMED_OUT) {
             sim_stream_break(end, fault);
             fault = 0;

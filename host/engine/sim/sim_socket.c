@@ -3,10 +3,9 @@
 #include <inttypes.h>
 
 #include "base/error.h"
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
-/* -- the table ----------------------------------------------------------------------------------
- */
+/* -- the table ------------------------------------------------------------- */
 
 bool sim_sockets_full(void) {
     return sim->sockets >= sim->options.sockets_max;
@@ -65,8 +64,7 @@ struct sim_end *sim_socket_end(struct engine_socket socket, const struct engine_
     return slot->end;
 }
 
-/* -- sockets ------------------------------------------------------------------------------------
- */
+/* -- sockets --------------------------------------------------------------- */
 
 void sim_socket_go_direct(struct sim_end *end, struct engine_port *port) {
     if (port->direct_free > 0) {
@@ -173,8 +171,8 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
         sim_broken("engine_recycle: the peer has not finished");
     } else if (end && is_idle(end, "engine_recycle")) {
         struct engine_listener *listener = end->listener;
-        if (listener && listener->options.reuse_sockets && end->error == 0 &&
-            listener->reuse_count < ARRAY_COUNT(listener->reuse)) {
+        if (port->engine->sim->reuses_sockets && listener && listener->options.reuse_sockets &&
+            end->error == 0 && listener->reuse_count < ARRAY_COUNT(listener->reuse)) {
             listener->reuse[listener->reuse_count++] = port;
         }
         take_back(end);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
 enum {
     ROOM_LEAST = 256, /* of the ring of a pipe */
@@ -19,8 +19,7 @@ static void arrive(struct sim_event *event);
 static void notify(struct sim_event *event);
 static void wait_for_acknowledgement(struct sim_end *end);
 
-/* -- life ---------------------------------------------------------------------------------------
- */
+/* -- life ------------------------------------------------------------------ */
 
 static void end_init(struct sim_connection *connection, struct sim_end *end, uint8_t *bytes,
                      uint32_t room, struct sim_mark *marks, uint32_t mark_room) {
@@ -67,8 +66,7 @@ void sim_connection_free(struct sim_connection *connection) {
     sim_pool_give(&sim->free_connections, connection);
 }
 
-/* -- what an end is told ------------------------------------------------------------------------
- */
+/* -- what an end is told --------------------------------------------------- */
 
 static void notify(struct sim_event *event) {
     sim_peer_heard(CONTAINER_OF(event, struct sim_end, notify));
@@ -98,8 +96,7 @@ void sim_end_has_room(struct sim_end *end) {
     }
 }
 
-/* -- segments -----------------------------------------------------------------------------------
- */
+/* -- segments -------------------------------------------------------------- */
 
 static struct sim_mark *mark_at(const struct sim_pipe *pipe, uint32_t index) {
     return &pipe->marks[(pipe->mark_head + index) % pipe->mark_room];
@@ -214,8 +211,7 @@ static void arrive(struct sim_event *event) {
     }
 }
 
-/* -- sending ------------------------------------------------------------------------------------
- */
+/* -- sending --------------------------------------------------------------- */
 
 uint32_t sim_stream_room(const struct sim_end *end) {
     const struct sim_pipe *pipe = &sim_other(end)->in;
@@ -281,8 +277,7 @@ void sim_stream_fin(struct sim_end *end) {
     }
 }
 
-/* -- receiving ----------------------------------------------------------------------------------
- */
+/* -- receiving ------------------------------------------------------------- */
 
 uint32_t sim_stream_read(struct sim_end *end, uint8_t *bytes, uint32_t size) {
     struct sim_pipe *pipe = &end->in;
@@ -301,8 +296,7 @@ uint32_t sim_stream_read(struct sim_end *end, uint8_t *bytes, uint32_t size) {
     return size;
 }
 
-/* -- ending -------------------------------------------------------------------------------------
- */
+/* -- ending ---------------------------------------------------------------- */
 
 void sim_stream_break(struct sim_end *end, int64_t error) {
     if (end->error == 0) {

@@ -7,12 +7,10 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "engine/sim/sim_private.h"
+#include "engine/sim/sim_connection.h"
 
 /* No part of the host may take the beginning for "never". */
 #define BEGINNING_US UINT64_C(3600000000)
-
-enum { TINY_WINDOW = 500, TINY_WINDOW_US = 2000 };
 
 #define HASH_PRIME UINT64_C(0x100000001b3)
 #define HASH_SEED UINT64_C(0xcbf29ce484222325)
@@ -24,6 +22,7 @@ const struct sim_traits sim_traits[SIM_PERSONALITIES] = {
         {
             .name = "iocp",
             .socket_reuse = "DisconnectEx",
+            .reuses_sockets = true,
             .accept_owns_memory = true,
             .receive_ahead = true,
             .send_whole = true,
@@ -55,7 +54,7 @@ const char *sim_personality_name(enum sim_personality personality) {
     return sim_traits[personality].name;
 }
 
-/* -- memory ------------------------------------------------------------------------------------ */
+/* -- memory ---------------------------------------------------------------- */
 
 static void *or_end(void *memory) {
     if (!memory) {
@@ -103,7 +102,7 @@ void sim_pool_fini(struct sim_pool *pool) {
  *
  * SplitMix64 (Steele, Lea, Flood 2014): one word of state, and any seed is as good as another. */
 
-static uint64_t next_random(uint64_t *state) {
+uint64_t sim_next_random(uint64_t *state) {
     uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
@@ -114,7 +113,7 @@ uint64_t sim_random(uint64_t below) {
     if (below == 0) {
         return 0;
     }
-    uint64_t drawn = next_random(&sim->random);
+    uint64_t drawn = sim_next_random(&sim->random);
     return below <= UINT32_MAX ? (drawn >> 32) * below >> 32 : drawn % below;
 }
 
@@ -152,103 +151,14 @@ int64_t sim_fault(enum sim_operation operation) {
     return 0;
 }
 
-/* -- options ------------------------------------------------------------------------------------
- */
-
-struct sim_options sim_options_calm(enum sim_personality personality, uint64_t seed) {
-    return (struct sim_options){
-        .seed = seed,
-        .personality = personality,
-        .latency_min_us = 10,
-        .latency_max_us = 100,
-        .completion_max_us = 20,
-        .window_min = 256 << 10,
-        .window_max = 256 << 10,
-        .pending_send = personality == SIM_EPOLL ? 0 : SIM_ALWAYS / 10,
-        .data_with_accept = personality == SIM_IOCP ? 0 : SIM_ALWAYS,
-        .reuse = SIM_ALWAYS,
-        .sockets_max = UINT32_MAX,
-        .files_max = UINT32_MAX,
-    };
-}
-
-/* One world in three is free of it; the others have it seldom or often. */
-static uint32_t some(uint64_t *state, uint32_t most) {
-    uint64_t drawn = next_random(state);
-    unsigned kind = drawn % 3;
-    return kind == 0 ? 0 : (uint32_t)((drawn >> 8) % (kind == 1 ? most / 16 + 1 : most + 1));
-}
-
-static uint32_t least(uint32_t one, uint32_t other) {
-    return one < other ? one : other;
-}
-
-struct sim_options sim_options_rough(enum sim_personality personality, uint64_t seed) {
-    static const uint32_t windows[] = {1, 60, 700, 5000, 65536, 1 << 20};
-    static const uint32_t latencies[] = {0, 50, 2000, 200000};
-    struct sim_options options = sim_options_calm(personality, seed);
-    uint64_t state = seed ^ UINT64_C(0x5eed0f0a71e5);
-    options.latency_min_us = 0;
-    options.latency_max_us = latencies[next_random(&state) % ARRAY_COUNT(latencies)];
-    options.completion_max_us = latencies[next_random(&state) % ARRAY_COUNT(latencies)];
-    options.window_max = windows[next_random(&state) % ARRAY_COUNT(windows)];
-    options.window_min = options.window_max / 4 + 1;
-    if (options.window_max < TINY_WINDOW) { /* else a conversation takes longer than any patience */
-        options.latency_max_us = least(options.latency_max_us, TINY_WINDOW_US);
-        options.completion_max_us = least(options.completion_max_us, TINY_WINDOW_US);
-    }
-    options.fragment = some(&state, SIM_ALWAYS);
-    options.short_receive = some(&state, SIM_ALWAYS);
-    options.short_send = some(&state, SIM_ALWAYS);
-    options.pending_send = some(&state, SIM_ALWAYS);
-    options.full_buffer = some(&state, SIM_ALWAYS / 2);
-    options.cancel_late = some(&state, SIM_ALWAYS);
-    options.data_with_accept = some(&state, SIM_ALWAYS);
-    options.reuse = some(&state, SIM_ALWAYS);
-    options.partial_turn = some(&state, SIM_ALWAYS);
-    options.event_first = some(&state, SIM_ALWAYS / 2);
-    options.reset_as_fin = personality == SIM_IOCP ? some(&state, SIM_ALWAYS) : 0;
-    options.plain_acceptor = personality == SIM_IOCP ? some(&state, SIM_ALWAYS / 4) : 0;
-    options.datagram_lost = some(&state, SIM_ALWAYS / 4);
-    options.datagram_twice = some(&state, SIM_ALWAYS / 4);
-    return options;
-}
-
-/* Which errors an operation can have, as bits. */
-#define CAN(error) (1u << -(error))
-enum {
-    EVERY_LACK = CAN(ENGINE_E_NO_RESOURCES) | CAN(ENGINE_E_OTHER),
-    EVERY_END = EVERY_LACK | CAN(ENGINE_E_RESET) | CAN(ENGINE_E_TIMED_OUT),
-};
-static const unsigned possible[SIM_OPERATIONS] = {
-    [SIM_ACCEPT] = EVERY_LACK,
-    [SIM_ATTACH] = EVERY_LACK,
-    [SIM_RECEIVE] = EVERY_END,
-    [SIM_SEND] = EVERY_END,
-    [SIM_SHUTDOWN] = CAN(ENGINE_E_RESET) | CAN(ENGINE_E_OTHER),
-    [SIM_CONNECT] = EVERY_END | CAN(ENGINE_E_REFUSED) | CAN(ENGINE_E_UNREACHABLE),
-    [SIM_DATAGRAM] = EVERY_LACK | CAN(ENGINE_E_UNREACHABLE),
-    [SIM_RESOLVE] = CAN(ENGINE_E_OTHER),
-    [SIM_FILE] = CAN(ENGINE_E_NO_RESOURCES),
-};
-
-struct sim_options sim_options_hostile(enum sim_personality personality, uint64_t seed) {
-    struct sim_options options = sim_options_rough(personality, seed);
-    uint64_t state = seed ^ UINT64_C(0xbadbadbadbad);
-    options.reset = some(&state, SIM_ALWAYS / 50);
-    for (unsigned i = 0; i < SIM_OPERATIONS; i++) {
-        for (unsigned k = 0; k < ENGINE_ERRORS; k++) {
-            options.faults[i][k] = possible[i] >> k & 1 ? some(&state, SIM_ALWAYS / 50) : 0;
-        }
-    }
-    return options;
-}
+/* -- faults ---------------------------------------------------------------- */
 
 void sim_faults_end(void) {
     struct sim_options *options = &sim->options;
     sim_enter();
     memset(options->faults, 0, sizeof(options->faults));
     options->reset = 0;
+    options->half_close = 0;
     options->reset_as_fin = 0;
     options->datagram_lost = 0;
     options->datagram_twice = 0;
@@ -262,7 +172,7 @@ void sim_faults_end(void) {
     sim_leave();
 }
 
-/* -- the lock ---------------------------------------------------------------------------------- */
+/* -- the lock -------------------------------------------------------------- */
 
 void sim_enter(void) {
     if (!sim->options.threads) {
@@ -294,7 +204,7 @@ void sim_wait_really(int timeout_ms) {
     sim->depth = depth;
 }
 
-/* -- the world --------------------------------------------------------------------------------- */
+/* -- the world ------------------------------------------------------------- */
 
 void sim_world_create(const struct sim_options *options) {
     ASSERT(!sim);
@@ -381,7 +291,7 @@ uint64_t engine_now_ms(void) {
     return sim ? sim_now_us() / 1000 : BEGINNING_US / 1000;
 }
 
-/* -- what is told ------------------------------------------------------------------------------ */
+/* -- what is told ---------------------------------------------------------- */
 
 uint64_t sim_trace_hash(void) {
     return sim->trace_hash;

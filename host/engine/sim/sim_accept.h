@@ -1,0 +1,50 @@
+/* sim_accept.h: what acceptors and accepts share. */
+#ifndef BERTH_HOST_ENGINE_SIM_SIM_ACCEPT_H
+#define BERTH_HOST_ENGINE_SIM_SIM_ACCEPT_H
+
+#include "engine/sim/sim_connection.h"
+
+enum accept_state {
+    ACCEPT_POSTED,  /* without a client */
+    ACCEPT_WAITING, /* for its client to speak */
+    ACCEPT_ENDING,  /* cancelled, or failed: the task completes it */
+};
+
+struct sim_accept {
+    struct sim_op op; /* first */
+    struct engine_accept *accept;
+    struct engine_acceptor *acceptor;
+    struct sim_accept *prev;
+    struct sim_accept *next;
+    struct sim_end *end;
+    enum accept_state state;
+    bool is_cancelled;
+    int64_t result; /* ACCEPT_ENDING */
+    struct sim_want want;
+    struct sim_task task;
+};
+
+struct engine_acceptor {
+    struct engine_port *port;
+    struct engine_listener *listener;
+    unsigned index;
+    engine_starved_fn *starved;
+    void *context;
+    struct engine_acceptor *prev;
+    struct engine_acceptor *next;
+    struct sim_accept *posted;
+    unsigned started;
+    bool is_told; /* that clients starve, since the last post */
+    bool is_plain;
+    bool is_running;
+    bool is_destroyed;
+    struct sim_task task;
+};
+
+struct sim_end *sim_backlog_take(struct sim_backlog *backlog); /* the client that came first */
+
+/* The accept that is posted first gets the client that came first. The acceptor may be destroyed
+ * within. */
+void sim_accept_give_client(struct engine_acceptor *acceptor, struct sim_backlog *backlog);
+
+#endif
