@@ -2,10 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 
 import pytest
-from support import cost
+from support import clients, cost
 from support.systems import System, build_of
 
 
@@ -79,3 +80,52 @@ def test_cost_of_a_check_of_many_listeners_is_proportional(counted, tmp_path, ki
                                  codes=(78,) if kind == "clashing" else (0,))
 
     cost.assert_proportional(of, sizes(250))
+
+
+class Reloaded:
+    """A host under valgrind that serves so many UDP listeners, and gets other manifests by signal."""
+
+    def __init__(self, berth, folder, command):
+        self.manifest = folder / "berth.json"
+        self.ready = folder / "ready"
+        self._log = folder / "log"
+        self._command = [*command, berth, "run", "--manifest", self.manifest, "--ready-file", self.ready]
+
+    def write(self, names, plugin, **more):
+        self.manifest.write_text(json.dumps({
+            "manifest": 1, "host": {"workers": 1, "engine": "epoll", "hang_timeout_ms": 0, "control": False},
+            "listeners": {name: {"plugin": plugin, "transport": "udp", "address": f"127.0.{i >> 8}.{i & 255}:4999",
+                                 **more} for i, name in enumerate(names)}}), encoding="utf-8")
+
+    def _await(self, process, condition):
+        clients.wait_until(lambda: condition() or process.poll() is not None, "the host under valgrind", 120)
+        assert process.poll() is None, self._log.read_text(encoding="utf-8")[-2000:]
+
+    def run(self, *changes):
+        with self._log.open("wb") as log, subprocess.Popen(
+                list(map(str, self._command)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log) as host:
+            self._await(host, self.ready.exists)
+            for number, change in enumerate(changes, 1):
+                change()
+                host.send_signal(signal.SIGHUP)
+                self._await(host, lambda n=number: self._log.read_text(encoding="utf-8").count("reload (SIGHUP)") == n)
+            host.send_signal(signal.SIGTERM)
+            assert host.wait(120) == 0, self._log.read_text(encoding="utf-8")[-2000:]
+        return cost.collected(self._log.read_text(encoding="utf-8"))
+
+
+def test_cost_of_reloads_is_proportional_to_the_listeners(counted, tmp_path):
+    """Of one that changes all of them, one that gives their addresses to others, one that adds as many, and
+    one that takes those away."""
+    def of(size):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        host = Reloaded(counted.berth, folder, cost.counting())
+        some, others = ([f"{word}{i}" for i in range(size)] for word in ("some", "others"))
+        host.write(some, "datagram")
+        return host.run(lambda: host.write(some, "datagram", config={"mode": "echo"}),
+                        lambda: host.write(others, "datagram"),
+                        lambda: host.write(others + some, "datagram"),
+                        lambda: host.write(some, "datagram"))
+
+    cost.assert_proportional(of, sizes(50))

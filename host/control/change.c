@@ -6,6 +6,7 @@
 #define uthash_malloc(size) alloc_zeroed(size)
 #define uthash_free(memory, size) alloc_free(memory)
 #define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(wanted) ((wanted)->is_lost = true)
 #include <uthash.h>
 #include <utlist.h>
 
@@ -20,6 +21,7 @@
 #include "control/options.h"
 #include "control/paths.h"
 #include "control/supervise.h"
+#include "control/unit_table.h"
 #include "engine/engine.h"
 #include "module/module.h"
 #include "net/errand.h"
@@ -43,10 +45,15 @@ struct step {
     struct listener_change *prepared; /* STEP_CONFIGURE */
 };
 
-/* A plugin that cannot be had is tried once, however many listeners want it. */
-struct unopened {
+/* A plugin is looked for once, however many listeners want it. */
+struct wanted {
     UT_hash_handle hh;
-    bool missing; /* there is no such file */
+    struct module *opened;  /* by this change */
+    struct module *serving; /* the instance's that will do, unless it is to be loaded anew */
+    bool is_looked_up;      /* that was tried */
+    bool failed;            /* it cannot be had */
+    bool is_missing;        /* there is no such file */
+    bool is_lost;           /* uthash had no memory for it */
     char *message;
     char id[];
 };
@@ -59,10 +66,10 @@ struct change {
     unsigned generation; /* of all that it brings */
     struct step *steps;
     size_t count;
-    struct listener_neighbour *neighbours; /* the doors of all that serve */
-    size_t neighbour_count;
-    struct module *opened;     /* utlist: modules of this change, not the instance's yet */
-    struct unopened *unopened; /* uthash by id: those that cannot be had */
+    struct unit_table units;               /* what there is; `note`: its step */
+    struct listener_neighbours neighbours; /* the doors of all that serve */
+    struct module *opened; /* utlist: modules of this change, not the instance's yet */
+    struct wanted *wanted; /* uthash by id: the plugins that its steps have asked for */
     struct missing missing;
     uint32_t call_timeout_ms; /* of `load` and `listener_open`; 0: none, as nothing serves yet */
 };
@@ -94,11 +101,13 @@ static bool is_named(const struct change_options *options, const char *listener,
 
 static void plan_step(const struct change *change, struct step *step) {
     const struct manifest_listener *to = step->to;
-    step->old = instance_unit(change->instance, to->name);
-    if (!step->old) {
+    struct unit_names *names = unit_table_find(&change->units, to->name);
+    if (!names || !names->serving) {
         step->kind = STEP_ADD;
         return;
     }
+    step->old = names->serving;
+    names->note = step;
     const struct manifest_listener *from = step->old->from;
     step->fresh = is_named(change->options, to->name, to->plugin);
     bool same_plugin =
@@ -128,7 +137,7 @@ static bool check_names(struct change *change) {
 
 /* The oldest may drain for ever: what the operator can do about it. */
 static bool refuse_generation(struct change *change, const struct manifest_listener *to,
-                              const struct unit_past *past, unsigned count) {
+                              const struct unit *oldest, unsigned count) {
     uint64_t now_ms = engine_now_ms();
     char text[512];
     snprintf(text, sizeof(text),
@@ -137,9 +146,8 @@ static bool refuse_generation(struct change *change, const struct manifest_liste
              "connections: try again when it is gone, or set \"generation_drain_timeout_ms\" "
              "(or a higher host.generations_max) in the manifest and \"berth reload\"",
              to->name, count, (unsigned)change->edition->manifest->host.generations_max,
-             past->oldest->generation,
-             (unsigned long long)((now_ms - past->oldest->retired_ms) / 1000),
-             (unsigned)atomic_load(&past->oldest->listener->references));
+             oldest->generation, (unsigned long long)((now_ms - oldest->retired_ms) / 1000),
+             (unsigned)atomic_load(&oldest->listener->references));
     return fail(change, text);
 }
 
@@ -149,9 +157,9 @@ static bool check_generations(struct change *change, const struct step *step) {
     if (step->kind != STEP_REPLACE && step->kind != STEP_ADD) {
         return true;
     }
-    struct unit_past past = instance_past(change->instance, step->to->name);
-    unsigned count = past.count + (step->old ? 1 : 0);
-    return count < max || refuse_generation(change, step->to, &past, count);
+    const struct unit_names *names = unit_table_find(&change->units, step->to->name);
+    unsigned count = names ? names->past + (names->serving ? 1 : 0) : 0;
+    return count < max || refuse_generation(change, step->to, names->oldest, count);
 }
 
 /* What the host itself is made of stays as it is while it runs. */
@@ -191,7 +199,7 @@ static bool plan(struct change *change) {
     const struct manifest *manifest = change->edition->manifest;
     bool fine = check_host(change);
     change->steps = alloc_array(manifest->listener_count, sizeof(*change->steps));
-    if (!change->steps) {
+    if (!change->steps || !unit_table_init(&change->units, change->instance)) {
         return fail(change, "out of memory");
     }
     for (size_t i = 0; i < manifest->listener_count; i++) {
@@ -216,16 +224,6 @@ static bool plan(struct change *change) {
 static void pointer_to(char *pointer, size_t size, const struct manifest_listener *listener,
                        const char *member) {
     snprintf(pointer, size, "/listeners/%s/%s", listener->name, member);
-}
-
-static struct module *find_opened(const struct change *change, const char *id) {
-    struct module *one;
-    DL_FOREACH(change->opened, one) {
-        if (strcmp(one->id, id) == 0) {
-            return one;
-        }
-    }
-    return NULL;
 }
 
 /* Two libraries side by side must not share what each takes for its own. */
@@ -300,76 +298,85 @@ static struct module *open_module(const struct change *change, const char *id,
                                 change->generation, error);
 }
 
-static struct unopened *find_unopened(const struct change *change, const char *id) {
-    struct unopened *found;
-    HASH_FIND_STR(change->unopened, id, found);
-    return found;
-}
-
-static struct unopened *note_unopened(struct change *change, const char *id, bool missing,
-                                      const char *message) {
-    char suggestion[128];
-    char text[ERROR_MESSAGE_MAX + sizeof(suggestion)];
-    missing_suggest(&change->missing, id, suggestion, sizeof(suggestion));
-    snprintf(text, sizeof(text), "%s%s", message, suggestion);
-    struct unopened *unopened = alloc_zeroed(sizeof(*unopened) + strlen(id) + 1);
-    if (!unopened) {
+/* NULL: no memory. */
+static struct wanted *want(struct change *change, const char *id) {
+    struct wanted *wanted;
+    HASH_FIND_STR(change->wanted, id, wanted);
+    if (wanted) {
+        return wanted;
+    }
+    size_t size = strlen(id) + 1;
+    wanted = alloc_zeroed(sizeof(*wanted) + size);
+    if (!wanted) {
         return NULL;
     }
-    memcpy(unopened->id, id, strlen(id) + 1);
-    unopened->missing = missing;
-    unopened->message = alloc_string(text);
-    HASH_ADD_STR(change->unopened, id, unopened);
-    return unopened;
+    memcpy(wanted->id, id, size);
+    HASH_ADD_STR(change->wanted, id, wanted);
+    if (wanted->is_lost) {
+        alloc_free(wanted);
+        return NULL;
+    }
+    return wanted;
 }
 
-static void forget_unopened(struct change *change) {
-    struct unopened *one;
-    struct unopened *next;
-    HASH_ITER(hh, change->unopened, one, next) {
-        HASH_DEL(change->unopened, one);
+static void forget_wanted(struct change *change) {
+    struct wanted *one;
+    struct wanted *next;
+    HASH_ITER(hh, change->wanted, one, next) {
+        HASH_DEL(change->wanted, one);
         alloc_free(one->message);
         alloc_free(one);
     }
     missing_fini(&change->missing);
 }
 
-/* Opens it; NULL: what is wrong is noted, if there is memory for that. */
-static struct module *try_module(struct change *change, const char *id,
-                                 struct unopened **unopened) {
+/* Opens it, or notes what is wrong, if there is memory for that. */
+static void try_module(struct change *change, struct wanted *wanted) {
     struct error error = {0};
-    struct module *module = open_module(change, id, &error);
+    char suggestion[128];
+    char text[ERROR_MESSAGE_MAX + sizeof(suggestion)];
+    struct module *module = open_module(change, wanted->id, &error);
     if (module && check_separate(change, module, &error)) {
         DL_APPEND(change->opened, module);
-        return module;
+        wanted->opened = module;
+        return;
     }
-    *unopened =
-        note_unopened(change, id, !module && missing_is(&change->missing, id), error.message);
+    wanted->failed = true;
+    wanted->is_missing = !module && missing_is(&change->missing, wanted->id);
+    missing_suggest(&change->missing, wanted->id, suggestion, sizeof(suggestion));
+    snprintf(text, sizeof(text), "%s%s", error.message, suggestion);
+    wanted->message = alloc_string(text);
     module_close(module);
-    return NULL;
+}
+
+static struct module *module_for(struct change *change, const struct step *step,
+                                 struct wanted *wanted) {
+    if (!wanted->opened && !step->fresh && !wanted->is_looked_up) {
+        wanted->is_looked_up = true;
+        wanted->serving = instance_module(change->instance, wanted->id);
+    }
+    if (!wanted->opened && !step->fresh && wanted->serving) {
+        return wanted->serving;
+    }
+    if (!wanted->opened && !wanted->failed) {
+        try_module(change, wanted);
+    }
+    return wanted->opened;
 }
 
 /* The plugin of a step: of this change, or the one that serves. Every listener that needs a plugin
  * which cannot be had gets its own line. */
 static bool find_module(struct change *change, struct step *step) {
-    const char *id = step->to->plugin;
     char pointer[256];
-    step->module = find_opened(change, id);
-    if (!step->module && !step->fresh) {
-        step->module = instance_module(change->instance, id);
-    }
-    struct unopened *unopened = step->module ? NULL : find_unopened(change, id);
-    if (!step->module && !unopened) {
-        step->module = try_module(change, id, &unopened);
-    }
+    struct wanted *wanted = want(change, step->to->plugin);
+    step->module = wanted ? module_for(change, step, wanted) : NULL;
     if (step->module) {
         return true;
     }
-    change->problems->missing += unopened && unopened->missing;
+    change->problems->missing += wanted && wanted->is_missing;
     pointer_to(pointer, sizeof(pointer), step->to, "plugin");
     manifest_errors_add_at(&change->problems->plugins, change->edition->manifest->path, pointer,
-                           "%s",
-                           unopened && unopened->message ? unopened->message : "out of memory");
+                           "%s", wanted && wanted->message ? wanted->message : "out of memory");
     return false;
 }
 
@@ -446,42 +453,30 @@ static bool load_modules(struct change *change) {
 
 static struct listener_options options_of(const struct change *change, const struct step *step) {
     struct listener_options options = options_of_listener(step->to, step->module);
-    options.neighbours = change->neighbours;
-    options.neighbour_count = change->neighbour_count;
+    options.neighbours = &change->neighbours;
     options.generation = change->generation;
     options.open_timeout_ms = change->call_timeout_ms;
     return options;
 }
 
+/* Of one that serves; NULL: it goes. */
 static const struct step *step_of(const struct change *change, const struct unit *unit) {
-    for (size_t i = 0; i < change->count; i++) {
-        if (change->steps[i].old == unit) {
-            return &change->steps[i];
-        }
-    }
-    return NULL;
+    return unit_table_find(&change->units, unit->from->name)->note;
 }
 
 /* Addresses may go from one listener to another one: which doors there are, and who gives up his.
  */
 static bool find_neighbours(struct change *change) {
-    size_t count = 0;
     const struct unit *unit;
-    DL_FOREACH(change->instance->serving, unit) {
-        count += unit->listener->door_count;
-    }
-    change->neighbours = alloc_array(count + 1, sizeof(*change->neighbours));
-    if (!change->neighbours) {
-        return fail(change, "out of memory");
-    }
     DL_FOREACH(change->instance->serving, unit) {
         const struct step *step = step_of(change, unit);
         struct listener_options next = {0};
         if (step) {
             next = options_of_listener(step->to, step->module ? step->module : unit->module);
         }
-        change->neighbour_count += listener_neighbours(
-            unit->listener, step ? &next : NULL, change->neighbours + change->neighbour_count);
+        if (!listener_neighbours_add(&change->neighbours, unit->listener, step ? &next : NULL)) {
+            return fail(change, "out of memory");
+        }
     }
     return true;
 }
@@ -571,11 +566,11 @@ static void give_up(struct change *change) {
 /* A listener that goes, and whose doors all are the new one's: it has another name now. Who is
  * connected and silent goes along. NULL: there is none. */
 static struct listener *find_namesake(const struct change *change, const struct unit *made) {
-    const struct unit *unit;
-    DL_FOREACH(change->instance->serving, unit) {
-        bool same = unit->listener->door_count > 0 && !step_of(change, unit);
-        for (size_t i = 0; same && i < unit->listener->door_count; i++) {
-            same = listener_has_door(made->listener, unit->listener->doors[i]);
+    for (size_t i = 0; i < made->listener->door_count; i++) {
+        const struct unit *unit = unit_table_at(&change->units, made->listener->doors[i]);
+        bool same = unit && !step_of(change, unit);
+        for (size_t k = 0; same && k < unit->listener->door_count; k++) {
+            same = listener_has_door(made->listener, unit->listener->doors[k]);
         }
         if (same) {
             return unit->listener;
@@ -757,7 +752,8 @@ bool change_apply(struct instance *instance, struct edition *edition,
         give_up(&change);
     }
     alloc_free(change.steps);
-    alloc_free(change.neighbours);
-    forget_unopened(&change);
+    unit_table_fini(&change.units);
+    listener_neighbours_fini(&change.neighbours);
+    forget_wanted(&change);
     return options->dry_run ? fine : done;
 }

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "control/unit_table.h"
 #include "engine/engine.h"
 #include "module/module.h"
 #include "module/services.h"
@@ -72,18 +73,6 @@ struct module *instance_module(const struct instance *instance, const char *id) 
         }
     }
     return found && (serves(instance, found) || module_is_current(found)) ? found : NULL;
-}
-
-struct unit_past instance_past(const struct instance *instance, const char *name) {
-    struct unit_past past = {0};
-    const struct unit *unit;
-    DL_FOREACH(instance->retired, unit) {
-        if (strcmp(unit->from->name, name) == 0) {
-            past.count++;
-            past.oldest = past.oldest ? past.oldest : unit;
-        }
-    }
-    return past;
 }
 
 struct unit *instance_unit(const struct instance *instance, const char *name) {
@@ -195,11 +184,16 @@ void instance_retire(struct instance *instance, struct unit *unit,
 }
 
 void instance_update_drains(struct instance *instance) {
+    struct unit_table table = {0};
     struct unit *unit;
+    bool whole = instance->retired && unit_table_init(&table, instance);
     DL_FOREACH(instance->retired, unit) {
-        const struct unit *serving = instance_unit(instance, unit->from->name);
+        const char *name = unit->from->name;
+        const struct unit *serving =
+            whole ? unit_table_find(&table, name)->serving : instance_unit(instance, name);
         unit->drain_ms = drain_limit(instance, (serving ? serving : unit)->from);
     }
+    unit_table_fini(&table);
 }
 
 void instance_stop(struct instance *instance) {

@@ -69,13 +69,6 @@ bool instance_init(struct instance *instance, const struct manifest *manifest,
 struct module *instance_module(const struct instance *instance, const char *id);
 struct unit *instance_unit(const struct instance *instance, const char *name);
 
-/* Of the generations of that listener which drain: how many, and the oldest, or NULL. */
-struct unit_past {
-    unsigned count;
-    const struct unit *oldest;
-};
-struct unit_past instance_past(const struct instance *instance, const char *name);
-
 /* Unloads it once nothing of it is under way, and says so. */
 void instance_drop_module(struct instance *instance, struct module *module);
 

@@ -8,6 +8,7 @@
 #include "control/control.h"
 #include "control/service.h"
 #include "control/supervise.h"
+#include "control/unit_table.h"
 #include "engine/engine.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
@@ -130,17 +131,6 @@ void status_describe_listeners(const struct service *service, struct cJSON *stat
 /* -- plugins -------------------------------------------------------------------------------------
  */
 
-/* A name once, though several generations of the listener have the plugin. */
-static void add_name(cJSON *list, const char *name) {
-    const cJSON *one;
-    cJSON_ArrayForEach(one, list) {
-        if (cJSON_IsString(one) && strcmp(one->valuestring, name) == 0) {
-            return;
-        }
-    }
-    json_append(list, cJSON_CreateString(name));
-}
-
 /* The listeners of a plugin, and what they hold for it. */
 struct users {
     unsigned count;
@@ -148,12 +138,18 @@ struct users {
     unsigned outbound;
 };
 
-static struct users add_users(cJSON *list, const struct unit *units, const struct module *module) {
+/* A name once, though several generations of the listener have the plugin. */
+static struct users add_users(const struct unit_table *table, cJSON *list, const struct unit *units,
+                              const struct module *module) {
     struct users users = {0};
     const struct unit *unit;
     DL_FOREACH(units, unit) {
         if (unit->module == module) {
-            add_name(list, unit->from->name);
+            struct unit_names *names = unit_table_find(table, unit->from->name);
+            if (names->note != module) {
+                json_append(list, cJSON_CreateString(unit->from->name));
+            }
+            names->note = module;
             users.count++;
             users.connections += atomic_load(&unit->listener->connections);
             users.outbound += atomic_load(&unit->listener->outbound);
@@ -208,8 +204,8 @@ static void add_held(cJSON *object, const struct plugin_account *account,
 }
 
 /* `is_abandoned`: it stays mapped, as code of it has not returned. */
-static void add_module(const struct instance *instance, cJSON *list, const struct module *module,
-                       bool is_abandoned) {
+static void add_module(const struct instance *instance, const struct unit_table *table, cJSON *list,
+                       const struct module *module, bool is_abandoned) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "id", module->id);
     cJSON_AddStringToObject(object, "name", module->plugin.name);
@@ -217,8 +213,8 @@ static void add_module(const struct instance *instance, cJSON *list, const struc
     add_count(object, "generation", module->generation);
     cJSON_AddStringToObject(object, "file", module->file);
     cJSON *users = cJSON_AddArrayToObject(object, "listeners");
-    struct users serving = add_users(users, instance->serving, module);
-    struct users retired = add_users(users, instance->retired, module);
+    struct users serving = add_users(table, users, instance->serving, module);
+    struct users retired = add_users(table, users, instance->retired, module);
     cJSON_AddStringToObject(object, "state",
                             is_abandoned        ? "abandoned"
                             : serving.count > 0 ? "serving"
@@ -256,12 +252,19 @@ void status_describe_plugins(const struct service *service, struct cJSON *status
     const struct manifest *manifest = instance->edition->manifest;
     const struct module *module;
     cJSON *plugins = cJSON_AddArrayToObject(status, "plugins");
+    struct unit_table table;
+    if (!unit_table_init(&table, instance)) {
+        json_refuse();
+        unit_table_fini(&table);
+        return;
+    }
     DL_FOREACH(instance->modules, module) {
-        add_module(instance, plugins, module, false);
+        add_module(instance, &table, plugins, module, false);
     }
     DL_FOREACH(instance->abandoned, module) {
-        add_module(instance, plugins, module, true);
+        add_module(instance, &table, plugins, module, true);
     }
+    unit_table_fini(&table);
     for (size_t i = 0; i < manifest->listener_count; i++) {
         if (is_left_out(instance, &manifest->listeners[i]) && is_first_of_plugin(manifest, i)) {
             add_banned(manifest, plugins, manifest->listeners[i].plugin);

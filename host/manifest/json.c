@@ -22,6 +22,10 @@ void json_begin(void) {
     refused = false;
 }
 
+void json_refuse(void) {
+    refused = true;
+}
+
 bool json_is_whole(void) {
     return !refused;
 }

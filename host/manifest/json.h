@@ -15,6 +15,7 @@ void json_setup(void); /* more than once does no harm */
 
 void json_begin(void);
 bool json_is_whole(void);
+void json_refuse(void); /* it is not: there was no memory for something else */
 
 /* Adds the item behind the others, or frees it. The list or the item may be NULL. */
 void json_append(struct cJSON *list, struct cJSON *item);

@@ -130,16 +130,12 @@ static bool check_kept_door(const struct door *door, const struct engine_listen_
 /* One that another listener gives up, open at that very address. */
 static struct door *find_given_up(const struct listener_options *options,
                                   const struct engine_listen_options *wanted) {
-    for (size_t i = 0; i < options->neighbour_count; i++) {
-        const struct listener_neighbour *one = &options->neighbours[i];
-        if (one->gives_up && wanted->address.port != 0 &&
-            one->door->options.datagrams == wanted->datagrams &&
-            address_equal(&one->door->options.address, &wanted->address) &&
-            one->door->options.address.port == wanted->address.port) {
-            return one->door;
-        }
-    }
-    return NULL;
+    const struct address_holder *found =
+        options->neighbours && wanted->address.port != 0
+            ? address_table_equal(&options->neighbours->given_up, wanted->datagrams,
+                                  &wanted->address)
+            : NULL;
+    return found ? (struct door *)(uintptr_t)found->owner : NULL;
 }
 
 /* A socket of this host in its way would have the system refuse it, late and without a name. */
@@ -147,22 +143,20 @@ static bool check_free(const struct listener_options *options,
                        const struct engine_listen_options *wanted, struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
     char held[BERTH_ADDRESS_TEXT_MAX];
-    for (size_t i = 0; i < options->neighbour_count; i++) {
-        const struct listener_neighbour *one = &options->neighbours[i];
-        struct berth_address address = door_address(one->door);
-        if (one->door->options.datagrams != wanted->datagrams ||
-            !address_overlaps(&wanted->address, wanted->v6_only, &address,
-                              one->door->options.v6_only)) {
-            continue;
-        }
-        address_format(&wanted->address, text, sizeof(text));
-        address_format(&address, held, sizeof(held));
-        return error_set(error,
-                         "bind %s: %s is held by this host's listener \"%s\" until the change is "
-                         "done: take that away by one reload, and come with this by the next",
-                         text, held, one->name);
+    const struct address_holder *found =
+        options->neighbours
+            ? address_table_overlapping(&options->neighbours->held, wanted->datagrams,
+                                        &wanted->address, wanted->v6_only)
+            : NULL;
+    if (!found) {
+        return true;
     }
-    return true;
+    address_format(&wanted->address, text, sizeof(text));
+    address_format(&found->address, held, sizeof(held));
+    return error_set(error,
+                     "bind %s: %s is held by this host's listener \"%s\" until the change is "
+                     "done: take that away by one reload, and come with this by the next",
+                     text, held, (const char *)found->owner);
 }
 
 static void release_doors(struct door **doors, size_t count) {
@@ -246,18 +240,37 @@ bool listener_has_door(const struct listener *listener, const struct door *door)
     return false;
 }
 
-size_t listener_neighbours(const struct listener *listener, const struct listener_options *next,
-                           struct listener_neighbour *neighbours) {
-    for (size_t i = 0; i < listener->door_count; i++) {
-        struct door *door = listener->doors[i];
-        bool stays = false;
-        for (size_t k = 0; next && k < next->address_count && !stays; k++) {
-            struct engine_listen_options wanted = door_options(listener, next, k);
-            stays = find_door(listener, &wanted) == door;
+static bool stays_open(const struct listener *listener, const struct door *door,
+                       const struct listener_options *next) {
+    for (size_t i = 0; next && i < next->address_count; i++) {
+        struct engine_listen_options wanted = door_options(listener, next, i);
+        if (find_door(listener, &wanted) == door) {
+            return true;
         }
-        neighbours[i] = (struct listener_neighbour){door, listener->name, !stays};
     }
-    return listener->door_count;
+    return false;
+}
+
+bool listener_neighbours_add(struct listener_neighbours *neighbours,
+                             const struct listener *listener, const struct listener_options *next) {
+    for (size_t i = 0; i < listener->door_count; i++) {
+        const struct door *door = listener->doors[i];
+        const struct engine_listen_options *options = &door->options;
+        struct berth_address address = door_address(door);
+        bool gives_up = options->address.port != 0 && !stays_open(listener, door, next);
+        if (!address_table_add(&neighbours->held, options->datagrams, &address, options->v6_only,
+                               listener->name) ||
+            (gives_up && !address_table_add(&neighbours->given_up, options->datagrams,
+                                            &options->address, options->v6_only, door))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void listener_neighbours_fini(struct listener_neighbours *neighbours) {
+    address_table_fini(&neighbours->held);
+    address_table_fini(&neighbours->given_up);
 }
 
 static bool is_started(const struct door *door) {

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/address_table.h"
 #include "base/log.h"
 #include "berth/plugin.h"
 #include "engine/engine.h"
@@ -30,12 +31,11 @@ struct error;
 struct gate;
 struct server;
 
-/* A door that is open already: one that a listener is about to give up may be taken over by another
+/* Doors that are open already: one that a listener is about to give up may be taken over by another
  * one, and any other stands in the way of what overlaps it. */
-struct listener_neighbour {
-    struct door *door;
-    const char *name; /* of its listener */
-    bool gives_up;
+struct listener_neighbours {
+    struct address_table held;     /* owner: the listener's name */
+    struct address_table given_up; /* owner: the door, of those with a port of their own */
 };
 
 /* The arrays and the plugin are the caller's and outlive the listener, or its next options; the
@@ -52,8 +52,7 @@ struct listener_options {
     uint32_t open_timeout_ms; /* of `listener_open`; 0: it is called on the creating thread */
     bool *open_abandoned; /* set while it is created: `listener_open` has not returned in time, and
                              what it may touch stays for good; NULL without a time-out */
-    const struct listener_neighbour *neighbours; /* while it is created or prepared */
-    size_t neighbour_count;
+    const struct listener_neighbours *neighbours; /* while it is created or prepared, or NULL */
     bool v6_only;
     bool datagrams; /* UDP: no connections */
     bool accept_own_datagrams;
@@ -155,10 +154,10 @@ void listener_take_over(struct listener *listener, struct listener *previous);
 
 bool listener_has_door(const struct listener *listener, const struct door *door);
 
-/* Its doors as its neighbours see them, when its next options are these (NULL: it goes): fills an
- * array with room for listener->door_count, and returns how many. */
-size_t listener_neighbours(const struct listener *listener, const struct listener_options *next,
-                           struct listener_neighbour *neighbours);
+/* Adds its doors, when its next options are these (NULL: it goes). False: no memory. */
+bool listener_neighbours_add(struct listener_neighbours *neighbours,
+                             const struct listener *listener, const struct listener_options *next);
+void listener_neighbours_fini(struct listener_neighbours *neighbours);
 
 /* Other options, for the same plugin with the same "config" and transport: prepared, which opens
  * new doors and may fail (NULL), then committed or abandoned. A commit closes the doors that are

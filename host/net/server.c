@@ -86,6 +86,7 @@ static void server_on_stall(void *context, unsigned index, bool stalled) {
     struct server *server = context;
     if (index < server->options.workers) {
         atomic_store(&server->workers[index].stalled, stalled);
+        atomic_fetch_add(&server->stalls, 1);
         server_kick(server); /* they look who covers whom */
     }
 }

@@ -69,6 +69,7 @@ struct server {
     atomic_uint files;              /* that plugins have open */
     atomic_uint waiting;            /* pools and workers that wait until a limit leaves room */
     atomic_ushort udp_doors[65536]; /* open ones, by their port */
+    atomic_uint stalls;             /* how often a worker has begun or ended to stall */
     atomic_uint ending; /* listeners that accept no more, whose last connection is awaited */
     struct os_mutex asked_mutex; /* of worker.is_asked */
     struct os_condition answered;

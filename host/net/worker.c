@@ -253,8 +253,12 @@ static void on_kick(struct engine_op *op, int64_t result) {
     (void)result;
     atomic_store(&worker->kicked, false);
     admit_waiting(worker);
-    accept_pools_cover(worker);
-    datagrams_cover(worker);
+    unsigned stalls = atomic_load(&worker->server->stalls);
+    if (worker->stalls != stalls) {
+        worker->stalls = stalls;
+        accept_pools_cover(worker);
+        datagrams_cover(worker);
+    }
     accept_pools_room_made(worker);
     worker_settle(worker);
 }

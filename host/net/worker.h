@@ -72,6 +72,7 @@ struct worker {
     atomic_uint posts; /* messages of plugins on their way here */
     atomic_bool kicked;
     atomic_bool stalled;      /* in a callback that was warned of: others accept its clients */
+    unsigned stalls;          /* of the server, when it was last looked who covers whom */
     struct engine_op kick_op; /* looks again at what waits for room */
     struct engine_op stop_op;
     struct engine_op ask_op; /* whether it answers: see server_answers() */

@@ -10,17 +10,27 @@ import subprocess
 import pytest
 
 
-def instructions(command, folder, environment=None, codes=(0,)):
-    """How many instructions the command takes to its end, which must be one of these exit codes."""
+def counting():
+    """What a command begins with whose instructions are counted."""
     if shutil.which("valgrind") is None:
         pytest.skip("valgrind, which counts instructions, is not installed")
+    return ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+
+
+def collected(said):
+    """How many they were, as it has said on standard error."""
+    return int(re.search(r"Collected : (\d+)", said)[1])
+
+
+def instructions(command, folder, environment=None, codes=(0,)):
+    """How many instructions the command takes to its end, which must be one of these exit codes."""
     done = subprocess.run(
-        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *map(str, command)],
+        [*counting(), *map(str, command)],
         cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, check=False, timeout=300)
     said = done.stderr.decode("utf-8", "replace")
     assert done.returncode in codes, said[-2000:]
-    return int(re.search(r"Collected : (\d+)", said)[1])
+    return collected(said)
 
 
 def assert_proportional(cost_of, sizes, most=2.0):
