@@ -413,8 +413,8 @@ static char *print_answer(const struct service *service, bool fine, cJSON *conte
     cJSON_AddBoolToObject(root, "ok", fine);
     cJSON_AddNumberToObject(root, "code", fine ? EXIT_FINE : EXIT_FAILED);
     add_identity(root, service);
-    cJSON_AddItemToObject(root, fine ? "result" : "errors", content);
-    char *printed = cJSON_PrintUnformatted(root);
+    json_add(root, fine ? "result" : "errors", content);
+    char *printed = json_print(root);
     cJSON_Delete(root);
     return printed;
 }
@@ -423,7 +423,7 @@ static char *refuse_busy(const struct service *service, const char *what) {
     char message[640];
     snprintf(message, sizeof(message), "the host is busy, and nothing has been done: %s", what);
     cJSON *errors = cJSON_CreateArray();
-    cJSON_AddItemToArray(errors, cJSON_CreateString(message));
+    json_append(errors, cJSON_CreateString(message));
     return print_answer(service, false, errors);
 }
 
@@ -431,6 +431,7 @@ char *requests_answer_busy(const struct service *service, const char *text, size
                            uint64_t waited_ms) {
     char what[512] = "";
     uint64_t busy_ms = guard_busy_ms(what, sizeof(what));
+    json_begin();
     cJSON *request = parse(text, size);
     const char *verb = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "verb"));
     bool now = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "now"));

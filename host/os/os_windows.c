@@ -458,9 +458,9 @@ static void request_stop(void) {
     }
 }
 
-static BOOL WINAPI console_event(DWORD event) {
+void windows_console_event(unsigned long event) {
     if (event == CTRL_LOGOFF_EVENT && is_service()) {
-        return TRUE;
+        return;
     }
     request_stop();
     if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) {
@@ -471,6 +471,10 @@ static BOOL WINAPI console_event(DWORD event) {
             WaitForSingleObject(signals_finished, INFINITE);
         }
     }
+}
+
+static BOOL WINAPI on_console_event(DWORD event) {
+    windows_console_event(event);
     return TRUE;
 }
 
@@ -517,7 +521,7 @@ bool os_signals_start(struct error *error) {
     if (!signals_finished) {
         signals_finished = CreateEventW(NULL, TRUE, FALSE, NULL);
     }
-    if (!signals_changed || !signals_finished || !SetConsoleCtrlHandler(console_event, TRUE)) {
+    if (!signals_changed || !signals_finished || !SetConsoleCtrlHandler(on_console_event, TRUE)) {
         return windows_error_set(error, GetLastError());
     }
     SetConsoleCtrlHandler(NULL,

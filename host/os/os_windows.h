@@ -38,6 +38,10 @@ void windows_signals_by_parent(void);
 /* Neither the loader nor the error reporting asks a person anything. */
 void windows_show_no_dialogs(void);
 
+/* What the console tells: a key, or that it closes or the session ends; on a thread of the
+ * system's, which ends the process when this returns from one of the latter. [any] */
+void windows_console_event(unsigned long event);
+
 /* The console's input as it was before; for an end of the process that runs no atexit(). */
 void windows_console_restore_mode(void);
 

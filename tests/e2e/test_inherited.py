@@ -13,7 +13,7 @@ import time
 import pytest
 from support import clients, manifests
 
-pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
+pytestmark = [pytest.mark.threads]
 
 _numbers = itertools.count()
 
@@ -157,6 +157,7 @@ def test_stopped_host_whose_supervisor_was_killed_ends(run_plain, linux):
     assert clients.is_refused(address)
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("arguments", [[], ["--supervise"]], ids=["alone", "supervised"])
 def test_process_1_reaps_orphans(run_plain, berth, linux, arguments):
     apart = ["unshare", "--pid", "--fork", "--kill-child"]
@@ -189,6 +190,7 @@ def stopped(run_plain):
     host.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.any_engine
 @pytest.mark.parametrize("verb", [["status"], ["stop"]], ids=lambda verb: verb[0])
 def test_verb_ends_when_a_host_does_not_answer_in_time(stopped, berth, verb):
     """Far sooner than it would by default."""
@@ -199,6 +201,7 @@ def test_verb_ends_when_a_host_does_not_answer_in_time(stopped, berth, verb):
     assert time.monotonic() - began < 25
 
 
+@pytest.mark.any_engine
 def test_verb_that_waits_for_a_host_can_be_interrupted(stopped, system, tmp_path):
     command = system.command(["status", "--timeout", "3000", "--name", stopped.name])
     with subprocess.Popen(command, env=system.environment(), cwd=tmp_path, stdin=subprocess.DEVNULL,

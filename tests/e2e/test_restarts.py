@@ -9,7 +9,7 @@ import pytest
 from support import chat, clients, manifests, pop3, web
 from support.upstreams import echo, upstream
 
-pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
+pytestmark = [pytest.mark.threads]
 
 OTHER = {"other": manifests.listener("echo", "connect")}
 """Beside the one that a test is about: a manifest without any listener is no manifest."""
@@ -247,6 +247,66 @@ def test_datagrams_are_answered_after_a_restart(run_beside, operate, event):
             assert sock.recv(100) == word
             if word == b"before":
                 event(host, operate())
+
+
+UDP = {"echo": {"plugin": "datagram", "transport": "udp", "address": "127.0.0.1:0"}}
+
+
+@pytest.fixture
+def teller():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(clients.WAIT_S)
+        yield sock
+
+
+def say(sock, word, address):
+    sock.sendto(word, address)
+    return sock.recv(100)
+
+
+def test_datagrams_that_come_in_a_pause_are_lost_and_counted(run_beside, operate, teller):
+    host = run_beside(manifests.manifest(dict(UDP)))
+    address = host.address("echo")
+    assert say(teller, b"before", address) == b"before"
+    operate().ask("pause", "listener:echo")
+    teller.sendto(b"meanwhile", address)
+    clients.wait_until(lambda: operate().serving("echo")["counters"]["datagrams_lost"] == 1, "the loss")
+    operate().ask("resume", "listener:echo")
+    assert say(teller, b"after", address) == b"after"
+
+
+def test_datagrams_to_a_listener_that_was_removed_reach_nobody(run_beside, operate, teller):
+    host = run_beside(manifests.manifest(dict(UDP)))
+    address = host.address("echo")
+    assert say(teller, b"before", address) == b"before"
+    remove(host, operate())
+
+    def is_free():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, contextlib.suppress(OSError):
+            other.bind(address)
+            teller.sendto(b"hello", address)
+            other.settimeout(clients.WAIT_S)
+            return other.recv(100) == b"hello"
+        return False
+
+    clients.wait_until(is_free, "the address to be another's")
+    assert clients.is_served(host.address("other"))
+
+
+def test_datagrams_keep_no_host_from_its_end(run_beside, operate, teller):
+    """Nor are they answered once it stops, while a connection may still finish."""
+    host = run_beside(manifests.manifest(dict(UDP), drain_timeout_ms=600000))
+    address = host.address("echo")
+    with clients.connect(host.address("other")) as sock:
+        assert clients.echo(sock, b"here") == b"here"
+        assert say(teller, b"before", address) == b"before"
+        stop(host, operate())
+        teller.sendto(b"after", address)
+        assert clients.echo(sock, b"still here") == b"still here"
+    assert host.wait() == 0
+    teller.setblocking(False)
+    with pytest.raises(OSError):
+        teller.recv(100)
 
 
 # -- how long a generation drains ------------------------------------------------------------------

@@ -7,9 +7,11 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "control/guard.h"
 #include "control/instance.h"
 #include "control/requests.h"
 #include "control/service.h"
+#include "control/supervise.h"
 #include "manifest/errors.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
@@ -18,6 +20,8 @@
 #include "net/listener.h"
 #include "net/plugin_account.h"
 #include "net_world.h"
+#include "os/os.h"
+#include "os/os_child.h"
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
     (void)conn;
@@ -119,6 +123,58 @@ static void check_answer(const cJSON *whole, char *text) {
     }
     cJSON_Delete(answer);
     cJSON_free(text);
+}
+
+/* Those that the channel's own threads give: whole, or none. */
+static void fail_each_at(char *(*ask)(const char *request), const char *request, long least) {
+    long before = alloc_total();
+    char *text = ask(request);
+    long allocations = alloc_total() - before;
+    assert_non_null(text);
+    cJSON *whole = cJSON_Parse(text);
+    assert_non_null(whole);
+    cJSON_free(text);
+    assert_in_range(allocations, least, 10000);
+    long live = alloc_live();
+    for (long i = 0; i < allocations; i++) {
+        alloc_fail_after(i, false);
+        char *answer = ask(request);
+        alloc_fail_after(-1, false);
+        if (answer) {
+            cJSON *parsed = cJSON_Parse(answer);
+            assert_non_null(parsed);
+            assert_true(is_alike(whole, parsed));
+            cJSON_Delete(parsed);
+            cJSON_free(answer);
+        }
+        assert_int_equal(alloc_live(), live);
+    }
+    cJSON_Delete(whole);
+}
+
+static char *ask_at_once(const char *request) {
+    return requests_answer_at_once(&service, request, strlen(request));
+}
+
+static char *ask_busy(const char *request) {
+    return requests_answer_busy(&service, request, strlen(request), 60000);
+}
+
+static void test_answer_of_the_channel_itself_is_whole_or_none(void **state) {
+    (void)state;
+    fail_each_at(ask_at_once, IDENTITY_REQUEST, 5);
+}
+
+static void test_answer_of_a_busy_host_is_whole_or_none(void **state) {
+    static const char *const verbs[] = {"status", "stop", "listeners"};
+    (void)state;
+    guard_configure(0, 0, NULL);
+    os_sleep_ms(2); /* it has been busy from then on */
+    for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
+        char request[128];
+        snprintf(request, sizeof(request), "{\"berth\":1,\"verb\":\"%s\"}", verbs[i]);
+        fail_each_at(ask_busy, request, 8);
+    }
 }
 
 static void fail_each(const char *verb) {
@@ -230,13 +286,95 @@ static void test_manifest_is_whole_or_refused(void **state) {
     manifest_destroy(whole);
 }
 
+/* -- under a supervisor, which is this program in its other part
+ * -------------------------------------
+ */
+
+enum { QUARANTINES = 3, WAIT_MS = 100, WAITS_MAX = 600 };
+
+static void test_answer_of_a_supervised_host_is_whole_or_an_error(void **state) {
+    static const char request[] = "{\"berth\":1,\"verb\":\"status\"}";
+    (void)state;
+    char *text = requests_answer(&service, request, sizeof(request) - 1);
+    cJSON *answer = cJSON_Parse(text);
+    const cJSON *result = cJSON_GetObjectItem(answer, "result");
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(result, "supervised")));
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(result, "quarantine")), QUARANTINES);
+    cJSON_Delete(answer);
+    cJSON_free(text);
+    fail_each("status");
+}
+
+static void brief(struct os_link *link) {
+    for (unsigned i = 0; i <= QUARANTINES; i++) {
+        struct supervise_message message = {.kind = i < QUARANTINES ? SUPERVISE_QUARANTINE
+                                                                    : SUPERVISE_GO};
+        snprintf(message.name, sizeof(message.name), "plugin%u", i);
+        snprintf(message.text, sizeof(message.text), "it has crashed");
+        assert_true(os_link_send(link, &message, sizeof(message), OS_NO_SOCKET));
+    }
+}
+
+static void test_supervised_part_passes(void **state) {
+    static const char *const arguments[] = {"--supervised", NULL};
+    struct error error;
+    (void)state;
+    assert_true(os_signals_start(&error));
+    assert_true(os_child_init(&error));
+    struct os_child *child = os_child_start(arguments, &error);
+    if (!child) {
+        fail_msg("%s", error.message);
+    }
+    brief(os_child_link(child));
+    enum os_child_event event = OS_CHILD_NOTHING;
+    for (int waits = 0; event != OS_CHILD_ENDED; waits++) {
+        assert_true(waits < WAITS_MAX);
+        event = os_child_wait(child, WAIT_MS);
+    }
+    struct os_child_end end = os_child_end(child);
+    assert_false(end.crashed);
+    assert_int_equal(end.code, 0);
+    os_child_destroy(child);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-int main(void) {
+static const char *supervisor; /* the link to it */
+
+static int set_up_supervised(void **state) {
+    struct error error;
+    if (!supervised_begin(supervisor, &error)) {
+        fputs(error.message, stderr);
+        return -1;
+    }
+    return set_up(state);
+}
+
+static int tear_down_supervised(void **state) {
+    supervised_end();
+    return tear_down(state);
+}
+
+static int run_supervised(const char *link) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_answer_of_a_supervised_host_is_whole_or_an_error,
+                                        set_up_supervised, tear_down_supervised),
+    };
+    supervisor = link;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(int count, char **arguments) {
+    if (count == 3 && strcmp(arguments[1], "--supervised") == 0) {
+        return run_supervised(arguments[2]);
+    }
     const struct CMUnitTest tests[] = {
         TEST(test_answer_to_status_is_whole_or_an_error),
         TEST(test_answer_to_listeners_is_whole_or_an_error),
         TEST(test_answer_to_plugins_is_whole_or_an_error),
+        TEST(test_answer_of_the_channel_itself_is_whole_or_none),
+        TEST(test_answer_of_a_busy_host_is_whole_or_none),
+        cmocka_unit_test(test_supervised_part_passes),
         TEST(test_answer_without_any_memory_is_none_and_leaks_nothing),
         TEST(test_ready_file_is_whole_or_none),
         TEST(test_manifest_is_whole_or_refused),

@@ -295,6 +295,98 @@ static int answer_elevated(void) {
         GetTokenInformation(token, TokenElevation, &elevation, sizeof(elevation), &size) &&
         elevation.TokenIsElevated != 0;
     return elevated ? 0 : 1;
+/* -- what the console tells ------------------------------------------------ */
+
+enum { PATIENCE_MS = 30000, MOMENT_MS = 50 };
+
+struct told {
+    unsigned long event;
+    HANDLE thread;
+};
+
+static DWORD WINAPI tell_here(void *argument) {
+    windows_console_event(((const struct told *)argument)->event);
+    return 0;
+}
+
+/* As the system does it: on a thread of its own. */
+static void tell(struct told *told, unsigned long event) {
+    told->event = event;
+    told->thread = CreateThread(NULL, 0, tell_here, told, 0, NULL);
+    assert_non_null(told->thread);
+}
+
+static bool has_returned(struct told *told, DWORD wait_ms) {
+    return WaitForSingleObject(told->thread, wait_ms) == WAIT_OBJECT_0;
+}
+
+static void expect_return(struct told *told) {
+    assert_true(has_returned(told, PATIENCE_MS));
+    CloseHandle(told->thread);
+}
+
+static bool is_in_session_of_services(void) {
+    DWORD session = 0;
+    return ProcessIdToSessionId(GetCurrentProcessId(), &session) && session == 0;
+}
+
+static int start_signals(void **state) {
+    struct error error;
+    (void)state;
+    return os_signals_start(&error) ? 0 : -1;
+}
+
+static void test_console_key_asks_to_stop_and_is_done(void **state) {
+    static const unsigned long keys[] = {CTRL_C_EVENT, CTRL_BREAK_EVENT};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(keys); i++) {
+        struct told told;
+        tell(&told, keys[i]);
+        expect_return(&told);
+        assert_int_equal(os_signals_wait(PATIENCE_MS), OS_SIGNAL_STOP);
+        assert_int_equal(os_signals_look(), OS_SIGNAL_NONE);
+    }
+}
+
+/* The process ends when the handler returns: not before the host has stopped, and what takes too
+ * long for that is asked once more, which cuts. */
+static void test_console_that_closes_waits_for_the_stop_and_hurries_it(void **state) {
+    struct told told;
+    (void)state;
+    tell(&told, CTRL_CLOSE_EVENT);
+    assert_int_equal(os_signals_wait(PATIENCE_MS), OS_SIGNAL_STOP);
+    assert_false(has_returned(&told, MOMENT_MS));
+    assert_int_equal(os_signals_wait(PATIENCE_MS), OS_SIGNAL_STOP);
+    assert_false(has_returned(&told, MOMENT_MS));
+    os_signals_finished();
+    expect_return(&told);
+    assert_int_equal(os_signals_look(), OS_SIGNAL_NONE);
+}
+
+/* From here on the host has stopped: see the test before. */
+static void test_console_end_of_the_session_asks_once_when_the_stop_is_quick(void **state) {
+    static const unsigned long ends[] = {CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(ends); i++) {
+        bool ignored = ends[i] == CTRL_LOGOFF_EVENT && is_in_session_of_services();
+        struct told told;
+        tell(&told, ends[i]);
+        expect_return(&told);
+        assert_int_equal(os_signals_look(), ignored ? OS_SIGNAL_NONE : OS_SIGNAL_STOP);
+        assert_int_equal(os_signals_look(), OS_SIGNAL_NONE);
+    }
+}
+
+/* A supervised host hears it by its parent, and stays until it has stopped all the same. */
+static void test_console_of_a_supervised_host_asks_nothing(void **state) {
+    struct told told;
+    (void)state;
+    windows_signals_by_parent();
+    tell(&told, CTRL_SHUTDOWN_EVENT);
+    expect_return(&told);
+    tell(&told, CTRL_C_EVENT);
+    expect_return(&told);
+    assert_int_equal(os_signals_look(), OS_SIGNAL_NONE);
 }
 
 int main(int argc, char **argv) {
@@ -325,6 +417,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_process_with_an_affinity_of_its_own_keeps_to_it),
         cmocka_unit_test(test_no_dialog_holds_up_a_process),
         cmocka_unit_test(test_file_is_opened_to_be_read_from_front_to_back),
+        cmocka_unit_test_setup(test_console_key_asks_to_stop_and_is_done, start_signals),
+        cmocka_unit_test(test_console_that_closes_waits_for_the_stop_and_hurries_it),
+        cmocka_unit_test(test_console_end_of_the_session_asks_once_when_the_stop_is_quick),
+        cmocka_unit_test(test_console_of_a_supervised_host_asks_nothing),
     };
     return cmocka_run_group_tests_name("os_windows", tests, NULL, NULL);
 }
