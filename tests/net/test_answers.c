@@ -321,7 +321,7 @@ static void test_supervised_part_passes(void **state) {
     (void)state;
     assert_true(os_signals_start(&error));
     assert_true(os_child_init(&error));
-    struct os_child *child = os_child_start(arguments, &error);
+    struct os_child *child = os_child_start(arguments, 0, &error);
     if (!child) {
         fail_msg("%s", error.message);
     }

@@ -295,6 +295,8 @@ static int answer_elevated(void) {
         GetTokenInformation(token, TokenElevation, &elevation, sizeof(elevation), &size) &&
         elevation.TokenIsElevated != 0;
     return elevated ? 0 : 1;
+}
+
 /* -- what the console tells ------------------------------------------------ */
 
 enum { PATIENCE_MS = 30000, MOMENT_MS = 50, WAIT_MS = 100, WAITS_MAX = 300 };
