@@ -363,9 +363,9 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
                         struct engine_op *op);
 
 /* The second way to end operations: of a socket whose receive and send (NULL: not in flight) have
- * been cancelled and have not completed within a second. Resets the connection and, where only that
- * ends them, closes the socket, which is ENGINE_NO_SOCKET then. The completions still come. False:
- * no memory, nothing has happened. */
+ * been cancelled and have not completed within a second. Where only the end of a socket ends them,
+ * closes it with linger 0: it is ENGINE_NO_SOCKET then; else it stays the owner's. The completions
+ * still come. False: no memory, or other completions wait to be run; nothing has happened. */
 bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
                             struct engine_receive *receive, struct engine_op *send);
 

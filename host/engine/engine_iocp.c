@@ -511,6 +511,7 @@ static void pass(struct engine_port *port, DWORD wait_ms) {
         note_refusal(port, GetLastError(), wait_ms);
         count = 0;
     }
+    port->is_saturated = count == BATCH_MAX;
     for (ULONG i = 0; i < count; i++) {
         entry_run(port, &entries[i]);
     }

@@ -200,6 +200,8 @@ struct engine_port {
     struct iocp_connect *cancelled;      /* utlist: connects that were cancelled, in flight */
     struct iocp_closed *closed;          /* utlist: sockets closed with operations in flight */
     uint64_t cancels_checked_ms;
+    uint64_t saturated_since_ms; /* looks at cancels have been put off since; 0: none was */
+    bool is_saturated;           /* the last wait brought all that it can: more may be there */
 
     struct iocp_transmit *transmits_waiting; /* utlist: first come first served */
     unsigned transmits_waiting_count;

@@ -76,15 +76,32 @@ enum iocp_cancel_step iocp_cancel_step(const struct engine_port *port, uint64_t 
                                                                    : IOCP_CANCEL_WAIT;
 }
 
+/* Whether the completions that have come are all run: after a crowd was cancelled at once, or while
+ * the thread stood still, those of a cancel may only wait for their turn. What is saturated for
+ * very long is not waited for. */
+static bool completions_are_run(struct engine_port *port, uint64_t now_ms) {
+    enum { CLOSES = 10 };
+    if (!port->is_saturated) {
+        port->saturated_since_ms = 0;
+        return true;
+    }
+    if (port->saturated_since_ms == 0) {
+        port->saturated_since_ms = now_ms;
+    }
+    return now_ms - port->saturated_since_ms >= CLOSES * (uint64_t)port->engine->cancel_close_ms;
+}
+
 /* -- sockets of connections -------------------------------------------------------------------- */
 
 bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
                             struct engine_receive *receive, struct engine_op *send) {
-    struct iocp_closed *closed = alloc_zeroed(sizeof(*closed));
+    uint64_t now_ms = os_now_ms();
+    struct iocp_closed *closed =
+        completions_are_run(port, now_ms) ? alloc_zeroed(sizeof(*closed)) : NULL;
     if (!closed) {
         return false;
     }
-    closed->since_ms = os_now_ms();
+    closed->since_ms = now_ms;
     if (receive) {
         closed->receive = iocp_op_of(&receive->op);
         closed->receive->socket = ENGINE_NO_SOCKET.handle;
@@ -157,6 +174,9 @@ void iocp_cancels_check(struct engine_port *port) {
     uint64_t now_ms = os_now_ms();
     uint64_t pause_ms = port->engine->cancel_close_ms / 4;
     if (now_ms - port->cancels_checked_ms < (pause_ms < CHECK_MS ? pause_ms : CHECK_MS)) {
+        return;
+    }
+    if (!completions_are_run(port, now_ms)) {
         return;
     }
     port->cancels_checked_ms = now_ms;

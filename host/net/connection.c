@@ -209,7 +209,8 @@ static void close_in_flight(struct connection *connection) {
             state->receive != CONNECTION_RECEIVE_IDLE ? &connection->receive : NULL,
             state->send != CONNECTION_SEND_IDLE ? &connection->traffic->send : NULL)) {
         timers_start(&worker->timers, &connection->deadline, worker_now_ms(worker), CANCEL_MS);
-    } else if (state->closing != CONNECTION_CLOSING_RESET) {
+    } else if (connection->socket.handle == ENGINE_NO_SOCKET.handle &&
+               state->closing != CONNECTION_CLOSING_RESET) {
         connection_state_set_closing(&connection->state, CONNECTION_CLOSING_RESET);
     }
 }

@@ -141,6 +141,6 @@ void connection_describe(const struct connection *connection, char *text, size_t
                 (unsigned long long)connection->bytes_sent);
     if (has_queue(connection)) {
         text_append(text, size, &used, ", %llu queued in %u pieces",
-                    (unsigned long long)(queue->bytes + queue->file_bytes), queue->pieces);
+                    (unsigned long long)queue->bytes + queue->file_bytes, queue->pieces);
     }
 }

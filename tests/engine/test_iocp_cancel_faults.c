@@ -181,6 +181,32 @@ static void test_receive_of_no_bytes_whose_cancel_is_lost_ends_with_its_socket(v
     receive_is_closed(state, ENGINE_RECEIVE_ZERO_BYTE);
 }
 
+/* Completions that wait to be run may be among them: nothing is closed before they are. */
+static void test_socket_is_closed_when_the_completions_that_came_are_run(void **state) {
+    struct world *world = hurry(state);
+    struct connection *connection = connection_open(world);
+    receive_start(connection, ENGINE_RECEIVE_BUFFERED);
+    engine_receive_stop(world->port, connection->socket, &connection->receive);
+    world->port->is_saturated = true; /* as the pass before has left it */
+    assert_false(close_in_flight(connection, true, false));
+    assert_true(connection->socket.handle != ENGINE_NO_SOCKET.handle);
+    run_some(world);
+    assert_false(world->port->is_saturated);
+    assert_true(close_in_flight(connection, true, false));
+    assert_true(run_until(world, &connection->ended));
+    connection_free(connection);
+    /* Not for ever, however much comes. */
+    connection = connection_open(world);
+    receive_start(connection, ENGINE_RECEIVE_BUFFERED);
+    engine_receive_stop(world->port, connection->socket, &connection->receive);
+    world->port->is_saturated = true;
+    world->engine->cancel_close_ms = 0;
+    assert_true(close_in_flight(connection, true, false));
+    assert_true(run_until(world, &connection->ended));
+    connection_free(connection);
+    expect_nothing_pending(world);
+}
+
 /* More than the connection takes: the send is pending. */
 static void send_flood(struct connection *connection, unsigned pieces) {
     static uint8_t bytes[FLOOD];
@@ -394,6 +420,7 @@ int main(void) {
         BOTH_WAYS(test_connect_that_never_ends_is_abandoned),
         BOTH_WAYS(test_receive_whose_cancel_is_lost_ends_with_its_socket),
         BOTH_WAYS(test_receive_of_no_bytes_whose_cancel_is_lost_ends_with_its_socket),
+        ONE_WAY(test_socket_is_closed_when_the_completions_that_came_are_run),
         BOTH_WAYS(test_send_whose_cancel_is_lost_ends_with_its_socket),
         BOTH_WAYS(test_connection_that_never_ends_is_abandoned),
         WITH_PACKETS(test_transmit_whose_cancel_is_lost_ends_with_its_socket),
