@@ -279,3 +279,25 @@ def test_docs_issue_form_is_whole(path):
 
 def test_docs_scripts_run():
     assert os.access(TOP / "docs" / "reference.py", os.X_OK)
+
+
+def test_docs_of_windows_name_tests_and_functions_that_there_are():
+    rows = [row for row in _read("docs/windows.md").splitlines() if re.match(r"\| .* \| .*`", row)]
+    tests = "".join(path.read_text(encoding="utf-8") for folder in ("unit", "engine", "e2e")
+                    for path in (TOP / "tests" / folder).iterdir() if path.suffix in (".c", ".py"))
+    tests += " ".join(path.stem for path in (TOP / "tests").rglob("test_*.c"))
+    workflow = yaml.safe_load(_read(".github/workflows/windows.yml"))
+    steps = {step.get("name") for job in workflow["jobs"].values() for step in job["steps"]}
+    assert len(rows) > 30
+    for row in rows:
+        _, decided, settled = row.strip("| ").split(" | ", 2)
+        for name in re.findall(r"`(test_\w+)`", settled):
+            assert re.search(rf"\b{name}\b", tests), f"{name} is not there"
+        for step in re.findall(r'step "([^"]+)"', settled):
+            assert step in steps, row
+        for job in re.findall(r'job "([^"]+)"', settled):
+            assert job in workflow["jobs"], row
+        found = re.match(r"`(\w+\.c)`(?:, `(\w+)`)?$", decided)
+        if found:
+            (source,) = (TOP / "host").rglob(found[1])
+            assert not found[2] or re.search(rf"\b{found[2]}\(", source.read_text(encoding="utf-8")), row

@@ -48,7 +48,7 @@
  *  - How long ConnectEx tries a port that nobody listens on (some two seconds: Windows repeats its
  *    SYN although it was answered with an RST; on loopback SIO_TCP_INITIAL_RTO says not to, which
  *    Wine does not know), and that it completes at once or with part of the first data. What
- *    SO_REUSE_UNICASTPORT does: Wine 8 and 10 accept it and do nothing.
+ *    SO_REUSE_UNICASTPORT does: Wine 8 and 10 accept it.
  *  - Which of 64, 1236 and 10054 a reset gives in each state; all are ENGINE_E_RESET.
  *  - WSAENOBUFS when the non-paged pool runs out; every figure of speed; layered providers that are
  *    not IFS (the mode is then off, and the tests run that way too). */
