@@ -16,6 +16,7 @@
 #include "control/control.h"
 #include "control/guard.h"
 #include "control/instance.h"
+#include "control/kept.h"
 #include "control/missing.h"
 #include "control/names.h"
 #include "control/options.h"
@@ -271,6 +272,12 @@ static struct module *open_kept(const struct change *change, const char *id,
     return module;
 }
 
+/* Another host, whose place this one takes. */
+static bool has_served_before(const struct instance *instance) {
+    return supervised_is_restart() &&
+           (!instance->kept_folder || kept_is_there(instance->kept_folder));
+}
+
 /* While a host serves, what is loaded is tried first. A host that takes the place of one that has
  * crashed tries what has changed since then; or it has to do with what that one had. */
 static struct module *open_module(const struct change *change, const char *id,
@@ -282,7 +289,7 @@ static struct module *open_module(const struct change *change, const char *id,
     struct module_rules rules = {
         .bytes_max = manifest->host.plugin_files.bytes_max,
         .loads_untrusted = manifest->host.plugin_files.untrusted == MANIFEST_UNTRUSTED_LOAD,
-        .tried = !starts || supervised_is_restart(),
+        .tried = !starts || has_served_before(instance),
         .served = starts ? instance->kept_folder : NULL,
     };
     if (!paths_copies(copies, sizeof(copies), manifest->host.plugin_files.copies, &rules.copies,

@@ -68,6 +68,11 @@ void kept_write(const char *folder, const struct instance *instance) {
     }
 }
 
+bool kept_is_there(const char *folder) {
+    char file[OS_PATH_MAX];
+    return os_path_join(file, sizeof(file), folder, manifest_name) && os_file_exists(file);
+}
+
 struct edition *kept_edition(const char *folder, const char *path) {
     struct manifest_errors errors = {0};
     char *text;

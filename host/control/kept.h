@@ -20,6 +20,9 @@ struct os_private *kept_create(void);
 /* What is served now is what is kept. `folder` may be NULL: nobody supervises. */
 void kept_write(const char *folder, const struct instance *instance);
 
+/* Whether anything was. */
+bool kept_is_there(const char *folder);
+
 /* The manifest that was kept, as if it came from `path`. NULL: there is none. */
 struct edition *kept_edition(const char *folder, const char *path);
 

@@ -370,6 +370,19 @@ def test_first_start_that_hangs_ends_with_an_error(start_host, system, tmp_path)
     assert not host.ready_file.exists()
 
 
+def test_plugin_that_ends_every_first_start_is_left_out(run_host, berth, system):
+    """Nothing was in force before: the others are served without it."""
+    both = {"crash-at-load": manifests.listener("crash-at-load", "connect"),
+            "echo": manifests.listener("newer-minor", "connect")}
+    host = run_host(manifests.manifest(both, name=f"ends-{next(_numbers)}"), plugins=system.fixtures,
+                    arguments=["--supervise"])
+    host.expect_crash()
+    assert clients.is_served(host.address("echo"))
+    now = status(berth, host)
+    assert [one["plugin"] for one in now["quarantine"]] == ["crash-at-load"], now
+    assert now["last_end"]["plugin"] == "crash-at-load", now
+
+
 def test_start_may_take_any_time_where_no_limit_is_set(run_supervised, start_host, system, tmp_path):
     (tmp_path / "load").touch()
     host = start_host(manifests.one("stuck", "connect", host={"start_timeout_ms": 0}),
