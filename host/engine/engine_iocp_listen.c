@@ -118,14 +118,16 @@ SOCKET iocp_socket_open(const struct winsock_table *winsock, int family) {
 }
 
 /* The reasons an operator meets, in the words that every system's engine uses. */
-static bool listen_error(struct error *error, int code) {
+static bool listen_error(struct error *error, int code, bool datagrams) {
     switch (code) {
     case WSAEADDRINUSE:
         return error_set(error, "address in use");
     case WSAEACCES:
-        return error_set(error, "access denied: another program has the port for itself, or it is "
-                                "in an excluded range (netsh interface ipv4 show "
-                                "excludedportrange protocol=tcp)");
+        return error_set(error,
+                         "access denied: another program has the port for itself, or it is "
+                         "in an excluded range (netsh interface ipv4 show "
+                         "excludedportrange protocol=%s)",
+                         datagrams ? "udp" : "tcp");
     case WSAEADDRNOTAVAIL:
         return error_set(error, "address not available");
     case WSAEAFNOSUPPORT:
@@ -138,8 +140,8 @@ static bool listen_error(struct error *error, int code) {
 /* Exclusively, so that no other program can take the port beside us with SO_REUSEADDR. That is
  * refused (10048) while connections of an earlier process are still ending, for minutes. Without an
  * option a second listener is refused as well, since Server 2003, but what is ending is not in the
- * way: so that is the second try. What a program with SO_REUSEADDR may do to such a socket, only a
- * real Windows tells: for the same user it may bind beside it. */
+ * way: so that is the second try, for TCP. What a program with SO_REUSEADDR may do to such a
+ * socket, only a real Windows tells: for the same user it may bind beside it. */
 static bool bind_socket(struct engine_listener *listener, const SOCKADDR_STORAGE *storage,
                         int size) {
     const struct winsock_table *winsock = listener->engine->winsock;
@@ -151,7 +153,7 @@ static bool bind_socket(struct engine_listener *listener, const SOCKADDR_STORAGE
     if (winsock->bind(listener->socket, name, size) == 0) {
         return true;
     }
-    if (winsock->last_error() != WSAEADDRINUSE ||
+    if (winsock->last_error() != WSAEADDRINUSE || listener->datagrams ||
         !iocp_socket_option(winsock, listener->socket, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, 0) ||
         winsock->bind(listener->socket, name, size) != 0) {
         return false;
@@ -253,7 +255,7 @@ struct engine_listener *engine_listener_open(struct engine *engine,
     if (!get_socket(listener, options) ||
         !(listener->inherited || listener_bind(listener, &options->address)) ||
         !listener_look(listener)) {
-        listen_error(error, engine->winsock->last_error());
+        listen_error(error, engine->winsock->last_error(), options->datagrams);
         engine_listener_close(listener);
         return NULL;
     }
@@ -279,7 +281,7 @@ static bool start_listening(const struct engine_listener *listener) {
 
 bool engine_listener_start(struct engine_listener *listener, struct error *error) {
     if (!start_listening(listener)) {
-        return listen_error(error, listener->engine->winsock->last_error());
+        return listen_error(error, listener->engine->winsock->last_error(), false);
     }
     if (listener->keeper) {
         listener->keeper->keep(listener->name, 0, (intptr_t)listener->socket);

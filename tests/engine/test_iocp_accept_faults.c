@@ -383,7 +383,7 @@ static void test_listener_failing_to_open_gives_the_reason(void **state) {
     } faults[] = {{FAULT_SOCKET, WSAEAFNOSUPPORT, "address family not supported", 1},
                   {FAULT_SETSOCKOPT, WSAEACCES, "access denied", 1},
                   {FAULT_BIND, WSAEADDRINUSE, "address in use", 2},
-                  {FAULT_BIND, WSAEACCES, "excludedportrange", 1},
+                  {FAULT_BIND, WSAEACCES, "excludedportrange protocol=tcp", 1},
                   {FAULT_BIND, WSAEADDRNOTAVAIL, "address not available", 1},
                   {FAULT_IOCTL, WSAEOPNOTSUPP, "Windows error 10045", 1}};
     struct engine_listen_options options = {.address = loopback, .backlog = 500, .acceptors = 1};

@@ -299,6 +299,19 @@ static void test_receive_that_fails_without_memory_for_its_packet_comes_back(voi
     closesocket(socket);
 }
 
+/* No datagram is still ending there: another try would only share the port with somebody. */
+static void test_port_of_datagrams_that_is_refused_is_not_tried_again(void **state) {
+    struct world *world = *state;
+    struct error error = {0};
+    struct engine_listen_options options = {.address = loopback, .acceptors = 1, .datagrams = true};
+    faults_fail(FAULT_BIND, 0, 1, WSAEADDRINUSE);
+    assert_null(engine_listener_open(world->engine, &options, &error));
+    assert_string_equal(error.message, "address in use");
+    faults_fail(FAULT_BIND, 0, 1, WSAEACCES);
+    assert_null(engine_listener_open(world->engine, &options, &error));
+    assert_non_null(strstr(error.message, "excludedportrange protocol=udp"));
+}
+
 static void test_provider_without_the_functions_is_refused(void **state) {
     struct world *world = *state;
     struct error error;
@@ -323,6 +336,7 @@ int main(void) {
         BOTH_WAYS(test_datagram_too_large_at_once_with_a_packet),
         BOTH_WAYS(test_datagram_too_large_at_once_without_a_packet),
         ONE_WAY(test_receive_that_fails_without_memory_for_its_packet_comes_back),
+        ONE_WAY(test_port_of_datagrams_that_is_refused_is_not_tried_again),
         ONE_WAY(test_provider_without_the_functions_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
