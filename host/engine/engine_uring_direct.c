@@ -329,7 +329,8 @@ void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t re
         return;
     }
     if (result < 0) {
-        sent = result_of(-result);
+        bool was_pause = part->direct == DIRECT_PAUSE && !part->stopping;
+        sent = was_pause ? 0 : result_of(-result); /* whatever ended a pause, it is over */
     } else if (part->direct == DIRECT_OPEN) {
         port->direct_slots[slot_of(part->fd)].fd = result;
     } else {

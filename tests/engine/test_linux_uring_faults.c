@@ -15,7 +15,8 @@ enum {
     ENTRIES = 8, /* of a small ring */
     FLOOD_BYTES = 1 << 20,
     FILE_BYTES = 50000,
-    TABLE = 4, /* places of a small one */
+    PLACES = 512, /* of the world's table */
+    BEYOND = 3,
 };
 
 static int setup_small(void **state) {
@@ -367,6 +368,28 @@ static void test_socket_that_finds_no_place_in_the_table_keeps_its_descriptor(vo
     link_close(link);
 }
 
+static void test_sockets_beyond_the_places_of_the_table_have_descriptors(void **state) {
+    struct world *world = *state;
+    static struct link *links[PLACES + BEYOND];
+    unsigned counted = descriptors_counted(world);
+    for (unsigned i = 0; i < ARRAY_COUNT(links); i++) {
+        links[i] = link_open(world);
+        assert_int_equal(linux_is_direct(links[i]->socket), i < PLACES);
+    }
+    assert_in_range(descriptors_counted(world), counted + BEYOND, counted + BEYOND + 1);
+    for (unsigned i = PLACES - 1; i < ARRAY_COUNT(links); i++) {
+        link_receive(links[i], ENGINE_RECEIVE_ZERO_BYTE);
+        expect_talking(links[i]);
+        link_stop(links[i]);
+    }
+    link_close(links[0]);
+    links[0] = link_open(world);
+    assert_true(linux_is_direct(links[0]->socket));
+    for (unsigned i = 0; i < ARRAY_COUNT(links); i++) {
+        link_close(links[i]);
+    }
+}
+
 static void test_socket_whose_place_cannot_be_emptied_is_ended_and_emptied_later(void **state) {
     struct world *world = *state;
     char byte;
@@ -415,12 +438,14 @@ static void test_file_whose_descriptor_is_refused_for_a_while_is_sent(void **sta
     assert_true(os_file_open(&file, path, NULL));
     struct link *link = link_open(world);
     const struct engine_piece piece = {.file = file.handle, .size = sizeof(bytes)};
+    faults_complete(IORING_OP_TIMEOUT, 1, 1, ENOMEM); /* a pause between two tries */
     for (unsigned i = 0; i < ARRAY_COUNT(faults); i++) {
         faults_complete(faults[i].operation, 0, 3, faults[i].code);
         assert_int_equal(send_all(link, &piece), 0);
         expect_at_peer(link, bytes, sizeof(bytes));
         assert_int_equal(faults_completed(faults[i].operation), i == 1 ? 6 : 3);
     }
+    assert_int_equal(faults_completed(IORING_OP_TIMEOUT), 1);
     link_close(link);
     os_file_close(&file);
     assert_true(os_file_remove(path));
@@ -452,6 +477,7 @@ int main(void) {
     };
     const struct CMUnitTest table_tests[] = {
         FAULT_TEST(test_socket_that_finds_no_place_in_the_table_keeps_its_descriptor),
+        FAULT_TEST(test_sockets_beyond_the_places_of_the_table_have_descriptors),
         FAULT_TEST(test_socket_whose_place_cannot_be_emptied_is_ended_and_emptied_later),
         FAULT_TEST(test_file_whose_descriptor_is_refused_for_a_while_is_sent),
         FAULT_TEST(test_send_cancelled_as_it_is_done_is_over_once),
