@@ -22,7 +22,9 @@
 enum {
     PATIENCE_MS = 20000,
     FILE_BYTES = 300000,
-    TRIES = 5, /* of a client whom a failure may have cut */
+    TRIES = 5,        /* of a client whom a failure may have cut */
+    BUDGET_MS = 2500, /* for lives of one kind: as many as fit */
+    LIVES_MIN = 4,
 };
 
 static const char manifest_text[] =
@@ -283,6 +285,31 @@ void host_live(const struct life_plan *plan) {
     assert_int_equal(alloc_live(), live_before);
     os_file_remove(life.file);
     os_private_remove(life.folder);
+}
+
+static void live_one(const struct life_plan *plan, long number) {
+    struct life_plan one = *plan;
+    one.number = number;
+    host_live(&one);
+}
+
+void host_live_each(const struct life_plan *plan, long total, const char *variable) {
+    const char *single = getenv(variable);
+    if (single) {
+        live_one(plan, strtol(single, NULL, 10));
+        return;
+    }
+    uint64_t start_ms = os_now_ms();
+    host_live(NULL);
+    long lives = BUDGET_MS / (long)(os_now_ms() - start_ms + 1);
+    long stride = total / (lives > LIVES_MIN ? lives : LIVES_MIN) + 1;
+    long offset = (long)(os_now_ms() % (uint64_t)stride);
+    for (long i = offset; i < total; i += stride) {
+        printf("%ld of %ld\n", i, total);
+        fflush(stdout);
+        live_one(plan, i);
+    }
+    printf("every %ldth from %ld of %ld has failed\n", stride, offset, total);
 }
 
 void host_life_main(int argc, char **argv) {

@@ -21,4 +21,9 @@ void host_life_main(int argc, char **argv);
 /* NULL: nothing fails. The engine is the one that TEST_ENGINE names. */
 void host_live(const struct life_plan *plan);
 
+/* Lives by that plan, numbered from 0 to below `total`: all of them, or as many as are quick,
+ * another part each time. The environment variable of that name holds the number of a single one.
+ */
+void host_live_each(const struct life_plan *plan, long total, const char *variable);
+
 #endif

@@ -3,18 +3,10 @@
  *
  * A life has more than a thousand. As many are tried as are quick, another part of them each time;
  * BERTH_TEST_ALLOCATION names a single one. */
-#include <stdio.h>
-#include <stdlib.h>
-
 #include "base/alloc.h"
 #include "host_life.h"
-#include "os/os.h"
 
-enum {
-    BUDGET_MS = 2500, /* for the lives of a test: as many as fit */
-    LIVES_MIN = 4,
-    END_ALLOCATIONS = 16, /* the stop has few */
-};
+enum { END_ALLOCATIONS = 16 }; /* the stop has few */
 
 static void begin(const struct life_plan *plan, bool at_end) {
     long passes = at_end ? (plan->lasts ? 0 : plan->number % END_ALLOCATIONS) : plan->number;
@@ -25,32 +17,14 @@ static void end(void) {
     alloc_fail_after(-1, false);
 }
 
-static void live(long number, bool lasts) {
-    const struct life_plan plan = {.begin = begin, .end = end, .number = number, .lasts = lasts};
-    host_live(&plan);
-}
-
 static void live_with_each(bool lasts) {
-    const char *single = getenv("BERTH_TEST_ALLOCATION");
+    const struct life_plan plan = {.begin = begin, .end = end, .lasts = lasts};
     host_live(NULL); /* what is allocated once for all lives */
-    if (single) {
-        live(strtol(single, NULL, 10), lasts);
-        return;
-    }
-    uint64_t start_ms = os_now_ms();
     long total = -alloc_total();
     host_live(NULL);
     total += alloc_total();
-    long lives = BUDGET_MS / (long)(os_now_ms() - start_ms + 1);
-    long stride = total / (lives > LIVES_MIN ? lives : LIVES_MIN) + 1;
-    long offset = (long)(os_now_ms() % (uint64_t)stride);
     assert_in_range(total, 100, 100000);
-    for (long i = offset; i < total; i += stride) {
-        printf("%ld of %ld\n", i, total);
-        fflush(stdout);
-        live(i, lasts);
-    }
-    printf("every %ldth from %ld of %ld has failed\n", stride, offset, total);
+    host_live_each(&plan, total, "BERTH_TEST_ALLOCATION");
 }
 
 static void test_life_in_which_an_allocation_fails_goes_on_and_loses_nothing(void **state) {

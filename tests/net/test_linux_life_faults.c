@@ -3,7 +3,6 @@
  * late. BERTH_TEST_FAULT names a single one, by its number. */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "host_life.h"
 #include "linux_faults.h"
@@ -98,11 +97,15 @@ static void let_fail(const struct failing *failing, unsigned pass, unsigned coun
     }
 }
 
+static const struct failing *numbered[ARRAY_COUNT(all)]; /* those that the plan tries */
 static const struct failing *failing_now;
 
 static void begin(const struct life_plan *plan, bool at_end) {
     unsigned pass = at_end ? 0 : passes[(size_t)plan->number % ARRAY_COUNT(passes)];
-    failing_now = &all[(size_t)plan->number / ARRAY_COUNT(passes)];
+    failing_now = numbered[(size_t)plan->number / ARRAY_COUNT(passes)];
+    printf("call %d, operation %d, code %d%s\n", failing_now->call, failing_now->operation,
+           failing_now->code, at_end ? " at the end" : "");
+    fflush(stdout);
     let_fail(failing_now, pass, plan->lasts ? FAULT_ALWAYS : 1);
 }
 
@@ -111,19 +114,15 @@ static void end(void) {
 }
 
 static void live_with_each(bool lasts) {
-    const char *single = getenv("BERTH_TEST_FAULT");
-    for (long i = 0; i < (long)(ARRAY_COUNT(all) * ARRAY_COUNT(passes)); i++) {
-        const struct failing *failing = &all[(size_t)i / ARRAY_COUNT(passes)];
-        const struct life_plan plan = {.begin = begin, .end = end, .number = i, .lasts = lasts};
-        bool is_meant = !single || strtol(single, NULL, 10) == i;
-        bool is_tried = !lasts || (failing->may_last && i % (long)ARRAY_COUNT(passes) == 0);
-        if (is_meant && is_tried) {
-            printf("%ld: call %d, operation %d, code %d\n", i, failing->call, failing->operation,
-                   failing->code);
-            fflush(stdout);
-            host_live(&plan);
+    const struct life_plan plan = {.begin = begin, .end = end, .lasts = lasts};
+    long count = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
+        if (!lasts || all[i].may_last) {
+            numbered[count++] = &all[i];
         }
     }
+    host_live(NULL); /* what is made once for all lives takes its time */
+    host_live_each(&plan, count * (long)ARRAY_COUNT(passes), "BERTH_TEST_FAULT");
 }
 
 static void test_life_in_which_a_call_fails_goes_on_and_loses_nothing(void **state) {
