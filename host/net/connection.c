@@ -259,6 +259,8 @@ static void finish(struct connection *connection) {
         listener_release(listener, &connection->remote, worker_now_ms(worker));
     }
     connection_drop_extras(connection);
+    ASSERT(connection->extras == extras_none());
+    ASSERT(connection->traffic == traffic_none() || connection->is_abandoned);
     local_address_release(connection->local);
     connection_free_state(connection);
     if (!connection->is_abandoned) {

@@ -91,6 +91,21 @@ static void check_send(const struct connection *connection) {
            "what is queued is being sent, or will be");
 }
 
+/* The limits at which reading pauses, and half of which let it go on. */
+static void check_full(const struct connection *connection) {
+    const struct listener_options *options = &connection_listener(connection)->options;
+    const struct send_queue *queue = &connection->traffic->queue;
+    bool is_full =
+        queue->bytes >= options->send_queue_bytes || queue->pieces >= options->send_queue_pieces;
+    if (connection->unsettled || connection->state.life != CONNECTION_OPEN) {
+        return;
+    }
+    expect(connection, !is_full || connection->state.queue_full, "a full send queue is noted");
+    expect(connection, has_queue(connection) || !connection->state.queue_full,
+           "an empty send queue is not full");
+    expect(connection, (queue->pieces > 0) == has_queue(connection), "pieces are counted");
+}
+
 /* What the last callbacks have asked for comes with the next settling. */
 static void check_progress(const struct connection *connection) {
     const struct connection_state *state = &connection->state;
@@ -124,6 +139,7 @@ void connection_check(const struct connection *connection) {
     check_deadline(connection);
     check_receive(connection);
     check_send(connection);
+    check_full(connection);
     check_progress(connection);
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/address.h"
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -77,6 +78,8 @@ static void free_when_done(struct outbound *one) {
     if (one->has_place) {
         atomic_fetch_sub(&listener->outbound, 1);
     }
+    ASSERT(!timer_is_running(&one->timeout));
+    ASSERT(!timer_is_running(&one->next_attempt));
     if (!one->is_abandoned) {
         buffer_release(one->first_data.buffer);
         alloc_free(one);

@@ -69,6 +69,7 @@ static struct berth_timer *create(struct worker *worker, struct listener *listen
 }
 
 static void destroy(struct berth_timer *one) {
+    ASSERT(!timer_is_running(&one->timer));
     plugin_account_hold(one->listener->options.account, plugin_thread.share, PLUGIN_TIMERS, -1);
     one->live = 0;
     alloc_free_late(one);

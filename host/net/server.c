@@ -120,6 +120,8 @@ void server_destroy(struct server *server) {
     work_pool_destroy(server->work); /* it posts to the workers to the last */
     server->work = NULL;
     server_stop_workers(server);
+    ASSERT(atomic_load(&server->waiting) == 0);
+    ASSERT(atomic_load(&server->ending) == 0);
     engine_destroy(server->engine);
     os_condition_fini(&server->answered);
     os_mutex_fini(&server->asked_mutex);

@@ -305,6 +305,8 @@ static void worker_fini(struct worker *worker) {
     ASSERT(!worker->waiting);
     ASSERT(!worker->pools);
     ASSERT(!worker->receivers);
+    ASSERT(atomic_load(&worker->load) == 0);
+    ASSERT(atomic_load(&worker->posts) == 0);
     shortage_fini(worker);
     engine_port_destroy(worker->port);
     send_nodes_fini(&worker->nodes);
