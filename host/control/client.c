@@ -310,9 +310,10 @@ static void print_last_end(const cJSON *result) {
     printf("last end: %s, %.0f s ago, laid to %s%s\n", text_of(end, "how"),
            number_of(end, "ago_ms") / 1000, plugin[0] != '\0' ? "plugin " : "no plugin", plugin);
     cJSON_ArrayForEach(one, list_of(end, "calls")) {
-        printf("last end: callback %s of plugin %s, generation %.0f (%s), listener %s%s\n",
+        const char *listener = text_of(one, "listener");
+        printf("last end: callback %s of plugin %s, generation %.0f (%s)%s%s%s\n",
                text_of(one, "callback"), text_of(one, "plugin"), number_of(one, "generation"),
-               text_of(one, "version"), text_of(one, "listener"),
+               text_of(one, "version"), listener[0] != '\0' ? ", listener " : "", listener,
                cJSON_IsTrue(list_of(one, "waited")) ? ", which waited" : "");
     }
 }
