@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "engine/engine_linux.h"
+
 /* -- listening --------------------------------------------------------------------------------- */
 
 enum { SOCKETS = 3 }; /* a listener's */
@@ -112,6 +114,7 @@ static void test_acceptor_that_cannot_be_watched_tells_why_and_can_later(void **
     world->acceptor =
         engine_acceptor_create(world->port, world->listener, 0, count_starved, world, &error);
     assert_non_null(world->acceptor);
+    assert_false(world->acceptor->is_further); /* the first one of its socket, as before */
     expect_accepting(world);
 }
 

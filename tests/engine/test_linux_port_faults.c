@@ -192,6 +192,7 @@ static void test_port_whose_eventfd_cannot_be_read_does_not_spin(void **state) {
     faults_complete(IORING_OP_READ, 0, 0, 0);
     run_quietly(world);
     expect_posts(world);
+    assert_false(atomic_load(&world->port->unwoken)); /* it hears of them by itself again */
 }
 
 /* -- waits ------------------------------------------------------------------------------------- */
