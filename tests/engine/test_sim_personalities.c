@@ -251,6 +251,57 @@ static void test_sim_iocp_alone_sends_first_data_with_the_connect(void **state) 
     }
 }
 
+/* -- cancels that are lost ------------------------------------------------ */
+
+static void begin_lost_cancel(void) {
+    begin(SIM_IOCP, false);
+    sim_world_options()->cancel_lost = SIM_ALWAYS;
+    accept_one();
+    engine_receive_start(it.port, it.accept.socket, &it.receive, ENGINE_RECEIVE_ZERO_BYTE, true);
+    engine_receive_stop(it.port, it.accept.socket, &it.receive);
+    engine_port_run(it.port, 100000);
+    assert_int_equal(it.completions, 0);
+}
+
+static void test_sim_cancel_that_is_lost_is_ended_by_closing(void **state) {
+    (void)state;
+    begin_lost_cancel();
+    assert_true(engine_close_in_flight(it.port, &it.accept.socket, &it.receive, NULL));
+    assert_int_equal(it.accept.socket.handle, ENGINE_NO_SOCKET.handle);
+    assert_int_equal(it.completions, 0); /* not from within */
+    run_until_complete();
+    assert_int_equal(it.result, ENGINE_E_RESET);
+    sim_peer_close(it.peer);
+    end();
+}
+
+static void test_sim_operation_that_nothing_ends_is_abandoned(void **state) {
+    (void)state;
+    begin_lost_cancel();
+    sim_world_options()->cancel_abandoned = SIM_ALWAYS;
+    uint64_t start_ms = engine_now_ms();
+    assert_true(engine_close_in_flight(it.port, &it.accept.socket, &it.receive, NULL));
+    run_until_complete();
+    assert_int_equal(it.result, ENGINE_E_ABANDONED);
+    assert_int_equal(engine_now_ms() - start_ms, 1000);
+    sim_check();
+    sim_peer_close(it.peer);
+    end();
+}
+
+static void test_sim_cancel_of_an_accept_that_is_lost_is_late(void **state) {
+    (void)state;
+    begin(SIM_IOCP, false);
+    sim_world_options()->cancel_lost = SIM_ALWAYS;
+    uint64_t start_ms = engine_now_ms();
+    engine_accept(it.acceptor, &it.accept);
+    engine_accept_cancel(it.acceptor, &it.accept);
+    run_until_complete();
+    assert_int_equal(it.result, ENGINE_E_CANCELLED);
+    assert_int_equal(engine_now_ms() - start_ms, 1000);
+    end();
+}
+
 static void test_sim_peer_may_finish_with_what_it_sends(void **state) {
     (void)state;
     begin(SIM_EPOLL, false);
@@ -274,6 +325,9 @@ int main(void) {
         cmocka_unit_test(test_sim_reset_may_be_read_as_a_fin),
         cmocka_unit_test(test_sim_pending_send_completes_as_the_system_does_it),
         cmocka_unit_test(test_sim_iocp_alone_sends_first_data_with_the_connect),
+        cmocka_unit_test(test_sim_cancel_that_is_lost_is_ended_by_closing),
+        cmocka_unit_test(test_sim_operation_that_nothing_ends_is_abandoned),
+        cmocka_unit_test(test_sim_cancel_of_an_accept_that_is_lost_is_late),
         cmocka_unit_test(test_sim_peer_may_finish_with_what_it_sends),
     };
     return cmocka_run_group_tests_name("personalities of the simulated engine", tests, NULL, NULL);

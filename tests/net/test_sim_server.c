@@ -173,10 +173,22 @@ static void test_sim_server_of_one_seed_does_the_same_again(void **state) {
     }
 }
 
+/* A driver beneath Winsock that forgets every cancel. */
+static void test_sim_server_whose_cancels_are_lost_comes_to_its_end(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct sim_options options = sim_options_rough(SIM_IOCP, seed);
+        options.cancel_lost = SIM_ALWAYS;
+        struct outcome outcome = run(&options, true);
+        assert_in_range(outcome.opened, 1, CLIENTS);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sim_server_serves_every_client_of_a_rough_world),
         cmocka_unit_test(test_sim_server_ends_every_connection_of_a_hostile_world),
+        cmocka_unit_test(test_sim_server_whose_cancels_are_lost_comes_to_its_end),
         cmocka_unit_test(test_sim_server_of_one_seed_does_the_same_again),
     };
     return cmocka_run_group_tests_name("a server in the simulated world", tests, NULL, NULL);

@@ -89,6 +89,8 @@ struct sim_options {
     uint32_t reset;            /* a segment resets its connection instead of arriving */
     uint32_t half_close;       /* what a peer sends is its last: a FIN follows */
     uint32_t reset_as_fin;     /* a reset that nobody waits for is read as a FIN later */
+    uint32_t cancel_lost;      /* it never ends what is in flight; SIM_IOCP. Closing does, and */
+    uint32_t cancel_abandoned; /* where closing does not either: ENGINE_E_ABANDONED */
     uint32_t cancel_late;      /* what is cancelled completes as if it had not been, if it can */
     uint32_t data_with_accept; /* bytes come along with an accept that did not wait for them */
     uint32_t plain_acceptor;   /* an acceptor is plain from the beginning; SIM_IOCP */
@@ -149,7 +151,8 @@ void sim_set_trace(sim_trace_fn *trace, void *context);
  * NULL: the process ends, which is how a world begins. */
 typedef void sim_violation_fn(const char *text, void *context);
 void sim_on_violation(sim_violation_fn *violation, void *context);
-/* Looks at every operation in flight: its memory must be as it was left. */
+/* Looks at every operation in flight, and at those that were abandoned: their memory must be as it
+ * was left. */
 void sim_check(void);
 
 /* Operations that are in flight, posts included; sockets that the engine's users own. */

@@ -24,6 +24,7 @@ static struct engine_port *reused_port(struct sim_accept *accept) {
 /* The last thing that is done with it; the acceptor may be destroyed within. */
 static void finish(struct sim_accept *accept, int64_t result) {
     accept->acceptor->started--;
+    sim_event_cancel(&accept->late);
     sim_want_end(accept->op.port, &accept->want);
     sim_task_cancel(&accept->task);
     sim_op_complete(&accept->op, result);
@@ -244,20 +245,33 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
     return ms;
 }
 
+static void cancel(struct sim_accept *accept) {
+    if (accept->state == ACCEPT_POSTED) {
+        accept->is_cancelled = true;
+        DL_DELETE(accept->acceptor->posted, accept);
+        end_with(accept, ENGINE_E_CANCELLED);
+    } else if (accept->state == ACCEPT_WAITING) {
+        accept->is_cancelled = true;
+        sim_task_ready(&accept->task, accept->op.port);
+    }
+}
+
+static void cancel_late(struct sim_event *event) {
+    cancel(CONTAINER_OF(event, struct sim_accept, late));
+}
+
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     sim_enter();
     struct sim_accept *record = (struct sim_accept *)sim_op_find(&accept->op);
-    if (record && record->op.kind == SIM_OP_ACCEPT && !record->is_cancelled) {
-        if (record->acceptor != acceptor) {
-            sim_broken("engine_accept_cancel: the accept is posted with another acceptor");
-        }
-        if (record->state == ACCEPT_POSTED) {
-            DL_DELETE(acceptor->posted, record);
-            record->is_cancelled = true;
-            end_with(record, ENGINE_E_CANCELLED);
-        } else if (record->state == ACCEPT_WAITING) {
-            record->is_cancelled = true;
-            sim_task_ready(&record->task, record->op.port);
+    if (record && record->op.kind == SIM_OP_ACCEPT && record->acceptor != acceptor) {
+        sim_broken("engine_accept_cancel: the accept is posted with another acceptor");
+    } else if (record && record->op.kind == SIM_OP_ACCEPT && !record->is_cancel_asked) {
+        record->is_cancel_asked = true;
+        if (sim_cancel_is_lost(acceptor->port)) {
+            record->late.fire = cancel_late;
+            sim_event_in(&record->late, SIM_CANCEL_US);
+        } else {
+            cancel(record);
         }
     }
     sim_leave();

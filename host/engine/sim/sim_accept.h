@@ -18,8 +18,10 @@ struct sim_accept {
     struct sim_accept *next;
     struct sim_end *end;
     enum accept_state state;
+    bool is_cancel_asked;
     bool is_cancelled;
-    int64_t result; /* ACCEPT_ENDING */
+    struct sim_event late; /* the second way of a cancel that was lost */
+    int64_t result;        /* ACCEPT_ENDING */
     struct sim_want want;
     struct sim_task task;
 };

@@ -60,6 +60,7 @@ struct connecting {
     bool is_decided;
     int64_t result;
     struct sim_event attempt;
+    struct sim_event late; /* the second way of a cancel that was lost */
     struct sim_task told;
 };
 
@@ -67,6 +68,7 @@ static void decide(struct connecting *one, int64_t result) {
     one->is_decided = true;
     one->result = result;
     sim_event_cancel(&one->attempt);
+    sim_event_cancel(&one->late);
     sim_task_ready(&one->told, one->op.port);
 }
 
@@ -159,17 +161,32 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
     sim_leave();
 }
 
+static void cancel_late(struct sim_event *event) {
+    struct connecting *one = CONTAINER_OF(event, struct connecting, late);
+    if (!one->is_decided) {
+        decide(one, ENGINE_E_CANCELLED);
+    }
+}
+
+static void cancel(struct connecting *one) {
+    if (sim_chance(sim->options.cancel_late)) {
+        sim_event_cancel(&one->attempt);
+        attempt(&one->attempt); /* it is decided just then, if it can be */
+    }
+    if (!one->is_decided) {
+        decide(one, ENGINE_E_CANCELLED);
+    }
+}
+
 void engine_connect_cancel(struct engine_port *port, struct engine_connect *connect) {
-    (void)port;
     sim_enter();
     struct connecting *one = (struct connecting *)sim_op_find(&connect->op);
-    if (one && one->op.kind == SIM_OP_CONNECT && !one->is_decided) {
-        if (sim_chance(sim->options.cancel_late)) {
-            sim_event_cancel(&one->attempt);
-            attempt(&one->attempt); /* it is decided just then, if it can be */
-        }
-        if (!one->is_decided) {
-            decide(one, ENGINE_E_CANCELLED);
+    if (one && one->op.kind == SIM_OP_CONNECT && !one->is_decided && one->late.place == 0) {
+        if (sim_cancel_is_lost(port)) {
+            one->late.fire = cancel_late;
+            sim_event_in(&one->late, SIM_CANCEL_US);
+        } else {
+            cancel(one);
         }
     }
     sim_leave();

@@ -36,7 +36,9 @@ struct sim_receive {
     struct sim_want want;
     enum engine_receive_mode mode;
     bool is_drain; /* engine_receive_end() */
+    bool is_stop_asked;
     bool is_stopping;
+    bool is_abandoned; /* closing its socket does not end it either */
     bool stops_late;
 };
 
@@ -46,6 +48,8 @@ struct sim_send {
     unsigned count;
     uint64_t done;
     uint64_t checksum;
+    bool is_cancel_asked;
+    bool is_abandoned;
     bool is_decided;
     int64_t result;
     struct sim_event go_on;
@@ -76,6 +80,8 @@ struct sim_end {
     struct sim_send *send; /* in flight */
     uint64_t connected_us;
     struct sim_end *next_in_backlog;
+    bool is_orphan; /* its socket is closed with operations in flight */
+    struct sim_event abandon;
     struct sim_event give_up; /* the peer has vanished */
 
     /* A peer's. */
@@ -115,6 +121,8 @@ void sim_stream_fin(struct sim_end *end);
 void sim_stream_break(struct sim_end *end, int64_t error);
 /* The owner has no more use for it, which may free both ends. */
 void sim_stream_close(struct sim_end *end, bool reset);
+/* The last operation of an orphan has completed: it is closed. */
+void sim_orphan_end(struct sim_end *end);
 void sim_stream_cut(struct sim_end *end);
 /* Something has come for the end, or there is room for what it sends. */
 void sim_end_heard(struct sim_end *end);

@@ -7,6 +7,8 @@
 
 #include "engine/sim/sim_private.h"
 
+#define ABANDONED_MARK UINT64_C(0xabadd0bedabadd0b)
+
 static const char *const kind_names[] = {
     [SIM_OP_POST] = "post", [SIM_OP_ACCEPT] = "accept",   [SIM_OP_RECEIVE] = "receive",
     [SIM_OP_SEND] = "send", [SIM_OP_CONNECT] = "connect", [SIM_OP_STOP] = "engine_receiver_stop",
@@ -93,7 +95,7 @@ static void remove_from_table(struct sim_op *record) {
     sim->ops_count--;
 }
 
-void sim_op_complete(struct sim_op *record, int64_t result) {
+static void complete(struct sim_op *record, int64_t result, uint64_t left_behind) {
     struct engine_op *op = record->op;
     bool untouched = is_untouched(record);
     remove_from_table(record);
@@ -102,9 +104,25 @@ void sim_op_complete(struct sim_op *record, int64_t result) {
     record->port->ran++;
     sim_note(SIM_NOTE_COMPLETE, record->serial, result);
     if (untouched) {
-        op->opaque[0] = 0;
+        op->opaque[0] = left_behind;
         op->complete(op, result);
     }
+}
+
+void sim_op_complete(struct sim_op *record, int64_t result) {
+    complete(record, result, 0);
+}
+
+void sim_op_abandon(struct sim_op *record) {
+    struct sim_abandoned *one = sim_memory(sizeof(*one));
+    one->op = record->op;
+    one->next = sim->abandoned;
+    sim->abandoned = one;
+    complete(record, ENGINE_E_ABANDONED, ABANDONED_MARK);
+}
+
+bool sim_cancel_is_lost(const struct engine_port *port) {
+    return port->engine->sim->loses_cancels && sim_chance(sim->options.cancel_lost);
 }
 
 void sim_op_deliver(struct sim_op *record, int64_t result) {
@@ -120,6 +138,11 @@ void sim_check(void) {
     for (uint32_t i = 0; i < sim->ops_room; i++) {
         for (const struct sim_op *record = sim->ops[i]; record; record = record->next) {
             is_untouched(record);
+        }
+    }
+    for (const struct sim_abandoned *one = sim->abandoned; one; one = one->next) {
+        if (one->op->opaque[0] != ABANDONED_MARK) {
+            sim_broken("the memory of an operation that was abandoned is used again");
         }
     }
     sim_leave();

@@ -84,6 +84,7 @@ struct sim_options sim_options_hostile(enum sim_personality personality, uint64_
     struct sim_options options = sim_options_rough(personality, seed);
     uint64_t state = seed ^ UINT64_C(0xbadbadbadbad);
     options.reset = some(&state, SIM_ALWAYS / 50);
+    options.cancel_lost = personality == SIM_IOCP ? some(&state, SIM_ALWAYS / 4) : 0;
     options.half_close = some(&state, SIM_ALWAYS / 20);
     for (unsigned i = 0; i < SIM_OPERATIONS; i++) {
         for (unsigned k = 0; k < ENGINE_ERRORS; k++) {

@@ -45,6 +45,8 @@ struct sim_task {
     uint32_t place;           /* in the port's array, from 1; 0: it is not ready */
 };
 
+enum { SIM_CANCEL_US = 1000000 }; /* until a cancel that was lost has its second way */
+
 void sim_event_at(struct sim_event *event, uint64_t at_us); /* moves one that is scheduled */
 void sim_event_in(struct sim_event *event, uint64_t us);
 void sim_event_cancel(struct sim_event *event);
@@ -62,6 +64,7 @@ struct sim_traits {
     const char *socket_reuse;
     bool accept_on_workers;
     bool backlog_is_fixed;
+    bool loses_cancels;
     bool reuses_sockets;     /* engine_recycle() */
     bool accept_owns_memory; /* AcceptEx: a socket and a buffer from the post on */
     bool receive_ahead;      /* a buffer is posted with ENGINE_RECEIVE_BUFFERED */
@@ -114,6 +117,11 @@ struct sim_slot {
 
 struct sim_op;
 
+struct sim_abandoned {
+    struct sim_abandoned *next;
+    struct engine_op *op;
+};
+
 struct sim_world {
     struct sim_options options;
     uint64_t random;
@@ -138,6 +146,7 @@ struct sim_world {
     uint32_t ops_count;
     uint32_t ops_room;
     uint64_t op_serial;
+    struct sim_abandoned *abandoned;
 
     struct sim_slot *slots;
     uint32_t slot_count;
@@ -237,6 +246,10 @@ struct sim_op *sim_op_find(const struct engine_op *op); /* NULL: not in flight *
 /* Its completion, the last one. `record` may be used again within. */
 void sim_op_complete(struct sim_op *record, int64_t result);
 /* One of several. */
+/* With ENGINE_E_ABANDONED: its memory is looked at to the end of the world. */
+void sim_op_abandon(struct sim_op *record);
+/* Whether a cancel of an operation on the port has no effect. */
+bool sim_cancel_is_lost(const struct engine_port *port);
 void sim_op_deliver(struct sim_op *record, int64_t result);
 
 /* -- sim_port.c, sim_buffers.c --------------------------------------------- */
@@ -373,6 +386,7 @@ enum sim_try sim_try_connect(struct sim_end *end, int64_t *error);
 /* -- sim_send.c ------------------------------------------------------------ */
 
 void sim_send_goes_on(struct sim_end *end);
+void sim_send_abandon(struct sim_end *end);
 void sim_send_fails(struct sim_end *end, int64_t error);
 
 /* -- sim_receive.c --------------------------------------------------------- */

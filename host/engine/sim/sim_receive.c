@@ -8,9 +8,17 @@
 
 static void finish(struct sim_end *end, int64_t result) {
     struct sim_receive *receive = &end->receive;
+    bool is_orphan = end->is_orphan; /* else the owner may close it within */
     sim_want_end(end->port, &receive->want);
     sim_task_cancel(&end->task);
-    sim_op_complete(&receive->op, result);
+    if (result == ENGINE_E_ABANDONED) {
+        sim_op_abandon(&receive->op);
+    } else {
+        sim_op_complete(&receive->op, result);
+    }
+    if (is_orphan) {
+        sim_orphan_end(end);
+    }
 }
 
 /* Bytes that nobody wants may be thrown away, which is told without a buffer. */
@@ -101,7 +109,16 @@ void sim_receive_run(struct sim_task *task) {
     struct sim_receive *receive = &end->receive;
     unsigned burst = (unsigned)sim_between(1, end->port->burst);
     const uint64_t serial = receive->op.serial;
-    if (!receive->op.op || fails(end)) {
+    if (!receive->op.op) {
+        return;
+    }
+    if (receive->is_abandoned) {
+        if (end->abandon.place == 0) { /* the time is over */
+            finish(end, ENGINE_E_ABANDONED);
+        }
+        return;
+    }
+    if (fails(end)) {
         return;
     }
     /* One that ends within a completion may be started again there: it has a turn of its own. */
@@ -154,6 +171,8 @@ static void start(struct engine_port *port, struct engine_socket socket,
     }
     end->receive.mode = mode;
     end->receive.is_drain = is_drain;
+    end->receive.is_stop_asked = false;
+    end->receive.is_abandoned = false;
     end->receive.is_stopping = false;
     end->receive.stops_late = false;
     end->receive.want = (struct sim_want){.task = &end->task};
@@ -185,8 +204,11 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
     struct sim_end *end = sim_socket_end(socket, port, "engine_receive_stop");
     if (end && end->receive.op.op != &receive->op) {
         sim_broken("engine_receive_stop: the receive is not armed");
-    } else if (end && !end->receive.is_stopping) {
-        end->receive.is_stopping = true;
+    } else if (end && !end->receive.is_stop_asked) {
+        end->receive.is_stop_asked = true;
+        end->receive.is_stopping = !sim_cancel_is_lost(port);
+    }
+    if (end && end->receive.is_stopping && end->receive.op.op == &receive->op) {
         end->receive.stops_late = sim_chance(sim->options.cancel_late);
         sim_task_ready(&end->task, port);
     }

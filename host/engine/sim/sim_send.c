@@ -112,8 +112,17 @@ static void run_told(struct sim_task *task) {
     if (checksum(send->pieces, send->count) != send->checksum) {
         sim_broken("the bytes of a send in flight were changed");
     }
-    send->end->send = NULL;
-    sim_op_complete(&send->op, result);
+    struct sim_end *end = send->end;
+    bool is_orphan = end->is_orphan; /* else the owner may close it within */
+    end->send = NULL;
+    if (result == ENGINE_E_ABANDONED) {
+        sim_op_abandon(&send->op);
+    } else {
+        sim_op_complete(&send->op, result);
+    }
+    if (is_orphan) {
+        sim_orphan_end(end);
+    }
     sim_pool_give(&sim->free_sends, send);
 }
 
@@ -122,7 +131,7 @@ static void go_on(struct sim_event *event) {
     struct sim_send *send = CONTAINER_OF(event, struct sim_send, go_on);
     struct sim_end *end = send->end;
     const struct sim_traits *traits = send->op.port->engine->sim;
-    if (send->is_decided) {
+    if (send->is_decided || send->is_abandoned) {
         return;
     }
     uint32_t room = sim_stream_room(end);
@@ -160,8 +169,14 @@ void sim_send_goes_on(struct sim_end *end) {
 }
 
 void sim_send_fails(struct sim_end *end, int64_t error) {
-    if (!end->send->is_decided) {
+    if (!end->send->is_decided && !end->send->is_abandoned) {
         decide(end->send, error);
+    }
+}
+
+void sim_send_abandon(struct sim_end *end) {
+    if (!end->send->is_decided) {
+        decide(end->send, ENGINE_E_ABANDONED);
     }
 }
 
@@ -237,7 +252,11 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
     sim_enter();
     struct sim_end *end = sim_socket_end(socket, port, "engine_send_cancel");
     struct sim_send *send = end ? end->send : NULL;
-    if (send && send->op.op == op && !send->is_decided) {
+    bool is_asked = send && send->op.op == op && !send->is_decided && !send->is_cancel_asked;
+    if (is_asked) {
+        send->is_cancel_asked = true;
+    }
+    if (is_asked && !sim_cancel_is_lost(port)) {
         if (sim_chance(sim->options.cancel_late) && sim_stream_room(end) > 0) {
             sim_send_goes_on(end);
         } else {

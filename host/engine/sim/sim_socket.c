@@ -136,14 +136,57 @@ static bool is_idle(const struct sim_end *end, const char *what) {
     return true;
 }
 
-/* Every cancel completes here. */
+/* Closing does not end them either: they are given up a while later. */
+static void abandon(struct sim_event *event) {
+    struct sim_end *end = CONTAINER_OF(event, struct sim_end, abandon);
+    if (end->receive.op.op && end->receive.is_abandoned) {
+        sim_task_ready(&end->task, end->port);
+    }
+    if (end->send && end->send->is_abandoned) {
+        sim_send_abandon(end);
+    }
+}
+
+static void maybe_abandon(struct sim_end *end) {
+    if (!sim_chance(sim->options.cancel_abandoned)) {
+        return;
+    }
+    end->receive.is_abandoned = end->receive.op.op != NULL;
+    if (end->send) {
+        end->send->is_abandoned = !end->send->is_decided;
+    }
+    end->abandon.fire = abandon;
+    sim_event_in(&end->abandon, SIM_CANCEL_US);
+}
+
+/* The socket is closed, and its end lives on until its operations have completed. False: others
+ * wait to be run, which may be those. */
+static bool close_in_flight(struct engine_port *port, struct engine_socket *socket,
+                            struct sim_end *end) {
+    if (sim_port_is_ready(port)) {
+        return false;
+    }
+    take_back(end);
+    end->is_orphan = true;
+    *socket = ENGINE_NO_SOCKET;
+    maybe_abandon(end);
+    sim_stream_break(end, ENGINE_E_RESET);
+    return true;
+}
+
 bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
                             struct engine_receive *receive, struct engine_op *send) {
-    (void)port;
-    (void)socket;
-    (void)receive;
-    (void)send;
-    return true;
+    sim_enter();
+    struct sim_end *end = sim_socket_end(*socket, port, "engine_close_in_flight");
+    bool is_done = true; /* where no cancel is lost, there is nothing to be done */
+    if (end && (end->receive.op.op != (receive ? &receive->op : NULL) ||
+                (end->send ? end->send->op.op : NULL) != send)) {
+        sim_broken("engine_close_in_flight: these are not the operations in flight");
+    } else if (end && port->engine->sim->loses_cancels && (receive || send)) {
+        is_done = close_in_flight(port, socket, end);
+    }
+    sim_leave();
+    return is_done;
 }
 
 void engine_close(struct engine *engine, struct engine_socket socket, bool reset) {

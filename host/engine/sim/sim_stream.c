@@ -59,6 +59,7 @@ void sim_connection_free(struct sim_connection *connection) {
         sim_event_cancel(&end->in.arrival);
         sim_event_cancel(&end->notify);
         sim_event_cancel(&end->attempt);
+        sim_event_cancel(&end->abandon);
         sim_event_cancel(&end->give_up);
         sim_task_cancel(&end->task);
     }
@@ -337,6 +338,12 @@ void sim_stream_cut(struct sim_end *end) {
     watch_by_keepalive(other);
     if (other->send || other->keeps_fin) {
         wait_for_acknowledgement(other);
+    }
+}
+
+void sim_orphan_end(struct sim_end *end) {
+    if (!end->receive.op.op && !end->send) {
+        sim_stream_close(end, true);
     }
 }
 

@@ -22,6 +22,7 @@ const struct sim_traits sim_traits[SIM_PERSONALITIES] = {
         {
             .name = "iocp",
             .socket_reuse = "DisconnectEx",
+            .loses_cancels = true,
             .reuses_sockets = true,
             .accept_owns_memory = true,
             .receive_ahead = true,
@@ -160,6 +161,8 @@ void sim_faults_end(void) {
     options->reset = 0;
     options->half_close = 0;
     options->reset_as_fin = 0;
+    options->cancel_lost = 0;
+    options->cancel_abandoned = 0;
     options->datagram_lost = 0;
     options->datagram_twice = 0;
     options->sockets_max = UINT32_MAX;
@@ -254,6 +257,12 @@ void sim_world_destroy(void) {
     sim_pool_fini(&sim->free_connects);
     sim_pool_fini(&sim->free_posts);
     sim_pool_fini(&sim->free_sends);
+    sim_check();
+    while (sim->abandoned) {
+        struct sim_abandoned *one = sim->abandoned;
+        sim->abandoned = one->next;
+        free(one);
+    }
     names_fini();
     if (sim->options.threads) {
         os_mutex_fini(&sim->mutex);
