@@ -84,6 +84,26 @@ def test_style_includes_point_one_way():
     assert not [text for path in _sources("host") for text in _forbidden_includes(path)]
 
 
+RAW_CALLS = re.compile(
+    r"(?<![\w.>])(socket|socketpair|bind|listen|connect|accept4|shutdown|close|getsockname|getsockopt|"
+    r"setsockopt|fcntl|ioctl|recv|send|sendmsg|sendfile|recvmmsg|sendmmsg|preadv2|poll|eventfd|read|write|"
+    r"epoll_create1|epoll_ctl|epoll_wait|mmap|munmap|io_uring_(submit\w*|peek_cqe|get_sqe|cq_\w+|"
+    r"queue_\w+|register\w*|unregister\w*|get_probe))\("
+)
+
+
+def test_style_engines_of_linux_call_by_their_tables():
+    """So that tests can let any of the calls fail."""
+    found = {}
+    for path in (TOP / "host" / "engine").glob("engine_[leu]*.c"):
+        if not path.name.startswith("engine_error"):
+            text = re.sub(r'/\*.*?\*/|"[^"\n]*"', "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+            found[path.name] = [match[0] for match in RAW_CALLS.finditer(text)]
+    assert len(found) > 10
+    raw = {name: calls for name, calls in found.items() if calls}
+    assert not raw, "engine_linux_calls.h and engine_uring_calls.h are for that"
+
+
 def test_style_only_the_manifest_and_the_control_channel_know_cjson():
     found = [p for p in _sources("host") if "cJSON" in p.read_text(encoding="utf-8")]
     channel = {"client.c", "identity.c", "identity.h", "requests.c", "status.c", "status.h", "supervise.h",

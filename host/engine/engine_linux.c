@@ -563,7 +563,7 @@ bool engine_close_in_flight(struct engine_port *port, struct engine_socket *sock
     (void)receive;
     (void)send;
     if (!linux_is_direct(*socket)) {
-        shutdown((int)socket->handle, SHUT_RDWR);
+        linux_calls.shutdown((int)socket->handle, SHUT_RDWR);
     }
     return true;
 }
