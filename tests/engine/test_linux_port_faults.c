@@ -7,6 +7,8 @@
 
 #include "engine/engine_linux.h"
 
+enum { LONG_MS = 20000 }; /* what a wait may take that nothing ends */
+
 /* -- making ports ------------------------------------------------------------------------------ */
 
 static bool take(void *context, struct engine_buffer *buffer) {
@@ -165,6 +167,19 @@ static void test_post_that_cannot_wake_arrives_with_the_next_turn(void **state) 
     expect_posts(world);
 }
 
+/* Nothing else is to come for long: it is looked for all the same. */
+static void test_post_that_cannot_wake_does_not_wait_for_another_event(void **state) {
+    struct world *world = *state;
+    struct post post = {.op.complete = on_post};
+    uint64_t start_ms = os_now_ms();
+    faults_fail(FAULT_WRITE, 0, FAULT_ALWAYS, EIO);
+    engine_port_post(world->port, &post.op);
+    while (post.completions == 0) {
+        engine_port_run(world->port, LONG_MS);
+    }
+    assert_in_range(os_now_ms() - start_ms, 0, LONG_MS / 2);
+}
+
 static void test_post_whose_eventfd_cannot_be_read_arrives(void **state) {
     struct world *world = *state;
     expect_posts(world);
@@ -296,6 +311,7 @@ int main(void) {
         FAULT_TEST_BARE(test_port_each_of_whose_allocations_fails_is_whole_or_none),
         FAULT_TEST_BARE(test_post_whose_wake_is_interrupted_arrives),
         FAULT_TEST_BARE(test_post_that_cannot_wake_arrives_with_the_next_turn),
+        FAULT_TEST_BARE(test_post_that_cannot_wake_does_not_wait_for_another_event),
         FAULT_TEST_BARE(test_post_whose_eventfd_cannot_be_read_arrives),
         FAULT_TEST_BARE(test_port_whose_eventfd_cannot_be_read_does_not_spin),
         FAULT_TEST(test_wait_that_fails_for_a_while_goes_on),
