@@ -25,7 +25,10 @@
 #include "base/error.h"
 #include "engine/engine_uring.h"
 
-enum { END_READS_MAX = 4 }; /* of what comes in front of a FIN, at a time */
+enum {
+    END_READS_MAX = 4, /* of what comes in front of a FIN, at a time */
+    BUFFERS_LEAST = 8, /* of a ring, however short memory is */
+};
 
 /* -- the ring of buffers ----------------------------------------------------------------------- */
 
@@ -121,14 +124,25 @@ static void buffers_give_back(struct uring_port *port) {
     port->buffer_count = 0;
 }
 
+/* Those it began with; or, where there was no memory for as many, half of what it has: it would
+ * take all there is, and leave nothing for those who send. It grows again as receives find it
+ * empty. */
+static unsigned target_in_shortage(const struct uring_port *port) {
+    if (port->buffer_count >= port->buffer_target || port->buffer_count > port->buffer_first) {
+        return port->buffer_target < port->buffer_first ? port->buffer_target : port->buffer_first;
+    }
+    unsigned least = port->buffer_first < BUFFERS_LEAST ? port->buffer_first : BUFFERS_LEAST;
+    return port->buffer_count / 2 > least ? port->buffer_count / 2 : least;
+}
+
 /* The kernel gives single buffers back to nobody but receives, so the whole ring is taken from it
  * and begun anew. Only while it has used none that is not known of here: nothing has completed, and
  * nothing will before it is asked for completions (DEFER_TASKRUN). A receive that finds the ring
  * missing ends with ENOBUFS, like one that finds it empty. */
 void uring_buffers_trim(struct engine_port *common) {
     struct uring_port *port = uring_of(common);
-    bool is_larger = port->buffer_count > port->buffer_first;
-    port->buffer_target = port->buffer_first;
+    port->buffer_target = target_in_shortage(port);
+    bool is_larger = port->buffer_count > port->buffer_target;
     if (!is_larger || (port->common.engine->uring_flags & IORING_SETUP_DEFER_TASKRUN) == 0 ||
         uring_calls.ready(&port->ring) > 0 || uring_calls.has_overflow(&port->ring) ||
         uring_calls.unregister_buffers(&port->ring, URING_BUFFER_GROUP) != 0) {

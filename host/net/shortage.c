@@ -12,6 +12,7 @@ enum {
     TICK_MS = 250,         /* between two times that memory is given back */
     QUIET_MS = 5000,       /* a shortage is over when nothing has failed for so long */
     BUFFERS_RETAINED = 16, /* while it lasts */
+    BUFFERS_RESERVED = 2,  /* in any case; see reclaim() */
 };
 
 /* What may be given back in the middle of a callback: the free lists. True: there was something. */
@@ -24,9 +25,21 @@ static bool give_back_free(struct worker *worker, uint32_t buffers) {
 }
 
 /* alloc_reclaim_fn: one of this thread's allocations has failed, and is tried again if this helps.
- */
+ *
+ * Connections may have all the memory there is, and wait for a buffer each: to find that their
+ * peers are gone, too. So a few buffers stay, by which one after the other gets to know it. */
 static bool reclaim(void *context) {
-    return give_back_free(context, 0);
+    return give_back_free(context, BUFFERS_RESERVED);
+}
+
+static void reserve_buffers(struct worker *worker) {
+    struct berth_buffer *buffers[BUFFERS_RESERVED];
+    for (int i = 0; i < BUFFERS_RESERVED; i++) {
+        buffers[i] = buffer_take(worker->buffers);
+    }
+    for (int i = 0; i < BUFFERS_RESERVED; i++) {
+        buffer_release(buffers[i]);
+    }
 }
 
 static void give_back(struct worker *worker) {
@@ -113,6 +126,7 @@ void shortage_init(struct worker *worker) {
         .thread_failures = alloc_thread_failures(),
         .tick.fire = on_tick,
     };
+    reserve_buffers(worker);
     alloc_set_reclaim(reclaim, worker);
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -24,6 +25,8 @@
 #include "base/macros.h"
 #include "os/os.h"
 #include "os/os_linux.h"
+
+enum { HEAP_BYTES = 64 << 20, HEAP_SHARE = 4, HEAPS_MAX = 1024 };
 
 /* -- descriptors ---------------------------------------------------------------------------------
  */
@@ -110,6 +113,22 @@ static void stop_timers(void) {
     }
 }
 
+/* Each thread's heap reserves 64 MiB of the address space. Where that is limited and a thread
+ * cannot have one, glibc does not give it the first thread's either: each of its allocations,
+ * however small, is a mapping of its own, and there is soon no room for any, though the first heap
+ * is empty. So there are no more heaps than find room in a quarter of it, and threads share them.
+ */
+static void share_heaps(void) {
+    struct rlimit space;
+    if (getrlimit(RLIMIT_AS, &space) != 0 || space.rlim_cur == RLIM_INFINITY) {
+        return;
+    }
+    rlim_t heaps = space.rlim_cur / HEAP_SHARE / HEAP_BYTES;
+    if (heaps < HEAPS_MAX) {
+        mallopt(M_ARENA_MAX, heaps > 1 ? (int)heaps : 1);
+    }
+}
+
 bool os_start(int *argc, char ***argv, struct error *error) {
     sigset_t set;
     (void)argc;
@@ -129,6 +148,7 @@ bool os_start(int *argc, char ***argv, struct error *error) {
     mode_t mask = umask(S_IWGRP | S_IWOTH);
     umask((mask | S_IWGRP | S_IWOTH) & ~(mode_t)S_IRWXU);
     raise_descriptor_limit();
+    share_heaps();
     return true;
 }
 
