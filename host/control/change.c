@@ -159,7 +159,10 @@ static bool check_generations(struct change *change, const struct step *step) {
         return true;
     }
     const struct unit_names *names = unit_table_find(&change->units, step->to->name);
-    unsigned count = names ? names->past + (names->serving ? 1 : 0) : 0;
+    if (!names || !names->oldest) {
+        return true; /* one may serve: there may be two at least */
+    }
+    unsigned count = names->past + (names->serving ? 1 : 0);
     return count < max || refuse_generation(change, step->to, names->oldest, count);
 }
 
