@@ -1,0 +1,152 @@
+"""Plants the faults of mutants/*.patch, one at a time, and looks whether they are found.
+
+A patch is a fault of a line or two, with a sentence above it that says what is wrong. It is applied
+to a copy of the tree, where only the programs that look for it are built. The table says what has
+found each mutant, and after how many worlds, where a test plays worlds by seeds.
+
+The result is 0 if FOUND_LEAST of the mutants were found.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MUTANTS = Path(__file__).resolve().parent / "mutants"
+FOUND_LEAST = 0.95
+TIMEOUT_S = 40
+SEEDS = 100
+
+# On engines in memory, so that they are quick. The first play worlds by seeds and find most; the
+# others are built for what they miss. The last one plays whole lives of a host.
+WORLDS = ("test_sim_services",)
+TESTS = ("test_sim_server", "test_connection", "test_connection_memory", "test_connection_turn",
+         "test_connection_cancel", "test_describe", "test_plugin_slice", "test_outbound",
+         "test_accept_pool", "test_answers", "test_send_queue", "test_timers", "test_client_table",
+         "test_work_pool", "test_buffer", "test_driven", "test_newcomers", "test_steady",
+         "test_failing_allocations")
+PLUGINS = ("echo", "datagram", "http")  # that those load
+
+
+def run(command, cwd, timeout=None):
+    """The exit code, or None without an end in time; and what it said."""
+    try:
+        done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+                              timeout=timeout)
+    except subprocess.TimeoutExpired as late:
+        return None, (late.stdout or b"").decode("utf-8", "replace")
+    return done.returncode, done.stdout
+
+
+def reason(output):
+    """Where and why a program in C has failed first: at a check of the test, or of the host."""
+    test = re.search(r"\[ RUN      \] (test_\w+)(?:(?!\[       OK).)*?"
+                     r"(?:/(\w+\.[ch]:\d+): error|"
+                     r"defect in the host: \S*?(\w+\.[ch]:\d+: [^\n]{1,120}))", output, re.DOTALL)
+    running = re.findall(r"\[ RUN      \] (test_\w+)", output)
+    if test:
+        return f"{test[1]}: {test[2] or test[3]}"
+    return f"{running[-1]}: a crash" if running else "a crash"
+
+
+class Tree:
+    """A copy of the tree with a build of what looks for mutants."""
+
+    def __init__(self, folder):
+        self.source = folder / "tree"
+        self.build = folder / "build"
+
+    def update(self):
+        """The files as they are now; those that have not changed are left alone, for ninja."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+            check=True, stdout=subprocess.PIPE).stdout.decode().split("\0")
+        for name in filter(None, listed):
+            source, copy = ROOT / name, self.source / name
+            if source.is_file() and not (
+                    copy.is_file() and copy.read_bytes() == source.read_bytes()):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, copy)
+        if not (self.build / "build.ninja").exists():
+            compiler = "ccache cc" if shutil.which("ccache") else "cc"
+            code, output = run(
+                ["env", f"CC={os.environ.get('CC', compiler)}", "meson", "setup", self.build,
+                 self.source, "-Dtests=true", "-Dchecks=enabled", "-Doptimization=1"], ROOT)
+            if code != 0:
+                sys.exit(f"mutants: no build:\n{output[-2000:]}")
+
+    def compile(self, *names):
+        return run(["ninja", "-C", self.build, *(f"tests/{name}" for name in names),
+                    *(f"plugins/{name}.so" for name in PLUGINS)], self.source)
+
+    def patch(self, patch, *options):
+        return run(["git", "apply", *options, patch], self.source)
+
+    def find(self, names):
+        """What finds that something is wrong; None: nothing does."""
+        code, output = self.compile(*names)
+        if code != 0:
+            return f"it does not compile: {output.strip()[-500:]}"
+        for name in names:
+            code, output = run(["env", f"BERTH_TEST_SEEDS={SEEDS}", self.build / "tests" / name],
+                               self.source, TIMEOUT_S)
+            worlds = len(re.findall(r"^seed ", output, re.MULTILINE))
+            after = f"after {worlds} worlds: " if worlds else ""
+            if code is None:
+                return f"{after}{name} does not end"
+            if code != 0:
+                return f"{after}{reason(output)}"
+        return None
+
+
+def try_mutant(tree, patch):
+    """(what found it or None, what else there is to say)"""
+    code, output = tree.patch(patch)
+    if code != 0:
+        return None, f"the patch does not apply: {output.strip()}"
+    try:
+        found = tree.find(WORLDS) or tree.find(TESTS)
+    finally:
+        tree.patch(patch, "--reverse")
+    return (None, found) if found and found.startswith("it does not compile") else (found, "")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "mutants")
+    parser.add_argument("names", nargs="*", help="of mutants; all, when there are none")
+    options = parser.parse_args()
+    patches = sorted(MUTANTS.glob("*.patch"))
+    unknown = set(options.names) - {patch.stem for patch in patches}
+    if unknown:
+        parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
+    if options.names:
+        patches = [patch for patch in patches if patch.stem in options.names]
+    tree = Tree(options.folder)
+    tree.update()
+    found = tree.find(WORLDS) or tree.find(TESTS)
+    if found:
+        sys.exit(f"mutants: something is wrong without any: {found}")
+    missed = []
+    for patch in patches:
+        began = time.monotonic()
+        found, why = try_mutant(tree, patch)
+        print(f"{patch.stem:36} {found or why or 'NOT FOUND'} ({time.monotonic() - began:.0f} s)",
+              flush=True)
+        if not found:
+            missed.append((patch, why))
+    print(f"\n{len(patches) - len(missed)} of {len(patches)} mutants found")
+    for patch, why in missed:
+        print(f"  {patch.stem}: {patch.read_text(encoding='utf-8').splitlines()[0]} {why}")
+    return 0 if len(missed) <= (1 - FOUND_LEAST) * len(patches) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
