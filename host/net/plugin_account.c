@@ -95,7 +95,7 @@ const struct plugin_account *plugin_account_of_file(const char *name) {
 /* -- counting ------------------------------------------------------------------------------------
  */
 
-/* The share, made if need be; NULL: no memory, and then nothing is counted. */
+/* The share, made if need be; NULL: no memory, and then no time is counted. */
 static struct plugin_share *share_of(struct plugin_account *account, unsigned index) {
     struct plugin_share *share =
         atomic_load_explicit(&account->shares[index], memory_order_acquire);
@@ -153,12 +153,12 @@ void plugin_account_count(struct plugin_account *account, unsigned share,
 
 void plugin_account_hold(struct plugin_account *account, unsigned share, enum plugin_thing thing,
                          int change) {
-    struct plugin_share *own = account ? share_of(account, share) : NULL;
-    if (!own) {
+    if (!account) {
         return;
     }
-    atomic_llong *count = &own->things[thing];
-    if (share == PLUGIN_SHARE_OTHER) {
+    struct plugin_share *own = share_of(account, share);
+    atomic_llong *count = own ? &own->things[thing] : &account->things[thing];
+    if (share == PLUGIN_SHARE_OTHER || !own) {
         atomic_fetch_add_explicit(count, change, memory_order_relaxed);
     } else {
         atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + change,
@@ -170,7 +170,10 @@ void plugin_account_hold(struct plugin_account *account, unsigned share, enum pl
  */
 
 struct plugin_held plugin_account_held(const struct plugin_account *account) {
-    long long things[PLUGIN_THINGS] = {0};
+    long long things[PLUGIN_THINGS];
+    for (unsigned k = 0; k < PLUGIN_THINGS; k++) {
+        things[k] = atomic_load(&account->things[k]);
+    }
     for (unsigned i = 0; i < PLUGIN_SHARES; i++) {
         const struct plugin_share *share = atomic_load(&account->shares[i]);
         for (unsigned k = 0; share && k < PLUGIN_THINGS; k++) {

@@ -52,12 +52,22 @@ enum {
 
 struct plugin_share;
 
+/* What a plugin has of the host's, counted a share. */
+enum plugin_thing {
+    PLUGIN_BUFFERS,
+    PLUGIN_TIMERS,
+    PLUGIN_WORKS,
+    PLUGIN_WORKER_POSTS, /* messages to workers that are under way */
+    PLUGIN_THINGS,       /* how many there are */
+};
+
 struct plugin_account {
     char id[64];
     char version[32];
     unsigned generation;
     atomic_uint posts; /* messages of the plugin on their way: its code is to run */
     atomic_llong files;
+    atomic_llong things[PLUGIN_THINGS]; /* counted while their share had no memory */
     _Atomic(struct plugin_share *) shares[PLUGIN_SHARES];
 };
 
@@ -74,15 +84,6 @@ void plugin_account_close(struct plugin_account *account);
 /* The call took so many ticks. `share`: the calling thread's. */
 void plugin_account_count(struct plugin_account *account, unsigned share,
                           enum plugin_callback callback, uint64_t ticks);
-
-/* What a plugin has of the host's, counted a share. */
-enum plugin_thing {
-    PLUGIN_BUFFERS,
-    PLUGIN_TIMERS,
-    PLUGIN_WORKS,
-    PLUGIN_WORKER_POSTS, /* messages to workers that are under way */
-    PLUGIN_THINGS,       /* how many there are */
-};
 
 /* One more, or less, that the plugin has. */
 void plugin_account_hold(struct plugin_account *account, unsigned share, enum plugin_thing thing,

@@ -25,6 +25,7 @@ struct plugin_work {
     berth_work_done_fn done;
     void *argument;
     bool ran;
+    bool returned; /* while its connection was ending: it is told of once that has closed */
 };
 
 static void go_home(struct plugin_work *one) {
@@ -58,6 +59,10 @@ static void on_finished(struct engine_op *op, int64_t result) {
     struct worker *worker = one->worker;
     struct listener *listener = one->listener;
     (void)result;
+    if (connection && connection_is_ending(connection) && one->ran) {
+        one->returned = true; /* `closed` comes first */
+        return;
+    }
     if (connection) {
         DL_DELETE(connection->extras->works, one);
         connection_drop_extras(connection);
@@ -175,6 +180,9 @@ void plugin_work_leave(struct connection *connection) {
     DL_FOREACH_SAFE(connection->extras->works, one, next) {
         DL_DELETE(connection->extras->works, one);
         one->connection = NULL;
+        if (one->returned) {
+            go_home(one);
+        }
     }
 }
 

@@ -321,6 +321,9 @@ static bool worker_has_more(const struct worker *worker) {
 }
 
 int worker_next_ms(struct worker *worker) {
+    if (worker->server->options.driver) {
+        worker->now_ms = 0; /* others had their turns since its own */
+    }
     return worker_has_more(worker) ? 0 : timers_next_ms(&worker->timers, worker_now_ms(worker));
 }
 

@@ -1,0 +1,179 @@
+/* The plugin: what the host tells it is compared with what it must be told. */
+#include "rule.h"
+#include "world.h"
+
+/* What the host keeps for the plugin of a connection. */
+struct view {
+    struct conversation *conversation;
+};
+
+void callback_begin(const char *name) {
+    RULE(world.callbacks == 0, "callbacks do not overlap: %s", name);
+    world.callbacks++;
+}
+
+void callback_end(void) {
+    world.callbacks--;
+}
+
+struct conversation *conversation_of(struct berth_conn *conn) {
+    struct conversation *conversation = ((struct view *)conn->state)->conversation;
+    RULE(conversation && conversation->conn == conn, "opened comes first");
+    RULE(!conversation->has_closed, "closed comes last: client %u", conversation->number);
+    return conversation;
+}
+
+static void BERTH_CALL on_opened(struct berth_conn *conn) {
+    struct view *view = conn->state;
+    struct berth_conn_info info = {.struct_size = sizeof(info)};
+    callback_begin("opened");
+    RULE(view && !view->conversation, "the state is zero before opened");
+    conn->host->conn_info(conn, &info);
+    unsigned number = info.remote.port - (unsigned)FIRST_PORT;
+    RULE(number < world.conversation_count, "the client's address is told");
+    struct conversation *conversation = &world.conversations[number];
+    RULE(!conversation->has_opened, "opened comes once: client %u", number);
+    view->conversation = conversation;
+    conversation->conn = conn;
+    conversation->conn_id = conn->id;
+    conversation->has_opened = true;
+    world.opened++;
+    RULE(world.opened - world.closed <= world.connections_max,
+         "limits.connections is not exceeded: %u", world.opened - world.closed);
+    services_pulse(conversation);
+    services_use(conversation);
+    callback_end();
+}
+
+/* How many of the bytes it takes. */
+static uint32_t take(struct conversation *conversation, uint32_t size) {
+    uint32_t taken = sim_random(4) == 0 ? (uint32_t)sim_random(size + 1ULL) : size;
+    conversation->consumed += taken;
+    if (size - taken > 0 && taken == 0) { /* else it would be told of the same at every byte */
+        conversation->wanted = 0;
+    }
+    return taken;
+}
+
+static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct berth_slice *data) {
+    struct conversation *conversation = conversation_of(conn);
+    callback_begin("received");
+    unsigned number = conversation->number;
+    RULE(!conversation->has_called_close, "nothing is delivered after close: client %u", number);
+    RULE(!conversation->is_paused, "nothing is delivered while paused: client %u", number);
+    RULE(data->size > 0, "received has bytes: client %u", number);
+    RULE(data->size >= conversation->wanted || conversation->peer_has_closed ||
+             conversation->consumed + data->size == conversation->sent,
+         "want_at_least: client %u: %u of %u", number, data->size, conversation->wanted);
+    RULE(conversation->consumed + data->size <= conversation->sent,
+         "bytes are conserved: more than client %u sent", number);
+    RULE(stream_has(number, STREAM_OF_CLIENT, conversation->consumed, data->bytes, data->size),
+         "bytes are in order: client %u, from %llu on", number,
+         (unsigned long long)conversation->consumed);
+    RULE(conversation->consumed + data->size >= conversation->offered,
+         "what is not consumed comes again: client %u", number);
+    conversation->offered = conversation->consumed + data->size;
+    services_use(conversation);
+    uint32_t taken = take(conversation, data->size);
+    callback_end();
+    return taken;
+}
+
+static void BERTH_CALL on_filled(struct berth_conn *conn) {
+    struct conversation *conversation = conversation_of(conn);
+    callback_begin("filled");
+    RULE(!conversation->is_filled, "filled and drained come in turns: client %u",
+         conversation->number);
+    conversation->is_filled = true;
+    callback_end();
+}
+
+static void BERTH_CALL on_drained(struct berth_conn *conn) {
+    struct conversation *conversation = conversation_of(conn);
+    callback_begin("drained");
+    RULE(conversation->is_filled, "drained comes after filled: client %u", conversation->number);
+    conversation->is_filled = false;
+    services_use(conversation);
+    callback_end();
+}
+
+static void BERTH_CALL on_peer_closed(struct berth_conn *conn) {
+    struct conversation *conversation = conversation_of(conn);
+    callback_begin("peer_closed");
+    RULE(!conversation->peer_has_closed, "peer_closed comes once: client %u", conversation->number);
+    conversation->peer_has_closed = true;
+    services_use(conversation);
+    if (sim_random(2) == 0) {
+        services_close(conversation);
+    }
+    callback_end();
+}
+
+static uint32_t BERTH_CALL on_closing(struct berth_conn *conn, uint32_t reason) {
+    struct conversation *conversation = conversation_of(conn);
+    callback_begin("closing");
+    RULE(reason == BERTH_CLOSED_TIMEOUT || reason == BERTH_CLOSED_STOPPING,
+         "closing has a reason: %u", reason);
+    uint32_t answer = (uint32_t)sim_random(3);
+    if (answer == BERTH_CLOSING_ABORT) {
+        conversation->was_killed = true;
+    }
+    if (answer != BERTH_CLOSING_KEEP) {
+        conversation->has_called_close = conversation->has_ended_send = true;
+    }
+    callback_end();
+    return answer;
+}
+
+/* Ends that can lose bytes. */
+static bool loses(uint32_t reason) {
+    return reason != BERTH_CLOSED_BY_PLUGIN && reason != BERTH_CLOSED_BY_PEER;
+}
+
+static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
+    struct conversation *conversation = conversation_of(conn);
+    callback_begin("closed");
+    RULE(reason >= BERTH_CLOSED_BY_PLUGIN && reason <= BERTH_CLOSED_ERROR,
+         "closed has a reason: %u", reason);
+    RULE(reason != BERTH_CLOSED_FAULT, "the plugin is not at fault: client %u",
+         conversation->number);
+    RULE(reason != BERTH_CLOSED_ABORTED || conversation->was_killed,
+         "closed by abort() comes after it: client %u", conversation->number);
+    RULE(reason != BERTH_CLOSED_BY_PLUGIN || conversation->has_called_close,
+         "closed by the plugin comes after close(): client %u", conversation->number);
+    RULE(reason != BERTH_CLOSED_BY_PEER || conversation->peer_has_closed ||
+             conversation->has_called_close,
+         "closed by the peer comes after its FIN: client %u", conversation->number);
+    conversation->has_closed = true;
+    conversation->was_killed |= loses(reason);
+    conversation->conn = NULL;
+    world.closed++;
+    services_end(conversation);
+    callback_end();
+}
+
+static int32_t BERTH_CALL on_load(const struct berth_host *host, void **state,
+                                  struct berth_error *error) {
+    (void)host;
+    (void)state;
+    (void)error;
+    return BERTH_OK;
+}
+
+const struct berth_plugin checking_plugin = {
+    .magic = BERTH_PLUGIN_MAGIC,
+    .struct_size = sizeof(struct berth_plugin),
+    .abi_major = BERTH_ABI_MAJOR,
+    .conn_state_size = sizeof(struct view),
+    .id = "checking",
+    .name = "Checking",
+    .version = "1.0.0",
+    .load = on_load,
+    .opened = on_opened,
+    .received = on_received,
+    .filled = on_filled,
+    .drained = on_drained,
+    .peer_closed = on_peer_closed,
+    .closing = on_closing,
+    .closed = on_closed,
+};

@@ -1,0 +1,349 @@
+/* The plugin uses the services of the host by chance, and knows what must come of each use. */
+#include <stdlib.h>
+
+#include "base/macros.h"
+#include "berth/timer.h"
+#include "berth/work.h"
+#include "rule.h"
+#include "world.h"
+
+enum {
+    PULSE_MS = 300,
+    PULSES_MAX = 40, /* then it closes, whatever else */
+    SEND_BYTES = 5000,
+    DELAY_MS = 2000,
+    WANT_BYTES = 2000,
+    LATE_MS = 5000, /* that a timer may be, in a quiet world */
+};
+
+static const struct berth_timer_host *timers(const struct berth_conn *conn) {
+    return conn->host->query(conn->host, BERTH_TIMER_ID);
+}
+
+static const struct berth_work_host *works(const struct berth_conn *conn) {
+    return conn->host->query(conn->host, BERTH_WORK_ID);
+}
+
+/* -- sending --------------------------------------------------------------- */
+
+static void note_sent(struct conversation *conversation, int32_t status, uint64_t size) {
+    if (status == BERTH_OK) {
+        RULE(!conversation->has_ended_send, "no send is accepted after the end of sending");
+        conversation->given += size;
+    } else if (status == BERTH_E_LIMIT || status == BERTH_E_GONE || status == BERTH_E_NO_MEMORY) {
+        conversation->was_killed |= status != BERTH_E_NO_MEMORY;
+    } else {
+        RULE(status == BERTH_E_STATE, "send fails for a known reason: %d", status);
+        RULE(conversation->has_ended_send || conversation->was_killed,
+             "a send is legal before the end of sending");
+    }
+}
+
+static uint64_t send_size(const struct conversation *conversation) {
+    uint64_t size = 1 + sim_random(SEND_BYTES);
+    uint64_t left = conversation->budget - conversation->given;
+    return size < left ? size : left;
+}
+
+static void use_send(struct conversation *conversation) {
+    uint8_t bytes[SEND_BYTES];
+    struct berth_conn *conn = conversation->conn;
+    uint64_t size = send_size(conversation);
+    if (size > 0) {
+        stream_fill(conversation->number, STREAM_OF_PLUGIN, conversation->given, bytes, size);
+        note_sent(conversation, conn->host->send(conn, bytes, (uint32_t)size), size);
+    }
+}
+
+/* In two parts of one buffer, each with a reference. */
+static void use_slices(struct conversation *conversation) {
+    struct berth_conn *conn = conversation->conn;
+    struct berth_slice slices[2];
+    uint64_t size = send_size(conversation);
+    if (size < 2 || conn->host->buffer_create(conn->host, (uint32_t)size, &slices[0]) != BERTH_OK) {
+        return;
+    }
+    RULE(slices[0].size >= size, "a buffer has the room that was asked for");
+    stream_fill(conversation->number, STREAM_OF_PLUGIN, conversation->given, slices[0].bytes, size);
+    slices[1] = slices[0];
+    slices[0].size = (uint32_t)(size / 2);
+    slices[1].bytes += slices[0].size;
+    slices[1].size = (uint32_t)size - slices[0].size;
+    conn->host->buffer_acquire(slices[1].buffer);
+    note_sent(conversation, conn->host->send_slices(conn, slices, 2), size);
+}
+
+static void use_shutdown_send(struct conversation *conversation) {
+    struct berth_conn *conn = conversation->conn;
+    if (sim_random(8) == 0 && conn->host->shutdown_send(conn) == BERTH_OK) {
+        conversation->has_ended_send = true;
+    }
+}
+
+/* -- the end --------------------------------------------------------------- */
+
+void services_close(struct conversation *conversation) {
+    struct berth_conn *conn = conversation->conn;
+    conversation->has_called_close = conversation->has_ended_send = true;
+    switch (sim_random(8)) {
+    case 0:
+        conn->host->abort(conn);
+        conversation->was_killed = true;
+        break;
+    case 1:
+        conn->host->close_at_once(conn);
+        conversation->was_killed |= conversation->sent > conversation->consumed ||
+                                    !conversation->peer_has_closed; /* a reset may follow it */
+        break;
+    case 2:
+        conn->host->close_with_timeout(conn, (uint32_t)sim_random(DELAY_MS));
+        break;
+    default:
+        conn->host->close(conn);
+        break;
+    }
+}
+
+static void use_close(struct conversation *conversation) {
+    if (conversation->consumed == conversation->size || sim_random(20) == 0) {
+        services_close(conversation);
+    }
+}
+
+/* -- receiving ------------------------------------------------------------- */
+
+static void use_pause(struct conversation *conversation) {
+    struct berth_conn *conn = conversation->conn;
+    if (conversation->pulse.timer && !conversation->is_paused) {
+        conn->host->receive_pause(conn);
+        conversation->is_paused = true;
+    }
+}
+
+static void use_resume(struct conversation *conversation) {
+    struct berth_conn *conn = conversation->conn;
+    if (conversation->is_paused) {
+        conn->host->receive_resume(conn);
+        conversation->is_paused = false;
+    }
+}
+
+static void use_want(struct conversation *conversation) {
+    struct berth_conn *conn = conversation->conn;
+    uint32_t size = (uint32_t)sim_random(WANT_BYTES);
+    if (conversation->pulse.timer && conn->host->want_at_least(conn, size) == BERTH_OK) {
+        conversation->wanted = size;
+    }
+}
+
+/* -- timers ---------------------------------------------------------------- */
+
+static void fired(struct timer_model *model, const struct berth_timer *timer) {
+    struct conversation *conversation = model->conversation;
+    RULE(!conversation->has_closed, "no timer fires after closed");
+    RULE(model->timer == timer && model->is_running, "a timer fires once, and if it runs");
+    uint64_t now_ms = conversation->conn->host->now_ms(conversation->conn->host);
+    RULE(now_ms >= model->due_ms, "timers are not early: by %llu ms",
+         (unsigned long long)(model->due_ms - now_ms));
+    RULE(world.is_faulty || now_ms < model->due_ms + LATE_MS, "timers are not late: by %llu ms",
+         (unsigned long long)(now_ms - model->due_ms));
+    model->is_running = false;
+}
+
+static void timer_start(struct timer_model *model, uint64_t delay_ms) {
+    struct berth_conn *conn = model->conversation->conn;
+    model->is_running = true;
+    model->due_ms = conn->host->now_ms(conn->host) + delay_ms;
+    timers(conn)->start(model->timer, delay_ms);
+}
+
+static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
+    struct timer_model *model = argument;
+    callback_begin("timer");
+    fired(model, timer);
+    services_use(model->conversation);
+    callback_end();
+}
+
+static void use_timer(struct conversation *conversation) {
+    struct timer_model *model = &conversation->timers[sim_random(TIMERS)];
+    struct berth_conn *conn = conversation->conn;
+    if (!model->timer) {
+        model->conversation = conversation;
+        model->timer = timers(conn)->create_for_conn(conn, on_timer, model);
+    } else if (sim_random(2) == 0) {
+        timer_start(model, sim_random(DELAY_MS));
+    } else if (sim_random(2) == 0) {
+        timers(conn)->stop(model->timer);
+        model->is_running = false;
+    } else {
+        timers(conn)->destroy(model->timer);
+        *model = (struct timer_model){0};
+    }
+}
+
+/* What waits goes on, and the whole has an end. */
+static void BERTH_CALL on_pulse(struct berth_timer *timer, void *argument) {
+    struct timer_model *model = argument;
+    struct conversation *conversation = model->conversation;
+    callback_begin("timer");
+    fired(model, timer);
+    if (conversation->has_called_close) {
+        callback_end();
+        return;
+    }
+    use_resume(conversation);
+    conversation->conn->host->want_at_least(conversation->conn, 1);
+    conversation->wanted = 1;
+    services_use(conversation);
+    if (!conversation->has_called_close) {
+        if (++conversation->pulses > PULSES_MAX) {
+            services_close(conversation);
+        } else {
+            timer_start(model, 1 + sim_random(PULSE_MS));
+        }
+    }
+    callback_end();
+}
+
+void services_pulse(struct conversation *conversation) {
+    struct timer_model *model = &conversation->pulse;
+    struct berth_conn *conn = conversation->conn;
+    model->conversation = conversation;
+    model->timer = timers(conn)->create_for_conn(conn, on_pulse, model);
+    if (model->timer) {
+        timer_start(model, 1 + sim_random(PULSE_MS));
+    }
+}
+
+void services_end(struct conversation *conversation) {
+    conversation->pulse = (struct timer_model){0};
+    for (unsigned i = 0; i < TIMERS; i++) {
+        conversation->timers[i] = (struct timer_model){0};
+    }
+}
+
+/* -- posts and works ------------------------------------------------------- */
+
+/* One post or work, which is answered once. */
+struct errand {
+    struct conversation *conversation;
+    bool has_run;
+    uint32_t worker;
+};
+
+static struct errand *errand_begin(struct conversation *conversation) {
+    struct errand *errand = calloc(1, sizeof(*errand));
+    RULE(errand, "there is memory for the model");
+    errand->conversation = conversation;
+    return errand;
+}
+
+static void errand_note(struct errand *errand, int32_t status) {
+    if (status == BERTH_OK) {
+        world.pending++;
+    } else {
+        RULE(status == BERTH_E_LIMIT || status == BERTH_E_NO_MEMORY || status == BERTH_E_GONE,
+             "a post or work fails for a known reason: %d", status);
+        free(errand);
+    }
+}
+
+static void errand_end(struct errand *errand) {
+    RULE(world.pending > 0, "posts and works are answered once");
+    world.pending--;
+    free(errand);
+}
+
+static void check_conn(const struct errand *errand, const struct berth_conn *conn, int32_t status) {
+    const struct conversation *conversation = errand->conversation;
+    RULE((status == BERTH_OK) == (conn != NULL), "an answer has a connection if it is OK");
+    RULE(conn == NULL || (conn == conversation->conn && !conversation->has_closed),
+         "an answer has its own connection: client %u", conversation->number);
+}
+
+static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *argument) {
+    struct errand *errand = argument;
+    callback_begin("post");
+    check_conn(errand, conn, status);
+    if (conn) {
+        services_use(errand->conversation);
+    }
+    errand_end(errand);
+    callback_end();
+}
+
+static void use_post(struct conversation *conversation) {
+    struct errand *errand = errand_begin(conversation);
+    const struct berth_host *host = conversation->conn->host;
+    errand_note(errand, host->post(host, conversation->conn_id, on_post, errand));
+}
+
+static void BERTH_CALL on_worker(const struct berth_listener *listener, uint32_t worker,
+                                 void *argument) {
+    struct errand *errand = argument;
+    callback_begin("post_worker");
+    RULE(worker == errand->worker && listener, "post_worker() runs on its worker");
+    errand_end(errand);
+    callback_end();
+}
+
+static void use_post_worker(struct conversation *conversation) {
+    struct errand *errand = errand_begin(conversation);
+    const struct berth_conn *conn = conversation->conn;
+    errand->worker = (uint32_t)sim_random(conn->host->workers);
+    errand_note(errand, conn->host->post_worker(conn->listener, errand->worker, on_worker, errand));
+}
+
+static void BERTH_CALL on_work(void *argument) {
+    struct errand *errand = argument;
+    RULE(!errand->has_run, "a work runs once");
+    errand->has_run = true;
+}
+
+static void BERTH_CALL on_done(struct berth_conn *conn, int32_t status, void *argument) {
+    struct errand *errand = argument;
+    callback_begin("done");
+    RULE(errand->has_run == (status != BERTH_E_CANCELLED),
+         "a work has run unless it was cancelled: %d", status);
+    RULE(status != BERTH_E_GONE || errand->conversation->has_closed,
+         "GONE is said after closed: client %u", errand->conversation->number);
+    check_conn(errand, conn, status);
+    if (conn && !errand->conversation->has_called_close) {
+        services_use(errand->conversation);
+    }
+    errand_end(errand);
+    callback_end();
+}
+
+static void BERTH_CALL on_listener_done(struct berth_conn *conn, int32_t status, void *argument) {
+    struct errand *errand = argument;
+    callback_begin("done");
+    RULE(!conn && (status == BERTH_OK || status == BERTH_E_CANCELLED),
+         "a listener's work has no connection: %d", status);
+    RULE(errand->has_run == (status == BERTH_OK), "a listener's work has run if it is OK");
+    errand_end(errand);
+    callback_end();
+}
+
+static void use_work(struct conversation *conversation) {
+    struct errand *errand = errand_begin(conversation);
+    struct berth_conn *conn = conversation->conn;
+    errand_note(errand, sim_random(2) == 0
+                            ? works(conn)->submit(conn, on_work, on_done, errand)
+                            : works(conn)->submit_for_listener(conn->listener, on_work,
+                                                               on_listener_done, errand));
+}
+
+/* -- any of them ----------------------------------------------------------- */
+
+void services_use(struct conversation *conversation) {
+    static void (*const services[])(struct conversation * conversation) = {
+        use_send,   use_send, use_slices, use_shutdown_send, use_close,       use_pause,
+        use_resume, use_want, use_timer,  use_post,          use_post_worker, use_work,
+    };
+    unsigned uses = (unsigned)sim_random(4);
+    for (unsigned i = 0; i < uses && !conversation->has_called_close; i++) {
+        services[sim_random(ARRAY_COUNT(services))](conversation);
+    }
+}

@@ -1,0 +1,126 @@
+/* world.h: one world, that of a seed: the real server in the simulated engine, a listener, clients
+ * of every temper, and a plugin that uses the services by chance and checks what it sees.
+ *
+ * A conversation is a client and the connection that the plugin has of it. Every byte of its two
+ * streams is computed from the stream and the position in it. One world exists at a time. */
+#ifndef BERTH_TESTS_SIM_WORLD_H
+#define BERTH_TESTS_SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "berth/plugin.h"
+#include "engine/sim/sim.h"
+
+struct module;
+
+enum { CONVERSATIONS_MAX = 24, FIRST_PORT = 20000, TIMERS = 3 };
+
+enum temper {
+    TEMPER_PATIENT,   /* sends its bytes, then a FIN, and reads to the end */
+    TEMPER_DRIBBLES,  /* the same, one byte at a time */
+    TEMPER_SLOW,      /* reads and sends little at a time */
+    TEMPER_GREEDY,    /* reads only when all is sent */
+    TEMPER_FIN_FIRST, /* sends a FIN at once */
+    TEMPER_WAITS,     /* sends its bytes and no FIN: the plugin closes */
+    TEMPER_POLITE,    /* the last of those that must be served to the end */
+    TEMPER_SILENT,    /* sends nothing, and leaves some time */
+    TEMPER_DEAF,      /* sends and never reads, and leaves some time */
+    TEMPER_RESETS,    /* half way */
+    TEMPER_LEAVES,    /* half way, with bytes unread */
+    TEMPER_VANISHES,
+    TEMPERS
+};
+
+/* What the plugin knows of a timer. */
+struct timer_model {
+    struct conversation *conversation;
+    struct berth_timer *timer;
+    uint64_t due_ms;
+    bool is_running;
+};
+
+struct conversation {
+    unsigned number;
+
+    /* The client. */
+    struct sim_timer pace;
+    struct sim_peer *peer;
+    enum temper temper;
+    bool is_over;
+    bool began_quiet; /* after the last fault */
+    uint64_t leaves_us;
+    uint64_t size; /* that it wants to send */
+    uint64_t sent;
+    uint64_t received;
+
+    /* The plugin's connection. */
+    struct berth_conn *conn;
+    uint64_t conn_id;
+    bool has_opened;
+    bool has_closed;
+    bool was_killed; /* abort(), or an end that may lose bytes */
+    bool has_ended_send;
+    bool has_called_close;
+    bool peer_has_closed;
+    bool is_paused;
+    bool is_filled;
+    uint32_t wanted; /* of want_at_least() */
+    uint64_t consumed;
+    uint64_t offered; /* the most that `received` has shown */
+    uint64_t given;   /* accepted by a send */
+    uint64_t budget;  /* of bytes to give */
+    unsigned pulses;
+    struct timer_model pulse; /* goes on with what waits, as long as the connection is there */
+    struct timer_model timers[TIMERS];
+};
+
+struct world {
+    struct server *server;
+    struct module *module;
+    struct listener *listener;
+    unsigned conversation_count;
+    struct conversation conversations[CONVERSATIONS_MAX];
+    bool is_faulty;       /* things fail by chance */
+    uint32_t allocations; /* probability that one fails in a turn, in millionths */
+    unsigned pending;     /* posts, works and connects that are not answered yet */
+    unsigned callbacks;   /* that are running: at most one */
+    unsigned opened;
+    unsigned closed;
+    uint32_t connections_max;
+};
+
+extern struct world world;
+
+/* Plays the world of the seed; returns the hash of its trace. Ends the process by rule_broken(). */
+uint64_t world_play(uint64_t seed, sim_trace_fn *trace);
+
+/* -- the streams (streams.c) -- */
+
+enum stream { STREAM_OF_CLIENT, STREAM_OF_PLUGIN };
+void stream_fill(unsigned number, enum stream stream, uint64_t at, uint8_t *bytes, uint64_t size);
+/* Whether those are the stream's bytes from `at` on. */
+bool stream_has(unsigned number, enum stream stream, uint64_t at, const uint8_t *bytes,
+                uint64_t size);
+
+/* -- the clients (clients.c) -- */
+
+void clients_begin(unsigned from, unsigned to);
+bool clients_are_over(void);
+const char *temper_name(enum temper temper);
+
+/* -- the plugin (checking_plugin.c, services_by_chance.c) -- */
+
+extern const struct berth_plugin checking_plugin;
+
+void callback_begin(const char *name);
+void callback_end(void);
+struct conversation *conversation_of(struct berth_conn *conn);
+
+/* Uses some services, chosen by the seed. */
+void services_use(struct conversation *conversation);
+void services_pulse(struct conversation *conversation); /* creates and starts it */
+void services_end(struct conversation *conversation);   /* it has closed: its timers are gone */
+void services_close(struct conversation *conversation);
+
+#endif
