@@ -72,6 +72,7 @@ static bool client_reads(struct conversation *client) {
              "bytes are in order: client %u received others at %llu", client->number,
              (unsigned long long)client->received);
         client->received += (uint64_t)size;
+        world.progress_us = sim_now_us();
         RULE(client->received <= client->given,
              "bytes are conserved: client %u received more than was sent", client->number);
         if (client->temper == TEMPER_SLOW) {
@@ -112,6 +113,7 @@ static void client_writes(struct conversation *client) {
             return;
         }
         client->sent += (uint64_t)sent;
+        world.progress_us = sim_now_us();
         if (client->sent == client->size && ends_with_fin(client)) {
             sim_peer_shutdown_send(client->peer);
         } else if (client->temper == TEMPER_SLOW || client->temper == TEMPER_DRIBBLES ||

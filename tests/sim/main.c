@@ -35,6 +35,8 @@ static int play_all(uint64_t first, uint64_t count, uint64_t stride, bool twice)
     uint64_t hash = 0;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t seed = first + i * stride;
+        printf("playing %llu\n", (unsigned long long)seed); /* for who finds that it crashed */
+        fflush(stdout);
         uint64_t one = world_play(seed, NULL);
         if (twice) {
             RULE(world_play(seed, NULL) == one, "the same seed gives the same trace");

@@ -1,6 +1,5 @@
 #include "rule.h"
 
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +12,13 @@ static uint64_t seed;
 static uint64_t random_state;
 
 _Noreturn void rule_broken(const char *format, ...) {
+    char rule[1024];
     va_list arguments;
     alloc_fail_after(-1, false);
-    printf("%llu ", (unsigned long long)seed);
     va_start(arguments, format);
-    vprintf(format, arguments);
+    vsnprintf(rule, sizeof(rule), format, arguments);
     va_end(arguments);
-    printf("\n");
+    printf("%llu %s\n", (unsigned long long)seed, rule);
     fflush(stdout);
     _Exit(EXIT_FAILURE);
 }
@@ -27,10 +26,6 @@ _Noreturn void rule_broken(const char *format, ...) {
 /* In place of the host's own, which writes to the log and aborts. */
 _Noreturn void assert_failed(const char *fact, const char *file, int line) {
     rule_broken("assertion of the host: %s:%d: expected %s", file, line, fact);
-}
-
-static void on_signal(int number) {
-    rule_broken("signal %d", number);
 }
 
 static void on_violation(const char *text, void *context) {
@@ -50,10 +45,4 @@ void __wrap_os_random(void *bytes, size_t size) { // NOLINT(bugprone-reserved-id
 void rule_begin(uint64_t of) {
     seed = random_state = of;
     sim_on_violation(on_violation, NULL);
-    signal(SIGABRT, on_signal);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    signal(SIGSEGV, on_signal);
-    signal(SIGILL, on_signal);
-    signal(SIGFPE, on_signal);
-#endif
 }

@@ -6,8 +6,8 @@
 
 #include "base/macros.h"
 
-/* From now on this seed is played. Violations of engine.h, assertions of the host and signals are
- * broken rules too. */
+/* From now on this seed is played. Violations of engine.h and assertions of the host are broken
+ * rules too. */
 void rule_begin(uint64_t seed);
 
 _Noreturn void rule_broken(const char *format, ...) BERTH_PRINTF(1, 2);

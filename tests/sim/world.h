@@ -87,6 +87,7 @@ struct world {
     unsigned callbacks;   /* that are running: at most one */
     unsigned opened;
     unsigned closed;
+    uint64_t progress_us; /* when a byte last came from or to a client */
     uint32_t connections_max;
 };
 

@@ -49,6 +49,7 @@ struct sim_send {
     uint64_t done;
     uint64_t checksum;
     bool is_cancel_asked;
+    bool ends_late; /* it is cancelled, and does not wait for more room */
     bool is_abandoned;
     bool is_decided;
     int64_t result;

@@ -135,6 +135,10 @@ static void go_on(struct sim_event *event) {
         return;
     }
     uint32_t room = sim_stream_room(end);
+    if (room == 0 && send->ends_late) {
+        decide(send, send->done > 0 ? (int64_t)send->done : ENGINE_E_CANCELLED);
+        return;
+    }
     if (room == 0) {
         return; /* the event comes again when there is some */
     }
@@ -154,7 +158,8 @@ static void go_on(struct sim_event *event) {
     }
     send->done += (uint64_t)written;
     bool is_short = written == 0 || (uint64_t)written < most;
-    if (!traits->send_whole || is_short || send->done >= size_of(send->pieces, send->count)) {
+    if (!traits->send_whole || is_short || send->ends_late ||
+        send->done >= size_of(send->pieces, send->count)) {
         decide(send, (int64_t)send->done);
     } else {
         sim_send_goes_on(end);
@@ -258,6 +263,7 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
     }
     if (is_asked && !sim_cancel_is_lost(port)) {
         if (sim_chance(sim->options.cancel_late) && sim_stream_room(end) > 0) {
+            send->ends_late = true; /* with what there is room for now */
             sim_send_goes_on(end);
         } else {
             decide(send, send->done > 0 ? (int64_t)send->done : ENGINE_E_CANCELLED);

@@ -1,0 +1,55 @@
+"""Worlds of the simulator: the real host on the simulated engine, each world from its number.
+
+What is found is found again by `./dev sim --seed S --trace`.
+"""
+
+import pathlib
+import sys
+
+import pytest
+from support.systems import System, build_of
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "sim"))
+
+from simulate import play  # noqa: E402
+
+SEEDS = 1000
+SLOW_SEEDS = 100  # with sanitizers, and under Wine
+TWICE = 50
+
+REGRESSIONS = {
+    0: "timer_of_a_driven_server_is_not_late",
+    32: "done_of_a_work_comes_after_closed",
+    272: "timers_are_counted_when_memory_was_short",
+}
+"""Worlds that have broken a rule once, and what it was."""
+
+
+def pytest_generate_tests(metafunc):
+    builds = [pytest.param(text, id=name, marks=[pytest.mark.quick] if name == "linux" else [])
+              for text in metafunc.config.getoption("system")
+              for name in [text.partition("=")[0]] if not name.endswith(("-epoll", "-direct"))]
+    if "sim_build" in metafunc.fixturenames:
+        metafunc.parametrize("sim_build", builds)
+
+
+def _play(sim_build, wine, first, count, *options):
+    system = System(*build_of(sim_build), wine)
+    system.hold()
+    folder = pathlib.Path(sim_build.partition("=")[2].partition(":")[2]).resolve().parent / "sim"
+    command = [*system.runner(), str(next(folder.glob("simulate*"))), *options]
+    return play(command, first, count, 1, environment=system.environment())
+
+
+def test_sim_worlds_break_no_rule(sim_build, wine):
+    seeds = SEEDS if sim_build.startswith("linux=") else SLOW_SEEDS
+    assert not _play(sim_build, wine, 0, seeds)
+
+
+def test_sim_world_of_one_seed_is_the_same_again(sim_build, wine):
+    assert not _play(sim_build, wine, SEEDS, TWICE, "--twice")
+
+
+@pytest.mark.parametrize("seed", REGRESSIONS, ids=REGRESSIONS.get)
+def test_sim_regression(sim_build, wine, seed):
+    assert not _play(sim_build, wine, seed, 1)
