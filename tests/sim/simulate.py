@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "build" / "linux-test" / "tests" / "simulate"
+PROGRAM = ROOT / "build" / "linux-sim" / "tests" / "simulate"
 BROKEN = re.compile(r"^(\d+) (.+)$", re.MULTILINE)
 
 
