@@ -13,6 +13,7 @@
 #include "base/macros.h"
 #include "os/os.h"
 #include "os/os_windows.h"
+#include "os/os_windows_operation.h"
 
 enum { PIPE_BYTES = 65536, CONNECT_WAIT_MS = 5000, LEAVE_WAIT_MS = 2000 };
 
@@ -26,10 +27,10 @@ struct os_channel {
 
 struct os_pipe {
     HANDLE handle;
-    HANDLE done;        /* of the operation under way */
-    HANDLE interrupted; /* manual events: reads end, */
-    HANDLE cut;         /* and writes */
-    bool served;        /* the host's end */
+    struct windows_operation *operation; /* one at a time; NULL: the last one does not end */
+    HANDLE interrupted;                  /* manual events: reads end, */
+    HANDLE cut;                          /* and writes */
+    bool served;                         /* the host's end */
 };
 
 static bool make_path(wchar_t *path, size_t capacity, const char *name, struct error *error) {
@@ -47,9 +48,7 @@ static void destroy_pipe(struct os_pipe *pipe) {
     if (pipe->handle != INVALID_HANDLE_VALUE) {
         CloseHandle(pipe->handle);
     }
-    if (pipe->done) {
-        CloseHandle(pipe->done);
-    }
+    windows_operation_destroy(pipe->operation);
     if (pipe->interrupted) {
         CloseHandle(pipe->interrupted);
     }
@@ -67,25 +66,21 @@ static struct os_pipe *make_pipe(HANDLE handle, bool served) {
     }
     pipe->handle = handle;
     pipe->served = served;
-    pipe->done = CreateEventW(NULL, TRUE, FALSE, NULL);
+    pipe->operation = windows_operation_create(PIPE_BYTES);
     pipe->interrupted = CreateEventW(NULL, TRUE, FALSE, NULL);
     pipe->cut = CreateEventW(NULL, TRUE, FALSE, NULL);
-    if (!pipe->done || !pipe->interrupted || !pipe->cut) {
+    if (!pipe->operation || !pipe->interrupted || !pipe->cut) {
         destroy_pipe(pipe);
         return NULL;
     }
     return pipe;
 }
 
-/* Waits for the end of an operation; what is not done by then is cancelled. */
-static bool await(HANDLE handle, OVERLAPPED *operation, HANDLE interrupted, int timeout_ms,
-                  DWORD *count) {
-    HANDLE waits[] = {operation->hEvent, interrupted};
-    DWORD limit = timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms;
-    if (WaitForMultipleObjects(2, waits, FALSE, limit) != WAIT_OBJECT_0) {
-        CancelIoEx(handle, operation);
-    }
-    return GetOverlappedResult(handle, operation, count, TRUE) != 0;
+/* Waits for the end of the operation; what is not done by then is cancelled. */
+static bool await(struct os_pipe *pipe, HANDLE interrupted, int timeout_ms, DWORD *count) {
+    return windows_operation_end(&pipe->operation, pipe->handle, interrupted,
+                                 timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, count,
+                                 "the control channel");
 }
 
 /* -- the host's end ------------------------------------------------------------------------------
@@ -147,14 +142,11 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
             WaitForSingleObject(channel->interrupted, 100); /* resources may come back */
             continue;
         }
-        OVERLAPPED operation = {.hEvent = pipe->done};
         DWORD count;
-        ResetEvent(pipe->done);
-        bool connected = ConnectNamedPipe(handle, &operation) != 0;
+        bool connected = ConnectNamedPipe(handle, windows_operation_prepare(pipe->operation)) != 0;
         DWORD code = connected ? ERROR_SUCCESS : GetLastError();
         connected = connected || code == ERROR_PIPE_CONNECTED ||
-                    (code == ERROR_IO_PENDING &&
-                     await(handle, &operation, channel->interrupted, -1, &count));
+                    (code == ERROR_IO_PENDING && await(pipe, channel->interrupted, -1, &count));
         if (connected) {
             channel->next = make_instance(channel, false); /* before this one can end */
             return pipe;
@@ -296,28 +288,32 @@ void os_pipe_visit(bool (*visit)(void *context, struct os_pipe *pipe), void *con
 }
 
 int64_t os_pipe_read(struct os_pipe *pipe, void *bytes, size_t size, int timeout_ms) {
-    OVERLAPPED operation = {.hEvent = pipe->done};
+    struct windows_operation *operation = pipe->operation;
     DWORD count = 0;
-    ResetEvent(pipe->done);
     DWORD wanted = size < PIPE_BYTES ? (DWORD)size : PIPE_BYTES;
-    if (!ReadFile(pipe->handle, bytes, wanted, NULL, &operation) &&
-        GetLastError() != ERROR_IO_PENDING) {
+    if (!operation ||
+        !windows_operation_begun(ReadFile(pipe->handle, operation->bytes, wanted, NULL,
+                                          windows_operation_prepare(operation))) ||
+        !await(pipe, pipe->interrupted, timeout_ms, &count)) {
         return -1;
     }
-    return await(pipe->handle, &operation, pipe->interrupted, timeout_ms, &count) ? (int64_t)count
-                                                                                  : -1;
+    memcpy(bytes, operation->bytes, count);
+    return (int64_t)count;
 }
 
 bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int timeout_ms) {
     const char *at = bytes;
     while (size > 0) {
-        OVERLAPPED operation = {.hEvent = pipe->done};
+        struct windows_operation *operation = pipe->operation;
         DWORD count = 0;
-        ResetEvent(pipe->done);
         DWORD part = size < PIPE_BYTES ? (DWORD)size : PIPE_BYTES;
-        if ((!WriteFile(pipe->handle, at, part, NULL, &operation) &&
-             GetLastError() != ERROR_IO_PENDING) ||
-            !await(pipe->handle, &operation, pipe->cut, timeout_ms, &count) || count == 0) {
+        if (!operation) {
+            return false;
+        }
+        memcpy(operation->bytes, at, part);
+        if (!windows_operation_begun(WriteFile(pipe->handle, operation->bytes, part, NULL,
+                                               windows_operation_prepare(operation))) ||
+            !await(pipe, pipe->cut, timeout_ms, &count) || count == 0) {
             return false;
         }
         at += count;

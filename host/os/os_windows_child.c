@@ -4,7 +4,8 @@
  *
  * The link is a named pipe of messages, for this user alone. A listening socket goes over it as the
  * words that WSADuplicateSocket() writes for the other process. Both ends have a read under way all
- * the time, as only that can be waited for together with the child's end.
+ * the time, as only that can be waited for together with the child's end. Both have their memory
+ * for as long as the system may use it: see os_windows_operation.h.
  *
  * A socket that was bound to the completion port of a process that has ended cannot be bound to
  * another one (but by FileReplaceCompletionInformation, which is undocumented for sockets): the
@@ -23,10 +24,12 @@
 #include "base/macros.h"
 #include "os/os_child.h"
 #include "os/os_windows.h"
+#include "os/os_windows_operation.h"
 
 enum {
     MESSAGE_BYTES_MAX = 4096,
     WRITE_MS = 10000,
+    LAST_MS = 100,
     CONNECT_MS = 30000,
     CODE_OF_MANIFEST = 78,
     CODES_OF_VERBS = 3,
@@ -48,9 +51,10 @@ struct packet {
 
 struct os_link {
     HANDLE pipe;
-    HANDLE read_done; /* a manual event */
-    HANDLE write_done;
-    OVERLAPPED read;
+    struct windows_operation *read; /* of a packet; NULL: it was abandoned */
+    struct windows_operation *write;
+    struct windows_operation *volatile last; /* last words, which wait for nobody else */
+    SRWLOCK writing;
     bool reading;
     bool closed; /* nothing comes any more */
     DWORD peer;  /* the other process */
@@ -59,7 +63,6 @@ struct os_link {
     HANDLE shared;     /* the child's: the section, until it is mapped */
     HANDLE parent;
     HANDLE parent_wait;
-    struct packet packet; /* what is being read */
 };
 
 struct os_child {
@@ -72,51 +75,57 @@ struct os_child {
 /* -- the link ------------------------------------------------------------------------------------
  */
 
+static const char LINK[] = "the link between the host and its supervisor";
+
 static void read_next(struct os_link *link) {
-    ResetEvent(link->read_done);
-    link->read = (OVERLAPPED){.hEvent = link->read_done};
-    link->reading = ReadFile(link->pipe, &link->packet, sizeof(link->packet), NULL, &link->read) ||
-                    GetLastError() == ERROR_IO_PENDING || GetLastError() == ERROR_MORE_DATA;
+    link->reading = link->read && windows_operation_begun(
+                                      ReadFile(link->pipe, link->read->bytes, sizeof(struct packet),
+                                               NULL, windows_operation_prepare(link->read)));
     link->closed = !link->reading;
 }
 
 static bool link_init(struct os_link *link, HANDLE pipe, DWORD peer) {
     link->pipe = pipe;
     link->peer = peer;
-    link->read_done = CreateEventW(NULL, TRUE, FALSE, NULL);
-    link->write_done = CreateEventW(NULL, TRUE, FALSE, NULL);
-    return link->read_done && link->write_done;
+    InitializeSRWLock(&link->writing);
+    link->read = windows_operation_create(sizeof(struct packet));
+    link->write = windows_operation_create(sizeof(struct packet));
+    link->last = windows_operation_create(sizeof(struct packet));
+    return link->read && link->write && link->last;
 }
 
 static void link_fini(struct os_link *link) {
     if (link->pipe && link->pipe != INVALID_HANDLE_VALUE) {
         DWORD ignored;
         if (link->reading) {
-            CancelIoEx(link->pipe, &link->read);
-            GetOverlappedResult(link->pipe, &link->read, &ignored, TRUE);
+            windows_operation_end(&link->read, link->pipe, NULL, 0, &ignored, LINK);
         }
         CloseHandle(link->pipe);
     }
-    if (link->read_done) {
-        CloseHandle(link->read_done);
-    }
-    if (link->write_done) {
-        CloseHandle(link->write_done);
-    }
+    windows_operation_destroy(link->read);
+    windows_operation_destroy(link->write);
+    windows_operation_destroy(link->last);
 }
 
-static bool write_packet(struct os_link *link, const struct packet *packet, DWORD timeout_ms) {
-    OVERLAPPED write = {.hEvent = link->write_done};
-    DWORD size = (DWORD)(offsetof(struct packet, bytes) + packet->size);
+static DWORD packet_size(const struct packet *packet) {
+    return (DWORD)(offsetof(struct packet, bytes) + packet->size);
+}
+
+static bool begin_write(struct os_link *link, struct windows_operation *operation,
+                        const struct packet *packet) {
+    memcpy(operation->bytes, packet, packet_size(packet));
+    return windows_operation_begun(WriteFile(link->pipe, operation->bytes, packet_size(packet),
+                                             NULL, windows_operation_prepare(operation)));
+}
+
+static bool write_packet(struct os_link *link, const struct packet *packet) {
     DWORD done = 0;
-    ResetEvent(link->write_done);
-    if (!WriteFile(link->pipe, packet, size, NULL, &write) && GetLastError() != ERROR_IO_PENDING) {
-        return false;
-    }
-    if (WaitForSingleObject(link->write_done, timeout_ms) != WAIT_OBJECT_0) {
-        CancelIoEx(link->pipe, &write);
-    }
-    return GetOverlappedResult(link->pipe, &write, &done, TRUE) && done == size;
+    AcquireSRWLockExclusive(&link->writing);
+    bool written = link->write && begin_write(link, link->write, packet) &&
+                   windows_operation_end(&link->write, link->pipe, NULL, WRITE_MS, &done, LINK) &&
+                   done == packet_size(packet);
+    ReleaseSRWLockExclusive(&link->writing);
+    return written;
 }
 
 bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t socket) {
@@ -131,14 +140,22 @@ bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t
             return false;
         }
     }
-    return write_packet(link, &packet, WRITE_MS);
+    return write_packet(link, &packet);
 }
 
+/* The pipe has room, or the parent does not read. What has not ended then is not waited for: it
+ * ends with the process, and its memory is used for nothing else. */
 void os_link_last_send(struct os_link *link, const void *bytes, size_t size) {
     struct packet packet = {.size = (uint32_t)size};
-    if (size <= MESSAGE_BYTES_MAX) {
-        memcpy(packet.bytes, bytes, size);
-        write_packet(link, &packet, 100); /* the pipe has room, or the parent does not read */
+    struct windows_operation *last =
+        InterlockedExchangePointer((void *volatile *)&link->last, NULL);
+    if (!last || size > MESSAGE_BYTES_MAX) {
+        return;
+    }
+    memcpy(packet.bytes, bytes, size);
+    if (!begin_write(link, last, &packet) ||
+        WaitForSingleObject(last->overlapped.hEvent, LAST_MS) == WAIT_OBJECT_0) {
+        InterlockedExchangePointer((void *volatile *)&link->last, last);
     }
 }
 
@@ -147,20 +164,21 @@ bool os_link_receive(struct os_link *link, void *bytes, size_t size, intptr_t *s
     DWORD got = 0;
     *socket = OS_NO_SOCKET;
     if (!link->reading ||
-        WaitForSingleObject(link->read_done, timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms) !=
-            WAIT_OBJECT_0) {
+        WaitForSingleObject(link->read->overlapped.hEvent,
+                            timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms) != WAIT_OBJECT_0) {
         return false;
     }
     link->reading = false;
-    bool whole = GetOverlappedResult(link->pipe, &link->read, &got, FALSE) &&
-                 got == offsetof(struct packet, bytes) + size && link->packet.size == size;
+    struct packet *packet = (struct packet *)link->read->bytes;
+    bool whole = GetOverlappedResult(link->pipe, &link->read->overlapped, &got, FALSE) &&
+                 got == offsetof(struct packet, bytes) + size && packet->size == size;
     link->closed = got == 0;
     if (whole) {
-        memcpy(bytes, link->packet.bytes, size);
-        if (link->packet.has_socket) {
-            SOCKET taken = WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO,
-                                      &link->packet.socket, 0,
-                                      WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+        memcpy(bytes, packet->bytes, size);
+        if (packet->has_socket) {
+            SOCKET taken =
+                WSASocketW(FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO, FROM_PROTOCOL_INFO,
+                           &packet->socket, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
             *socket = taken == INVALID_SOCKET ? OS_NO_SOCKET : (intptr_t)taken;
         }
     }
@@ -310,19 +328,17 @@ static bool make_command(wchar_t *command, size_t capacity, const char *const *a
 }
 
 static bool connect_pipe(struct os_child *child, struct error *error) {
-    OVERLAPPED operation = {.hEvent = child->link.read_done};
+    struct os_link *link = &child->link;
     DWORD ignored;
-    HANDLE waits[] = {child->link.read_done, child->process};
-    if (ConnectNamedPipe(child->link.pipe, &operation) || GetLastError() == ERROR_PIPE_CONNECTED) {
+    if (ConnectNamedPipe(link->pipe, windows_operation_prepare(link->read)) ||
+        GetLastError() == ERROR_PIPE_CONNECTED) {
         return true;
     }
     if (GetLastError() != ERROR_IO_PENDING) {
         return windows_error_set(error, GetLastError());
     }
-    if (WaitForMultipleObjects(2, waits, FALSE, CONNECT_MS) != WAIT_OBJECT_0) {
-        CancelIoEx(child->link.pipe, &operation);
-    }
-    return GetOverlappedResult(child->link.pipe, &operation, &ignored, TRUE) ||
+    return windows_operation_end(&link->read, link->pipe, child->process, CONNECT_MS, &ignored,
+                                 LINK) ||
            error_set(error, "the host does not take its link");
 }
 
@@ -423,7 +439,7 @@ enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
     DWORD count = 1;
     bool listening = child && child->link.reading;
     if (listening) {
-        waits[count++] = child->link.read_done;
+        waits[count++] = child->link.read->overlapped.hEvent;
     }
     if (child) {
         waits[count++] = child->process;
@@ -431,7 +447,7 @@ enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
     DWORD limit = timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms;
     WaitForMultipleObjects(count, waits, FALSE, limit);
     /* What it has said before its end is told first. */
-    if (listening && WaitForSingleObject(child->link.read_done, 0) == WAIT_OBJECT_0) {
+    if (listening && WaitForSingleObject(child->link.read->overlapped.hEvent, 0) == WAIT_OBJECT_0) {
         return OS_CHILD_SAYS;
     }
     if (child && WaitForSingleObject(child->process, 0) == WAIT_OBJECT_0) {

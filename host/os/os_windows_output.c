@@ -8,8 +8,21 @@
 #include "base/macros.h"
 #include "os/os.h"
 #include "os/os_windows.h"
+#include "os/os_windows_operation.h"
 
-enum { READER_MS = 1000 }; /* for a reader to take something */
+enum { READER_MS = 1000, PIECE_BYTES = 65536 }; /* for a reader to take something */
+
+/* A write that a device has not ended, although it was cancelled: until it ends nothing more is
+ * written, so that there is one of them at most. Of the one thread that writes. */
+static struct windows_operation *unended;
+
+static bool is_unended(void) {
+    if (unended && HasOverlappedIoCompleted(&unended->overlapped)) {
+        windows_operation_destroy(unended);
+        unended = NULL;
+    }
+    return unended != NULL;
+}
 
 /* NUL, CON, COM1 and named pipes: their full paths begin with \\.\ */
 static bool is_device(const wchar_t *wide) {
@@ -38,44 +51,60 @@ static HANDLE open_into(const wchar_t *wide, struct error *error) {
 }
 
 /* One piece, at that place of the file; false when nobody takes it in time. */
-static bool write_piece(HANDLE file, HANDLE done, uint64_t offset, const char *text, DWORD size,
-                        DWORD *count) {
-    OVERLAPPED operation = {
-        .hEvent = done, .Offset = (DWORD)offset, .OffsetHigh = (DWORD)(offset >> 32)};
-    if (!WriteFile(file, text, size, NULL, &operation) && GetLastError() != ERROR_IO_PENDING) {
+static bool write_piece(struct windows_operation **operation, HANDLE file, uint64_t offset,
+                        const char *text, DWORD size, DWORD *count) {
+    struct windows_operation *started = *operation;
+    OVERLAPPED *overlapped = windows_operation_prepare(started);
+    overlapped->Offset = (DWORD)offset;
+    overlapped->OffsetHigh = (DWORD)(offset >> 32);
+    memcpy(started->bytes, text, size);
+    if (!windows_operation_begun(WriteFile(file, started->bytes, size, NULL, overlapped))) {
         return false;
     }
-    if (WaitForSingleObject(done, READER_MS) != WAIT_OBJECT_0) {
-        CancelIoEx(file, &operation);
+    bool written =
+        windows_operation_end(operation, file, NULL, READER_MS, count, "the ready file") &&
+        *count > 0;
+    if (!*operation) {
+        unended = started;
     }
-    return GetOverlappedResult(file, &operation, count, TRUE) != 0 && *count > 0;
+    return written;
+}
+
+static bool write_pieces(HANDLE file, const char *text, size_t size) {
+    struct windows_operation *operation =
+        windows_operation_create(size < PIECE_BYTES ? size : PIECE_BYTES);
+    bool written = operation != NULL;
+    for (size_t at = 0; written && at < size;) {
+        DWORD count = 0;
+        DWORD part = size - at < PIECE_BYTES ? (DWORD)(size - at) : PIECE_BYTES;
+        written = write_piece(&operation, file, at, text + at, part, &count);
+        at += count;
+    }
+    DWORD code = GetLastError();
+    windows_operation_destroy(operation);
+    SetLastError(code);
+    return written;
 }
 
 static bool write_into(const wchar_t *wide, const char *text, size_t size, struct error *error) {
+    if (is_unended()) {
+        return error_set_kind(error, ERROR_KIND_NO_READER,
+                              "a write of before has not ended, although it was cancelled");
+    }
     HANDLE file = open_into(wide, error);
     if (file == INVALID_HANDLE_VALUE) {
         return false;
     }
-    HANDLE done = CreateEventW(NULL, TRUE, FALSE, NULL);
-    bool written = done != NULL;
     if (GetFileType(file) == FILE_TYPE_DISK) {
         SetEndOfFile(file); /* of what a link leads to; it stands at the beginning */
     }
-    for (size_t at = 0; written && at < size;) {
-        DWORD count = 0;
-        DWORD part = size - at < 65536 ? (DWORD)(size - at) : 65536;
-        written = write_piece(file, done, at, text + at, part, &count);
-        at += count;
-    }
+    bool written = write_pieces(file, text, size);
     if (!written) {
         DWORD code = GetLastError();
         bool unread = code == ERROR_OPERATION_ABORTED;
         error_set_kind(error, unread ? ERROR_KIND_NO_READER : ERROR_KIND_OTHER,
                        unread ? "its reader has taken nothing for %d ms" : "writing into it failed",
                        READER_MS);
-    }
-    if (done) {
-        CloseHandle(done);
     }
     CloseHandle(file);
     return written;

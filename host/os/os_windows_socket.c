@@ -33,13 +33,18 @@ static int to_system(const struct berth_address *address, struct sockaddr_storag
     return sizeof(*four);
 }
 
+/* No child inherits it: its peer would see no end while the child lives. */
+static SOCKET open_socket(int family, int type) {
+    return WSASocketW(family, type, 0, NULL, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
+}
+
 /* Only an address of this machine can be bound to. */
 bool os_address_is_local(const struct berth_address *address) {
     struct berth_address any_port = *address;
     struct sockaddr_storage name;
     any_port.port = 0;
     int size = to_system(&any_port, &name);
-    SOCKET handle = socket(name.ss_family, SOCK_DGRAM, IPPROTO_UDP);
+    SOCKET handle = open_socket(name.ss_family, SOCK_DGRAM);
     if (handle == INVALID_SOCKET) {
         return false;
     }
@@ -57,17 +62,30 @@ static bool fail(SOCKET handle, const char *what, struct error *error) {
     return false;
 }
 
+/* Exclusive use is refused while connections of an earlier process are still ending, for minutes:
+ * then without, which still refuses a second listener. */
+static bool bind_listener(SOCKET handle, const struct sockaddr_storage *name, int size) {
+    const BOOL on = TRUE;
+    const BOOL off = FALSE;
+    setsockopt(handle, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (const char *)&on, sizeof(on));
+    if (bind(handle, (const struct sockaddr *)name, size) == 0) {
+        return true;
+    }
+    return WSAGetLastError() == WSAEADDRINUSE &&
+           setsockopt(handle, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (const char *)&off, sizeof(off)) ==
+               0 &&
+           bind(handle, (const struct sockaddr *)name, size) == 0;
+}
+
 bool os_socket_listen(struct os_socket *listener, const struct berth_address *address,
                       struct berth_address *actual, struct error *error) {
     struct sockaddr_storage name;
-    const BOOL on = TRUE;
     int size = to_system(address, &name);
-    SOCKET handle = socket(name.ss_family, SOCK_STREAM, 0);
+    SOCKET handle = open_socket(name.ss_family, SOCK_STREAM);
     if (handle == INVALID_SOCKET) {
         return fail(handle, "socket", error);
     }
-    setsockopt(handle, SOL_SOCKET, SO_EXCLUSIVEADDRUSE, (const char *)&on, sizeof(on));
-    if (bind(handle, (struct sockaddr *)&name, size) != 0 || listen(handle, 8) != 0 ||
+    if (!bind_listener(handle, &name, size) || listen(handle, 8) != 0 ||
         getsockname(handle, (struct sockaddr *)&name, &size) != 0) {
         return fail(handle, "listen", error);
     }
@@ -88,6 +106,9 @@ int os_socket_accept(const struct os_socket *listener, int timeout_ms, struct os
         return ready;
     }
     SOCKET handle = accept((SOCKET)listener->handle, NULL, NULL);
+    if (handle != INVALID_SOCKET) {
+        SetHandleInformation((HANDLE)handle, HANDLE_FLAG_INHERIT, 0);
+    }
     client->handle = (intptr_t)handle;
     return handle != INVALID_SOCKET ? 1 : -1;
 }
@@ -96,7 +117,7 @@ bool os_socket_connect(struct os_socket *socket_, const struct berth_address *ad
                        struct error *error) {
     struct sockaddr_storage name;
     int size = to_system(address, &name);
-    SOCKET handle = socket(name.ss_family, SOCK_STREAM, 0);
+    SOCKET handle = open_socket(name.ss_family, SOCK_STREAM);
     if (handle == INVALID_SOCKET || connect(handle, (struct sockaddr *)&name, size) != 0) {
         return fail(handle, "connect", error);
     }

@@ -11,6 +11,7 @@
 #include "os/os.h"
 #include "os/os_private.h"
 #include "os/os_process.h"
+#include "os/os_socket.h"
 #include "os/os_windows.h"
 #include "os/os_windows_processor.h"
 
@@ -141,6 +142,35 @@ static void test_process_inherits_what_it_is_given_and_nothing_else(void **state
     for (size_t i = 0; i < EVENTS; i++) {
         CloseHandle(events[i]);
     }
+}
+
+static void check_not_inherited(const struct os_socket *socket) {
+    DWORD flags = HANDLE_FLAG_INHERIT;
+    assert_true(GetHandleInformation((HANDLE)socket->handle, &flags));
+    assert_int_equal(flags & HANDLE_FLAG_INHERIT, 0);
+}
+
+static void test_sockets_of_a_recording_are_inherited_by_nobody(void **state) {
+    const struct berth_address any = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 1}};
+    struct berth_address actual;
+    struct berth_address again;
+    struct os_socket listener;
+    struct os_socket second;
+    struct os_socket client;
+    struct os_socket accepted;
+    struct error error = {0};
+    (void)state;
+    assert_true(os_sockets_start(&error));
+    assert_true(os_socket_listen(&listener, &any, &actual, &error));
+    assert_false(os_socket_listen(&second, &actual, &again, &error));
+    assert_true(os_socket_connect(&client, &actual, &error));
+    assert_int_equal(os_socket_accept(&listener, LONG_MS, &accepted), 1);
+    check_not_inherited(&listener);
+    check_not_inherited(&client);
+    check_not_inherited(&accepted);
+    os_socket_close(&client, true);
+    os_socket_close(&accepted, true);
+    os_socket_close(&listener, false);
 }
 
 /* In the other process: runs one more, which says what it is called and never ends. */
@@ -423,6 +453,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_library_error_that_is_known_says_the_remedy),
         cmocka_unit_test(test_library_of_another_processor_says_for_which_it_is_built),
         cmocka_unit_test(test_process_inherits_what_it_is_given_and_nothing_else),
+        cmocka_unit_test(test_sockets_of_a_recording_are_inherited_by_nobody),
         cmocka_unit_test(test_process_that_is_run_ends_with_its_runner),
         cmocka_unit_test(test_threads_are_spread_over_all_groups_of_processors),
         cmocka_unit_test(test_process_with_an_affinity_of_its_own_keeps_to_it),
