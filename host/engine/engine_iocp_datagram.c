@@ -45,6 +45,7 @@ enum {
     CONTROL_BYTES = WSA_CMSG_SPACE(sizeof(IN6_PKTINFO)),
     LOOKS_MAX = 32, /* datagrams that a further receiver takes from a socket in a pass */
     TRIAL_WAIT_MS = 250,
+    ERRORS_AT_ONCE = 64, /* of a receive, in a row */
 };
 
 struct control {
@@ -80,6 +81,7 @@ struct slot {
     bool failed;       /* where it was posted: its packet is passed by */
     bool is_unsettled; /* and the packet that settles it could not be queued */
     int64_t result;    /* of that */
+    unsigned errors;   /* since its last datagram */
     WSAMSG message;
     WSABUF vector;
     SOCKADDR_STORAGE from;
@@ -432,6 +434,19 @@ static void deliver(struct slot *slot, uint32_t size) {
     receiver->received(receiver, &datagram, receiver->context);
 }
 
+/* An error tells of an earlier answer, and waiting would only lose datagrams; but one that comes
+ * each time, as of a network that is down, would use up a processor. */
+static bool fails_for_good(struct slot *slot, int64_t result) {
+    slot->errors = result < 0 ? slot->errors + 1 : 0;
+    if (slot->errors == ERRORS_AT_ONCE) {
+        log_limited(LOG_KIND_NETWORK, LOG_LEVEL_WARN, NULL,
+                    "network: receiving datagrams has failed %d times in a row (%s): it is tried "
+                    "again from time to time",
+                    ERRORS_AT_ONCE, engine_error_text(result));
+    }
+    return slot->errors >= ERRORS_AT_ONCE;
+}
+
 /* The receive is over. */
 static void finish(struct engine_port *port, struct iocp_op *op, int64_t result) {
     struct slot *slot = slot_of(op);
@@ -445,10 +460,10 @@ static void finish(struct engine_port *port, struct iocp_op *op, int64_t result)
     receiver->posted--; /* not before: it may be stopped by what it delivers to */
     if (receiver->stopping) {
         end_when_idle(receiver);
-    } else if (result == ENGINE_E_NO_RESOURCES) {
+    } else if (fails_for_good(slot, result) || result == ENGINE_E_NO_RESOURCES) {
         starve(slot); /* tried again, but not at once */
     } else {
-        post(slot); /* an error tells of an earlier answer; waiting would only lose datagrams */
+        post(slot);
     }
 }
 

@@ -175,6 +175,23 @@ static void test_receive_that_fails_is_posted_again_at_once(void **state) {
     closesocket(socket);
 }
 
+/* Each of the eight receives fails some 70 times where it is posted: not all of that at once. */
+static void test_receive_that_fails_for_good_does_not_use_up_a_processor(void **state) {
+    struct world *world = *state;
+    struct end end;
+    SOCKET socket = asker();
+    faults_fail(FAULT_RECEIVE_FROM, 0, 560, WSAEINVAL);
+    end_open(world, &end, false);
+    for (int i = 0; i < 1000 && !world->port->receivers_starving; i++) {
+        engine_port_run(world->port, 0);
+    }
+    assert_true(world->port->receivers_starving);
+    assert_true(faults_injected(FAULT_RECEIVE_FROM) < 560);
+    expect_answer(socket, &end, 'a');
+    end_close(&end);
+    closesocket(socket);
+}
+
 static void test_truncation_reported_as_an_error_is_truncation(void **state) {
     struct end end;
     SOCKET socket = asker();
@@ -328,6 +345,7 @@ int main(void) {
         ONE_WAY(test_bound_to_one_address_no_source_is_chosen),
         BOTH_WAYS(test_reset_of_an_earlier_answer_is_ignored),
         BOTH_WAYS(test_receive_that_fails_is_posted_again_at_once),
+        BOTH_WAYS(test_receive_that_fails_for_good_does_not_use_up_a_processor),
         BOTH_WAYS(test_truncation_reported_as_an_error_is_truncation),
         BOTH_WAYS(test_receives_without_memory_come_back),
         ONE_WAY(test_send_without_room_is_told),
