@@ -83,6 +83,90 @@ static bool await(struct os_pipe *pipe, HANDLE interrupted, int timeout_ms, DWOR
                                  "the control channel");
 }
 
+/* -- whose pipe it is ----------------------------------------------------------------------------
+ */
+
+/* Services of the system, and those that have an account of their own (NT SERVICE\NAME). */
+static bool is_system_account(PSID user) {
+    static const WELL_KNOWN_SID_TYPE known[] = {WinLocalSystemSid, WinLocalServiceSid,
+                                                WinNetworkServiceSid};
+    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
+        if (IsWellKnownSid(user, known[i])) {
+            return true;
+        }
+    }
+    return *GetSidSubAuthorityCount(user) > 1 &&
+           *GetSidSubAuthority(user, 0) == SECURITY_SERVICE_ID_BASE_RID;
+}
+
+union token_user {
+    TOKEN_USER user;
+    uint8_t room[sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE];
+};
+
+static bool read_user(HANDLE process, union token_user *user) {
+    HANDLE token;
+    DWORD size;
+    if (!OpenProcessToken(process, TOKEN_QUERY, &token)) {
+        return false;
+    }
+    bool read = GetTokenInformation(token, TokenUser, user, sizeof(*user), &size) != 0;
+    CloseHandle(token);
+    return read;
+}
+
+/* Anybody may take a pipe's name that is free: what is behind it must be a process of this user, or
+ * a service. Nobody else's process can be looked at but by Administrators. */
+static bool check_server(HANDLE pipe, const char *name, struct error *error) {
+    union token_user own;
+    union token_user other;
+    ULONG id = 0;
+    HANDLE process = GetNamedPipeServerProcessId(pipe, &id)
+                         ? OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, id)
+                         : NULL;
+    bool known = process && read_user(process, &other) && read_user(GetCurrentProcess(), &own);
+    if (process) {
+        CloseHandle(process);
+    }
+    if (known && (EqualSid(own.user.User.Sid, other.user.User.Sid) ||
+                  is_system_account(other.user.User.Sid))) {
+        return true;
+    }
+    return error_set_kind(
+        error, ERROR_KIND_DENIED,
+        "\\\\.\\pipe\\berth-%s is not trusted: it is served by process %lu, which "
+        "is another user's",
+        name, (unsigned long)id);
+}
+
+static HANDLE open_pipe(const wchar_t *path) {
+    /* Whoever serves it may not act in our name. */
+    return CreateFileW(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
+                       FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
+                       NULL);
+}
+
+/* By a host of this user, or by somebody else, so that none can start. */
+static void set_taken(const wchar_t *path, const char *name, struct error *error) {
+    struct error why = {0};
+    HANDLE pipe = open_pipe(path);
+    DWORD code = GetLastError();
+    if (pipe == INVALID_HANDLE_VALUE && code == ERROR_ACCESS_DENIED) {
+        error_set_kind(error, ERROR_KIND_TAKEN,
+                       "a program of another user, or one that runs as administrator, has the "
+                       "name \\\\.\\pipe\\berth-%s",
+                       name);
+    } else if (pipe != INVALID_HANDLE_VALUE && !check_server(pipe, name, &why)) {
+        error_set_kind(error, ERROR_KIND_TAKEN, "%s", why.message);
+    } else {
+        error_set_kind(error, ERROR_KIND_TAKEN,
+                       "another host of this name is running (\\\\.\\pipe\\berth-%s)", name);
+    }
+    if (pipe != INVALID_HANDLE_VALUE) {
+        CloseHandle(pipe);
+    }
+}
+
 /* -- the host's end ------------------------------------------------------------------------------
  */
 
@@ -118,8 +202,7 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
     if (channel->next == INVALID_HANDLE_VALUE) {
         DWORD code = taken ? ERROR_PIPE_BUSY : GetLastError();
         if (code == ERROR_ACCESS_DENIED || code == ERROR_PIPE_BUSY) {
-            error_set_kind(error, ERROR_KIND_TAKEN,
-                           "another host of this name is running (\\\\.\\pipe\\berth-%s)", name);
+            set_taken(channel->path, name, error);
         } else {
             windows_error_set(error, code);
         }
@@ -177,59 +260,6 @@ void os_channel_close(struct os_channel *channel) {
 /* -- connections ---------------------------------------------------------------------------------
  */
 
-/* Services of the system, and those that have an account of their own (NT SERVICE\NAME). */
-static bool is_system_account(PSID user) {
-    static const WELL_KNOWN_SID_TYPE known[] = {WinLocalSystemSid, WinLocalServiceSid,
-                                                WinNetworkServiceSid};
-    for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
-        if (IsWellKnownSid(user, known[i])) {
-            return true;
-        }
-    }
-    return *GetSidSubAuthorityCount(user) > 1 &&
-           *GetSidSubAuthority(user, 0) == SECURITY_SERVICE_ID_BASE_RID;
-}
-
-union token_user {
-    TOKEN_USER user;
-    uint8_t room[sizeof(TOKEN_USER) + SECURITY_MAX_SID_SIZE];
-};
-
-static bool read_user(HANDLE process, union token_user *user) {
-    HANDLE token;
-    DWORD size;
-    if (!OpenProcessToken(process, TOKEN_QUERY, &token)) {
-        return false;
-    }
-    bool read = GetTokenInformation(token, TokenUser, user, sizeof(*user), &size) != 0;
-    CloseHandle(token);
-    return read;
-}
-
-/* Anybody may take a pipe's name that is free: what is behind it must be a process of this user, or
- * a service. Nobody else's process can be looked at but by Administrators. */
-static bool check_server(HANDLE pipe, const char *name, struct error *error) {
-    union token_user own;
-    union token_user other;
-    ULONG id = 0;
-    HANDLE process = GetNamedPipeServerProcessId(pipe, &id)
-                         ? OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, FALSE, id)
-                         : NULL;
-    bool known = process && read_user(process, &other) && read_user(GetCurrentProcess(), &own);
-    if (process) {
-        CloseHandle(process);
-    }
-    if (known && (EqualSid(own.user.User.Sid, other.user.User.Sid) ||
-                  is_system_account(other.user.User.Sid))) {
-        return true;
-    }
-    return error_set_kind(
-        error, ERROR_KIND_DENIED,
-        "\\\\.\\pipe\\berth-%s is not trusted: it is served by process %lu, which "
-        "is another user's",
-        name, (unsigned long)id);
-}
-
 static struct os_pipe *make_checked(HANDLE handle, const char *name, struct error *error) {
     if (!check_server(handle, name, error)) {
         CloseHandle(handle);
@@ -249,10 +279,7 @@ struct os_pipe *os_pipe_connect(const char *name, struct error *error) {
         return NULL;
     }
     while (true) {
-        /* Whoever serves it may not act in our name. */
-        HANDLE handle = CreateFileW(
-            path, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
-            FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION, NULL);
+        HANDLE handle = open_pipe(path);
         if (handle != INVALID_HANDLE_VALUE) {
             return make_checked(handle, name, error);
         }

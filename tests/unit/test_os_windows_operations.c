@@ -188,6 +188,31 @@ static void start_host(struct host *host) {
     assert_true(os_thread_start(&host->thread, "accept", accept_one, host, &error));
 }
 
+/* Wine lets everybody open a pipe, whatever its access list says. */
+static void test_channel_whose_name_somebody_has_says_so(void **state) {
+    SECURITY_DESCRIPTOR nobody;
+    ACL empty;
+    SECURITY_ATTRIBUTES security = {sizeof(security), &nobody, FALSE};
+    struct error error = {0};
+    wchar_t path[128];
+    char name[64];
+    (void)state;
+    assert_true(InitializeSecurityDescriptor(&nobody, SECURITY_DESCRIPTOR_REVISION));
+    assert_true(InitializeAcl(&empty, sizeof(empty), ACL_REVISION));
+    assert_true(SetSecurityDescriptorDacl(&nobody, TRUE, &empty, FALSE));
+    snprintf(name, sizeof(name), "taken-%lu", GetCurrentProcessId());
+    _snwprintf(path, ARRAY_COUNT(path), L"\\\\.\\pipe\\berth-%hs", name);
+    HANDLE taken =
+        CreateNamedPipeW(path, PIPE_ACCESS_DUPLEX, PIPE_TYPE_BYTE, 1, 512, 512, 0, &security);
+    assert_ptr_not_equal(taken, INVALID_HANDLE_VALUE);
+    assert_null(os_channel_open(name, &error));
+    assert_int_equal(error.kind, ERROR_KIND_TAKEN);
+    assert_non_null(strstr(error.message, name));
+    assert_true(strstr(error.message, "another host of this name") != NULL ||
+                strstr(error.message, "another user") != NULL);
+    CloseHandle(taken);
+}
+
 static void test_pipe_whose_cancels_are_lost_ends_its_waits(void **state) {
     struct host host;
     struct error error = {0};
@@ -298,6 +323,7 @@ int main(int argc, char **argv) {
                                set_up),
         cmocka_unit_test_setup(test_operation_whose_cancel_is_lost_keeps_its_memory, set_up),
         cmocka_unit_test_setup(test_operation_that_another_handle_interrupts_ends, set_up),
+        cmocka_unit_test_setup(test_channel_whose_name_somebody_has_says_so, set_up),
         cmocka_unit_test_setup(test_pipe_whose_cancels_are_lost_ends_its_waits, set_up),
         cmocka_unit_test_setup(test_channel_whose_cancel_is_lost_ends_its_wait_for_a_client,
                                set_up),
