@@ -344,6 +344,15 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
     leave();
 }
 
+/* Nothing: the clients know only echoes. */
+static uint32_t BERTH_CALL on_busy(const struct berth_listener *of, uint8_t *bytes,
+                                   uint32_t capacity) {
+    (void)of;
+    (void)bytes;
+    (void)capacity;
+    return 0;
+}
+
 static const struct berth_plugin plugin = {
     .magic = BERTH_PLUGIN_MAGIC,
     .struct_size = sizeof(struct berth_plugin),
@@ -358,6 +367,7 @@ static const struct berth_plugin plugin = {
     .filled = on_filled,
     .drained = on_drained,
     .closed = on_closed,
+    .busy = on_busy,
 };
 
 /* -- the world -----------------------------------------------------------------------------------
@@ -406,6 +416,7 @@ static struct listener_options random_options(void) {
         .backlog = 1000,
         .first_data_timeout_ms = FIRST_DATA_MS,
         .pending_max = 2000,
+        .refusing_max = 2,
         .connections_max = live_max,
         .refuse_at_limit = !polite && sim_random(2),
         .per_client = {.connections_max = polite ? 0 : (uint32_t)sim_random(2) * live_max / 2},
