@@ -55,6 +55,7 @@ static unsigned live_max;
 static struct {
     unsigned opened, closed, posts, posted, worker_posts, worker_posted, works, worked, connects,
         connected;
+    uint64_t bytes;
 } told;
 
 /* A connection as the plugin knows it: its state. */
@@ -99,6 +100,7 @@ static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *ar
     assert_true(!conn || (uint64_t)(uintptr_t)argument == conn->id);
     if (conn) {
         enter(conn);
+        assert_false(connection_is_ending(connection_of(conn)));
         leave();
     }
 }
@@ -183,7 +185,7 @@ static void connect_back(struct berth_conn *conn) {
 
 static void ask_for_something(struct berth_conn *conn, struct talk *talk) {
     uint32_t worker = (uint32_t)sim_random(WORKERS);
-    switch (sim_random(9)) {
+    switch (sim_random(10)) {
     case 0:
         told.posts += conn->host->post(conn->host, conn->id, on_post,
                                        (void *)(uintptr_t)conn->id) == BERTH_OK;
@@ -210,6 +212,13 @@ static void ask_for_something(struct berth_conn *conn, struct talk *talk) {
             connect_back(conn);
         }
         break;
+    case 7: { /* a buffer that is given back */
+        struct berth_slice slice;
+        if (conn->host->buffer_create(conn->host, 100, &slice) == BERTH_OK) {
+            conn->host->buffer_release(slice.buffer);
+        }
+        break;
+    }
     case 6: { /* one that is destroyed while it runs */
         struct berth_timer *timer = timers->create_for_conn(conn, on_timer, NULL);
         if (timer) {
@@ -248,7 +257,8 @@ static void send_back(struct berth_conn *conn, const struct berth_slice *data, u
     }
 }
 
-static void end_by_chance(struct berth_conn *conn, struct talk *talk) {
+static void end_by_chance(struct berth_conn *conn, struct talk *talk,
+                          const struct berth_slice *data) {
     switch (sim_random(40)) {
     case 0:
         conn->host->close(conn);
@@ -267,6 +277,8 @@ static void end_by_chance(struct berth_conn *conn, struct talk *talk) {
         talk->is_shut = true;
         assert_int_equal(conn->host->shutdown_send(conn), BERTH_OK);
         assert_int_equal(conn->host->send(conn, "x", 1), BERTH_E_STATE);
+        conn->host->buffer_acquire(data->buffer);
+        assert_int_equal(conn->host->send_slices(conn, data, 1), BERTH_E_STATE);
         return;
     default:
         return;
@@ -301,7 +313,7 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
     }
     ask_for_something(conn, talk);
     if (!polite) {
-        end_by_chance(conn, talk);
+        end_by_chance(conn, talk, data);
     }
     leave();
     return consumed;
@@ -340,6 +352,7 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
     assert_true(reason != 0);
     talk->is_known = false;
     told.closed++;
+    told.bytes += connection_of(conn)->bytes_received;
     live -= (conn->flags & BERTH_CONN_OUTBOUND) == 0;
     leave();
 }
@@ -489,6 +502,8 @@ static void check_counts(void) {
     assert_int_equal(atomic_load(&total.opened) + atomic_load(&total.connected), told.opened);
     assert_int_equal(atomic_load(&total.closed), told.closed);
     assert_int_equal(told.opened, told.closed);
+    assert_true(atomic_load(&total.bytes_received) + atomic_load(&total.outbound_bytes_received) >=
+                told.bytes);
     assert_int_equal(told.posts, told.posted);
     assert_int_equal(told.worker_posts, told.worker_posted);
     assert_int_equal(told.works, told.worked);
