@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "author/bench.h"
 #include "author/library.h"
 #include "author/symbols.h"
+#include "author/testbed.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -26,6 +26,9 @@ enum {
     FINDINGS_SHOWN = 8,
     LONG_LINE_BYTES = 100000,
     RANDOM_BYTES = 2000,
+    DATAGRAM_BYTES_MAX = 65507,
+    IDLE_MS = 60000,
+    CLIENTS_A_CYCLE = 20, /* a leak of a connection is then one of some KiB a cycle */
 };
 
 const char *const check_names[CHECK_COUNT] = {
@@ -93,9 +96,9 @@ static void tell_passed(enum check reached) {
     }
 }
 
-static void last_words(const char *what) {
+static void last_words(const char *what, const char *callback) {
     char words[256];
-    const char *callback = bench_callback();
+    bool is_elsewhere = !callback;
     if (run.check == CHECK_FILE) { /* while the library is opened */
         enum check reached = check_of_stage(run.library.stage);
         tell_passed(reached);
@@ -103,19 +106,19 @@ static void last_words(const char *what) {
     }
     if (run.check <= CHECK_DESCRIPTOR) {
         callback = run.check == CHECK_ENTRY ? BERTH_PLUGIN_ENTRY_NAME : "the system's loader";
+        is_elsewhere = false;
     }
-    if (callback[0]) {
+    if (!is_elsewhere && callback[0]) {
         snprintf(words, sizeof(words), "the plugin %s in `%s`", what, callback);
     } else {
         snprintf(words, sizeof(words),
-                 "the plugin %s outside of every callback: a thread of it has probably outlived "
-                 "`unload`",
-                 what);
+                 "the plugin %s %s: a thread of it has probably outlived `unload`", what,
+                 is_elsewhere ? "on a thread of its own" : "outside of every callback");
     }
     tell('0' + VERDICT_FAILED, run.check, words);
 }
 
-/* -- a bench and its end ------------------------------------------------------------------------
+/* -- a testbed and its end ------------------------------------------------------------------------
  */
 
 /* What went wrong in one trial, gathered from several. */
@@ -144,75 +147,81 @@ static bool trial_verdict(struct trial *trial, const char *words) {
     return good;
 }
 
-static void trial_end(struct trial *trial, struct bench *bench) {
+static void trial_end(struct trial *trial, struct testbed *bed) {
     tool_watch_step();
-    bench_stop(bench);
-    size_t count = bench_finding_count(bench);
+    testbed_stop(bed);
+    size_t count = testbed_finding_count(bed);
     for (size_t i = 0; i < count && i < FINDINGS_SHOWN; i++) {
-        const struct bench_finding *found = bench_finding_at(bench, i);
+        const struct testbed_finding *found = testbed_finding_at(bed, i);
         trial_note(trial, "%s%s%s: %s", found->name, found->callback[0] ? " in " : "",
                    found->callback, found->words);
     }
-    bench_destroy(bench);
+    testbed_destroy(bed);
     tool_watch_step();
 }
 
-static struct bench_options options_with(const char *config) {
-    return (struct bench_options){.config_json = config ? config : run.config,
-                                  .config_folder = run.folder};
+static struct testbed_options options_with(const char *config) {
+    return (struct testbed_options){.config_json = config ? config : run.config,
+                                    .config_folder = run.folder};
 }
 
-/* A bench with the plugin loaded and its listener open; NULL when it refuses, in words. */
-static struct bench *trial_begin(struct trial *trial, const struct berth_plugin *plugin,
-                                 const struct bench_options *options) {
+/* A testbed with the plugin loaded and its listener open; NULL when it refuses, in words. */
+static struct testbed *trial_begin(struct trial *trial, const struct berth_plugin *plugin,
+                                   const struct testbed_options *options) {
     char words[WORDS_BYTES];
-    struct bench *bench = bench_create(plugin, options);
-    if (!bench) {
+    struct testbed *bed = testbed_create(plugin, options);
+    if (!bed) {
         trial_note(trial, "out of memory");
         return NULL;
     }
-    if (bench_load(bench, words, sizeof(words)) != BERTH_OK ||
-        bench_open(bench, words, sizeof(words)) != BERTH_OK) {
-        trial_end(trial, bench);
+    if (testbed_load(bed, words, sizeof(words)) != BERTH_OK ||
+        testbed_open(bed, words, sizeof(words)) != BERTH_OK) {
+        trial_end(trial, bed);
         return NULL;
     }
-    return bench;
+    return bed;
 }
 
 /* -- what clients may say -----------------------------------------------------------------------
  */
 
-enum leave { LEAVE_FINISH, LEAVE_RESET, LEAVE_IDLE, LEAVE_STAY, LEAVE_COUNT };
+enum leave { LEAVE_FINISH, LEAVE_RESET, LEAVE_STAY, LEAVE_COUNT };
 
-static void leave(struct bench_conn *conn, enum leave how) {
+static void leave(struct testbed_conn *conn, enum leave how) {
     switch (how) {
     case LEAVE_FINISH:
-        bench_client_finish(conn);
+        testbed_client_finish(conn);
         break;
     case LEAVE_RESET:
-        bench_client_reset(conn);
-        break;
-    case LEAVE_IDLE:
-        bench_client_idle(conn);
+        testbed_client_reset(conn);
         break;
     default:
         break;
     }
 }
 
-static void say(struct bench *bench, const void *bytes, size_t size, size_t piece, enum leave how) {
-    struct bench_conn *conn = bench_connect(bench);
+/* One client says that, and leaves so. */
+static void visit(struct testbed *bed, const void *bytes, size_t size, size_t piece,
+                  enum leave how) {
     tool_watch_step();
+    if (testbed_is_datagrams(bed)) {
+        testbed_datagram(bed, bytes, size <= DATAGRAM_BYTES_MAX ? size : DATAGRAM_BYTES_MAX);
+        return;
+    }
+    struct testbed_conn *conn = testbed_connect(bed);
     for (size_t at = 0; conn && at < size; at += piece) {
-        bench_client_send(conn, (const uint8_t *)bytes + at, size - at < piece ? size - at : piece);
+        testbed_client_send(conn, (const uint8_t *)bytes + at,
+                            size - at < piece ? size - at : piece);
     }
     if (conn) {
         leave(conn, how);
-        bench_advance(bench, AFTER_MS);
     }
-    if (size <= 65507) {
-        bench_datagram(bench, bytes, size);
-    }
+}
+
+/* The same, and then every timer has its turn. */
+static void say(struct testbed *bed, const void *bytes, size_t size, size_t piece, enum leave how) {
+    visit(bed, bytes, size, piece, how);
+    testbed_advance(bed, AFTER_MS);
 }
 
 /* The same on every system and at every run. */
@@ -225,7 +234,7 @@ static void fill_random(uint8_t *bytes, size_t size) {
 }
 
 /* What a client says that knows nothing of the protocol. */
-static void talk(struct bench *bench) {
+static void talk(struct testbed *bed) {
     static const char lines[] =
         "\r\n\r\n\n\nhello\r\nGET / HTTP/1.1\r\n\r\n/ping\n{\"a\":1}\nQUIT\r\n";
     static const uint8_t nothings[64] = {0};
@@ -234,25 +243,46 @@ static void talk(struct bench *bench) {
     fill_random(random, sizeof(random));
     memset(line, 'x', sizeof(line));
     for (unsigned how = 0; how < LEAVE_COUNT; how++) {
-        say(bench, lines, sizeof(lines) - 1, sizeof(lines), (enum leave)how);
-        say(bench, lines, sizeof(lines) - 1, 1, (enum leave)how);
-        say(bench, nothings, sizeof(nothings), 7, (enum leave)how);
-        say(bench, random, sizeof(random), 97, (enum leave)how);
-        say(bench, "", 0, 1, (enum leave)how);
+        say(bed, lines, sizeof(lines) - 1, sizeof(lines), (enum leave)how);
+        say(bed, lines, sizeof(lines) - 1, 1, (enum leave)how);
+        say(bed, nothings, sizeof(nothings), 7, (enum leave)how);
+        say(bed, random, sizeof(random), 97, (enum leave)how);
+        say(bed, "", 0, 1, (enum leave)how);
     }
-    say(bench, line, sizeof(line), 4096, LEAVE_FINISH);
+    say(bed, line, sizeof(line), 4096, LEAVE_FINISH);
 }
 
 /* Each byte that a client may begin with: many a protocol is told by it. */
-static void talk_bytes(struct bench *bench) {
+static void talk_bytes(struct testbed *bed) {
     for (unsigned first = 0; first < 256; first++) {
         const uint8_t bytes[] = {(uint8_t)first, '0', '\r', '\n'};
-        say(bench, bytes, sizeof(bytes), sizeof(bytes), LEAVE_FINISH);
+        visit(bed, bytes, sizeof(bytes), sizeof(bytes), LEAVE_FINISH);
     }
+    testbed_advance(bed, AFTER_MS);
 }
 
 /* -- the checks ---------------------------------------------------------------------------------
  */
+
+/* Logs and tables show them as they are. */
+static const char *find_unprintable(const struct berth_plugin *plugin) {
+    const struct {
+        const char *name;
+        const char *text;
+    } texts[] = {
+        {"name", plugin->name},
+        {"version", plugin->version},
+        {"vendor", plugin->vendor},
+        {"licence", plugin->licence},
+    };
+    char safe[512];
+    for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
+        if (texts[i].text && strcmp(text_safe(safe, sizeof(safe), texts[i].text), texts[i].text)) {
+            return texts[i].name;
+        }
+    }
+    return NULL;
+}
 
 static bool check_library(const char *file) {
     struct error error = {0};
@@ -276,6 +306,11 @@ static bool check_library(const char *file) {
     verdict(pure ? VERDICT_PASSED : VERDICT_FAILED, "%s",
             pure ? "" : "a second call of " BERTH_PLUGIN_ENTRY_NAME "() gives another descriptor");
     run.check = CHECK_DESCRIPTOR;
+    const char *unprintable = find_unprintable(&first);
+    if (unprintable) {
+        return verdict(VERDICT_FAILED, "its %s has control characters in it, or is not UTF-8",
+                       unprintable);
+    }
     return verdict(VERDICT_PASSED, "%s %s, ABI %u.%u", first.id, first.version, first.abi_major,
                    first.abi_minor_built);
 }
@@ -283,14 +318,14 @@ static bool check_library(const char *file) {
 static bool check_load(void) {
     char words[WORDS_BYTES];
     struct trial trial = {0};
-    const struct bench_options options = options_with(NULL);
+    const struct testbed_options options = options_with(NULL);
     begin(CHECK_LOAD);
-    struct bench *bench = bench_create(&run.library.plugin, &options);
-    if (!bench) {
+    struct testbed *bed = testbed_create(&run.library.plugin, &options);
+    if (!bed) {
         return verdict(VERDICT_FAILED, "out of memory");
     }
-    int32_t status = bench_load(bench, words, sizeof(words));
-    trial_end(&trial, bench);
+    int32_t status = testbed_load(bed, words, sizeof(words));
+    trial_end(&trial, bed);
     if (status != BERTH_OK) {
         trial_note(&trial, "it refuses a host that has everything: %s (status %d)", words,
                    (int)status);
@@ -301,16 +336,16 @@ static bool check_load(void) {
 static void check_listener_open(void) {
     char words[WORDS_BYTES] = "";
     struct trial trial = {0};
-    const struct bench_options options = options_with(NULL);
+    const struct testbed_options options = options_with(NULL);
     begin(CHECK_LISTENER_OPEN);
-    struct bench *bench = bench_create(&run.library.plugin, &options);
-    if (!bench) {
+    struct testbed *bed = testbed_create(&run.library.plugin, &options);
+    if (!bed) {
         verdict(VERDICT_FAILED, "out of memory");
         return;
     }
-    bool opened = bench_load(bench, words, sizeof(words)) == BERTH_OK &&
-                  bench_open(bench, words, sizeof(words)) == BERTH_OK;
-    trial_end(&trial, bench);
+    bool opened = testbed_load(bed, words, sizeof(words)) == BERTH_OK &&
+                  testbed_open(bed, words, sizeof(words)) == BERTH_OK;
+    trial_end(&trial, bed);
     run.openable = opened;
     if (opened || trial.wrong.size > 0) {
         trial_verdict(&trial, "");
@@ -334,11 +369,11 @@ static void check_config(void) {
     char words[80];
     begin(CHECK_CONFIG);
     for (size_t i = 0; i < ARRAY_COUNT(configs); i++) {
-        const struct bench_options options = options_with(configs[i]);
-        struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
-        refused += bench ? 0 : 1;
-        if (bench) {
-            trial_end(&trial, bench);
+        const struct testbed_options options = options_with(configs[i]);
+        struct testbed *bed = trial_begin(&trial, &run.library.plugin, &options);
+        refused += bed ? 0 : 1;
+        if (bed) {
+            trial_end(&trial, bed);
         }
     }
     snprintf(words, sizeof(words), "%u of %zu strange ones refused, in words", refused,
@@ -351,29 +386,31 @@ static bool skip_unless_openable(void) {
 }
 
 /* With a whole conversation, where the listener opens on such a host. */
-static void check_host(enum check check, const struct bench_options *options, const char *good) {
+static void check_host(enum check check, const struct testbed_options *options, const char *good) {
     struct trial trial = {0};
     begin(check);
-    struct bench *bench = trial_begin(&trial, &run.library.plugin, options);
-    if (bench) {
-        talk(bench);
-        trial_end(&trial, bench);
+    struct testbed *bed = trial_begin(&trial, &run.library.plugin, options);
+    if (bed) {
+        talk(bed);
+        trial_end(&trial, bed);
     } else if (check == CHECK_LATER_HOST && run.openable) {
         trial_note(&trial, "it refuses a host of a later minor version, which serves all of 1.%d",
                    BERTH_ABI_MINOR);
     }
-    trial_verdict(&trial, bench ? good : check == CHECK_LATER_HOST ? "" : "refused, in words");
+    trial_verdict(&trial, bed ? good : check == CHECK_LATER_HOST ? "" : "refused, in words");
 }
 
 static void check_hosts(void) {
-    struct bench_options later = options_with(NULL);
+    struct testbed_options later = options_with(NULL);
     later.abi_minor = 1;
     later.table_bytes_more = 64;
     check_host(CHECK_LATER_HOST, &later, "");
-    struct bench_options bare = options_with(NULL);
-    bare.refuses = BENCH_HAS_NO_EXTENSIONS;
+    struct testbed_options bare = options_with(NULL);
+    bare.refuses = TESTBED_HAS_NO_EXTENSIONS;
     check_host(CHECK_NO_EXTENSIONS, &bare, "it does without");
 }
+
+enum { WAY_PLAIN, WAY_SLOW, WAY_UPSTREAM, WAY_WORKERS, WAY_IDLE, WAY_DATAGRAMS, WAYS };
 
 static void check_conversation(void) {
     begin(CHECK_CONVERSATION);
@@ -381,20 +418,23 @@ static void check_conversation(void) {
         return;
     }
     struct trial trial = {0};
-    for (unsigned way = 0; way < 3; way++) {
-        struct bench_options options = options_with(NULL);
-        options.taken_at_a_time = way == 1 ? 1024 : 0;
-        options.queue_bytes = way == 1 ? 4096 : 0;
-        struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
-        if (bench) {
-            bench_upstream_expect(bench, way == 2);
-            talk(bench);
-            trial_end(&trial, bench);
-            bench = way == 0 ? trial_begin(&trial, &run.library.plugin, &options) : NULL;
+    for (unsigned way = 0; way < WAYS; way++) {
+        struct testbed_options options = options_with(NULL);
+        options.taken_at_a_time = way == WAY_SLOW ? 1024 : 0;
+        options.queue_bytes = way == WAY_SLOW ? 4096 : 0;
+        options.workers = way == WAY_WORKERS ? 3 : 1;
+        options.idle_timeout_ms = way == WAY_IDLE ? IDLE_MS : 0;
+        options.datagrams = way == WAY_DATAGRAMS;
+        struct testbed *bed = trial_begin(&trial, &run.library.plugin, &options);
+        if (bed) {
+            testbed_upstream_expect(bed, way == WAY_UPSTREAM);
+            talk(bed);
+            trial_end(&trial, bed);
+            bed = way == WAY_PLAIN ? trial_begin(&trial, &run.library.plugin, &options) : NULL;
         }
-        if (bench && way == 0) {
-            talk_bytes(bench);
-            trial_end(&trial, bench);
+        if (bed && way == WAY_PLAIN) {
+            talk_bytes(bed);
+            trial_end(&trial, bed);
         }
     }
     trial_verdict(&trial, "");
@@ -402,7 +442,8 @@ static void check_conversation(void) {
 
 static void check_busy(void) {
     struct trial trial = {0};
-    const struct bench_options options = options_with(NULL);
+    struct testbed_options options = options_with(NULL);
+    options.is_full = true;
     begin(CHECK_BUSY);
     if (!run.library.plugin.busy) {
         verdict(VERDICT_SKIPPED, "it has no `busy`");
@@ -411,10 +452,10 @@ static void check_busy(void) {
     if (!skip_unless_openable()) {
         return;
     }
-    struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
-    if (bench) {
-        bench_busy(bench);
-        trial_end(&trial, bench);
+    struct testbed *bed = trial_begin(&trial, &run.library.plugin, &options);
+    if (bed) {
+        testbed_connect(bed);
+        trial_end(&trial, bed);
     }
     trial_verdict(&trial, "");
 }
@@ -422,20 +463,21 @@ static void check_busy(void) {
 /* Each thing that may run out, from the start and in the middle. */
 static void check_shortage(void) {
     static const uint32_t refusals[] = {
-        BENCH_REFUSES_BUFFERS, BENCH_REFUSES_WORK,  BENCH_REFUSES_TIMERS, BENCH_REFUSES_CONNECTS,
-        BENCH_REFUSES_FILES,   BENCH_REFUSES_POSTS, BENCH_REFUSES_SENDS,
+        TESTBED_REFUSES_BUFFERS,  TESTBED_REFUSES_WORK,  TESTBED_REFUSES_TIMERS,
+        TESTBED_REFUSES_CONNECTS, TESTBED_REFUSES_FILES, TESTBED_REFUSES_POSTS,
+        TESTBED_REFUSES_SENDS,
     };
     struct trial trial = {0};
     begin(CHECK_SHORTAGE);
     for (size_t i = 0; i < ARRAY_COUNT(refusals) * 2; i++) {
-        struct bench_options options = options_with(NULL);
+        struct testbed_options options = options_with(NULL);
         bool from_start = i % 2 == 0;
         options.refuses = from_start ? refusals[i / 2] : 0;
-        struct bench *bench = trial_begin(&trial, &run.library.plugin, &options);
-        if (bench) {
-            bench_refuse(bench, refusals[i / 2]);
-            talk(bench);
-            trial_end(&trial, bench);
+        struct testbed *bed = trial_begin(&trial, &run.library.plugin, &options);
+        if (bed) {
+            testbed_refuse(bed, refusals[i / 2]);
+            talk(bed);
+            trial_end(&trial, bed);
         }
     }
     trial_verdict(&trial, "buffers, work, timers, connects, files, posts and sends run out");
@@ -448,14 +490,17 @@ static void check_shortage(void) {
 static void cycle(struct trial *trial) {
     struct error error = {0};
     struct library library = {0};
-    const struct bench_options options = options_with(NULL);
+    const struct testbed_options options = options_with(NULL);
     if (!library_open(&library, run.library.file, &error)) {
         trial_note(trial, "%s", error.message);
     } else {
-        struct bench *bench = trial_begin(trial, &library.plugin, &options);
-        if (bench) {
-            say(bench, "hello\r\n", 7, 7, LEAVE_FINISH);
-            trial_end(trial, bench);
+        struct testbed *bed = trial_begin(trial, &library.plugin, &options);
+        if (bed) {
+            for (unsigned i = 0; i < CLIENTS_A_CYCLE; i++) {
+                visit(bed, "hello\r\n", 7, 7, LEAVE_FINISH);
+            }
+            testbed_advance(bed, AFTER_MS);
+            trial_end(trial, bed);
         }
     }
     if (!library_close(&library)) {
@@ -514,7 +559,7 @@ static void check_generations(void) {
     struct error error = {0};
     struct library second = {0};
     struct trial trial = {0};
-    const struct bench_options options = options_with(NULL);
+    const struct testbed_options options = options_with(NULL);
     char unique[128];
     begin(CHECK_GENERATIONS);
     if (symbols_find_unique(run.library.file, unique, sizeof(unique))) {
@@ -528,14 +573,14 @@ static void check_generations(void) {
     } else if (second.found == run.library.found) {
         trial_note(&trial, "the second generation has the statics of the first");
     }
-    struct bench *old = trial_begin(&trial, &run.library.plugin, &options);
-    struct bench *new = second.found ? trial_begin(&trial, &second.plugin, &options) : NULL;
-    struct bench_conn *conn = old ? bench_connect(old) : NULL;
+    struct testbed *old = trial_begin(&trial, &run.library.plugin, &options);
+    struct testbed *new = second.found ? trial_begin(&trial, &second.plugin, &options) : NULL;
+    struct testbed_conn *conn = old ? testbed_connect(old) : NULL;
     if (new) {
         talk(new);
     }
     if (conn) {
-        bench_client_send(conn, "hello\r\n", 7);
+        testbed_client_send(conn, "hello\r\n", 7);
     }
     if (old) {
         trial_end(&trial, old);

@@ -8,7 +8,9 @@
 
 enum {
     SMALL_TAKE = 7,
-    FULL_QUEUE = 64,
+    FULL_QUEUE = 64, /* or the least that does not cut who sends all at once */
+    QUEUE_BYTES_MAX = 1024 * 1024,
+    WORKERS = 3,
     AFTER_MS = 10 * 60 * 1000, /* after a client has left: every timer has its turn */
     RUNS_MAX = 4000,           /* of one delivery; a longer transcript is sampled, and says so */
     SHOWN_BYTES = 160,         /* of a difference */
@@ -23,13 +25,14 @@ enum way {
     WAY_AT_ONCE,
     WAY_SMALL_TAKES,
     WAY_FULL_QUEUE,
+    WAY_WORKERS,
     WAY_HALF_CLOSE,
     WAY_RESET,
 };
 
 static const char *const way_names[] = {
-    "as-written",  "with-accept", "byte-by-byte", "two-way-cuts", "at-once",
-    "small-takes", "full-queue",  "half-close",   "reset",
+    "as-written",  "with-accept", "byte-by-byte",    "two-way-cuts", "at-once",
+    "small-takes", "full-queue",  "several-workers", "half-close",   "reset",
 };
 
 bool play_knows(const char *delivery) {
@@ -49,8 +52,8 @@ struct run {
     enum way way;
     size_t at_step; /* where the message is cut, or the client leaves */
     size_t at_byte;
-    struct bench *bench;
-    struct bench_conn *conns[TRANSCRIPT_CLIENTS_MAX];
+    struct testbed *bed;
+    struct testbed_conn *conns[TRANSCRIPT_CLIENTS_MAX];
     struct bytes failure; /* empty: it is good */
 };
 
@@ -105,9 +108,9 @@ static void show_expected(struct bytes *to, const struct bytes *text, const stru
 static const uint8_t *output_of(const struct run *run, unsigned client, size_t *size) {
     *size = 0;
     if (run->transcript->datagrams) {
-        return bench_datagrams(run->bench, size);
+        return testbed_datagrams(run->bed, size);
     }
-    return run->conns[client] ? bench_output(run->conns[client], size) : NULL;
+    return run->conns[client] ? testbed_output(run->conns[client], size) : NULL;
 }
 
 static bool expect(struct run *run, unsigned line, unsigned client, const struct bytes *text,
@@ -129,9 +132,9 @@ static bool expect(struct run *run, unsigned line, unsigned client, const struct
         return false;
     }
     if (run->transcript->datagrams) {
-        bench_datagrams_clear(run->bench);
+        testbed_datagrams_clear(run->bed);
     } else if (run->conns[client]) {
-        bench_output_clear(run->conns[client]);
+        testbed_output_clear(run->conns[client]);
     }
     return true;
 }
@@ -149,7 +152,7 @@ static bool expect_nothing(struct run *run, unsigned line) {
 static bool expect_state(struct run *run, const struct step *step) {
     static const char *const names[] = {"open", "finished", "closed", "reset"};
     char words[80];
-    enum bench_state state = bench_conn_state(run->conns[step->client]);
+    enum testbed_state state = testbed_conn_state(run->conns[step->client]);
     if (state == step->state) {
         return true;
     }
@@ -168,17 +171,17 @@ static bool find_conn(struct run *run, const struct step *step) {
         return true;
     }
     run->conns[step->client] = client->upstream < 0
-                                   ? bench_connect(run->bench)
-                                   : bench_upstream(run->bench, (unsigned)client->upstream);
+                                   ? testbed_connect(run->bed)
+                                   : testbed_upstream(run->bed, (unsigned)client->upstream);
     return run->conns[step->client] ||
            fail(run, step->line, "the plugin has not connected to that upstream");
 }
 
 static void send_bytes(struct run *run, const struct step *step, size_t from, size_t to) {
     if (run->transcript->datagrams) {
-        bench_datagram(run->bench, step->text.data + from, to - from);
+        testbed_datagram(run->bed, step->text.data + from, to - from);
     } else if (to > from) {
-        bench_client_send(run->conns[step->client], step->text.data + from, to - from);
+        testbed_client_send(run->conns[step->client], step->text.data + from, to - from);
     }
 }
 
@@ -204,11 +207,11 @@ static bool send_step(struct run *run, size_t index) {
     }
     send_bytes(run, step, 0, run->at_byte);
     if (run->way == WAY_RESET) {
-        bench_client_reset(run->conns[step->client]);
+        testbed_client_reset(run->conns[step->client]);
     } else {
-        bench_client_finish(run->conns[step->client]);
+        testbed_client_finish(run->conns[step->client]);
     }
-    bench_advance(run->bench, AFTER_MS);
+    testbed_advance(run->bed, AFTER_MS);
     return false;
 }
 
@@ -227,13 +230,13 @@ static bool run_step(struct run *run, size_t index) {
     case STEP_EXPECT:
         return expect(run, step->line, step->client, &step->text, &step->wild);
     case STEP_FINISH:
-        bench_client_finish(run->conns[step->client]);
+        testbed_client_finish(run->conns[step->client]);
         return true;
     case STEP_RESET:
-        bench_client_reset(run->conns[step->client]);
+        testbed_client_reset(run->conns[step->client]);
         return true;
     case STEP_WAIT:
-        bench_advance(run->bench, step->wait_ms);
+        testbed_advance(run->bed, step->wait_ms);
         return true;
     case STEP_STATE:
         return expect_state(run, step);
@@ -261,7 +264,7 @@ static void run_at_once(struct run *run) {
         note_place(run, transcript->steps[0].line);
         send_bytes(run, &said, 0, said.text.size);
         if (finishes) {
-            bench_client_finish(run->conns[0]);
+            testbed_client_finish(run->conns[0]);
         }
         expect(run, last->line, 0, &heard.text, &heard.wild);
     }
@@ -295,9 +298,9 @@ static bool has_upstreams(const struct transcript *transcript) {
 }
 
 static void add_findings(struct run *run) {
-    size_t count = bench_finding_count(run->bench);
+    size_t count = testbed_finding_count(run->bed);
     for (size_t i = 0; i < count && i < FINDINGS_SHOWN; i++) {
-        const struct bench_finding *found = bench_finding_at(run->bench, i);
+        const struct testbed_finding *found = testbed_finding_at(run->bed, i);
         bytes_add_format(&run->failure, "%s%s%s%s: %s", run->failure.size > 0 ? "\n" : "",
                          found->name, found->callback[0] ? " in " : "", found->callback,
                          found->words);
@@ -306,18 +309,18 @@ static void add_findings(struct run *run) {
 
 static bool start(struct run *run) {
     char words[512];
-    if (bench_load(run->bench, words, sizeof(words)) != BERTH_OK) {
+    if (testbed_load(run->bed, words, sizeof(words)) != BERTH_OK) {
         bytes_add_format(&run->failure, "load refused: %s", words);
         return false;
     }
-    if (bench_open(run->bench, words, sizeof(words)) != BERTH_OK) {
+    if (testbed_open(run->bed, words, sizeof(words)) != BERTH_OK) {
         bytes_add_format(&run->failure, "listener_open refused: %s", words);
         return false;
     }
     return true;
 }
 
-static void run_once(struct run *run) {
+static void run_with(struct run *run, uint32_t queue_bytes, bool *cut) {
     tool_watch_step();
     char folder[OS_PATH_MAX];
     const struct transcript *transcript = run->transcript;
@@ -325,20 +328,22 @@ static void run_once(struct run *run) {
     if (!os_path_folder(folder, sizeof(folder), transcript->path)) {
         folder[0] = '\0';
     }
-    const struct bench_options options = {
+    const struct testbed_options options = {
         .config_json = transcript->config ? transcript->config : run->options->config_json,
         .config_folder = run->options->folder ? run->options->folder : folder,
         .taken_at_a_time = taken_slowly ? SMALL_TAKE : 0,
-        .queue_bytes = run->way == WAY_FULL_QUEUE ? FULL_QUEUE : 0,
+        .queue_bytes = queue_bytes,
+        .workers = run->way == WAY_WORKERS ? WORKERS : 1,
+        .datagrams = transcript->datagrams,
         .first_data = run->way == WAY_WITH_ACCEPT,
     };
     memset(run->conns, 0, sizeof(run->conns));
-    run->bench = bench_create(run->plugin, &options);
-    if (!run->bench) {
+    run->bed = testbed_create(run->plugin, &options);
+    if (!run->bed) {
         bytes_add_text(&run->failure, "out of memory");
         return;
     }
-    bench_upstream_expect(run->bench, has_upstreams(transcript));
+    testbed_upstream_expect(run->bed, has_upstreams(transcript));
     note_place(run, transcript->steps[0].line);
     if (start(run)) {
         if (run->way == WAY_AT_ONCE) {
@@ -347,10 +352,24 @@ static void run_once(struct run *run) {
             run_steps(run);
         }
     }
-    bench_stop(run->bench);
+    testbed_stop(run->bed);
+    *cut = testbed_was_cut(run->bed);
     add_findings(run);
-    bench_destroy(run->bench);
-    run->bench = NULL;
+    testbed_destroy(run->bed);
+    run->bed = NULL;
+}
+
+/* A queue of a few bytes would be past four times that in one callback already. Then it is as long
+ * as it must be, up to what a listener has by default. */
+static void run_once(struct run *run) {
+    uint32_t queue_bytes = run->way == WAY_FULL_QUEUE ? FULL_QUEUE : 0;
+    bool cut = false;
+    run_with(run, queue_bytes, &cut);
+    while (cut && queue_bytes > 0 && queue_bytes < QUEUE_BYTES_MAX) {
+        queue_bytes *= 2;
+        run->failure.size = 0;
+        run_with(run, queue_bytes, &cut);
+    }
 }
 
 /* -- deliveries ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
  *     at-once         all that the client says in one piece, before it reads any answer
  *     small-takes     the client takes 7 bytes at a time
  *     full-queue      the same, and the send queue is full at 64 bytes: `filled` and `drained`
+ *     several-workers as written, on a host with three workers
  *     half-close      the client finishes, at every place in turn
  *     reset           the client resets, at every place in turn
  *

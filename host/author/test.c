@@ -1,9 +1,9 @@
 /* The verb `plugin test`: plays transcripts to a plugin. */
 #include <stdio.h>
 
-#include "author/bench.h"
 #include "author/library.h"
 #include "author/play.h"
+#include "author/testbed.h"
 #include "author/tool.h"
 #include "author/transcript.h"
 #include "base/alloc.h"
@@ -13,11 +13,16 @@
 
 enum { LIMIT_MS = 30000 };
 
-static void last_words(const char *what) {
+static void last_words(const char *what, const char *callback) {
     char text[512];
-    const char *callback = bench_callback();
-    int length = snprintf(text, sizeof(text), "FAILED   %s: the plugin %s in `%s`\n", play_place(),
-                          what, callback[0] ? callback : "?");
+    int length = callback && callback[0]
+                     ? snprintf(text, sizeof(text), "FAILED   %s: the plugin %s in `%s`\n",
+                                play_place(), what, callback)
+                     : snprintf(text, sizeof(text),
+                                "FAILED   %s: the plugin %s %s: a thread of it has probably "
+                                "outlived `unload`\n",
+                                play_place(), what,
+                                callback ? "outside of every callback" : "on a thread of its own");
     os_process_write(text, length > 0 ? (size_t)length : 0);
 }
 

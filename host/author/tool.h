@@ -25,18 +25,25 @@ struct tool_words {
 /* `allowed` are the options of the verb, up to a NULL. TOOL_USAGE after a message. */
 int tool_words_read(struct tool_words *words, int argc, char **argv, const char *const *allowed);
 int tool_usage(const char *text);
+int tool_complain(const char *what, const char *word); /* the same about a word of the user */
 
 /* --config: the text of it, from a file or itself; NULL without one. *folder is the file's, for
  * relative paths, else ".". */
 bool tool_config_read(const char *given, char **json, char *folder, size_t size,
                       struct error *error);
 
-/* From now on a crash, or more than limit_ms between two calls of tool_watch_step(), ends the
- * process after `last_words` ("crashed with SIGSEGV", "did not return within 10 s"), which writes
- * them with os_process_write(). */
-bool tool_watch_start(unsigned limit_ms, void (*last_words)(const char *what), struct error *error);
+/* From now on a crash, or a callback that takes more than limit_ms, or so long outside of every
+ * callback between two calls of tool_watch_step(), ends the process after `last_words` ("crashed
+ * with SIGSEGV", "did not return within 10 s"), which writes them with os_process_write().
+ * `callback`: the one that it happened in, "" for none; NULL: another thread than the one that
+ * tries the plugin crashed. */
+typedef void tool_last_words_fn(const char *what, const char *callback);
+bool tool_watch_start(unsigned limit_ms, tool_last_words_fn *last_words, struct error *error);
 void tool_watch_step(void);
 void tool_watch_stop(void);
+
+/* The program beside this one that runs plugins. */
+#define TOOL_DEVKIT "berth-devkit"
 
 int tool_test(const struct tool_words *words);
 int tool_validate(const struct tool_words *words);

@@ -151,7 +151,7 @@ static bool read_state(const struct reader *reader, struct step *step, const cha
     static const char *const names[] = {"open", "finished", "closed", "reset"};
     for (unsigned i = 0; i < ARRAY_COUNT(names); i++) {
         if (strcmp(text, names[i]) == 0) {
-            step->state = (enum bench_state)i;
+            step->state = (enum testbed_state)i;
             return true;
         }
     }

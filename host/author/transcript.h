@@ -27,8 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "author/bench.h"
 #include "author/bytes.h"
+#include "author/testbed.h"
 
 struct error;
 
@@ -56,7 +56,7 @@ struct step {
     struct bytes text; /* of STEP_SEND and STEP_EXPECT */
     struct bytes wild; /* WILD_* for each byte of an expected text */
     uint64_t wait_ms;
-    enum bench_state state;
+    enum testbed_state state;
 };
 
 struct transcript_client {

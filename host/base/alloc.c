@@ -118,8 +118,16 @@ char *alloc_string(const char *text) {
     return copy;
 }
 
+static atomic_bool keeps_freed;
+
+void alloc_keep_freed(bool keep) {
+    atomic_store(&keeps_freed, keep);
+}
+
 void alloc_free(void *memory) {
-    if (memory) {
+    if (atomic_load_explicit(&keeps_freed, memory_order_relaxed)) {
+        alloc_free_late(memory);
+    } else if (memory) {
         atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
         free(memory);
     }

@@ -18,6 +18,10 @@ void alloc_free(void *memory);                 /* NULL is legal */
 #define ALLOC_LATE_MAX 1024
 void alloc_free_late(void *memory);
 
+/* For the tools of plugin authors: from now on all that is freed goes that way, so that what a
+ * plugin still points to is not another's soon. */
+void alloc_keep_freed(bool keep);
+
 /* For tests: lets `countdown` more allocations pass, then fails one, or all that follow.
  * A negative countdown switches it off, which is how the host runs. */
 void alloc_fail_after(long countdown, bool all_that_follow);

@@ -32,7 +32,21 @@ static void pool_drop_holder(struct buffer_pool *pool) {
     }
 }
 
+static buffer_undertaker_fn *buffer_undertaker; /* of the tools; NULL in a host */
+
+void buffer_set_undertaker(buffer_undertaker_fn *undertaker) {
+    buffer_undertaker = undertaker;
+}
+
 static void buffer_free(struct berth_buffer *buffer) {
+    if (buffer_undertaker) {
+        buffer_undertaker(buffer);
+    } else {
+        buffer_bury(buffer);
+    }
+}
+
+void buffer_bury(struct berth_buffer *buffer) {
     struct buffer_pool *pool = buffer->pool;
     os_pages_free(buffer->bytes, buffer->capacity);
     handle_free(&buffer->handle);

@@ -41,6 +41,12 @@ void buffer_pool_retain(struct buffer_pool *pool, uint32_t retained_max);
 /* Frees the free buffers but for so many. True: there was one at the least. [worker] */
 bool buffer_pool_trim(struct buffer_pool *pool, uint32_t left);
 
+/* For the tools of plugin authors: takes buffers that would be freed, to watch them for a while;
+ * buffer_bury() frees one at last. NULL: nobody does. [control], while no worker runs */
+typedef void buffer_undertaker_fn(struct berth_buffer *buffer);
+void buffer_set_undertaker(buffer_undertaker_fn *undertaker);
+void buffer_bury(struct berth_buffer *buffer);
+
 /* A buffer with one reference, or NULL. [worker] */
 struct berth_buffer *buffer_take(struct buffer_pool *pool);
 

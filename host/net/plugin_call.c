@@ -32,6 +32,8 @@ static struct {
     struct os_thread thread;
 } watch;
 
+static plugin_call_end_fn *call_ended; /* of the tools; NULL in a host */
+
 static atomic_bool stalled_workers[PLUGIN_SHARES]; /* by their shares; the last is never set */
 
 static atomic_uint mutex_state; /* 0: none, 1: being made, 2: there is one */
@@ -123,7 +125,16 @@ void plugin_watch_stalls(plugin_stall_fn *hook, void *context) {
     unlock();
 }
 
+void plugin_calls_follow(plugin_call_end_fn *ended) {
+    call_ended = ended;
+    atomic_store(&plugin_stall_ticks, ended ? 0 : UINT64_MAX);
+}
+
 void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks) {
+    if (call_ended) {
+        call_ended(thread, ticks);
+        return;
+    }
     const struct call_record *record = thread->record;
     enum plugin_callback callback = atomic_load(&record->callback);
     if (callback == PLUGIN_WORK) {

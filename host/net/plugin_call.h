@@ -65,6 +65,11 @@ void plugin_thread_leave(void);
 void plugin_thread_join(struct plugin_thread *thread);
 void plugin_call_was_slow(struct plugin_thread *thread, uint64_t ticks);
 
+/* For the tools of plugin authors: runs at the end of every call, on its thread, in place of the
+ * watch for stalls. NULL: nothing does. [control], while no call runs */
+typedef void plugin_call_end_fn(const struct plugin_thread *thread, uint64_t ticks);
+void plugin_calls_follow(plugin_call_end_fn *ended);
+
 static inline struct plugin_thread *plugin_call_begin(struct plugin_account *account,
                                                       const char *listener,
                                                       const struct connection *connection,

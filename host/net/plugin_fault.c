@@ -25,10 +25,18 @@ static struct connection *connection_of_call(const struct plugin_thread *thread)
                : NULL;
 }
 
+static plugin_fault_fn *fault_told; /* of the tools; NULL in a host */
+
+void plugin_faults_follow(plugin_fault_fn *told) {
+    fault_told = told;
+}
+
 static void tell(const struct log_subject *subject, const struct connection *connection,
                  const char *text) {
     const char *callback = callback_name(&plugin_thread);
-    if (connection) {
+    if (fault_told) {
+        fault_told(text);
+    } else if (connection) {
         log_limited(LOG_KIND_FAULT, LOG_LEVEL_ERROR, subject,
                     "fault of the plugin: %s, in callback %s; connection %llu is cut", text,
                     callback, (unsigned long long)connection->public.id);

@@ -23,6 +23,10 @@ void plugin_fault(struct connection *connection, const char *format, ...) BERTH_
 void plugin_fault_of_listener(struct listener *listener, const char *format, ...)
     BERTH_PRINTF(2, 3);
 
+/* For the tools of plugin authors: is told of each fault in place of the log. NULL: the log is. */
+typedef void plugin_fault_fn(const char *text);
+void plugin_faults_follow(plugin_fault_fn *told);
+
 /* Whether a service of [conn] is called for the connection on the connection's own thread. On
  * another one nothing of the connection may be touched, and it is a fault of the callback that the
  * thread is in. */

@@ -69,6 +69,14 @@ bool os_thread_start_small(struct os_thread *thread, const char *name,
                            void (*function)(void *argument), void *argument, struct error *error);
 void os_thread_join(struct os_thread *thread);
 void os_thread_abandon(struct os_thread *thread); /* instead: it ends with the process at last */
+/* What the calling thread has used so far. */
+struct os_thread_usage {
+    uint64_t cpu_us;
+    uint64_t waits;  /* for anything, of its own accord; UINT64_MAX: the system does not tell */
+    uint64_t faults; /* pages that had to be read */
+};
+void os_thread_usage(struct os_thread_usage *usage);
+
 void os_sleep_ms(unsigned ms);                    /* for a thread of its own, or a crash */
 
 /* A number that no other running thread has. Cheap: asked at every buffer's release. */

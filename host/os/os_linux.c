@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -202,6 +203,18 @@ void os_thread_join(struct os_thread *thread) {
 
 void os_thread_abandon(struct os_thread *thread) {
     pthread_detach((pthread_t)thread->handle);
+}
+
+static uint64_t microseconds(struct timeval time) {
+    return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+void os_thread_usage(struct os_thread_usage *usage) {
+    struct rusage used = {0};
+    getrusage(RUSAGE_THREAD, &used);
+    usage->cpu_us = microseconds(used.ru_utime) + microseconds(used.ru_stime);
+    usage->waits = (uint64_t)used.ru_nvcsw;
+    usage->faults = (uint64_t)used.ru_majflt;
 }
 
 void os_sleep_ms(unsigned ms) {

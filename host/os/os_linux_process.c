@@ -34,6 +34,12 @@ bool os_executable_again(char *path, size_t size, struct error *error) {
     return (length > 0 && (size_t)length < size) || error_set(error, "the path is too long");
 }
 
+bool os_process_become(const char *const *arguments, int *code, struct error *error) {
+    (void)code;
+    execv(arguments[0], (char *const *)(uintptr_t)arguments);
+    return error_set(error, "%s", strerror(errno));
+}
+
 /* -- running one --------------------------------------------------------------------------------
  */
 

@@ -14,6 +14,11 @@ bool os_executable_path(char *path, size_t size, struct error *error);
 /* What os_process_run() starts this very program with, though its file may have been replaced. */
 bool os_executable_again(char *path, size_t size, struct error *error);
 
+/* This program goes on as another one, with its standard input, output and error, and *code is what
+ * that ends with. On Linux it does so in place of this one, and the call does not return.
+ * `arguments` end with a NULL; the first is the program's path, without the system's suffix. */
+bool os_process_become(const char *const *arguments, int *code, struct error *error);
+
 struct os_process_result {
     char *output; /* what it wrote to its standard output, terminated; free with alloc_free() */
     size_t output_size;

@@ -366,6 +366,21 @@ void os_thread_abandon(struct os_thread *thread) {
     thread->handle = 0;
 }
 
+static uint64_t microseconds(FILETIME time) {
+    return ((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) / 10;
+}
+
+void os_thread_usage(struct os_thread_usage *usage) {
+    FILETIME created;
+    FILETIME exited;
+    FILETIME kernel = {0};
+    FILETIME user = {0};
+    GetThreadTimes(GetCurrentThread(), &created, &exited, &kernel, &user);
+    usage->cpu_us = microseconds(kernel) + microseconds(user);
+    usage->waits = UINT64_MAX;
+    usage->faults = 0;
+}
+
 void os_sleep_ms(unsigned ms) {
     Sleep(ms);
 }

@@ -137,6 +137,40 @@ static bool spawn(struct windows_process *child, const char *const *arguments, H
     return true;
 }
 
+bool os_process_become(const char *const *arguments, int *code, struct error *error) {
+    char path[OS_PATH_MAX];
+    wchar_t program[WINDOWS_PATH_MAX];
+    struct windows_process child = {0};
+    DWORD ended = 1;
+    int length = snprintf(path, sizeof(path), "%s.exe", arguments[0]);
+    if (length < 0 || (size_t)length >= sizeof(path)) {
+        return error_set(error, "the path is too long");
+    }
+    if (!windows_path(path, program, WINDOWS_PATH_MAX, error)) {
+        return false;
+    }
+    wchar_t *line = command_line(arguments, error);
+    if (!line) {
+        return false;
+    }
+    struct windows_standard standard = {
+        .input = GetStdHandle(STD_INPUT_HANDLE),
+        .output = GetStdHandle(STD_OUTPUT_HANDLE),
+        .error = GetStdHandle(STD_ERROR_HANDLE),
+    };
+    bool started = windows_process_start(program, line, 0, &standard, &child);
+    DWORD why = GetLastError();
+    alloc_free(line);
+    if (!started) {
+        return windows_error_set(error, why);
+    }
+    WaitForSingleObject(child.handle, INFINITE);
+    GetExitCodeProcess(child.handle, &ended);
+    CloseHandle(child.handle);
+    *code = (int)ended;
+    return true;
+}
+
 /* Anonymous pipes know no time-out: it is looked at every few milliseconds. */
 static void collect(HANDLE from, HANDLE process, uint64_t until, size_t output_max,
                     struct os_process_result *result) {

@@ -162,7 +162,7 @@ static uint64_t to_us(uint64_t ms) {
     return ms > UINT64_MAX / 1000 ? UINT64_MAX : ms * 1000;
 }
 
-enum sim_next sim_step(uint64_t until_ms, struct engine_port **port) {
+static enum sim_next step(uint64_t until_ms, struct engine_port **port) {
     uint64_t until_us = to_us(until_ms);
     struct engine_port *ready = choose_port();
     *port = NULL;
@@ -178,6 +178,13 @@ enum sim_next sim_step(uint64_t until_ms, struct engine_port **port) {
         pass_to(until_us);
     }
     return SIM_IDLE;
+}
+
+enum sim_next sim_step(uint64_t until_ms, struct engine_port **port) {
+    sim_enter();
+    enum sim_next next = step(until_ms, port);
+    sim_leave();
+    return next;
 }
 
 bool sim_advance(uint64_t until_ms, bool (*done)(void *context), void *context) {
