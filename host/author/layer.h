@@ -66,6 +66,8 @@ struct layer_sending {
     const uint8_t *bytes;
     uint32_t size;
     uint64_t hash;
+    const struct layer_conn *to;
+    uint64_t sent_at; /* the connection has sent so much, then this is sent, too */
 };
 
 struct layer_file {
@@ -155,6 +157,7 @@ int layer_callback(void);
 void layer_descriptor(struct testbed *bed);
 void layer_call_ended(const struct plugin_thread *thread, uint64_t ticks);
 struct layer_conn *layer_conn_of(struct testbed *bed, const struct berth_conn *conn);
+struct layer_conn *layer_conn_add(struct testbed *bed, const struct berth_conn *conn);
 /* The connection that a service of [conn] is called with may be used, here. Else a finding. */
 bool layer_may_touch(struct berth_conn *conn, const char *service);
 void layer_restore(struct testbed *bed);
@@ -176,6 +179,9 @@ void layer_buffer_acquire(struct testbed *bed, struct berth_buffer *given);
 void layer_buffer_release(struct testbed *bed, struct berth_buffer *given);
 /* A slice is handed over; the bytes that a copy is sent of. */
 void layer_slice(struct testbed *bed, const struct berth_slice *slice, const char *service);
+/* It was queued for the connection, with all before. */
+void layer_slice_queued(struct testbed *bed, const struct berth_slice *slice,
+                        const struct berth_conn *conn);
 void layer_bytes(struct testbed *bed, const void *bytes, uint32_t size, const char *service);
 void layer_buffers_look(struct testbed *bed);
 void layer_buffers_end(struct testbed *bed);

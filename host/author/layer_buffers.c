@@ -7,6 +7,7 @@
 #include "author/layer.h"
 #include "base/alloc.h"
 #include "net/buffer.h"
+#include "net/connection.h"
 #include "net/plugin_call.h"
 #include "net/worker.h"
 
@@ -168,11 +169,14 @@ static uint64_t hash_of(const uint8_t *bytes, uint32_t size) {
     return hash;
 }
 
-static void follow(struct testbed *bed, const struct berth_slice *slice) {
+void layer_slice_queued(struct testbed *bed, const struct berth_slice *slice,
+                        const struct berth_conn *conn) {
+    const struct connection *connection = (const struct connection *)conn;
+    const struct send_queue *queue = &connection->traffic->queue;
     unsigned count = 0;
     struct layer_sending *one;
     DL_COUNT(bed->sending, one, count);
-    if (count >= SENDING_MAX || slice->size > SENDING_BYTES_MAX) {
+    if (count >= SENDING_MAX || slice->size > SENDING_BYTES_MAX || !slice->buffer) {
         return;
     }
     one = alloc_zeroed(sizeof(*one));
@@ -181,6 +185,8 @@ static void follow(struct testbed *bed, const struct berth_slice *slice) {
         one->bytes = slice->bytes;
         one->size = slice->size;
         one->hash = hash_of(slice->bytes, slice->size);
+        one->to = layer_conn_of(bed, conn);
+        one->sent_at = connection->bytes_sent + queue->bytes + queue->file_bytes;
         DL_APPEND(bed->sending, one);
     }
 }
@@ -218,9 +224,6 @@ void layer_slice(struct testbed *bed, const struct berth_slice *slice, const cha
     if (one) {
         check_guard(bed, one);
     }
-    if (worker_current()) {
-        follow(bed, slice);
-    }
 }
 
 static bool is_inside(const uint8_t *bytes, const uint8_t *of, uint64_t size) {
@@ -243,6 +246,11 @@ void layer_bytes(struct testbed *bed, const void *bytes, uint32_t size, const ch
     }
 }
 
+static void drop_sending(struct testbed *bed, struct layer_sending *sent) {
+    DL_DELETE(bed->sending, sent);
+    alloc_free(sent);
+}
+
 /* At the end of a callback: what is on its way has not been changed. */
 void layer_buffers_look(struct testbed *bed) {
     struct layer_buffer *one;
@@ -254,16 +262,15 @@ void layer_buffers_look(struct testbed *bed) {
     struct layer_sending *sent;
     struct layer_sending *next;
     DL_FOREACH_SAFE(bed->sending, sent, next) {
-        uint64_t counts = handle_change(sent->given, HANDLE_COUNTS, 0);
-        bool on_its_way = (counts & ~HANDLE_COUNT_OF_PLUGIN) != 0;
+        bool on_its_way = sent->to && !sent->to->is_over &&
+                          connection_of(sent->to->conn)->bytes_sent < sent->sent_at;
         if (on_its_way && hash_of(sent->bytes, sent->size) != sent->hash) {
             layer_find(bed, "buffer-written-while-sent",
                        "bytes of a buffer were changed before they were sent");
             on_its_way = false;
         }
         if (!on_its_way) {
-            DL_DELETE(bed->sending, sent);
-            alloc_free(sent);
+            drop_sending(bed, sent);
         }
     }
 }
@@ -288,9 +295,31 @@ static void bury_first(struct testbed *bed) {
     alloc_free(dead);
 }
 
+/* What was noted of it is no longer so. */
+static void forget(struct testbed *bed, const struct berth_buffer *buffer) {
+    struct layer_sending *sent;
+    struct layer_sending *next_sent;
+    DL_FOREACH_SAFE(bed->sending, sent, next_sent) {
+        if (object_of(sent->given) == buffer) {
+            drop_sending(bed, sent);
+        }
+    }
+    struct layer_buffer *one;
+    struct layer_buffer *next;
+    DL_FOREACH_SAFE(bed->buffers, one, next) {
+        if (object_of(one->given) == buffer && !one->is_lent) {
+            drop(bed, one);
+        }
+    }
+}
+
 /* Any of the testbeds: which one lent it is not known, and two are there only side by side. */
 void layer_bury(struct berth_buffer *buffer) {
     struct testbed *bed = testbed_first();
+    struct testbed *each;
+    DL_FOREACH(testbed_first(), each) {
+        forget(each, buffer);
+    }
     struct layer_dead *dead = bed && !bed->ended ? alloc_zeroed(sizeof(*dead)) : NULL;
     if (!dead || (worker_current() == NULL && os_thread_id() != bed->thread)) {
         alloc_free(dead);
@@ -312,6 +341,7 @@ void layer_bury(struct berth_buffer *buffer) {
 void layer_buffers_end(struct testbed *bed) {
     while (bed->buffers) {
         struct layer_buffer *one = bed->buffers;
+        DL_DELETE(bed->buffers, one); /* the end of the buffer would end it, too */
         uint64_t count = plugin_count(one->given) / HANDLE_ONE_OF_PLUGIN;
         if (count > 0) {
             layer_find(bed, "buffer-leaked",
@@ -322,7 +352,7 @@ void layer_buffers_end(struct testbed *bed) {
             while (buffer_plugin_releases(one->given)) {
             }
         }
-        drop(bed, one);
+        alloc_free(one);
     }
     while (bed->sending) {
         struct layer_sending *sent = bed->sending;

@@ -48,17 +48,20 @@ static struct layer_conn *find(struct testbed *bed, const struct berth_conn *con
 struct layer_conn *layer_conn_of(struct testbed *bed, const struct berth_conn *conn) {
     struct layer_conn *one = find(bed, conn);
     const struct connection *current = atomic_load(&plugin_thread.connection);
-    if (one || layer_callback() < 0 || !current || &current->public != conn) {
-        return one;
-    }
-    one = alloc_zeroed(sizeof(*one));
+    bool is_new = !one && layer_callback() >= 0 && current && &current->public == conn;
+    return is_new ? layer_conn_add(bed, conn) : one;
+}
+
+struct layer_conn *layer_conn_add(struct testbed *bed, const struct berth_conn *conn) {
+    const struct connection *of = (const struct connection *)conn;
+    struct layer_conn *one = alloc_zeroed(sizeof(*one));
     if (!one) {
         return NULL;
     }
     bool outbound = (conn->flags & BERTH_CONN_OUTBOUND) != 0;
     one->conn = (struct berth_conn *)(uintptr_t)conn;
     one->shown = *conn;
-    one->peer_port = outbound ? current->local->address.port : current->remote.port;
+    one->peer_port = outbound ? of->local->address.port : of->remote.port;
     if (conn->state) {
         guard_write((uint8_t *)conn->state + bed->plugin.conn_state_size);
     }

@@ -148,11 +148,43 @@ static void check_request(struct testbed *bed, const struct berth_connect_reques
     }
 }
 
+struct connecting {
+    struct testbed *bed;
+    berth_connected_fn connected;
+    void *argument;
+};
+
+/* The plugin is shown a connection here for the first time. */
+static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, void *argument) {
+    struct connecting one = *(struct connecting *)argument;
+    alloc_free(argument);
+    if (conn) {
+        layer_conn_add(one.bed, conn);
+    }
+    one.connected(conn, status, one.argument);
+}
+
+static int32_t connect_through(struct testbed *bed, struct berth_conn *conn,
+                               const struct berth_connect_request *request,
+                               berth_connected_fn connected, void *argument) {
+    const struct berth_connect_host *real = extensions_find(BERTH_CONNECT_ID);
+    struct connecting *one = alloc_zeroed(sizeof(*one));
+    if (!one) {
+        drop_slice(&request->first_data);
+        return BERTH_E_NO_MEMORY;
+    }
+    *one = (struct connecting){bed, connected, argument};
+    int32_t status = real->connect(conn, request, connected ? on_connected : NULL, one);
+    if (status != BERTH_OK) {
+        alloc_free(one);
+    }
+    return status;
+}
+
 /* Whoever is asked for, the other end is the testbed's, or there is none. */
 static int32_t BERTH_CALL connect_to(struct berth_conn *conn,
                                      const struct berth_connect_request *request,
                                      berth_connected_fn connected, void *argument) {
-    const struct berth_connect_host *real = extensions_find(BERTH_CONNECT_ID);
     struct berth_connect_request whole = {0};
     size_t size = request->struct_size < sizeof(whole) ? request->struct_size : sizeof(whole);
     memcpy(&whole, request, size);
@@ -170,7 +202,7 @@ static int32_t BERTH_CALL connect_to(struct berth_conn *conn,
         whole.host = "127.0.0.1";
         whole.port = bed->upstream_expected ? sim_server_address(bed->upstream).port : 1;
     }
-    return real->connect(conn, &whole, connected, argument);
+    return connect_through(bed, conn, &whole, connected, argument);
 }
 
 static const struct berth_connect_host connect_host = {

@@ -163,7 +163,11 @@ static int32_t BERTH_CALL send_slices(struct berth_conn *conn, const struct bert
         drop_slices(bed, slices, count);
         return BERTH_E_NO_MEMORY;
     }
-    return real(bed)->send_slices(conn, slices, count);
+    int32_t status = real(bed)->send_slices(conn, slices, count);
+    for (uint32_t i = 0; status == BERTH_OK && i < count; i++) {
+        layer_slice_queued(bed, &slices[i], conn);
+    }
+    return status;
 }
 
 static int32_t BERTH_CALL shutdown_send(struct berth_conn *conn) {
