@@ -13,9 +13,8 @@
 #include "net/plugin_fault.h"
 
 int layer_callback(void) {
-    return (atomic_load(&plugin_thread.sequence) & 1) != 0
-               ? (int)atomic_load(&plugin_thread.callback)
-               : -1;
+    return plugin_thread_calls(&plugin_thread) ? (int)atomic_load(&plugin_thread.record->callback)
+                                               : -1;
 }
 
 const char *testbed_callback(void) {

@@ -161,7 +161,7 @@ void layer_check_never_closed(struct testbed *bed) {
     DL_FOREACH(bed->layer_conns, one) {
         if (!one->is_over && one->peer_closed_ms != 0 && !waits &&
             (one->shown.flags & BERTH_CONN_OUTBOUND) == 0 &&
-            connection_of(one->conn)->state == CONNECTION_OPEN &&
+            connection_of(one->conn)->state.life == CONNECTION_OPEN &&
             engine_now_ms() - one->peer_closed_ms >= CLOSE_MS) {
             layer_find(bed, "never-closed",
                        "`peer_closed` was called, and ten minutes later neither close() nor "
@@ -198,8 +198,8 @@ static void look_for_waits(struct testbed *bed, enum plugin_callback callback, u
 }
 
 void layer_call_ended(const struct plugin_thread *thread, uint64_t ticks) {
-    struct plugin_account *account = atomic_load(&thread->account);
-    enum plugin_callback callback = atomic_load(&thread->callback);
+    struct plugin_account *account = atomic_load(&thread->record->account);
+    enum plugin_callback callback = atomic_load(&thread->record->callback);
     struct testbed *bed;
     DL_FOREACH(testbed_first(), bed) {
         if (bed->module && bed->module->account == account && bed->thread == os_thread_id()) {

@@ -207,7 +207,8 @@ static struct layer_conn *host_side(struct testbed_conn *conn) {
 /* The server has closed, and waits for the client's FIN, who has nothing more to say. */
 static bool answer_fin(struct testbed_conn *conn) {
     const struct layer_conn *one = conn->saw_fin && !conn->finishes ? host_side(conn) : NULL;
-    bool drains = one && !one->is_over && connection_of(one->conn)->state == CONNECTION_DRAINING;
+    bool drains =
+        one && !one->is_over && connection_of(one->conn)->state.life == CONNECTION_DRAINING;
     conn->finishes |= drains;
     return drains;
 }

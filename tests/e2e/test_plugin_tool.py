@@ -241,6 +241,16 @@ CARELESS = [
     ("sends-when-closed", "conversation", "not-allowed-here in closed"),
     ("throwing", "conversation", "in `received`"),
     ("writes-late", "conversation", "buffer-written-after-release"),
+    ("keeps-slice", "conversation", "buffer-used-after-release in received"),
+    ("odd-version", "descriptor", "its version has control characters"),
+    ("posts-late", "load-cycles", "called-after-listener-close"),
+    ("resolves", "conversation", "blocks-a-worker in received: the callback waited"),
+    ("runs-a-program", "conversation", "blocks-a-worker in received: the callback waited"),
+    ("sends-blindly", "conversation", "queue-cut"),
+    ("sleeps-long", "conversation", "blocks-a-worker in received: the callback waited for something, 4"),
+    ("sleeps-short", "conversation", "blocks-a-worker in received: the callback waited for something, "),
+    ("unclean-request", "conversation", "request-reserved in received"),
+    ("writes-sent", "conversation", "buffer-written-while-sent in received"),
 ]
 """The same, of those that load."""
 
@@ -261,6 +271,47 @@ def test_validate_fails_a_broken_plugin_for_the_right_reason(validate, system, p
         before = CHECKS[:CHECKS.index(name)]
         assert all(checks[check]["outcome"] == "passed" for check in before), result
     assert words in checks[name]["words"], result
+
+
+@pytest.mark.parametrize("plugin", ["shuts-down", "wants-much"])
+def test_validate_passes_what_the_host_allows(validate, system, plugin):
+    result, checks = validate(plugin, folder=system.fixtures)
+    assert result.code == 0, result
+
+
+def test_validate_sees_a_plugin_that_leaks_a_little_a_connection(validate, system):
+    if not (system.measures_memory or system.is_windows):
+        pytest.skip("a sanitizer keeps what was freed")
+    result, checks = validate("leaks-a-little", folder=system.fixtures)
+    assert result.code == 1 and "memory grew by" in checks["load-cycles"]["words"], result
+
+
+def test_transcript_wants_more_than_64_kib_at_once(play, system):
+    half = "y" * 1000
+    text = "".join(f"> {half}\n" for _ in range(99)) + f"> {half}\n< much\n"
+    result = play("wants-much", "skip byte-by-byte: it takes a while\nskip two-way-cuts: it takes a while\n"
+                  "skip half-close: it takes a while\nskip reset: it takes a while\n" + text,
+                  folder=system.fixtures)
+    assert result.code == 0, result
+
+
+def test_transcript_of_peer_closed_that_only_shuts_down_passes(play, system):
+    result = play("shuts-down", "> hello\n|\n< bye\n= closed\n", folder=system.fixtures)
+    assert result.code == 0, result
+
+
+def test_transcript_of_a_plugin_that_sends_blindly_is_cut_as_the_host_cuts_it(play, system):
+    result = play("sends-blindly", "> x\n< {**}\n", folder=system.fixtures)
+    assert result.code == 1 and "queue-cut" in result.output, result
+
+
+def test_transcript_of_a_file_of_a_million_bytes_passes(play, system, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "large.txt").write_text("z" * 1_000_000, encoding="ascii")
+    config = json.dumps({"root": system.path(tmp_path / "site")})
+    result = play("http", "> GET /large.txt HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n\n< HTTP/1.1 200 OK{**}\n"
+                  "skip-nothing\n".replace("skip-nothing\n", ""), "--config", config)
+    assert result.code == 0, result
 
 
 def test_validate_sees_a_plugin_that_grows(validate, system):
