@@ -126,12 +126,12 @@ struct testbed {
     struct layer_conn *layer_conns;
     unsigned calls;           /* of callbacks, so far */
     unsigned findings_before; /* when the present callback began */
-    uint64_t blocked_us;      /* of I/O workers, by callbacks that wait */
     struct os_thread_usage usage;
     int32_t status; /* what `load` or `listener_open` has answered, and its words */
     char words[512];
     atomic_bool has_threads; /* of its own, which call services */
     atomic_uint foreign;     /* calls of them */
+    unsigned patience_ms;    /* for the next one, really */
     bool listener_over;      /* `listener_close` has returned, or was never owed */
     bool ended;              /* `unload` has returned */
 };
@@ -155,6 +155,7 @@ int layer_callback(void);
 
 /* layer_calls.c */
 void layer_descriptor(struct testbed *bed);
+uint64_t layer_blocked_us(void); /* of I/O workers, by callbacks that wait */
 void layer_call_ended(const struct plugin_thread *thread, uint64_t ticks);
 struct layer_conn *layer_conn_of(struct testbed *bed, const struct berth_conn *conn);
 struct layer_conn *layer_conn_add(struct testbed *bed, const struct berth_conn *conn);

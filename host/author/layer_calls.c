@@ -178,6 +178,12 @@ static bool is_on_worker(enum plugin_callback callback) {
     return callback >= PLUGIN_OPENED && callback != PLUGIN_WORK;
 }
 
+static uint64_t blocked_us;
+
+uint64_t layer_blocked_us(void) {
+    return blocked_us;
+}
+
 /* A callback that gave the processor away waited for something. Being put off it by others is not
  * that, nor is a page that must be read. */
 static void look_for_waits(struct testbed *bed, enum plugin_callback callback, uint64_t took_us) {
@@ -190,7 +196,7 @@ static void look_for_waits(struct testbed *bed, enum plugin_callback callback, u
     if (!waited || !is_on_worker(callback)) {
         return;
     }
-    bed->blocked_us += took_us;
+    blocked_us += took_us;
     layer_find(bed, "blocks-a-worker",
                "the callback waited for something, %.1f ms in all, and its worker with it: what "
                "blocks belongs into work (berth/work.h)",

@@ -24,6 +24,7 @@ enum {
     PORT = 7,
     UPSTREAM_PORT = 8000,
     WINDOW_BYTES = 256 * 1024, /* each way, of a client that takes all */
+    THREAD_WAITS_MAX = 4,      /* a settling */
     CALLS_MAX = 100000,        /* of a plugin that goes on without a client or the clock */
     TIMERS_MAX = 100000,       /* rounds of one advance */
     STOP_ROUNDS_MAX = 64,
@@ -238,8 +239,16 @@ static bool wait_for_threads(struct testbed *bed, unsigned ms) {
     return false;
 }
 
-static bool is_hopeless(const struct testbed *bed) {
-    return bed->blocked_us > BLOCKED_US_MAX;
+/* Threads that answered lately are waited for longer than those that do not. */
+static bool wait_for_next_call(struct testbed *bed) {
+    bool called = wait_for_threads(bed, bed->patience_ms);
+    unsigned less_ms = bed->patience_ms > 1 ? bed->patience_ms / 2 : 1;
+    bed->patience_ms = called ? THREAD_WAIT_MS : less_ms;
+    return called;
+}
+
+bool testbed_has_given_up(void) {
+    return layer_blocked_us() > BLOCKED_US_MAX;
 }
 
 /* Datagrams of one socket are a microsecond apart. */
@@ -250,7 +259,7 @@ static uint64_t this_moment_ms(void) {
 
 /* Until nothing more happens at this time of the clock. A plugin that goes on for ever while no
  * client says, or takes, anything more is a finding. */
-static void settle(struct testbed *bed) {
+static void settle_within(struct testbed *bed, unsigned waits_max) {
     unsigned calls = bed->calls;
     unsigned waits = 0;
     while (bed->calls - calls <= CALLS_MAX) {
@@ -259,7 +268,7 @@ static void settle(struct testbed *bed) {
         }
         if (act(bed)) {
             calls = bed->calls;
-        } else if (waits++ >= CALLS_MAX / 100 || !wait_for_threads(bed, THREAD_WAIT_MS)) {
+        } else if (waits++ >= waits_max || !wait_for_next_call(bed)) {
             return;
         }
     }
@@ -267,9 +276,13 @@ static void settle(struct testbed *bed) {
                "it goes on for ever without a client or a clock: it posts, or works, in a circle");
 }
 
+static void settle(struct testbed *bed) {
+    settle_within(bed, THREAD_WAITS_MAX);
+}
+
 void testbed_advance(struct testbed *bed, uint64_t ms) {
     uint64_t until_ms = engine_now_ms() + ms;
-    if (is_hopeless(bed)) {
+    if (testbed_has_given_up()) {
         return;
     }
     settle(bed);
@@ -278,8 +291,9 @@ void testbed_advance(struct testbed *bed, uint64_t ms) {
         uint64_t left_ms = until_ms - engine_now_ms();
         bool soon = next_ms >= 0 && (uint64_t)next_ms < left_ms;
         step(engine_now_ms() + (soon ? (uint64_t)next_ms : left_ms));
-        settle(bed);
+        settle_within(bed, 0);
     }
+    settle(bed);
 }
 
 /* -- life ---------------------------------------------------------------------------------------
@@ -355,6 +369,7 @@ struct testbed *testbed_create(const struct berth_plugin *plugin,
     bed->options.workers = options->workers > 0 ? options->workers : 1;
     bed->options.datagrams = plugin->datagram && (options->datagrams || !plugin->received);
     bed->thread = os_thread_id();
+    bed->patience_ms = THREAD_WAIT_MS;
     DL_APPEND(beds, bed);
     layer_begin(bed);
     os_thread_usage(&bed->usage);
@@ -565,14 +580,14 @@ struct testbed_conn *testbed_connect(struct testbed *bed) {
         return NULL;
     }
     struct testbed_conn *conn = add_conn(bed, sim_peer_connect(&to, &options), false);
-    if (conn && !is_hopeless(bed)) {
+    if (conn && !testbed_has_given_up()) {
         settle(bed);
     }
     return conn;
 }
 
 void testbed_client_send(struct testbed_conn *conn, const void *bytes, size_t size) {
-    if (!conn->finishes && !conn->is_reset && !is_hopeless(conn->bed)) {
+    if (!conn->finishes && !conn->is_reset && !testbed_has_given_up()) {
         bytes_add(&conn->said, bytes, size);
         settle(conn->bed);
     }
@@ -652,7 +667,7 @@ static void on_datagram(struct sim_datagrams *socket, void *context) {
 
 void testbed_datagram(struct testbed *bed, const void *bytes, size_t size) {
     struct berth_address to = loopback(bed->port);
-    if (!bed->options.datagrams || is_hopeless(bed)) {
+    if (!bed->options.datagrams || testbed_has_given_up()) {
         return;
     }
     if (!bed->datagrams_peer) {

@@ -97,6 +97,10 @@ struct testbed_conn *testbed_upstream(struct testbed *bed, unsigned index);
 /* Whether the listener is one for datagrams. */
 bool testbed_is_datagrams(const struct testbed *bed);
 
+/* Callbacks have blocked their workers for so long, in all testbeds together, that no client says
+ * anything more. */
+bool testbed_has_given_up(void);
+
 /* A connection was cut because the plugin sent on into a full queue. */
 bool testbed_was_cut(const struct testbed *bed);
 

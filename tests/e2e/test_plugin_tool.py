@@ -243,7 +243,7 @@ CARELESS = [
     ("writes-late", "conversation", "buffer-written-after-release"),
     ("keeps-slice", "conversation", "buffer-used-after-release in received"),
     ("odd-version", "descriptor", "its version has control characters"),
-    ("posts-late", "load-cycles", "called-after-listener-close"),
+    ("posts-late", "listener-open", "called-after-listener-close"),
     ("resolves", "conversation", "blocks-a-worker in received: the callback waited"),
     ("runs-a-program", "conversation", "blocks-a-worker in received: the callback waited"),
     ("sends-blindly", "conversation", "queue-cut"),
