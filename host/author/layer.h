@@ -132,6 +132,7 @@ struct testbed {
     atomic_bool has_threads; /* of its own, which call services */
     atomic_uint foreign;     /* calls of them */
     unsigned patience_ms;    /* for the next one, really */
+    unsigned waited_ms;      /* in all */
     bool listener_over;      /* `listener_close` has returned, or was never owed */
     bool ended;              /* `unload` has returned */
 };

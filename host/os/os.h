@@ -77,7 +77,7 @@ struct os_thread_usage {
 };
 void os_thread_usage(struct os_thread_usage *usage);
 
-void os_sleep_ms(unsigned ms);                    /* for a thread of its own, or a crash */
+void os_sleep_ms(unsigned ms); /* for a thread of its own, or a crash */
 
 /* A number that no other running thread has. Cheap: asked at every buffer's release. */
 uintptr_t os_thread_id(void);
