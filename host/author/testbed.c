@@ -25,6 +25,7 @@ enum {
     UPSTREAM_PORT = 8000,
     WINDOW_BYTES = 256 * 1024, /* each way, of a client that takes all */
     THREAD_WAITS_MAX = 4,      /* a settling */
+    THREAD_WAITS_MS_MAX = 500, /* a testbed */
     CALLS_MAX = 100000,        /* of a plugin that goes on without a client or the clock */
     TIMERS_MAX = 100000,       /* rounds of one advance */
     STOP_ROUNDS_MAX = 64,
@@ -230,8 +231,10 @@ static bool act(struct testbed *bed) {
 /* Whether a thread of the plugin has called since. */
 static bool wait_for_threads(struct testbed *bed, unsigned ms) {
     unsigned before = atomic_load(&bed->foreign);
-    for (unsigned i = 0; atomic_load(&bed->has_threads) && i < ms; i++) {
+    bool may = atomic_load(&bed->has_threads) && bed->waited_ms < THREAD_WAITS_MS_MAX;
+    for (unsigned i = 0; may && i < ms; i++) {
         os_sleep_ms(1);
+        bed->waited_ms++;
         if (atomic_load(&bed->foreign) != before) {
             return true;
         }
@@ -527,6 +530,7 @@ static void close_listener(struct testbed *bed) {
     listener_destroy(listener);
     bed->listener = NULL;
     bed->listener_over = true;
+    bed->waited_ms = 0;
     wait_for_threads(bed, THREAD_LAST_WAIT_MS);
 }
 
