@@ -277,7 +277,8 @@ static const char *find_unprintable(const struct berth_plugin *plugin) {
     };
     char safe[512];
     for (size_t i = 0; i < ARRAY_COUNT(texts); i++) {
-        if (texts[i].text && strcmp(text_safe(safe, sizeof(safe), texts[i].text), texts[i].text)) {
+        if (texts[i].text &&
+            strcmp(text_safe(safe, sizeof(safe), texts[i].text), texts[i].text) != 0) {
             return texts[i].name;
         }
     }

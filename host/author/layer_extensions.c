@@ -248,7 +248,7 @@ static int32_t BERTH_CALL file_open_by(const struct berth_host *host, const char
     struct layer_file *file = alloc_zeroed(sizeof(*file));
     int32_t status = file ? real_file()->open(&bed->module->host, path, given, error)
                           : berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
-    if (status != BERTH_OK) {
+    if (!file || status != BERTH_OK) {
         alloc_free(file);
         return status;
     }
