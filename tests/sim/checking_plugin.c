@@ -1,4 +1,5 @@
 /* The plugin: what the host tells it is compared with what it must be told. */
+#include "host_in_world.h"
 #include "rule.h"
 #include "world.h"
 
@@ -23,6 +24,10 @@ struct conversation *conversation_of(struct berth_conn *conn) {
     return conversation;
 }
 
+static struct open_listener *listener_of(const struct berth_conn *conn) {
+    return conn->listener->state;
+}
+
 static void BERTH_CALL on_opened(struct berth_conn *conn) {
     struct view *view = conn->state;
     struct berth_conn_info info = {.struct_size = sizeof(info)};
@@ -38,6 +43,7 @@ static void BERTH_CALL on_opened(struct berth_conn *conn) {
     conversation->conn_id = conn->id;
     conversation->has_opened = true;
     world.opened++;
+    listener_of(conn)->connections++;
     RULE(world.opened - world.closed <= world.connections_max,
          "limits.connections is not exceeded: %u", world.opened - world.closed);
     services_pulse(conversation);
@@ -63,7 +69,8 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
     RULE(!conversation->is_paused, "nothing is delivered while paused: client %u", number);
     RULE(data->size > 0, "received has bytes: client %u", number);
     RULE(data->size >= conversation->wanted || conversation->peer_has_closed ||
-             conversation->consumed + data->size == conversation->sent,
+             conversation->consumed + data->size == conversation->sent || conversation->is_over ||
+             !conversation->began_quiet, /* a reset can be read as a FIN */
          "want_at_least: client %u: %u of %u", number, data->size, conversation->wanted);
     RULE(conversation->consumed + data->size <= conversation->sent,
          "bytes are conserved: more than client %u sent", number);
@@ -148,16 +155,9 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
     conversation->was_killed |= loses(reason);
     conversation->conn = NULL;
     world.closed++;
+    listener_of(conn)->connections--;
     services_end(conversation);
     callback_end();
-}
-
-static int32_t BERTH_CALL on_load(const struct berth_host *host, void **state,
-                                  struct berth_error *error) {
-    (void)host;
-    (void)state;
-    (void)error;
-    return BERTH_OK;
 }
 
 const struct berth_plugin checking_plugin = {
@@ -168,7 +168,10 @@ const struct berth_plugin checking_plugin = {
     .id = "checking",
     .name = "Checking",
     .version = "1.0.0",
-    .load = on_load,
+    .load = host_on_load,
+    .unload = host_on_unload,
+    .listener_open = host_on_listener_open,
+    .listener_close = host_on_listener_close,
     .opened = on_opened,
     .received = on_received,
     .filled = on_filled,

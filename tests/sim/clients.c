@@ -1,6 +1,5 @@
 /* The clients: each connects some time, speaks and listens by its temper, and checks its bytes. */
 #include "base/macros.h"
-#include "net/listener.h"
 #include "rule.h"
 #include "world.h"
 
@@ -174,12 +173,11 @@ static void again(struct sim_timer *timer) {
 
 static void connect_now(struct sim_timer *timer) {
     struct conversation *client = CONTAINER_OF(timer, struct conversation, pace);
-    struct berth_address to = listener_address(world.listener, 0);
     struct sim_peer_options options = {.changed = changed, .context = client};
     options.from = (struct berth_address){.family = BERTH_FAMILY_IPV4,
                                           .bytes = {127, 0, 0, (uint8_t)(1 + client->number % 3)},
                                           .port = (uint16_t)(FIRST_PORT + client->number)};
-    client->peer = sim_peer_connect(&to, &options);
+    client->peer = sim_peer_connect(&world.address, &options);
     client->leaves_us = sim_now_us() + sim_random(STAYS_US);
     client->began_quiet = !world.is_faulty;
     if (client->temper == TEMPER_FIN_FIRST) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "manifest/json.h"
 #include "rule.h"
 #include "world.h"
 
@@ -49,6 +50,7 @@ static int play_all(uint64_t first, uint64_t count, uint64_t stride, bool twice)
 }
 
 int main(int argc, char **argv) {
+    json_setup();
     bool twice = argc > 1 && strcmp(argv[1], "--twice") == 0;
     if (argc == 3 && strcmp(argv[1], "--trace") == 0) {
         return play_with_trace(number(argv[2]));

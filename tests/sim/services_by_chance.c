@@ -4,6 +4,7 @@
 #include "base/macros.h"
 #include "berth/timer.h"
 #include "berth/work.h"
+#include "host_in_world.h"
 #include "rule.h"
 #include "world.h"
 
@@ -228,6 +229,7 @@ void services_end(struct conversation *conversation) {
 /* One post or work, which is answered once. */
 struct errand {
     struct conversation *conversation;
+    struct open_listener *listener; /* which stays until it is answered; NULL for a post */
     bool has_run;
     uint32_t worker;
 };
@@ -242,6 +244,9 @@ static struct errand *errand_begin(struct conversation *conversation) {
 static void errand_note(struct errand *errand, int32_t status) {
     if (status == BERTH_OK) {
         world.pending++;
+        if (errand->listener) {
+            errand->listener->answers++;
+        }
     } else {
         RULE(status == BERTH_E_LIMIT || status == BERTH_E_NO_MEMORY || status == BERTH_E_GONE,
              "a post or work fails for a known reason: %d", status);
@@ -252,6 +257,9 @@ static void errand_note(struct errand *errand, int32_t status) {
 static void errand_end(struct errand *errand) {
     RULE(world.pending > 0, "posts and works are answered once");
     world.pending--;
+    if (errand->listener) {
+        errand->listener->answers--;
+    }
     free(errand);
 }
 
@@ -291,6 +299,7 @@ static void BERTH_CALL on_worker(const struct berth_listener *listener, uint32_t
 static void use_post_worker(struct conversation *conversation) {
     struct errand *errand = errand_begin(conversation);
     const struct berth_conn *conn = conversation->conn;
+    errand->listener = conn->listener->state;
     errand->worker = (uint32_t)sim_random(conn->host->workers);
     errand_note(errand, conn->host->post_worker(conn->listener, errand->worker, on_worker, errand));
 }

@@ -1,4 +1,4 @@
-/* world.h: one world, that of a seed: the real server in the simulated engine, a listener, clients
+/* world.h: one world, that of a seed: the real host on the simulated engine, its listeners, clients
  * of every temper, and a plugin that uses the services by chance and checks what it sees.
  *
  * A conversation is a client and the connection that the plugin has of it. Every byte of its two
@@ -11,8 +11,6 @@
 
 #include "berth/plugin.h"
 #include "engine/sim/sim.h"
-
-struct module;
 
 enum { CONVERSATIONS_MAX = 24, FIRST_PORT = 20000, TIMERS = 3 };
 
@@ -77,8 +75,7 @@ struct conversation {
 
 struct world {
     struct server *server;
-    struct module *module;
-    struct listener *listener;
+    struct berth_address address; /* of the listener, through all its generations */
     unsigned conversation_count;
     struct conversation conversations[CONVERSATIONS_MAX];
     bool is_faulty;       /* things fail by chance */
@@ -87,8 +84,11 @@ struct world {
     unsigned callbacks;   /* that are running: at most one */
     unsigned opened;
     unsigned closed;
-    uint64_t progress_us; /* when a byte last came from or to a client */
-    uint32_t connections_max;
+    uint64_t progress_us;     /* when a byte last came from or to a client */
+    uint32_t connections_max; /* the highest that was ever in force */
+    unsigned steps;
+    unsigned changes_left;
+    uint64_t next_change_us;
 };
 
 extern struct world world;
