@@ -242,7 +242,7 @@ static void check_answer(struct testbed *bed, const char *callback, int32_t stat
                    (int)status);
     }
     bed->status = status;
-    snprintf(bed->words, sizeof(bed->words), "%s", message[0] ? message : "it gave no reason");
+    snprintf(bed->words, sizeof(bed->words), "%.511s", message[0] ? message : "it gave no reason");
 }
 
 struct answer {
