@@ -14,7 +14,8 @@ from support.console import Console, blocks
 from support.systems import SYSTEMS, build_of
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
-EXECUTED = ["docs/tutorial.md"]
+EXECUTED = ["README.md", "docs/tutorial.md"]
+README_LINES_MAX = 150
 COLUMNS_MAX = 110
 
 PAGES = sorted({
@@ -99,7 +100,7 @@ def _fragment(text):
 
 def test_docs_json_of_manifests_is_valid():
     validator = jsonschema.Draft202012Validator(json.loads(_read("config/berth.schema.json")))
-    for name in ("docs/manifest.md", "docs/operating.md", "docs/tutorial.md"):
+    for name in ("README.md", "docs/manifest.md", "docs/operating.md", "docs/tutorial.md"):
         for block in blocks(_read(name)):
             if block.language == "json":
                 assert any(validator.is_valid(one) for one in _fragment(block.text)), f"{name}:{block.line}"
@@ -251,7 +252,11 @@ def test_docs_versions_agree():
     assert re.findall(r"^## (\S+)", _read("CHANGELOG.md"), re.MULTILINE)[:2] == ["Unreleased", version]
 
 
-NARROW = [path for path in OWN if path.parent != TOP or path.name in ("CONTRIBUTING.md", "SECURITY.md")]
+def test_docs_readme_is_short():
+    assert _read("README.md").count("\n") <= README_LINES_MAX
+
+
+NARROW = [path for path in OWN if path.name != "CHANGELOG.md"]
 
 
 @pytest.mark.parametrize("path", NARROW, ids=_name)
