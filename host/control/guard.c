@@ -148,7 +148,10 @@ static void tell_who_does_not_return(void) {
     char text[512];
     size_t count = plugin_calls_running(SLOW_MS, true, running, RUNNING_MAX);
     for (size_t i = 0; i < count; i++) {
-        struct log_subject subject = {.plugin = running[i].plugin, .listener = running[i].listener};
+        struct log_subject subject = {.plugin = running[i].plugin};
+        if (running[i].listener[0] != '\0') {
+            subject.listener = running[i].listener;
+        }
         plugin_running_describe(&running[i], text, sizeof(text));
         log_error(&subject, "stop: %s, and is not waited for any longer", text);
     }

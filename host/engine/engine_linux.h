@@ -127,7 +127,8 @@ struct BERTH_MAY_ALIAS op_part {
     bool is_first : 1;   /* a receive of a peer who may have spoken already */
     bool early : 1;      /* a receive that is to be tried before it is armed */
     bool greedy : 1;     /* a receive that gets one buffer a turn, as its peer sends so much */
-    uint8_t burst : 5;   /* buffers that a receive without a limit has delivered in the lap */
+    uint8_t burst : 5;   /* buffers that a receive without a limit has delivered in the lap; of a
+                          * send: twice the pauses it has made, and 1 more while it makes one */
     union {
         uint8_t direct; /* enum direct_wait: what a send of a socket in the table waits for */
         uint8_t lap;    /* the ring's, when a receive was armed, or delivered */
@@ -248,6 +249,8 @@ void uring_direct_send(struct engine_port *port, struct engine_op *op,
 /* sendfile() needs a descriptor. The first one waits until the socket can be written and has one,
  * then completes op with 0; the second one tells it, or -1; the third one closes it. */
 void uring_direct_open(struct engine_port *port, struct engine_op *op);
+/* Completes op with 0 a little later. */
+void uring_direct_pause(struct engine_port *port, struct engine_op *op);
 int uring_direct_opened(struct engine_port *port, struct engine_socket socket);
 void uring_direct_shut(struct engine_port *port, struct engine_socket socket);
 

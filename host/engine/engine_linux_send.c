@@ -202,7 +202,11 @@ static int64_t send_file_direct(struct engine_port *port, struct engine_socket s
         return linux_translate(code);
     }
     *part_of(op) = (struct op_part){.fd = (int)socket.handle};
-    uring_direct_open(port, op);
+    if (fd >= 0) {
+        uring_direct_pause(port, op); /* the poll has ended for the peer's FIN, and would again */
+    } else {
+        uring_direct_open(port, op);
+    }
     return ENGINE_PENDING;
 }
 

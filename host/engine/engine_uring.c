@@ -156,11 +156,49 @@ static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     }
 }
 
+/* The kernel ends every poll of a socket whose peer has sent its FIN, room or no room. Asked again
+ * at once it would do so without end: there is a pause before, each time a longer one. */
+static bool send_await_again(struct engine_port *port, struct engine_op *op, int32_t result) {
+    static struct __kernel_timespec pauses[] = {
+        {.tv_nsec = 5 * 1000000LL}, {.tv_nsec = 20 * 1000000LL}, {.tv_nsec = 80 * 1000000LL}};
+    struct op_part *part = part_of(op);
+    bool was_pause = (part->burst & 1) != 0;
+    if (part->stopping || part->warmed) {
+        return false;
+    }
+    if (was_pause) {
+        part->burst++;
+        part->armed = true;
+        port->engine->backend->send_arm(port, op);
+        return true;
+    }
+    if (result <= 0 || ((uint32_t)result & (POLLOUT | POLLERR | POLLHUP)) != 0) {
+        return false;
+    }
+    struct io_uring_sqe *sqe = uring_sqe(uring_of(port));
+    unsigned index = part->burst / 2U;
+    if (index >= ARRAY_COUNT(pauses)) {
+        index = ARRAY_COUNT(pauses) - 1;
+        part->burst = (uint8_t)(2U * index);
+    }
+    io_uring_prep_timeout(sqe, &pauses[index], 0, 0);
+    uring_mark(sqe, op, TAG_SEND);
+    part->burst++;
+    part->armed = true;
+    return true;
+}
+
 static void send_completed(struct engine_port *port, struct engine_op *op, int32_t result) {
     part_of(op)->armed = false;
     if (part_of(op)->direct) {
         uring_direct_sent(uring_of(port), op, result);
         return;
+    }
+    if (send_await_again(port, op, result)) {
+        return;
+    }
+    if (result == -ETIME) {
+        result = 0; /* a pause that was over before its cancel */
     }
     /* Whatever the poll found, also an error of the socket, the next send tells; and so it tells
      * what is wrong with a file. */

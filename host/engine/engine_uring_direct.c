@@ -313,6 +313,11 @@ static void pause_send(struct uring_port *port, struct engine_op *op) {
     part_of(op)->armed = true;
 }
 
+void uring_direct_pause(struct engine_port *common, struct engine_op *op) {
+    pause_send(uring_of(common), op);
+    common->pending++;
+}
+
 /* What is no failure makes the owner try again. */
 static int64_t result_of(int code) {
     return code == EAGAIN || code == EINTR || code == ETIME ? 0 : linux_translate(code);

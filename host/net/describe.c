@@ -79,6 +79,15 @@ static void log_left(void *context, const char *line) {
     log_info(context, "still open: %s", line);
 }
 
+static void describe_left_connection(const struct connection *connection) {
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    struct log_subject subject = connection_subject(connection, peer);
+    if (log_current_format() != LOG_FORMAT_JSON) {
+        subject.peer = NULL; /* the text has it already */
+    }
+    describe_connection(connection, log_left, &subject);
+}
+
 static void describe_left_here(struct worker *worker, void *argument) {
     struct listener *listener = argument;
     unsigned count = 0;
@@ -86,7 +95,7 @@ static void describe_left_here(struct worker *worker, void *argument) {
     for (const struct connection *one = worker_next(worker, &slot); one;
          one = worker_next(worker, &slot)) {
         if (connection_listener(one) == listener && count++ < LEFT_TOLD_MAX) {
-            describe_connection(one, log_left, &listener->subject);
+            describe_left_connection(one);
         }
     }
     accept_pools_describe(worker, listener, log_left, &listener->subject);

@@ -15,9 +15,10 @@
 enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1, FLUSH_MS = 500 };
 
 static void (*tell_also)(const struct call_info *call);
-static bool serving;                     /* an end of the process is not the host's will */
-static bool said;                        /* the first line */
-static struct log_subject accused;       /* what that and all that follow are about */
+static bool serving;                              /* an end of the process is not the host's will */
+static bool said;                                 /* the first line */
+static struct log_subject accused;                /* what that and all that follow are about */
+static char accused_peer[BERTH_ADDRESS_TEXT_MAX]; /* of the connection that it is about, or "" */
 static const struct plugin_thread *hung; /* whom words are about that another thread says */
 
 static void say(const struct log_subject *subject, const char *text) {
@@ -29,14 +30,13 @@ static void say(const struct log_subject *subject, const char *text) {
 static void describe_call(const struct plugin_thread *thread, char *text, size_t size) {
     const struct plugin_account *account = atomic_load(&thread->record->account);
     const struct connection *connection = atomic_load(&thread->connection);
-    char remote[BERTH_ADDRESS_TEXT_MAX];
     int used = snprintf(text, size, "callback %s of generation %u (%s)",
                         plugin_callback_name(atomic_load(&thread->record->callback)),
                         plugin_call_generation(thread), account ? account->version : "");
     if (connection && used > 0 && (size_t)used < size) {
-        address_format(&connection->remote, remote, sizeof(remote));
+        address_format(&connection->remote, accused_peer, sizeof(accused_peer));
         snprintf(text + used, size - (size_t)used, ", connection %llu from %s",
-                 (unsigned long long)connection->public.id, remote);
+                 (unsigned long long)connection->public.id, accused_peer);
     }
 }
 
@@ -51,7 +51,8 @@ static const struct plugin_account *account_of(const void *code) {
 static void accuse(const struct os_crash *crash, const struct plugin_account *account,
                    const char *listener, const char *callback, uint64_t connection,
                    const char *where) {
-    struct log_subject subject = {.plugin = account ? account->id : NULL, .listener = listener};
+    struct log_subject subject = {
+        .plugin = account ? account->id : NULL, .listener = listener, .connection = connection};
     struct call_info call = {0};
     char text[TEXT_BYTES];
     char address[32] = "";
@@ -67,6 +68,9 @@ static void accuse(const struct os_crash *crash, const struct plugin_account *ac
         snprintf(address, sizeof(address), " (0x%llx)", (unsigned long long)crash->address);
     }
     snprintf(text, sizeof(text), "crash: %s%s, in %s", crash->what, address, where);
+    if (accused_peer[0] != '\0' && log_current_format() == LOG_FORMAT_JSON) {
+        subject.peer = accused_peer; /* the text has it already */
+    }
     said = true;
     accused = subject;
     log_flush(FLUSH_MS); /* what came before it */

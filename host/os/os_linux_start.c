@@ -91,14 +91,18 @@ static void set_unless_handled(int number, void (*to)(int)) {
 }
 
 /* Those whose default would end or stop a server for nothing, as a stray one, a limit of a file's
- * size, or a terminal that it writes to from the background; and those that must come. */
+ * size or a share of the processor, or a terminal that it writes to from the background; and those
+ * that must come. */
 static void set_dispositions(void) {
-    static const int ignored[] = {SIGPIPE, SIGXFSZ,   SIGUSR1, SIGUSR2, SIGALRM,
-                                  SIGIO,   SIGVTALRM, SIGPROF, SIGTTIN, SIGTTOU};
+    static const int ignored[] = {SIGPIPE,   SIGXFSZ, SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM,  SIGIO,
+                                  SIGVTALRM, SIGPROF, SIGTTIN, SIGTTOU, SIGPWR,  SIGSTKFLT};
     static const int needed[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP,  SIGCONT, SIGSEGV, SIGBUS,
                                  SIGFPE,  SIGILL, SIGABRT, SIGQUIT, SIGTRAP, SIGSYS};
     for (size_t i = 0; i < ARRAY_COUNT(ignored); i++) {
         set_unless_handled(ignored[i], SIG_IGN);
+    }
+    for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
+        set_unless_handled(number, SIG_IGN);
     }
     for (size_t i = 0; i < ARRAY_COUNT(needed); i++) {
         set_unless_handled(needed[i], SIG_DFL);

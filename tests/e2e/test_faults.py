@@ -171,6 +171,8 @@ def test_crash_is_told_as_json_where_the_log_is(run_faulty, unsanitized):
     lines = [json.loads(line) for line in host.log().splitlines() if "crash: " in line]
     assert lines[0]["plugin"] == lines[0]["listener"] == "faulty", lines[0]
     assert lines[0]["level"] == "error" and "(0x1000)" in lines[0]["message"], lines[0]
+    assert lines[0]["connection"] > 0 and f"connection {lines[0]['connection']} from {lines[0]['peer']}" in \
+        lines[0]["message"], lines[0]
     assert lines[1]["message"].startswith("crash: #0 "), lines[1]
 
 

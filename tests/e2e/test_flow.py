@@ -74,6 +74,30 @@ def test_flow_those_who_are_held_up_cost_no_processor(run_host, system):
     assert clients.is_served(address)
 
 
+@pytest.mark.direct
+@pytest.mark.parametrize("what", ["bytes", "file"])
+def test_flow_client_that_has_finished_before_its_answer_costs_no_processor(run_host, system, tmp_path, what):
+    """Its FIN is here, the answer is larger than what the system takes, and the client does not read:
+    nothing can be done before it does, and then it gets everything."""
+    if system.is_windows:
+        pytest.skip("what a process uses under Wine says nothing of the host")
+    count = 24 * MIB if what == "file" else 8 * MIB
+    if what == "file":
+        (tmp_path / "big").write_bytes(bytes(count))
+        host = run_host(manifests.one("http", config={"root": system.path(tmp_path)}))
+        request = b"GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    else:
+        host = run_host(manifests.one(limits={"send_queue_bytes": 2 * count}))
+        request = bytes(count)
+    with clients.connect(host.address("http" if what == "file" else "echo")) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.sendall(request)
+        sock.shutdown(socket.SHUT_WR)
+        assert host.idles(), "a busy loop"
+        received = clients.receive_to_end(sock)
+        assert len(received) >= count and received.endswith(bytes(1000))
+
+
 class Greedy:
     """Clients that send and read as fast as they can, until the end of the block."""
 

@@ -74,7 +74,8 @@ def test_stray_signals_do_not_end_a_host(run_plain, linux):
     host = run_plain()
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXFSZ, signal.SIGALRM, signal.SIGPIPE,
                    signal.SIGIO, signal.SIGVTALRM, signal.SIGPROF, signal.SIGTTIN, signal.SIGTTOU,
-                   signal.SIGCHLD, signal.SIGCONT):
+                   signal.SIGCHLD, signal.SIGCONT, signal.SIGXCPU, signal.SIGPWR, signal.SIGSTKFLT,
+                   signal.SIGRTMIN, signal.SIGRTMAX):
         host.send_signal(number)
     assert clients.is_served(host.address("echo"))
 

@@ -1,5 +1,6 @@
 """Stopping: nobody new, everybody there may finish, and who does not is cut in the end."""
 
+import json
 import signal
 
 import pytest
@@ -106,6 +107,20 @@ def test_stop_connections_that_do_not_finish_are_cut_and_counted(run_host):
     assert len(connections) == 3, left
     assert all("from 127.0.0.1:" in line and "16 bytes received, 16 sent" in line
                for line in connections), left
+
+
+def test_connection_that_is_left_at_a_stop_is_named_in_fields_of_json(run_host):
+    host = run_host(manifests.one(host={"drain_timeout_ms": 100, "log": {"format": "json"}}))
+    with clients.connect(host.address("echo")) as sock:
+        assert clients.echo(sock, b"and then nothing") == b"and then nothing"
+        host.interrupt()
+        clients.wait_ended(sock)
+        peer = "%s:%u" % sock.getsockname()
+    assert host.wait() == 0
+    (line,) = [line for line in map(json.loads, host.log().splitlines())
+               if line["message"].startswith("still open: connection ")]
+    assert line["peer"] == peer and line["listener"] == "echo", line
+    assert f"connection {line['connection']} from {peer}: " in line["message"], line
 
 
 def test_stop_cuts_a_client_that_does_not_read(run_host):
