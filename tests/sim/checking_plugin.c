@@ -1,12 +1,8 @@
 /* The plugin: what the host tells it is compared with what it must be told. */
 #include "host_in_world.h"
+#include "outbound_by_chance.h"
 #include "rule.h"
 #include "world.h"
-
-/* What the host keeps for the plugin of a connection. */
-struct view {
-    struct conversation *conversation;
-};
 
 void callback_begin(const char *name) {
     RULE(world.callbacks == 0, "callbacks do not overlap: %s", name);
@@ -22,6 +18,10 @@ struct conversation *conversation_of(struct berth_conn *conn) {
     RULE(conversation && conversation->conn == conn, "opened comes first");
     RULE(!conversation->has_closed, "closed comes last: client %u", conversation->number);
     return conversation;
+}
+
+static struct outbound *outbound_of(const struct berth_conn *conn) {
+    return ((const struct view *)conn->state)->outbound;
 }
 
 static struct open_listener *listener_of(const struct berth_conn *conn) {
@@ -62,6 +62,9 @@ static uint32_t take(struct conversation *conversation, uint32_t size) {
 }
 
 static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct berth_slice *data) {
+    if (outbound_of(conn)) {
+        return outbound_received(outbound_of(conn), data);
+    }
     struct conversation *conversation = conversation_of(conn);
     callback_begin("received");
     unsigned number = conversation->number;
@@ -87,6 +90,9 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
 }
 
 static void BERTH_CALL on_filled(struct berth_conn *conn) {
+    if (outbound_of(conn)) {
+        return;
+    }
     struct conversation *conversation = conversation_of(conn);
     callback_begin("filled");
     RULE(!conversation->is_filled, "filled and drained come in turns: client %u",
@@ -96,6 +102,9 @@ static void BERTH_CALL on_filled(struct berth_conn *conn) {
 }
 
 static void BERTH_CALL on_drained(struct berth_conn *conn) {
+    if (outbound_of(conn)) {
+        return;
+    }
     struct conversation *conversation = conversation_of(conn);
     callback_begin("drained");
     RULE(conversation->is_filled, "drained comes after filled: client %u", conversation->number);
@@ -105,6 +114,10 @@ static void BERTH_CALL on_drained(struct berth_conn *conn) {
 }
 
 static void BERTH_CALL on_peer_closed(struct berth_conn *conn) {
+    if (outbound_of(conn)) {
+        outbound_peer_closed(outbound_of(conn));
+        return;
+    }
     struct conversation *conversation = conversation_of(conn);
     callback_begin("peer_closed");
     RULE(!conversation->peer_has_closed, "peer_closed comes once: client %u", conversation->number);
@@ -117,6 +130,9 @@ static void BERTH_CALL on_peer_closed(struct berth_conn *conn) {
 }
 
 static uint32_t BERTH_CALL on_closing(struct berth_conn *conn, uint32_t reason) {
+    if (outbound_of(conn)) {
+        return BERTH_CLOSING_CLOSE;
+    }
     struct conversation *conversation = conversation_of(conn);
     callback_begin("closing");
     RULE(reason == BERTH_CLOSED_TIMEOUT || reason == BERTH_CLOSED_STOPPING,
@@ -138,6 +154,10 @@ static bool loses(uint32_t reason) {
 }
 
 static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
+    if (outbound_of(conn)) {
+        outbound_closed(outbound_of(conn));
+        return;
+    }
     struct conversation *conversation = conversation_of(conn);
     callback_begin("closed");
     RULE(reason >= BERTH_CLOSED_BY_PLUGIN && reason <= BERTH_CLOSED_ERROR,

@@ -112,7 +112,8 @@ static const char main_text[] =
     "  \"first_data_timeout_ms\": %u, \"pending_max\": %u, \"at_limit\": \"%s\","
     "  \"reuse_sockets\": %s, \"pool\": {\"initial\": %u, \"low\": 1, \"high\": %u}},"
     " \"limits\": {\"connections\": %u, \"refusing\": %u, \"message_bytes\": 4096,"
-    "  \"active_io\": %u, \"timers\": %u, \"works\": %u, \"works_per_client\": %u,"
+    "  \"active_io\": %u, \"timers\": %u, \"works\": %u, \"works_per_client\": %u, \"outbound\": "
+    "%u,"
     "  \"send_queue_bytes\": %u, \"send_queue_pieces\": %u, \"send_queue_full\": \"%s\","
     "  \"linger_bytes\": %u, \"per_client\": %u},"
     " \"receive\": \"%s\", \"idle_timeout_ms\": %u, \"close_timeout_ms\": %u}%s";
@@ -133,9 +134,9 @@ static void main_by_chance(char *text, size_t size) {
         between(2, 200), one_of(0, 1) ? "refuse" : "backlog", one_of(0, 1) ? "true" : "false",
         between(1, 16), between(16, 64), connections, between(1, 10),
         sim_random(3) == 0 ? between(1, 4) : 1000, between(1, 8), between(4, 100), between(1, 4),
-        one_of(4096, 65536), one_of(16, 4096), sim_random(4) == 0 ? "close" : "pause",
-        one_of(1000, 1048576), one_of(1000, between(1, 4)), one_of(0, 1) ? "buffered" : "zero-byte",
-        between(500, 10000), between(200, 5000), other);
+        between(1, 20), one_of(4096, 65536), one_of(16, 4096),
+        sim_random(4) == 0 ? "close" : "pause", one_of(1000, 1048576), one_of(1000, between(1, 4)),
+        one_of(0, 1) ? "buffered" : "zero-byte", between(500, 10000), between(200, 5000), other);
     RULE(length > 0 && (size_t)length < size, "there is room for the manifest");
 }
 

@@ -5,6 +5,7 @@
 #include "berth/timer.h"
 #include "berth/work.h"
 #include "host_in_world.h"
+#include "outbound_by_chance.h"
 #include "rule.h"
 #include "world.h"
 
@@ -344,12 +345,18 @@ static void use_work(struct conversation *conversation) {
                                                                on_listener_done, errand));
 }
 
+static void use_connect(struct conversation *conversation) {
+    if (sim_random(4) == 0) {
+        outbound_ask(conversation);
+    }
+}
+
 /* -- any of them ----------------------------------------------------------- */
 
 void services_use(struct conversation *conversation) {
     static void (*const services[])(struct conversation * conversation) = {
-        use_send,   use_send, use_slices, use_shutdown_send, use_close,       use_pause,
-        use_resume, use_want, use_timer,  use_post,          use_post_worker, use_work,
+        use_send, use_send,  use_slices, use_shutdown_send, use_close, use_pause,   use_resume,
+        use_want, use_timer, use_post,   use_post_worker,   use_work,  use_connect,
     };
     unsigned uses = (unsigned)sim_random(4);
     for (unsigned i = 0; i < uses && !conversation->has_called_close; i++) {

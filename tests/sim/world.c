@@ -12,6 +12,7 @@
 #include "net/listener.h"
 #include "net/server.h"
 #include "net/worker.h"
+#include "outbound_by_chance.h"
 #include "rule.h"
 
 enum {
@@ -140,13 +141,19 @@ static void check_counts(void) {
     listener_total(listener, &total);
     RULE(atomic_load(&total.opened) == world.opened, "counters equal events: opened %llu of %u",
          (unsigned long long)atomic_load(&total.opened), world.opened);
-    RULE(atomic_load(&total.closed) == world.closed && world.opened == world.closed,
+    RULE(atomic_load(&total.closed) == world.closed + world.connected_closed &&
+             world.opened == world.closed,
          "counters equal events: closed %llu of %u, %u opened",
          (unsigned long long)atomic_load(&total.closed), world.closed, world.opened);
+    RULE(atomic_load(&total.connected) == world.connected &&
+             world.connected == world.connected_closed,
+         "counters equal events: connected %llu of %u, %u closed",
+         (unsigned long long)atomic_load(&total.connected), world.connected,
+         world.connected_closed);
     RULE(atomic_load(&total.plugin_faults) == 0, "the plugin is not at fault");
     RULE(atomic_load(&listener->connections) == 0 && atomic_load(&listener->pending) == 0 &&
              atomic_load(&listener->waiting) == 0 && atomic_load(&listener->refusing) == 0 &&
-             atomic_load(&listener->works) == 0,
+             atomic_load(&listener->works) == 0 && atomic_load(&listener->outbound) == 0,
          "limits are released");
 }
 
@@ -197,6 +204,7 @@ uint64_t world_play(uint64_t seed, sim_trace_fn *trace) {
     sim_world_create(&options);
     sim_set_trace(trace, NULL);
     rule_begin(seed);
+    upstream_start();
     host_start(&driver);
     world.is_faulty = true;
     world.changes_left = (unsigned)sim_random(CHANGES);

@@ -84,12 +84,16 @@ struct world {
     unsigned callbacks;   /* that are running: at most one */
     unsigned opened;
     unsigned closed;
+    unsigned connected; /* outbound connections, and those that have closed */
+    unsigned connected_closed;
     uint64_t progress_us;     /* when a byte last came from or to a client */
     uint32_t connections_max; /* the highest that was ever in force */
     unsigned steps;
     unsigned changes_left;
     uint64_t next_change_us;
 };
+
+struct outbound;
 
 extern struct world world;
 
@@ -113,6 +117,12 @@ const char *temper_name(enum temper temper);
 /* -- the plugin (checking_plugin.c, services_by_chance.c) -- */
 
 extern const struct berth_plugin checking_plugin;
+
+/* What the host keeps for the plugin of a connection: of an accepted one, or of an outbound one. */
+struct view {
+    struct conversation *conversation;
+    struct outbound *outbound;
+};
 
 void callback_begin(const char *name);
 void callback_end(void);
