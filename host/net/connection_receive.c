@@ -16,6 +16,7 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/send_queue.h"
 #include "net/turns.h"
 #include "net/worker.h"
 
@@ -235,7 +236,10 @@ void connection_received(struct engine_op *op, int64_t result) {
                 connection_state_set_redeliver(&connection->state, true);
             }
         } else if (result != ENGINE_E_CANCELLED) {
-            connection_end(connection, connection_reason_of(result), false);
+            /* An answer that is cut must not look whole. */
+            connection_end(connection, connection_reason_of(result),
+                           !send_queue_is_empty(&connection->traffic->queue) ||
+                               connection->state.send != CONNECTION_SEND_IDLE);
         }
     }
     worker_unsettle(worker, connection);

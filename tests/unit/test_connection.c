@@ -360,6 +360,23 @@ static void test_connection_reset_waits_for_the_send_in_flight(void **state) {
     assert_string_equal(diary, "opened received:x closed:3 ");
 }
 
+static void steps_receive_fails_with_pending_send(struct worker *worker, void *argument) {
+    (void)argument;
+    in_received = echo;
+    fake_socket(0)->send_room = 0;
+    adopt(worker, 0, NULL);
+    arrive(worker, 0, "x");
+    fake_end(0, ENGINE_E_OTHER);
+    fake_run_stopped();
+}
+
+static void test_connection_failing_receive_lets_no_cut_answer_look_whole(void **state) {
+    (void)state;
+    on_worker(steps_receive_fails_with_pending_send);
+    assert_string_equal(diary, "opened received:x closed:11 ");
+    assert_true(fake_socket(0)->reset);
+}
+
 static void steps_send_fails(struct worker *worker, void *argument) {
     (void)argument;
     in_received = echo;
@@ -735,6 +752,7 @@ int main(void) {
         TEST(test_connection_half_closed_peer_still_gets_everything),
         TEST(test_connection_abort_ends_outside_the_plugins_frame),
         TEST(test_connection_reset_waits_for_the_send_in_flight),
+        TEST(test_connection_failing_receive_lets_no_cut_answer_look_whole),
         TEST(test_connection_failing_send_ends_it_as_reset),
         TEST(test_connection_full_queue_pauses_reading_until_half_is_sent),
         TEST(test_connection_plugin_that_floods_is_cut_at_the_hard_cap),
