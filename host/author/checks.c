@@ -19,7 +19,8 @@ enum {
     CYCLES = 100,
     CYCLES_WARM_UP = 20,
     SERIES_MAX = 3,
-    GROWTH_BYTES_MAX = 64 * 1024, /* in so many cycles, each time: what allocators keep for later */
+    GROWTH_BYTES_MAX =
+        256 * 1024, /* in so many cycles, each time: what allocators keep for later */
     GROWTH_HANDLES_MAX = 2,
     AFTER_MS = 10 * 60 * 1000,
     WORDS_BYTES = 512,
