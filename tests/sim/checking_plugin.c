@@ -37,6 +37,9 @@ static void BERTH_CALL on_opened(struct berth_conn *conn) {
     unsigned number = info.remote.port - (unsigned)FIRST_PORT;
     RULE(number < world.conversation_count, "the client's address is told");
     struct conversation *conversation = &world.conversations[number];
+    RULE(proxy_address_is_right(conversation, &info.remote),
+         "the client's address is told: client %u", number);
+    RULE(!conversation->is_garbage, "a wrong PROXY header lets nobody in: client %u", number);
     RULE(!conversation->has_opened, "opened comes once: client %u", number);
     view->conversation = conversation;
     conversation->conn = conn;

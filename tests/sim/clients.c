@@ -42,6 +42,7 @@ static void on_fin(struct conversation *client) {
          "bytes are conserved: client %u (%s) has a FIN after %llu of %llu bytes", client->number,
          temper_name(client->temper), (unsigned long long)client->received,
          (unsigned long long)client->given);
+    client->has_fin = true;
     end(client, false);
 }
 
@@ -96,8 +97,31 @@ static bool ends_with_fin(const struct conversation *client) {
     return client->temper != TEMPER_WAITS && client->temper != TEMPER_DEAF;
 }
 
+/* False: more of it is left. */
+static bool writes_header(struct conversation *client) {
+    while (client->header_sent < client->header_size) {
+        uint32_t left = client->header_size - client->header_sent;
+        uint32_t size = client->temper == TEMPER_DRIBBLES ? 1 : left;
+        int64_t sent = sim_peer_send(client->peer, client->header + client->header_sent, size);
+        if (sent == SIM_PEER_RESET) {
+            on_reset(client);
+        }
+        if (sent == SIM_PEER_FINISHED) { /* the world has ended its side */
+            client->size = client->sent;
+        }
+        if (sent <= 0) {
+            return false;
+        }
+        client->header_sent += (uint32_t)sent;
+    }
+    return true;
+}
+
 static void client_writes(struct conversation *client) {
     uint8_t bytes[PIECE_BYTES];
+    if (!writes_header(client)) {
+        return;
+    }
     while (client->sent < client->size) {
         uint64_t size = piece_of(client);
         stream_fill(client->number, STREAM_OF_CLIENT, client->sent, bytes, size);
@@ -205,6 +229,7 @@ void clients_begin(unsigned from, unsigned to) {
             client->size = client->size % 200 + 1;
         }
         client->budget = size_by_chance();
+        proxy_header_by_chance(client);
         client->pace.fire = connect_now;
         sim_timer_set(&client->pace, sim_now_us() + sim_random(START_US));
     }

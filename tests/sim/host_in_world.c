@@ -116,7 +116,10 @@ static const char main_text[] =
     "%u,"
     "  \"send_queue_bytes\": %u, \"send_queue_pieces\": %u, \"send_queue_full\": \"%s\","
     "  \"linger_bytes\": %u, \"per_client\": %u},"
-    " \"receive\": \"%s\", \"idle_timeout_ms\": %u, \"close_timeout_ms\": %u}%s";
+    " \"receive\": \"%s\", \"idle_timeout_ms\": %u, \"close_timeout_ms\": %u%s}%s";
+
+static const char proxies_text[] =
+    ", \"proxy_protocol\": {\"from\": [\"127.0.0.2\"], \"timeout_ms\": 5000}";
 
 static const char other_text[] = ", \"other\": {\"address\": \"127.0.0.1:0\", \"plugin\": "
                                  "\"checking\", \"config\": {\"number\": %u}}";
@@ -124,19 +127,23 @@ static const char other_text[] = ", \"other\": {\"address\": \"127.0.0.1:0\", \"
 static void main_by_chance(char *text, size_t size) {
     char other[256] = "";
     uint32_t connections = one_of(between(2, 8), 1000);
+    uint32_t timers = between(1, 8);
+    uint32_t works = one_of(between(1, 4), 100);
     if (sim_random(2) == 0) {
         snprintf(other, sizeof(other), other_text, (unsigned)sim_random(2));
     }
     world.connections_max =
         connections > world.connections_max ? connections : world.connections_max;
+    world.timers_max = timers > world.timers_max ? timers : world.timers_max;
+    world.works_max = works > world.works_max ? works : world.works_max;
     int length = snprintf(
         text, size, main_text, life.config, one_of(0, 1) ? "data" : "connect", between(500, 20000),
         between(2, 200), one_of(0, 1) ? "refuse" : "backlog", one_of(0, 1) ? "true" : "false",
         between(1, 16), between(16, 64), connections, between(1, 10),
-        sim_random(3) == 0 ? between(1, 4) : 1000, between(1, 8), between(4, 100), between(1, 4),
-        between(1, 20), one_of(4096, 65536), one_of(16, 4096),
-        sim_random(4) == 0 ? "close" : "pause", one_of(1000, 1048576), one_of(1000, between(1, 4)),
-        one_of(0, 1) ? "buffered" : "zero-byte", between(500, 10000), between(200, 5000), other);
+        sim_random(3) == 0 ? between(1, 4) : 1000, timers, works, between(1, 4), between(1, 20),
+        one_of(4096, 65536), one_of(16, 4096), sim_random(4) == 0 ? "close" : "pause",
+        one_of(1000, 1048576), one_of(1000, between(1, 4)), one_of(0, 1) ? "buffered" : "zero-byte",
+        between(500, 10000), between(200, 5000), world.has_proxies ? proxies_text : "", other);
     RULE(length > 0 && (size_t)length < size, "there is room for the manifest");
 }
 
@@ -250,6 +257,7 @@ void host_start(const struct server_driver *driver) {
     memset(&instance, 0, sizeof(instance));
     life.driver = driver;
     life.workers = between(1, 3);
+    world.has_proxies = sim_random(3) == 0;
     replaced_begin(driver, &checking_plugin);
     struct edition *edition = edition_by_chance();
     RULE(instance_init(&instance, edition->manifest, "/plugins", &error), "%s", error.message);

@@ -103,6 +103,7 @@ static void give(struct outbound *outbound) {
     stream_fill(UPSTREAM, STREAM_OF_PLUGIN, outbound->given, bytes, size);
     if (outbound->conn->host->send(outbound->conn, bytes, size) == BERTH_OK) {
         outbound->given += size;
+        world.outbound_given += size;
     }
 }
 

@@ -5,6 +5,9 @@
 #include "berth/timer.h"
 #include "berth/work.h"
 #include "host_in_world.h"
+#include "net/listener.h"
+#include "net/server.h"
+#include "net/work_pool.h"
 #include "outbound_by_chance.h"
 #include "rule.h"
 #include "world.h"
@@ -15,6 +18,7 @@ enum {
     SEND_BYTES = 5000,
     DELAY_MS = 2000,
     WANT_BYTES = 2000,
+    ADDRESSES = 3,  /* of clients */
     LATE_MS = 5000, /* that a timer may be, in a quiet world */
 };
 
@@ -167,12 +171,23 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
     callback_end();
 }
 
+/* Those that a connection has. */
+static unsigned timer_count(const struct conversation *conversation) {
+    unsigned count = conversation->pulse.timer != NULL;
+    for (unsigned i = 0; i < TIMERS; i++) {
+        count += conversation->timers[i].timer != NULL;
+    }
+    return count;
+}
+
 static void use_timer(struct conversation *conversation) {
     struct timer_model *model = &conversation->timers[sim_random(TIMERS)];
     struct berth_conn *conn = conversation->conn;
     if (!model->timer) {
         model->conversation = conversation;
         model->timer = timers(conn)->create_for_conn(conn, on_timer, model);
+        RULE(timer_count(conversation) <= world.timers_max,
+             "limits.timers is not exceeded: client %u", conversation->number);
     } else if (sim_random(2) == 0) {
         timer_start(model, sim_random(DELAY_MS));
     } else if (sim_random(2) == 0) {
@@ -336,6 +351,13 @@ static void BERTH_CALL on_listener_done(struct berth_conn *conn, int32_t status,
     callback_end();
 }
 
+static void check_works(const struct berth_conn *conn) {
+    const struct listener *listener = (const struct listener *)conn->listener;
+    uint32_t waiting = work_lane_waiting(world.server->work, &listener->work_lane);
+    /* Those below their fair part can make it twice as full, and each client may have one. */
+    RULE(waiting <= 2 * world.works_max + ADDRESSES, "limits.works is not exceeded: %u", waiting);
+}
+
 static void use_work(struct conversation *conversation) {
     struct errand *errand = errand_begin(conversation);
     struct berth_conn *conn = conversation->conn;
@@ -343,6 +365,7 @@ static void use_work(struct conversation *conversation) {
                             ? works(conn)->submit(conn, on_work, on_done, errand)
                             : works(conn)->submit_for_listener(conn->listener, on_work,
                                                                on_listener_done, errand));
+    check_works(conn);
 }
 
 static void use_connect(struct conversation *conversation) {

@@ -134,6 +134,34 @@ static void run_for(uint64_t time_us) {
 
 static const struct server_driver driver = {.step = step, .context = &world.server};
 
+/* Of what was given some may be lost, and of what was sent some may not have come. A send that is
+ * cut short by a reset is not counted, so what came after all can be more. */
+static void check_bytes(void) {
+    struct listener_counters total;
+    uint64_t given = 0, received = 0, sent = 0, offered = 0;
+    listener_total(host_main_listener(), &total);
+    for (unsigned i = 0; i < world.conversation_count; i++) {
+        const struct conversation *one = &world.conversations[i];
+        given += one->given;
+        received += one->has_fin && !one->was_killed ? one->received : 0;
+        sent += one->sent + one->header_sent;
+        offered += one->offered;
+    }
+    RULE(atomic_load(&total.bytes_sent) <= given && atomic_load(&total.bytes_sent) >= received,
+         "counters equal events: %llu bytes sent, %llu given, %llu received",
+         (unsigned long long)atomic_load(&total.bytes_sent), (unsigned long long)given,
+         (unsigned long long)received);
+    RULE(atomic_load(&total.bytes_received) <= sent &&
+             atomic_load(&total.bytes_received) >= offered,
+         "counters equal events: %llu bytes received, %llu sent, %llu shown",
+         (unsigned long long)atomic_load(&total.bytes_received), (unsigned long long)sent,
+         (unsigned long long)offered);
+    RULE(atomic_load(&total.outbound_bytes_sent) <= world.outbound_given,
+         "counters equal events: %llu bytes sent to the upstream server, %llu given",
+         (unsigned long long)atomic_load(&total.outbound_bytes_sent),
+         (unsigned long long)world.outbound_given);
+}
+
 /* What was counted is what happened, and all that was taken is given back. */
 static void check_counts(void) {
     struct listener_counters total;
@@ -155,6 +183,7 @@ static void check_counts(void) {
              atomic_load(&listener->waiting) == 0 && atomic_load(&listener->refusing) == 0 &&
              atomic_load(&listener->works) == 0 && atomic_load(&listener->outbound) == 0,
          "limits are released");
+    check_bytes();
 }
 
 static void stop_world(void) {

@@ -46,9 +46,14 @@ struct conversation {
     struct sim_peer *peer;
     enum temper temper;
     bool is_over;
+    bool has_fin;     /* of the plugin's stream */
     bool began_quiet; /* after the last fault */
     uint64_t leaves_us;
-    uint64_t size; /* that it wants to send */
+    uint8_t header[64]; /* of the PROXY protocol, in front of its stream */
+    uint32_t header_size;
+    uint32_t header_sent;
+    bool is_garbage; /* instead of a header */
+    uint64_t size;   /* that it wants to send */
     uint64_t sent;
     uint64_t received;
 
@@ -81,7 +86,8 @@ struct world {
     bool is_faulty;       /* things fail by chance */
     uint32_t allocations; /* probability that one fails in a turn, in millionths */
     unsigned pending;     /* posts, works and connects that are not answered yet */
-    unsigned callbacks;   /* that are running: at most one */
+    uint64_t outbound_given;
+    unsigned callbacks; /* that are running: at most one */
     unsigned opened;
     unsigned closed;
     unsigned connected; /* outbound connections, and those that have closed */
@@ -89,6 +95,9 @@ struct world {
     uint64_t progress_us;     /* when a byte last came from or to a client */
     uint32_t connections_max; /* the highest that was ever in force */
     unsigned steps;
+    bool has_proxies;    /* clients with the address 127.0.0.2 are proxies */
+    uint32_t timers_max; /* likewise */
+    uint32_t works_max;
     unsigned changes_left;
     uint64_t next_change_us;
 };
@@ -109,6 +118,11 @@ bool stream_has(unsigned number, enum stream stream, uint64_t at, const uint8_t 
                 uint64_t size);
 
 /* -- the clients (clients.c) -- */
+
+/* The header that a proxy sends for its client, or what is none (proxies.c). */
+void proxy_header_by_chance(struct conversation *client);
+/* Whether the plugin is told the right address of the client. */
+bool proxy_address_is_right(const struct conversation *client, const struct berth_address *remote);
 
 void clients_begin(unsigned from, unsigned to);
 bool clients_are_over(void);
