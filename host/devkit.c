@@ -13,6 +13,7 @@ static int run(int argc, char **argv) {
         int (*function)(const struct tool_words *words);
         const char *options[6];
     } verbs[] = {
+        {"fuzz", tool_fuzz, {"--transcripts", "--seconds", "--seed", "--config", NULL}},
         {"test", tool_test, {"--config", "--json", NULL}},
         {"validate", tool_validate, {"--config", "--json", "--time-limit", "--child", NULL}},
     };
@@ -34,7 +35,7 @@ int main(int argc, char **argv) {
     }
     os_signals_leave();
     if (argc < 3 || strcmp(argv[1], "plugin") != 0) {
-        return tool_usage("berth-devkit is started by \"berth plugin test|validate\"");
+        return tool_usage("berth-devkit is started by \"berth plugin test|validate|fuzz\"");
     }
     return run(argc - 2, argv + 2);
 }

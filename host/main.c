@@ -49,6 +49,8 @@ static const char help_text[] =
     "      Makes the folder NAME: a plugin that builds, is valid, and has a transcript.\n"
     "  berth plugin validate FILE [--config FILE|JSON] [--json] [--time-limit SECONDS]\n"
     "      Tries a plugin in a process of its own: what it breaks, and where.\n"
+    "  berth plugin fuzz FILE [--transcripts FILE...] [--seconds N] [--seed S] [--config ...]\n"
+    "      Conversations by chance with a plugin, until a rule is broken; default: 10 seconds.\n"
     "  berth plugin test FILE TRANSCRIPT... [--config FILE|JSON] [--json]\n"
     "      Plays recorded conversations to a plugin, under every way the bytes could arrive.\n"
     "  berth record ADDRESS --out FILE [--listen ADDRESS]\n"

@@ -336,6 +336,7 @@ static void run_with(struct run *run, uint32_t queue_bytes, bool *cut) {
         .workers = run->way == WAY_WORKERS ? WORKERS : 1,
         .datagrams = transcript->datagrams,
         .first_data = run->way == WAY_WITH_ACCEPT,
+        .world = transcript->world,
     };
     memset(run->conns, 0, sizeof(run->conns));
     run->bed = testbed_create(run->plugin, &options);

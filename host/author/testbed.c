@@ -340,15 +340,38 @@ static bool make_module(struct testbed *bed) {
     return module->account != NULL;
 }
 
-static void begin_world(void) {
-    struct sim_options options = sim_options_calm(SIM_URING, 1);
+static struct sim_options without_latency(struct sim_options options) {
     options.threads = true; /* the plugin's own may call */
     options.latency_min_us = 0;
     options.latency_max_us = 0;
     options.completion_max_us = 0;
     options.window_min = WINDOW_BYTES;
     options.window_max = WINDOW_BYTES;
+    return options;
+}
+
+static enum sim_personality personality_of(uint32_t number) {
+    return number == 0 ? SIM_URING : (enum sim_personality)(number % SIM_PERSONALITIES);
+}
+
+/* An unquiet one cuts and delays what is sent, by its number. */
+static void begin_world(uint32_t number) {
+    struct sim_options options =
+        without_latency(number == 0 ? sim_options_calm(personality_of(number), 1)
+                                    : sim_options_rough(personality_of(number), number));
     sim_world_create(&options);
+}
+
+/* Once the plugin listens, every fourth of them has failures, too. */
+static void begin_failures(uint32_t number) {
+    if (number == 0 || number % 4 != 0) {
+        return;
+    }
+    struct sim_options options =
+        without_latency(sim_options_hostile(personality_of(number), number));
+    options.cancel_lost = 0; /* what never ends would outlive the testbed */
+    options.cancel_abandoned = 0;
+    *sim_world_options() = options;
 }
 
 static void no_line(enum log_level level, const char *line, size_t size) {
@@ -365,7 +388,7 @@ struct testbed *testbed_create(const struct berth_plugin *plugin,
     log_set_sink(&silence); /* what matters of it is a finding */
     alloc_keep_freed(true);
     if (!beds) {
-        begin_world();
+        begin_world(options->world);
     }
     bed->plugin = *plugin;
     bed->options = *options;
@@ -492,6 +515,7 @@ int32_t testbed_open(struct testbed *bed, char *words, size_t size) {
         bed->listener_given = &bed->listener->public;
         bed->listener_shown = bed->listener->public;
         bed->port = listener_address(bed->listener, 0).port;
+        begin_failures(bed->options.world);
     } else {
         bed->listener_over = true;
         listener_destroy(bed->listener);

@@ -36,6 +36,7 @@ struct testbed_options {
     uint32_t taken_at_a_time;  /* the clients take so many bytes and pause; 0: all at once */
     uint32_t queue_bytes;      /* limits.send_queue_bytes; 0: 1 MiB */
     uint32_t idle_timeout_ms;  /* 0: none */
+    uint32_t world;            /* the number of an unquiet network; 0: a quiet one */
     uint16_t abi_minor;        /* the host's, in its table */
     uint32_t table_bytes_more; /* a later host's table is longer; what is there is poison */
     bool datagrams;            /* a UDP listener, where the plugin serves both kinds */

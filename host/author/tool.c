@@ -36,7 +36,7 @@ int author_plugin(int argc, char **argv) {
     static const char *const options[] = {"--lang", NULL};
     struct tool_words words;
     if (argc < 1) {
-        return tool_usage("say what to do with the plugin: test, validate or new");
+        return tool_usage("say what to do with the plugin: test, validate, fuzz or new");
     }
     if (strcmp(argv[0], "new") != 0) {
         return run_devkit(argc, argv);

@@ -16,6 +16,9 @@ struct tool_words {
     const char *out;        /* --out FILE */
     const char *listen;     /* --listen ADDRESS */
     const char *time_limit; /* --time-limit SECONDS */
+    const char *seconds;    /* --seconds N */
+    const char *seed;       /* --seed S */
+    bool transcripts;       /* --transcripts: the words behind the first are such */
     bool json;              /* --json */
     bool child;             /* --child: the process that validate starts */
     const char *words[TOOL_WORDS_MAX];
@@ -46,6 +49,7 @@ void tool_watch_stop(void);
 #define TOOL_DEVKIT "berth-devkit"
 
 int tool_test(const struct tool_words *words);
+int tool_fuzz(const struct tool_words *words);
 int tool_validate(const struct tool_words *words);
 int tool_new(const struct tool_words *words);
 

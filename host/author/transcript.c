@@ -244,11 +244,21 @@ static bool read_skip(const struct reader *reader, const char *text) {
     return true;
 }
 
+static bool read_world(const struct reader *reader, const char *text) {
+    char *end = NULL;
+    unsigned long long number = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : 0;
+    if (number < 1 || number > UINT32_MAX || *end != '\0') {
+        return complain(reader, "expected a number from 1 to 4294967295, found", text);
+    }
+    reader->transcript->world = (uint32_t)number;
+    return true;
+}
+
 static bool read_line(struct reader *reader, const char *line) {
     static const struct {
         const char *word;
         bool (*read)(const struct reader *reader, const char *text);
-    } heads[] = {{"config ", read_config}, {"skip ", read_skip}};
+    } heads[] = {{"config ", read_config}, {"skip ", read_skip}, {"world ", read_world}};
     for (size_t i = 0; i < ARRAY_COUNT(heads); i++) {
         size_t length = strlen(heads[i].word);
         if (strncmp(line, heads[i].word, length) == 0 && !strchr("+><|!@=", line[length])) {

@@ -3,6 +3,7 @@
  *     # a comment; empty lines are nothing
  *     config {"root": "site"}          the listener's "config"; first, at most once
  *     skip at-once: two answers may overtake each other      a delivery that is not for it, and why
+ *     world 17                         the network cuts and delays by that number, 1 to 4294967295
  *     transport udp                    every > is a datagram, every < what was answered to it
  *
  *     > GET / HTTP/1.1\r\n             the client sends this
@@ -73,6 +74,7 @@ struct transcript {
     char *path;
     char *config; /* NULL: none */
     bool datagrams;
+    uint32_t world; /* the number of an unquiet network; 0: a quiet one */
     struct step *steps;
     size_t step_count;
     struct transcript_client clients[TRANSCRIPT_CLIENTS_MAX];

@@ -28,6 +28,12 @@ static const char **value_of(struct tool_words *words, const char *option) {
     if (strcmp(option, "--out") == 0) {
         return &words->out;
     }
+    if (strcmp(option, "--seconds") == 0) {
+        return &words->seconds;
+    }
+    if (strcmp(option, "--seed") == 0) {
+        return &words->seed;
+    }
     return strcmp(option, "--listen") == 0 ? &words->listen : &words->time_limit;
 }
 
@@ -61,6 +67,8 @@ int tool_words_read(struct tool_words *words, int argc, char **argv, const char 
             words->json = true;
         } else if (strcmp(argv[i], "--child") == 0) {
             words->child = true;
+        } else if (strcmp(argv[i], "--transcripts") == 0) {
+            words->transcripts = true;
         } else if (i + 1 == argc) {
             return tool_complain("a value is missing behind", argv[i]);
         } else {

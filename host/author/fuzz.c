@@ -1,0 +1,165 @@
+/* The verb `plugin fuzz`: conversations by chance with a plugin, until one breaks a rule. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "author/fuzz.h"
+#include "author/library.h"
+#include "author/tool.h"
+#include "author/verdicts.h"
+#include "base/alloc.h"
+#include "base/error.h"
+#include "base/text.h"
+#include "os/os.h"
+#include "os/os_process.h"
+
+enum { SECONDS = 10, SECONDS_MAX = 86400, LIMIT_MS = 30000 };
+
+static struct {
+    uint64_t seed;
+    uint64_t runs;
+    const struct transcript *transcript; /* the present one */
+} fuzzing;
+
+static void write_out(const char *text, size_t size) {
+    fwrite(text, 1, size, stdout);
+}
+
+static void write_last(const char *text, size_t size) {
+    os_process_write(text, size);
+}
+
+/* The steps up to the one that it happened in; nothing more can be tried in this process. */
+static void last_words(const char *what, const char *callback) {
+    char text[512];
+    int length = snprintf(
+        text, sizeof(text),
+        "FAILED   seed %llu, run %llu: the plugin %s %s%s%s; the conversations until then:\n"
+        "\n",
+        (unsigned long long)fuzzing.seed, (unsigned long long)fuzzing.runs, what,
+        callback && callback[0] ? "in `" : "outside of every callback", callback ? callback : "",
+        callback && callback[0] ? "`" : "");
+    os_process_write(text, length > 0 ? (size_t)length : 0);
+    const struct transcript *transcript = fuzzing.transcript;
+    if (transcript) {
+        size_t steps = fuzz_run_step() + 1;
+        steps = steps < transcript->step_count ? steps : transcript->step_count;
+        fuzz_write(transcript, steps, write_last);
+    }
+}
+
+static int report(const struct fuzz_trial *trial, struct transcript *transcript,
+                  const struct testbed_finding *found) {
+    printf("FAILED   seed %llu, run %llu: %s%s%s: ", (unsigned long long)fuzzing.seed,
+           (unsigned long long)fuzzing.runs, found->name, found->callback[0] ? " in " : "",
+           found->callback);
+    text_print(stdout, found->words);
+    fputs("; a transcript that breaks it:\n\n", stdout);
+    fflush(stdout);
+    fuzz_shorten(trial, transcript, found->name);
+    fuzz_write(transcript, transcript->step_count, write_out);
+    return TOOL_FAILED;
+}
+
+static int run_all(const struct fuzz_trial *trial, const struct fuzz_seeds *seeds,
+                   unsigned seconds) {
+    uint64_t began_ms = os_now_ms();
+    uint64_t spent_ms = 0;
+    struct os_thread_usage before;
+    os_thread_usage(&before);
+    bool datagrams = trial->plugin->datagram && !trial->plugin->received;
+    int code = TOOL_FINE;
+    for (; code == TOOL_FINE && spent_ms < seconds * 1000ull; fuzzing.runs++) {
+        struct testbed_finding found;
+        struct bytes words = {0};
+        struct transcript *transcript = fuzz_make(fuzzing.seed, fuzzing.runs, seeds, datagrams);
+        fuzzing.transcript = transcript;
+        bool ran = transcript && fuzz_run(trial, transcript, NULL, &found, &words);
+        if (!ran) {
+            code =
+                verdicts_fail(false, words.size > 0 ? (const char *)words.data : "out of memory");
+        } else if (found.name[0]) {
+            code = report(trial, transcript, &found);
+        }
+        fuzzing.transcript = NULL;
+        transcript_free(transcript);
+        bytes_free(&words);
+        spent_ms = os_now_ms() - began_ms;
+    }
+    if (code == TOOL_FINE) {
+        struct os_thread_usage usage;
+        os_thread_usage(&usage);
+        uint64_t cpu_ms = (usage.cpu_us - before.cpu_us) / 1000;
+        unsigned long long count = fuzzing.runs * FUZZ_CONVERSATIONS;
+        printf("ok       seed %llu: %llu conversations in %llu runs, %llu a second of the "
+               "processor\n",
+               (unsigned long long)fuzzing.seed, count, (unsigned long long)fuzzing.runs,
+               count * 1000 / (cpu_ms > 0 ? cpu_ms : 1));
+    }
+    return code;
+}
+
+static int try_plugin(const struct tool_words *words, const struct fuzz_seeds *seeds,
+                      unsigned seconds, struct error *error) {
+    char folder[OS_PATH_MAX];
+    char *json = NULL;
+    struct library library = {0};
+    int code = TOOL_FAILED;
+    if (tool_config_read(words->config, &json, folder, sizeof(folder), error) &&
+        library_open(&library, words->words[0], error) &&
+        tool_watch_start(LIMIT_MS, last_words, error)) {
+        const struct fuzz_trial trial = {.plugin = &library.plugin,
+                                         .config_json = json,
+                                         .folder = words->config ? folder : NULL};
+        code = run_all(&trial, seeds, seconds);
+        tool_watch_stop();
+    } else {
+        code = verdicts_fail(false, error->message);
+    }
+    library_close(&library);
+    alloc_free(json);
+    return code;
+}
+
+static bool read_number(const char *text, uint64_t most, uint64_t *number) {
+    char *end = NULL;
+    if (!text) {
+        return true;
+    }
+    if (text[0] < '0' || text[0] > '9' || strlen(text) > 19) {
+        return false;
+    }
+    *number = strtoull(text, &end, 10);
+    return *end == '\0' && *number <= most;
+}
+
+int tool_fuzz(const struct tool_words *words) {
+    struct error error = {0};
+    struct transcript *transcripts[TOOL_WORDS_MAX] = {NULL};
+    struct fuzz_seeds seeds = {.all = transcripts};
+    uint64_t seconds = SECONDS;
+    fuzzing.seed = os_now_ms();
+    if (words->count < 1 || (words->count > 1 && !words->transcripts)) {
+        return tool_usage("plugin fuzz wants the plugin's file; transcripts stand behind "
+                          "--transcripts");
+    }
+    if (!read_number(words->seconds, SECONDS_MAX, &seconds) || seconds == 0) {
+        return tool_usage("--seconds is 1 to 86400");
+    }
+    if (!read_number(words->seed, UINT64_MAX, &fuzzing.seed)) {
+        return tool_usage("--seed is a number, of at most 19 digits");
+    }
+    if (words->transcripts && words->count < 2) {
+        return tool_usage("--transcripts wants at least one file");
+    }
+    int code = TOOL_FINE;
+    for (size_t i = 1; i < words->count && code == TOOL_FINE; i++, seeds.count++) {
+        transcripts[i - 1] = transcript_read(words->words[i], &error);
+        code = transcripts[i - 1] ? TOOL_FINE : verdicts_fail(false, error.message);
+    }
+    code = code == TOOL_FINE ? try_plugin(words, &seeds, (unsigned)seconds, &error) : code;
+    for (size_t i = 0; i < seeds.count; i++) {
+        transcript_free(transcripts[i]);
+    }
+    return code;
+}

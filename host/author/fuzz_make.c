@@ -1,0 +1,241 @@
+/* Conversations by chance: new ones, and others of given transcripts. */
+#include <stdio.h>
+#include <string.h>
+
+#include "author/fuzz.h"
+#include "base/alloc.h"
+
+enum {
+    MESSAGES_MAX = 3,
+    BYTES_MAX = 24,
+    EDITS_MAX = 4,
+    TEXT_MAX = 16384, /* of a message; a longer one is not made longer */
+    WORLD_OF = 2,     /* one run in so many has an unquiet network */
+};
+
+static uint64_t draw(struct fuzz_random *random, uint64_t below) {
+    uint64_t mixed = (random->state += 0x9e3779b97f4a7c15u);
+    mixed = (mixed ^ (mixed >> 30)) * 0xbf58476d1ce4e5b9u;
+    mixed = (mixed ^ (mixed >> 27)) * 0x94d049bb133111ebu;
+    mixed ^= mixed >> 31;
+    return below > 0 ? mixed % below : mixed;
+}
+
+static const char *const lines[] = {
+    "\r\n",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    "hello\n",
+    "quit\r\n",
+    "GET ",
+    " HTTP/1.1\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "Host: ",
+    "Content-Length: ",
+    "0",
+    "-1",
+    "65536",
+    "4294967296",
+    "99999999999999999999",
+    "%s%n",
+    "../",
+    "/",
+    ":",
+    "{}",
+    "/nick ",
+    "USER ",
+    "PASS ",
+    "STAT\r\n",
+    "RETR 1\r\n",
+    "chunked\r\n",
+    "{\"a\":1}",
+    "\xff\xff\xff\xff",
+    "\xc3\xa4",
+    "\x1b[2J",
+};
+
+static void insert(struct bytes *text, size_t at, const void *bytes, size_t size) {
+    if (text->size + size > TEXT_MAX || size == 0 || !bytes_add(text, bytes, size)) {
+        return;
+    }
+    size_t behind = text->size - size - at;
+    uint8_t *place = text->data + at;
+    memmove(place + size, place, behind);
+    memcpy(place, bytes, size);
+}
+
+static void add_random(struct fuzz_random *random, struct bytes *text) {
+    size_t at = (size_t)draw(random, text->size + 1);
+    if (draw(random, 2) == 0) {
+        const char *line = lines[draw(random, ARRAY_COUNT(lines))];
+        insert(text, at, line, strlen(line));
+        return;
+    }
+    uint8_t bytes[BYTES_MAX];
+    size_t size = 1 + (size_t)draw(random, BYTES_MAX);
+    bool readable = draw(random, 2) == 0;
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] = (uint8_t)(readable ? ' ' + draw(random, 95) : draw(random, 256));
+    }
+    insert(text, at, bytes, size);
+}
+
+/* Takes some bytes out, or has them twice. */
+static void cut_or_repeat(struct fuzz_random *random, struct bytes *text) {
+    uint8_t copy[64];
+    size_t at = (size_t)draw(random, text->size);
+    size_t size = 1 + (size_t)draw(random, text->size - at);
+    size = size < sizeof(copy) ? size : sizeof(copy);
+    memcpy(copy, text->data + at, size);
+    if (draw(random, 2) == 0) {
+        insert(text, at, copy, size);
+        return;
+    }
+    memmove(text->data + at, text->data + at + size, text->size - at - size);
+    text->size -= size;
+}
+
+static void edit(struct fuzz_random *random, struct bytes *text) {
+    uint64_t edits = draw(random, EDITS_MAX + 1);
+    for (uint64_t i = 0; i < edits; i++) {
+        uint64_t kind = text->size > 0 ? draw(random, 4) : 0;
+        if (kind == 0) {
+            add_random(random, text);
+        } else if (kind == 1) {
+            text->data[draw(random, text->size)] ^= (uint8_t)(1u << draw(random, 8));
+        } else if (kind == 2) {
+            text->data[draw(random, text->size)] = (uint8_t)draw(random, 256);
+        } else {
+            cut_or_repeat(random, text);
+        }
+    }
+}
+
+/* -- steps --------------------------------------------------------------------------------------
+ */
+
+static struct step *add_step(struct transcript *to, enum step_kind kind, unsigned client) {
+    struct step *grown = alloc_resize(to->steps, (to->step_count + 1) * sizeof(*grown));
+    if (!grown) {
+        return NULL;
+    }
+    to->steps = grown;
+    struct step *step = &grown[to->step_count++];
+    *step = (struct step){.kind = kind, .client = client};
+    return step;
+}
+
+static void add_message(struct fuzz_random *random, struct transcript *to, unsigned client,
+                        const struct bytes *given) {
+    struct step *step = add_step(to, STEP_SEND, client);
+    if (!step) {
+        return;
+    }
+    if (given) {
+        bytes_add(&step->text, given->data, given->size);
+        edit(random, &step->text);
+    } else {
+        for (uint64_t left = 1 + draw(random, MESSAGES_MAX); left > 0; left--) {
+            add_random(random, &step->text);
+        }
+    }
+    if (step->text.size == 0) {
+        bytes_add(&step->text, "\n", 1);
+    }
+}
+
+static void add_end(struct fuzz_random *random, struct transcript *to, unsigned client) {
+    static const uint64_t waits_ms[] = {1, 250, 6000, 61000};
+    if (draw(random, 64) == 0) {
+        struct step *step = add_step(to, STEP_WAIT, client);
+        if (step) {
+            step->wait_ms = waits_ms[draw(random, ARRAY_COUNT(waits_ms))];
+        }
+    }
+    uint64_t end = to->datagrams ? 3 : draw(random, 4);
+    if (end < 2) {
+        add_step(to, end == 0 ? STEP_FINISH : STEP_RESET, client);
+    }
+}
+
+/* As one client of a given transcript says it, more or less. */
+static void add_similar(struct fuzz_random *random, struct transcript *to, unsigned client,
+                        const struct transcript *like) {
+    unsigned whom = (unsigned)draw(random, like->client_count);
+    for (size_t i = 0; i < like->step_count; i++) {
+        const struct step *step = &like->steps[i];
+        uint64_t chance = draw(random, 16);
+        bool his = step->client == whom && like->clients[whom].upstream < 0;
+        if (step->kind != STEP_SEND || !his || chance == 0) {
+            continue;
+        }
+        add_message(random, to, client, &step->text);
+        if (chance == 1) {
+            add_message(random, to, client, &step->text);
+        }
+    }
+}
+
+static void add_conversation(struct fuzz_random *random, struct transcript *to, unsigned client,
+                             const struct transcript *like) {
+    size_t before = to->step_count;
+    if (like && draw(random, 8) > 0) {
+        add_similar(random, to, client, like);
+    }
+    if (to->step_count == before) {
+        for (uint64_t left = 1 + draw(random, MESSAGES_MAX); left > 0; left--) {
+            add_message(random, to, client, NULL);
+        }
+    }
+    add_end(random, to, client);
+}
+
+/* The conversation that ends the transcript, and the one before, by turns. */
+static void mix(struct fuzz_random *random, struct transcript *to, size_t from) {
+    for (size_t i = from + 1; i < to->step_count; i++) {
+        for (size_t at = i; at > from && to->steps[at - 1].client != to->steps[at].client; at--) {
+            if (draw(random, 3) == 0) {
+                break;
+            }
+            struct step other = to->steps[at - 1];
+            to->steps[at - 1] = to->steps[at];
+            to->steps[at] = other;
+        }
+    }
+}
+
+struct transcript *fuzz_make(uint64_t seed, uint64_t run, const struct fuzz_seeds *seeds,
+                             bool datagrams) {
+    struct fuzz_random random = {.state = seed};
+    random.state = draw(&random, 0) + run * 0xd1342543de82ef95u;
+    const struct transcript *like =
+        seeds->count > 0 ? seeds->all[draw(&random, seeds->count)] : NULL;
+    struct transcript *made = alloc_zeroed(sizeof(*made));
+    if (!made) {
+        return NULL;
+    }
+    made->path = alloc_string(like ? like->path : "fuzz");
+    made->config = like && like->config ? alloc_string(like->config) : NULL;
+    made->datagrams = like ? like->datagrams : datagrams;
+    made->world = draw(&random, WORLD_OF) == 0 ? (uint32_t)draw(&random, UINT32_MAX) + 1 : 0;
+    made->client_count = FUZZ_CONVERSATIONS;
+    size_t before = 0;
+    for (unsigned i = 0; i < FUZZ_CONVERSATIONS; i++) {
+        struct transcript_client *client = &made->clients[i];
+        snprintf(client->name, sizeof(client->name), made->datagrams ? "" : "c%u", i + 1);
+        client->upstream = -1;
+        size_t from = made->step_count;
+        add_conversation(&random, made, i, like);
+        if (draw(&random, 4) == 0) {
+            mix(&random, made, before);
+        }
+        before = from;
+    }
+    if (!made->path || made->step_count == 0) {
+        transcript_free(made);
+        return NULL;
+    }
+    return made;
+}
