@@ -29,7 +29,8 @@ enum {
     CALLS_MAX = 100000,        /* of a plugin that goes on without a client or the clock */
     TIMERS_MAX = 100000,       /* rounds of one advance */
     STOP_ROUNDS_MAX = 64,
-    WAIT_STEP_MS = 1000,       /* of virtual time, while the control thread waits */
+    LAST_ROUND_MS = 500, /* each of the last rounds: what a cancel does not end takes seconds */
+    WAIT_STEP_MS = 1000, /* of virtual time, while the control thread waits */
     BLOCKED_US_MAX = 1000000,  /* a plugin that blocks so long is told of, and not fed on */
     THREAD_WAIT_MS = 30,       /* really, for threads of the plugin that may still answer */
     THREAD_LAST_WAIT_MS = 100, /* when the listener is closed */
@@ -369,8 +370,6 @@ static void begin_failures(uint32_t number) {
     }
     struct sim_options options =
         without_latency(sim_options_hostile(personality_of(number), number));
-    options.cancel_lost = 0; /* what never ends would outlive the testbed */
-    options.cancel_abandoned = 0;
     *sim_world_options() = options;
 }
 
@@ -530,7 +529,7 @@ static void cut_all(struct testbed *bed) {
     for (unsigned i = 0; i < STOP_ROUNDS_MAX && atomic_load(&listener->references) > 0; i++) {
         listener_cut(listener);
         settle(bed);
-        testbed_advance(bed, 1);
+        testbed_advance(bed, i < STOP_ROUNDS_MAX / 2 ? 1 : LAST_ROUND_MS);
     }
 }
 
