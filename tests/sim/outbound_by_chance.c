@@ -1,6 +1,7 @@
 #include "outbound_by_chance.h"
 
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "berth/connect.h"
 #include "host_in_world.h"
@@ -18,16 +19,19 @@ enum {
 /* -- the server ------------------------------------------------------------ */
 
 struct upstream {
+    struct upstream *prev, *next;
     uint64_t sent;
     uint64_t received;
     uint64_t size;
 };
 
 static struct berth_address address;
+static struct upstream *upstreams;
 
 static void end(struct sim_peer *peer, struct upstream *upstream) {
     sim_peer_on_change(peer, NULL, NULL);
     sim_peer_close(peer);
+    DL_DELETE(upstreams, upstream);
     free(upstream);
 }
 
@@ -69,6 +73,7 @@ static void on_client(struct sim_server *server, struct sim_peer *peer, void *co
     (void)server;
     (void)context;
     RULE(upstream, "there is memory for the model");
+    DL_APPEND(upstreams, upstream);
     upstream->size = 1 + sim_random(ANSWER_BYTES);
     sim_peer_on_change(peer, upstream_goes_on, upstream);
     upstream_goes_on(peer, upstream);
@@ -84,6 +89,14 @@ void upstream_start(void) {
     struct sim_server *server = sim_server_open(&options);
     RULE(server, "an upstream server can be opened");
     address = sim_server_address(server);
+}
+
+void upstream_stop(void) {
+    while (upstreams) { /* connected so late that no FIN has come */
+        struct upstream *upstream = upstreams;
+        DL_DELETE(upstreams, upstream);
+        free(upstream);
+    }
 }
 
 /* -- the plugin's side ----------------------------------------------------- */

@@ -14,6 +14,7 @@ struct conversation;
 struct outbound;
 
 void upstream_start(void);
+void upstream_stop(void); /* when the world is gone */
 void outbound_ask(struct conversation *asker);
 
 uint32_t outbound_received(struct outbound *outbound, const struct berth_slice *data);

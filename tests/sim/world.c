@@ -250,5 +250,6 @@ uint64_t world_play(uint64_t seed, sim_trace_fn *trace) {
     stop_world();
     uint64_t hash = sim_trace_hash();
     sim_world_destroy();
+    upstream_stop();
     return hash;
 }
