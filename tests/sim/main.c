@@ -1,8 +1,11 @@
 /* main.c: plays worlds.
  *
- *     simulate FIRST COUNT [STRIDE]   so many seeds, until one breaks a rule: prints `SEED rule`
- * and exits with 1 simulate --trace SEED           one, with everything that happens simulate
- * --twice FIRST COUNT    each seed twice, whose traces must be the same */
+ *     simulate FIRST COUNT [STRIDE]
+ *         so many seeds, until one breaks a rule: prints `SEED rule`, exits with 1
+ *     simulate --twice FIRST COUNT [STRIDE]
+ *         the same, each seed twice, whose traces must be the same
+ *     simulate --trace SEED
+ *         one, with everything that happens */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
