@@ -20,6 +20,9 @@ WITH_AN_ENGINE = (
 )
 """Those that run a real engine of the system, the one that TEST_ENGINE names."""
 
+OF_ONE_THREAD = ("test_sim_network", "test_sim_personalities", "test_sim_server", "test_sim_services", "test_sim_world")
+"""Worlds of the simulated engine, which ThreadSanitizer has nothing to say of."""
+
 DIRECT = "io_uring-direct"
 """The engine io_uring with its sockets in the tables of the rings. Its sends wait for the ring: how
 many parts connections have for that goes by the crowd, which is no steady number."""
@@ -53,6 +56,8 @@ def pytest_generate_tests(metafunc):
         for path in _executables(fixtures):
             if name == "linux-direct" or (name.endswith("-epoll") and path.stem not in WITH_AN_ENGINE):
                 continue  # the same as on the build's first engine
+            if name == "linux-tsan" and path.stem in OF_ONE_THREAD:
+                continue
             mark = [pytest.mark.quick] if name == "linux" else []
             for engine, prefix in _engines_of(name, path):
                 builds.append(pytest.param(text, path, engine, id=f"{name}-{prefix}{path.stem}",

@@ -31,7 +31,7 @@ struct server_thread {
     bool started;
     /* Under the lock: */
     struct os_pipe *pipe; /* the client; NULL: it waits for one */
-    uint64_t idle_since_ms;
+    uint64_t idle_since;  /* a number of channel.changes, which no two have */
     bool reading;
     bool asking;  /* the control thread has its request */
     bool evicted; /* its place is another one's */
@@ -48,6 +48,7 @@ struct channel {
     struct os_mutex mutex; /* of all that follows */
     struct os_condition answered;
     struct os_condition changed;     /* a client has come to a thread, or has left one */
+    uint64_t changes;                /* how often one became idle, or was not any more */
     struct channel_request *waiting; /* utlist */
     bool closing;
     struct server_thread threads[CHANNEL_CLIENTS_MAX];
@@ -114,7 +115,7 @@ static bool read_line(struct client *client, size_t *size) {
 
 static void set_asking(struct server_thread *server, bool asking) {
     server->asking = asking;
-    server->idle_since_ms = engine_now_ms();
+    server->idle_since = ++server->channel->changes;
 }
 
 static bool is_waiting(const struct channel *channel, const struct channel_request *request) {
@@ -272,7 +273,7 @@ static void evict(struct channel *channel) {
             return;
         }
         if (server->pipe && !server->asking &&
-            (!oldest || server->idle_since_ms < oldest->idle_since_ms)) {
+            (!oldest || server->idle_since < oldest->idle_since)) {
             oldest = server;
         }
     }
