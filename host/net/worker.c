@@ -43,7 +43,8 @@ unsigned worker_of_id(uint64_t id) {
     return (unsigned)(id >> (SLOT_BITS + GENERATION_BITS));
 }
 
-uint64_t worker_now_ms(struct worker *worker) {
+/* Also for the loop below, which asks twice in each turn. */
+static inline uint64_t worker_read_ms(struct worker *worker) {
     unsigned calls = plugin_thread_sequence(&plugin_thread);
     bool in_call = (calls & 1) != 0;
     if (worker->now_ms == 0 || worker->now_calls != calls || in_call) {
@@ -51,6 +52,10 @@ uint64_t worker_now_ms(struct worker *worker) {
         worker->now_calls = calls;
     }
     return worker->now_ms;
+}
+
+uint64_t worker_now_ms(struct worker *worker) {
+    return worker_read_ms(worker);
 }
 
 /* -- the table of connections --------------------------------------------------------------------
@@ -324,15 +329,15 @@ int worker_next_ms(struct worker *worker) {
     if (worker->server->options.driver) {
         worker->now_ms = 0; /* others had their turns since its own */
     }
-    return worker_has_more(worker) ? 0 : timers_next_ms(&worker->timers, worker_now_ms(worker));
+    return worker_has_more(worker) ? 0 : timers_next_ms(&worker->timers, worker_read_ms(worker));
 }
 
 /* What has completed, the timers that are due, and what both left to be settled. Whether anything
  * ran. */
-static bool worker_turn(struct worker *worker, int timeout_ms) {
+static inline bool worker_turn(struct worker *worker, int timeout_ms) {
     worker->now_ms = 0; /* the wait takes time */
     bool ran = engine_port_run(worker->port, timeout_ms) > 0;
-    ran |= timers_run(&worker->timers, worker_now_ms(worker));
+    ran |= timers_run(&worker->timers, worker_read_ms(worker));
     ran |= worker_has_more(worker);
     take_postponed(worker);
     worker_settle(worker);
