@@ -9,6 +9,7 @@
 #include "net/buffer.h"
 #include "net/file.h"
 #include "net/plugin_call.h"
+#include "net/plugin_slice.h"
 #include "net/worker.h"
 
 static bool refuses(const struct testbed *bed, uint32_t what) {
@@ -130,12 +131,6 @@ static const struct berth_work_host work_host = {
 /* -- berth.connect/1 ----------------------------------------------------------------------------
  */
 
-static void drop_slice(const struct berth_slice *slice) {
-    if (slice->buffer) {
-        buffer_plugin_releases(slice->buffer);
-    }
-}
-
 static void check_request(struct testbed *bed, const struct berth_connect_request *request,
                           bool has_function) {
     layer_slice(bed, &request->first_data, "connect");
@@ -170,7 +165,7 @@ static int32_t connect_through(struct testbed *bed, struct berth_conn *conn,
     const struct berth_connect_host *real = extensions_find(BERTH_CONNECT_ID);
     struct connecting *one = alloc_zeroed(sizeof(*one));
     if (!one) {
-        drop_slice(&request->first_data);
+        plugin_slices_drop(&request->first_data, 1);
         return BERTH_E_NO_MEMORY;
     }
     *one = (struct connecting){bed, connected, argument};
@@ -189,13 +184,13 @@ static int32_t BERTH_CALL connect_to(struct berth_conn *conn,
     size_t size = request->struct_size < sizeof(whole) ? request->struct_size : sizeof(whole);
     memcpy(&whole, request, size);
     if (!layer_may_touch(conn, "connect")) {
-        drop_slice(&whole.first_data);
+        plugin_slices_drop(&whole.first_data, 1);
         return BERTH_E_STATE;
     }
     struct testbed *bed = testbed_of(conn->host);
     check_request(bed, &whole, connected != NULL);
     if (refuses(bed, TESTBED_REFUSES_CONNECTS)) {
-        drop_slice(&whole.first_data);
+        plugin_slices_drop(&whole.first_data, 1);
         return BERTH_E_LIMIT;
     }
     if (whole.host && whole.host[0] != '\0' && whole.port != 0) {
@@ -314,20 +309,10 @@ static void check_piece(struct testbed *bed, const struct berth_piece *piece) {
     }
 }
 
-static void drop_pieces(const struct berth_piece *pieces, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (pieces[i].file) {
-            real_file()->release(pieces[i].file);
-        } else {
-            drop_slice(&pieces[i].memory);
-        }
-    }
-}
-
 static int32_t BERTH_CALL send_pieces(struct berth_conn *conn, const struct berth_piece *pieces,
                                       uint32_t count) {
     if (!layer_may_touch(conn, "file.send_pieces")) {
-        drop_pieces(pieces, count);
+        plugin_pieces_drop(pieces, count);
         return BERTH_E_STATE;
     }
     struct testbed *bed = testbed_of(conn->host);
@@ -335,7 +320,7 @@ static int32_t BERTH_CALL send_pieces(struct berth_conn *conn, const struct bert
         check_piece(bed, &pieces[i]);
     }
     if (refuses(bed, TESTBED_REFUSES_SENDS)) {
-        drop_pieces(pieces, count);
+        plugin_pieces_drop(pieces, count);
         return BERTH_E_NO_MEMORY;
     }
     return real_file()->send_pieces(conn, pieces, count);
@@ -361,7 +346,7 @@ static int32_t BERTH_CALL datagram_send(const struct berth_listener *listener,
     const struct berth_datagram_host *real = extensions_find(BERTH_DATAGRAM_ID);
     struct testbed *bed = testbed_of_listener(listener);
     if (!bed || bed->listener_over) {
-        drop_slice(data);
+        plugin_slices_drop(data, 1);
         return BERTH_E_INVALID;
     }
     layer_note_call(bed, "datagram.send");
