@@ -13,12 +13,12 @@ import os
 import pathlib
 import platform
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 
 import page
+import processes
 import results
 import sampling
 from servers import NotHere
@@ -173,6 +173,7 @@ class Turns:
         for turn in range(TURNS_MAX * count):
             for server in list(self.servers) if turn < count else self.lacking(count):
                 self.take(server)
+                processes.end_if_asked()
                 reason = self.skipped.get(server.name) or "; ".join(self.failures[server.name])
                 print(f"  {self.case['name']}: {turn + 1}/{count} {server.name} {reason}",
                       file=sys.stderr, flush=True)
@@ -291,8 +292,7 @@ def keep(report, chosen):
 
 def main():
     chosen = options()
-    # Ended from outside it takes along what it has started, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: it was asked to end"))
+    processes.end_when_asked()
     where = enter_namespace()
     cores = choose_cores()
     with tempfile.TemporaryDirectory(prefix="berth-bench-") as work:

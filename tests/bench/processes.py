@@ -1,31 +1,46 @@
-"""The processes that the bench starts: none of them outlives it."""
+"""The processes that the bench starts: none of them outlives it.
+
+Who is asked to end (Ctrl-C, SIGTERM, SIGHUP) does not unwind where it stands: an exception out of the handler of
+a signal can come between any two instructions, also between the taking of a lock and the `try` that gives
+it back, and nobody could wait for that process any more. The handler ends the processes, which ends every
+wait for them, and end_if_asked() raises SystemExit where that is safe; the next start does so in any case.
+"""
 
 import atexit
 import contextlib
 import os
 import signal
 import subprocess
-import threading
 
 _started = []
+_asked = []
+"""The signals that have asked the bench to end."""
 
 
-@contextlib.contextmanager
-def _end_put_off():
-    """Who is asked to end while a process is being started ends when it is known: it would stay."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # there nobody is asked
-        return
-    asked = []
-    before = {number: signal.signal(number, lambda got, frame: asked.append(got))
-              for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in asked:
-            signal.raise_signal(number)
+def _kill(process):
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _on_signal(number, _):
+    _asked.append(number)
+    for process in _started:
+        _kill(process)
+
+
+def end_when_asked():
+    """From now on Ctrl-C, SIGTERM and the end of the terminal end what start() has started, and then the
+    bench; but for those that are to be ignored, as `nohup` has it."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _on_signal)
+
+
+def end_if_asked():
+    """Raises SystemExit when somebody has asked for the end. All loops of the bench call it."""
+    if _asked:
+        raise SystemExit("bench: it was asked to end")
 
 
 def start(command, cpus, prepare=None, **options):
@@ -36,17 +51,20 @@ def start(command, cpus, prepare=None, **options):
         if prepare:
             prepare()
 
-    with _end_put_off():
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
-                                   preexec_fn=prepare_all, **options)
-        _started[:] = [one for one in _started if one.returncode is None] + [process]
+    end_if_asked()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
+                               preexec_fn=prepare_all, **options)
+    _started[:] = [one for one in _started if one.returncode is None] + [process]
+    if _asked:  # before it was known
+        end(process)
+        end_if_asked()
     return process
 
 
 def end(process):
     """With its children; nothing happens to one that has ended."""
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        _kill(process)
     process.wait()
 
 

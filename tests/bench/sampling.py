@@ -187,6 +187,7 @@ def run_to_end(command, folder, cores, seconds):
         began, why = time.monotonic(), ""
         try:
             while not why:
+                processes.end_if_asked()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     client.wait(0.2)
                     break

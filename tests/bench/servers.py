@@ -92,6 +92,7 @@ class Server:
                                            env=os.environ | self.environment(folder))
         while not (address := self.find_address(folder)):
             if self.process.poll() is not None or time.monotonic() - began > START_S:
+                processes.end_if_asked()
                 text = (folder / "stderr").read_text(errors="replace")
                 self.stop()
                 raise RuntimeError(f"{self.name} does not start: {text[-500:]}")

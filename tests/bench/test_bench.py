@@ -316,6 +316,12 @@ def test_bench_what_is_not_installed_says_so(tmp_path, monkeypatch):
     assert found["berth-has-no-such-package"] == found["berth"] == "not installed"
 
 
+def run_program(folder, program, *arguments):
+    """A program that uses the bench's modules."""
+    return subprocess.run([sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True,
+                          timeout=clients.START_S, check=False, env=os.environ | {"PYTHONPATH": str(BENCH)})
+
+
 def test_bench_that_is_asked_to_end_takes_its_servers_along(tmp_path):
     """Asked while a server starts that never says that it is ready."""
     server = tmp_path / "dist" / "berth"
@@ -342,19 +348,73 @@ def test_bench_that_is_asked_to_end_takes_its_servers_along(tmp_path):
 def test_bench_that_is_asked_to_end_amid_a_start_ends_that_process_too(tmp_path):
     """Asked by the very process, before the bench can know it."""
     program = (
-        "import os, signal, sys\n"
+        "import os, signal\n"
         "import processes\n"
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit('asked'))\n"
+        "processes.end_when_asked()\n"
         "def ask():\n"
         "    open('pid', 'w').write(str(os.getpid()))\n"
         "    os.kill(os.getppid(), signal.SIGTERM)\n"
         "processes.start(['sleep', '600'], os.sched_getaffinity(0), ask)\n"
         "print('went on')\n")
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True,
-                          timeout=60, check=False, env=os.environ | {"PYTHONPATH": str(BENCH)})
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", "asked\n")
+    done = run_program(tmp_path, program)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "bench: it was asked to end\n")
     pid = (tmp_path / "pid").read_text(encoding="utf-8")
     assert not pathlib.Path(f"/proc/{pid}").exists()
+
+
+ASKED_AT_EACH_INSTRUCTION = """
+import os, pathlib, shutil, signal, sys
+import processes, servers
+
+class Silent(servers.Server):
+    def command(self, folder, case):
+        return [shutil.which("sleep"), "600"]
+
+    def find_address(self, folder):
+        return None
+
+def ask_at(instruction, function):
+    began = False
+    def trace(frame, event, _):
+        nonlocal began, instruction
+        frame.f_trace_opcodes = True
+        began = began or frame.f_code is function.__code__
+        if began and event == "opcode":
+            instruction -= 1
+            if instruction == 0:
+                signal.raise_signal(signal.SIGTERM)
+        return trace
+    return trace
+
+def start_asked_at(instruction, function):
+    server = Silent("silent")
+    del processes._asked[:]
+    sys.settrace(ask_at(instruction, function))
+    try:
+        server.start(pathlib.Path("."), os.sched_getaffinity(0), {})
+    except SystemExit:
+        pass
+    finally:
+        sys.settrace(None)
+        server.stop()
+    return len(processes._asked)
+
+os.environ.clear()
+processes.end_when_asked()
+servers.time.sleep = lambda _: None
+for function, instructions in ((processes.start, range(1, 1000, 11)), (Silent.find_address, range(1, 120))):
+    for instruction in instructions:
+        assert start_asked_at(instruction, function) == 1
+        assert not pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+print("ended each time")
+"""
+
+
+def test_bench_that_is_asked_to_end_at_any_instruction_ends(tmp_path):
+    """While a server is started, and while it is waited for: an exception out of the handler of a signal
+    would leave a lock of subprocess.Popen taken at one of them."""
+    done = run_program(tmp_path, ASKED_AT_EACH_INSTRUCTION)
+    assert (done.stdout, done.stderr) == ("ended each time\n", "")
 
 
 def test_bench_row_of_what_is_missing_says_why(tmp_path, monkeypatch):

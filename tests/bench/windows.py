@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import time
 
+import processes
 from servers import START_S, Berth, NotHere, Program
 
 REQUEST = re.compile(rb"^[0-9a-f]{4}: (\w+)\((?!\) = )", re.M)
@@ -139,6 +140,7 @@ class UnderWine:
             now = sum(map(ticks, self.pids()))
             if now != before:
                 before, changed = now, time.monotonic()
+            processes.end_if_asked()
             time.sleep(QUIET_S / 10)
 
     def trace(self):
