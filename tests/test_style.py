@@ -14,7 +14,7 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 LINES_MAX = 800
 
 # Includes point one way: a folder may include those that stand behind it here.
-LAYERS = ["control", "author", "manifest", "module", "net", "engine", "os", "base"]
+LAYERS = ["control", "author", "command", "manifest", "module", "net", "engine", "os", "base"]
 
 
 def _sources(*folders, endings=(".c", ".h")):

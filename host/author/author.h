@@ -1,14 +1,17 @@
 /* author.h: the verbs for those who write plugins; main.c picks them.
  *
- * Each takes the words behind the verb and returns the exit code of the program. Threads: the main
+ * Each returns the exit code of the program. Threads: the main
  * thread. */
 #ifndef BERTH_HOST_AUTHOR_AUTHOR_H
 #define BERTH_HOST_AUTHOR_AUTHOR_H
 
-/* `berth plugin test|validate|new …` */
-int author_plugin(int argc, char **argv);
+#include "command/command.h"
 
-/* `berth record …` */
-int author_record(int argc, char **argv);
+int author_new(const struct command *command);
+int author_record(const struct command *command);
+
+/* The verbs that run plugins, with the simulated engine: the words go to the program beside this
+ * one. */
+int author_run_devkit(int argc, char **argv);
 
 #endif

@@ -616,30 +616,30 @@ static void check_all(const char *file) {
 }
 
 /* Where all of it has little time, one callback has half of that. */
-static unsigned step_limit_ms(const struct tool_words *words) {
-    long limit_s = words->time_limit ? strtol(words->time_limit, NULL, 10) : 2L * STEP_LIMIT_S;
+static unsigned step_limit_ms(const struct command *command) {
+    long limit_s = command->time_limit ? strtol(command->time_limit, NULL, 10) : 2L * STEP_LIMIT_S;
     return limit_s < 2L * STEP_LIMIT_S ? (unsigned)limit_s * 500 : STEP_LIMIT_S * 1000u;
 }
 
-int checks_run(const struct tool_words *words) {
+int checks_run(const struct command *command) {
     struct error error = {0};
     const char done[] = {CHECKS_MARK, CHECKS_DONE, '\n'};
-    run.config_given = words->config != NULL;
+    run.config_given = command->config != NULL;
     os_process_end_with_parent();
     if (!os_process_keep_output(&error)) {
         text_print_error(error.message);
-        return TOOL_FAILED;
+        return EXIT_FAILED;
     }
-    if (!tool_config_read(words->config, &run.config, run.folder, sizeof(run.folder), &error) ||
-        !tool_watch_start(step_limit_ms(words), last_words, &error)) {
+    if (!tool_config_read(command->config, &run.config, run.folder, sizeof(run.folder), &error) ||
+        !tool_watch_start(step_limit_ms(command), last_words, &error)) {
         begin(CHECK_FILE);
         verdict(VERDICT_FAILED, "%s", error.message);
-        return TOOL_FAILED;
+        return EXIT_FAILED;
     }
-    check_all(words->words[0]);
+    check_all(command->words[0]);
     library_close(&run.library);
     tool_watch_stop();
     alloc_free(run.config);
     os_process_write(done, sizeof(done));
-    return TOOL_FINE;
+    return EXIT_FINE;
 }

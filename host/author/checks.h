@@ -34,7 +34,7 @@ extern const char *const check_names[CHECK_COUNT];
 #define CHECKS_DONE 'd'  /* all is said; no name and no words */
 /* and '0' + enum verdict */
 
-/* The child. TOOL_FINE when all was looked at, whatever was found. */
-int checks_run(const struct tool_words *words);
+/* The child. EXIT_FINE when all was looked at, whatever was found. */
+int checks_run(const struct command *command);
 
 #endif

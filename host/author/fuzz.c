@@ -58,7 +58,7 @@ static int report(const struct fuzz_trial *trial, struct transcript *transcript,
     fflush(stdout);
     fuzz_shorten(trial, transcript, found->name);
     fuzz_write(transcript, transcript->step_count, write_out);
-    return TOOL_FAILED;
+    return EXIT_FAILED;
 }
 
 static int run_all(const struct fuzz_trial *trial, const struct fuzz_seeds *seeds,
@@ -68,8 +68,8 @@ static int run_all(const struct fuzz_trial *trial, const struct fuzz_seeds *seed
     struct os_thread_usage before;
     os_thread_usage(&before);
     bool datagrams = trial->plugin->datagram && !trial->plugin->received;
-    int code = TOOL_FINE;
-    for (; code == TOOL_FINE && spent_ms < seconds * 1000ull; fuzzing.runs++) {
+    int code = EXIT_FINE;
+    for (; code == EXIT_FINE && spent_ms < seconds * 1000ull; fuzzing.runs++) {
         struct testbed_finding found;
         struct bytes words = {0};
         struct transcript *transcript = fuzz_make(fuzzing.seed, fuzzing.runs, seeds, datagrams);
@@ -86,7 +86,7 @@ static int run_all(const struct fuzz_trial *trial, const struct fuzz_seeds *seed
         bytes_free(&words);
         spent_ms = os_now_ms() - began_ms;
     }
-    if (code == TOOL_FINE) {
+    if (code == EXIT_FINE) {
         struct os_thread_usage usage;
         os_thread_usage(&usage);
         uint64_t cpu_ms = (usage.cpu_us - before.cpu_us) / 1000;
@@ -99,18 +99,18 @@ static int run_all(const struct fuzz_trial *trial, const struct fuzz_seeds *seed
     return code;
 }
 
-static int try_plugin(const struct tool_words *words, const struct fuzz_seeds *seeds,
+static int try_plugin(const struct command *command, const struct fuzz_seeds *seeds,
                       unsigned seconds, struct error *error) {
     char folder[OS_PATH_MAX];
     char *json = NULL;
     struct library library = {0};
-    int code = TOOL_FAILED;
-    if (tool_config_read(words->config, &json, folder, sizeof(folder), error) &&
-        library_open(&library, words->words[0], error) &&
+    int code = EXIT_FAILED;
+    if (tool_config_read(command->config, &json, folder, sizeof(folder), error) &&
+        library_open(&library, command->words[0], error) &&
         tool_watch_start(LIMIT_MS, last_words, error)) {
         const struct fuzz_trial trial = {.plugin = &library.plugin,
                                          .config_json = json,
-                                         .folder = words->config ? folder : NULL};
+                                         .folder = command->config ? folder : NULL};
         code = run_all(&trial, seeds, seconds);
         tool_watch_stop();
     } else {
@@ -133,31 +133,31 @@ static bool read_number(const char *text, uint64_t most, uint64_t *number) {
     return *end == '\0' && *number <= most;
 }
 
-int tool_fuzz(const struct tool_words *words) {
+int tool_fuzz(const struct command *command) {
     struct error error = {0};
-    struct transcript *transcripts[TOOL_WORDS_MAX] = {NULL};
+    struct transcript *transcripts[COMMAND_WORDS_MAX] = {NULL};
     struct fuzz_seeds seeds = {.all = transcripts};
     uint64_t seconds = SECONDS;
     fuzzing.seed = os_now_ms();
-    if (words->count < 1 || (words->count > 1 && !words->transcripts)) {
-        return tool_usage("plugin fuzz wants the plugin's file; transcripts stand behind "
-                          "--transcripts");
+    if (command->word_count > 1 && !command->transcripts) {
+        return command_refuse(COMMAND_PLUGIN_FUZZ,
+                              "plugin fuzz takes one file; transcripts need --transcripts");
     }
-    if (!read_number(words->seconds, SECONDS_MAX, &seconds) || seconds == 0) {
-        return tool_usage("--seconds is 1 to 86400");
+    if (!read_number(command->seconds, SECONDS_MAX, &seconds) || seconds == 0) {
+        return command_refuse(COMMAND_PLUGIN_FUZZ, "--seconds is 1 to 86400");
     }
-    if (!read_number(words->seed, UINT64_MAX, &fuzzing.seed)) {
-        return tool_usage("--seed is a number, of at most 19 digits");
+    if (!read_number(command->seed, UINT64_MAX, &fuzzing.seed)) {
+        return command_refuse(COMMAND_PLUGIN_FUZZ, "--seed is a number, of at most 19 digits");
     }
-    if (words->transcripts && words->count < 2) {
-        return tool_usage("--transcripts wants at least one file");
+    if (command->transcripts && command->word_count < 2) {
+        return command_refuse(COMMAND_PLUGIN_FUZZ, "--transcripts wants at least one file");
     }
-    int code = TOOL_FINE;
-    for (size_t i = 1; i < words->count && code == TOOL_FINE; i++, seeds.count++) {
-        transcripts[i - 1] = transcript_read(words->words[i], &error);
-        code = transcripts[i - 1] ? TOOL_FINE : verdicts_fail(false, error.message);
+    int code = EXIT_FINE;
+    for (size_t i = 1; i < command->word_count && code == EXIT_FINE; i++, seeds.count++) {
+        transcripts[i - 1] = transcript_read(command->words[i], &error);
+        code = transcripts[i - 1] ? EXIT_FINE : verdicts_fail(false, error.message);
     }
-    code = code == TOOL_FINE ? try_plugin(words, &seeds, (unsigned)seconds, &error) : code;
+    code = code == EXIT_FINE ? try_plugin(command, &seeds, (unsigned)seconds, &error) : code;
     for (size_t i = 0; i < seeds.count; i++) {
         transcript_free(transcripts[i]);
     }

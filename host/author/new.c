@@ -2,9 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "author/author.h"
 #include "author/bytes.h"
 #include "author/template.h"
-#include "author/tool.h"
 #include "base/error.h"
 #include "base/macros.h"
 #include "base/text.h"
@@ -129,17 +129,14 @@ static bool find_api(struct places *places, struct error *error) {
     return true;
 }
 
-int tool_new(const struct tool_words *words) {
+int author_new(const struct command *command) {
     struct error error = {0};
-    struct places places = {.lang = words->lang ? words->lang : "c"};
+    struct places places = {.lang = command->lang ? command->lang : "c"};
     bool c = strcmp(places.lang, "c") == 0;
-    if (words->count != 1) {
-        return tool_usage("plugin new wants one name");
-    }
     if (!c && strcmp(places.lang, "cpp") != 0) {
-        return tool_usage("--lang is c or cpp");
+        return command_refuse(COMMAND_PLUGIN_NEW, "--lang is c or cpp");
     }
-    places.id = words->words[0];
+    places.id = command->words[0];
     places.compiler = c ? "gcc" : "g++";
     places.standard = c ? "" : ", 'cpp_std=c++17'";
     if (!module_id_valid(places.id)) {
@@ -152,8 +149,8 @@ int tool_new(const struct tool_words *words) {
         printf("%s/ has a plugin, its build, and a first transcript; %s/README.md tells how to "
                "build and try it\n",
                places.id, places.id);
-        return TOOL_FINE;
+        return EXIT_FINE;
     }
     text_print_error(error.message);
-    return TOOL_FAILED;
+    return EXIT_FAILED;
 }

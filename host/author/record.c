@@ -235,16 +235,16 @@ static bool read_address(struct berth_address *address, const char *text, struct
     return true;
 }
 
-static bool start(const struct tool_words *words, struct berth_address *server,
+static bool start(const struct command *command, struct berth_address *server,
                   struct os_socket *listener, struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
     struct berth_address address;
     struct berth_address actual;
-    const char *listen = words->listen ? words->listen : "127.0.0.1:0";
-    if (!read_address(server, words->words[0], error) || !read_address(&address, listen, error)) {
+    const char *listen = command->listen ? command->listen : "127.0.0.1:0";
+    if (!read_address(server, command->words[0], error) || !read_address(&address, listen, error)) {
         return false;
     }
-    if (!os_sockets_start(error) || !os_signals_start(error) || !try_file(words->out, error) ||
+    if (!os_sockets_start(error) || !os_signals_start(error) || !try_file(command->out, error) ||
         !try_server(server, error)) {
         return false;
     }
@@ -252,31 +252,25 @@ static bool start(const struct tool_words *words, struct berth_address *server,
         return error_prefix(error, "%s: ", listen);
     }
     address_format(&actual, text, sizeof(text));
-    printf("recording one connection to %s for %s\n", text, words->words[0]);
+    printf("recording one connection to %s for %s\n", text, command->words[0]);
     fflush(stdout);
     return true;
 }
 
-int author_record(int argc, char **argv) {
-    static const char *const allowed[] = {"--out", "--listen", NULL};
-    struct tool_words words;
+int author_record(const struct command *command) {
     struct error error = {0};
     struct berth_address server;
     struct os_socket listener;
-    int code = tool_words_read(&words, argc, argv, allowed);
-    if (code != TOOL_FINE) {
-        return code;
+    if (!command->out) {
+        return command_refuse(COMMAND_RECORD, "record needs --out FILE");
     }
-    if (words.count != 1 || !words.out) {
-        return tool_usage("record wants the address of a listener, and --out FILE");
-    }
-    if (start(&words, &server, &listener, &error)) {
-        bool good = record(&listener, &server, words.out, &error);
+    if (start(command, &server, &listener, &error)) {
+        bool good = record(&listener, &server, command->out, &error);
         os_socket_close(&listener, false);
         if (good) {
-            return TOOL_FINE;
+            return EXIT_FINE;
         }
     }
     text_print_error(error.message);
-    return TOOL_FAILED;
+    return EXIT_FAILED;
 }

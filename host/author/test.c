@@ -27,10 +27,10 @@ static void last_words(const char *what, const char *callback) {
 }
 
 /* All of them are read before the first is played. */
-static bool read_all(const struct tool_words *words, struct transcript **transcripts,
+static bool read_all(const struct command *command, struct transcript **transcripts,
                      struct error *error) {
-    for (size_t i = 0; i + 1 < words->count; i++) {
-        transcripts[i] = transcript_read(words->words[i + 1], error);
+    for (size_t i = 0; i + 1 < command->word_count; i++) {
+        transcripts[i] = transcript_read(command->words[i + 1], error);
         if (!transcripts[i]) {
             return false;
         }
@@ -38,43 +38,40 @@ static bool read_all(const struct tool_words *words, struct transcript **transcr
     return true;
 }
 
-static int play_all(const struct tool_words *words, const struct library *library,
+static int play_all(const struct command *command, const struct library *library,
                     struct transcript **transcripts, struct error *error) {
     char folder[OS_PATH_MAX];
     struct play_options options = {0};
-    struct verdicts verdicts = {.json = words->json};
+    struct verdicts verdicts = {.json = command->json};
     char *json = NULL;
-    if (!tool_config_read(words->config, &json, folder, sizeof(folder), error)) {
-        return verdicts_fail(words->json, error->message);
+    if (!tool_config_read(command->config, &json, folder, sizeof(folder), error)) {
+        return verdicts_fail(command->json, error->message);
     }
     options.config_json = json;
-    options.folder = words->config ? folder : NULL;
-    for (size_t i = 0; i + 1 < words->count; i++) {
+    options.folder = command->config ? folder : NULL;
+    for (size_t i = 0; i + 1 < command->word_count; i++) {
         play_transcript(&library->plugin, transcripts[i], &options, &verdicts);
     }
     alloc_free(json);
     return verdicts_finish(&verdicts);
 }
 
-int tool_test(const struct tool_words *words) {
+int tool_test(const struct command *command) {
     struct error error = {0};
     struct library library = {0};
-    struct transcript *transcripts[TOOL_WORDS_MAX] = {NULL};
-    int code = TOOL_FAILED;
-    if (words->count < 2) {
-        return tool_usage("plugin test wants the plugin's file and at least one transcript");
-    }
-    bool ready = read_all(words, transcripts, &error) &&
-                 library_open(&library, words->words[0], &error) &&
+    struct transcript *transcripts[COMMAND_WORDS_MAX] = {NULL};
+    int code = EXIT_FAILED;
+    bool ready = read_all(command, transcripts, &error) &&
+                 library_open(&library, command->words[0], &error) &&
                  tool_watch_start(LIMIT_MS, last_words, &error);
     if (ready) {
-        code = play_all(words, &library, transcripts, &error);
+        code = play_all(command, &library, transcripts, &error);
         tool_watch_stop();
     } else {
-        code = verdicts_fail(words->json, error.message);
+        code = verdicts_fail(command->json, error.message);
     }
     library_close(&library);
-    for (size_t i = 0; i + 1 < words->count; i++) {
+    for (size_t i = 0; i + 1 < command->word_count; i++) {
         transcript_free(transcripts[i]);
     }
     return code;

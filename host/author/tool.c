@@ -1,7 +1,5 @@
-/* `berth plugin`: what needs no plugin is done here, and the rest by the program beside this one,
- * which has the simulated engine in it. */
+/* tool.c: starts the program beside this one, which has the simulated engine in it. */
 #include <stdio.h>
-#include <string.h>
 
 #include "author/author.h"
 #include "author/tool.h"
@@ -11,17 +9,17 @@
 #include "os/os_process.h"
 
 /* The words go on as they are; so do input, output and the exit code. */
-static int run_devkit(int argc, char **argv) {
+int author_run_devkit(int argc, char **argv) {
     char folder[OS_PATH_MAX];
     char program[OS_PATH_MAX];
-    const char *arguments[TOOL_WORDS_MAX + 16] = {program, "plugin"};
+    const char *arguments[COMMAND_WORDS_MAX] = {program};
     struct error error = {0};
-    int code = TOOL_FAILED;
-    if ((size_t)argc + 3 > ARRAY_COUNT(arguments)) {
-        return tool_usage("too many words");
+    int code = EXIT_FAILED;
+    if ((size_t)argc + 2 > ARRAY_COUNT(arguments)) {
+        return command_refuse(COMMAND_VERB_COUNT, "too many words");
     }
     for (int i = 0; i < argc; i++) {
-        arguments[i + 2] = argv[i];
+        arguments[i + 1] = argv[i];
     }
     if (!os_executable_folder(folder, sizeof(folder), &error) ||
         !os_path_join(program, sizeof(program), folder, TOOL_DEVKIT) ||
@@ -30,17 +28,4 @@ static int run_devkit(int argc, char **argv) {
                 error.message);
     }
     return code;
-}
-
-int author_plugin(int argc, char **argv) {
-    static const char *const options[] = {"--lang", NULL};
-    struct tool_words words;
-    if (argc < 1) {
-        return tool_usage("say what to do with the plugin: test, validate, fuzz or new");
-    }
-    if (strcmp(argv[0], "new") != 0) {
-        return run_devkit(argc, argv);
-    }
-    int code = tool_words_read(&words, argc - 1, argv + 1, options);
-    return code == TOOL_FINE ? tool_new(&words) : code;
 }

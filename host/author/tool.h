@@ -1,4 +1,4 @@
-/* tool.h: what the verbs of this folder share: the reading of their words, and a watch over a
+/* tool.h: what the verbs of this folder share: the reading of a config, and a watch over a
  * plugin that crashes or hangs. */
 #ifndef BERTH_HOST_AUTHOR_TOOL_H
 #define BERTH_HOST_AUTHOR_TOOL_H
@@ -6,29 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "command/command.h"
+
 struct error;
-
-enum { TOOL_FINE = 0, TOOL_FAILED = 1, TOOL_USAGE = 2, TOOL_WORDS_MAX = 256 };
-
-struct tool_words {
-    const char *config;     /* --config FILE|JSON */
-    const char *lang;       /* --lang c|cpp */
-    const char *out;        /* --out FILE */
-    const char *listen;     /* --listen ADDRESS */
-    const char *time_limit; /* --time-limit SECONDS */
-    const char *seconds;    /* --seconds N */
-    const char *seed;       /* --seed S */
-    bool transcripts;       /* --transcripts: the words behind the first are such */
-    bool json;              /* --json */
-    bool child;             /* --child: the process that validate starts */
-    const char *words[TOOL_WORDS_MAX];
-    size_t count;
-};
-
-/* `allowed` are the options of the verb, up to a NULL. TOOL_USAGE after a message. */
-int tool_words_read(struct tool_words *words, int argc, char **argv, const char *const *allowed);
-int tool_usage(const char *text);
-int tool_complain(const char *what, const char *word); /* the same about a word of the user */
 
 /* --config: the text of it, from a file or itself; NULL without one. *folder is the file's, for
  * relative paths, else ".". */
@@ -48,9 +28,8 @@ void tool_watch_stop(void);
 /* The program beside this one that runs plugins. */
 #define TOOL_DEVKIT "berth-devkit"
 
-int tool_test(const struct tool_words *words);
-int tool_fuzz(const struct tool_words *words);
-int tool_validate(const struct tool_words *words);
-int tool_new(const struct tool_words *words);
+int tool_test(const struct command *command);
+int tool_fuzz(const struct command *command);
+int tool_validate(const struct command *command);
 
 #endif

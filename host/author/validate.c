@@ -96,50 +96,47 @@ static void tell_end(struct validation *validation, const struct os_process_resu
 }
 
 /* What is no config is the operator's mistake, and no plugin's. */
-static bool check_config(const struct tool_words *words, struct error *error) {
+static bool check_config(const struct command *command, struct error *error) {
     char folder[OS_PATH_MAX];
     char *json = NULL;
-    bool good = tool_config_read(words->config, &json, folder, sizeof(folder), error);
+    bool good = tool_config_read(command->config, &json, folder, sizeof(folder), error);
     alloc_free(json);
     return good;
 }
 
-int tool_validate(const struct tool_words *words) {
+int tool_validate(const struct command *command) {
     char path[OS_PATH_MAX];
     struct error error = {0};
     struct os_process_result result;
-    struct validation validation = {.verdicts = {.json = words->json}, .begun = -1};
+    struct validation validation = {.verdicts = {.json = command->json}, .begun = -1};
     long limit_s = TIME_LIMIT_S;
     char *end = NULL;
-    if (words->count != 1) {
-        return tool_usage("plugin validate wants the plugin's file, and one only");
-    }
-    if (words->time_limit) {
-        limit_s = strtol(words->time_limit, &end, 10);
+    if (command->time_limit) {
+        limit_s = strtol(command->time_limit, &end, 10);
         limit_s = *end == '\0' ? limit_s : 0;
     }
     if (limit_s < 1 || limit_s > TIME_LIMIT_MAX_S) {
-        return tool_usage("--time-limit is in seconds, 1 to 3600");
+        return command_refuse(COMMAND_PLUGIN_VALIDATE, "--time-limit is in seconds, 1 to 3600");
     }
-    if (words->child) {
-        return checks_run(words);
+    if (command->child) {
+        return checks_run(command);
     }
-    if (!check_config(words, &error)) {
-        return verdicts_fail(words->json, error.message);
+    if (!check_config(command, &error)) {
+        return verdicts_fail(command->json, error.message);
     }
-    const char *arguments[10] = {path, "plugin", "validate", "--child", words->words[0]};
+    const char *arguments[10] = {path, "plugin", "validate", "--child", command->words[0]};
     size_t count = 5;
-    if (words->config) {
+    if (command->config) {
         arguments[count++] = "--config";
-        arguments[count++] = words->config;
+        arguments[count++] = command->config;
     }
-    if (words->time_limit) {
+    if (command->time_limit) {
         arguments[count++] = "--time-limit";
-        arguments[count++] = words->time_limit;
+        arguments[count++] = command->time_limit;
     }
     if (!os_executable_path(path, sizeof(path), &error) ||
         !os_process_run(arguments, -1, (int)limit_s * 1000, OUTPUT_BYTES_MAX, &result, &error)) {
-        return verdicts_fail(words->json, error.message);
+        return verdicts_fail(command->json, error.message);
     }
     read_output(&validation, result.output);
     tell_end(&validation, &result, (int)limit_s);

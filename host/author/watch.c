@@ -26,7 +26,7 @@ static void on_crash(const char *how) {
     char what[80];
     snprintf(what, sizeof(what), "crashed with %s", how);
     watch.last_words(what, os_thread_id() == watch.thread_id ? testbed_callback() : NULL);
-    os_process_exit_now(TOOL_FAILED);
+    os_process_exit_now(EXIT_FAILED);
 }
 
 /* The callback that has not returned in time; NULL: none. What is no callback is the loading of the
@@ -50,7 +50,7 @@ static void watch_main(void *argument) {
             char what[80];
             snprintf(what, sizeof(what), "did not return within %u ms", watch.limit_ms);
             watch.last_words(what, callback);
-            os_process_exit_now(TOOL_FAILED);
+            os_process_exit_now(EXIT_FAILED);
         }
     }
     os_mutex_unlock(&watch.mutex);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "control/change.h"
 #include "control/control.h"
 #include "control/instance.h"
@@ -69,16 +70,26 @@ static int check_plugins(struct edition *edition, const char *given) {
     return code;
 }
 
-int control_check(const struct control_options *options) {
+static void print_option(void *context, const char *pointer, const char *value, bool given) {
+    (void)context;
+    printf("%s = ", pointer);
+    text_print(stdout, value);
+    puts(given ? "" : " (default)");
+}
+
+int control_check(const struct command *options) {
     struct edition *edition = NULL;
     struct look look = {.given = options->plugins};
     const struct manifest_look at_plugins = {explain_plugin, &look};
-    int code = report_load(options->manifest, &at_plugins, &edition);
+    int code = report_load(options->words[0], &at_plugins, &edition);
     missing_fini(&look.missing);
     if (code == EXIT_FINE) {
         code = check_plugins(edition, options->plugins);
     }
-    if (code == EXIT_FINE) {
+    if (code == EXIT_FINE && options->effective) {
+        code = manifest_list_effective(edition->manifest, print_option, NULL) ? EXIT_FINE
+                                                                              : EXIT_FAILED;
+    } else if (code == EXIT_FINE) {
         printf("%s: ok\n", edition->manifest->path);
     }
     edition_release(edition);

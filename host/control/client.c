@@ -40,11 +40,11 @@ static int left_ms(void) {
 /* -- asking --------------------------------------------------------------------------------------
  */
 
-static char *make_request(const char *verb, const struct control_options *options) {
+static char *make_request(const struct command *options) {
     json_begin();
     cJSON *request = cJSON_CreateObject();
     cJSON_AddNumberToObject(request, "berth", REQUESTS_VERSION);
-    cJSON_AddStringToObject(request, "verb", verb);
+    cJSON_AddStringToObject(request, "verb", command_verbs[options->verb].words);
     if (options->word_count > 0) {
         cJSON *names = cJSON_AddArrayToObject(request, "names");
         for (size_t i = 0; i < options->word_count; i++) {
@@ -133,9 +133,9 @@ static void add_error(cJSON *answer, const char *text) {
     json_append(errors, cJSON_CreateString(text));
 }
 
-static int fail(const struct control_options *options, int code, const char *format, ...)
+static int fail(const struct command *options, int code, const char *format, ...)
     BERTH_PRINTF(3, 4);
-static int fail(const struct control_options *options, int code, const char *format, ...) {
+static int fail(const struct command *options, int code, const char *format, ...) {
     char text[OS_PATH_MAX + 1024] = "berth: ";
     size_t used = strlen(text);
     va_list arguments;
@@ -149,7 +149,7 @@ static int fail(const struct control_options *options, int code, const char *for
 }
 
 /* Why there is no host to speak to. */
-static int fail_to_find(const struct control_options *options, const struct found_host *found) {
+static int fail_to_find(const struct command *options, const struct found_host *found) {
     cJSON *answer = make_answer(found->code);
     for (size_t i = 0; i < found->broken.count; i++) {
         char text[OS_PATH_MAX + 2048];
@@ -404,10 +404,20 @@ static void print_stopping(const cJSON *result) {
 /* -- the verbs -----------------------------------------------------------------------------------
  */
 
-struct verb {
-    const char *request;
+static const struct verb {
     void (*print)(const cJSON *result);
     bool until_end; /* returns when the host is gone */
+    bool needs_names;
+} verbs[COMMAND_VERB_COUNT] = {
+    [COMMAND_STATUS] = {print_status, false, false},
+    [COMMAND_LISTENERS] = {print_listeners, false, false},
+    [COMMAND_PLUGINS] = {print_plugins, false, false},
+    [COMMAND_PAUSE] = {print_paused, false, true},
+    [COMMAND_RESUME] = {print_resumed, false, true},
+    [COMMAND_RESTART] = {print_change, false, true},
+    [COMMAND_RELOAD] = {print_change, false, false},
+    [COMMAND_RELEASE] = {print_change, false, true},
+    [COMMAND_STOP] = {print_stopping, true, false},
 };
 
 /* Which host it was. */
@@ -436,8 +446,7 @@ static void make_safe(cJSON *item) {
     }
 }
 
-static int print_answer(const struct verb *verb, const char *text,
-                        const struct control_options *options) {
+static int print_answer(const struct verb *verb, const char *text, const struct command *options) {
     cJSON *answer = cJSON_Parse(text);
     const cJSON *error;
     int code = answer ? (int)number_of(answer, "code") : EXIT_FAILED;
@@ -518,8 +527,8 @@ static double pid_in(const char *text) {
 }
 
 static int talk(const struct verb *verb, const struct found_host *host,
-                const struct control_options *options) {
-    char *request = make_request(verb->request, options);
+                const struct command *options) {
+    char *request = make_request(options);
     char *answer = exchange(host->pipe, request);
     int code = EXIT_FAILED;
     if (answer) {
@@ -555,7 +564,7 @@ static bool read_limit(const char *text) {
     return good;
 }
 
-static int ask(const struct verb *verb, const struct control_options *options) {
+static int ask(const struct verb *verb, const struct command *options) {
     if (!read_limit(options->timeout)) {
         return fail(options, EXIT_USAGE, "--timeout: expected 1 to %d seconds, not \"%.40s\"",
                     TIMEOUT_S_MAX, options->timeout);
@@ -572,33 +581,17 @@ static int ask(const struct verb *verb, const struct control_options *options) {
 }
 
 /* With cJSON's memory the host's own, as the manifest's reader has it. */
-static int ask_for(const char *request, void (*print)(const cJSON *result), bool until_end,
-                   const struct control_options *options) {
-    struct verb verb = {request, print, until_end};
+int control_ask(const struct command *options) {
+    const struct verb *verb = &verbs[options->verb];
+    if (verb->needs_names && options->all == (options->word_count > 0)) {
+        return fail(options, EXIT_USAGE, "expected the names of listeners or plugins, or --all");
+    }
     json_setup();
-    return ask(&verb, options);
-}
-
-static int need_names(const struct control_options *options) {
-    return options->all != (options->word_count > 0)
-               ? EXIT_FINE
-               : fail(options, EXIT_USAGE, "expected the names of listeners or plugins, or --all");
-}
-
-int control_status(const struct control_options *options) {
-    return ask_for("status", print_status, false, options);
-}
-
-int control_listeners(const struct control_options *options) {
-    return ask_for("listeners", print_listeners, false, options);
-}
-
-int control_running_plugins(const struct control_options *options) {
-    return ask_for("plugins", print_plugins, false, options);
+    return ask(verb, options);
 }
 
 bool control_is_running(void) {
-    const struct control_options none = {0};
+    const struct command none = {0};
     struct found_host *host = alloc_zeroed(sizeof(*host));
     if (!host) {
         return false;
@@ -608,32 +601,4 @@ bool control_is_running(void) {
     found_host_fini(host);
     alloc_free(host);
     return running;
-}
-
-int control_pause(const struct control_options *options) {
-    int code = need_names(options);
-    return code == EXIT_FINE ? ask_for("pause", print_paused, false, options) : code;
-}
-
-int control_resume(const struct control_options *options) {
-    int code = need_names(options);
-    return code == EXIT_FINE ? ask_for("resume", print_resumed, false, options) : code;
-}
-
-int control_restart(const struct control_options *options) {
-    int code = need_names(options);
-    return code == EXIT_FINE ? ask_for("restart", print_change, false, options) : code;
-}
-
-int control_reload(const struct control_options *options) {
-    return ask_for("reload", print_change, false, options);
-}
-
-int control_release(const struct control_options *options) {
-    int code = need_names(options);
-    return code == EXIT_FINE ? ask_for("release", print_change, false, options) : code;
-}
-
-int control_stop(const struct control_options *options) {
-    return ask_for("stop", print_stopping, true, options);
 }

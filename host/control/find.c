@@ -189,7 +189,7 @@ static void check_manifest(struct found_host *found, const char *name) {
     }
 }
 
-void find_host(const struct control_options *options, uint64_t by_ms, struct found_host *found) {
+void find_host(const struct command *options, uint64_t by_ms, struct found_host *found) {
     struct error error = {0};
     *found = (struct found_host){.by_ms = by_ms, .code = EXIT_FINE};
     if (options->name && !manifest_name_valid(options->name)) {

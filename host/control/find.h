@@ -12,7 +12,7 @@
 #include "control/identity.h"
 #include "manifest/manifest.h"
 
-struct control_options;
+struct command;
 struct os_pipe;
 
 struct found_host {
@@ -27,7 +27,7 @@ struct found_host {
 };
 
 /* What does not answer by then (engine_now_ms()) is not asked any more. */
-void find_host(const struct control_options *options, uint64_t by_ms, struct found_host *found);
+void find_host(const struct command *options, uint64_t by_ms, struct found_host *found);
 void found_host_fini(struct found_host *found); /* closes the pipe, too */
 
 #endif

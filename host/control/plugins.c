@@ -35,14 +35,14 @@ static void describe(const char *folder, const char *id) {
     module_close(module);
 }
 
-int control_plugins(const struct control_options *options) {
+int control_plugins(const struct command *options) {
     bool meant = options->name || options->manifest || options->json;
     if (meant && options->plugins) {
         fprintf(stderr, "berth: --plugins is a folder's, the other options are a host's\n");
         return EXIT_USAGE;
     }
     if (meant || (!options->plugins && control_is_running())) {
-        return control_running_plugins(options);
+        return control_ask(options);
     }
     char folder[OS_PATH_MAX];
     struct error error = {0};

@@ -137,7 +137,7 @@ static void log_start(const struct service *service) {
 
 static int serve(struct service *service, struct host_channel *channel) {
     const struct instance *instance = &service->instance;
-    const struct control_options *options = service->options;
+    const struct command *options = service->options;
     struct watch *watch = options->watch ? watch_create(service) : NULL;
     struct error error = {0};
     int code = EXIT_FINE;
@@ -187,7 +187,7 @@ static void tell_failure(int code) {
     }
 }
 
-static int run_edition(struct edition *edition, const struct control_options *options,
+static int run_edition(struct edition *edition, const struct command *options,
                        const struct ready_file *ready_file) {
     struct error error = {0};
     char plugins[OS_PATH_MAX];
@@ -250,7 +250,7 @@ static int run_edition(struct edition *edition, const struct control_options *op
 }
 
 /* What the last host served, where what is there now does not do. */
-static int load(const struct control_options *options, struct edition **edition) {
+static int load(const struct command *options, struct edition **edition) {
     char path[OS_PATH_MAX];
     struct error error = {0};
     if (!options->use_kept || !paths_manifest(path, sizeof(path), options->manifest, &error)) {
@@ -270,7 +270,7 @@ static int load(const struct control_options *options, struct edition **edition)
 }
 
 /* Even what is wrong with the manifest is told in its format. */
-static void set_log_format(const struct control_options *options) {
+static void set_log_format(const struct command *options) {
     char path[OS_PATH_MAX];
     enum log_format format;
     if (paths_manifest(path, sizeof(path), options->manifest, NULL) &&
@@ -279,7 +279,7 @@ static void set_log_format(const struct control_options *options) {
     }
 }
 
-int control_run(const struct control_options *options) {
+int control_run(const struct command *options) {
     struct edition *edition = NULL;
     struct error error = {0};
     char path[OS_PATH_MAX];

@@ -13,12 +13,12 @@
 #include "control/instance.h"
 #include "control/ready_file.h"
 
-struct control_options;
+struct command;
 struct identity;
 
 struct service {
     struct instance instance;
-    const struct control_options *options;
+    const struct command *options;
     char manifest_path[OS_PATH_MAX];
     char manifest_real[OS_PATH_MAX]; /* the same, as os_path_real() spells it */
     struct ready_file ready_file;

@@ -44,7 +44,7 @@ struct kept {
 };
 
 struct supervisor {
-    const struct control_options *options;
+    const struct command *options;
     struct os_child *child; /* NULL between two */
     struct kept *kept;
     struct quarantine quarantine;
@@ -265,7 +265,7 @@ static void brief(struct supervisor *supervisor) {
 }
 
 static bool start(struct supervisor *supervisor, struct error *error) {
-    const struct control_options *options = supervisor->options;
+    const struct command *options = supervisor->options;
     const struct {
         const char *option;
         const char *value;
@@ -563,7 +563,7 @@ static int run(struct supervisor *supervisor) {
     return EXIT_FAILED;
 }
 
-int supervise(const struct control_options *options) {
+int supervise(const struct command *options) {
     struct error error = {0};
     struct supervisor supervisor = {
         .options = options,

@@ -15,7 +15,7 @@
 
 #include "net/call_page.h"
 
-struct control_options;
+struct command;
 struct cJSON;
 struct engine_keeper;
 struct error;
@@ -58,7 +58,7 @@ struct supervise_message {
 };
 
 /* The parent: returns the exit code of the last host. */
-int supervise(const struct control_options *options);
+int supervise(const struct command *options);
 
 /* -- the host's side; all of it is legal without a parent, and does nothing then -----------------
  */

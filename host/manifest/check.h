@@ -1,6 +1,7 @@
 /* check.h: from cJSON's tree to a struct manifest; everything that is wrong goes to the errors.
  *
- * check.c knows the kinds of values, fields.c what a manifest may say. Threads: any. */
+ * check.c walks objects, option_kinds.c knows the kinds of values, options.c what a manifest may
+ * say. Threads: any. */
 #ifndef BERTH_HOST_MANIFEST_CHECK_H
 #define BERTH_HOST_MANIFEST_CHECK_H
 
@@ -23,37 +24,45 @@ struct checked {
     const char *pointer;
 };
 
+/* What a value is; option_kinds.c knows how each is read, listed and freed. */
 enum field_kind {
-    FIELD_WHOLE,  /* a whole number from min to max, into a uint32_t */
-    FIELD_BOOL,   /* into a bool */
-    FIELD_CHOICE, /* one of `choices`, into an int-sized enum */
-    FIELD_TEXT,   /* a string, not empty, into a char * */
-    FIELD_OBJECT, /* with `fields` of its own, which write into the same struct */
-    FIELD_OTHER,  /* `read` knows */
+    FIELD_WHOLE,     /* a whole number from least to most, into a uint32_t */
+    FIELD_AUTO,      /* the same, or "auto", which is 0 */
+    FIELD_BOOL,      /* into a bool */
+    FIELD_CHOICE,    /* one of `choices`, into an int-sized enum */
+    FIELD_STRING,    /* a string, not empty, into a char * */
+    FIELD_HOST_NAME, /* likewise, by the rule of names */
+    FIELD_PLUGIN_ID, /* likewise, by the rule of ids */
+    FIELD_NETWORKS,  /* into a struct address_prefix * and a size_t */
+    FIELD_ADDRESSES, /* into a struct berth_address * and a size_t */
+    FIELD_CONFIG,    /* any object, into a char * as compact JSON */
+    FIELD_OBJECT,    /* with `fields` of its own, which write into the same struct */
+    FIELD_RATE,      /* the same, or a number for the first of them */
+    FIELD_OTHER,     /* `read` knows */
+    FIELD_KINDS,
 };
 
+/* A table of them ends with one without a key. */
 struct field {
     const char *key;
     enum field_kind kind;
     bool required;
-    size_t offset; /* in the struct that the object is read into */
-    uint32_t min;
-    uint32_t max;
+    size_t offset;       /* in the struct that the object is read into */
+    size_t count_offset; /* of a list: where its length goes */
+    uint32_t least;
+    uint32_t most;
     uint32_t multiple; /* of what; 0: of one */
+    uint32_t number;   /* the default */
+    const char *string;
     const char *const *choices;
     size_t choice_count;
     const struct field *fields;
-    size_t field_count;
     void (*read)(struct checker *checker, struct checked value, void *target);
 };
 
 /* Reads every member of the object at `value` into `target`. */
 void check_object(struct checker *checker, struct checked value, const struct field *fields,
-                  size_t field_count, void *target);
-
-/* Reads one value into its place in `target`. */
-void check_field(struct checker *checker, struct checked value, const struct field *field,
-                 void *target);
+                  void *target);
 
 /* Errors at the value, or at the key in front of it. */
 void check_error(struct checker *checker, const char *pointer, const char *format, ...)

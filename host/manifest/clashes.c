@@ -4,7 +4,7 @@
 #include "base/address.h"
 #include "base/address_table.h"
 #include "manifest/check.h"
-#include "manifest/fields.h"
+#include "manifest/options.h"
 
 static void report(struct checker *checker, const struct manifest_listener *one, size_t index,
                    const struct address_holder *first) {
@@ -35,7 +35,7 @@ static void check_listener(struct checker *checker, const struct manifest_listen
     }
 }
 
-void fields_check_clashes(struct checker *checker) {
+void options_check_clashes(struct checker *checker) {
     struct address_table table = {0};
     for (size_t i = 0; i < checker->manifest->listener_count; i++) {
         check_listener(checker, &checker->manifest->listeners[i], &table);

@@ -1,7 +1,7 @@
 #include "manifest/json.h"
 
 #include <cjson/cJSON.h>
-#include <stddef.h>
+#include <string.h>
 
 #include "base/alloc.h"
 
@@ -28,6 +28,19 @@ void json_refuse(void) {
 
 bool json_is_whole(void) {
     return !refused;
+}
+
+void json_skip_mark(const char **text, size_t *size) {
+    if (*size >= 3 && memcmp(*text, "\xef\xbb\xbf", 3) == 0) {
+        *text += 3;
+        *size -= 3;
+    }
+}
+
+cJSON *json_parse(const char *text, size_t size) {
+    json_setup(); /* so that tests can make its memory fail */
+    json_skip_mark(&text, &size);
+    return cJSON_ParseWithLength(text, size);
 }
 
 void json_append(cJSON *list, cJSON *item) {

@@ -8,6 +8,7 @@
 #define BERTH_HOST_MANIFEST_JSON_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct cJSON;
 
@@ -16,6 +17,13 @@ void json_setup(void); /* more than once does no harm */
 void json_begin(void);
 bool json_is_whole(void);
 void json_refuse(void); /* it is not: there was no memory for something else */
+
+/* A byte-order mark is no part of the text. */
+void json_skip_mark(const char **text, size_t *size);
+
+/* The text, which may begin with a byte-order mark; cJSON_Delete() frees it. NULL: it is no JSON,
+ * or there is no memory. */
+struct cJSON *json_parse(const char *text, size_t size);
 
 /* Adds the item behind the others, or frees it. The list or the item may be NULL. */
 void json_append(struct cJSON *list, struct cJSON *item);

@@ -2,20 +2,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "manifest/manifest.h"
+#include "manifest/options.h"
 #include "os/os.h"
-
-static const char json_name[] = "json";
-static const char text_name[] = "text";
-
-static bool set_format(const char *name, size_t size, enum log_format *format) {
-    bool json = size == sizeof(json_name) - 1 && memcmp(name, json_name, size) == 0;
-    bool text = size == sizeof(text_name) - 1 && memcmp(name, text_name, size) == 0;
-    if (json || text) {
-        *format = json ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
-    }
-    return json || text;
-}
 
 /* What follows `"KEY"`, white space and a colon; NULL: there is none before `end`. */
 static const char *after_key(const char *at, const char *end, const char *key) {
@@ -46,7 +34,7 @@ static bool search(const char *text, size_t size, enum log_format *format) {
         const char *value = *log == '{' ? after_key(log, log + length, "format") : NULL;
         if (value && *value == '"') {
             size_t name = strcspn(value + 1, "\"");
-            return set_format(value + 1, name, format);
+            return options_log_format(value + 1, name, format);
         }
     }
     return false;
@@ -64,7 +52,7 @@ bool manifest_log_format(const char *path, enum log_format *format) {
         cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(root, "host"), "log");
     const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(log, "format"));
     if (root) {
-        found = name && set_format(name, strlen(name), format);
+        found = name && options_log_format(name, strlen(name), format);
     } else {
         found = search(text, size, format);
     }

@@ -6,20 +6,12 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "manifest/errors.h"
-#include "manifest/fields.h"
 #include "manifest/json.h"
+#include "manifest/options.h"
 #include "manifest/places.h"
 #include "os/os.h"
 
 static const struct place beginning = {1, 1};
-
-/* A byte-order mark is no part of the text. */
-static void skip_mark(const char **text, size_t *size) {
-    if (*size >= 3 && memcmp(*text, "\xef\xbb\xbf", 3) == 0) {
-        *text += 3;
-        *size -= 3;
-    }
-}
 
 static void on_syntax(void *context, struct place place, const char *pointer, const char *message) {
     errors_addf(context, place, pointer, "%s", message);
@@ -29,12 +21,6 @@ static void on_syntax(void *context, struct place place, const char *pointer, co
 static void out_of_memory(struct manifest_errors *errors) {
     manifest_errors_fini(errors);
     errors_addf(errors, beginning, "", "out of memory");
-}
-
-/* cJSON's memory is the host's, so that tests can make it fail. */
-static cJSON *build_tree(const char *text, size_t size) {
-    json_setup();
-    return cJSON_ParseWithLength(text, size);
 }
 
 bool manifest_json_check(const char *text, struct error *error) {
@@ -76,10 +62,9 @@ static struct manifest *check_tree(const cJSON *root, const struct places *place
         return NULL;
     }
     manifest->path = alloc_string(path);
-    checker.failed = !manifest->path || !fields_set_defaults(manifest);
-    check_object(&checker, (struct checked){root, ""}, fields_document, fields_document_count,
-                 manifest);
-    fields_check_together(&checker);
+    checker.failed = !options_set_defaults(options_host, manifest) || !manifest->path;
+    check_object(&checker, (struct checked){root, ""}, options_document, manifest);
+    options_check_together(&checker);
     if (look && errors->count > 0 && !checker.failed) {
         look_at_plugins(&checker, look);
     }
@@ -110,9 +95,9 @@ static struct manifest *parse_with(const char *path, const char *text, size_t si
     if (!check_size(size, errors)) {
         return NULL;
     }
-    skip_mark(&text, &size);
+    json_skip_mark(&text, &size);
     if (places_init(&places, text, size, MANIFEST_DEPTH_MAX, on_syntax, errors)) {
-        cJSON *root = build_tree(text, size);
+        cJSON *root = json_parse(text, size);
         if (root) {
             manifest = check_tree(root, &places, path, look, errors);
             cJSON_Delete(root);
@@ -166,12 +151,10 @@ void manifest_destroy(struct manifest *manifest) {
         return;
     }
     for (size_t i = 0; i < manifest->listener_count; i++) {
-        fields_free_listener(&manifest->listeners[i]);
+        options_free_listener(&manifest->listeners[i]);
     }
     alloc_free(manifest->listeners);
-    alloc_free(manifest->host.name);
-    alloc_free(manifest->host.plugins);
-    alloc_free(manifest->host.plugin_files.copies);
+    options_free(options_host, manifest);
     alloc_free(manifest->path);
     alloc_free(manifest->text);
     alloc_free(manifest);
@@ -198,7 +181,7 @@ static const struct places *look_up(struct manifest_errors *errors, const char *
         return NULL;
     }
     const char *from = text;
-    skip_mark(&from, &size);
+    json_skip_mark(&from, &size);
     if (places_init(&known->places, from, size, MANIFEST_DEPTH_MAX, ignore_syntax, NULL)) {
         known->path = alloc_string(path);
     }

@@ -2,7 +2,7 @@
  *
  * manifest_load() parses and checks everything, and reports all errors in one go; `berth check`,
  * `berth run` and reload use the same code. A manifest that was returned has every default filled
- * in and no impossible combination. config/berth.schema.json describes the same language.
+ * in and no impossible combination. Every key is defined once, in options.def.
  *
  * Owner: the caller; manifest_destroy(). Read-only after loading. */
 #ifndef BERTH_HOST_MANIFEST_MANIFEST_H
@@ -19,152 +19,67 @@
 #define MANIFEST_BYTES_MAX ((size_t)1024 * 1024)
 #define MANIFEST_DEPTH_MAX 64
 
-enum manifest_engine { MANIFEST_ENGINE_AUTO, MANIFEST_ENGINE_URING, MANIFEST_ENGINE_EPOLL };
-enum manifest_accept_when { MANIFEST_ACCEPT_CONNECT, MANIFEST_ACCEPT_DATA };
-enum manifest_at_limit { MANIFEST_LIMIT_BACKLOG, MANIFEST_LIMIT_REFUSE };
-enum manifest_untrusted { MANIFEST_UNTRUSTED_REFUSE, MANIFEST_UNTRUSTED_LOAD };
-enum manifest_transport { MANIFEST_TRANSPORT_TCP, MANIFEST_TRANSPORT_UDP };
-enum manifest_linger { MANIFEST_LINGER_FINISH, MANIFEST_LINGER_RESET };
-enum manifest_queue_full { MANIFEST_QUEUE_PAUSE, MANIFEST_QUEUE_CLOSE };
-enum manifest_receive { MANIFEST_RECEIVE_ZERO_BYTE, MANIFEST_RECEIVE_BUFFERED };
+#define CHOICES_BEGIN(name) enum name {
+#define CHOICE_VALUE(value, word) value,
+#define CHOICES_END(name)                                                                          \
+    }                                                                                              \
+    ;
+#define OPTIONS_CHOICES
+#include "manifest/options.def"
 
-/* "/listeners/<name>" */
-struct manifest_listener {
-    char *name;
-    char *plugin;                    /* an id: a name without path parts */
-    struct berth_address *addresses; /* at least one */
-    size_t address_count;
-    enum manifest_transport transport;
-    bool v6_only;
-    bool accept_own_datagrams;
-    struct {
-        enum manifest_accept_when when;
-        struct {
-            uint32_t initial;
-            uint32_t low;
-            uint32_t high;
-        } pool;
-        uint32_t backlog; /* 0: the system's maximum */
-        uint32_t first_data_timeout_ms;
-        uint32_t pending_max; /* connected and silent at a time, beyond the pool */
-        enum manifest_at_limit at_limit;
-        bool reuse_sockets;
-    } accept;
-    struct {
-        uint32_t connections;
-        uint32_t per_client; /* 0: no limit */
-        struct {
-            uint32_t per_second; /* 0: no limit */
-            uint32_t burst;
-        } accept_rate_per_client;
-        uint32_t clients_remembered; /* for the rate, when they have no connections */
-        uint32_t refusing;           /* told "busy" at a time */
-        uint32_t message_bytes;      /* unconsumed bytes a plugin may leave */
-        uint32_t active_io;          /* connections that receive or send at a time; 0: no limit */
-        uint32_t outbound;           /* connections made for the plugin at a time */
-        uint32_t works;              /* that wait for the pool */
-        uint32_t works_per_client;   /* of them, of one client */
-        uint32_t timers;             /* of one connection, or of the listener, at a time */
-        uint32_t send_queue_bytes;   /* full at it */
-        uint32_t send_queue_pieces;  /* full at so many slices and runs of files, too */
-        enum manifest_queue_full send_queue_full;
-        uint32_t linger_bytes; /* read and thrown away while a connection closes */
-    } limits;
-    struct {
-        struct address_prefix *from; /* who sends the header; none: nobody */
-        size_t from_count;
-        uint32_t timeout_ms;
-    } proxy_protocol;
-    struct {
-        uint32_t receive_buffer_bytes; /* 0: the system's default */
-        uint32_t send_buffer_bytes;
-        enum manifest_linger linger;
-        struct {
-            uint32_t idle_s; /* 0: no keep-alive */
-            uint32_t interval_s;
-            uint32_t probes;
-        } keepalive;
-    } socket;
-    uint32_t idle_timeout_ms;     /* 0: none */
-    struct address_prefix *allow; /* none: everybody */
-    size_t allow_count;
-    struct address_prefix *deny; /* counts more than `allow` */
-    size_t deny_count;
-    uint32_t close_timeout_ms; /* how long close() waits for the peer's FIN */
-    bool no_delay;
-    enum manifest_receive receive;
-    /* Of generations that drain; 0: no limit, MANIFEST_AS_HOST: host.generation_drain_timeout_ms.
-     */
-    uint32_t generation_drain_timeout_ms;
-    char *config_json; /* "config" as compact JSON; "{}" by default */
-    char *json;        /* all of the listener as compact JSON: equal texts mean equal listeners */
-    size_t line;       /* where the listener begins in the file, for later messages */
+enum manifest_limit {
+#define LIMIT(name, value) name = (value),
+#define OPTIONS_LIMITS
+#include "manifest/options.def"
 };
 
 /* Of a listener's value that it leaves to the host's. */
 #define MANIFEST_AS_HOST UINT32_MAX
 
-enum { MANIFEST_START_TIMEOUT_MS = 30000 }; /* by default */
+/* What an option is in the structs; for the meaning of each see options.def. */
+#define OBJECT_BEGIN(path, key, text) struct {
+#define RATE_BEGIN(path, key, text) struct {
+#define OBJECT_END(key)                                                                            \
+    }                                                                                              \
+    key;
+#define WHOLE(path, key, least, most, initial, text) uint32_t key;
+#define WHOLE_OR_AUTO(path, key, least, most, text) uint32_t key;
+#define BOOL(path, key, initial, text) bool key;
+#define CHOICE(path, key, type, initial, text) enum type key;
+#define STRING(path, key, initial, text) char *key;
+#define HOST_NAME(path, key, initial, text) char *key;
+#define PLUGIN_ID(path, key, initial, text) char *key;
+#define NETWORKS(path, key, initial, text)                                                         \
+    struct address_prefix *key;                                                                    \
+    size_t key##_count;
+#define ADDRESSES(path, key, initial, text)                                                        \
+    struct berth_address *key##es;                                                                 \
+    size_t key##_count;
+#define CONFIG(path, key, text) char *key##_json;
+
+/* "/listeners/<name>" */
+struct manifest_listener {
+    char *name;
+    char *json;  /* all of the listener as compact JSON: equal texts mean equal listeners */
+    size_t line; /* where the listener begins in the file, for later messages */
+#define OPTIONS_LISTENER
+#include "manifest/options.def"
+};
 
 struct manifest {
     char *path;
     char *text; /* NULL where it came from memory */
     size_t text_size;
     struct {
-        char *name;
-        unsigned workers; /* 0: "auto", one a core */
-        enum manifest_engine engine;
-        uint32_t direct_descriptors; /* of each worker's ring; 0: none */
-        char *plugins;               /* a folder; absolute, or relative to the host's folder */
-        struct {
-            uint32_t bytes_max;                /* of one; a larger one is not loaded */
-            enum manifest_untrusted untrusted; /* what other users can change */
-            char *copies; /* the folder for private copies, as `plugins`; NULL: the system's */
-        } plugin_files;
-        uint32_t drain_timeout_ms; /* of a stop */
-        uint32_t
-            generation_drain_timeout_ms; /* of what a restart or reload replaces; 0: no limit */
-        uint32_t generations_max;        /* of one listener at a time, the draining ones included */
-        uint32_t stall_warning_ms;       /* a callback that takes longer is told of; 0: none is */
-        uint32_t hang_timeout_ms;        /* a callback that takes longer is a crash; 0: none is */
-        uint32_t crashes_max;            /* of one plugin in the window: then it is left out */
-        uint32_t crash_window_ms;
-        uint32_t crash_end_ms; /* how long a crashed host may take to end */
-        uint32_t
-            start_timeout_ms; /* how long a supervised host may take to be ready; 0: any time */
-        bool control;         /* whether it can be spoken to while it runs */
-        struct {
-            uint32_t connections;
-            uint32_t posts; /* messages waiting for one worker */
-            uint32_t descriptors_reserved;
-            uint32_t files; /* that plugins have open */
-        } limits;
-        struct {
-            uint32_t threads_min;
-            uint32_t threads_max;
-            uint32_t queue_max;
-            uint32_t idle_ms; /* a thread above the minimum ends after so long without work */
-        } work;
-        struct {
-            uint32_t bytes;        /* of one buffer */
-            uint32_t retained_max; /* free buffers kept by each worker */
-        } buffers;
-        struct {
-            uint32_t receive_bytes; /* that one connection may receive in a turn of its worker */
-            uint32_t send_bytes;    /* that may be sent to it */
-        } turn;
-        struct {
-            enum log_level level;
-            enum log_format format;
-            uint32_t queue_bytes; /* of lines that wait to be written */
-            uint32_t limit_lines; /* of one listener and kind in a window; 0: no limit */
-            uint32_t limit_window_ms;
-            uint32_t flush_timeout_ms; /* for what is queued when the host ends */
-        } log;
+#define OPTIONS_HOST
+#include "manifest/options.def"
     } host;
     struct manifest_listener *listeners;
     size_t listener_count;
 };
+
+#define OPTIONS_END
+#include "manifest/options.def"
 
 /* One thing that is wrong. Line and column are of the offending key or value, from 1. */
 struct manifest_error {
@@ -209,6 +124,13 @@ bool manifest_log_format(const char *path, enum log_format *format);
 
 /* "auto", "io_uring", "epoll" */
 const char *manifest_engine_name(enum manifest_engine engine);
+
+/* Calls for every option: its JSON pointer, the value in force as JSON or "none", and whether the
+ * manifest gives it or it is the default. Of a loaded manifest. False: no memory. */
+typedef void manifest_effective_fn(void *context, const char *pointer, const char *value,
+                                   bool given);
+bool manifest_list_effective(const struct manifest *manifest, manifest_effective_fn *option,
+                             void *context);
 
 void manifest_destroy(struct manifest *manifest); /* NULL is legal */
 void manifest_errors_fini(struct manifest_errors *errors);

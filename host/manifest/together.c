@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "manifest/check.h"
-#include "manifest/fields.h"
+#include "manifest/options.h"
 
 static void check_pool(struct checker *checker, const struct manifest_listener *one) {
     char pointer[CHECK_POINTER_MAX];
@@ -65,7 +65,7 @@ static void check_engine(struct checker *checker) {
     }
 }
 
-void fields_check_together(struct checker *checker) {
+void options_check_together(struct checker *checker) {
     check_work(checker);
     check_engine(checker);
     for (size_t i = 0; i < checker->manifest->listener_count; i++) {
@@ -77,5 +77,5 @@ void fields_check_together(struct checker *checker) {
         check_v6_only(checker, one);
         check_transport(checker, one);
     }
-    fields_check_clashes(checker);
+    options_check_clashes(checker);
 }

@@ -93,8 +93,8 @@ def test_fuzz_of_a_transcript_varies_it(fuzz, replay, system, tmp_path):
     (["--seed", "-1"], "--seed is a number"),
     (["--seed", "1x"], "--seed is a number"),
     (["--transcripts"], "--transcripts wants at least one file"),
-    (["talk.txt"], "transcripts stand behind --transcripts"),
-    (["--seed"], "a value is missing behind \"--seed\""),
+    (["talk.txt"], "transcripts need --transcripts"),
+    (["--seed"], "option --seed needs a value"),
     (["--speed", "1"], "unknown option \"--speed\""),
 ])
 def test_fuzz_with_wrong_words_is_told(fuzz, options, words):

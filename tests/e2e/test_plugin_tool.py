@@ -492,11 +492,11 @@ def test_new_plugin_without_a_good_name_or_a_free_folder_is_refused(berth, tmp_p
 @pytest.mark.parametrize("words, said", [
     ((), "say what to do"),
     (("dance",), "dance"),
-    (("new",), "one name"),
+    (("new",), "plugin new needs NAME"),
     (("new", "a", "--lang", "basic"), "--lang is c or cpp"),
-    (("test", "a.so"), "at least one transcript"),
+    (("test", "a.so"), "needs FILE TRANSCRIPT"),
     (("test", "a.so", "b.txt", "--lang", "c"), "--lang"),
-    (("validate",), "the plugin's file"),
+    (("validate",), "plugin validate needs FILE"),
     (("validate", "a.so", "--config"), "--config"),
     (("validate", "a.so", "--time-limit", "0"), "--time-limit"),
 ])
