@@ -226,21 +226,18 @@ def test_docs_references_are_up_to_date():
 
 def test_docs_reference_has_every_counter_and_key():
     counters = re.findall(r"^COUNTER", _read("host/net/listener_counters.def"), re.MULTILINE)
-    page = _read("docs/operating.md")
-    table = page[page.index("<!-- From here"):page.index("<!-- The end")]
+    table = _read("docs/operating.md").partition("from host/net/listener_counters.def. -->")[2].partition("<!-- The end")[0]
     assert counters and table.count("\n| `") == len(counters)
-    keys = re.findall(r'\.key = "([^"]+)"', _read("host/manifest/fields.c"))
-    assert keys and all(f"| `{key}` |" in _read("docs/manifest.md") for key in keys)
+    keys = re.findall(r"^ *[A-Z_]+\([\w.]*, (\w+),", _read("host/manifest/options.def"), re.MULTILINE)
+    assert len(keys) > 70 and all(f"| `{key}` |" in _read("docs/manifest.md") for key in keys)
 
 
 def test_docs_commands_and_options_are_told():
     page = _read("docs/operating.md")
-    help_text = _read("host/main.c").partition("help_text[] =")[2].partition(";\n")[0]
-    verbs = {verb for verbs in re.findall(r'"  berth ([a-z |]+?)(?: [A-Z\[.-]|\\n)', help_text)
-             for verb in verbs.split(" | ")}
-    assert len(verbs) > 10 and all(re.search(rf"`(berth )?{verb}\b", page) for verb in verbs), verbs
-    options = set(re.findall(r"--[a-z-]+", help_text))
-    assert len(options) > 10 and all(option in page for option in options), options
+    for verb in re.findall(r'^VERB\(\w+, "([a-z ]+)"', _read("host/command/command.def"), re.MULTILINE):
+        assert verb == "try-library" or f"`berth {verb}" in page, verb
+    options = re.findall(r'^(?:VALUE|FLAG)\(\w+, "([a-z-]+)",.*[^"]"\)$', _read("host/command/command.def"), re.MULTILINE)
+    assert len(options) > 10 and all(f"| `{option}" in page for option in options), options
 
 
 def test_docs_versions_agree():
