@@ -545,8 +545,12 @@ bool os_signals_start(struct error *error) {
     return true;
 }
 
+bool windows_signals_asked(void) {
+    return atomic_load(&stop_requests) > 0;
+}
+
 enum os_signal os_signals_wait(int timeout_ms) {
-    if (atomic_load(&stop_requests) == 0) {
+    if (!windows_signals_asked()) {
         WaitForSingleObject(signals_changed, timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms);
     }
     return os_signals_look();

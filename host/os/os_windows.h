@@ -27,8 +27,10 @@ void windows_error_text(unsigned long code, char *text, size_t size);
  * prefix that lifts the limit of 260 characters where it is needed. */
 bool windows_path(const char *path, wchar_t *wide, size_t capacity, struct error *error);
 
-/* What os_signals_wait() waits for, as an event; and a request to stop, as if by Ctrl-C. [any] */
+/* What os_signals_wait() waits for, as an event that ends one wait; whether a request to stop is
+ * there that nobody has taken; and such a request, as if by Ctrl-C. [any] */
 void *windows_signals_event(void);
+bool windows_signals_asked(void);
 void windows_signals_ask(void);
 
 /* From now on what the console says does not count here: the parent hears it too, and passes it on.

@@ -445,7 +445,8 @@ enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
         waits[count++] = child->process;
     }
     DWORD limit = timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms;
-    WaitForMultipleObjects(count, waits, FALSE, limit);
+    /* A request ends one wait, which may have returned what the child said meanwhile. */
+    WaitForMultipleObjects(count, waits, FALSE, windows_signals_asked() ? 0 : limit);
     /* What it has said before its end is told first. */
     if (listening && WaitForSingleObject(child->link.read->overlapped.hEvent, 0) == WAIT_OBJECT_0) {
         return OS_CHILD_SAYS;

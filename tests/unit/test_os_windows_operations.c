@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "os/os.h"
 #include "os/os_child.h"
+#include "os/os_windows.h"
 #include "os/os_windows_operation.h"
 
 enum {
@@ -308,10 +309,41 @@ static void test_link_whose_cancels_are_lost_ends_its_waits(void **state) {
     assert_true(os_now_ms() - begin_ms < END_MS);
 }
 
+/* In the child: a word for its parent before it stays. */
+static int speak_and_stay(const char *text) {
+    struct error error = {0};
+    intptr_t socket;
+    char byte = 'x';
+    struct os_link *link = os_link_open(text, &error);
+    bool spoken = link && os_link_send(link, &byte, 1, OS_NO_SOCKET);
+    return spoken && !os_link_receive(link, &byte, 1, &socket, LONG_MS) ? 0 : 1;
+}
+
+/* Ctrl-C ends a wait once, and the word that has come with it is taken first. */
+static void test_stop_that_is_asked_for_while_the_host_speaks_is_not_lost(void **state) {
+    static const char *const arguments[] = {"--speaking", NULL};
+    struct error error = {0};
+    intptr_t socket;
+    char byte;
+    (void)state;
+    assert_true(os_child_init(&error));
+    struct os_child *child = os_child_start(arguments, 64, &error);
+    assert_non_null(child);
+    assert_int_equal(os_child_wait(child, LONG_MS), OS_CHILD_SAYS);
+    windows_signals_ask();
+    assert_int_equal(os_child_wait(child, LONG_MS), OS_CHILD_SAYS);
+    assert_true(os_link_receive(os_child_link(child), &byte, 1, &socket, LONG_MS));
+    assert_int_equal(os_child_wait(child, LONG_MS), OS_CHILD_STOP);
+    os_child_destroy(child);
+}
+
 int main(int argc, char **argv) {
     struct error error = {0};
     if (argc == 3 && strcmp(argv[1], "--linked") == 0) {
         return stay_linked(argv[2]);
+    }
+    if (argc == 3 && strcmp(argv[1], "--speaking") == 0) {
+        return speak_and_stay(argv[2]);
     }
     if (!os_start(&argc, &argv, &error)) {
         fputs(error.message, stderr);
@@ -330,6 +362,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup(test_output_whose_write_is_not_ended_is_not_written_again_before,
                                set_up),
         cmocka_unit_test_setup(test_link_whose_cancels_are_lost_ends_its_waits, set_up),
+        cmocka_unit_test_setup(test_stop_that_is_asked_for_while_the_host_speaks_is_not_lost,
+                               set_up),
     };
     return cmocka_run_group_tests_name("os_windows_operations", tests, NULL, NULL);
 }
