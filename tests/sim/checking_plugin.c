@@ -13,11 +13,18 @@ void callback_end(void) {
     world.callbacks--;
 }
 
-struct conversation *conversation_of(struct berth_conn *conn) {
+static struct conversation *find_conversation(struct berth_conn *conn, bool is_last) {
     struct conversation *conversation = ((struct view *)conn->state)->conversation;
     RULE(conversation && conversation->conn == conn, "opened comes first");
     RULE(!conversation->has_closed, "closed comes last: client %u", conversation->number);
+    RULE(!conversation->is_ending || is_last,
+         "nothing but closed comes once a connection begins to end: client %u",
+         conversation->number);
     return conversation;
+}
+
+static struct conversation *conversation_of(struct berth_conn *conn) {
+    return find_conversation(conn, false);
 }
 
 static struct outbound *outbound_of(const struct berth_conn *conn) {
@@ -142,10 +149,10 @@ static uint32_t BERTH_CALL on_closing(struct berth_conn *conn, uint32_t reason) 
          "closing has a reason: %u", reason);
     uint32_t answer = (uint32_t)sim_random(3);
     if (answer == BERTH_CLOSING_ABORT) {
-        conversation->was_killed = true;
+        conversation->was_killed = conversation->is_ending = true;
     }
     if (answer != BERTH_CLOSING_KEEP) {
-        conversation->has_called_close = conversation->has_ended_send = true;
+        conversation_closes(conversation);
     }
     callback_end();
     return answer;
@@ -161,7 +168,7 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
         outbound_closed(outbound_of(conn));
         return;
     }
-    struct conversation *conversation = conversation_of(conn);
+    struct conversation *conversation = find_conversation(conn, true);
     callback_begin("closed");
     RULE(reason >= BERTH_CLOSED_BY_PLUGIN && reason <= BERTH_CLOSED_ERROR,
          "closed has a reason: %u", reason);

@@ -26,8 +26,13 @@ const char *temper_name(enum temper temper) {
 
 /* -- the end of one -------------------------------------------------------- */
 
+static void speaks(struct conversation *client) {
+    client->speaks_us = client->speaks_us == 0 ? sim_now_us() : client->speaks_us;
+}
+
 static void end(struct conversation *client, bool reset) {
     client->is_over = true;
+    speaks(client);
     sim_timer_cancel(&client->pace);
     if (reset) {
         sim_peer_reset(client->peer);
@@ -136,6 +141,7 @@ static void client_writes(struct conversation *client) {
             return;
         }
         client->sent += (uint64_t)sent;
+        speaks(client);
         world.progress_us = sim_now_us();
         if (client->sent == client->size && ends_with_fin(client)) {
             sim_peer_shutdown_send(client->peer);
@@ -161,6 +167,15 @@ static bool leaves(struct conversation *client) {
     return client->is_over;
 }
 
+/* What is in one buffer, or in the window, may come in one receive. */
+static void check_linger(const struct conversation *client) {
+    uint64_t piece = sim_world_options()->window_max;
+    piece = piece > world.buffer_bytes ? piece : world.buffer_bytes;
+    RULE(!client->has_called_close || client->taken_at_close == UINT64_MAX ||
+             sim_peer_taken(client->peer) <= client->taken_at_close + world.linger_max + piece,
+         "limits.linger_bytes is not exceeded: client %u", client->number);
+}
+
 static void go_on(struct conversation *client) {
     switch (sim_peer_state(client->peer)) {
     case SIM_PEER_CONNECTING:
@@ -171,6 +186,11 @@ static void go_on(struct conversation *client) {
     case SIM_PEER_CONNECTED:
         break;
     }
+    if (client->temper == TEMPER_FIN_FIRST) {
+        sim_peer_shutdown_send(client->peer);
+        speaks(client);
+    }
+    check_linger(client);
     if (reads_now(client) && !client_reads(client)) {
         return;
     }
@@ -202,11 +222,11 @@ static void connect_now(struct sim_timer *timer) {
                                           .bytes = {127, 0, 0, (uint8_t)(1 + client->number % 3)},
                                           .port = (uint16_t)(FIRST_PORT + client->number)};
     client->peer = sim_peer_connect(&world.address, &options);
+    client->connects_us = sim_now_us();
     client->leaves_us = sim_now_us() + sim_random(STAYS_US);
     client->began_quiet = !world.is_faulty;
     if (client->temper == TEMPER_FIN_FIRST) {
         client->size = 0;
-        sim_peer_shutdown_send(client->peer);
     }
     client->pace.fire = again;
     sim_timer_set(timer, sim_now_us() + sim_random(PACE_US));
@@ -243,4 +263,14 @@ bool clients_are_over(void) {
         }
     }
     return true;
+}
+
+unsigned clients_silent(uint64_t time_us) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < world.conversation_count; i++) {
+        const struct conversation *one = &world.conversations[i];
+        count += one->header_size > 0 || one->temper == TEMPER_VANISHES ||
+                 one->speaks_us - one->connects_us >= time_us;
+    }
+    return count;
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -17,7 +18,7 @@
 #include "rule.h"
 #include "world.h"
 
-enum { TEXT_BYTES = 4096, STOP_US = 300000000, ALLOCATIONS_AHEAD = 200 };
+enum { TEXT_BYTES = 4096, STOP_US = 300000000, ALLOCATIONS_AHEAD = 200, CUT_MS = 15000 };
 
 static struct instance instance;
 static struct {
@@ -27,6 +28,7 @@ static struct {
     unsigned generations; /* that are loaded and not unloaded */
     unsigned config;      /* of the listener; another number is another generation */
     unsigned workers;
+    uint64_t changed_ms; /* when time limits may have changed last */
 } life;
 
 static uint32_t between(uint32_t least, uint32_t most) {
@@ -132,18 +134,23 @@ static void main_by_chance(char *text, size_t size) {
     if (sim_random(2) == 0) {
         snprintf(other, sizeof(other), other_text, (unsigned)sim_random(2));
     }
+    uint32_t first_data_ms = between(1500, 20000);
+    world.first_data_min_ms = world.first_data_min_ms > 0 && world.first_data_min_ms < first_data_ms
+                                  ? world.first_data_min_ms
+                                  : first_data_ms;
     world.connections_max =
         connections > world.connections_max ? connections : world.connections_max;
     world.timers_max = timers > world.timers_max ? timers : world.timers_max;
     world.works_max = works > world.works_max ? works : world.works_max;
     int length = snprintf(
-        text, size, main_text, life.config, one_of(0, 1) ? "data" : "connect", between(500, 20000),
+        text, size, main_text, life.config, one_of(0, 1) ? "data" : "connect", first_data_ms,
         between(2, 200), one_of(0, 1) ? "refuse" : "backlog", one_of(0, 1) ? "true" : "false",
         between(1, 16), between(16, 64), connections, between(1, 10),
         sim_random(3) == 0 ? between(1, 4) : 1000, timers, works, between(1, 4), between(1, 20),
         one_of(4096, 65536), one_of(16, 4096), sim_random(4) == 0 ? "close" : "pause",
-        one_of(1000, 1048576), one_of(1000, between(1, 4)), one_of(0, 1) ? "buffered" : "zero-byte",
-        between(500, 10000), between(200, 5000), world.has_proxies ? proxies_text : "", other);
+        world.linger_max, one_of(1000, between(1, 4)), one_of(0, 1) ? "buffered" : "zero-byte",
+        between(500, 10000), one_of(between(200, 5000), 20000),
+        world.has_proxies ? proxies_text : "", other);
     RULE(length > 0 && (size_t)length < size, "there is room for the manifest");
 }
 
@@ -153,7 +160,7 @@ static struct edition *edition_by_chance(void) {
     struct manifest_errors errors = {0};
     main_by_chance(listeners, sizeof(listeners));
     int size = snprintf(text, sizeof(text), host_text, life.workers, one_of(0, between(100, 5000)),
-                        1000U, 1000U, 100U, 16384U, 1024U, listeners);
+                        1000U, 1000U, 100U, world.buffer_bytes, 1024U, listeners);
     struct manifest *manifest = manifest_parse("/simulated.json", text, (size_t)size, &errors);
     RULE(manifest, "the manifest is right: %s in %s",
          errors.count > 0 ? errors.items[0].message : "memory", text);
@@ -187,7 +194,9 @@ static void apply(struct edition *edition, bool restart, bool may_fail) {
     unsigned generations = life.generations;
     if (world.is_faulty && world.allocations > 0 && serving && sim_random(2) == 0) {
         alloc_fail_after((long)sim_random(ALLOCATIONS_AHEAD), sim_random(4) == 0);
+        world.memory_failed = true;
     }
+    life.changed_ms = engine_now_ms();
     bool done = change_apply(&instance, edition, &options, &counts, &problems);
     alloc_fail_after(-1, false);
     RULE(done || may_fail || world.is_faulty, "a change succeeds without a fault: %s",
@@ -243,10 +252,45 @@ struct listener *host_main_listener(void) {
     return instance_unit(&instance, "main")->listener;
 }
 
+/* A generation's connections are cut when its time is over; works that run may outlive that. */
+static void check_drains(void) {
+    const struct unit *unit;
+    DL_FOREACH(instance.retired, unit) {
+        uint64_t end_ms = unit->retired_ms + unit->drain_ms;
+        end_ms = (end_ms > life.changed_ms ? end_ms : life.changed_ms) + CUT_MS;
+        RULE(unit->drain_ms == 0 || engine_now_ms() < end_ms ||
+                 atomic_load(&unit->listener->references) <= atomic_load(&unit->listener->works),
+             "generation_drain_timeout_ms is not exceeded: generation %u has %u references",
+             unit->generation, atomic_load(&unit->listener->references));
+    }
+}
+
+static bool is_used(const struct module *module) {
+    const struct unit *lists[] = {instance.serving, instance.retired};
+    for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
+        for (const struct unit *unit = lists[i]; unit; unit = unit->next) {
+            if (unit->module == module) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void check_modules(void) {
+    const struct module *module;
+    DL_FOREACH(instance.modules, module) {
+        RULE(is_used(module), "a plugin without listeners is unloaded: generation %u",
+             module->generation);
+    }
+}
+
 void host_look_after(void) {
     if (instance.retired) {
         instance_look_after(&instance);
+        check_drains();
     }
+    check_modules();
 }
 
 /* -- the beginning and the end --------------------------------------------- */
@@ -258,6 +302,8 @@ void host_start(const struct server_driver *driver) {
     life.driver = driver;
     life.workers = between(1, 3);
     world.has_proxies = sim_random(3) == 0;
+    world.linger_max = one_of(1000, 1048576);
+    world.buffer_bytes = one_of(4096, 16384);
     replaced_begin(driver, &checking_plugin);
     struct edition *edition = edition_by_chance();
     RULE(instance_init(&instance, edition->manifest, "/plugins", &error), "%s", error.message);

@@ -38,6 +38,7 @@ static void note_sent(struct conversation *conversation, int32_t status, uint64_
         conversation->given += size;
     } else if (status == BERTH_E_LIMIT || status == BERTH_E_GONE || status == BERTH_E_NO_MEMORY) {
         conversation->was_killed |= status != BERTH_E_NO_MEMORY;
+        conversation->is_ending |= status != BERTH_E_NO_MEMORY;
     } else {
         RULE(status == BERTH_E_STATE, "send fails for a known reason: %d", status);
         RULE(conversation->has_ended_send || conversation->was_killed,
@@ -88,13 +89,19 @@ static void use_shutdown_send(struct conversation *conversation) {
 
 /* -- the end --------------------------------------------------------------- */
 
+void conversation_closes(struct conversation *conversation) {
+    conversation->has_called_close = conversation->has_ended_send = true;
+    conversation->taken_at_close =
+        conversation->is_over ? UINT64_MAX : sim_peer_taken(conversation->peer);
+}
+
 void services_close(struct conversation *conversation) {
     struct berth_conn *conn = conversation->conn;
-    conversation->has_called_close = conversation->has_ended_send = true;
+    conversation_closes(conversation);
     switch (sim_random(8)) {
     case 0:
         conn->host->abort(conn);
-        conversation->was_killed = true;
+        conversation->was_killed = conversation->is_ending = true;
         break;
     case 1:
         conn->host->close_at_once(conn);
@@ -147,6 +154,8 @@ static void use_want(struct conversation *conversation) {
 static void fired(struct timer_model *model, const struct berth_timer *timer) {
     struct conversation *conversation = model->conversation;
     RULE(!conversation->has_closed, "no timer fires after closed");
+    RULE(!conversation->is_ending, "no timer fires once its connection begins to end: client %u",
+         conversation->number);
     RULE(model->timer == timer && model->is_running, "a timer fires once, and if it runs");
     uint64_t now_ms = conversation->conn->host->now_ms(conversation->conn->host);
     RULE(now_ms >= model->due_ms, "timers are not early: by %llu ms",
@@ -180,14 +189,23 @@ static unsigned timer_count(const struct conversation *conversation) {
     return count;
 }
 
+static void timer_create(struct timer_model *model, struct conversation *conversation,
+                         berth_timer_fn function) {
+    struct berth_conn *conn = conversation->conn;
+    unsigned before = timer_count(conversation);
+    uint32_t most = ((const struct listener *)conn->listener)->options.timers_max;
+    model->conversation = conversation;
+    model->timer = timers(conn)->create_for_conn(conn, function, model);
+    RULE(model->timer ? before < most
+                      : before >= most || conversation->is_ending || memory_may_fail(),
+         "limits.timers is exact: client %u, %u of %u", conversation->number, before, most);
+}
+
 static void use_timer(struct conversation *conversation) {
     struct timer_model *model = &conversation->timers[sim_random(TIMERS)];
     struct berth_conn *conn = conversation->conn;
     if (!model->timer) {
-        model->conversation = conversation;
-        model->timer = timers(conn)->create_for_conn(conn, on_timer, model);
-        RULE(timer_count(conversation) <= world.timers_max,
-             "limits.timers is not exceeded: client %u", conversation->number);
+        timer_create(model, conversation, on_timer);
     } else if (sim_random(2) == 0) {
         timer_start(model, sim_random(DELAY_MS));
     } else if (sim_random(2) == 0) {
@@ -225,9 +243,7 @@ static void BERTH_CALL on_pulse(struct berth_timer *timer, void *argument) {
 
 void services_pulse(struct conversation *conversation) {
     struct timer_model *model = &conversation->pulse;
-    struct berth_conn *conn = conversation->conn;
-    model->conversation = conversation;
-    model->timer = timers(conn)->create_for_conn(conn, on_pulse, model);
+    timer_create(model, conversation, on_pulse);
     if (model->timer) {
         timer_start(model, 1 + sim_random(PULSE_MS));
     }

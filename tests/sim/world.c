@@ -24,7 +24,10 @@ enum {
     CHANGE_US = 2000000,
     CHANGES = 8,
     CHECKED_STEPS = 8,
-    ALLOCATIONS_AHEAD = 12, /* the one that fails is among so many */
+    FAILING_FINS = 7,
+    SPEAKS_LATE_US = 1000000, /* from a client's first word until the host has it, at the most */
+    FAILED_US = 3000000,      /* until a socket of which an operation has failed is closed */
+    ALLOCATIONS_AHEAD = 12,   /* the one that fails is among so many */
 };
 
 struct world world;
@@ -41,6 +44,7 @@ static void turn(unsigned index) {
     bool fails = world.allocations > 0 && sim_chance(world.allocations);
     if (fails) {
         alloc_fail_after((long)sim_random(ALLOCATIONS_AHEAD), sim_random(4) == 0);
+        world.memory_failed = true;
     }
     server_turn(world.server, index);
     alloc_fail_after(-1, false);
@@ -69,6 +73,10 @@ static void check(void) {
     RULE(world.callbacks == 0, "callbacks end");
     if (world.steps++ % CHECKED_STEPS == 0) {
         sim_check();
+        uint64_t since_us = sim_failed_since_us();
+        RULE(since_us == UINT64_MAX || sim_now_us() < since_us + FAILED_US,
+             "what has failed ends its connection: a socket is open for %llu ms after that",
+             (unsigned long long)(sim_now_us() - since_us) / 1000);
     }
 }
 
@@ -162,6 +170,17 @@ static void check_bytes(void) {
          (unsigned long long)world.outbound_given);
 }
 
+/* Who has spoken is not cut as a silent one. */
+static void check_silent(void) {
+    struct listener_counters total;
+    listener_total(host_main_listener(), &total);
+    uint64_t cut = atomic_load(&total.first_data_timeouts);
+    unsigned silent = clients_silent((uint64_t)world.first_data_min_ms * 1000 - SPEAKS_LATE_US);
+    RULE(cut <= silent || world.memory_failed,
+         "only silent clients are cut by first_data_timeout_ms: %llu of %u",
+         (unsigned long long)cut, silent);
+}
+
 /* What was counted is what happened, and all that was taken is given back. */
 static void check_counts(void) {
     struct listener_counters total;
@@ -184,6 +203,7 @@ static void check_counts(void) {
              atomic_load(&listener->works) == 0 && atomic_load(&listener->outbound) == 0,
          "limits are released");
     check_bytes();
+    check_silent();
 }
 
 static void stop_world(void) {
@@ -210,11 +230,12 @@ static void name_left(void) {
 
 static struct sim_options options_of(uint64_t seed) {
     enum sim_personality personality = (enum sim_personality)(seed % SIM_PERSONALITIES);
-    struct sim_options options = seed / SIM_PERSONALITIES % 4 == 0
-                                     ? sim_options_rough(personality, seed)
-                                     : sim_options_hostile(personality, seed);
-    memset(options.faults[SIM_LISTEN], 0, sizeof(options.faults[SIM_LISTEN]));
-    memset(options.faults[SIM_ACCEPTOR], 0, sizeof(options.faults[SIM_ACCEPTOR]));
+    bool is_hostile = seed / SIM_PERSONALITIES % 4 != 0;
+    struct sim_options options =
+        is_hostile ? sim_options_hostile(personality, seed) : sim_options_rough(personality, seed);
+    if (is_hostile && seed % FAILING_FINS == 0) { /* which are too few to fail seldom */
+        options.faults[SIM_SHUTDOWN][-ENGINE_E_OTHER] = SIM_ALWAYS / 4;
+    }
     return options;
 }
 

@@ -49,6 +49,8 @@ struct conversation {
     bool has_fin;     /* of the plugin's stream */
     bool began_quiet; /* after the last fault */
     uint64_t leaves_us;
+    uint64_t connects_us;
+    uint64_t speaks_us; /* its first word, or its end; 0: not yet */
     uint8_t header[64]; /* of the PROXY protocol, in front of its stream */
     uint32_t header_size;
     uint32_t header_sent;
@@ -63,8 +65,10 @@ struct conversation {
     bool has_opened;
     bool has_closed;
     bool was_killed; /* abort(), or an end that may lose bytes */
+    bool is_ending;  /* at once: nothing but `closed` follows */
     bool has_ended_send;
     bool has_called_close;
+    uint64_t taken_at_close; /* of what the client sent; UINT64_MAX: it had left */
     bool peer_has_closed;
     bool is_paused;
     bool is_filled;
@@ -98,6 +102,10 @@ struct world {
     bool has_proxies;    /* clients with the address 127.0.0.2 are proxies */
     uint32_t timers_max; /* likewise */
     uint32_t works_max;
+    uint32_t linger_max;
+    uint32_t buffer_bytes;
+    uint32_t first_data_min_ms; /* the shortest time that there was for it */
+    bool memory_failed;         /* some allocation was made to fail */
     unsigned changes_left;
     uint64_t next_change_us;
 };
@@ -105,6 +113,10 @@ struct world {
 struct outbound;
 
 extern struct world world;
+
+static inline bool memory_may_fail(void) {
+    return world.is_faulty && world.allocations > 0;
+}
 
 /* Plays the world of the seed; returns the hash of its trace. Ends the process by rule_broken(). */
 uint64_t world_play(uint64_t seed, sim_trace_fn *trace);
@@ -126,6 +138,7 @@ bool proxy_address_is_right(const struct conversation *client, const struct bert
 
 void clients_begin(unsigned from, unsigned to);
 bool clients_are_over(void);
+unsigned clients_silent(uint64_t time_us); /* those that said nothing for so long */
 const char *temper_name(enum temper temper);
 
 /* -- the plugin (checking_plugin.c, services_by_chance.c) -- */
@@ -140,12 +153,12 @@ struct view {
 
 void callback_begin(const char *name);
 void callback_end(void);
-struct conversation *conversation_of(struct berth_conn *conn);
 
 /* Uses some services, chosen by the seed. */
 void services_use(struct conversation *conversation);
 void services_pulse(struct conversation *conversation); /* creates and starts it */
 void services_end(struct conversation *conversation);   /* it has closed: its timers are gone */
 void services_close(struct conversation *conversation);
+void conversation_closes(struct conversation *conversation); /* from now on */
 
 #endif

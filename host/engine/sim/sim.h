@@ -158,6 +158,9 @@ void sim_check(void);
 /* Operations that are in flight, posts included; sockets that the engine's users own. */
 unsigned sim_operations(void);
 unsigned sim_sockets(void);
+/* Since when the oldest failure of an operation waits for its socket to be closed: a failure that
+ * ends a connection, on a socket that its user still has. UINT64_MAX: there is none. */
+uint64_t sim_failed_since_us(void);
 
 /* -- timers of a test ------------------------------------------------------ */
 
@@ -207,6 +210,8 @@ void sim_peer_on_change(struct sim_peer *peer, sim_peer_fn *changed, void *conte
 int64_t sim_peer_send(struct sim_peer *peer, const void *bytes, size_t size);
 /* How many bytes there were, at least one, or SIM_PEER_*. */
 int64_t sim_peer_receive(struct sim_peer *peer, void *bytes, size_t size);
+/* How many of those that it sent the other end has received so far. */
+uint64_t sim_peer_taken(const struct sim_peer *peer);
 /* How many have come and are not yet received; on its way: not counted. */
 size_t sim_peer_waiting(const struct sim_peer *peer);
 void sim_peer_shutdown_send(struct sim_peer *peer);

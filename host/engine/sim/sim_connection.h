@@ -21,6 +21,7 @@ struct sim_pipe {
     uint32_t readable;
     uint32_t flying;
     uint32_t window; /* of both together */
+    uint64_t taken;  /* received so far */
     struct sim_mark *marks;
     uint32_t mark_room;
     uint32_t mark_head;
@@ -80,6 +81,7 @@ struct sim_end {
     struct sim_receive receive;
     struct sim_send *send; /* in flight */
     uint64_t connected_us;
+    uint64_t failed_us; /* when an operation failed in a way that ends it; 0: none has */
     struct sim_end *next_in_backlog;
     bool is_orphan; /* its socket is closed with operations in flight */
     struct sim_event abandon;
@@ -125,6 +127,8 @@ void sim_stream_close(struct sim_end *end, bool reset);
 /* The last operation of an orphan has completed: it is closed. */
 void sim_orphan_end(struct sim_end *end);
 void sim_stream_cut(struct sim_end *end);
+/* That is told to the socket's user. */
+void sim_end_failed(struct sim_end *end, int64_t result);
 /* Something has come for the end, or there is room for what it sends. */
 void sim_end_heard(struct sim_end *end);
 void sim_end_has_room(struct sim_end *end);

@@ -149,6 +149,10 @@ int64_t sim_peer_receive(struct sim_peer *peer, void *bytes, size_t size) {
     return result;
 }
 
+uint64_t sim_peer_taken(const struct sim_peer *peer) {
+    return sim_other(end_in(peer))->in.taken;
+}
+
 size_t sim_peer_waiting(const struct sim_peer *peer) {
     return end_in(peer)->in.readable;
 }

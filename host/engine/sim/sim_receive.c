@@ -11,6 +11,7 @@ static void finish(struct sim_end *end, int64_t result) {
     bool is_orphan = end->is_orphan; /* else the owner may close it within */
     sim_want_end(end->port, &receive->want);
     sim_task_cancel(&end->task);
+    sim_end_failed(end, result);
     if (result == ENGINE_E_ABANDONED) {
         sim_op_abandon(&receive->op);
     } else {

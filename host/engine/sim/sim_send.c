@@ -115,6 +115,7 @@ static void run_told(struct sim_task *task) {
     struct sim_end *end = send->end;
     bool is_orphan = end->is_orphan; /* else the owner may close it within */
     end->send = NULL;
+    sim_end_failed(end, result);
     if (result == ENGINE_E_ABANDONED) {
         sim_op_abandon(&send->op);
     } else {
@@ -124,6 +125,18 @@ static void run_told(struct sim_task *task) {
         sim_orphan_end(end);
     }
     sim_pool_give(&sim->free_sends, send);
+}
+
+/* Failures by chance of a send that is pending. Where it completes as a whole, nobody learns how
+ * much of it was taken before. True: it is decided. */
+static bool fails_later(struct sim_send *send, const struct sim_traits *traits) {
+    int64_t fault = sim_fault(SIM_SEND);
+    if (fault == ENGINE_E_RESET || fault == ENGINE_E_TIMED_OUT) {
+        sim_stream_break(send->end, fault);
+    } else if (fault < 0 && fault != ENGINE_E_FILE_SHORT) {
+        decide(send, send->done > 0 && !traits->send_whole ? (int64_t)send->done : fault);
+    }
+    return send->is_decided;
 }
 
 /* The system's side: there may be room. */
@@ -144,6 +157,9 @@ static void go_on(struct sim_event *event) {
     }
     if (sim_chance(sim->options.full_buffer)) {
         sim_event_in(event, PAUSE_US);
+        return;
+    }
+    if (fails_later(send, traits)) {
         return;
     }
     if (traits->send_again && sim_chance(SIM_ALWAYS / 2)) {
@@ -242,6 +258,7 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
         result = end->error != 0 ? end->error
                  : fault < 0     ? fault
                                  : send_at_once(port, end, op, pieces, count);
+        sim_end_failed(end, result);
     }
     sim_leave();
     return result;

@@ -7,6 +7,25 @@
 
 /* -- the table ------------------------------------------------------------- */
 
+/* What was cancelled has not failed, and a file that is too short ends nothing at once. */
+void sim_end_failed(struct sim_end *end, int64_t result) {
+    if (result < 0 && result != ENGINE_PENDING && result != ENGINE_E_CANCELLED &&
+        result != ENGINE_E_ABANDONED && result != ENGINE_E_FILE_SHORT && end->failed_us == 0) {
+        end->failed_us = sim_now_us() + 1;
+    }
+}
+
+uint64_t sim_failed_since_us(void) {
+    uint64_t since = UINT64_MAX;
+    sim_enter();
+    for (uint32_t i = 0; i < sim->slot_count; i++) {
+        const struct sim_end *end = sim->slots[i].end;
+        since = end && end->failed_us > 0 && end->failed_us < since ? end->failed_us : since;
+    }
+    sim_leave();
+    return since;
+}
+
 bool sim_sockets_full(void) {
     return sim->sockets >= sim->options.sockets_max;
 }
@@ -104,6 +123,7 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
         } else if (result == 0) {
             sim_stream_fin(end);
         }
+        sim_end_failed(end, result);
     }
     sim_leave();
     return result;

@@ -293,6 +293,7 @@ uint32_t sim_stream_read(struct sim_end *end, uint8_t *bytes, uint32_t size) {
     }
     pipe->head = (pipe->head + size) & (pipe->room - 1);
     pipe->readable -= size;
+    pipe->taken += size;
     sim_end_has_room(sim_other(end));
     return size;
 }
