@@ -142,6 +142,14 @@ static uint32_t with_data_max(const struct accept_pool *pool) {
     return options->pool_high - (kept > 0 ? kept : 1);
 }
 
+/* The accepts as the marks count them. Those with data that are more than these marks allow were
+ * posted by others, before a reload: silent clients have them, and they keep out nobody else. */
+static uint32_t counted(const struct accept_pool *pool) {
+    uint32_t most = with_data_max(pool);
+    uint32_t extra = pool->posted_with_data > most ? pool->posted_with_data - most : 0;
+    return pool->posted_count - extra;
+}
+
 static bool post_one(struct accept_pool *pool) {
     struct accept_slot *slot = alloc_zeroed(sizeof(*slot));
     if (!slot) {
@@ -182,7 +190,7 @@ static bool may_post(struct accept_pool *pool) {
 }
 
 static void post_up_to(struct accept_pool *pool, uint32_t target) {
-    while (pool->posted_count < target && post_one(pool)) {
+    while (counted(pool) < target && post_one(pool)) {
     }
 }
 
@@ -348,7 +356,7 @@ static uint32_t low_of(const struct accept_pool *pool) {
 static void feed(struct accept_pool *pool) {
     const struct listener_options *options = &pool->listener->options;
     pool->starved_last_ms = worker_now_ms(pool->worker);
-    if (pool->posted_count >= options->pool_high) {
+    if (counted(pool) >= options->pool_high) {
         listener_count(&pool->listener->counters.pool_high);
         pool->rush |= !pool->plain;
         return;
@@ -356,7 +364,7 @@ static void feed(struct accept_pool *pool) {
     pool->starved = !may_post(pool);
     if (!pool->starved) {
         pool->rush = !pool->plain;
-        uint32_t more = pool->posted_count + options->pool_initial;
+        uint32_t more = counted(pool) + options->pool_initial;
         post_up_to(pool, more < options->pool_high ? more : options->pool_high);
     }
 }
@@ -371,13 +379,13 @@ static void maintain(struct accept_pool *pool) {
     }
     const struct listener_options *options = &pool->listener->options;
     uint32_t data_max = with_data_max(pool);
-    if (pool->posted_count < low_of(pool)) {
+    if (counted(pool) < low_of(pool)) {
         if (may_post(pool)) {
             listener_count(&pool->listener->counters.pool_low);
             post_up_to(pool, target_of(pool));
         }
-    } else if (data_max > 0 && pool->posted_with_data == data_max &&
-               pool->posted_count < options->pool_high && may_post(pool)) {
+    } else if (data_max > 0 && pool->posted_with_data >= data_max &&
+               counted(pool) < options->pool_high && may_post(pool)) {
         /* All that are taken by silent clients are posted: those without data serve the others. */
         post_up_to(pool, options->pool_high);
     }

@@ -1,5 +1,6 @@
 /* The plugin: what the host tells it is compared with what it must be told. */
 #include "host_in_world.h"
+#include "net/listener.h"
 #include "outbound_by_chance.h"
 #include "rule.h"
 #include "world.h"
@@ -46,6 +47,7 @@ static void BERTH_CALL on_opened(struct berth_conn *conn) {
     struct conversation *conversation = &world.conversations[number];
     RULE(proxy_address_is_right(conversation, &info.remote),
          "the client's address is told: client %u", number);
+    RULE(!client_is_denied(conversation), "\"deny\" lets none of those in: client %u", number);
     RULE(!conversation->is_garbage, "a wrong PROXY header lets nobody in: client %u", number);
     RULE(!conversation->has_opened, "opened comes once: client %u", number);
     view->conversation = conversation;
@@ -53,9 +55,8 @@ static void BERTH_CALL on_opened(struct berth_conn *conn) {
     conversation->conn_id = conn->id;
     conversation->has_opened = true;
     world.opened++;
-    listener_of(conn)->connections++;
-    RULE(world.opened - world.closed <= world.connections_max,
-         "limits.connections is not exceeded: %u", world.opened - world.closed);
+    listener_of(conn)->accepted++;
+    limits_note_opened(conversation);
     services_pulse(conversation);
     services_use(conversation);
     callback_end();
@@ -93,6 +94,7 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
     RULE(conversation->consumed + data->size >= conversation->offered,
          "what is not consumed comes again: client %u", number);
     conversation->offered = conversation->consumed + data->size;
+    keep_by_chance(conversation, data);
     services_use(conversation);
     uint32_t taken = take(conversation, data->size);
     callback_end();
@@ -176,6 +178,9 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
          conversation->number);
     RULE(reason != BERTH_CLOSED_ABORTED || conversation->was_killed,
          "closed by abort() comes after it: client %u", conversation->number);
+    RULE(reason != BERTH_CLOSED_FILE_SHORT || conversation->short_at > 0 ||
+             (conversation->has_sent_file && !conversation->began_quiet),
+         "closed by a file that is short comes after one: client %u", conversation->number);
     RULE(reason != BERTH_CLOSED_BY_PLUGIN || conversation->has_called_close,
          "closed by the plugin comes after close(): client %u", conversation->number);
     RULE(reason != BERTH_CLOSED_BY_PEER || conversation->peer_has_closed ||
@@ -183,11 +188,26 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
          "closed by the peer comes after its FIN: client %u", conversation->number);
     conversation->has_closed = true;
     conversation->was_killed |= loses(reason);
-    conversation->conn = NULL;
     world.closed++;
-    listener_of(conn)->connections--;
+    world.opened_of[conversation->number % ADDRESSES]--;
+    listener_of(conn)->accepted--;
+    kept_end(conversation);
     services_end(conversation);
+    conversation->conn = NULL;
     callback_end();
+}
+
+/* No client is told here, and no connection is opened for it. */
+static uint32_t BERTH_CALL on_busy(const struct berth_listener *listener, uint8_t *answer,
+                                   uint32_t capacity) {
+    callback_begin("busy");
+    RULE(((const struct listener *)listener)->options.refuse_at_limit,
+         "busy comes where clients are refused");
+    RULE(capacity >= world.busy_bytes, "a busy answer has its room: %u bytes", capacity);
+    stream_fill(BUSY, STREAM_OF_PLUGIN, 0, answer, world.busy_bytes);
+    world.busy_calls++;
+    callback_end();
+    return world.busy_bytes;
 }
 
 const struct berth_plugin checking_plugin = {
@@ -209,4 +229,6 @@ const struct berth_plugin checking_plugin = {
     .peer_closed = on_peer_closed,
     .closing = on_closing,
     .closed = on_closed,
+    .busy = on_busy,
+    .datagram = datagrams_on_datagram,
 };

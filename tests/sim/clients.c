@@ -11,6 +11,10 @@ enum {
     READS_BYTES = 4000,
 };
 
+bool client_is_denied(const struct conversation *client) {
+    return world.denies && client->number % ADDRESSES == 2;
+}
+
 static const char *const names[TEMPERS] = {
     [TEMPER_PATIENT] = "patient",     [TEMPER_DRIBBLES] = "dribbling",
     [TEMPER_SLOW] = "slow",           [TEMPER_GREEDY] = "greedy",
@@ -27,7 +31,11 @@ const char *temper_name(enum temper temper) {
 /* -- the end of one -------------------------------------------------------- */
 
 static void speaks(struct conversation *client) {
-    client->speaks_us = client->speaks_us == 0 ? sim_now_us() : client->speaks_us;
+    if (client->speaks_us == 0) {
+        client->speaks_us = sim_now_us();
+        client->speaks_room_us = world.room_us;
+        client->speaks_entry_us = world.entry_us;
+    }
 }
 
 static void end(struct conversation *client, bool reset) {
@@ -43,17 +51,24 @@ static void end(struct conversation *client, bool reset) {
 
 /* A FIN comes after all that the plugin has given, unless something has gone wrong on the way. */
 static void on_fin(struct conversation *client) {
-    RULE(client->received == client->given || client->was_killed,
+    bool file_may_fail = client->has_sent_file && !client->began_quiet;
+    uint64_t whole = client->short_at > 0   ? client->short_at
+                     : client->has_opened   ? client->given
+                     : client->received > 0 ? world.busy_bytes
+                                            : 0;
+    RULE(client->received == whole || client->was_killed || file_may_fail ||
+             (!client->has_opened && !client->began_quiet),
          "bytes are conserved: client %u (%s) has a FIN after %llu of %llu bytes", client->number,
          temper_name(client->temper), (unsigned long long)client->received,
-         (unsigned long long)client->given);
+         (unsigned long long)whole);
     client->has_fin = true;
     end(client, false);
 }
 
 static void on_reset(struct conversation *client) {
     RULE(!client->began_quiet || client->temper > TEMPER_POLITE || client->was_killed ||
-             !client->has_opened || client->has_called_close || client->sent < client->size,
+             !client->has_opened || client->has_called_close || client->short_at > 0 ||
+             client->sent < client->size,
          "nobody is reset without a fault: client %u (%s)", client->number,
          temper_name(client->temper));
     end(client, false);
@@ -73,12 +88,15 @@ static bool client_reads(struct conversation *client) {
     while ((size = sim_peer_receive(client->peer, bytes,
                                     client->temper == TEMPER_SLOW ? 1 + sim_random(300)
                                                                   : sizeof(bytes))) > 0) {
-        RULE(stream_has(client->number, STREAM_OF_PLUGIN, client->received, bytes, (uint64_t)size),
-             "bytes are in order: client %u received others at %llu", client->number,
+        bool is_right =
+            client->has_opened
+                ? given_has(client, client->received, bytes, (uint64_t)size)
+                : stream_has(BUSY, STREAM_OF_PLUGIN, client->received, bytes, (uint64_t)size);
+        RULE(is_right, "bytes are in order: client %u received others at %llu", client->number,
              (unsigned long long)client->received);
         client->received += (uint64_t)size;
         world.progress_us = sim_now_us();
-        RULE(client->received <= client->given,
+        RULE(client->received <= (client->has_opened ? client->given : world.busy_bytes),
              "bytes are conserved: client %u received more than was sent", client->number);
         if (client->temper == TEMPER_SLOW) {
             return true;
@@ -218,9 +236,10 @@ static void again(struct sim_timer *timer) {
 static void connect_now(struct sim_timer *timer) {
     struct conversation *client = CONTAINER_OF(timer, struct conversation, pace);
     struct sim_peer_options options = {.changed = changed, .context = client};
-    options.from = (struct berth_address){.family = BERTH_FAMILY_IPV4,
-                                          .bytes = {127, 0, 0, (uint8_t)(1 + client->number % 3)},
-                                          .port = (uint16_t)(FIRST_PORT + client->number)};
+    options.from =
+        (struct berth_address){.family = BERTH_FAMILY_IPV4,
+                               .bytes = {127, 0, 0, (uint8_t)(1 + client->number % ADDRESSES)},
+                               .port = (uint16_t)(FIRST_PORT + client->number)};
     client->peer = sim_peer_connect(&world.address, &options);
     client->connects_us = sim_now_us();
     client->leaves_us = sim_now_us() + sim_random(STAYS_US);
@@ -243,7 +262,8 @@ void clients_begin(unsigned from, unsigned to) {
     for (unsigned i = from; i < to; i++) {
         struct conversation *client = &world.conversations[i];
         client->number = i;
-        client->temper = (enum temper)sim_random(TEMPERS);
+        client->temper = world.is_crowded && sim_random(2) == 0 ? TEMPER_SILENT
+                                                                : (enum temper)sim_random(TEMPERS);
         client->size = size_by_chance();
         if (client->temper == TEMPER_DRIBBLES) {
             client->size = client->size % 200 + 1;

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/macros.h"
+#include "berth/file.h"
 #include "control/change.h"
 #include "control/instance.h"
 #include "module/module.h"
@@ -18,7 +19,7 @@
 #include "rule.h"
 #include "world.h"
 
-enum { TEXT_BYTES = 4096, STOP_US = 300000000, ALLOCATIONS_AHEAD = 200, CUT_MS = 15000 };
+enum { STOP_US = 300000000, ALLOCATIONS_AHEAD = 200, CUT_MS = 15000 };
 
 static struct instance instance;
 static struct {
@@ -28,18 +29,26 @@ static struct {
     unsigned generations; /* that are loaded and not unloaded */
     unsigned config;      /* of the listener; another number is another generation */
     unsigned workers;
-    uint64_t changed_ms; /* when time limits may have changed last */
+    unsigned files;             /* that generations have open */
+    struct open_listener *open; /* all that there ever were */
+    uint64_t changed_ms;        /* when time limits may have changed last */
 } life;
 
-static uint32_t between(uint32_t least, uint32_t most) {
-    return least + (uint32_t)sim_random(most - least + 1ULL);
-}
-
-static uint32_t one_of(uint32_t one, uint32_t other) {
-    return sim_random(2) == 0 ? one : other;
-}
-
 /* -- the plugin's part ----------------------------------------------------- */
+
+static const struct berth_file_host *files(const struct generation *generation) {
+    return generation->host->query(generation->host, BERTH_FILE_ID);
+}
+
+static void open_file(struct generation *generation) {
+    int32_t status =
+        files(generation)->open(generation->host, given_file_path, &generation->file, NULL);
+    RULE((status == BERTH_OK) == (generation->file != NULL), "a file is there if it is OK");
+    RULE(generation->file ? life.files < world.files_max
+                          : life.files >= world.files_max || world.is_faulty || !world.is_counted,
+         "host.limits.files is exact: %u of %u are open", life.files, world.files_max);
+    life.files += generation->file != NULL;
+}
 
 int32_t BERTH_CALL host_on_load(const struct berth_host *host, void **state,
                                 struct berth_error *error) {
@@ -52,6 +61,7 @@ int32_t BERTH_CALL host_on_load(const struct berth_host *host, void **state,
     generation = calloc(1, sizeof(*generation));
     RULE(generation, "there is memory for the model");
     generation->host = host;
+    open_file(generation);
     *state = generation;
     life.generations++;
     return BERTH_OK;
@@ -62,6 +72,8 @@ void BERTH_CALL host_on_unload(void *state) {
     callback_begin("unload");
     RULE(generation->listeners == 0, "unload comes after listener_close: %u are open",
          generation->listeners);
+    files(generation)->release(generation->file);
+    life.files -= generation->file != NULL;
     const struct module *module = CONTAINER_OF(generation->host, const struct module, host);
     struct plugin_held held = plugin_account_held(module->account);
     RULE(held.buffers == 0 && held.files == 0 && held.timers == 0 && held.works == 0,
@@ -82,8 +94,11 @@ int32_t BERTH_CALL host_on_listener_open(const struct berth_listener *listener, 
     }
     open = calloc(1, sizeof(*open));
     RULE(open, "there is memory for the model");
+    open->public = listener;
     open->generation = listener->plugin_state;
     open->generation->listeners++;
+    LL_PREPEND(life.open, open);
+    listener_timers_create(listener, open);
     *state = open;
     return BERTH_OK;
 }
@@ -91,83 +106,12 @@ int32_t BERTH_CALL host_on_listener_open(const struct berth_listener *listener, 
 void BERTH_CALL host_on_listener_close(const struct berth_listener *listener) {
     struct open_listener *open = listener->state;
     callback_begin("listener_close");
-    RULE(open->connections == 0, "listener_close comes after closed: %u are open",
-         open->connections);
+    RULE(open->accepted == 0 && open->outbound == 0,
+         "listener_close comes after closed: %u are open", open->accepted + open->outbound);
     RULE(open->answers == 0, "listener_close comes after every answer: %u are left", open->answers);
     open->generation->listeners--;
-    free(open);
+    open->public = NULL;
     callback_end();
-}
-
-/* -- manifests ------------------------------------------------------------- */
-
-static const char host_text[] =
-    "{\"manifest\": 1, \"host\": {\"name\": \"simulated\", \"control\": false, \"workers\": %u,"
-    " \"stall_warning_ms\": 0, \"hang_timeout_ms\": 0, \"generation_drain_timeout_ms\": %u,"
-    " \"limits\": {\"connections\": %u, \"posts\": %u},"
-    " \"work\": {\"threads_min\": 1, \"threads_max\": 1, \"queue_max\": %u},"
-    " \"buffers\": {\"bytes\": %u, \"retained_max\": %u}}, \"listeners\": {%s}}";
-
-static const char main_text[] =
-    "\"main\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"checking\","
-    " \"config\": {\"number\": %u}, \"accept\": {\"when\": \"%s\", \"backlog\": 1000,"
-    "  \"first_data_timeout_ms\": %u, \"pending_max\": %u, \"at_limit\": \"%s\","
-    "  \"reuse_sockets\": %s, \"pool\": {\"initial\": %u, \"low\": 1, \"high\": %u}},"
-    " \"limits\": {\"connections\": %u, \"refusing\": %u, \"message_bytes\": 4096,"
-    "  \"active_io\": %u, \"timers\": %u, \"works\": %u, \"works_per_client\": %u, \"outbound\": "
-    "%u,"
-    "  \"send_queue_bytes\": %u, \"send_queue_pieces\": %u, \"send_queue_full\": \"%s\","
-    "  \"linger_bytes\": %u, \"per_client\": %u},"
-    " \"receive\": \"%s\", \"idle_timeout_ms\": %u, \"close_timeout_ms\": %u%s}%s";
-
-static const char proxies_text[] =
-    ", \"proxy_protocol\": {\"from\": [\"127.0.0.2\"], \"timeout_ms\": 5000}";
-
-static const char other_text[] = ", \"other\": {\"address\": \"127.0.0.1:0\", \"plugin\": "
-                                 "\"checking\", \"config\": {\"number\": %u}}";
-
-static void main_by_chance(char *text, size_t size) {
-    char other[256] = "";
-    uint32_t connections = one_of(between(2, 8), 1000);
-    uint32_t timers = between(1, 8);
-    uint32_t works = one_of(between(1, 4), 100);
-    if (sim_random(2) == 0) {
-        snprintf(other, sizeof(other), other_text, (unsigned)sim_random(2));
-    }
-    uint32_t first_data_ms = between(1500, 20000);
-    world.first_data_min_ms = world.first_data_min_ms > 0 && world.first_data_min_ms < first_data_ms
-                                  ? world.first_data_min_ms
-                                  : first_data_ms;
-    world.connections_max =
-        connections > world.connections_max ? connections : world.connections_max;
-    world.timers_max = timers > world.timers_max ? timers : world.timers_max;
-    world.works_max = works > world.works_max ? works : world.works_max;
-    int length = snprintf(
-        text, size, main_text, life.config, one_of(0, 1) ? "data" : "connect", first_data_ms,
-        between(2, 200), one_of(0, 1) ? "refuse" : "backlog", one_of(0, 1) ? "true" : "false",
-        between(1, 16), between(16, 64), connections, between(1, 10),
-        sim_random(3) == 0 ? between(1, 4) : 1000, timers, works, between(1, 4), between(1, 20),
-        one_of(4096, 65536), one_of(16, 4096), sim_random(4) == 0 ? "close" : "pause",
-        world.linger_max, one_of(1000, between(1, 4)), one_of(0, 1) ? "buffered" : "zero-byte",
-        between(500, 10000), one_of(between(200, 5000), 20000),
-        world.has_proxies ? proxies_text : "", other);
-    RULE(length > 0 && (size_t)length < size, "there is room for the manifest");
-}
-
-static struct edition *edition_by_chance(void) {
-    char listeners[TEXT_BYTES / 2];
-    char text[TEXT_BYTES];
-    struct manifest_errors errors = {0};
-    main_by_chance(listeners, sizeof(listeners));
-    int size = snprintf(text, sizeof(text), host_text, life.workers, one_of(0, between(100, 5000)),
-                        1000U, 1000U, 100U, world.buffer_bytes, 1024U, listeners);
-    struct manifest *manifest = manifest_parse("/simulated.json", text, (size_t)size, &errors);
-    RULE(manifest, "the manifest is right: %s in %s",
-         errors.count > 0 ? errors.items[0].message : "memory", text);
-    manifest_errors_fini(&errors);
-    struct edition *edition = edition_create(manifest);
-    RULE(edition, "there is memory without a fault");
-    return edition;
 }
 
 /* -- changes --------------------------------------------------------------- */
@@ -217,7 +161,7 @@ static void apply(struct edition *edition, bool restart, bool may_fail) {
 
 static void reload(void) {
     life.config += (unsigned)sim_random(2);
-    struct edition *edition = edition_by_chance();
+    struct edition *edition = edition_by_chance(life.config, life.workers);
     apply(edition, sim_random(8) == 0, life.load_fails || life.open_fails);
     edition_release(edition);
 }
@@ -249,7 +193,8 @@ void host_resume(void) {
 }
 
 struct listener *host_main_listener(void) {
-    return instance_unit(&instance, "main")->listener;
+    const struct unit *unit = instance_unit(&instance, "main");
+    return unit ? unit->listener : NULL;
 }
 
 /* A generation's connections are cut when its time is over; works that run may outlive that. */
@@ -285,6 +230,24 @@ static void check_modules(void) {
     }
 }
 
+struct listener *host_datagram_listener(void) {
+    const struct unit *unit = instance_unit(&instance, "datagrams");
+    return unit ? unit->listener : NULL;
+}
+
+struct open_listener *host_open_listeners(void) {
+    return life.open;
+}
+
+unsigned host_works(void) {
+    const struct open_listener *open;
+    unsigned works = 0;
+    LL_FOREACH(life.open, open) {
+        works += open->works;
+    }
+    return works;
+}
+
 void host_look_after(void) {
     if (instance.retired) {
         instance_look_after(&instance);
@@ -300,12 +263,10 @@ void host_start(const struct server_driver *driver) {
     memset(&life, 0, sizeof(life));
     memset(&instance, 0, sizeof(instance));
     life.driver = driver;
-    life.workers = between(1, 3);
-    world.has_proxies = sim_random(3) == 0;
-    world.linger_max = one_of(1000, 1048576);
-    world.buffer_bytes = one_of(4096, 16384);
+    life.workers = 1 + (unsigned)sim_random(WORKERS_MAX);
+    manifest_settings_by_chance();
     replaced_begin(driver, &checking_plugin);
-    struct edition *edition = edition_by_chance();
+    struct edition *edition = edition_by_chance(life.config, life.workers);
     RULE(instance_init(&instance, edition->manifest, "/plugins", &error), "%s", error.message);
     apply(edition, false, false);
     edition_release(edition);
@@ -328,4 +289,9 @@ void host_stop(void (*check)(void)) {
     check();
     instance_destroy(&instance);
     RULE(life.generations == 0, "every generation is unloaded: %u are not", life.generations);
+    while (life.open) {
+        struct open_listener *open = life.open;
+        LL_DELETE(life.open, open);
+        free(open);
+    }
 }

@@ -11,27 +11,57 @@
 
 struct listener;
 struct server_driver;
+struct edition;
 
-/* One generation of the plugin, what its `load` sets; and one listener that it has open. */
+enum { LISTENER_TIMERS = 3 };
+struct listener_timer {
+    struct open_listener *owner;
+    struct berth_timer *timer;
+    uint64_t due_ms;
+    bool is_running;
+};
+
+/* One generation of the plugin, what its `load` sets. */
 struct generation {
     const struct berth_host *host;
+    struct berth_file *file; /* NULL: it could not be opened */
     unsigned listeners;
 };
+
+/* One listener that it has open, or had: it is kept to the end of the world. */
 struct open_listener {
+    const struct berth_listener *public; /* NULL: it is closed */
     struct generation *generation;
-    unsigned connections;
-    unsigned answers; /* posts to workers and works of it, not answered yet */
+    struct open_listener *next;
+    unsigned accepted;      /* connections that are open */
+    unsigned outbound;      /* likewise, and attempts */
+    unsigned outbound_late; /* attempts that were told as failed and may still be under way */
+    unsigned works;         /* that are not answered yet */
+    unsigned answers;       /* posts to workers, works and attempts likewise */
+    struct listener_timer timers[LISTENER_TIMERS];
 };
+
+/* What the plugin knows of a timer of a listener (listener_timers.c). */
+void listener_timers_create(const struct berth_listener *listener, struct open_listener *open);
+void listener_timer_by_chance(const struct berth_listener *listener);
 
 void host_start(const struct server_driver *driver);
 /* Reloads, restarts, pauses or resumes, or does nothing, by chance. */
 void host_change(void);
 /* What is retired and done goes. */
 void host_look_after(void);
-void host_resume(void); /* if it is paused */
-struct listener *host_main_listener(void);
+void host_resume(void);                    /* if it is paused */
+struct listener *host_main_listener(void); /* NULL in the midst of a change */
 /* `check` runs when all connections have ended, and all there is still is. */
 void host_stop(void (*check)(void));
+
+struct listener *host_datagram_listener(void); /* NULL: there is none */
+struct open_listener *host_open_listeners(void);
+unsigned host_works(void); /* of all listeners, that are not answered yet */
+
+/* What is written into manifests (manifests_by_chance.c): for a whole world, and for a change. */
+void manifest_settings_by_chance(void);
+struct edition *edition_by_chance(unsigned config, unsigned workers);
 
 /* The plugin's part. */
 int32_t BERTH_CALL host_on_load(const struct berth_host *host, void **state,

@@ -54,6 +54,7 @@ static int play_all(uint64_t first, uint64_t count, uint64_t stride, bool twice)
 
 int main(int argc, char **argv) {
     json_setup();
+    given_setup(argv[0]);
     bool twice = argc > 1 && strcmp(argv[1], "--twice") == 0;
     if (argc == 3 && strcmp(argv[1], "--trace") == 0) {
         return play_with_trace(number(argv[2]));

@@ -5,6 +5,7 @@
 
 #include "berth/connect.h"
 #include "host_in_world.h"
+#include "net/listener.h"
 #include "rule.h"
 #include "world.h"
 
@@ -132,6 +133,9 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
     RULE(world.pending > 0 && outbound->listener->answers > 0, "connects are answered once");
     world.pending--;
     outbound->listener->answers--;
+    outbound->listener->outbound -= conn == NULL;
+    outbound->listener->outbound_late +=
+        status == BERTH_E_TIMEOUT || status == BERTH_E_CANCELLED; /* it may go on for a while */
     RULE((status == BERTH_OK) == (conn != NULL), "a connect has a connection if it is OK");
     RULE(conn || is_known_failure(status), "a connect fails for a known reason: %d", status);
     RULE(status != BERTH_E_CANCELLED || !outbound->asker->has_closed,
@@ -140,7 +144,6 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
         RULE((conn->flags & BERTH_CONN_OUTBOUND) != 0, "an outbound connection says so");
         ((struct view *)conn->state)->outbound = outbound;
         outbound->conn = conn;
-        outbound->listener->connections++;
         world.connected++;
         give(outbound);
     } else {
@@ -160,10 +163,18 @@ void outbound_ask(struct conversation *asker) {
     RULE(outbound, "there is memory for the model");
     outbound->asker = asker;
     outbound->listener = conn->listener->state;
+    const struct listener *listener = (const struct listener *)conn->listener;
+    unsigned before = atomic_load(&listener->outbound);
     int32_t status = connect->connect(conn, &request, on_connected, outbound);
+    RULE(status != BERTH_E_LIMIT || before >= listener->options.outbound_max,
+         "limits.outbound is exact: %u of %u", before, listener->options.outbound_max);
     if (status == BERTH_OK) {
         world.pending++;
         outbound->listener->answers++;
+        outbound->listener->outbound++;
+        RULE(outbound->listener->outbound <= listener->options.outbound_max,
+             "limits.outbound is not exceeded: %u of %u", outbound->listener->outbound,
+             listener->options.outbound_max);
     } else {
         RULE(status == BERTH_E_LIMIT || status == BERTH_E_GONE || status == BERTH_E_NO_MEMORY,
              "a connect is refused for a known reason: %d", status);
@@ -194,7 +205,7 @@ void outbound_peer_closed(struct outbound *outbound) {
 
 void outbound_closed(struct outbound *outbound) {
     callback_begin("closed");
-    outbound->listener->connections--;
+    outbound->listener->outbound--;
     world.connected_closed++;
     free(outbound);
     callback_end();

@@ -15,10 +15,8 @@
 enum {
     PULSE_MS = 300,
     PULSES_MAX = 40, /* then it closes, whatever else */
-    SEND_BYTES = 5000,
     DELAY_MS = 2000,
-    WANT_BYTES = 2000,
-    ADDRESSES = 3,  /* of clients */
+    WANT_BYTES = 5000,
     LATE_MS = 5000, /* that a timer may be, in a quiet world */
 };
 
@@ -30,55 +28,7 @@ static const struct berth_work_host *works(const struct berth_conn *conn) {
     return conn->host->query(conn->host, BERTH_WORK_ID);
 }
 
-/* -- sending --------------------------------------------------------------- */
-
-static void note_sent(struct conversation *conversation, int32_t status, uint64_t size) {
-    if (status == BERTH_OK) {
-        RULE(!conversation->has_ended_send, "no send is accepted after the end of sending");
-        conversation->given += size;
-    } else if (status == BERTH_E_LIMIT || status == BERTH_E_GONE || status == BERTH_E_NO_MEMORY) {
-        conversation->was_killed |= status != BERTH_E_NO_MEMORY;
-        conversation->is_ending |= status != BERTH_E_NO_MEMORY;
-    } else {
-        RULE(status == BERTH_E_STATE, "send fails for a known reason: %d", status);
-        RULE(conversation->has_ended_send || conversation->was_killed,
-             "a send is legal before the end of sending");
-    }
-}
-
-static uint64_t send_size(const struct conversation *conversation) {
-    uint64_t size = 1 + sim_random(SEND_BYTES);
-    uint64_t left = conversation->budget - conversation->given;
-    return size < left ? size : left;
-}
-
-static void use_send(struct conversation *conversation) {
-    uint8_t bytes[SEND_BYTES];
-    struct berth_conn *conn = conversation->conn;
-    uint64_t size = send_size(conversation);
-    if (size > 0) {
-        stream_fill(conversation->number, STREAM_OF_PLUGIN, conversation->given, bytes, size);
-        note_sent(conversation, conn->host->send(conn, bytes, (uint32_t)size), size);
-    }
-}
-
-/* In two parts of one buffer, each with a reference. */
-static void use_slices(struct conversation *conversation) {
-    struct berth_conn *conn = conversation->conn;
-    struct berth_slice slices[2];
-    uint64_t size = send_size(conversation);
-    if (size < 2 || conn->host->buffer_create(conn->host, (uint32_t)size, &slices[0]) != BERTH_OK) {
-        return;
-    }
-    RULE(slices[0].size >= size, "a buffer has the room that was asked for");
-    stream_fill(conversation->number, STREAM_OF_PLUGIN, conversation->given, slices[0].bytes, size);
-    slices[1] = slices[0];
-    slices[0].size = (uint32_t)(size / 2);
-    slices[1].bytes += slices[0].size;
-    slices[1].size = (uint32_t)size - slices[0].size;
-    conn->host->buffer_acquire(slices[1].buffer);
-    note_sent(conversation, conn->host->send_slices(conn, slices, 2), size);
-}
+/* -- the end --------------------------------------------------------------- */
 
 static void use_shutdown_send(struct conversation *conversation) {
     struct berth_conn *conn = conversation->conn;
@@ -86,8 +36,6 @@ static void use_shutdown_send(struct conversation *conversation) {
         conversation->has_ended_send = true;
     }
 }
-
-/* -- the end --------------------------------------------------------------- */
 
 void conversation_closes(struct conversation *conversation) {
     conversation->has_called_close = conversation->has_ended_send = true;
@@ -144,7 +92,16 @@ static void use_resume(struct conversation *conversation) {
 static void use_want(struct conversation *conversation) {
     struct berth_conn *conn = conversation->conn;
     uint32_t size = (uint32_t)sim_random(WANT_BYTES);
-    if (conversation->pulse.timer && conn->host->want_at_least(conn, size) == BERTH_OK) {
+    if (!conversation->pulse.timer) {
+        return;
+    }
+    int32_t status = conn->host->want_at_least(conn, size);
+    RULE(status == (conversation->is_ending                ? BERTH_E_GONE
+                    : size > conn->listener->message_bytes ? BERTH_E_LIMIT
+                                                           : BERTH_OK) ||
+             status == BERTH_E_GONE,
+         "limits.message_bytes is exact: %u is %d", size, status);
+    if (status == BERTH_OK) {
         conversation->wanted = size;
     }
 }
@@ -217,6 +174,10 @@ static void use_timer(struct conversation *conversation) {
     }
 }
 
+static void use_listener_timer(struct conversation *conversation) {
+    listener_timer_by_chance(conversation->conn->listener);
+}
+
 /* What waits goes on, and the whole has an end. */
 static void BERTH_CALL on_pulse(struct berth_timer *timer, void *argument) {
     struct timer_model *model = argument;
@@ -259,40 +220,59 @@ void services_end(struct conversation *conversation) {
 /* -- posts and works ------------------------------------------------------- */
 
 /* One post or work, which is answered once. */
+enum errand_kind { ERRAND_POST, ERRAND_POST_WORKER, ERRAND_WORK };
 struct errand {
     struct conversation *conversation;
     struct open_listener *listener; /* which stays until it is answered; NULL for a post */
+    enum errand_kind kind;
     bool has_run;
-    uint32_t worker;
+    uint32_t worker; /* that a post goes to */
 };
 
-static struct errand *errand_begin(struct conversation *conversation) {
+static struct errand *errand_begin(struct conversation *conversation, enum errand_kind kind) {
     struct errand *errand = calloc(1, sizeof(*errand));
     RULE(errand, "there is memory for the model");
     errand->conversation = conversation;
+    errand->kind = kind;
+    errand->worker = conversation->conn->worker;
     return errand;
 }
 
 static void errand_note(struct errand *errand, int32_t status) {
     if (status == BERTH_OK) {
         world.pending++;
+        world.posts[errand->worker] += errand->kind != ERRAND_WORK;
         if (errand->listener) {
             errand->listener->answers++;
+            errand->listener->works += errand->kind == ERRAND_WORK;
         }
     } else {
         RULE(status == BERTH_E_LIMIT || status == BERTH_E_NO_MEMORY || status == BERTH_E_GONE,
              "a post or work fails for a known reason: %d", status);
+        RULE(status != BERTH_E_NO_MEMORY || memory_may_fail(), "there is memory without a fault");
         free(errand);
     }
 }
 
-static void errand_end(struct errand *errand) {
+/* Its answer is here, and no longer under way. */
+static void errand_answered(const struct errand *errand) {
     RULE(world.pending > 0, "posts and works are answered once");
     world.pending--;
+    world.posts[errand->worker] -= errand->kind != ERRAND_WORK;
+}
+
+static void errand_end(struct errand *errand) {
     if (errand->listener) {
         errand->listener->answers--;
+        errand->listener->works -= errand->kind == ERRAND_WORK;
     }
     free(errand);
+}
+
+static void check_posts(uint32_t worker, unsigned before, int32_t status) {
+    RULE((status == BERTH_E_LIMIT) == (before >= world.posts_max),
+         "host.limits.posts is exact: %u of %u wait for worker %u, status %d", before,
+         world.posts_max, worker, status);
 }
 
 static void check_conn(const struct errand *errand, const struct berth_conn *conn, int32_t status) {
@@ -305,6 +285,7 @@ static void check_conn(const struct errand *errand, const struct berth_conn *con
 static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *argument) {
     struct errand *errand = argument;
     callback_begin("post");
+    errand_answered(errand);
     check_conn(errand, conn, status);
     if (conn) {
         services_use(errand->conversation);
@@ -314,26 +295,33 @@ static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *ar
 }
 
 static void use_post(struct conversation *conversation) {
-    struct errand *errand = errand_begin(conversation);
+    struct errand *errand = errand_begin(conversation, ERRAND_POST);
     const struct berth_host *host = conversation->conn->host;
-    errand_note(errand, host->post(host, conversation->conn_id, on_post, errand));
+    unsigned before = world.posts[errand->worker];
+    int32_t status = host->post(host, conversation->conn_id, on_post, errand);
+    check_posts(errand->worker, before, status);
+    errand_note(errand, status);
 }
 
 static void BERTH_CALL on_worker(const struct berth_listener *listener, uint32_t worker,
                                  void *argument) {
     struct errand *errand = argument;
     callback_begin("post_worker");
+    errand_answered(errand);
     RULE(worker == errand->worker && listener, "post_worker() runs on its worker");
     errand_end(errand);
     callback_end();
 }
 
 static void use_post_worker(struct conversation *conversation) {
-    struct errand *errand = errand_begin(conversation);
+    struct errand *errand = errand_begin(conversation, ERRAND_POST_WORKER);
     const struct berth_conn *conn = conversation->conn;
     errand->listener = conn->listener->state;
     errand->worker = (uint32_t)sim_random(conn->host->workers);
-    errand_note(errand, conn->host->post_worker(conn->listener, errand->worker, on_worker, errand));
+    unsigned before = world.posts[errand->worker];
+    int32_t status = conn->host->post_worker(conn->listener, errand->worker, on_worker, errand);
+    check_posts(errand->worker, before, status);
+    errand_note(errand, status);
 }
 
 static void BERTH_CALL on_work(void *argument) {
@@ -345,6 +333,7 @@ static void BERTH_CALL on_work(void *argument) {
 static void BERTH_CALL on_done(struct berth_conn *conn, int32_t status, void *argument) {
     struct errand *errand = argument;
     callback_begin("done");
+    errand_answered(errand);
     RULE(errand->has_run == (status != BERTH_E_CANCELLED),
          "a work has run unless it was cancelled: %d", status);
     RULE(status != BERTH_E_GONE || errand->conversation->has_closed,
@@ -360,6 +349,7 @@ static void BERTH_CALL on_done(struct berth_conn *conn, int32_t status, void *ar
 static void BERTH_CALL on_listener_done(struct berth_conn *conn, int32_t status, void *argument) {
     struct errand *errand = argument;
     callback_begin("done");
+    errand_answered(errand);
     RULE(!conn && (status == BERTH_OK || status == BERTH_E_CANCELLED),
          "a listener's work has no connection: %d", status);
     RULE(errand->has_run == (status == BERTH_OK), "a listener's work has run if it is OK");
@@ -367,21 +357,32 @@ static void BERTH_CALL on_listener_done(struct berth_conn *conn, int32_t status,
     callback_end();
 }
 
-static void check_works(const struct berth_conn *conn) {
+/* Those below their fair part can make a queue twice as full, and each client may have one. */
+static void check_works(const struct berth_conn *conn, int32_t status, uint32_t before,
+                        unsigned works_before) {
     const struct listener *listener = (const struct listener *)conn->listener;
+    const struct listener_options *options = &listener->options;
     uint32_t waiting = work_lane_waiting(world.server->work, &listener->work_lane);
-    /* Those below their fair part can make it twice as full, and each client may have one. */
     RULE(waiting <= 2 * world.works_max + ADDRESSES, "limits.works is not exceeded: %u", waiting);
+    RULE(status != BERTH_E_LIMIT || before >= options->works_max ||
+             before >= options->works_per_client || works_before >= world.queue_max,
+         "limits.works is exact: %u wait of %u (%u of a client), %u of %u of the host", before,
+         options->works_max, options->works_per_client, works_before, world.queue_max);
 }
 
 static void use_work(struct conversation *conversation) {
-    struct errand *errand = errand_begin(conversation);
+    struct errand *errand = errand_begin(conversation, ERRAND_WORK);
     struct berth_conn *conn = conversation->conn;
-    errand_note(errand, sim_random(2) == 0
-                            ? works(conn)->submit(conn, on_work, on_done, errand)
-                            : works(conn)->submit_for_listener(conn->listener, on_work,
-                                                               on_listener_done, errand));
-    check_works(conn);
+    const struct listener *listener = (const struct listener *)conn->listener;
+    uint32_t before = work_lane_waiting(world.server->work, &listener->work_lane);
+    unsigned works_before = host_works();
+    errand->listener = conn->listener->state;
+    int32_t status =
+        sim_random(2) == 0
+            ? works(conn)->submit(conn, on_work, on_done, errand)
+            : works(conn)->submit_for_listener(conn->listener, on_work, on_listener_done, errand);
+    check_works(conn, status, before, works_before);
+    errand_note(errand, status);
 }
 
 static void use_connect(struct conversation *conversation) {
@@ -394,8 +395,9 @@ static void use_connect(struct conversation *conversation) {
 
 void services_use(struct conversation *conversation) {
     static void (*const services[])(struct conversation * conversation) = {
-        use_send, use_send,  use_slices, use_shutdown_send, use_close, use_pause,   use_resume,
-        use_want, use_timer, use_post,   use_post_worker,   use_work,  use_connect,
+        send_by_chance, send_by_chance,  send_by_chance, use_shutdown_send, use_listener_timer,
+        use_close,      use_pause,       use_resume,     use_want,          use_timer,
+        use_post,       use_post_worker, use_work,       use_connect,
     };
     unsigned uses = (unsigned)sim_random(4);
     for (unsigned i = 0; i < uses && !conversation->has_called_close; i++) {

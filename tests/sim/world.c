@@ -71,6 +71,9 @@ static void describe_left_of(const struct worker *worker) {
 /* What holds after every step; the host checks its own objects in every turn. */
 static void check(void) {
     RULE(world.callbacks == 0, "callbacks end");
+    if (world.is_counted) {
+        limits_check();
+    }
     if (world.steps++ % CHECKED_STEPS == 0) {
         sim_check();
         uint64_t since_us = sim_failed_since_us();
@@ -150,8 +153,8 @@ static void check_bytes(void) {
     listener_total(host_main_listener(), &total);
     for (unsigned i = 0; i < world.conversation_count; i++) {
         const struct conversation *one = &world.conversations[i];
-        given += one->given;
-        received += one->has_fin && !one->was_killed ? one->received : 0;
+        given += one->has_opened ? one->given : world.busy_bytes;
+        received += one->has_fin && !one->was_killed && one->has_opened ? one->received : 0;
         sent += one->sent + one->header_sent;
         offered += one->offered;
     }
@@ -204,10 +207,14 @@ static void check_counts(void) {
          "limits are released");
     check_bytes();
     check_silent();
+    limits_check_refused();
+    datagrams_check();
+    world.is_counted = false;
 }
 
 static void stop_world(void) {
     host_stop(check_counts);
+    datagrams_end();
     world.server = NULL;
     RULE(world.pending == 0, "every post and work is answered: %u are not", world.pending);
     RULE(sim_sockets() == 0 && sim_operations() == 0, "nothing is left in the engine");
@@ -228,15 +235,27 @@ static void name_left(void) {
     }
 }
 
+static bool is_hostile(uint64_t seed) {
+    return seed / SIM_PERSONALITIES % 4 != 0;
+}
+
 static struct sim_options options_of(uint64_t seed) {
     enum sim_personality personality = (enum sim_personality)(seed % SIM_PERSONALITIES);
-    bool is_hostile = seed / SIM_PERSONALITIES % 4 != 0;
-    struct sim_options options =
-        is_hostile ? sim_options_hostile(personality, seed) : sim_options_rough(personality, seed);
-    if (is_hostile && seed % FAILING_FINS == 0) { /* which are too few to fail seldom */
+    struct sim_options options = is_hostile(seed) ? sim_options_hostile(personality, seed)
+                                                  : sim_options_rough(personality, seed);
+    if (is_hostile(seed) && seed % FAILING_FINS == 0) { /* which are too few to fail seldom */
         options.faults[SIM_SHUTDOWN][-ENGINE_E_OTHER] = SIM_ALWAYS / 4;
     }
     return options;
+}
+
+/* Of what comes later: a host that does not begin shows nothing. */
+static void fail_listening(uint64_t seed) {
+    struct sim_options *options = sim_world_options();
+    if (is_hostile(seed) && sim_random(2) == 0) {
+        options->faults[SIM_LISTEN][-ENGINE_E_NO_RESOURCES] = (uint32_t)sim_random(SIM_ALWAYS / 4);
+        options->faults[SIM_ACCEPTOR][-ENGINE_E_OTHER] = (uint32_t)sim_random(SIM_ALWAYS / 4);
+    }
 }
 
 static void write_nowhere(enum log_level level, const char *line, size_t size) {
@@ -256,7 +275,10 @@ uint64_t world_play(uint64_t seed, sim_trace_fn *trace) {
     rule_begin(seed);
     upstream_start();
     host_start(&driver);
-    world.is_faulty = true;
+    world.gate = host_main_listener()->gate;
+    datagrams_begin();
+    fail_listening(seed);
+    world.is_faulty = world.is_counted = true;
     world.changes_left = (unsigned)sim_random(CHANGES);
     world.allocations = sim_random(2) == 0 ? (uint32_t)sim_random(SIM_ALWAYS / 20) : 0;
     clients_begin(0, FAULTY_CONVERSATIONS);

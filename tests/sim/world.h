@@ -9,10 +9,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "berth/datagram.h"
 #include "berth/plugin.h"
 #include "engine/sim/sim.h"
 
-enum { CONVERSATIONS_MAX = 24, FIRST_PORT = 20000, TIMERS = 3 };
+enum {
+    CONVERSATIONS_MAX = 24,
+    FIRST_PORT = 20000,
+    TIMERS = 3,
+    INSERTS_MAX = 12,
+    KEPT_MAX = 2,
+    WORKERS_MAX = 3,
+    ADDRESSES = 3, /* of clients */
+    BUSY = 950,    /* the number of the stream of busy answers */
+};
 
 enum temper {
     TEMPER_PATIENT,   /* sends its bytes, then a FIN, and reads to the end */
@@ -38,6 +48,21 @@ struct timer_model {
     bool is_running;
 };
 
+/* What the plugin has given in place of its own stream: a run of the file, or of the client's. */
+enum source { SOURCE_FILE, SOURCE_CLIENT };
+struct insert {
+    uint64_t at;
+    uint64_t size;
+    uint64_t from;
+    enum source source;
+};
+
+/* A received slice that the plugin keeps, and where in the client's stream it is from. */
+struct kept {
+    struct berth_slice slice;
+    uint64_t at;
+};
+
 struct conversation {
     unsigned number;
 
@@ -50,12 +75,15 @@ struct conversation {
     bool began_quiet; /* after the last fault */
     uint64_t leaves_us;
     uint64_t connects_us;
-    uint64_t speaks_us; /* its first word, or its end; 0: not yet */
+    uint64_t speaks_us;      /* its first word, or its end; 0: not yet */
+    uint64_t speaks_room_us; /* by the clocks of limits.c */
+    uint64_t speaks_entry_us;
     uint8_t header[64]; /* of the PROXY protocol, in front of its stream */
     uint32_t header_size;
     uint32_t header_sent;
-    bool is_garbage; /* instead of a header */
-    uint64_t size;   /* that it wants to send */
+    bool is_answered; /* that there is no room for it */
+    bool is_garbage;  /* instead of a header */
+    uint64_t size;    /* that it wants to send */
     uint64_t sent;
     uint64_t received;
 
@@ -74,9 +102,15 @@ struct conversation {
     bool is_filled;
     uint32_t wanted; /* of want_at_least() */
     uint64_t consumed;
-    uint64_t offered; /* the most that `received` has shown */
-    uint64_t given;   /* accepted by a send */
-    uint64_t budget;  /* of bytes to give */
+    uint64_t offered;  /* the most that `received` has shown */
+    uint64_t given;    /* accepted by a send */
+    uint64_t budget;   /* of bytes to give */
+    uint64_t short_at; /* where a file ends before its piece; 0: none does */
+    unsigned sends;    /* pieces given so far */
+    struct insert inserts[INSERTS_MAX];
+    unsigned insert_count;
+    bool has_sent_file;
+    struct kept kept[KEPT_MAX];
     unsigned pulses;
     struct timer_model pulse; /* goes on with what waits, as long as the connection is there */
     struct timer_model timers[TIMERS];
@@ -84,10 +118,12 @@ struct conversation {
 
 struct world {
     struct server *server;
+    const struct gate *gate; /* of the listener that the clients are on, for all its generations */
     struct berth_address address; /* of the listener, through all its generations */
     unsigned conversation_count;
     struct conversation conversations[CONVERSATIONS_MAX];
     bool is_faulty;       /* things fail by chance */
+    bool is_counted;      /* from the start to the end */
     uint32_t allocations; /* probability that one fails in a turn, in millionths */
     unsigned pending;     /* posts, works and connects that are not answered yet */
     uint64_t outbound_given;
@@ -106,6 +142,27 @@ struct world {
     uint32_t buffer_bytes;
     uint32_t first_data_min_ms; /* the shortest time that there was for it */
     bool memory_failed;         /* some allocation was made to fail */
+    bool denies;                /* clients and senders with the address 127.0.0.3 */
+    bool is_crowded;            /* by silent clients */
+    uint32_t busy_bytes;        /* of a busy answer */
+    unsigned busy_calls;
+    uint32_t rate; /* limits.accept_rate_per_client; 0: none */
+    uint32_t rate_burst;
+    uint32_t posts_max;
+    uint32_t queue_max;
+    uint32_t files_max;
+    uint32_t host_connections_max;
+    uint32_t connections_min; /* the lowest that were ever in force */
+    uint32_t per_client_min;
+    uint32_t per_client_max;
+    uint32_t pending_min;
+    uint32_t first_data_max_ms;
+    unsigned posts[WORKERS_MAX]; /* on their way to a worker */
+    unsigned opened_most;        /* at a time */
+    unsigned opened_of[ADDRESSES];
+    unsigned opened_of_most;
+    uint64_t room_us;  /* for how long there was room under every limit on connections, */
+    uint64_t entry_us; /* and under limits.pending_max as well; see limits.c */
     unsigned changes_left;
     uint64_t next_change_us;
 };
@@ -129,6 +186,33 @@ void stream_fill(unsigned number, enum stream stream, uint64_t at, uint8_t *byte
 bool stream_has(unsigned number, enum stream stream, uint64_t at, const uint8_t *bytes,
                 uint64_t size);
 
+/* What the plugin has given of a conversation: its stream, with what was inserted (given.c). */
+void given_setup(const char *program); /* whose file is the one that is sent */
+extern const uint8_t *given_file;
+extern uint64_t given_file_size;
+extern const char *given_file_path;
+bool given_has(const struct conversation *conversation, uint64_t at, const uint8_t *bytes,
+               uint64_t size);
+/* False: there is no room for one more. */
+bool given_can_insert(const struct conversation *conversation);
+void given_insert(struct conversation *conversation, enum source source, uint64_t from, uint64_t at,
+                  uint64_t size);
+
+/* -- limits (limits.c) -- */
+
+void limits_note_opened(struct conversation *conversation);
+void limits_check(void);         /* after every step */
+void limits_check_refused(void); /* at the end */
+
+/* -- datagrams (datagrams_by_chance.c) -- */
+
+void datagrams_begin(void);
+void datagrams_check(void); /* at the end */
+void datagrams_end(void);
+void datagrams_answer_late(const struct berth_listener *listener);
+void BERTH_CALL datagrams_on_datagram(const struct berth_listener *listener,
+                                      const struct berth_datagram *datagram);
+
 /* -- the clients (clients.c) -- */
 
 /* The header that a proxy sends for its client, or what is none (proxies.c). */
@@ -136,6 +220,7 @@ void proxy_header_by_chance(struct conversation *client);
 /* Whether the plugin is told the right address of the client. */
 bool proxy_address_is_right(const struct conversation *client, const struct berth_address *remote);
 
+bool client_is_denied(const struct conversation *client);
 void clients_begin(unsigned from, unsigned to);
 bool clients_are_over(void);
 unsigned clients_silent(uint64_t time_us); /* those that said nothing for so long */
@@ -159,6 +244,9 @@ void services_use(struct conversation *conversation);
 void services_pulse(struct conversation *conversation); /* creates and starts it */
 void services_end(struct conversation *conversation);   /* it has closed: its timers are gone */
 void services_close(struct conversation *conversation);
+void send_by_chance(struct conversation *conversation); /* (sends_by_chance.c) */
+void keep_by_chance(struct conversation *conversation, const struct berth_slice *data);
+void kept_end(struct conversation *conversation);
 void conversation_closes(struct conversation *conversation); /* from now on */
 
 #endif
