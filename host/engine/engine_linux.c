@@ -25,7 +25,7 @@
 
 enum {
     DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
-    /* Where sockets go on to a table, those that found it full leave so many to the others. */
+    /* Where sockets are registered, those that found no room leave so many to the others. */
     DESCRIPTORS_PASSING = 8,
     PORT_DESCRIPTORS = 2, /* the ring or the epoll instance, and the eventfd */
     HUNGRY_MS = 10,       /* between two looks for memory to receive into */
@@ -167,7 +167,7 @@ static unsigned descriptors_max(const struct engine_options *options) {
 
 bool linux_descriptor_take(struct engine_port *port) {
     struct engine *engine = port->engine;
-    bool stays = port->number > 0 && uring_direct_is_full(port);
+    bool stays = port->number > 0 && port->engine->backend->registered->is_full(port);
     if (atomic_fetch_add_explicit(&engine->descriptors, 1, memory_order_relaxed) <
         engine->descriptors_max - (stays ? DESCRIPTORS_PASSING : 0)) {
         return true;
@@ -238,10 +238,10 @@ static bool choose(struct engine *engine, const struct engine_options *options,
     return error_set(error, "%s; or set host.engine to \"auto\" or \"epoll\"", why.message);
 }
 
-/* Whether sockets get places in the tables of the rings, as is asked for. What this system cannot
- * do is an error where the engine was asked for by name, and else a loss that is said. */
-static bool choose_direct(struct engine *engine, const struct engine_options *options,
-                          struct error *error) {
+/* Whether sockets are registered with their ports, as is asked for. What this system cannot do is
+ * an error where the engine was asked for by name, and else a loss that is said. */
+static bool configure_registered(struct engine *engine, const struct engine_options *options,
+                                 struct error *error) {
     struct rlimit limit = {0};
     struct error why = {0};
     if (options->direct_descriptors == 0) {
@@ -250,16 +250,15 @@ static bool choose_direct(struct engine *engine, const struct engine_options *op
     getrlimit(RLIMIT_NOFILE, &limit);
     if (options->direct_descriptors > limit.rlim_cur) {
         return error_set(error,
-                         "host.direct_descriptors: %u, but the table of a ring has no more places "
-                         "than the process may open descriptors, %llu (ulimit -n, LimitNOFILE=): "
-                         "have more host.workers, each with a table of its own",
+                         "host.direct_descriptors: %u, but a worker registers no more sockets than "
+                         "the process may open descriptors, %llu (ulimit -n, LimitNOFILE=): "
+                         "have more host.workers",
                          options->direct_descriptors, (unsigned long long)limit.rlim_cur);
     }
-    if (engine->backend != &linux_uring) {
+    if (!engine->backend->registered) {
         error_set(&why, "engine %s has no direct descriptors, io_uring does",
                   engine->backend->name);
-    } else if (uring_direct_probe(engine, &why)) {
-        engine->direct_descriptors = options->direct_descriptors;
+    } else if (engine->backend->registered->configure(engine, options->direct_descriptors, &why)) {
         return true;
     }
     if (is_automatic(options)) {
@@ -284,7 +283,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
         alloc_free(engine);
         return NULL;
     }
-    if (!choose_direct(engine, options, &why)) {
+    if (!configure_registered(engine, options, &why)) {
         *error = why;
         alloc_free(engine);
         return NULL;
@@ -502,7 +501,7 @@ void engine_receive_end(struct engine_port *port, struct engine_socket socket,
     *part_of(&receive->op) = (struct op_part){
         .fd = socket.handle,
         .is_receive = true,
-        .is_end = !linux_is_direct(socket), /* in a table only the ring can look at it */
+        .is_end = linux_has_descriptor(socket), /* else only the engine can look at it */
     };
     port->pending++;
     port->engine->backend->receive_arm(port, receive);
@@ -531,23 +530,24 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
 bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error) {
     (void)error;
     if (port->number > 0) {
-        uring_direct_enter(port, socket);
+        port->engine->backend->registered->add(port, socket);
     }
     return true; /* a descriptor belongs to no port */
 }
 
 int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket socket) {
-    if (linux_is_direct(socket)) {
-        return uring_direct_shutdown(port, socket);
+    if (!linux_has_descriptor(socket)) {
+        return port->engine->backend->registered->shutdown_send(port, socket);
     }
     return linux_calls.shutdown((int)socket.handle, SHUT_WR) == 0 ? 0 : linux_translate(errno);
 }
 
-/* Of a socket in a table only the ring could ask, and would answer later. */
+/* Of a registered socket only the engine could ask, and would answer later. */
 bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
     int count = 0;
     (void)port;
-    if (linux_is_direct(socket) || linux_calls.ioctl((int)socket.handle, SIOCOUTQ, &count) != 0) {
+    if (!linux_has_descriptor(socket) ||
+        linux_calls.ioctl((int)socket.handle, SIOCOUTQ, &count) != 0) {
         return false;
     }
     *bytes = (uint64_t)count;
@@ -555,14 +555,14 @@ bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint6
 }
 
 /* A cancel is never lost here, and closing ends nothing: the ring has a reference of its own. What
- * is under way on the socket ends as by the peer. One in the table of a ring is left to the cancel.
+ * is under way on the socket ends as by the peer. A registered one is left to the cancel.
  */
 bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
                             struct engine_receive *receive, struct engine_op *send) {
     (void)port;
     (void)receive;
     (void)send;
-    if (!linux_is_direct(*socket)) {
+    if (linux_has_descriptor(*socket)) {
         linux_calls.shutdown((int)socket->handle, SHUT_RDWR);
     }
     return true;
@@ -572,8 +572,8 @@ void engine_close(struct engine *engine, struct engine_socket socket, bool reset
     if (socket.handle == ENGINE_NO_SOCKET.handle) {
         return;
     }
-    if (linux_is_direct(socket)) {
-        uring_direct_close(atomic_load(&engine->ports[socket.origin - 1]), socket, reset);
+    if (!linux_has_descriptor(socket)) {
+        engine->backend->registered->close(engine, socket, reset);
         return;
     }
     if (reset) {

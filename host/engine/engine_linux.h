@@ -78,6 +78,24 @@ struct linux_backend {
     /* Until the socket can be written: linux_complete() with 0. */
     void (*send_arm)(struct engine_port *port, struct engine_op *op);
     void (*send_disarm)(struct engine_port *port, struct engine_op *op);
+
+    const struct linux_registered *registered; /* NULL: every socket has a descriptor */
+};
+
+/* Sockets that are registered with a port and have no descriptor: the engine alone can use them.
+ * See linux_has_descriptor(). */
+struct linux_registered {
+    /* Has every port to come register up to `count` sockets. False: the error says why not. */
+    bool (*configure)(struct engine *engine, unsigned count, struct error *error);
+    /* Registers the socket with the port and closes its descriptor. Without room for it the socket
+     * keeps that. */
+    void (*add)(struct engine_port *port, struct engine_socket *socket);
+    bool (*is_full)(struct engine_port *port);
+    void (*close)(struct engine *engine, struct engine_socket socket, bool reset);
+    int64_t (*shutdown_send)(struct engine_port *port, struct engine_socket socket);
+    /* engine_send(), or engine_send_last(). */
+    int64_t (*send)(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
+                    const struct engine_piece *pieces, unsigned count, bool is_last);
 };
 
 extern const struct linux_backend linux_uring;
@@ -87,7 +105,7 @@ extern const struct linux_backend linux_epoll;
  * False: the error says what it refuses, why, and the remedy. */
 bool linux_uring_probe(struct engine *engine, struct error *error);
 
-enum { LINUX_PORTS_MAX = 128 }; /* with tables of sockets; more have none */
+enum { LINUX_PORTS_MAX = 128 }; /* with registered sockets; more have none */
 enum { LINUX_BURST_MAX = 31 };  /* what op_part.burst counts to */
 
 struct engine {
@@ -105,9 +123,9 @@ struct engine {
     unsigned descriptors_max;
     const struct engine_keeper *keeper; /* of listening sockets, or NULL */
 
-    /* Slots of each port's table of sockets; 0: there are none. The ports that have one are found
-     * by their number, less one. */
-    unsigned direct_descriptors;
+    /* Sockets that each port may register; 0: none. The ports that do are found by their number,
+     * less one. */
+    unsigned registered_max;
     _Atomic(struct engine_port *) ports[LINUX_PORTS_MAX];
 };
 
@@ -130,8 +148,8 @@ struct BERTH_MAY_ALIAS op_part {
     uint8_t burst : 5;   /* buffers that a receive without a limit has delivered in the lap; of a
                           * send: twice the pauses it has made, and 1 more while it makes one */
     union {
-        uint8_t direct; /* enum direct_wait: what a send of a socket in the table waits for */
-        uint8_t lap;    /* the ring's, when a receive was armed, or delivered */
+        uint8_t wait; /* what the send of a registered socket waits for; the engine's */
+        uint8_t lap;  /* the ring's, when a receive was armed, or delivered */
     };
 };
 _Static_assert(sizeof(struct op_part) <= sizeof(((struct engine_op *)0)->opaque),
@@ -180,7 +198,7 @@ struct engine_port {
 
     struct op_list hungry; /* what found no buffer to receive into, first come first served */
 
-    unsigned number; /* in engine->ports, from 1; 0: it has no table of sockets */
+    unsigned number; /* in engine->ports, from 1; 0: it registers no sockets */
 
     struct engine_acceptor *acceptors;
     bool acceptors_due; /* something happened to one of them */
@@ -218,46 +236,32 @@ const char *linux_reason(int code);
 bool linux_descriptor_take(struct engine_port *port);
 void linux_descriptor_give(struct engine *engine);
 
-/* -- engine_uring_direct.c ----------------------------------------------------------------------
- */
+/* -- sockets ----------------------------------------------------------------------------------- */
 
-/* The handle of a socket in a port's table is its slot and this; no descriptor is as high. */
-enum { LINUX_DIRECT = 1 << 30 };
+/* The handle of a registered socket is above all descriptors. */
+enum { LINUX_REGISTERED = 1 << 30 };
 
-static inline bool linux_is_direct_fd(int fd) {
-    return fd >= LINUX_DIRECT;
+static inline bool linux_fd_is_descriptor(int fd) {
+    return fd < LINUX_REGISTERED;
 }
 
-static inline bool linux_is_direct(struct engine_socket socket) {
-    return linux_is_direct_fd(socket.handle);
+static inline bool linux_has_descriptor(struct engine_socket socket) {
+    return linux_fd_is_descriptor(socket.handle);
 }
-
-/* Whether the kernel has all it takes. */
-bool uring_direct_probe(struct engine *engine, struct error *error);
-
-/* Puts the socket into the port's table and closes its descriptor. Without room there it keeps
- * that. */
-void uring_direct_enter(struct engine_port *port, struct engine_socket *socket);
-bool uring_direct_is_full(struct engine_port *port);
-void uring_direct_close(struct engine_port *port, struct engine_socket socket, bool reset);
-int64_t uring_direct_shutdown(struct engine_port *port, struct engine_socket socket);
-
-/* Sends a run of memory; its completion tells what came of it. */
-void uring_direct_send(struct engine_port *port, struct engine_op *op,
-                       const struct engine_piece *pieces, unsigned count, bool more);
-
-/* sendfile() needs a descriptor. The first one waits until the socket can be written and has one,
- * then completes op with 0; the second one tells it, or -1; the third one closes it. */
-void uring_direct_open(struct engine_port *port, struct engine_op *op);
-/* Completes op with 0 a little later. */
-void uring_direct_pause(struct engine_port *port, struct engine_op *op);
-int uring_direct_opened(struct engine_port *port, struct engine_socket socket);
-void uring_direct_shut(struct engine_port *port, struct engine_socket socket);
 
 /* -- engine_linux_send.c ----------------------------------------------------------------------- */
 
 /* After a file was sent the ring may have refused to wait for this socket: now it will. */
 void linux_make_waitable(int fd);
+
+/* Whether the next chunk of the file would have to come from the disk, as far as its last byte
+ * tells; and has it read, after which the send is tried again. */
+bool linux_file_is_cold(struct engine_port *port, struct engine_op *op,
+                        const struct engine_piece *piece);
+int64_t linux_file_read_ahead(struct engine_port *port, struct engine_socket socket,
+                              struct engine_op *op, const struct engine_piece *piece);
+/* Sends a chunk of the file to the descriptor: bytes, 0 for a file that has ended, or -1. */
+ssize_t linux_file_send(int fd, const struct engine_piece *piece);
 
 /* The attempt has come to an end: 0, or an errno. Completes it. */
 void linux_connected(struct engine_port *port, struct engine_connect *connect, int code);

@@ -239,8 +239,8 @@ void linux_first_data_end(struct engine_accept *accept, int result) {
 }
 
 void linux_first_data_try(struct engine_accept *accept) {
-    if (linux_is_direct(accept->socket)) {
-        await(accept); /* only the ring can look */
+    if (!linux_has_descriptor(accept->socket)) {
+        await(accept); /* only the engine can look */
         return;
     }
     const struct engine_buffer_source *source = &accept_part_of(accept)->acceptor->port->source;

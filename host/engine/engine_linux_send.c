@@ -71,9 +71,8 @@ void linux_make_waitable(int fd) {
     linux_calls.fcntl(fd, F_SETFL, 0);
 }
 
-/* Whether the chunk would have to come from the disk, as far as its last byte tells. */
-static bool is_cold(struct engine_port *port, struct engine_op *op,
-                    const struct engine_piece *piece) {
+bool linux_file_is_cold(struct engine_port *port, struct engine_op *op,
+                        const struct engine_piece *piece) {
     if (part_of(op)->warmed) {
         part_of(op)->warmed = false; /* it had its wait, whatever has become of the page */
         return false;
@@ -95,9 +94,8 @@ static bool is_cold(struct engine_port *port, struct engine_op *op,
     return false;
 }
 
-/* Has the chunk read, and the send tried again then. */
-static int64_t warm(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
-                    const struct engine_piece *piece) {
+int64_t linux_file_read_ahead(struct engine_port *port, struct engine_socket socket,
+                              struct engine_op *op, const struct engine_piece *piece) {
     uint64_t size = chunk_of(piece);
     posix_fadvise((int)piece->file, (off_t)piece->offset, (off_t)size, POSIX_FADV_WILLNEED);
     *part_of(op) = (struct op_part){.fd = (int)socket.handle, .armed = true, .warmed = true};
@@ -132,6 +130,11 @@ static ssize_t send_front(int fd, const struct engine_piece *pieces, unsigned co
     return sent;
 }
 
+ssize_t linux_file_send(int fd, const struct engine_piece *piece) {
+    unsigned taken;
+    return send_front(fd, piece, 1, false, &taken);
+}
+
 /* What a send of nothing at all comes to. */
 static int64_t wait_or_fail(struct engine_port *port, struct engine_socket socket,
                             struct engine_op *op, int code) {
@@ -153,8 +156,9 @@ static int64_t send_pieces(struct engine_port *port, struct engine_socket socket
     for (unsigned done = 0; done < count;) {
         unsigned taken;
         bool is_file = !pieces[done].bytes;
-        if (is_file && port->engine->backend->file_await && is_cold(port, op, &pieces[done])) {
-            return total > 0 ? total : warm(port, socket, op, &pieces[done]);
+        if (is_file && port->engine->backend->file_await &&
+            linux_file_is_cold(port, op, &pieces[done])) {
+            return total > 0 ? total : linux_file_read_ahead(port, socket, op, &pieces[done]);
         }
         ssize_t sent = send_front((int)socket.handle, pieces + done, count - done, more, &taken);
         if (sent <= 0 && total > 0) {
@@ -175,61 +179,10 @@ static int64_t send_pieces(struct engine_port *port, struct engine_socket socket
     return total;
 }
 
-/* A file's run goes by a descriptor that the socket has for a moment: until it is sent, or as far
- * as there is room. So even very many that read slowly do not hold one. */
-static int64_t send_file_direct(struct engine_port *port, struct engine_socket socket,
-                                struct engine_op *op, const struct engine_piece *piece) {
-    int fd = uring_direct_opened(port, socket);
-    if (fd >= 0 && is_cold(port, op, piece)) {
-        return warm(port, socket, op, piece);
-    }
-    unsigned taken;
-    ssize_t sent = -1;
-    int code = EAGAIN;
-    if (fd >= 0) {
-        sent = send_front(fd, piece, 1, false, &taken);
-        code = errno;
-        linux_make_waitable(fd); /* in its table it is the same socket, for the ring to wait for */
-        uring_direct_shut(port, socket);
-    }
-    if (sent > 0) {
-        return sent;
-    }
-    if (sent == 0) {
-        return ENGINE_E_FILE_SHORT;
-    }
-    if (code != EAGAIN) {
-        return linux_translate(code);
-    }
-    *part_of(op) = (struct op_part){.fd = (int)socket.handle};
-    if (fd >= 0) {
-        uring_direct_pause(port, op); /* the poll has ended for the peer's FIN, and would again */
-    } else {
-        uring_direct_open(port, op);
-    }
-    return ENGINE_PENDING;
-}
-
-/* A socket in the table of the ring is for the ring's operations alone: nothing is tried here. */
-static int64_t send_direct(struct engine_port *port, struct engine_socket socket,
-                           struct engine_op *op, const struct engine_piece *pieces, unsigned count,
-                           bool more) {
-    unsigned taken = 0;
-    if (!pieces[0].bytes) {
-        return send_file_direct(port, socket, op, pieces);
-    }
-    while (taken < count && pieces[taken].bytes) {
-        taken++;
-    }
-    *part_of(op) = (struct op_part){.fd = (int)socket.handle};
-    uring_direct_send(port, op, pieces, taken, more || taken < count);
-    return ENGINE_PENDING;
-}
-
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count) {
-    if (linux_is_direct(socket)) {
-        return send_direct(port, socket, op, pieces, count, false);
+    if (!linux_has_descriptor(socket)) {
+        return port->engine->backend->registered->send(port, socket, op, pieces, count, false);
     }
     if (count == 1 && pieces[0].bytes) { /* the usual case, without the ado of the others */
         ssize_t sent = linux_calls.send((int)socket.handle, pieces[0].bytes, pieces[0].size,
@@ -246,8 +199,10 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
 
 int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
                          struct engine_op *op, const struct engine_piece *pieces, unsigned count) {
-    return linux_is_direct(socket) ? send_direct(port, socket, op, pieces, count, true)
-                                   : send_pieces(port, socket, op, pieces, count, true);
+    if (!linux_has_descriptor(socket)) {
+        return port->engine->backend->registered->send(port, socket, op, pieces, count, true);
+    }
+    return send_pieces(port, socket, op, pieces, count, true);
 }
 
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,

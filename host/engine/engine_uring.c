@@ -117,8 +117,8 @@ static bool port_init(struct engine_port *common, const struct engine_port_optio
         uring_calls.destroy(&port->ring);
         return false;
     }
-    if (common->engine->direct_descriptors > 0 &&
-        !uring_direct_init(port, common->engine->direct_descriptors, error)) {
+    if (common->engine->registered_max > 0 &&
+        !uring_direct_init(port, common->engine->registered_max, error)) {
         uring_buffers_fini(port);
         uring_calls.destroy(&port->ring);
         return false;
@@ -190,7 +190,7 @@ static bool send_await_again(struct engine_port *port, struct engine_op *op, int
 
 static void send_completed(struct engine_port *port, struct engine_op *op, int32_t result) {
     part_of(op)->armed = false;
-    if (part_of(op)->direct) {
+    if (part_of(op)->wait) {
         uring_direct_sent(uring_of(port), op, result);
         return;
     }
@@ -301,7 +301,7 @@ static void send_arm(struct engine_port *port, struct engine_op *op) {
 }
 
 static void send_disarm(struct engine_port *port, struct engine_op *op) {
-    if (part_of(op)->direct) {
+    if (part_of(op)->wait) {
         uring_direct_cancel(uring_of(port), op);
         return;
     }
@@ -349,4 +349,5 @@ const struct linux_backend linux_uring = {
     .connect_cancel = connect_cancel,
     .send_arm = send_arm,
     .send_disarm = send_disarm,
+    .registered = &uring_registered,
 };

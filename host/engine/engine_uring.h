@@ -88,8 +88,8 @@ void uring_submit(struct uring_port *port);
 
 /* Has a prepared entry go to the socket `fd` of an operation: a descriptor, or a slot. */
 static inline void uring_aim(struct io_uring_sqe *sqe, int fd) {
-    sqe->fd = fd & ~LINUX_DIRECT;
-    sqe->flags |= (fd & LINUX_DIRECT) != 0 ? IOSQE_FIXED_FILE : 0;
+    sqe->fd = fd & ~LINUX_REGISTERED;
+    sqe->flags |= (fd & LINUX_REGISTERED) != 0 ? IOSQE_FIXED_FILE : 0;
 }
 
 /* Has the port hear of posts, from its eventfd. */
@@ -123,6 +123,8 @@ void uring_place_completed(struct uring_port *port, struct linux_place *place, i
 
 /* -- engine_uring_direct.c ----------------------------------------------------------------------
  */
+
+extern const struct linux_registered uring_registered;
 
 bool uring_direct_init(struct uring_port *port, unsigned count, struct error *error);
 void uring_direct_fini(struct uring_port *port);

@@ -39,7 +39,7 @@ enum {
     MESSAGES_MAX = 32, /* sends of several pieces between two submissions */
 };
 
-/* What a pending send waits for; op_part.direct. */
+/* What a pending send waits for; op_part.wait. */
 enum direct_wait {
     DIRECT_NOTHING, /* it is not of a socket in the table */
     DIRECT_SENT,    /* the ring has sent it */
@@ -59,7 +59,7 @@ struct direct_message {
 };
 
 static unsigned slot_of(int fd) {
-    return (unsigned)(fd & ~LINUX_DIRECT);
+    return (unsigned)(fd & ~LINUX_REGISTERED);
 }
 
 /* -- the table --------------------------------------------------------------------------------- */
@@ -71,10 +71,13 @@ static bool has_install(void) {
     return has;
 }
 
-bool uring_direct_probe(struct engine *engine, struct error *error) {
-    (void)engine;
-    return has_install() || error_set(error, "this kernel is without FIXED_FD_INSTALL, which Linux "
-                                             "6.8 and later have");
+static bool direct_configure(struct engine *engine, unsigned count, struct error *error) {
+    if (!has_install()) {
+        return error_set(error,
+                         "this kernel is without FIXED_FD_INSTALL, which Linux 6.8 and later have");
+    }
+    engine->registered_max = count;
+    return true;
 }
 
 static bool register_table(struct uring_port *port, struct error *error) {
@@ -122,7 +125,7 @@ void uring_direct_fini(struct uring_port *port) {
     alloc_free(port->messages);
 }
 
-bool uring_direct_is_full(struct engine_port *common) {
+static bool direct_is_full(struct engine_port *common) {
     const struct uring_port *port = uring_of(common);
     return port->direct_free == port->direct_count;
 }
@@ -147,16 +150,16 @@ static void empty_late(struct uring_port *port) {
     }
 }
 
-void uring_direct_enter(struct engine_port *common, struct engine_socket *socket) {
+static void direct_add(struct engine_port *common, struct engine_socket *socket) {
     struct uring_port *port = uring_of(common);
     unsigned slot = port->direct_free;
     int fd = (int)socket->handle;
-    if (linux_is_direct(*socket)) {
+    if (!linux_has_descriptor(*socket)) {
         ASSERT(socket->origin == common->number);
         return;
     }
     empty_late(port);
-    if (uring_direct_is_full(common) ||
+    if (direct_is_full(common) ||
         uring_calls.register_files_update(&port->ring, slot, &fd, 1) != 1) {
         return;
     }
@@ -164,7 +167,7 @@ void uring_direct_enter(struct engine_port *common, struct engine_socket *socket
     port->direct_used++;
     linux_calls.close(fd);
     linux_descriptor_give(common->engine);
-    socket->handle = LINUX_DIRECT | (int)slot;
+    socket->handle = LINUX_REGISTERED | (int)slot;
     socket->origin = common->number;
 }
 
@@ -211,10 +214,17 @@ static void end_late(struct uring_port *port, int fd, int code) {
     }
 }
 
-void uring_direct_close(struct engine_port *common, struct engine_socket socket, bool reset) {
-    struct uring_port *port = uring_of(common);
+static void close_installed(struct uring_port *port, unsigned slot) {
+    if (port->direct_slots[slot].fd >= 0) {
+        linux_calls.close(port->direct_slots[slot].fd);
+        port->direct_slots[slot].fd = -1;
+    }
+}
+
+static void direct_close(struct engine *engine, struct engine_socket socket, bool reset) {
+    struct uring_port *port = uring_of(atomic_load(&engine->ports[socket.origin - 1]));
     unsigned slot = slot_of((int)socket.handle);
-    uring_direct_shut(common, socket);
+    close_installed(port, slot);
     if (reset) {
         make_reset(port, (int)socket.handle);
     }
@@ -227,7 +237,7 @@ void uring_direct_close(struct engine_port *common, struct engine_socket socket,
 }
 
 /* A failure means that the peer is gone, which the receive tells. */
-int64_t uring_direct_shutdown(struct engine_port *common, struct engine_socket socket) {
+static int64_t direct_shutdown_send(struct engine_port *common, struct engine_socket socket) {
     shut_down(uring_of(common), (int)socket.handle, SHUT_WR);
     return 0;
 }
@@ -235,7 +245,7 @@ int64_t uring_direct_shutdown(struct engine_port *common, struct engine_socket s
 /* -- sending ----------------------------------------------------------------------------------- */
 
 static void begin(struct engine_port *port, struct engine_op *op, enum direct_wait wait) {
-    part_of(op)->direct = (uint8_t)wait;
+    part_of(op)->wait = (uint8_t)wait;
     part_of(op)->armed = true;
     port->pending++;
 }
@@ -255,8 +265,8 @@ static const struct msghdr *message_of(struct uring_port *port, const struct eng
     return &message->header;
 }
 
-void uring_direct_send(struct engine_port *common, struct engine_op *op,
-                       const struct engine_piece *pieces, unsigned count, bool more) {
+static void send_memory(struct engine_port *common, struct engine_op *op,
+                        const struct engine_piece *pieces, unsigned count, bool more) {
     struct uring_port *port = uring_of(common);
     const int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     const struct msghdr *message = count > 1 ? message_of(port, pieces, count) : NULL;
@@ -271,8 +281,9 @@ void uring_direct_send(struct engine_port *common, struct engine_op *op,
     begin(common, op, DIRECT_SENT);
 }
 
-/* Two entries that are one: a chain ends where a submission does. */
-void uring_direct_open(struct engine_port *common, struct engine_op *op) {
+/* sendfile() needs a descriptor: completes the send with 0 once the socket can be written and has
+ * one. Two entries that are one: a chain ends where a submission does. */
+static void install_descriptor(struct engine_port *common, struct engine_op *op) {
     struct uring_port *port = uring_of(common);
     if (io_uring_sq_space_left(&port->ring) < 2) {
         uring_submit(port);
@@ -291,31 +302,66 @@ void uring_direct_open(struct engine_port *common, struct engine_op *op) {
     begin(common, op, DIRECT_OPEN);
 }
 
-int uring_direct_opened(struct engine_port *port, struct engine_socket socket) {
-    return uring_of(port)->direct_slots[slot_of((int)socket.handle)].fd;
-}
-
-void uring_direct_shut(struct engine_port *port, struct engine_socket socket) {
-    struct direct_slot *slot = &uring_of(port)->direct_slots[slot_of((int)socket.handle)];
-    if (slot->fd >= 0) {
-        linux_calls.close(slot->fd);
-        slot->fd = -1;
-    }
-}
-
 /* Without a descriptor for it now: others that have one for a moment give it back soon. */
 static void pause_send(struct uring_port *port, struct engine_op *op) {
     static struct __kernel_timespec pause = {.tv_nsec = 10 * 1000000LL};
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_timeout(sqe, &pause, 0, 0);
     uring_mark(sqe, op, TAG_SEND);
-    part_of(op)->direct = DIRECT_PAUSE;
+    part_of(op)->wait = DIRECT_PAUSE;
     part_of(op)->armed = true;
 }
 
-void uring_direct_pause(struct engine_port *common, struct engine_op *op) {
-    pause_send(uring_of(common), op);
-    common->pending++;
+/* A file's run goes by a descriptor that the socket has for a moment: until it is sent, or as far
+ * as there is room. So even very many that read slowly do not hold one. */
+static int64_t send_file(struct engine_port *common, struct engine_socket socket,
+                         struct engine_op *op, const struct engine_piece *piece) {
+    struct uring_port *port = uring_of(common);
+    unsigned slot = slot_of((int)socket.handle);
+    int fd = port->direct_slots[slot].fd;
+    if (fd >= 0 && linux_file_is_cold(common, op, piece)) {
+        return linux_file_read_ahead(common, socket, op, piece);
+    }
+    ssize_t sent = -1;
+    int code = EAGAIN;
+    if (fd >= 0) {
+        sent = linux_file_send(fd, piece);
+        code = errno;
+        linux_make_waitable(fd); /* in its table it is the same socket, for the ring to wait for */
+        close_installed(port, slot);
+    }
+    if (sent > 0) {
+        return sent;
+    }
+    if (sent == 0) {
+        return ENGINE_E_FILE_SHORT;
+    }
+    if (code != EAGAIN) {
+        return linux_translate(code);
+    }
+    *part_of(op) = (struct op_part){.fd = (int)socket.handle};
+    if (fd >= 0) {
+        pause_send(port, op); /* the poll has ended for the peer's FIN, and would again */
+        common->pending++;
+    } else {
+        install_descriptor(common, op);
+    }
+    return ENGINE_PENDING;
+}
+
+static int64_t direct_send(struct engine_port *port, struct engine_socket socket,
+                           struct engine_op *op, const struct engine_piece *pieces, unsigned count,
+                           bool is_last) {
+    unsigned taken = 0;
+    if (!pieces[0].bytes) {
+        return send_file(port, socket, op, pieces);
+    }
+    while (taken < count && pieces[taken].bytes) {
+        taken++;
+    }
+    *part_of(op) = (struct op_part){.fd = (int)socket.handle};
+    send_memory(port, op, pieces, taken, is_last || taken < count);
+    return ENGINE_PENDING;
 }
 
 /* What is no failure makes the owner try again. */
@@ -329,23 +375,32 @@ void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t re
     bool is_refused = result == -EMFILE || result == -ENFILE;
     bool has_not_waited =
         result == -ECANCELED && !part->stopping; /* the poll before it has failed */
-    if (part->direct == DIRECT_OPEN && (is_refused || has_not_waited)) {
+    if (part->wait == DIRECT_OPEN && (is_refused || has_not_waited)) {
         pause_send(port, op);
         return;
     }
     if (result < 0) {
-        bool was_pause = part->direct == DIRECT_PAUSE && !part->stopping;
+        bool was_pause = part->wait == DIRECT_PAUSE && !part->stopping;
         sent = was_pause ? 0 : result_of(-result); /* whatever ended a pause, it is over */
-    } else if (part->direct == DIRECT_OPEN) {
+    } else if (part->wait == DIRECT_OPEN) {
         port->direct_slots[slot_of(part->fd)].fd = result;
     } else {
         sent = result;
     }
-    part->direct = DIRECT_NOTHING;
+    part->wait = DIRECT_NOTHING;
     linux_complete(&port->common, op, sent);
 }
 
 /* Of the two that are one, the first: the kernel does not find the other one. */
 void uring_direct_cancel(struct uring_port *port, struct engine_op *op) {
-    uring_cancel(port, op, part_of(op)->direct == DIRECT_OPEN ? TAG_IGNORED : TAG_SEND);
+    uring_cancel(port, op, part_of(op)->wait == DIRECT_OPEN ? TAG_IGNORED : TAG_SEND);
 }
+
+const struct linux_registered uring_registered = {
+    .configure = direct_configure,
+    .add = direct_add,
+    .is_full = direct_is_full,
+    .close = direct_close,
+    .shutdown_send = direct_shutdown_send,
+    .send = direct_send,
+};

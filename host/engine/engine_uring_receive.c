@@ -292,7 +292,7 @@ static void note_more(struct uring_port *port, struct engine_receive *receive) {
 void uring_receive_arm(struct engine_port *common, struct engine_receive *receive) {
     struct uring_port *port = uring_of(common);
     struct op_part *part = part_of(&receive->op);
-    if (!port->crowded || !part->is_first || linux_is_direct_fd(part->fd)) {
+    if (!port->crowded || !part->is_first || !linux_fd_is_descriptor(part->fd)) {
         arm(port, receive);
         return;
     }
@@ -412,7 +412,7 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
         }
         break;
     case EAGAIN:
-        if (!linux_is_direct_fd(part->fd)) {
+        if (linux_fd_is_descriptor(part->fd)) {
             linux_make_waitable(part->fd);
         }
         go_on(port, receive);
@@ -474,7 +474,7 @@ bool uring_looks_at_once(const struct engine_port *common) {
 /* Who says nothing at once may do so for long, and there may be many: they need no descriptor. */
 void uring_first_data_await(struct engine_port *port, struct engine_accept *accept) {
     engine_attach(port, &accept->socket, NULL);
-    accept->home = linux_is_direct(accept->socket) ? port : NULL;
+    accept->home = !linux_has_descriptor(accept->socket) ? port : NULL;
     struct io_uring_sqe *sqe = uring_sqe(uring_of(port));
     io_uring_prep_recv(sqe, accept->socket.handle, NULL, 0, 0);
     uring_aim(sqe, accept->socket.handle);
@@ -502,7 +502,7 @@ void uring_first_data_completed(struct uring_port *port, struct engine_accept *a
         return;
     }
     grow(port);
-    if (linux_is_direct(accept->socket)) {
+    if (!linux_has_descriptor(accept->socket)) {
         linux_first_data_starve(accept);
     } else { /* he has spoken, and the source may have a buffer all the same */
         linux_first_data_try(accept);

@@ -114,7 +114,7 @@ def test_direct_short_connections_leave_nothing_behind(run_host, system, tmp_pat
 def test_direct_table_beyond_the_limit_of_descriptors_does_not_start(fail_to_start):
     result = fail_to_start(with_tables(200), descriptors=f"{SYSTEM_LIMIT}:{SYSTEM_LIMIT}")
     assert result.code == EXIT_FAILED and len(result.error_lines) == 1, result
-    assert f"host.direct_descriptors: 200, but the table of a ring has no more places than the " \
+    assert f"host.direct_descriptors: 200, but a worker registers no more sockets than the " \
            f"process may open descriptors, {SYSTEM_LIMIT}" in result.errors, result
 
 
