@@ -540,6 +540,7 @@ static void feed(struct engine_port *port) {
 
 const struct linux_backend linux_epoll = {
     .name = "epoll",
+    .acceptor_bytes = sizeof(struct engine_acceptor),
     .port_alloc = port_alloc,
     .port_init = port_init,
     .port_fini = port_fini,

@@ -28,6 +28,8 @@
 /* How an engine waits. Everything runs on the port's thread. */
 struct linux_backend {
     const char *name;
+    /* Of an acceptor: the engine's own part lies behind the common one. */
+    size_t acceptor_bytes;
 
     /* The engine's own part of a port, whose common part is set up. */
     struct engine_port *(*port_alloc)(void);
@@ -45,12 +47,15 @@ struct linux_backend {
 
     /* Until clients come: linux_accept_ready(), once for every arrival at the least. False: not
      * possible, the code is in errno. The second one lets go of the listening socket here and now,
-     * and of the acceptor when acceptor->polling is false. */
+     * and of the acceptor when acceptor->polling is false. A receiver's has no part of the engine's
+     * behind it. */
     bool (*clients_await)(struct engine_acceptor *acceptor);
     void (*clients_forget)(struct engine_acceptor *acceptor);
-    /* Accepts were posted, served or cancelled: there may be others to wait with. NULL: there is
-     * nothing to do about it, clients_await() tells of everybody. */
+    /* Accepts were posted, served or cancelled: the engine may accept more clients by itself, or
+     * fewer. NULL: it accepts none, clients_await() tells of all. */
     void (*accepts_changed)(struct engine_acceptor *acceptor);
+    /* Asserts what holds of its part of an acceptor between two turns. NULL: it has none. */
+    void (*acceptor_check)(const struct engine_acceptor *acceptor);
 
     /* Whether what an accepted client has said already is better looked for than waited for, now.
      * NULL: always. */
@@ -303,16 +308,18 @@ struct berth_address linux_local_address(int fd, const struct berth_address *oth
 
 /* -- engine_linux_accept.c --------------------------------------------------------------------- */
 
-enum { LINUX_PLACES = 8 }; /* accepts of one acceptor that wait in the ring */
+/* What is known of the clients of a listening socket, or of its datagrams. */
+enum linux_clients {
+    LINUX_CLIENTS_NONE,      /* the engine tells when some come */
+    LINUX_CLIENTS_MAY_QUEUE, /* they are looked for when there is an accept for them */
+    LINUX_CLIENTS_NOTIFIED,  /* some queue, and starved() was called for it: an accept is awaited */
+    LINUX_CLIENTS_RETRY,     /* the system had no memory: looked for when port->late_ms has come */
+};
 
-/* An accept that waits in the ring, and what it will know of its client. */
-struct linux_place {
-    struct engine_acceptor *acceptor;
-    union system_address remote;
-    socklen_t size;
-    bool is_waiting;
-    bool is_recalled;       /* its end is asked for */
-    uint32_t recalled_turn; /* the port's, when it last was */
+enum linux_acceptor_life {
+    LINUX_ACCEPTOR_OPEN,
+    LINUX_ACCEPTOR_SERVING,   /* accepts are being completed, from linux_accept_check() */
+    LINUX_ACCEPTOR_DESTROYED, /* it is freed when the engine has let go of it */
 };
 
 struct engine_acceptor {
@@ -323,23 +330,18 @@ struct engine_acceptor {
     engine_starved_fn *starved;
     void *context;
     struct op_list posted;  /* accepts without a client */
-    struct op_list leaving; /* cancelled: a client may still come to a place of theirs */
+    struct op_list leaving; /* cancelled: a client may still come, from `submitted` */
     unsigned posted_count;  /* in the first list */
     unsigned leaving_count; /* in the second */
     unsigned started;       /* accepts not yet completed */
-    unsigned waiting;       /* places in the ring: no more than posted and leaving */
-    unsigned recalled;      /* of them */
-    struct linux_place places[LINUX_PLACES];
-    int fd;                           /* the listener's */
+    unsigned submitted;     /* clients that the engine accepts by itself: no more than posted and
+                             * leaving */
+    int fd;                 /* the listener's */
+    enum linux_clients clients;
+    enum linux_acceptor_life life;
     bool polling;                     /* the engine waits for clients */
-    bool ready;                       /* clients may queue */
     bool due;                         /* to be looked at in this turn or the next */
-    bool late;                        /* it is not waited for clients, for want of memory */
-    bool serving;                     /* its accepts are being served */
-    bool told;                        /* starved() was called since the last accept was posted */
-    bool unsure;                      /* a client may queue whom no place in the ring was told of */
     bool is_further;                  /* the socket has an acceptor already */
-    bool destroyed;                   /* freed when the engine has let go of it */
     struct engine_receiver *receiver; /* of datagrams, which it is the first member of; or NULL */
 };
 
@@ -357,8 +359,8 @@ void linux_accept_hurry(struct engine_port *port);
 /* Clients have come, or the engine has let go of the acceptor. */
 void linux_accept_ready(struct engine_acceptor *acceptor);
 
-/* What became of a place that waited in the ring, which is empty again: a client, whose descriptor
- * is counted; or nobody, for an errno. */
+/* What became of one that the engine has accepted by itself (acceptor->submitted, which counts it
+ * no more): a client, whose descriptor is counted; or none, for an errno. */
 void linux_client_came(struct engine_acceptor *acceptor, int fd,
                        const union system_address *remote);
 void linux_client_missed(struct engine_acceptor *acceptor, int code);

@@ -1,9 +1,9 @@
 /* engine_linux_accept.c: accepts that are served in the order of their posts.
  *
- * Clients come in one of two ways, one for each posted accept and not one more. The ring waits for
- * some itself (engine_uring_accept.c). For the others, and wherever it cannot, the engine tells
- * when clients come, and accept4() takes them. It tells of arrivals, not of a state: `ready`
- * remembers that clients may queue until accept4() finds none, and what is left over at the end of
+ * Clients come in one of two ways, one for each posted accept and not one more. io_uring accepts
+ * some by itself (engine_uring_accept.c). For the others, and wherever it cannot, the engine tells
+ * when clients come, and accept4() takes them. It tells of arrivals, not of a state: `clients`
+ * remembers that they may queue until accept4() finds none, and what is left over at the end of
  * a turn is gone on with in the next.
  *
  * Most clients speak first. Where looking for that costs less than waiting, an accept looks for it
@@ -25,11 +25,12 @@
 enum { ACCEPTS_MAX = 64 }; /* clients taken a turn, so that new ones do not starve the others */
 
 enum accept_state {
-    ACCEPT_POSTED,  /* without a client */
-    ACCEPT_LEAVING, /* cancelled, and a client may come nevertheless */
-    ACCEPT_WAITING, /* the kernel waits for the client's first data */
-    ACCEPT_HUNGRY,  /* there was no buffer for it */
-    ACCEPT_ENDING,  /* its completion is certain */
+    ACCEPT_POSTED,     /* without a client */
+    ACCEPT_LEAVING,    /* cancelled, and a client may come nevertheless */
+    ACCEPT_WAITING,    /* the kernel waits for the client's first data */
+    ACCEPT_HUNGRY,     /* there was no buffer for it */
+    ACCEPT_CANCELLING, /* cancelled while it waited: the engine ends that */
+    ACCEPT_ENDING,     /* its completion is certain */
 };
 
 /* The engine's part of an accept, in engine_accept.opaque. */
@@ -37,7 +38,6 @@ struct BERTH_MAY_ALIAS accept_part {
     struct engine_acceptor *acceptor;
     uint64_t connected_at_ms;
     enum accept_state state;
-    bool cancelled;
 };
 _Static_assert(sizeof(struct accept_part) <= sizeof(((struct engine_accept *)0)->opaque),
                "engine_accept.opaque is too small");
@@ -57,7 +57,7 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
                                                struct engine_listener *listener, unsigned index,
                                                engine_starved_fn *starved, void *context,
                                                struct error *error) {
-    struct engine_acceptor *acceptor = alloc_zeroed(sizeof(*acceptor));
+    struct engine_acceptor *acceptor = alloc_zeroed(port->engine->backend->acceptor_bytes);
     if (!acceptor) {
         error_set(error, "out of memory");
         return NULL;
@@ -87,7 +87,7 @@ bool linux_acceptor_init(struct engine_acceptor *acceptor, struct engine_port *p
 }
 
 void linux_acceptor_end(struct engine_acceptor *acceptor) {
-    acceptor->destroyed = true;
+    acceptor->life = LINUX_ACCEPTOR_DESTROYED;
     linux_acceptor_make_due(acceptor);
     acceptor->port->engine->backend->clients_forget(acceptor);
 }
@@ -113,7 +113,7 @@ void linux_acceptors_fini(struct engine_port *port) {
     struct engine_acceptor *acceptor;
     struct engine_acceptor *next;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
-        ASSERT(acceptor->destroyed);
+        ASSERT(acceptor->life == LINUX_ACCEPTOR_DESTROYED);
         acceptor_free(acceptor);
     }
 }
@@ -138,10 +138,10 @@ static struct engine_accept *take_leaving(struct engine_acceptor *acceptor) {
     return CONTAINER_OF(list_take(&acceptor->leaving), struct engine_accept, op);
 }
 
-/* Whether one is left for whom the ring does not wait. */
+/* Whether one is left that the engine does not serve by itself. */
 static bool may_take(const struct engine_acceptor *acceptor) {
     return acceptor->posted.first &&
-           acceptor->posted_count + acceptor->leaving_count > acceptor->waiting;
+           acceptor->posted_count + acceptor->leaving_count > acceptor->submitted;
 }
 
 static void changed(struct engine_acceptor *acceptor) {
@@ -152,7 +152,9 @@ static void changed(struct engine_acceptor *acceptor) {
 }
 
 void linux_accept_ready(struct engine_acceptor *acceptor) {
-    acceptor->ready = !acceptor->destroyed;
+    if (acceptor->life != LINUX_ACCEPTOR_DESTROYED && acceptor->clients != LINUX_CLIENTS_NOTIFIED) {
+        acceptor->clients = LINUX_CLIENTS_MAY_QUEUE;
+    }
     linux_acceptor_make_due(acceptor);
 }
 
@@ -196,7 +198,7 @@ static void lose_client(struct engine_accept *accept) {
     engine_close(part->acceptor->port->engine, accept->socket, false);
     accept->socket = ENGINE_NO_SOCKET;
     accept->home = NULL;
-    if (part->cancelled) {
+    if (part->state == ACCEPT_CANCELLING) {
         complete(accept, ENGINE_E_CANCELLED);
         return;
     }
@@ -209,13 +211,15 @@ static void lose_client(struct engine_accept *accept) {
 
 static void await(struct engine_accept *accept) {
     struct accept_part *part = accept_part_of(accept);
-    part->state = ACCEPT_WAITING;
+    if (part->state != ACCEPT_CANCELLING) {
+        part->state = ACCEPT_WAITING;
+    }
     part->acceptor->port->engine->backend->first_data_await(part->acceptor->port, accept);
 }
 
 void linux_first_data_starve(struct engine_accept *accept) {
     struct accept_part *part = accept_part_of(accept);
-    if (part->cancelled) {
+    if (part->state == ACCEPT_CANCELLING) {
         complete_cancelled(accept);
         return;
     }
@@ -226,7 +230,7 @@ void linux_first_data_starve(struct engine_accept *accept) {
 void linux_first_data_end(struct engine_accept *accept, int result) {
     if (result >= 0) {
         complete(accept, result);
-    } else if (accept_part_of(accept)->cancelled) {
+    } else if (accept_part_of(accept)->state == ACCEPT_CANCELLING) {
         complete_cancelled(accept);
     } else if (result == -EINTR || result == -EAGAIN || result == -ECANCELED) {
         await(accept);
@@ -341,12 +345,13 @@ static void miss_client(struct engine_acceptor *acceptor, int code) {
     }
 }
 
-/* `ready` may be stale: the kernel is asked. If it does not answer, they may well. */
+/* What is known may be stale: the kernel is asked. If it does not answer, they may well. */
 static bool clients_queue(struct engine_acceptor *acceptor) {
     struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
     int count = linux_calls.poll(&listening, 1, 0);
-    acceptor->ready = count < 0 || (count == 1 && (listening.revents & POLLIN) != 0);
-    return acceptor->ready;
+    bool may_queue = count < 0 || (count == 1 && (listening.revents & POLLIN) != 0);
+    acceptor->clients = may_queue ? LINUX_CLIENTS_MAY_QUEUE : LINUX_CLIENTS_NONE;
+    return may_queue;
 }
 
 static void accept_one(struct engine_acceptor *acceptor) {
@@ -366,50 +371,58 @@ static void accept_one(struct engine_acceptor *acceptor) {
     }
     linux_descriptor_give(acceptor->port->engine);
     if (errno == EAGAIN) {
-        acceptor->ready = false;
+        acceptor->clients = LINUX_CLIENTS_NONE;
     } else {
         miss_client(acceptor, errno);
     }
 }
 
-/* Those that are left over: the ring tells of them, they are for the next turn, or nobody is there
- * to take them. */
+/* Those that are left over: the engine accepts them by itself, they are for the next turn, or no
+ * accept is posted for them. */
 static void serve_rest(struct engine_acceptor *acceptor) {
-    if (acceptor->waiting > 0) {
-        acceptor->ready = false;
-    } else if (acceptor->ready && acceptor->posted.first) {
+    if (acceptor->clients != LINUX_CLIENTS_MAY_QUEUE) {
+        return;
+    }
+    if (acceptor->submitted > 0) {
+        acceptor->clients = LINUX_CLIENTS_NONE;
+    } else if (acceptor->posted.first) {
         linux_acceptor_make_due(acceptor);
-    } else if (acceptor->ready && !acceptor->told && clients_queue(acceptor)) {
-        acceptor->told = true;
+    } else if (clients_queue(acceptor)) {
+        acceptor->clients = LINUX_CLIENTS_NOTIFIED;
         acceptor->port->ran++;
         acceptor->starved(acceptor, acceptor->context);
     }
 }
 
 static void serve(struct engine_acceptor *acceptor) {
-    acceptor->serving = true;
-    for (int i = 0; i < ACCEPTS_MAX && acceptor->ready && may_take(acceptor); i++) {
+    if (acceptor->life == LINUX_ACCEPTOR_DESTROYED) {
+        return;
+    }
+    acceptor->life = LINUX_ACCEPTOR_SERVING;
+    for (int i = 0;
+         i < ACCEPTS_MAX && acceptor->clients == LINUX_CLIENTS_MAY_QUEUE && may_take(acceptor);
+         i++) {
         accept_one(acceptor);
     }
-    acceptor->serving = false;
-    if (!acceptor->destroyed) {
+    if (acceptor->life == LINUX_ACCEPTOR_SERVING) { /* a completion may have destroyed it */
+        acceptor->life = LINUX_ACCEPTOR_OPEN;
         serve_rest(acceptor);
         changed(acceptor);
     }
 }
 
-/* -- places in the ring ------------------------------------------------------------------------
- */
+/* -- clients that the engine accepts by itself ------------------------------------------------- */
 
-/* Ends those that were cancelled and that no place needs any more. */
+/* Ends those that were cancelled and that no client needs any more. */
 static void let_go(struct engine_acceptor *acceptor) {
     while (acceptor->leaving.first &&
-           acceptor->waiting < acceptor->posted_count + acceptor->leaving_count) {
+           acceptor->submitted < acceptor->posted_count + acceptor->leaving_count) {
         complete(take_leaving(acceptor), ENGINE_E_CANCELLED);
     }
 }
 
-/* Who is cancelled as his client comes keeps him, and does not wait for what he says. */
+/* An accept cancelled while a client is arriving keeps that client and completes without waiting
+ * for its first data. */
 void linux_client_came(struct engine_acceptor *acceptor, int fd,
                        const union system_address *remote) {
     if (acceptor->posted.first) {
@@ -424,7 +437,6 @@ void linux_client_came(struct engine_acceptor *acceptor, int fd,
 }
 
 void linux_client_missed(struct engine_acceptor *acceptor, int code) {
-    acceptor->unsure = true;
     if (code != ECANCELED) {
         miss_client(acceptor, code);
     }
@@ -435,8 +447,8 @@ void linux_client_missed(struct engine_acceptor *acceptor, int code) {
 void linux_accept_late(struct engine_port *port) {
     struct engine_acceptor *acceptor;
     DL_FOREACH(port->acceptors, acceptor) {
-        if (acceptor->late && !acceptor->destroyed) {
-            acceptor->late = false;
+        if (acceptor->clients == LINUX_CLIENTS_RETRY &&
+            acceptor->life != LINUX_ACCEPTOR_DESTROYED) {
             if (acceptor->receiver && !acceptor->polling) {
                 port->engine->backend->clients_await(acceptor);
             }
@@ -455,7 +467,7 @@ void linux_accept_check(struct engine_port *port) {
     struct engine_acceptor *acceptor;
     struct engine_acceptor *next;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
-        if (acceptor->destroyed && !acceptor->polling) {
+        if (acceptor->life == LINUX_ACCEPTOR_DESTROYED && !acceptor->polling) {
             acceptor_free(acceptor);
         } else if (acceptor->due) {
             acceptor->due = false;
@@ -469,7 +481,7 @@ void linux_accept_check(struct engine_port *port) {
 }
 
 void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accept) {
-    ASSERT(!acceptor->destroyed);
+    ASSERT(acceptor->life != LINUX_ACCEPTOR_DESTROYED);
     accept->socket = ENGINE_NO_SOCKET;
     accept->data = (struct engine_buffer){0};
     accept->home = NULL;
@@ -478,10 +490,12 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     put(acceptor, accept, list_append);
     acceptor->started++;
     acceptor->port->pending++;
-    acceptor->told = false;
+    if (acceptor->clients == LINUX_CLIENTS_NOTIFIED) {
+        acceptor->clients = LINUX_CLIENTS_MAY_QUEUE;
+    }
     /* One posted in place of one just served is looked at there: it is no reason for a turn that
      * does not wait. */
-    if (acceptor->ready && !acceptor->serving) {
+    if (acceptor->clients == LINUX_CLIENTS_MAY_QUEUE && acceptor->life == LINUX_ACCEPTOR_OPEN) {
         linux_acceptor_make_due(acceptor);
     }
     changed(acceptor);
@@ -525,7 +539,7 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     case ACCEPT_POSTED:
         list_remove(&acceptor->posted, &accept->op);
         acceptor->posted_count--;
-        if (acceptor->waiting <= acceptor->posted_count + acceptor->leaving_count) {
+        if (acceptor->submitted <= acceptor->posted_count + acceptor->leaving_count) {
             cancel_later(port, accept);
         } else {
             part->state = ACCEPT_LEAVING;
@@ -534,18 +548,16 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
         }
         changed(acceptor);
         break;
-    case ACCEPT_LEAVING:
-        break;
     case ACCEPT_WAITING:
-        if (!part->cancelled) {
-            part->cancelled = true;
-            port->engine->backend->first_data_forget(port, accept);
-        }
+        part->state = ACCEPT_CANCELLING;
+        port->engine->backend->first_data_forget(port, accept);
         break;
     case ACCEPT_HUNGRY:
         list_remove(&port->hungry, &accept->op);
         cancel_later(port, accept);
         break;
+    case ACCEPT_LEAVING:
+    case ACCEPT_CANCELLING:
     case ACCEPT_ENDING:
         break;
     }

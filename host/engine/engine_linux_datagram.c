@@ -282,9 +282,10 @@ static void deliver(struct engine_receiver *receiver, unsigned index) {
 static void note_failure(struct engine_acceptor *acceptor, int code) {
     bool is_empty = code == EAGAIN;
     bool is_shortage = !is_empty && linux_translate(code) == ENGINE_E_NO_RESOURCES;
-    acceptor->ready = !is_empty && !is_shortage;
-    if (is_shortage) {
-        acceptor->late = true;
+    if (is_empty) {
+        acceptor->clients = LINUX_CLIENTS_NONE;
+    } else if (is_shortage) {
+        acceptor->clients = LINUX_CLIENTS_RETRY;
         linux_make_late(acceptor->port);
     }
 }
@@ -301,7 +302,8 @@ static void throw_away(struct engine_receiver *receiver) {
 
 void linux_datagrams_take(struct engine_receiver *receiver) {
     struct engine_acceptor *acceptor = &receiver->acceptor;
-    if (!acceptor->ready || acceptor->destroyed) {
+    if (acceptor->clients != LINUX_CLIENTS_MAY_QUEUE ||
+        acceptor->life == LINUX_ACCEPTOR_DESTROYED) {
         return;
     }
     unsigned count = take_buffers(receiver);
@@ -319,13 +321,14 @@ void linux_datagrams_take(struct engine_receiver *receiver) {
     give_buffers(receiver, (unsigned)received, count);
     receiver->in_batch = true;
     int delivered = 0;
-    while (delivered < received && !acceptor->destroyed) { /* it may be stopped from within */
+    /* It may be stopped from within. */
+    while (delivered < received && acceptor->life != LINUX_ACCEPTOR_DESTROYED) {
         deliver(receiver, (unsigned)delivered++);
     }
     give_buffers(receiver, (unsigned)delivered, (unsigned)received);
     send_answers(receiver);
     receiver->in_batch = false;
-    if (acceptor->ready) {
+    if (acceptor->clients == LINUX_CLIENTS_MAY_QUEUE) {
         linux_acceptor_make_due(acceptor);
     }
 }

@@ -233,8 +233,8 @@ static void handle_one(struct uring_port *port, uint64_t data, int32_t result, u
     case TAG_ACCEPT:
         uring_clients_came(pointer, result, flags);
         break;
-    case TAG_PLACE:
-        uring_place_completed(port, pointer, result);
+    case TAG_RING_ACCEPT:
+        uring_ring_accept_completed(port, pointer, result);
         break;
     case TAG_FIRST_DATA:
         uring_first_data_completed(port, pointer, result, flags);
@@ -283,7 +283,7 @@ static void handle(struct engine_port *common) {
     }
     port->handled += i;
     hurry_accepts(port, i);
-    uring_recall_again(port);
+    uring_ring_accepts_cancel_again(port);
 }
 
 static void file_await(struct engine_port *common, struct engine_op *op, int file,
@@ -329,6 +329,7 @@ static void connect_cancel(struct engine_port *port, struct engine_connect *conn
 
 const struct linux_backend linux_uring = {
     .name = "io_uring",
+    .acceptor_bytes = sizeof(struct uring_acceptor),
     .port_alloc = port_alloc,
     .port_init = port_init,
     .port_fini = port_fini,
@@ -339,6 +340,7 @@ const struct linux_backend linux_uring = {
     .clients_await = uring_clients_await,
     .clients_forget = uring_clients_forget,
     .accepts_changed = uring_accepts_changed,
+    .acceptor_check = uring_acceptor_check,
     .looks_at_once = uring_looks_at_once,
     .first_data_await = uring_first_data_await,
     .first_data_forget = uring_first_data_forget,

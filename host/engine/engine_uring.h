@@ -8,13 +8,13 @@
 /* What a completion is about, in the low bits of its user_data; the rest is a pointer. */
 enum tag {
     TAG_IGNORED = 0,
-    TAG_WAKE = 1,       /* the port's eventfd */
-    TAG_RECEIVE = 2,    /* struct engine_receive */
-    TAG_SEND = 3,       /* struct engine_op: the socket can be written */
-    TAG_ACCEPT = 4,     /* struct engine_acceptor: clients have come */
-    TAG_FIRST_DATA = 5, /* struct engine_accept: the client's first data */
-    TAG_CONNECT = 6,    /* struct engine_connect */
-    TAG_PLACE = 7,      /* struct linux_place: one client has come to it */
+    TAG_WAKE = 1,        /* the port's eventfd */
+    TAG_RECEIVE = 2,     /* struct engine_receive */
+    TAG_SEND = 3,        /* struct engine_op: the socket can be written */
+    TAG_ACCEPT = 4,      /* struct engine_acceptor: clients have come */
+    TAG_FIRST_DATA = 5,  /* struct engine_accept: the client's first data */
+    TAG_CONNECT = 6,     /* struct engine_connect */
+    TAG_RING_ACCEPT = 7, /* struct ring_accept: it has a client */
     TAG_MASK = 7,
 };
 
@@ -59,7 +59,7 @@ struct uring_port {
     unsigned unlooked;    /* completions since new clients were looked for */
     unsigned newcomers;   /* that came by themselves meanwhile */
     uint32_t turn;        /* counts how often the kernel was waited for */
-    unsigned recalled;    /* places of accepts whose end is asked for */
+    unsigned cancelling;  /* accepts in the ring whose end is asked for */
     struct op_list early; /* receives to be tried before what waits in the ring */
 
     /* Sockets without a descriptor; see engine_uring_direct.c. */
@@ -71,6 +71,26 @@ struct uring_port {
     bool direct_late_told;
     struct direct_message *messages; /* of sends that are not submitted yet */
     unsigned message_next;
+};
+
+enum { RING_ACCEPTS_MAX = 8 }; /* of one acceptor */
+
+enum ring_accept_state { RING_ACCEPT_IDLE, RING_ACCEPT_ARMED, RING_ACCEPT_CANCELLING };
+
+/* An accept that waits in the ring, and what it will know of its client. */
+struct ring_accept {
+    struct uring_acceptor *acceptor;
+    union system_address remote;
+    socklen_t size;
+    enum ring_accept_state state;
+    uint32_t cancelled_turn; /* the port's, when its end was last asked for */
+};
+
+struct uring_acceptor {
+    struct engine_acceptor common; /* first, so that one is the other; never a receiver's */
+    struct ring_accept accepts[RING_ACCEPTS_MAX]; /* common.submitted of them are not idle */
+    unsigned cancelling;                          /* of those */
+    bool is_unsure; /* a client may queue that no accept in the ring was told of */
 };
 
 static inline struct uring_port *uring_of(struct engine_port *port) {
@@ -116,10 +136,13 @@ bool uring_clients_await(struct engine_acceptor *acceptor);
 void uring_clients_forget(struct engine_acceptor *acceptor);
 void uring_accepts_changed(struct engine_acceptor *acceptor);
 
+void uring_acceptor_check(const struct engine_acceptor *acceptor);
+
 void uring_clients_came(struct engine_acceptor *acceptor, int32_t result, uint32_t flags);
-/* Asks once more for the end of those places that did not come to it. */
-void uring_recall_again(struct uring_port *port);
-void uring_place_completed(struct uring_port *port, struct linux_place *place, int32_t result);
+/* Asks once more for the end of those accepts that did not come to it. */
+void uring_ring_accepts_cancel_again(struct uring_port *port);
+void uring_ring_accept_completed(struct uring_port *port, struct ring_accept *accept,
+                                 int32_t result);
 
 /* -- engine_uring_direct.c ----------------------------------------------------------------------
  */
