@@ -34,6 +34,20 @@ struct accept_room {
     char bytes[IOCP_ADDRESSES_ROOM];
 };
 
+/* What is known of clients for plain accepts. */
+enum plain_clients {
+    PLAIN_CLIENTS_NONE,      /* the event says when some come */
+    PLAIN_CLIENTS_MAY_QUEUE, /* they are looked for in the next pass */
+    PLAIN_CLIENTS_DOUBTED,   /* the event came, and none was found yet: looked for in every pass */
+};
+
+/* FD_ACCEPT's event. */
+enum accept_event_state {
+    ACCEPT_EVENT_ENABLED,
+    ACCEPT_EVENT_TAKEN,     /* to be re-enabled when an accept is posted or completes */
+    ACCEPT_EVENT_REARM_DUE, /* that has happened: in the next quiet moment */
+};
+
 struct engine_acceptor {
     struct engine_acceptor *prev; /* in the port's list */
     struct engine_acceptor *next;
@@ -50,13 +64,19 @@ struct engine_acceptor {
     atomic_bool signalled;      /* the event was set; written by the thread pool */
     struct iocp_accept *plain;  /* posted since the fall back, oldest first */
     bool is_plain;              /* has fallen back */
-    bool plain_due;             /* clients may queue for a plain accept */
-    bool doubted;               /* since the last event no client was found */
-    bool told;                  /* starved() was called since the last accept was posted */
-    bool rearm;                 /* the event was taken and is to be re-enabled */
-    bool rearm_due;             /* now that an accept was posted or has completed since */
-    uint64_t rearmed_ms;        /* when it last was */
-    uint64_t completed_ms;      /* when an accept last completed */
+    enum plain_clients clients; /* that queue for a plain accept */
+    enum accept_event_state event_state;
+    bool starved_notified; /* starved() was called since the last accept was posted */
+    uint64_t rearmed_ms;   /* when the event last was */
+    uint64_t completed_ms; /* when an accept last completed */
+};
+
+enum iocp_accept_state {
+    ACCEPT_ENDING,    /* its completion is certain */
+    ACCEPT_POSTED,    /* the system has it, and so in the next two */
+    ACCEPT_CANCELLED, /* its end was asked for */
+    ACCEPT_CLOSED,    /* and then its socket was closed to end it */
+    ACCEPT_PLAIN,     /* in acceptor->plain */
 };
 
 /* The engine's part of an accept, in engine_accept.opaque. */
@@ -65,10 +85,8 @@ struct BERTH_MAY_ALIAS iocp_accept {
     struct accept_room *room; /* of an accept without data */
     struct iocp_accept *prev; /* in acceptor->posted or acceptor->plain */
     struct iocp_accept *next;
-    uint64_t cancelled_ms; /* when it was, while it is posted; 0: it was not */
-    bool is_posted;        /* the system has it */
-    bool is_plain;         /* in acceptor->plain */
-    bool is_closed;        /* its socket was closed to end it */
+    uint64_t cancelled_ms; /* when it was, in the states that say so */
+    enum iocp_accept_state state;
 };
 _Static_assert(sizeof(struct iocp_accept) <= sizeof(((struct engine_accept *)0)->opaque),
                "engine_accept.opaque is too small");
@@ -109,15 +127,21 @@ static void CALLBACK event_was_set(void *context, BOOLEAN timed_out) {
 static void acceptor_rearm(struct engine_acceptor *acceptor) {
     const struct winsock_table *winsock = acceptor->port->engine->winsock;
     if (winsock->event_select(acceptor->listener->socket, acceptor->event, FD_ACCEPT) == 0) {
-        acceptor->rearm = false;
-        acceptor->rearm_due = false;
+        acceptor->event_state = ACCEPT_EVENT_ENABLED;
         acceptor->rearmed_ms = os_now_ms();
+    }
+}
+
+/* An accept was posted or has completed. */
+static void rearm_make_due(struct engine_acceptor *acceptor) {
+    if (acceptor->event_state == ACCEPT_EVENT_TAKEN) {
+        acceptor->event_state = ACCEPT_EVENT_REARM_DUE;
     }
 }
 
 /* Whether the port has to look again soon. */
 static bool rearm_check(struct engine_acceptor *acceptor, bool idle) {
-    if (!acceptor->rearm_due) {
+    if (acceptor->event_state != ACCEPT_EVENT_REARM_DUE) {
         return false;
     }
     uint64_t now_ms = os_now_ms();
@@ -125,7 +149,7 @@ static bool rearm_check(struct engine_acceptor *acceptor, bool idle) {
         now_ms - acceptor->rearmed_ms >= REARM_LATEST_MS) {
         acceptor_rearm(acceptor);
     }
-    return acceptor->rearm_due;
+    return acceptor->event_state == ACCEPT_EVENT_REARM_DUE;
 }
 
 static bool acceptor_watch(struct engine_acceptor *acceptor) {
@@ -201,7 +225,7 @@ static bool has_free_accept(struct engine_acceptor *acceptor) {
     struct iocp_accept *first = acceptor->posted;
     struct iocp_accept *at = first ? first->prev : NULL; /* utlist: the head's prev is the tail */
     while (at) {
-        if (at->cancelled_ms == 0 && engine_accept_connected_ms(accept_of(at)) < 0) {
+        if (at->state == ACCEPT_POSTED && engine_accept_connected_ms(accept_of(at)) < 0) {
             return true;
         }
         at = at == first ? NULL : at->prev;
@@ -222,9 +246,12 @@ static bool is_starved(struct engine_acceptor *acceptor) {
     if (!acceptor->is_plain) { /* Wine re-enables it with every client that an AcceptEx takes */
         winsock->event_select(acceptor->listener->socket, NULL, 0);
     }
-    acceptor->rearm = true;
-    acceptor->plain_due = acceptor->is_plain;
-    acceptor->doubted = acceptor->is_plain;
+    if (acceptor->event_state == ACCEPT_EVENT_ENABLED) {
+        acceptor->event_state = ACCEPT_EVENT_TAKEN;
+    }
+    if (acceptor->is_plain) {
+        acceptor->clients = PLAIN_CLIENTS_DOUBTED;
+    }
     /* An accept that came in between takes the client; when it completes, the event is asked for
      * again. */
     return !acceptor->plain && !has_free_accept(acceptor);
@@ -237,15 +264,15 @@ void iocp_acceptors_check(struct engine_port *port, bool idle) {
     port->plain_doubted = false;
     port->rearm_due = false;
     DL_FOREACH_SAFE(port->acceptors, acceptor, next) {
-        if (is_starved(acceptor) && !acceptor->told) {
-            acceptor->told = true;
+        if (is_starved(acceptor) && !acceptor->starved_notified) {
+            acceptor->starved_notified = true;
             port->ran++;
             acceptor->starved(acceptor, acceptor->context);
         }
-        if (acceptor->plain_due || acceptor->doubted) {
+        if (acceptor->clients != PLAIN_CLIENTS_NONE) {
             plain_serve(acceptor);
         }
-        port->plain_doubted |= acceptor->doubted && acceptor->plain;
+        port->plain_doubted |= acceptor->clients == PLAIN_CLIENTS_DOUBTED && acceptor->plain;
         port->rearm_due |= rearm_check(acceptor, idle);
     }
 }
@@ -320,8 +347,8 @@ static char *accept_memory(struct engine_port *port, struct engine_accept *accep
 
 /* The system does not have it any more. */
 static void unpost(struct engine_acceptor *acceptor, struct iocp_accept *part) {
-    part->is_posted = false;
-    acceptor->cancelled -= part->cancelled_ms != 0;
+    acceptor->cancelled -= part->state != ACCEPT_POSTED;
+    part->state = ACCEPT_ENDING;
     DL_DELETE(acceptor->posted, part);
 }
 
@@ -330,7 +357,7 @@ static unsigned long accept_post(struct engine_acceptor *acceptor, struct engine
     struct iocp_accept *part = part_of(accept);
     DWORD data_room;
     char *memory = accept_memory(acceptor->port, accept, &data_room);
-    part->is_posted = true;
+    part->state = ACCEPT_POSTED;
     DL_APPEND(acceptor->posted, part);
     DWORD received = 0;
     /* Success at once leaves a packet too: the listening socket does not skip them. */
@@ -389,8 +416,8 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
         iocp_defer(port, op, iocp_error(code));
         return;
     }
-    acceptor->told = false;
-    acceptor->rearm_due = acceptor->rearm;
+    acceptor->starved_notified = false;
+    rearm_make_due(acceptor);
 }
 
 void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t result) {
@@ -441,9 +468,10 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
         CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct engine_accept, op);
     struct iocp_accept *part = part_of(accept);
     struct engine_acceptor *acceptor = part->acceptor;
-    unpost(acceptor, part);
     /* One that was closed has no connection, whatever the system says of it. */
-    unsigned long code = part->is_closed ? ERROR_OPERATION_ABORTED : iocp_op_error(port, op);
+    unsigned long code =
+        part->state == ACCEPT_CLOSED ? ERROR_OPERATION_ABORTED : iocp_op_error(port, op);
+    unpost(acceptor, part);
     if (code == 0) {
         code = accept_open(acceptor, accept);
     }
@@ -458,7 +486,7 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
             buffer_give(port, &accept->data);
         }
     }
-    acceptor->rearm_due = acceptor->rearm;
+    rearm_make_due(acceptor);
     acceptor->completed_ms = os_now_ms();
     acceptor->started--;
     iocp_finish(port, op, result);
@@ -480,11 +508,13 @@ bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
 static void plain_post(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     struct iocp_accept *part = part_of(accept);
     ASSERT(!accept->with_data);
-    part->is_plain = true;
+    part->state = ACCEPT_PLAIN;
     DL_APPEND(acceptor->plain, part);
-    acceptor->told = false;
-    acceptor->rearm_due = acceptor->rearm;
-    acceptor->plain_due = true;
+    acceptor->starved_notified = false;
+    rearm_make_due(acceptor);
+    if (acceptor->clients == PLAIN_CLIENTS_NONE) {
+        acceptor->clients = PLAIN_CLIENTS_MAY_QUEUE;
+    }
     acceptor->port->plain_due = true;
 }
 
@@ -492,7 +522,7 @@ static void plain_complete(struct engine_acceptor *acceptor, int64_t result) {
     struct iocp_accept *part = acceptor->plain;
     struct engine_accept *accept = accept_of(part);
     DL_DELETE(acceptor->plain, part);
-    part->is_plain = false;
+    part->state = ACCEPT_ENDING;
     acceptor->started--;
     iocp_finish(acceptor->port, iocp_op_of(&accept->op), result);
 }
@@ -527,7 +557,7 @@ static bool plain_accept(struct engine_acceptor *acceptor) {
     int size = sizeof(remote);
     SOCKET socket = winsock->accept(acceptor->listener->socket, (struct sockaddr *)&remote, &size);
     if (socket != INVALID_SOCKET) {
-        acceptor->doubted = false;
+        acceptor->clients = PLAIN_CLIENTS_NONE;
         if (plain_open(acceptor, socket, (struct sockaddr *)&remote)) {
             plain_complete(acceptor, 0);
         }
@@ -545,10 +575,12 @@ static bool plain_accept(struct engine_acceptor *acceptor) {
 }
 
 static void plain_serve(struct engine_acceptor *acceptor) {
-    acceptor->plain_due = false;
+    if (acceptor->clients == PLAIN_CLIENTS_MAY_QUEUE) {
+        acceptor->clients = PLAIN_CLIENTS_NONE;
+    }
     for (int i = 0; acceptor->plain; i++) {
         if (i == PLAIN_MAX) { /* others get their turn */
-            acceptor->plain_due = true;
+            acceptor->clients = PLAIN_CLIENTS_MAY_QUEUE;
             acceptor->port->plain_due = true;
             return;
         }
@@ -562,7 +594,7 @@ static void plain_serve(struct engine_acceptor *acceptor) {
 
 int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
     const struct iocp_accept *part = part_of(accept);
-    if (!part->is_posted || part->is_closed) {
+    if (part->state != ACCEPT_POSTED && part->state != ACCEPT_CANCELLED) {
         return -1;
     }
     DWORD seconds = 0;
@@ -578,15 +610,16 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
 
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     struct iocp_accept *part = part_of(accept);
-    if (part->is_plain) {
+    if (part->state == ACCEPT_PLAIN) {
         DL_DELETE(acceptor->plain, part);
-        part->is_plain = false;
+        part->state = ACCEPT_ENDING;
         iocp_defer(acceptor->port, iocp_op_of(&accept->op), ENGINE_E_CANCELLED);
         return;
     }
     /* One that failed to post waits for its turn to say so, and is let be. A cancel that comes too
      * late finds nothing, and the connection is delivered. */
-    if (part->is_posted && part->cancelled_ms == 0) {
+    if (part->state == ACCEPT_POSTED) {
+        part->state = ACCEPT_CANCELLED;
         part->cancelled_ms = os_now_ms();
         acceptor->cancelled++;
         acceptor->port->engine->winsock->cancel((HANDLE)acceptor->listener->socket,
@@ -596,7 +629,7 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
 
 /* Microsoft's documents name this way to end an AcceptEx whose client does not speak. */
 static void accept_close(struct engine_acceptor *acceptor, struct engine_accept *accept) {
-    part_of(accept)->is_closed = true;
+    part_of(accept)->state = ACCEPT_CLOSED;
     iocp_socket_close(acceptor->port->engine, (SOCKET)accept->socket.handle, true);
     accept->socket = ENGINE_NO_SOCKET;
     iocp_cancel_tell_closed("accept");
@@ -620,8 +653,9 @@ void iocp_accepts_end(struct engine_port *port, uint64_t now_ms) {
         }
         DL_FOREACH(acceptor->posted, part) {
             enum iocp_cancel_step step = IOCP_CANCEL_WAIT;
-            if (part->cancelled_ms != 0) {
-                step = iocp_cancel_step(port, part->cancelled_ms, part->is_closed, now_ms);
+            if (part->state != ACCEPT_POSTED) {
+                step = iocp_cancel_step(port, part->cancelled_ms, part->state == ACCEPT_CLOSED,
+                                        now_ms);
             }
             if (step == IOCP_CANCEL_CLOSE) {
                 accept_close(acceptor, accept_of(part));
