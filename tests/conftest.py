@@ -55,11 +55,15 @@ def _raise_descriptor_limit():
 def pytest_configure(config):
     _raise_descriptor_limit()
     for marker in (
+        "linux(why): what Windows has not, or Wine; not on Windows",
+        "windows(why): what Linux has not; not on Linux",
+        "only(NAME…, why=): on these systems and no other",
+        "other_than(NAME…, why=): on all systems but these",
         "busy: computes and waits for nothing; goes between tests of hosts, which wait",
         "any_engine: no engine has a part in it, so one of them is enough",
         "direct: about sockets in any state; runs with all of them in the tables of the rings too",
         "models: the reference servers that it is about, as linux-epoll",
-        "plain: about what is built with it, which no sanitizer sees; not on their builds",
+        "plain(why): about what is built with it, which no sanitizer sees; not on their builds",
         "quick: one of the few that a fast run consists of",
         "soak: runs for minutes, and only when asked for",
         "threads: several threads of the host are at work; runs under ThreadSanitizer too",
@@ -83,8 +87,25 @@ def _spread(items):
     yield from busy[placed:]
 
 
+def _has_a_place(item):
+    """Whether there is something to test on its system: the marks of the item, or of a single parameter of
+    it, say why there is not. What would return at once is no item."""
+    build = getattr(item, "callspec", None) and item.callspec.params.get("system")
+    if not isinstance(build, tuple):
+        return True
+    name = build[0]
+    here = {"windows" if name.startswith("windows") else "linux"}
+    nearest = next((mark.name for mark in item.iter_markers() if mark.name in ("linux", "windows")), None)
+    only, but = item.get_closest_marker("only"), item.get_closest_marker("other_than")
+    return ((nearest is None or nearest in here)
+            and not ("san" in name and item.get_closest_marker("plain"))
+            and not (only and name not in only.args)
+            and not (but and name in but.args))
+
+
 def pytest_collection_modifyitems(config, items):
     """What is left out here belongs to another run, and is not a part of this one that is skipped."""
+    items[:] = [item for item in items if _has_a_place(item)]
     soak = config.getoption("soak") > 0
     left_out = [item for item in items if (item.get_closest_marker("soak") is None) == soak]
     if config.getoption("only_system"):

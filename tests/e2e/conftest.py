@@ -44,12 +44,6 @@ def run_host(start_host):
 
 
 @pytest.fixture
-def unsanitized(system):
-    if system.is_sanitized:
-        pytest.skip("a sanitizer has a handler of crashes of its own, which is left in place")
-
-
-@pytest.fixture
 def run_services(run_host, system):
     """run_services(…) serves the plugin `services` (see support/services.py)."""
 

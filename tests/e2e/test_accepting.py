@@ -270,9 +270,8 @@ def test_accepting_lists_see_ipv4_behind_a_dual_stack_listener(run_host):
 # -- shortage --------------------------------------------------------------------------------------
 
 
-def test_accepting_with_too_few_descriptors_idles_and_serves_all_in_the_end(run_host, system):
-    if system.is_windows:
-        pytest.skip("Windows sets no limit of descriptors for a process")
+@pytest.mark.linux("Windows sets no limit of descriptors for a process")
+def test_accepting_with_too_few_descriptors_idles_and_serves_all_in_the_end(run_host):
     host = run_host(manifests.one(when="connect"), descriptors="256:256")
     address = host.address("echo")
     crowd = [clients.connect(address) for _ in range(400)]
@@ -287,8 +286,7 @@ def test_accepting_with_too_few_descriptors_idles_and_serves_all_in_the_end(run_
     assert host.log().count("accepting slows down") <= 4, "once a pool and an episode"
 
 
-def test_accepting_with_no_descriptors_to_speak_of_does_not_start(fail_to_start, system):
-    if system.is_windows:
-        pytest.skip("Windows sets no limit of descriptors for a process")
+@pytest.mark.linux("Windows sets no limit of descriptors for a process")
+def test_accepting_with_no_descriptors_to_speak_of_does_not_start(fail_to_start):
     result = fail_to_start(manifests.one(), descriptors="48:48")
     assert "host.limits.descriptors_reserved" in result.errors

@@ -37,9 +37,8 @@ STRICT = [
 ]
 
 
-def test_channel_refuses_what_it_does_not_know_and_does_nothing(run_host, system):
-    if system.is_windows:
-        pytest.skip("the pipes of Wine cannot be reached from outside of it")
+@pytest.mark.linux("the pipes of Wine cannot be reached from outside of it")
+def test_channel_refuses_what_it_does_not_know_and_does_nothing(run_host):
     run_host(manifests.two_echoes())
     for text, message in STRICT:
         answer = operating.raw("berth", text)
@@ -116,11 +115,10 @@ def dribble(sock):
     return bool(select.select([sock], [], [], 0.2)[0])
 
 
+@pytest.mark.linux("the pipes of Wine cannot be reached from outside of it")
 @pytest.mark.threads
-def test_channel_idle_clients_make_room_for_others(run_host, operate, system):
+def test_channel_idle_clients_make_room_for_others(run_host, operate):
     """Those who only hold a place, or never end a line, keep nobody out; and a line has its time."""
-    if system.is_windows:
-        pytest.skip("the pipes of Wine cannot be reached from outside of it")
     run_host(manifests.two_echoes())
     with contextlib.ExitStack() as held:
         slow = held.enter_context(operating.connect_raw("berth"))
@@ -151,10 +149,9 @@ def test_channel_waiting_stops_do_not_keep_out_the_one_that_is_now(run_host, ope
             assert stop.returncode == 0 and b"stopping: " in output, output
 
 
-def test_channel_stop_lasts_as_long_as_the_host(run_host, operate, system):
+@pytest.mark.linux("the pipes of Wine cannot be reached from outside of it")
+def test_channel_stop_lasts_as_long_as_the_host(run_host, operate):
     """Even when the channel has no place for somebody who only waits."""
-    if system.is_windows:
-        pytest.skip("the pipes of Wine cannot be reached from outside of it")
     host = run_host(manifests.one(host={"drain_timeout_ms": 3600000}))
     with clients.connect(host.address("echo")) as sock, contextlib.ExitStack() as held:
         assert clients.echo(sock, b"x") == b"x"

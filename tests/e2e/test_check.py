@@ -105,13 +105,11 @@ def shape_reverse(count):
     return '{"manifest": 1, "listeners": {' + ",\n".join(wrong + again) + "}}"
 
 
+@pytest.mark.linux("instructions are counted on Linux; the code is the same")
 @pytest.mark.plain
 @pytest.mark.busy
 @pytest.mark.parametrize("shape, least", [(shape_missing, 100), (shape_all_missing, 100), (shape_reverse, 400)])
 def test_check_costs_in_proportion_to_the_manifest(system, tmp_path, shape, least):
-    if system.is_windows:
-        pytest.skip("instructions are counted on Linux; the code is the same")
-
     def cost_of(count):
         path = write(tmp_path, shape(count), f"{count}.json")
         return cost.instructions(system.command(["check", str(path)]), tmp_path, system.environment(),

@@ -159,10 +159,9 @@ def test_control_can_be_done_without(run_host, operate):
     assert operate("silent").run("status").code == 1
 
 
-def test_control_channel_survives_its_clients(run_host, system):
+@pytest.mark.linux("the pipes of Wine cannot be reached from outside of it")
+def test_control_channel_survives_its_clients(run_host):
     """Garbage, half lines, floods, clients that leave or stay silent: none of them stops the others."""
-    if system.is_windows:
-        pytest.skip("the pipes of Wine cannot be reached from outside of it")
     run_host(manifests.two_echoes())
     good = b'{"berth":1,"verb":"status"}\n'
     for text, message in [
@@ -184,9 +183,8 @@ def test_control_channel_survives_its_clients(run_host, system):
         assert all(json.loads(reader.readline())["ok"] for _ in range(50))
 
 
-def test_control_channel_is_the_owners_alone(run_host, system):
-    if system.is_windows:
-        pytest.skip("the pipe's access list is in os_windows_channel.c; Wine does not enforce it")
+@pytest.mark.linux("the pipe's access list is in os_windows_channel.c; Wine does not enforce it")
+def test_control_channel_is_the_owners_alone(run_host):
     run_host(manifests.two_echoes())
     assert stat.S_IMODE((RUNTIME / "berth.sock").stat().st_mode) == 0o600
 
@@ -215,9 +213,8 @@ def test_control_channel_is_not_starved_by_connections(run_host, operate):
         operate().wait_for(lambda status: status["connections"] == 4, "the limit")
 
 
-def test_control_hangup_reloads(run_host, operate, system):
-    if system.is_windows:
-        pytest.skip("Windows has no SIGHUP")
+@pytest.mark.linux("Windows has no SIGHUP")
+def test_control_hangup_reloads(run_host, operate):
     host = run_host(manifests.two_echoes())
     manifest = json.loads(host.manifest_file.read_text(encoding="utf-8"))
     manifest["listeners"]["three"] = manifest["listeners"]["one"]

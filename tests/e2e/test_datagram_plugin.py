@@ -314,10 +314,10 @@ def come(berth, host):
     return syslog["counters"]["datagrams_received"]
 
 
+@pytest.mark.linux("there is no preloading")
+@pytest.mark.plain("the library is not built for sanitizers")
 def test_datagram_syslog_overload_is_counted_and_told(run_datagram, berth, system, tmp_path):
     library = system.fixtures / "preload" / "hold-files.so"
-    if not library.exists():
-        pytest.skip("there is no preloading")
     hold = tmp_path / "hold"
     host = run_datagram(host={"name": f"overload-{system.name}"}, queue_max_bytes=524288,
                         environment={"LD_PRELOAD": str(library), "BERTH_HOLD_FILES": str(hold)})
@@ -420,15 +420,15 @@ def _link_of_another(victim, path):
     os.lchown(path.parent, 65534, 65534)
 
 
+@pytest.mark.linux("only root can make devices and give files away, and Wine follows Linux's links")
 @pytest.mark.parametrize("put, says", [
     (_link, "it is a symbolic link"), (_second_name, "it has a second name"),
     (_pipe, "it is a FIFO, a device or a socket"), (_device, "it is a FIFO, a device or a socket"),
     (_link_of_another, "a folder of its path"),
 ], ids=["link", "second-name", "pipe", "device", "link-of-another"])
-def test_datagram_syslog_writes_to_nothing_but_its_file(run_datagram, fail_to_start, system, tmp_path,
-                                                        put, says):
+def test_datagram_syslog_writes_to_nothing_but_its_file(run_datagram, fail_to_start, tmp_path, put, says):
     """Whoever may write to the folder exchanges the file, before the start and while the host runs."""
-    if system.is_windows or os.geteuid() != 0:
+    if os.geteuid() != 0:
         pytest.skip("only root can make devices and give files away, and Wine follows Linux's links")
     folder = tmp_path / "logs"
     folder.mkdir()

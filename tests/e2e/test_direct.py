@@ -9,16 +9,10 @@ import pytest
 from support import clients, load, manifests
 from support.host import EXIT_FAILED
 
-pytestmark = pytest.mark.any_engine
+pytestmark = [pytest.mark.any_engine, pytest.mark.linux("only Linux has such tables")]
 
 SYSTEM_LIMIT = 128
 """Descriptors that the hosts here may open."""
-
-
-@pytest.fixture(autouse=True)
-def linux_only(system, request):
-    if system.is_windows and "on_windows" not in request.node.name:
-        pytest.skip("only Linux has such tables")
 
 
 def with_tables(slots, when="connect", workers=1, **more):
@@ -125,9 +119,8 @@ def test_direct_is_said_to_be_lost_where_io_uring_is_refused(run_host):
     assert clients.is_served(host.address("echo"))
 
 
-def test_direct_on_windows_is_an_error(fail_to_start, system):
-    if not system.is_windows:
-        pytest.skip("about the tables of Linux on Windows")
+@pytest.mark.windows("about the tables of Linux on Windows")
+def test_direct_on_windows_is_an_error(fail_to_start):
     result = fail_to_start(with_tables(100))
     assert result.code == EXIT_FAILED and len(result.error_lines) == 1, result
     assert "host.direct_descriptors is for io_uring on Linux" in result.errors, result

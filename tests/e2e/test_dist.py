@@ -56,10 +56,9 @@ def test_dist_has_nothing_to_link_with(system):
     assert [path for path in system.dist.rglob("*") if path.name.endswith((".dll.a", ".lib", ".exp"))] == []
 
 
+@pytest.mark.windows("programs of Linux have no resources")
 @pytest.mark.parametrize("name", ["berth", "berth-pop3-user"])
 def test_dist_programs_of_windows_say_what_they_are_and_what_they_know(system, berth, name):
-    if not system.is_windows:
-        pytest.skip("programs of Linux have no resources")
     resources = pe.Resources((system.dist / f"{name}.exe").read_bytes())
     version = re.match(r"berth (\d+\.\d+\.\d+) ", berth("--version").output)[1]
     (about,) = resources.all(pe.VERSION)

@@ -82,13 +82,18 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("way", list(dict.fromkeys([*LINUX, *WINDOWS])))
+OF_THE_UCRT = pytest.mark.only("linux", "windows", why="the UCRT is the host's own run-time, which tells of it")
+
+
+@pytest.mark.parametrize("way", [
+    pytest.param(way, marks=[
+        *([] if way in WINDOWS else [pytest.mark.linux("Windows has other ways")]),
+        *([] if way in LINUX else [pytest.mark.windows("Linux has other ways")]),
+        *([OF_THE_UCRT] if "UCRT" in way else []),
+    ]) for way in dict.fromkeys([*LINUX, *WINDOWS])
+])
 def test_end_without_a_report_is_laid_to_the_plugin(run_supervised, berth, system, way):
     ways = WINDOWS if system.is_windows else LINUX
-    if way not in ways:
-        pytest.skip("the other system has that")
-    if system.name == "windows-ucrt" and "UCRT" in way:
-        pytest.skip("that is the host's own run-time there, which tells of it")
     host = run_supervised(crashes_max=2)
     told = end(host, system, b"\x90" + way.encode())
     for part in ("plugin=faulty", "listener=faulty", f"({ways[way]}", "without a crash report",
@@ -108,7 +113,8 @@ def test_end_without_a_report_is_laid_to_the_plugin(run_supervised, berth, syste
     assert clients.is_served(host.address("newer-minor"))
 
 
-def test_end_with_a_report_stands_in_the_status_too(run_supervised, berth, system, unsanitized):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_end_with_a_report_stands_in_the_status_too(run_supervised, berth, system):
     host = run_supervised()
     end(host, system, b"\x800")
     last = status_after(berth, host, 1)["last_end"]
@@ -122,10 +128,8 @@ def children_of(pid):
 
 
 @pytest.fixture
-def kill_host(system):
+def kill_host():
     """kill_host(host) ends it by SIGKILL, from outside."""
-    if system.is_windows:
-        pytest.skip("there is no SIGKILL on Windows, and a code of TerminateProcess() tells nothing")
 
     def kill(host):
         before = len(lines_of(host, CRASHED))
@@ -137,6 +141,7 @@ def kill_host(system):
     return kill
 
 
+@pytest.mark.linux("there is no SIGKILL on Windows, and a code of TerminateProcess() tells nothing")
 def test_end_from_outside_while_plugins_are_idle_is_laid_to_nobody(run_supervised, berth, kill_host):
     host = run_supervised(crashes_max=1)
     for count in (1, 2, 3):
@@ -148,6 +153,7 @@ def test_end_from_outside_while_plugins_are_idle_is_laid_to_nobody(run_supervise
         assert now["quarantine"] == [], now
 
 
+@pytest.mark.linux("there is no SIGKILL on Windows, and a code of TerminateProcess() tells nothing")
 def test_end_from_outside_while_a_work_waits_is_laid_to_nobody(run_supervised, berth, system, kill_host,
                                                                tmp_path):
     (tmp_path / "work").touch()
@@ -162,11 +168,11 @@ def test_end_from_outside_while_a_work_waits_is_laid_to_nobody(run_supervised, b
     assert [(one["callback"], one["waited"]) for one in now["last_end"]["calls"]] == [("work", True)], now
 
 
-@pytest.mark.parametrize("way, whose", [("kill", "faulty"), ("_exit:3", "")])
+@pytest.mark.parametrize("way, whose", [
+    pytest.param("kill", "faulty", marks=pytest.mark.linux("there is no SIGKILL on Windows")), ("_exit:3", ""),
+])
 def test_end_while_a_call_of_another_plugin_waits(run_supervised, berth, system, tmp_path, way, whose):
     """Who waits does not take all memory, but may have been about to end the process."""
-    if system.is_windows and way == "kill":
-        pytest.skip("there is no SIGKILL on Windows")
     (tmp_path / "work").touch()
     host = run_supervised(["stuck", "faulty"], environment={"STUCK": system.path(tmp_path)}, crashes_max=1)
     with clients.connect(host.address("stuck")) as sock:
@@ -209,10 +215,9 @@ def test_end_while_calls_of_two_plugins_run_names_both_and_counts_for_none(run_s
     assert {one["plugin"] for one in now["last_end"]["calls"]} == {"faulty", "faulty-too"}, now
 
 
+@pytest.mark.linux("the plugin finds that memory by /proc")
 @pytest.mark.parametrize("kept", ["0", "1"], ids=["everything", "all but the header"])
 def test_memory_that_a_plugin_has_scribbled_over_harms_nobody(run_supervised, berth, system, kept):
-    if system.is_windows:
-        pytest.skip("the plugin finds that memory by /proc")
     host = run_supervised(crashes_max=1)
     told = end(host, system, b"\x90scribble:" + kept.encode())
     assert "exit code 3" in told and "plugin=" not in told, told
@@ -222,9 +227,9 @@ def test_memory_that_a_plugin_has_scribbled_over_harms_nobody(run_supervised, be
     assert clients.is_served(host.address("faulty"))
 
 
-def test_crash_of_a_plugin_that_replaces_the_filter_is_still_told(run_host, system, unsanitized):
-    if not system.is_windows:
-        pytest.skip("a filter of unhandled exceptions is Windows'")
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+@pytest.mark.windows("a filter of unhandled exceptions is Windows'")
+def test_crash_of_a_plugin_that_replaces_the_filter_is_still_told(run_host, system):
     host = run_host(manifests.one("faulty", "connect"), plugins=system.fixtures,
                     environment={"FAULTY_FILTER": "1"})
     host.expect_crash()
@@ -325,10 +330,9 @@ def test_start_that_is_not_ready_in_time_is_ended_with_its_trial(run_changing, b
     assert status_after(berth, host, 2)["last_end"]["how"] == f"not ready within {start_ms} ms"
 
 
+@pytest.mark.linux("there it is in a job from the beginning")
 def test_trial_whose_host_is_gone_before_it_begins_ends_at_once(system, tmp_path):
     """Nobody reads what it has to say, and no signal comes any more."""
-    if system.is_windows:
-        pytest.skip("there it is in a job from the beginning")
     library = system.fixtures / "versions" / f"versioned-hanging{system.library_suffix}"
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -407,6 +411,7 @@ def test_start_may_take_any_time_where_no_limit_is_set(run_supervised, start_hos
     assert clients.is_served(host.address("stuck"))
 
 
+@pytest.mark.linux("there is no SIGKILL on Windows, and a code of TerminateProcess() tells nothing")
 def test_start_that_ends_without_a_word_does_not_point_to_what_was_never_said(
     run_supervised, kill_host, system, tmp_path
 ):

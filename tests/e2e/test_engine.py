@@ -10,12 +10,6 @@ from support.host import EXIT_FAILED
 pytestmark = pytest.mark.any_engine
 
 
-@pytest.fixture
-def linux_only(system):
-    if system.is_windows:
-        pytest.skip("Windows has one engine")
-
-
 def on(engine, **host):
     return manifests.manifest({"echo": manifests.listener()}, engine=engine, **host)
 
@@ -40,8 +34,9 @@ REFUSALS = {
 }
 
 
+@pytest.mark.linux("Windows has one engine")
 @pytest.mark.parametrize("refused", REFUSALS.values(), ids=REFUSALS)
-def test_engine_refused_io_uring_serves_through_epoll(run_host, linux_only, refused):
+def test_engine_refused_io_uring_serves_through_epoll(run_host, refused):
     host = run_host(on("auto", workers=2), io_uring_errno=refused)
     assert host.ready["engine"] == "epoll"
     assert "engine epoll" in host.output()
@@ -52,30 +47,32 @@ def test_engine_refused_io_uring_serves_through_epoll(run_host, linux_only, refu
         assert clients.receive_exactly(sock, len(data)) == data
 
 
+@pytest.mark.linux("Windows has one engine")
 @pytest.mark.parametrize("refused", REFUSALS.values(), ids=REFUSALS)
-def test_engine_asked_for_and_refused_is_an_error_with_its_remedy(fail_to_start, linux_only, refused):
+def test_engine_asked_for_and_refused_is_an_error_with_its_remedy(fail_to_start, refused):
     result = fail_to_start(on("io_uring"), io_uring_errno=refused)
     assert result.code == EXIT_FAILED and len(result.error_lines) == 1, result
     assert "io_uring is refused by this system" in result.errors, result
     assert '"epoll"' in result.errors, result
 
 
+@pytest.mark.linux("Windows has one engine")
 @pytest.mark.parametrize("engine", ["io_uring", "epoll"])
-def test_engine_asked_for_is_used_and_named(run_host, linux_only, engine):
+def test_engine_asked_for_is_used_and_named(run_host, engine):
     host = run_host(on(engine))
     assert host.ready["engine"] == engine
     assert f"engine {engine}" in host.output()
     assert clients.is_served(host.address("echo"))
 
 
-def test_engine_of_choice_is_io_uring_where_it_may_be(run_host, linux_only):
+@pytest.mark.linux("Windows has one engine")
+def test_engine_of_choice_is_io_uring_where_it_may_be(run_host):
     for manifest in (manifests.one(), on("auto")):
         assert run_host(manifest).ready["engine"] == "io_uring"
 
 
-def test_engine_of_another_system_is_an_error_on_windows(fail_to_start, system):
-    if not system.is_windows:
-        pytest.skip("about the engines of Linux on Windows")
+@pytest.mark.windows("about the engines of Linux on Windows")
+def test_engine_of_another_system_is_an_error_on_windows(fail_to_start):
     result = fail_to_start(on("epoll"))
     assert result.code == EXIT_FAILED, result
     assert 'there is no engine "epoll" on Windows' in result.errors, result

@@ -116,12 +116,12 @@ CRASHES = {
 }
 
 
-@pytest.mark.parametrize("message, linux, windows", CRASHES.values(), ids=CRASHES)
-def test_crash_is_laid_to_plugin_callback_and_connection(
-    run_faulty, system, unsanitized, message, linux, windows
-):
-    if system.is_windows and windows is None:
-        pytest.skip("Windows does not tell")
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+@pytest.mark.parametrize("message, linux, windows", [
+    pytest.param(*told, id=name, marks=[pytest.mark.linux("Windows does not tell")] if told[2] is None else [])
+    for name, told in CRASHES.items()
+])
+def test_crash_is_laid_to_plugin_callback_and_connection(run_faulty, system, message, linux, windows):
     host = run_faulty()
     code = crash(host, "faulty", message)
     told = [line for line in host.log().splitlines() if "crash: " in line]
@@ -138,7 +138,8 @@ def test_crash_is_laid_to_plugin_callback_and_connection(
     assert code not in (0, 2, 78) and (code != 1 or "exit()" in told[0]), code
 
 
-def test_fault_that_a_plugin_handles_is_no_crash(run_faulty, unsanitized):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_fault_that_a_plugin_handles_is_no_crash(run_faulty):
     host = run_faulty()
     with clients.connect(host.address("faulty")) as sock:
         for _ in range(3):
@@ -146,7 +147,8 @@ def test_fault_that_a_plugin_handles_is_no_crash(run_faulty, unsanitized):
     assert "crash: " not in host.log()
 
 
-def test_crash_in_a_thread_of_a_plugin_is_laid_to_it(run_faulty, unsanitized):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_crash_in_a_thread_of_a_plugin_is_laid_to_it(run_faulty):
     host = run_faulty()
     code = crash(host, "faulty", b"\x8b")
     (told, *_) = [line for line in host.log().splitlines() if "crash: " in line]
@@ -154,10 +156,13 @@ def test_crash_in_a_thread_of_a_plugin_is_laid_to_it(run_faulty, unsanitized):
     assert code not in (0, 1, 2, 78), code
 
 
-@pytest.mark.parametrize("plugin", ["crash-at-load", "crash-before-load"])
-def test_crash_when_a_plugin_is_loaded_is_laid_to_it(start_host, system, unsanitized, plugin):
-    if system.is_windows and plugin == "crash-before-load":
-        pytest.skip("Windows refuses a library whose constructor crashes")
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+@pytest.mark.parametrize("plugin", [
+    "crash-at-load",
+    pytest.param("crash-before-load",
+                 marks=pytest.mark.linux("Windows refuses a library whose constructor crashes")),
+])
+def test_crash_when_a_plugin_is_loaded_is_laid_to_it(start_host, system, plugin):
     host = start_host(manifests.one(plugin, "connect"), plugins=system.fixtures)
     host.expect_crash()
     host.wait()
@@ -165,7 +170,8 @@ def test_crash_when_a_plugin_is_loaded_is_laid_to_it(start_host, system, unsanit
     assert "in callback entry of generation 1" in host.log(), host.log()
 
 
-def test_crash_is_told_as_json_where_the_log_is(run_faulty, unsanitized):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_crash_is_told_as_json_where_the_log_is(run_faulty):
     host = run_faulty(host={"log": {"format": "json"}})
     crash(host, "faulty", b"\x804096")
     lines = [json.loads(line) for line in host.log().splitlines() if "crash: " in line]
@@ -176,7 +182,8 @@ def test_crash_is_told_as_json_where_the_log_is(run_faulty, unsanitized):
     assert lines[1]["message"].startswith("crash: #0 "), lines[1]
 
 
-def test_exception_of_cpp_that_leaves_a_plugin_is_a_crash_of_it(run_faulty, system, unsanitized):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_exception_of_cpp_that_leaves_a_plugin_is_a_crash_of_it(run_faulty, system):
     if not (system.fixtures / f"throwing{system.library_suffix}").exists():
         pytest.skip("no compiler of C++ was there when the fixtures were built")
     host = run_faulty("throwing")
@@ -189,9 +196,8 @@ def test_exception_of_cpp_that_leaves_a_plugin_is_a_crash_of_it(run_faulty, syst
 # -- what is not given back --------------------------------------------------------------------------
 
 
-def test_leaks_are_counted_and_told_by_name(run_faulty, system, berth):
-    if system.is_sanitized:
-        pytest.skip("the sanitizer tells of the same leak, and fails the host for it")
+@pytest.mark.plain("the sanitizer tells of the same leak, and fails the host for it")
+def test_leaks_are_counted_and_told_by_name(run_faulty, berth):
     host = run_faulty()
     path = host.manifest_path.encode()
     with clients.connect(host.address("faulty")) as sock:
@@ -336,10 +342,9 @@ def test_crash_refuses_nobody_and_the_next_host_serves(run_supervised, berth, sy
     print([(client.right, client.cut) for client in crowd])
 
 
+@pytest.mark.linux("there a name cannot be taken while a host has it")
 def test_crash_of_a_host_whose_name_is_taken_meanwhile_keeps_nobody_waiting(run_supervised, run_host, operate, system):
     """The next host serves without a channel, and has it again when the other one is gone."""
-    if system.is_windows:
-        pytest.skip("there a name cannot be taken while a host has it")
     host = run_supervised(name="wanted", crashes_max=100)
     (RUNTIME / "wanted.sock").unlink()
     other = run_host(manifests.one(host={"name": "wanted"}))
@@ -351,9 +356,9 @@ def test_crash_of_a_host_whose_name_is_taken_meanwhile_keeps_nobody_waiting(run_
     assert operate("wanted").status()["supervised"]
 
 
-def test_crashed_host_that_does_not_end_is_killed(run_supervised, berth, system, unsanitized):
-    if system.is_windows:
-        pytest.skip("a debugger for Windows is not at hand")
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+@pytest.mark.linux("a debugger for Windows is not at hand")
+def test_crashed_host_that_does_not_end_is_killed(run_supervised, berth):
     host = run_supervised(crash_end_ms=300)
     parent = host.process.pid
     (child,) = pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split()
@@ -372,9 +377,8 @@ def test_crashed_host_that_does_not_end_is_killed(run_supervised, berth, system,
     assert clients.is_served(host.address("echo"))
 
 
-def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(
-    run_supervised, berth, system, unsanitized
-):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_plugin_that_crashes_again_and_again_is_left_out_until_it_is_released(run_supervised, berth, system):
     host = run_supervised(crashes_max=2)
     faulty, echo = host.address("faulty"), host.address("echo")
     for count in (1, 2):
@@ -444,9 +448,8 @@ def test_crash_while_the_manifest_and_a_plugin_are_broken_ends_nothing(
     assert host.wait() == 0, host.log()
 
 
-def test_supervised_host_that_a_plugin_ends_by_exit_is_started_again(
-    run_supervised, berth, system, unsanitized
-):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_supervised_host_that_a_plugin_ends_by_exit_is_started_again(run_supervised, berth, system):
     host = run_supervised(crashes_max=2)
     for message in (b"\x8a0", b"\x8a1"):
         send_magic(host, system, message)

@@ -54,11 +54,10 @@ def test_flow_client_that_reads_a_byte_at_a_time_gets_everything(run_host):
         assert received == data
 
 
-def test_flow_those_who_are_held_up_cost_no_processor(run_host, system):
+@pytest.mark.linux("what a process uses under Wine says nothing of the host")
+def test_flow_those_who_are_held_up_cost_no_processor(run_host):
     """A full queue, a client that has finished with its answer still under way, and one that is idle:
     nothing can be done for any of them, so nothing may be tried again and again."""
-    if system.is_windows:
-        pytest.skip("what a process uses under Wine says nothing of the host")
     host = run_host(manifests.one(limits={"send_queue_bytes": 65536}))
     data = clients.random_bytes(64 * MIB, seed=24)
     address = host.address("echo")
@@ -74,13 +73,12 @@ def test_flow_those_who_are_held_up_cost_no_processor(run_host, system):
     assert clients.is_served(address)
 
 
+@pytest.mark.linux("what a process uses under Wine says nothing of the host")
 @pytest.mark.direct
 @pytest.mark.parametrize("what", ["bytes", "file"])
 def test_flow_client_that_has_finished_before_its_answer_costs_no_processor(run_host, system, tmp_path, what):
     """Its FIN is here, the answer is larger than what the system takes, and the client does not read:
     nothing can be done before it does, and then it gets everything."""
-    if system.is_windows:
-        pytest.skip("what a process uses under Wine says nothing of the host")
     count = 24 * MIB if what == "file" else 8 * MIB
     if what == "file":
         (tmp_path / "big").write_bytes(bytes(count))

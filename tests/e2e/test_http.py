@@ -167,9 +167,8 @@ def test_http_sends_folders_to_their_slash(run_web):
     assert web.ask(host, "/docs?q", method="HEAD").fields["location"] == "/docs/?q"
 
 
-def test_http_denies_what_the_system_denies(run_web, root, system):
-    if system.is_windows:
-        pytest.skip("permissions of Linux mean nothing to Wine")
+@pytest.mark.linux("permissions of Linux mean nothing to Wine")
+def test_http_denies_what_the_system_denies(run_web, root):
     (root / "digits").chmod(0)
     (root / "locked").mkdir()
     (root / "locked").chmod(0)
@@ -179,9 +178,8 @@ def test_http_denies_what_the_system_denies(run_web, root, system):
     assert web.ask(host, "/").body == PAGE
 
 
-def test_http_does_not_wait_for_a_pipe(run_web, root, system):
-    if system.is_windows:
-        pytest.skip("Windows has no pipes in the file system")
+@pytest.mark.linux("Windows has no pipes in the file system")
+def test_http_does_not_wait_for_a_pipe(run_web, root):
     os.mkfifo(root / "pipe")
     os.symlink("/dev/null", root / "device")
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
@@ -356,10 +354,9 @@ def test_http_ranges_beyond_4_gib(huge):
         assert client.ask("/huge", Range=f"bytes={5 * GIB}-").status == 416
 
 
-def test_http_range_of_a_file_of_5_gib(huge, system):
+@pytest.mark.only("linux", why="five gibibytes take long, and how they are counted is the same everywhere")
+def test_http_range_of_a_file_of_5_gib(huge):
     """Put together again from ranges."""
-    if system.name != "linux":
-        pytest.skip("five gibibytes take long, and how they are counted is the same everywhere")
     size = 5 * GIB
     digest = hashlib.sha256()
     received = 0

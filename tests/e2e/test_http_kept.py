@@ -40,9 +40,8 @@ def _open_in(host, folder):
     return [name for name in found if name.startswith(f"{folder}/")]
 
 
-def test_http_kept_file_is_closed_when_its_time_is_over(run_web, root, system):
-    if system.is_windows:
-        pytest.skip("there nothing large is kept open; see the test of replaced files")
+@pytest.mark.linux("there nothing large is kept open; see the test of replaced files")
+def test_http_kept_file_is_closed_when_its_time_is_over(run_web, root):
     for i in range(20):
         (root / f"large-{i}").write_bytes(b"x" * LARGE)
     host = run_web({"cache_ms": 300})
@@ -52,9 +51,8 @@ def test_http_kept_file_is_closed_when_its_time_is_over(run_web, root, system):
     clients.wait_until(lambda: not _open_in(host, root), lambda: f"still open: {_open_in(host, root)}")
 
 
-def test_http_small_file_is_not_kept_open_at_all(run_web, root, system):
-    if system.is_windows:
-        pytest.skip("the files that a process has open are told by /proc")
+@pytest.mark.linux("the files that a process has open are told by /proc")
+def test_http_small_file_is_not_kept_open_at_all(run_web, root):
     host = run_web({"cache_ms": 3600000})
     with web.client(host) as client:
         for _ in range(2):
@@ -90,9 +88,8 @@ def test_http_cache_makes_room_when_no_more_files_may_be_open(run_host, system, 
             assert client.ask(f"/large-{i}", method="HEAD").status == 200
 
 
+@pytest.mark.linux("Windows does not limit how many handles a process may have")
 def test_http_cache_takes_no_descriptors_of_other_listeners(run_host, system, root):
-    if system.is_windows:
-        pytest.skip("Windows does not limit how many handles a process may have")
     for i in range(300):
         (root / f"large-{i}").write_bytes(b"x" * LARGE)
     manifest = web.manifest(system, root, {"cache_ms": 3600000})

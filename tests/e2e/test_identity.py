@@ -146,10 +146,9 @@ def test_identity_a_host_that_wants_no_channel_shares_a_name(run_host, operate):
     assert operate().serving("one")["addresses"] == first.ready["listeners"]["one"]["addresses"]
 
 
-def test_identity_hosts_that_start_at_once_share_no_name(start_host, system):
+@pytest.mark.linux("there the system itself knows a first instance of a pipe")
+def test_identity_hosts_that_start_at_once_share_no_name(start_host):
     """One of them has it, the others fail: no socket is taken for one that a killed host has left."""
-    if system.is_windows:
-        pytest.skip("there the system itself knows a first instance of a pipe")
     hosts = [start_host(manifests.one(host={"name": "berth"})) for _ in range(4)]
     clients.wait_until(lambda: sum(host.process.poll() is None for host in hosts) == 1, "the ends of three")
     serving = next(host for host in hosts if host.process.poll() is None)
@@ -244,13 +243,8 @@ def assert_harmless(done):
     assert not bad, (bad, text)
 
 
-def need_linux(system):
-    if system.is_windows:
-        pytest.skip("there the system says who serves a pipe; Wine has one user")
-
-
+@pytest.mark.linux("there the system says who serves a pipe; Wine has one user")
 def test_identity_client_prints_nothing_of_an_answer_as_it_is(system, tmp_path):
-    need_linux(system)
     for ok in (True, False):
         with runtime_folder() as folder, impostor(folder, nasty_answer(ok)):
             for verb in ("status", "listeners", "plugins"):
@@ -266,8 +260,8 @@ def test_identity_client_prints_nothing_of_an_answer_as_it_is(system, tmp_path):
         assert_harmless(done)
 
 
+@pytest.mark.linux("there the system says who serves a pipe; Wine has one user")
 def test_identity_client_trusts_no_folder_that_others_can_write_to(system, tmp_path):
-    need_linux(system)
     with runtime_folder() as folder, impostor(folder, nasty_answer(True)) as heard:
         folder.chmod(0o777)
         done = client(system, tmp_path, folder, "status", "--name", "berth")
@@ -279,8 +273,8 @@ def test_identity_client_trusts_no_folder_that_others_can_write_to(system, tmp_p
         assert heard == [], "nothing was said to it"
 
 
+@pytest.mark.linux("there the system says who serves a pipe; Wine has one user")
 def test_identity_client_trusts_no_other_user(system, tmp_path):
-    need_linux(system)
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
     for paths in (["."], ["berth.sock"], [".", "berth.sock"]):
@@ -310,8 +304,8 @@ def test_identity_message_lists_every_place_that_was_looked_in(system, tmp_path)
     assert str(RUNTIME) in done.stderr.decode(), done
 
 
+@pytest.mark.linux("there the system says who serves a pipe; Wine has one user")
 def test_identity_root_finds_the_hosts_of_other_users(system, tmp_path):
-    need_linux(system)
     user = 54321
     if os.geteuid() != 0 or os.path.exists(f"/tmp/berth-{user}"):
         pytest.skip("needs root, and a user who has no host")
@@ -341,8 +335,8 @@ def test_identity_root_finds_the_hosts_of_other_users(system, tmp_path):
             shutil.rmtree(f"/tmp/berth-{user}", ignore_errors=True)
 
 
-def test_identity_raw_request_is_answered_by_the_channel_itself(run_host, system):
-    need_linux(system)
+@pytest.mark.linux("there the system says who serves a pipe; Wine has one user")
+def test_identity_raw_request_is_answered_by_the_channel_itself(run_host):
     host = run_host(manifests.two_echoes())
     answer = operating.raw("berth", b'{"berth":1,"verb":"host"}\n')
     assert answer["ok"] and answer["host"]["pid"] == host.process.pid and answer["host"]["state"] == "serving"

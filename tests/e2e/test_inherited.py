@@ -19,12 +19,6 @@ _numbers = itertools.count()
 
 
 @pytest.fixture
-def linux(system):
-    if system.is_windows:
-        pytest.skip("Windows has no signals, process groups of this kind, or descriptors to close")
-
-
-@pytest.fixture
 def run_plain(run_host, system):
     """run_plain(…) serves the plugins `faulty` and `newer-minor`; the latter echoes."""
 
@@ -59,7 +53,9 @@ def state_of(pid):
 # -- signals, descriptors --------------------------------------------------------------------------
 
 
-def test_supervised_host_with_inherited_ignored_signals_is_started_again(run_plain, linux, unsanitized):
+@pytest.mark.linux("Windows has no signals, process groups of this kind, or descriptors to close")
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_supervised_host_with_inherited_ignored_signals_is_started_again(run_plain):
     host = run_plain(arguments=["--supervise"],
                      wrap=["env", "--ignore-signal=CHLD,ABRT,SEGV,TERM,INT", "--block-signal=CHLD,TERM,INT"])
     host.expect_crash()
@@ -70,7 +66,8 @@ def test_supervised_host_with_inherited_ignored_signals_is_started_again(run_pla
     assert host.wait() == 0, host.log()
 
 
-def test_stray_signals_do_not_end_a_host(run_plain, linux):
+@pytest.mark.linux("Windows has no signals, process groups of this kind, or descriptors to close")
+def test_stray_signals_do_not_end_a_host(run_plain):
     host = run_plain()
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXFSZ, signal.SIGALRM, signal.SIGPIPE,
                    signal.SIGIO, signal.SIGVTALRM, signal.SIGPROF, signal.SIGTTIN, signal.SIGTTOU,
@@ -80,8 +77,9 @@ def test_stray_signals_do_not_end_a_host(run_plain, linux):
     assert clients.is_served(host.address("echo"))
 
 
+@pytest.mark.linux("Windows has no signals, process groups of this kind, or descriptors to close")
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
-def test_closed_standard_descriptors_are_taken_by_nothing_else(run_plain, linux, closed):
+def test_closed_standard_descriptors_are_taken_by_nothing_else(run_plain, closed):
     """Else the log would go to whatever is opened first: a file, or a client."""
     host = run_plain(host={"log": {"level": "debug"}}, stdout=subprocess.DEVNULL,
                      wrap=["sh", "-c", f'exec "$@" {closed}', "sh"])
@@ -99,7 +97,8 @@ def test_closed_standard_descriptors_are_taken_by_nothing_else(run_plain, linux,
 # -- processes -------------------------------------------------------------------------------------
 
 
-def test_start_of_the_next_host_that_the_system_refuses_is_tried_again(run_plain, system, unsanitized, tmp_path):
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_start_of_the_next_host_that_the_system_refuses_is_tried_again(run_plain, system, tmp_path):
     """The listening sockets stay open meanwhile: a client waits, and is served."""
     dist, refuse = tmp_path / "dist", tmp_path / "refuse"
     environment = {}
@@ -129,7 +128,9 @@ def test_start_of_the_next_host_that_the_system_refuses_is_tried_again(run_plain
     assert "supervisor: starting the host: " in line, line
 
 
-def test_stop_ends_a_supervisor_that_cannot_start_the_next_host(run_plain, linux, system, unsanitized, tmp_path):
+@pytest.mark.linux("Windows has no signals, process groups of this kind, or descriptors to close")
+@pytest.mark.plain("a sanitizer has a handler of crashes of its own, which is left in place")
+def test_stop_ends_a_supervisor_that_cannot_start_the_next_host(run_plain, system, tmp_path):
     refuse = tmp_path / "refuse"
     library = system.fixtures / "preload" / "refuse-fork.so"
     host = run_plain(arguments=["--supervise"],
@@ -142,7 +143,8 @@ def test_stop_ends_a_supervisor_that_cannot_start_the_next_host(run_plain, linux
     assert host.wait() == 1, host.log()
 
 
-def test_stopped_host_whose_supervisor_was_killed_ends(run_plain, linux):
+@pytest.mark.linux("Windows has no signals, process groups of this kind, or descriptors to close")
+def test_stopped_host_whose_supervisor_was_killed_ends(run_plain):
     host = run_plain(arguments=["--supervise"], host={"drain_timeout_ms": 100})
     host.expect_crash()
     address = host.address("echo")
@@ -158,9 +160,10 @@ def test_stopped_host_whose_supervisor_was_killed_ends(run_plain, linux):
     assert clients.is_refused(address)
 
 
+@pytest.mark.linux("Windows has no signals, process groups of this kind, or descriptors to close")
 @pytest.mark.any_engine
 @pytest.mark.parametrize("arguments", [[], ["--supervise"]], ids=["alone", "supervised"])
-def test_process_1_reaps_orphans(run_plain, berth, linux, arguments):
+def test_process_1_reaps_orphans(run_plain, berth, arguments):
     apart = ["unshare", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("needs to be allowed to make a namespace of processes")

@@ -117,21 +117,17 @@ def test_limit_under_a_crowd_everybody_is_served_in_the_end(run_host, system):
 # -- descriptors -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def limits_descriptors(system):
-    if system.is_windows:
-        pytest.skip("Windows sets no limit of descriptors for a process")
-
-
-def test_limit_of_descriptors_is_raised_as_far_as_the_system_allows(run_host, limits_descriptors):
+@pytest.mark.linux("Windows sets no limit of descriptors for a process")
+def test_limit_of_descriptors_is_raised_as_far_as_the_system_allows(run_host):
     """A shell's usual soft limit is no reason to serve fewer than the manifest says."""
     host = run_host(manifests.one(when="connect"), descriptors="128:4096")
     for sock in hold(host.address("echo"), 300):
         sock.close()
 
 
+@pytest.mark.linux("Windows sets no limit of descriptors for a process")
 @both_policies
-def test_limit_of_descriptors_slows_accepting_and_cuts_nobody(run_host, limits_descriptors, when):
+def test_limit_of_descriptors_slows_accepting_and_cuts_nobody(run_host, when):
     """Clients wait in the backlog while there are none left, and are served when there are."""
     host = run_host(manifests.one(when=when, host={"workers": 1}), descriptors="64:64")
     address = host.address("echo")

@@ -95,14 +95,14 @@ def test_load_at_a_rate_sends_no_more_and_counts_from_when_it_was_due(echo_addre
 
 
 @pytest.mark.parametrize("connections, block, processes, messages", [
-    (40, 40, 1, 100), (40, 40, 4, 100), (60, 40, 1, 150), (6, 1000, 1, 100),
+    (40, 40, 1, 100),
+    pytest.param(40, 40, 4, 100, marks=pytest.mark.linux("--processes is for Linux")),
+    (60, 40, 1, 150), (6, 1000, 1, 100),
 ])
 def test_load_rate_is_of_a_block_whole_or_in_part(system, echo_address, run_load, connections, block,
                                                   processes, messages):
     """A block of which several processes have a part sends as much as one that is whole, half a
     block half as much; where all are less than a block, they are one."""
-    if system.is_windows and processes > 1:
-        pytest.skip("--processes is for Linux")
     result = run_load(echo_address, "-c", connections, "-b", block, "-r", 6400, "-s", 64, "-d", 1,
                       "--processes", processes)
     results = result.expect_fine().json
@@ -476,8 +476,6 @@ def test_load_nobody_there_is_an_error(run_load):
 @pytest.fixture
 def start_load(system, tmp_path):
     """start_load(address, …) starts a client that runs for a minute, and waits until it measures."""
-    if system.is_windows:
-        pytest.skip("signals are Linux's")
     started = []
 
     def start(address, *arguments):
@@ -514,6 +512,7 @@ def early_results(tmp_path):
     return json.loads((tmp_path / "early.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.linux("signals are Linux's")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("processes", [1, 3])
 def test_load_ended_early_tells_what_there_is(echo_address, start_load, tmp_path, number, processes):
@@ -526,6 +525,7 @@ def test_load_ended_early_tells_what_there_is(echo_address, start_load, tmp_path
     assert results["connections"]["connected"] == 6
 
 
+@pytest.mark.linux("signals are Linux's")
 def test_load_asked_twice_ends_at_once(serve, start_load, tmp_path):
     def greet_and_stop(sock):
         sock.sendall(clients.receive_exactly(sock, 64))
@@ -541,6 +541,7 @@ def test_load_asked_twice_ends_at_once(serve, start_load, tmp_path):
     assert not (tmp_path / "early.json").exists()
 
 
+@pytest.mark.linux("signals are Linux's")
 def test_load_process_that_is_killed_ends_the_others(echo_address, start_load, tmp_path):
     process = start_load(echo_address, "-c", 6, "--processes", 3)
     children = children_of(process)
@@ -553,6 +554,7 @@ def test_load_process_that_is_killed_ends_the_others(echo_address, start_load, t
     assert all(map(is_gone, children))
 
 
+@pytest.mark.linux("signals are Linux's")
 def test_load_processes_do_not_outlive_the_one_that_started_them(echo_address, start_load):
     process = start_load(echo_address, "-c", 6, "--processes", 3)
     children = children_of(process)
@@ -561,6 +563,7 @@ def test_load_processes_do_not_outlive_the_one_that_started_them(echo_address, s
     clients.wait_until(lambda: all(map(is_gone, children)), "its processes to end")
 
 
+@pytest.mark.linux("signals are Linux's")
 def test_load_progress_is_of_all_processes(echo_address, start_load):
     process = start_load(echo_address, "-c", 9, "--processes", 3)
     line = next(line for line in process.stderr if line.startswith("measuring: 9 open"))
@@ -632,9 +635,8 @@ def test_load_results_may_go_to_the_standard_output(echo_address, run_load):
     assert "operations    5 in " in result.errors
 
 
-def test_load_server_that_is_no_process_is_told(system, run_load):
-    if system.is_windows:
-        pytest.skip("processor time is measured on Linux")
+@pytest.mark.linux("processor time is measured on Linux")
+def test_load_server_that_is_no_process_is_told(run_load):
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True,
                            capture_output=True, text=True)
     pid = int(ended.stdout)

@@ -34,13 +34,8 @@ def speak(socks):
             pass  # it was reset: there was no memory for it
 
 
-@pytest.fixture
-def small(system):
-    if system.is_windows or system.is_sanitized or system.name == "linux-direct":
-        pytest.skip("needs a limit of the address space, and a host that is as small as it is")
-
-
-def test_memory_after_a_shortage_serves_every_client_again(run_host, system, small):
+@pytest.mark.only("linux", "linux-epoll", why="it needs a limit of the address space, and a host as small as it is")
+def test_memory_after_a_shortage_serves_every_client_again(run_host, system):
     listener = manifests.listener("echo", "connect", socket={"send_buffer_bytes": LITTLE})
     manifest = manifests.manifest({"echo": listener}, workers=WORKERS, **system.host_options)
     host = run_host(manifest, address_space=ADDRESS_SPACE)
@@ -57,7 +52,8 @@ def test_memory_after_a_shortage_serves_every_client_again(run_host, system, sma
     assert len(lines) <= 6 * WORKERS, host.log()
 
 
-def test_memory_that_is_hardly_enough_is_not_short_for_ever(run_host, system, small):
+@pytest.mark.only("linux", "linux-epoll", why="it needs a limit of the address space, and a host as small as it is")
+def test_memory_that_is_hardly_enough_is_not_short_for_ever(run_host, system):
     """Small connections, so many that they need all of it; it is used to the last page, and it comes back."""
     manifest = manifests.manifest({"echo": manifests.listener("echo", "connect")}, workers=WORKERS,
                                   **system.host_options)

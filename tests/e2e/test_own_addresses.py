@@ -52,11 +52,10 @@ def test_datagram_from_a_listener_of_the_host_is_dropped_and_counted(run_host, o
         assert sock.recv(9) == b"hello"
 
 
+@pytest.mark.linux("Wine's host drops it before")
 @as_root
 @pytest.mark.any_engine
-def test_datagram_from_port_0_is_dropped(run_host, operate, system):
-    if system.is_windows:
-        pytest.skip("Wine's host drops it before")
+def test_datagram_from_port_0_is_dropped(run_host, operate):
     host = run_host(manifests.manifest({"one": udp()}, workers=1))
     forge(0, host.address("one")[1])
     clients.wait_until(lambda: counters(operate, "one")["datagrams_own"] == 1, "it to be counted")
@@ -75,9 +74,10 @@ def test_datagram_from_a_listener_of_the_host_is_taken_where_that_is_wanted(run_
 
 
 @pytest.mark.any_engine
-def test_backlog_by_default_is_the_maximum_of_the_system(run_host, system):
-    if system.is_windows or not shutil.which("ss"):
-        pytest.skip("needs ss of Linux; the Winsock table's tests have Windows")
+@pytest.mark.linux("the Winsock table's tests have Windows")
+def test_backlog_by_default_is_the_maximum_of_the_system(run_host):
+    if not shutil.which("ss"):
+        pytest.skip("needs the program ss")
     host = run_host(manifests.manifest({"echo": manifests.listener("echo")}, workers=1))
     port = host.address("echo")[1]
     listed = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True)
@@ -121,8 +121,8 @@ def in_own_network(system, folder, manifest, setup, steps):
 
 @pytest.fixture
 def own_network(system, tmp_path):
-    if system.is_windows or system.is_sanitized or not shutil.which("ip"):
-        pytest.skip("needs network namespaces of Linux")
+    if not shutil.which("ip"):
+        pytest.skip("needs the program ip")
     return lambda manifest, setup, steps: in_own_network(system, tmp_path, manifest, setup, steps)
 
 
@@ -152,6 +152,8 @@ result["broadcast"] = ask(socket.AF_INET, ("10.9.9.255", 7602))
 """
 
 
+@pytest.mark.linux("it needs network namespaces")
+@pytest.mark.plain("it looks at addresses, which no sanitizer has to do with")
 @as_root
 def test_datagram_to_many_is_answered_from_an_address_of_the_host(own_network, system):
     manifest = manifests.manifest({"all": udp("[::]:7602")}, workers=1, **system.host_options)
@@ -175,6 +177,8 @@ for port in range(10000, 10400):
 """
 
 
+@pytest.mark.linux("it needs network namespaces")
+@pytest.mark.plain("it looks at addresses, which no sanitizer has to do with")
 @as_root
 @pytest.mark.any_engine
 def test_connect_to_a_dead_port_of_the_machines_own_range_is_refused(own_network, system):

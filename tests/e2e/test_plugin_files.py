@@ -145,13 +145,12 @@ def no_place(folder, how):
     return folder, ["unshare", "--mount", "sh", "-c", mount, str(folder)]
 
 
+@pytest.mark.linux("Windows loads no library from memory; its folders know no noexec")
 @pytest.mark.parametrize("how", ["noexec", "full", "read-only", "missing", "open"])
 def test_copy_is_kept_in_memory_where_the_temporary_folder_does_not_do(
     plugins, run_host, system, tmp_path, how
 ):
     """A restart tries the library in a process of its own, and the old one is really unmapped."""
-    if system.is_windows:
-        pytest.skip("Windows loads no library from memory; its folders know no noexec")
     folder = tmp_path / "temporary"
     folder.mkdir()
     place, wrap = no_place(folder, how)
@@ -174,9 +173,9 @@ def test_copy_is_kept_in_memory_where_the_temporary_folder_does_not_do(
     assert version(host) == 2
 
 
+@pytest.mark.linux("Windows loads no library from memory; a sanitizer has its own last words")
+@pytest.mark.plain("Windows loads no library from memory; a sanitizer has its own last words")
 def test_crash_of_a_copy_in_memory_is_told_by_its_name(run_host, system, tmp_path):
-    if system.is_windows or system.is_sanitized:
-        pytest.skip("Windows loads no library from memory; a sanitizer has its own last words")
     host = run_host(manifests.one("faulty", "connect", host={"name": "in-memory-crash"}),
                     plugins=system.fixtures, environment={"TMPDIR": str(tmp_path / "none")})
     host.expect_crash()
@@ -266,11 +265,12 @@ SPOILT = [spoil_file_mode, spoil_file_group, spoil_file_owner, spoil_folder_mode
 
 
 @pytest.fixture
-def as_root(system):
-    if system.is_windows or os.geteuid() != 0:
-        pytest.skip("owners and modes are Linux's, and only root gives files away")
+def as_root():
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
 
 
+@pytest.mark.linux("owners and modes are Linux's")
 @pytest.mark.parametrize("spoil", SPOILT, ids=lambda spoil: spoil.__name__.removeprefix("spoil_"))
 def test_plugin_that_others_can_change_is_refused_and_said_how(
     plugins, berth, system, as_root, spoil
@@ -281,6 +281,7 @@ def test_plugin_that_others_can_change_is_refused_and_said_how(
     assert '"plugin_files": {"untrusted": "load"}' in result.output, result
 
 
+@pytest.mark.linux("owners and modes are Linux's")
 def test_plugin_in_a_sticky_folder_of_all_is_loaded(plugins, berth, system, as_root):
     plugins.folder.chmod(0o1777)
     assert "  loadable" in berth("plugins", "--plugins", plugins.folder).output
@@ -312,6 +313,7 @@ def test_plugin_that_others_can_change_is_loaded_where_the_manifest_says_so(
     assert version(host) == 2 and host.log().count("it is loaded all the same") == 1
 
 
+@pytest.mark.linux("owners and modes are Linux's")
 def test_plugin_of_a_host_that_is_not_root_belongs_to_its_user_or_root(plugins, system, as_root):
     """Any user can be told from the two; the own group may write."""
     for folder in plugins.folder.parents:

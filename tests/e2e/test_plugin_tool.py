@@ -223,7 +223,8 @@ CARELESS = [
     ("consumes-too-much", "conversation", "consumed-too-much in received"),
     ("crashes", "conversation", "in `received`"),
     ("hangs", "load", "did not return within 5000 ms in `load`"),
-    ("faulty", "conversation", "in `received`"),
+    pytest.param("faulty", "conversation", "in `received`",
+                 marks=pytest.mark.plain("the sanitizer ends the process before it crashes")),
     ("keeps-buffers", "conversation", "bytes, lent in `received`, was never given back"),
     ("keeps-connections", "conversation", "connection-used-after-closed in received"),
     ("hangs-early", "entry", "did not return within 1000 ms in `berth_plugin_entry_v1`"),
@@ -256,12 +257,10 @@ CARELESS = [
 
 
 @pytest.mark.parametrize("plugin, name, words", REFUSED + CARELESS,
-                         ids=[plugin for plugin, _, _ in REFUSED + CARELESS])
+                         ids=[getattr(one, "values", one)[0] for one in REFUSED + CARELESS])
 def test_validate_fails_a_broken_plugin_for_the_right_reason(validate, system, plugin, name, words):
     if plugin == "throwing" and not (system.fixtures / f"throwing{system.library_suffix}").exists():
         pytest.skip("no compiler of C++ was there when the fixtures were built")
-    if plugin == "faulty" and system.is_sanitized:
-        pytest.skip("the sanitizer ends the process before it crashes")
     limit = {"hangs": ["--time-limit", "10"], "hangs-early": ["--time-limit", "2"]}.get(plugin, [])
     result, checks = validate(plugin, *limit, folder=system.fixtures)
     assert result.code == 1, result
@@ -279,9 +278,8 @@ def test_validate_passes_what_the_host_allows(validate, system, plugin):
     assert result.code == 0, result
 
 
+@pytest.mark.plain("a sanitizer keeps what was freed")
 def test_validate_sees_a_plugin_that_leaks_a_little_a_connection(validate, system):
-    if not (system.measures_memory or system.is_windows):
-        pytest.skip("a sanitizer keeps what was freed")
     result, checks = validate("leaks-a-little", folder=system.fixtures)
     assert result.code == 1 and "memory grew by" in checks["load-cycles"]["words"], result
 
@@ -314,9 +312,8 @@ def test_transcript_of_a_file_of_a_million_bytes_passes(play, system, tmp_path):
     assert result.code == 0, result
 
 
+@pytest.mark.plain("a sanitizer keeps what was freed")
 def test_validate_sees_a_plugin_that_grows(validate, system):
-    if not (system.measures_memory or system.is_windows):
-        pytest.skip("a sanitizer keeps what was freed")
     result, checks = validate("grows", folder=system.fixtures)
     assert result.code == 1 and "memory grew by" in checks["load-cycles"]["words"], result
     assert [check["name"] for check in checks.values() if check["outcome"] == "failed"] == [
@@ -328,9 +325,8 @@ def test_validate_hears_its_checks_whatever_the_plugin_prints(validate, system):
     assert result.code == 0 and len(checks) == len(CHECKS), result
 
 
+@pytest.mark.linux("the compiler's own library of threads would have to be there")
 def test_validate_tells_of_a_thread_that_outlives_its_plugin(berth, validate, system, tmp_path):
-    if system.is_windows:
-        pytest.skip("the compiler's own library of threads would have to be there")
     _build_new(berth, system, tmp_path, "c", """
 #include <pthread.h>
 #include <unistd.h>
@@ -405,18 +401,16 @@ def _build_new(berth, system, tmp_path, lang, more, *options):
                    check=True, timeout=120)
 
 
+@pytest.mark.linux("only ELF has such libraries")
 def test_validate_sees_a_library_that_stays_mapped(berth, validate, system, tmp_path):
-    if system.is_windows:
-        pytest.skip("only ELF has such libraries")
     _build_new(berth, system, tmp_path, "c", "", "-Wl,-z,nodelete")
     result, checks = validate("mine", folder=tmp_path)
     assert result.code == 1, result
     assert "stays mapped" in checks["load-cycles"]["words"], result
 
 
+@pytest.mark.linux("only ELF has symbols that are unique in a process")
 def test_validate_sees_statics_that_two_generations_would_share(berth, validate, system, tmp_path):
-    if system.is_windows:
-        pytest.skip("only ELF has symbols that are unique in a process")
     _build_new(berth, system, tmp_path, "cpp",
                "inline int shared = 1;\nint use() { return ++shared; }\n", "-std=c++17")
     result, checks = validate("mine", folder=tmp_path)
@@ -456,9 +450,8 @@ def test_new_plugin_is_whole_or_not_there(berth, tmp_path):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"], "what was there stays"
 
 
+@pytest.mark.linux("the limit on the size of files is Linux's")
 def test_new_plugin_that_fails_half_way_leaves_nothing(system, tmp_path):
-    if system.is_windows:
-        pytest.skip("the limit on the size of files is Linux's")
     made = subprocess.run(
         system.command(["plugin", "new", "half"]), env=system.environment(), cwd=tmp_path, check=False,
         capture_output=True, timeout=clients.START_S, restore_signals=False,  # SIGXFSZ stays ignored
@@ -468,9 +461,8 @@ def test_new_plugin_that_fails_half_way_leaves_nothing(system, tmp_path):
     assert list(tmp_path.iterdir()) == [], made
 
 
+@pytest.mark.linux("Meson would need a cross file, which is the author's")
 def test_new_plugin_builds_with_its_meson_file(berth, system, tmp_path):
-    if system.is_windows:
-        pytest.skip("Meson would need a cross file, which is the author's")
     assert berth("plugin", "new", "by-meson").code == 0
     folder = tmp_path / "by-meson"
     build = tmp_path / "build"
@@ -605,10 +597,11 @@ def test_record_takes_nothing_from_beside_its_file_and_keeps_its_mode(run_host, 
     assert system.is_windows or stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+@pytest.mark.linux("such files are those of Linux")
 @pytest.mark.parametrize("kind", ["device", "pipe", "link"])
 def test_record_into_what_is_no_regular_file_leaves_it_what_it_is(run_host, record, system, tmp_path, kind):
-    if system.is_windows or (kind == "device" and os.geteuid() != 0):
-        pytest.skip("such files are those of Linux, and only root can make devices")
+    if kind == "device" and os.geteuid() != 0:
+        pytest.skip("only root can make devices")
     host = run_host(manifests.one("echo", when="connect"))
     path, target = tmp_path / "out", tmp_path / "target.txt"
     if kind == "device":

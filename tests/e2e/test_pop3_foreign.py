@@ -7,16 +7,14 @@ import time
 import pytest
 from support import pop3
 
-pytestmark = pytest.mark.any_engine
+pytestmark = [
+    pytest.mark.any_engine,
+    pytest.mark.linux("Wine follows Linux's links, and knows no owners"),
+    pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root reads what belongs to others"),
+]
 
 OWNER = 12345
 SECRET = b"Subject: not yours\n\nsecret of another\n"
-
-
-@pytest.fixture(autouse=True)
-def _as_root(system):
-    if system.is_windows or os.geteuid() != 0:
-        pytest.skip("only root reads what belongs to others, and Wine follows Linux's links")
 
 
 @pytest.fixture

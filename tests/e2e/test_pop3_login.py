@@ -120,10 +120,10 @@ def _is_in_memory(pid, secrets):
     return [secret for secret in secrets if any(secret in part for part in _memory(pid))]
 
 
-def test_pop3_keeps_no_copy_of_a_password(run_pop3, mail, system):
+@pytest.mark.linux("Wine and sanitizers have memory of their own, where copies of all bytes may lie")
+@pytest.mark.plain("Wine and sanitizers have memory of their own, where copies of all bytes may lie")
+def test_pop3_keeps_no_copy_of_a_password(run_pop3, mail):
     """Whole or in parts, right or wrong, for a session or none, sent ahead or never finished."""
-    if system.is_windows or system.is_sanitized:
-        pytest.skip("Wine and sanitizers have memory of their own, where copies of all bytes may lie")
     secrets = [f"{word}-horse-battery-staple".encode()
                for word in ("correct", "incorrect", "ahead", "half", "early", "later", "long")]
     right, wrong, ahead, half, early, later, long = secrets

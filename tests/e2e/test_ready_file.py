@@ -136,14 +136,9 @@ def kind_of(path):
     return stat.S_IFMT(os.lstat(path).st_mode) if os.path.lexists(path) else None
 
 
-def need_special_files(system):
-    if system.is_windows:
-        pytest.skip("such files are those of Linux; devices have a test of their own")
-
-
+@pytest.mark.linux("such files are those of Linux; devices have a test of their own")
 @pytest.mark.any_engine
-def test_ready_file_that_is_a_device_stays_one(start_host, system, tmp_path):
-    need_special_files(system)
+def test_ready_file_that_is_a_device_stays_one(start_host, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can make devices")
     node = tmp_path / "null"
@@ -155,10 +150,9 @@ def test_ready_file_that_is_a_device_stays_one(start_host, system, tmp_path):
     assert os.lstat(node).st_rdev == os.makedev(1, 3)
 
 
+@pytest.mark.windows("its name is one on Windows only")
 @pytest.mark.any_engine
-def test_ready_file_that_is_a_device_of_windows_is_written_into(start_host, system):
-    if not system.is_windows:
-        pytest.skip("its name is one on Windows only")
+def test_ready_file_that_is_a_device_of_windows_is_written_into(start_host):
     host = start_host(two_listeners(), ready_file=NulDevice("NUL"))
     host.wait_for_log("sockets used again")
     host.stop()
@@ -171,9 +165,9 @@ class NulDevice(str):
         return False
 
 
+@pytest.mark.linux("such files are those of Linux; devices have a test of their own")
 @pytest.mark.any_engine
-def test_ready_file_that_is_a_pipe_is_written_when_somebody_reads(start_host, system, tmp_path):
-    need_special_files(system)
+def test_ready_file_that_is_a_pipe_is_written_when_somebody_reads(start_host, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     host = start_host(two_listeners(), ready_file=fifo)
@@ -187,9 +181,9 @@ def test_ready_file_that_is_a_pipe_is_written_when_somebody_reads(start_host, sy
     assert kind_of(fifo) == stat.S_IFIFO
 
 
+@pytest.mark.linux("such files are those of Linux; devices have a test of their own")
 @pytest.mark.any_engine
-def test_ready_file_that_is_a_link_stays_one_and_what_it_leads_to_is_written(start_host, system, tmp_path):
-    need_special_files(system)
+def test_ready_file_that_is_a_link_stays_one_and_what_it_leads_to_is_written(start_host, tmp_path):
     target = tmp_path / "target.json"
     link = tmp_path / "link.json"
     link.symlink_to(target)
@@ -204,9 +198,9 @@ def test_ready_file_that_is_a_link_stays_one_and_what_it_leads_to_is_written(sta
         assert target.stat().st_ino == inode and target.stat().st_size == 0, "it says nothing any more"
 
 
+@pytest.mark.linux("such files are those of Linux; devices have a test of their own")
 @pytest.mark.any_engine
-def test_ready_file_on_standard_output_takes_nothing_away(start_host, system, tmp_path):
-    need_special_files(system)
+def test_ready_file_on_standard_output_takes_nothing_away(start_host, tmp_path):
     host = start_host(two_listeners(), ready_file=pathlib.Path("/dev/stdout"))
     clients.wait_until(lambda: host.output().count("listening on") == 2, "the lines of the listeners")
     host.stop()

@@ -171,9 +171,8 @@ def test_restart_of_a_file_that_is_not_complete_changes_nothing(world, berth):
     world.operator.wait_level(1)
 
 
+@pytest.mark.plain("the sanitizer's report of the process that was to crash counts as ours")
 def test_restart_to_a_plugin_that_crashes_when_it_is_loaded_changes_nothing(world):
-    if world.system.is_sanitized:
-        pytest.skip("the sanitizer's report of the process that was to crash counts as ours")
     suffix = world.system.library_suffix
     host = world.run(manifests.manifest({"door": manifests.listener("echo", "connect")}))
     for bad in ("crash-at-load", "crash-before-load"):
@@ -876,9 +875,8 @@ def build_cpp(world, code):
     source.unlink()
 
 
+@pytest.mark.linux("there is no STB_GNU_UNIQUE on Windows")
 def test_restart_of_a_library_with_symbols_of_one_a_process_is_refused(world):
-    if world.system.is_windows:
-        pytest.skip("there is no STB_GNU_UNIQUE on Windows")
     build_cpp(world, "template <class T> struct shared { static int count; };"
                      "template <class T> int shared<T>::count; static void touch() { shared<int>::count++; }")
     host = world.run(manifests.one("cpp", "connect"))
@@ -888,10 +886,9 @@ def test_restart_of_a_library_with_symbols_of_one_a_process_is_refused(world):
     assert clients.is_served(host.address("cpp"))
 
 
+@pytest.mark.linux("Windows unloads it, and runs no destructors of threads then")
 def test_library_that_the_system_keeps_is_named(world):
     """An object of C++ that a worker's thread keeps until it ends holds the library; the host says so."""
-    if world.system.is_windows:
-        pytest.skip("Windows unloads it, and runs no destructors of threads then")
     build_cpp(world, "struct held { int value = 1; ~held() { value = 0; } };"
                      "static void touch() { static thread_local held one; one.value++; }")
     host = world.run(manifests.one("cpp", "connect"))

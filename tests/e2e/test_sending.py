@@ -100,10 +100,9 @@ def test_thousand_clients_that_never_read_are_contained(run_host, system):
     assert clients.is_served(address)
 
 
-def test_socket_options_are_set(run_services, system):
+@pytest.mark.linux("ss shows the sockets of Linux; the Winsock table's tests see the options")
+def test_socket_options_are_set(run_services):
     """As the kernel shows them, by way of the sockets' states."""
-    if system.is_windows:
-        pytest.skip("ss shows the sockets of Linux; the Winsock table's tests see the options")
     host = run_services(socket={"keepalive": {"idle_s": 77, "interval_s": 5, "probes": 3}})
     with services.session(host) as session:
         assert session.ask("echo", "x") == "x"
@@ -120,12 +119,11 @@ def test_socket_options_are_set(run_services, system):
         clients.wait_until(keepalive_runs, "a keep-alive timer of 77 s")
 
 
+@pytest.mark.linux("Wine does not pass SO_LINGER on in time; the Winsock table's tests see it set")
 @pytest.mark.parametrize("linger", ["finish", "reset"])
 def test_linger_says_what_becomes_of_undelivered_bytes(run_services, system, linger):
     """The client has finished and does not read: its answer lies in the system's buffers when the
     host closes the socket."""
-    if system.is_windows:
-        pytest.skip("Wine does not pass SO_LINGER on in time; the Winsock table's tests see it set")
     host = run_services(socket={"linger": linger, "send_buffer_bytes": 1048576})
     with clients.connect(host.address("services")) as sock:
         sock.sendall(b"slices 3 65536\nclose\n")

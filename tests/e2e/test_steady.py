@@ -7,7 +7,11 @@ import signal
 import pytest
 from support import calls, clients, manifests
 
-pytestmark = pytest.mark.xdist_group("many connections")
+pytestmark = [
+    pytest.mark.xdist_group("many connections"),
+    pytest.mark.linux("there is no preloading; tests/net/test_steady.c counts in the host's own terms"),
+    pytest.mark.plain("a sanitizer has wrappers of its own for what is counted"),
+]
 
 WORKERS = 2
 BURSTS = 8
@@ -16,14 +20,6 @@ BURSTS = 8
 loads = pytest.mark.parametrize(
     "count, size, rounds", [(64, 64, 100), (64, 16384, 50), (1000, 64, 10), (1000, 16384, 5)],
 )
-
-
-@pytest.fixture(autouse=True)
-def _can_be_counted(system):
-    if system.is_windows:
-        pytest.skip("there is no preloading; tests/net/test_steady.c counts in the host's own terms")
-    if system.is_sanitized:
-        pytest.skip("a sanitizer has wrappers of its own for what is counted")
 
 
 def echo_round(socks, data):

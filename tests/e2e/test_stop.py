@@ -24,9 +24,8 @@ def test_stop_without_connections_ends_at_once(run_host):
     assert FINISHED in host.log()
 
 
-def test_stop_on_sigterm_drains_as_on_ctrl_c(run_host, system):
-    if system.is_windows:
-        pytest.skip("Windows has no SIGTERM: there Ctrl-C and the console's events stop the host")
+@pytest.mark.linux("Windows has no SIGTERM: there Ctrl-C and the console's events stop the host")
+def test_stop_on_sigterm_drains_as_on_ctrl_c(run_host):
     host = run_host(manifests.one(host={"drain_timeout_ms": FOR_EVER_MS}))
     with clients.connect(host.address("echo")) as sock:
         assert clients.echo(sock, b"before") == b"before"
