@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes what is made of the definitions in host/: config/berth.schema.json and the keys of a manifest in
 docs/manifest.md, from host/manifest/options.def; the commands in docs/operating.md, from
-host/command/command.def; and the counters there, from host/net/listener_counters.def.
+host/command/command.def; and the counters there, from host/base/counters.def.
 
     docs/reference.py          renews the schema, and what stands between the marks of each page
     docs/reference.py check    exits with 1 when one of them is not up to date
@@ -17,7 +17,7 @@ OPTIONS = "host/manifest/options.def"
 SCHEMA = "config/berth.schema.json"
 FRAME = "host/manifest/schema_frame.json"
 COMMANDS = "host/command/command.def"
-COUNTERS = "host/net/listener_counters.def"
+COUNTERS = "host/base/counters.def"
 BEGIN = "<!-- From here to the end mark: written by docs/reference.py from %s. -->\n"
 END = "<!-- The end of what docs/reference.py writes. -->\n"
 
@@ -229,9 +229,15 @@ def manifest(text):
 
 
 def counters(text):
-    """The table of the counters, from their definitions: COUNTER…(…, name, "meaning")."""
-    found = re.findall(r'^COUNTER\w*\((?:[^",]+, )*?(\w+), "([^"]+)"\)$', text, re.MULTILINE)
-    return "| counter | |\n|---|---|\n" + "".join(f"| `{name}` | {meaning} |\n" for name, meaning in found) + "\n"
+    """A table of the numbers of each section, under what the comment in front of it says."""
+    tables = ""
+    for what, name in re.findall(r"^/\* ([^*]+)\. \*/\n#ifdef (COUNTERS_\w+)$", text, re.MULTILINE):
+        tables += re.sub(r'"(\w+)"', r"`\1`", what) + ":\n\n| counter | |\n|---|---|\n"
+        for macro, *arguments in entries(section(text, name)):
+            key = arguments[0] if macro in ("COUNTER", "GAUGE") else arguments[2]
+            tables += f"| `{key}` | {json.loads(arguments[-1])} |\n"
+        tables += "\n"
+    return tables
 
 
 def commands(text):

@@ -34,11 +34,9 @@ struct change_options {
 
 /* What was, or would be, done. */
 struct change_counts {
-    unsigned added;
-    unsigned removed;
-    unsigned replaced;   /* a new generation serves */
-    unsigned configured; /* other options, the same connections */
-    unsigned kept;
+#define GAUGE(name, label, meaning) unsigned name;
+#define COUNTERS_CHANGE
+#include "base/counters.def"
     char names[512]; /* of the listeners that are not as before: "; added a, b; removed c"; cut */
 };
 

@@ -330,14 +330,12 @@ static void print_quarantine(const cJSON *result) {
 /* Where nothing is missing in the log, nothing is said of it. */
 static void print_log(const cJSON *result) {
     const cJSON *log = list_of(result, "log");
-    if (number_of(log, "dropped") > 0) {
-        printf("log: %.0f lines were dropped, as standard error did not take them in time\n",
-               number_of(log, "dropped"));
+#define COUNTER(name, meaning)                                                                     \
+    if (number_of(log, #name) > 0) {                                                               \
+        printf("log: %.0f " meaning "\n", number_of(log, #name));                                  \
     }
-    if (number_of(log, "held_back") > 0) {
-        printf("log: %.0f lines were held back, as there were too many of their kind\n",
-               number_of(log, "held_back"));
-    }
+#define COUNTERS_LOG
+#include "base/counters.def"
 }
 
 /* All that there is to say while something keeps the host from answering. */
@@ -376,10 +374,13 @@ static void print_status(const cJSON *result) {
 }
 
 static void print_change(const cJSON *result) {
-    printf("%s%.0f added, %.0f removed, %.0f replaced, %.0f configured, %.0f as before\n",
-           cJSON_IsTrue(list_of(result, "dry_run")) ? "would be: " : "", number_of(result, "added"),
-           number_of(result, "removed"), number_of(result, "replaced"),
-           number_of(result, "configured"), number_of(result, "kept"));
+    const char *before = cJSON_IsTrue(list_of(result, "dry_run")) ? "would be: " : "";
+#define GAUGE(name, label, meaning)                                                                \
+    printf("%s%.0f " label, before, number_of(result, #name));                                     \
+    before = ", ";
+#define COUNTERS_CHANGE
+#include "base/counters.def"
+    putchar('\n');
 }
 
 static void print_paused(const cJSON *result) {

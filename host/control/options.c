@@ -3,7 +3,13 @@
 #include "control/supervise.h"
 #include "manifest/manifest.h"
 #include "module/module.h"
+#include "net/call_page.h"
 #include "os/os.h"
+
+/* What the manifest allows, every part has room for: shares and pages are arrays. */
+_Static_assert((int)MANIFEST_WORKERS_MAX == (int)SERVER_WORKERS_MAX, "host.workers");
+_Static_assert((int)CALL_RECORDS_MAX >= SERVER_WORKERS_MAX + 1 + (int)MANIFEST_WORK_THREADS_MAX + 1,
+               "a record for each worker, the acceptor, each work thread and the control thread");
 
 struct listener_options options_of_listener(const struct manifest_listener *listener,
                                             const struct module *module) {

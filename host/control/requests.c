@@ -61,11 +61,9 @@ static void tell_change(struct asked *asked, int code, const struct change_count
         refuse(asked, code, "out of memory, also for saying what is wrong");
     }
     if (code == EXIT_FINE) {
-        cJSON_AddNumberToObject(asked->result, "added", counts->added);
-        cJSON_AddNumberToObject(asked->result, "removed", counts->removed);
-        cJSON_AddNumberToObject(asked->result, "replaced", counts->replaced);
-        cJSON_AddNumberToObject(asked->result, "configured", counts->configured);
-        cJSON_AddNumberToObject(asked->result, "kept", counts->kept);
+#define GAUGE(name, label, meaning) cJSON_AddNumberToObject(asked->result, #name, counts->name);
+#define COUNTERS_CHANGE
+#include "base/counters.def"
         cJSON_AddBoolToObject(asked->result, "dry_run", is_true(asked, "dry_run"));
     }
     if (code != EXIT_FINE || !is_true(asked, "dry_run")) {

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "control/control.h"
 #include "control/guard.h"
 #include "control/identity.h"
@@ -143,9 +144,13 @@ void service_log_outcome(const struct service *service, int code, const char *wh
                          const struct change_counts *counts,
                          const struct change_problems *problems) {
     if (code == EXIT_FINE) {
-        log_info(NULL, "%s (%s): %u added, %u removed, %u replaced, %u configured, %u as before%s",
-                 what, why, counts->added, counts->removed, counts->replaced, counts->configured,
-                 counts->kept, counts->names);
+        char text[256] = "";
+        size_t used = 0;
+#define GAUGE(name, label, meaning)                                                                \
+    text_append(text, sizeof(text), &used, "%s%u " label, used > 0 ? ", " : "", counts->name);
+#define COUNTERS_CHANGE
+#include "base/counters.def"
+        log_info(NULL, "%s (%s): %s%s", what, why, text, counts->names);
     } else {
         report_log_problems(problems, service->manifest_path);
         log_error(NULL, "%s (%s) failed: all goes on as before", what, why);

@@ -78,12 +78,10 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
         address_format(&address, text, sizeof(text));
         json_append(addresses, cJSON_CreateString(text));
     }
-    add_count(object, "connections", atomic_load(&listener->connections));
     add_count(object, "connections_max", listener->options.connections_max);
-    add_count(object, "pending", atomic_load(&listener->pending));
-    add_count(object, "waiting", atomic_load(&listener->waiting));
-    add_count(object, "outbound", atomic_load(&listener->outbound));
-    add_count(object, "works", atomic_load(&listener->works));
+#define GAUGE(name, label, meaning) add_count(object, #name, atomic_load(&listener->name));
+#define COUNTERS_GENERATION
+#include "base/counters.def"
     add_count(object, "works_waiting",
               work_lane_waiting(service->instance.server->work, &listener->work_lane));
     add_counters(object, listener);
@@ -196,11 +194,9 @@ static void add_held(cJSON *object, const struct plugin_account *account,
     cJSON *holds = cJSON_AddObjectToObject(object, "holds");
     add_count(holds, "connections", serving->connections + retired->connections);
     add_count(holds, "outbound", serving->outbound + retired->outbound);
-    cJSON_AddNumberToObject(holds, "timers", (double)held.timers);
-    cJSON_AddNumberToObject(holds, "works", (double)held.works);
-    cJSON_AddNumberToObject(holds, "posts", (double)held.posts);
-    cJSON_AddNumberToObject(holds, "buffers", (double)held.buffers);
-    cJSON_AddNumberToObject(holds, "files", (double)held.files);
+#define GAUGE(name, label, meaning) cJSON_AddNumberToObject(holds, #name, (double)held.name);
+#define COUNTERS_HOLDS
+#include "base/counters.def"
 }
 
 /* `is_abandoned`: it stays mapped, as code of it has not returned. */
@@ -275,12 +271,33 @@ void status_describe_plugins(const struct service *service, struct cJSON *status
 /* -- the host ------------------------------------------------------------------------------------
  */
 
+static void describe_server_counts(const struct server *server, cJSON *status) {
+    cJSON *object = cJSON_AddObjectToObject(status, "server");
+#define GAUGE(name, label, meaning) add_count(object, #name, atomic_load(&server->name));
+#define COUNTERS_SERVER
+#include "base/counters.def"
+    cJSON *workers = cJSON_AddArrayToObject(status, "per_worker");
+    for (unsigned i = 0; i < server->started; i++) {
+        cJSON *one = cJSON_CreateObject();
+#define GAUGE(name, label, meaning) add_count(one, #name, atomic_load(&server->workers[i].name));
+#define COUNTERS_WORKER
+#include "base/counters.def"
+        json_append(workers, one);
+    }
+    struct work_pool_status work = work_pool_status(server->work);
+    cJSON *pool = cJSON_AddObjectToObject(status, "work");
+#define GAUGE(name, label, meaning) add_count(pool, #name, work.name);
+#define COUNTERS_WORK
+#include "base/counters.def"
+}
+
 /* Lines that are missing in the log. */
 static void describe_log(cJSON *status) {
     struct log_writer_counts counts = log_writer_counts();
     cJSON *log = cJSON_AddObjectToObject(status, "log");
-    add_count(log, "dropped", counts.dropped);
-    add_count(log, "held_back", counts.held_back);
+#define COUNTER(name, meaning) add_count(log, #name, counts.name);
+#define COUNTERS_LOG
+#include "base/counters.def"
 }
 
 /* What is waited for, if anything is: callbacks that have not returned for long. */
@@ -342,11 +359,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     add_count(status, "connections_max", instance->server->options.connections_max);
     supervised_describe(status);
     add_stalled(status);
-    struct work_pool_status work = work_pool_status(instance->server->work);
-    cJSON *pool = cJSON_AddObjectToObject(status, "work");
-    add_count(pool, "threads", work.threads);
-    add_count(pool, "running", work.running);
-    add_count(pool, "waiting", work.waiting);
+    describe_server_counts(instance->server, status);
     describe_log(status);
     status_describe_listeners(service, status);
     status_describe_plugins(service, status);

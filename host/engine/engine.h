@@ -294,6 +294,9 @@ bool engine_acceptor_fall_back(struct engine_acceptor *acceptor);
  * opened, which is bound to that one's completion port for good. */
 bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor);
 
+/* Of one engine: more ports work, but may miss what an engine offers to few. */
+enum { ENGINE_PORTS_MAX = 65 };
+
 /* -- receiving --------------------------------------------------------------------------------- */
 
 enum engine_receive_mode {

@@ -111,7 +111,8 @@ extern const struct linux_backend linux_epoll;
 bool linux_uring_probe(struct engine *engine, struct error *error);
 
 enum { LINUX_PORTS_MAX = 128 }; /* with registered sockets; more have none */
-enum { LINUX_BURST_MAX = 31 };  /* what op_part.burst counts to */
+_Static_assert((int)LINUX_PORTS_MAX >= (int)ENGINE_PORTS_MAX, "those of one server have them");
+enum { LINUX_BURST_MAX = 31 }; /* what op_part.burst counts to */
 
 struct engine {
     const struct linux_backend *backend;

@@ -19,13 +19,13 @@ enum { LEFT_TOLD_MAX = 8 }; /* connections of a listener and worker that the log
 
 void server_describe(const struct server *server, char *text, size_t size) {
     size_t used = 0;
-    text_append(text, size, &used,
-                "server: engine %s, %u workers, %u of %u connections, %u files, %u that wait for "
-                "room, %u listeners that end",
+    text_append(text, size, &used, "server: engine %s, %u workers, at most %u connections",
                 engine_traits(server->engine)->name, server->options.workers,
-                atomic_load(&server->connections), (unsigned)server->options.connections_max,
-                atomic_load(&server->files), atomic_load(&server->waiting),
-                atomic_load(&server->ending));
+                (unsigned)server->options.connections_max);
+#define GAUGE(name, label, meaning)                                                                \
+    text_append(text, size, &used, ", %u " label, atomic_load(&server->name));
+#define COUNTERS_SERVER
+#include "base/counters.def"
 }
 
 void worker_describe(const struct worker *worker, char *text, size_t size) {
@@ -33,8 +33,13 @@ void worker_describe(const struct worker *worker, char *text, size_t size) {
     if (worker == worker->server->acceptor) {
         text_append(text, size, &used, "acceptor");
     } else {
-        text_append(text, size, &used, "worker %u: %u connections, %u posts under way",
-                    worker->index, atomic_load(&worker->load), atomic_load(&worker->posts));
+        text_append(text, size, &used, "worker %u", worker->index);
+        const char *before = ": ";
+#define GAUGE(name, label, meaning)                                                                \
+    text_append(text, size, &used, "%s%u " label, before, atomic_load(&worker->name));             \
+    before = ", ";
+#define COUNTERS_WORKER
+#include "base/counters.def"
     }
     if (atomic_load(&worker->stalled)) {
         text_append(text, size, &used, ", stalled");
@@ -43,17 +48,15 @@ void worker_describe(const struct worker *worker, char *text, size_t size) {
 
 void listener_describe(const struct listener *listener, char *text, size_t size) {
     size_t used = 0;
-    text_append(text, size, &used,
-                "listener \"%s\", generation %u: %s, %u references, %u connections, %u pending, "
-                "%u waiting, %u refused, %u outbound, %u works",
-                listener->name, listener->options.generation,
+    text_append(text, size, &used, "listener \"%s\", generation %u: %s", listener->name,
+                listener->options.generation,
                 listener_draining(listener) != 0 ? "draining"
                 : atomic_load(&listener->paused) ? "paused"
-                                                 : "serving",
-                atomic_load(&listener->references), atomic_load(&listener->connections),
-                atomic_load(&listener->pending), atomic_load(&listener->waiting),
-                atomic_load(&listener->refusing), atomic_load(&listener->outbound),
-                atomic_load(&listener->works));
+                                                 : "serving");
+#define GAUGE(name, label, meaning)                                                                \
+    text_append(text, size, &used, ", %u " label, atomic_load(&listener->name));
+#define COUNTERS_GENERATION
+#include "base/counters.def"
 }
 
 void describe_connection(const struct connection *connection, describe_fn *tell, void *context) {

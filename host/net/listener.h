@@ -123,14 +123,9 @@ struct listener {
      * message: no line of a cache has both, or one worker's new clients would slow down another's
      * echoes. */
     char apart[64];
-    atomic_uint references;  /* connections in whatever state, from the accept to the last byte; and
-                              * works and attempts to connect, which may outlive theirs */
-    atomic_uint connections; /* those of them that are admitted */
-    atomic_uint pending;     /* those of them that the client's first data is awaited of */
-    atomic_uint waiting;     /* those of them that wait for room under a limit */
-    atomic_uint refusing;    /* those of them that are told that there is none */
-    atomic_uint outbound;    /* connections made for the plugin, and attempts */
-    atomic_uint works;       /* blocking works of the plugin that are not done */
+#define GAUGE(name, label, meaning) atomic_uint name;
+#define COUNTERS_GENERATION
+#include "base/counters.def"
     struct work_lane work_lane;        /* its works that wait; the pool's lock is over it */
     struct berth_timer *plugin_timers; /* utlist, and how many; [control] */
     uint32_t timer_count;

@@ -11,10 +11,8 @@ static const struct listener_counter table[] = {
 #define COUNTER_IN(array, index, name, meaning)                                                    \
     {#name, meaning, NUMBER(array) + (size_t)(index), 1},
 #define COUNTER_SUM(array, count, name, meaning) {#name, meaning, NUMBER(array), count},
-#include "net/listener_counters.def"
-#undef COUNTER
-#undef COUNTER_IN
-#undef COUNTER_SUM
+#define COUNTERS_LISTENER
+#include "base/counters.def"
 };
 
 /* It has no other members. */

@@ -1,6 +1,6 @@
 /* listener_counters.h: what has happened on a listener, as numbers that only grow.
  *
- * Each is defined once, in listener_counters.def. Those of every message are counted by each worker
+ * Each is defined once, in base/counters.def. Those of every message are counted by each worker
  * for itself (listener_traffic), without an atomic operation; all others are rare enough for one.
  * What a generation has counted is added to its listener's totals when it goes.
  *
@@ -28,10 +28,8 @@ struct listener_counters {
 #define COUNTER(name, meaning) atomic_ullong name;
 #define COUNTER_IN(array, index, name, meaning)
 #define COUNTER_SUM(array, count, name, meaning) atomic_ullong array[count];
-#include "net/listener_counters.def"
-#undef COUNTER
-#undef COUNTER_IN
-#undef COUNTER_SUM
+#define COUNTERS_LISTENER
+#include "base/counters.def"
 };
 
 /* How a counter is read. */

@@ -91,11 +91,9 @@ void plugin_account_hold(struct plugin_account *account, unsigned share, enum pl
 
 /* Its connections are counted by its listeners. */
 struct plugin_held {
-    long long buffers;
-    long long files;
-    long long timers;
-    long long works;
-    long long posts; /* to connections and to workers */
+#define GAUGE(name, label, meaning) long long name;
+#define COUNTERS_HOLDS
+#include "base/counters.def"
 };
 struct plugin_held plugin_account_held(const struct plugin_account *account);
 

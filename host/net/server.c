@@ -91,6 +91,12 @@ static void server_on_stall(void *context, unsigned index, bool stalled) {
     }
 }
 
+_Static_assert((int)PLUGIN_SHARE_OTHER == (int)SERVER_WORKERS_MAX &&
+                   (int)PLUGIN_SHARES == SERVER_WORKERS_MAX + 1,
+               "a share for each worker, and one for all other threads");
+_Static_assert((int)ENGINE_PORTS_MAX == SERVER_WORKERS_MAX + 1,
+               "a port for each worker, and one for the acceptor");
+
 struct server *server_create(const struct server_options *options, struct error *error) {
     ASSERT(options->workers >= 1 && options->workers <= SERVER_WORKERS_MAX);
     struct server *server = alloc_zeroed(sizeof(*server));

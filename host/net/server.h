@@ -64,14 +64,12 @@ struct server {
     struct worker *acceptor; /* NULL when the workers accept for themselves */
     unsigned started;        /* workers that run */
     bool is_running;         /* from the start of the last worker to the stop of the first one */
-    struct os_mutex running_mutex;  /* of is_running: workers wake each other only while it is so */
-    atomic_uint connections;        /* of all listeners, accepted and not yet closed */
-    atomic_uint files;              /* that plugins have open */
-    atomic_uint waiting;            /* pools and workers that wait until a limit leaves room */
+    struct os_mutex running_mutex; /* of is_running: workers wake each other only while it is so */
+#define GAUGE(name, label, meaning) atomic_uint name;
+#define COUNTERS_SERVER
+#include "base/counters.def"
     atomic_ushort udp_doors[65536]; /* open ones, by their port */
-    atomic_uint stalls;             /* how often a worker has begun or ended to stall */
-    atomic_uint ending; /* listeners that accept no more, whose last connection is awaited */
-    struct os_mutex asked_mutex; /* of worker.is_asked */
+    struct os_mutex asked_mutex;    /* of worker.is_asked */
     struct os_condition answered;
 };
 

@@ -82,9 +82,9 @@ bool work_pool_submit(struct work_pool *pool, const struct work_source *source, 
 void work_call_off(struct work *work);
 
 struct work_pool_status {
-    uint32_t threads;
-    uint32_t running; /* works */
-    uint32_t waiting;
+#define GAUGE(name, label, meaning) uint32_t name;
+#define COUNTERS_WORK
+#include "base/counters.def"
 };
 struct work_pool_status work_pool_status(struct work_pool *pool); /* [any] */
 

@@ -68,8 +68,9 @@ struct worker {
     uint32_t postponed_first; /* those to be settled in the next turn, likewise */
     uint32_t postponed_last;
 
-    atomic_uint load;  /* connections, those on their way here included */
-    atomic_uint posts; /* messages of plugins on their way here */
+#define GAUGE(name, label, meaning) atomic_uint name;
+#define COUNTERS_WORKER
+#include "base/counters.def"
     atomic_bool kicked;
     atomic_bool stalled;      /* in a callback that was warned of: others accept its clients */
     unsigned stalls;          /* of the server, when it was last looked who covers whom */

@@ -27,8 +27,9 @@ void log_writer_configure(const struct log_writer_options *options);
 void log_writer_print(const char *line, size_t size);
 
 struct log_writer_counts {
-    uint64_t dropped;   /* lines that found no room in the queue, or could not be written */
-    uint64_t held_back; /* lines that were too many of their kind */
+#define COUNTER(name, meaning) uint64_t name;
+#define COUNTERS_LOG
+#include "base/counters.def"
 };
 struct log_writer_counts log_writer_counts(void); /* [any] */
 

@@ -72,7 +72,7 @@ static void test_describe_server_tells_of_each_worker(void **state) {
     char line[DESCRIBE_BYTES];
     (void)state;
     describe_server(server, tell, NULL);
-    assert_told("server: engine fake, 1 workers, 0 of 100 connections, 0 files");
+    assert_told("server: engine fake, 1 workers, at most 100 connections, 0 connections, 0 files");
     assert_told("worker 0: 0 connections, 0 posts under way\n");
     listener_describe(listener, line, sizeof(line));
     assert_string_equal(line, "listener \"diary\", generation 0: serving, 0 references, 0 "
