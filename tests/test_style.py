@@ -10,6 +10,8 @@ import subprocess
 import pytest
 import yaml
 
+from support import include_graph
+
 TOP = pathlib.Path(__file__).resolve().parent.parent
 LINES_MAX = 800
 
@@ -82,6 +84,20 @@ def _forbidden_includes(path):
 
 def test_style_includes_point_one_way():
     assert not [text for path in _sources("host") for text in _forbidden_includes(path)]
+
+
+def test_style_rooms_include_one_way():
+    units = include_graph.units()
+    assert {unit.room for unit in units.values()} <= {*include_graph.ROOMS, "programs"}, "give it a room"
+    assert not list(include_graph.wrong_arrows(units)), "what is above is called by hooks it hands in"
+    assert not include_graph.room_cycles(units)
+
+
+def test_style_units_of_the_network_rooms_are_in_no_cycle():
+    units = include_graph.units()
+    found = [cycle for cycle in include_graph.unit_cycles(units)
+             if any(units[name].room.startswith(("net/", "plugin")) for name in cycle)]
+    assert not found, "break it by an interface: tests/support/include_graph.py shows the graph"
 
 
 RAW_CALLS = re.compile(

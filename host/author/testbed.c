@@ -17,6 +17,7 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
+#include "net/plugin_events.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -316,6 +317,7 @@ static bool start_server(struct testbed *bed) {
         .posts_max = 100000,
         .files_max = 4096,
         .work = {.threads_max = 1, .queue_max = 100000},
+        .hooks = &plugin_server_hooks,
         .idle = on_idle,
     };
     struct error error;
@@ -470,6 +472,7 @@ static struct listener_options listener_options(const struct testbed *bed,
         .name = bed->plugin.id,
         .config_json = options->config_json ? options->config_json : "{}",
         .plugin = &bed->module->plugin,
+        .hooks = &plugin_listener_hooks,
         .host = &bed->table.host,
         .plugin_state = bed->module->state,
         .account = bed->module->account,

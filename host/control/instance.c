@@ -211,7 +211,7 @@ static void cut_unit(struct unit *unit) {
     struct listener *listener = unit->listener;
     unsigned works = atomic_load(&listener->works);
     unit->cut = true;
-    describe_left(listener);
+    listener_log_left(listener);
     uint32_t count = listener_cut(listener);
     log_warn(&listener->subject,
              "%u connections of generation %u were closed at the drain deadline", (unsigned)count,
@@ -283,10 +283,10 @@ uint32_t instance_connections(const struct instance *instance) {
 void instance_describe_left(const struct instance *instance) {
     const struct unit *unit;
     DL_FOREACH(instance->serving, unit) {
-        describe_left(unit->listener);
+        listener_log_left(unit->listener);
     }
     DL_FOREACH(instance->retired, unit) {
-        describe_left(unit->listener);
+        listener_log_left(unit->listener);
     }
 }
 

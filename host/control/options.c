@@ -4,6 +4,7 @@
 #include "manifest/manifest.h"
 #include "module/module.h"
 #include "net/call_page.h"
+#include "net/plugin_events.h"
 #include "os/os.h"
 
 /* What the manifest allows, every part has room for: shares and pages are arrays. */
@@ -17,6 +18,7 @@ struct listener_options options_of_listener(const struct manifest_listener *list
         .name = listener->name,
         .config_json = listener->config_json,
         .plugin = &module->plugin,
+        .hooks = &plugin_listener_hooks,
         .host = &module->host,
         .plugin_state = module->state,
         .account = module->account,
@@ -94,6 +96,7 @@ struct server_options options_of_server(const struct manifest *manifest) {
                  .queue_max = manifest->host.work.queue_max,
                  .idle_ms = manifest->host.work.idle_ms},
         .keeper = supervised_keeper(),
+        .hooks = &plugin_server_hooks,
         .idle = os_signals_wake,
     };
 }

@@ -322,7 +322,7 @@ static void add_objects(const struct instance *instance, cJSON *status) {
     cJSON *list = cJSON_AddArrayToObject(status, "objects");
     const struct unit *unit;
     const struct module *module;
-    describe_server(instance->server, add_object, list);
+    server_describe_whole(instance->server, add_object, list);
     DL_FOREACH(instance->serving, unit) {
         listener_describe(unit->listener, line, sizeof(line));
         add_object(list, line);

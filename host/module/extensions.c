@@ -10,10 +10,11 @@
 #include "berth/work.h"
 #include "module/module.h"
 #include "net/connection.h"
-#include "net/datagrams.h"
 #include "net/file.h"
 #include "net/listener.h"
 #include "net/outbound.h"
+#include "net/plugin_account.h"
+#include "net/plugin_datagram.h"
 #include "net/plugin_fault.h"
 #include "net/plugin_slice.h"
 #include "net/plugin_timer.h"
@@ -154,7 +155,7 @@ static struct berth_file *open_within_limits(const struct module *module, const 
                        module->server->options.files_max);
         return NULL;
     }
-    struct berth_file *file = file_open(path, module->account, error);
+    struct berth_file *file = file_open(path, plugin_account_files(module->account), error);
     if (!file) {
         server_file_give(module->server);
         return NULL;
@@ -260,7 +261,7 @@ static int32_t BERTH_CALL datagram_send(const struct berth_listener *listener,
                                         const struct berth_address *local,
                                         const struct berth_address *remote,
                                         const struct berth_slice *data) {
-    return datagrams_send((struct listener *)(uintptr_t)listener, local, remote, data);
+    return plugin_datagram_send((struct listener *)(uintptr_t)listener, local, remote, data);
 }
 
 static const struct berth_datagram_host datagram_host = {

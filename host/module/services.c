@@ -13,6 +13,7 @@
 #include "net/listener.h"
 #include "net/plugin_call.h"
 #include "net/plugin_fault.h"
+#include "net/plugin_post.h"
 #include "net/plugin_slice.h"
 #include "net/server.h"
 #include "net/worker.h"
@@ -91,7 +92,7 @@ static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, u
     if (!buffer) {
         return BERTH_E_NO_MEMORY;
     }
-    buffer_note_holder(buffer, module_of(host)->account);
+    buffer_note_holder(buffer, plugin_account_buffers(module_of(host)->account));
     buffer_pass(buffer);
     *slice = (struct berth_slice){buffer_given(buffer), buffer->bytes, buffer->capacity, 0};
     return BERTH_OK;
@@ -186,7 +187,7 @@ static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t c
         plugin_fault(NULL, "post() was given no function");
         return BERTH_E_INVALID;
     }
-    return server_post(module->server, conn_id, function, argument, module->account);
+    return plugin_post(module->server, conn_id, function, argument, module->account);
 }
 
 /* The plugin may only read what it is given of its listener; the host, whose it is, may write. */
@@ -197,7 +198,7 @@ static int32_t BERTH_CALL service_post_worker(const struct berth_listener *liste
         plugin_fault(NULL, "post_worker() was given no function");
         return BERTH_E_INVALID;
     }
-    return server_post_worker((struct listener *)(uintptr_t)listener, worker, function, argument);
+    return plugin_post_worker((struct listener *)(uintptr_t)listener, worker, function, argument);
 }
 
 static uint32_t BERTH_CALL draining(const struct berth_listener *listener) {

@@ -10,9 +10,9 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/latch.h"
-#include "net/listener.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/listener_core.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
 
 enum {
     TICK_MS = 1000,          /* at the most; short time limits are looked at more often */

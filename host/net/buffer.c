@@ -2,8 +2,6 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "net/plugin_account.h"
-#include "net/plugin_call.h"
 #include "os/os.h"
 
 struct buffer_pool {
@@ -166,10 +164,10 @@ struct berth_buffer *buffer_take(struct buffer_pool *pool) {
 /* The last reference is gone. */
 static void buffer_go_home(struct berth_buffer *buffer) {
     struct buffer_pool *pool = buffer->pool;
-    struct plugin_account *holder = atomic_load_explicit(&buffer->holder, memory_order_relaxed);
+    struct handle_holder *holder = atomic_load_explicit(&buffer->holder, memory_order_relaxed);
     if (holder) {
         atomic_store_explicit(&buffer->holder, NULL, memory_order_relaxed);
-        plugin_account_hold(holder, plugin_thread.share, PLUGIN_BUFFERS, -1);
+        holder->count(holder, -1);
     }
     if (!pool) {
         buffer_free(buffer);
@@ -210,15 +208,15 @@ bool buffer_plugin_releases(struct berth_buffer *given) {
     return released;
 }
 
-void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account) {
+void buffer_note_holder(struct berth_buffer *buffer, struct handle_holder *holder) {
     /* Whoever is first has it; it goes home once, whoever that was. */
-    struct plugin_account *nobody = NULL;
-    if (!account || atomic_load_explicit(&buffer->holder, memory_order_relaxed)) {
+    struct handle_holder *nobody = NULL;
+    if (!holder || atomic_load_explicit(&buffer->holder, memory_order_relaxed)) {
         return;
     }
-    if (atomic_compare_exchange_strong_explicit(&buffer->holder, &nobody, account,
+    if (atomic_compare_exchange_strong_explicit(&buffer->holder, &nobody, holder,
                                                 memory_order_relaxed, memory_order_relaxed)) {
-        plugin_account_hold(account, plugin_thread.share, PLUGIN_BUFFERS, 1);
+        holder->count(holder, 1);
     }
 }
 

@@ -18,7 +18,6 @@
 #include "net/handle.h"
 
 struct buffer_pool;
-struct plugin_account;
 
 /* The host's side of the ABI's opaque type. */
 struct berth_buffer {
@@ -27,8 +26,8 @@ struct berth_buffer {
     uint8_t *bytes;            /* page-aligned */
     struct buffer_pool *pool;  /* its home; NULL: made to measure, freed at the last release */
     struct berth_buffer *next; /* in the free list or on the way home */
-    /* The plugin that has made it or kept a reference to it, until it goes home; or NULL. */
-    _Atomic(struct plugin_account *) holder;
+    /* Counts it, as it was made for it or is kept by it, until it goes home; or NULL. */
+    _Atomic(struct handle_holder *) holder;
 };
 
 /* buffer_bytes: a multiple of the page. At most retained_max free buffers are kept. [worker] */
@@ -73,16 +72,15 @@ static inline bool buffer_plugin_acquires(struct berth_buffer *given) {
 }
 bool buffer_plugin_releases(struct berth_buffer *given);
 
-/* A plugin has made it, or keeps a reference to it: it is counted as the plugin's until it goes
- * home. `account` may be NULL. [any] */
-void buffer_note_holder(struct berth_buffer *buffer, struct plugin_account *account);
+/* A plugin has made it, or keeps a reference to it: the holder counts it until it goes home. NULL:
+ * nobody does. [any] */
+void buffer_note_holder(struct berth_buffer *buffer, struct handle_holder *holder);
 
 /* The callback that it was lent to is over: has the plugin kept a reference? What it has only sent
  * is the host's again, and costs no counting. */
-static inline void buffer_note_if_kept(struct berth_buffer *buffer,
-                                       struct plugin_account *account) {
+static inline void buffer_note_if_kept(struct berth_buffer *buffer, struct handle_holder *holder) {
     if ((handle_word(&buffer->handle) & HANDLE_COUNT_OF_PLUGIN) != 0) {
-        buffer_note_holder(buffer, account);
+        buffer_note_holder(buffer, holder);
     }
 }
 

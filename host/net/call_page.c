@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "net/plugin_account.h"
+#include "net/plugin_callback.h"
 
 enum { MAGIC = 0x42434c53, TEXT_BYTES = 64, VERSION_BYTES = 32 };
 

@@ -8,14 +8,10 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "net/buffer.h"
-#include "net/listener.h"
-#include "net/outbound.h"
-#include "net/plugin_call.h"
-#include "net/plugin_timer.h"
-#include "net/plugin_work.h"
-#include "net/server.h"
+#include "net/listener_core.h"
+#include "net/server_core.h"
 #include "net/turns.h"
-#include "net/worker.h"
+#include "net/worker_core.h"
 
 enum {
     /* A peer that still has bytes to take may pause for so many times close_timeout_ms (a minute
@@ -46,8 +42,7 @@ void connection_end(struct connection *connection, uint32_t reason, bool reset) 
         connection_state_set_closing(&connection->state, CONNECTION_CLOSING_RESET);
     }
     timers_stop(&connection_worker(connection)->timers, &connection->deadline);
-    plugin_timers_stop(connection);
-    plugin_work_call_off(connection);
+    connection_tell_attached(connection, ATTACHMENT_ENDING);
     worker_unsettle(connection_worker(connection), connection);
 }
 
@@ -215,6 +210,14 @@ static void close_in_flight(struct connection *connection) {
     }
 }
 
+static void leave_turns(struct connection *connection) {
+    struct turn *turn = connection->extras->turn;
+    connection->extras->turn = NULL;
+    if (turns_leave(turn)) {
+        listener_refer(connection_listener(connection)); /* until its turns say that it is over */
+    }
+}
+
 /* Nothing is in flight: the socket goes, the plugin hears it last, the memory is freed. */
 static void finish(struct connection *connection) {
     struct worker *worker = connection_worker(connection);
@@ -234,18 +237,17 @@ static void finish(struct connection *connection) {
     }
     connection_drop_pending(connection);
     connection_drop_traffic(connection);
-    outbound_leave(connection);
-    plugin_work_leave(connection);
-    turns_leave(connection);
+    connection_tell_attached(connection, ATTACHMENT_ENDED);
+    if (connection->extras->turn) {
+        leave_turns(connection);
+    }
     if (connection_state_is_known(connection->state)) {
         listener_count(&listener->counters.closed);
         if (listener->plugin->closed) {
-            struct plugin_thread *call = connection_call(connection, PLUGIN_CLOSED);
-            listener->plugin->closed(&connection->public, connection->reason);
-            plugin_call_end(call);
+            listener->options.hooks->closed(connection);
         }
     }
-    plugin_timers_free(connection);
+    connection_tell_attached(connection, ATTACHMENT_CLOSED);
     timers_stop(&worker->timers, &connection->deadline);
     worker_unregister(worker, connection);
     atomic_fetch_sub(&worker->load, 1);
@@ -275,13 +277,8 @@ static void finish(struct connection *connection) {
 /* What the plugin makes of it, `absent` without that operation. */
 static uint32_t ask_plugin(struct connection *connection, uint32_t reason, uint32_t absent) {
     const struct listener *listener = connection_listener(connection);
-    if (!listener->plugin->closing) {
-        return absent;
-    }
-    struct plugin_thread *call = connection_call(connection, PLUGIN_CLOSING);
-    uint32_t answer = listener->plugin->closing(&connection->public, reason);
-    plugin_call_end(call);
-    return answer;
+    return listener->plugin->closing ? listener->options.hooks->closing(connection, reason)
+                                     : absent;
 }
 
 /* Whether the connection goes on. */
@@ -435,6 +432,12 @@ static bool is_quiet(const struct connection *connection) {
            !connection->unsettled;
 }
 
+bool connection_ask_for_turn(struct connection *connection) {
+    return !connection_need_extras(connection) ||
+           turns_ask(&connection_listener(connection)->turns, &connection->extras->turn,
+                     connection_worker(connection), connection);
+}
+
 void connection_turn_comes(struct connection *connection) {
     if ((connection->state.held & CONNECTION_HELD_BY_TURN) != 0) {
         connection_state_release(&connection->state, CONNECTION_HELD_BY_TURN);
@@ -473,7 +476,7 @@ void connection_settle(struct connection *connection) {
     if (!connection_is_ending(connection)) {
         connection_update_receive(connection);
         if (connection->extras->turn && is_quiet(connection)) {
-            turns_end(connection);
+            turns_end(connection->extras->turn);
         }
         connection_drop_traffic(connection);
         if (CHECKS) {

@@ -18,11 +18,12 @@
 #include "engine/engine.h"
 #include "net/connection_parts.h"
 #include "net/connection_state.h"
-#include "net/listener.h"
+#include "net/describe.h"
+#include "net/listener_core.h"
 #include "net/local_address.h"
-#include "net/server.h"
+#include "net/server_core.h"
 #include "net/timers.h"
-#include "net/worker.h"
+#include "net/worker_core.h"
 
 /* An idle connection is this and an entry of its worker's table, and not more than 256 bytes on
  * Linux (tests/unit/test_connection_memory.c): mind that when you add to it. What only some have,
@@ -102,7 +103,7 @@ void connection_finish(struct connection *connection, uint32_t reason);
 /* Its listener takes no more connections: the plugin is asked what to do with it. */
 void connection_ask_to_close(struct connection *connection);
 
-/* Its turn to receive and send has come, which it had asked for. */
+/* Its turn to receive and send has come, which it had asked for by turns_ask(). */
 void connection_turn_comes(struct connection *connection);
 
 /* BERTH_CLOSED_* for an ENGINE_E_*. */
@@ -115,8 +116,11 @@ struct log_subject connection_subject(const struct connection *connection, char 
 /* Asserts what holds of it once it is settled: its state's combination, and what belongs to it. */
 void connection_check(const struct connection *connection);
 
-/* One line on what it is and does: "connection 17 from 192.0.2.1:4000: open, admitted, …". */
+/* One line on what it is and does: "connection 17 from 192.0.2.1:4000: open, admitted, …"; and that
+ * with one on each thing that it has asked the host for. */
 void connection_describe(const struct connection *connection, char *text, size_t size);
+void connection_describe_whole(const struct connection *connection, describe_fn *tell,
+                               void *context);
 
 /* Tells at debug which time its client has let pass: the field of the manifest. */
 void connection_tell_timeout(const struct connection *connection, const char *field);
@@ -132,6 +136,14 @@ static inline struct listener *connection_listener(const struct connection *conn
 
 static inline struct worker *connection_worker(const struct connection *connection) {
     return &connection_listener(connection)->server->workers[connection->public.worker];
+}
+
+/* Whether it may receive and send now, which few listeners limit. False: connection_turn_comes()
+ * tells when. */
+bool connection_ask_for_turn(struct connection *connection);
+
+static inline bool connection_may_go_on(struct connection *connection) {
+    return connection_listener(connection)->turns.max == 0 || connection_ask_for_turn(connection);
 }
 
 static inline bool connection_is_ending(const struct connection *connection) {
@@ -153,6 +165,37 @@ static inline void connection_count_sent(const struct connection *connection, ui
                          bytes);
 }
 
+/* -- the connections of a worker ---------------------------------------------------------------
+ *
+ * What a callback does to connections (send, close, pause, …) only marks them; worker_settle() then
+ * carries it out, after the callback's frame is gone and still in the same turn. */
+
+void worker_table_init(struct worker *worker);
+
+/* Notes that the connection needs settling, and settles all that do. */
+void worker_unsettle(struct worker *worker, struct connection *connection);
+void worker_settle(struct worker *worker);
+
+/* The connection is closed: from now on nothing lists it. */
+void worker_settle_never(struct connection *connection);
+
+/* The same in the next turn, when others had theirs; unless it needs settling now for another
+ * reason. That turn begins with worker_take_postponed(). */
+void worker_postpone(struct worker *worker, struct connection *connection);
+void worker_take_postponed(struct worker *worker);
+
+/* Gives the connection an id and a place in the table. False: no memory. */
+bool worker_register(struct worker *worker, struct connection *connection);
+void worker_unregister(struct worker *worker, struct connection *connection);
+
+/* The connection of that id; NULL: it is gone. And the number of the worker that it belongs to. */
+struct connection *worker_find(const struct worker *worker, uint64_t id);
+unsigned worker_of_id(uint64_t id);
+
+/* The connection in slot *slot or in the first one behind it that has one; *slot is then the slot
+ * behind that. NULL: there are no more. Connections may come and go meanwhile. */
+struct connection *worker_next(const struct worker *worker, uint32_t *slot);
+
 /* -- what the services do; statuses and ownership as in berth/host.h --------------------------- */
 
 int32_t connection_send(struct connection *connection, const void *bytes, uint32_t size);
@@ -168,6 +211,22 @@ void connection_pause(struct connection *connection);
 void connection_resume(struct connection *connection);
 int32_t connection_want_at_least(struct connection *connection, uint32_t size);
 void connection_info(const struct connection *connection, struct berth_conn_info *info);
+
+/* -- its parts ---------------------------------------------------------------------------------
+ *
+ * Make sure that the connection has one of its own. False: no memory. */
+bool connection_need_traffic(struct connection *connection);
+bool connection_need_extras(struct connection *connection);
+
+/* Let the part go if there is nothing in it. */
+void connection_drop_traffic(struct connection *connection);
+void connection_drop_extras(struct connection *connection);
+
+/* The connection has extras. Detaching lets them go if they are empty. */
+void connection_attach(struct connection *connection, struct attachment *one,
+                       const struct attachment_kind *kind);
+void connection_detach(struct connection *connection, struct attachment *one);
+void connection_tell_attached(struct connection *connection, enum attachment_stage stage);
 
 /* -- between the three files --------------------------------------------------------------------
  */

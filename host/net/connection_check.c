@@ -6,7 +6,7 @@
 #include "base/assert.h"
 #include "base/text.h"
 #include "net/connection.h"
-#include "net/listener.h"
+#include "net/listener_core.h"
 #include "net/send_queue.h"
 #include "net/timers.h"
 

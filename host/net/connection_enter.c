@@ -17,14 +17,14 @@
 
 #include "base/address.h"
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/error.h"
 #include "net/buffer.h"
 #include "net/connection.h"
-#include "net/listener.h"
-#include "net/plugin_call.h"
+#include "net/listener_core.h"
 #include "net/proxy_header.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
 
 /* The plugin's state lies behind the connection, aligned for anything. */
 enum { STATE_ALIGNMENT = 16 };
@@ -134,6 +134,23 @@ static void await_first_data(struct connection *connection) {
                connection_listener(connection)->options.first_data_timeout_ms);
 }
 
+static void worker_wait(struct worker *worker, struct connection *connection) {
+    if (!worker->waiting) {
+        atomic_fetch_add(&worker->server->waiting, 1);
+    }
+    ASSERT(!timer_is_running(&connection->deadline)); /* it has the same room */
+    DL_APPEND2(worker->waiting, connection, wait.prev, wait.next);
+}
+
+static void worker_unwait(struct worker *worker, struct connection *connection) {
+    DL_DELETE2(worker->waiting, connection, wait.prev, wait.next);
+    connection->wait.prev = NULL; /* as it must be for the deadline, which has the same room */
+    connection->wait.next = NULL;
+    if (!worker->waiting) {
+        atomic_fetch_sub(&worker->server->waiting, 1);
+    }
+}
+
 static void wait_for_room(struct connection *connection) {
     struct worker *worker = connection_worker(connection);
     struct listener *listener = connection_listener(connection);
@@ -184,9 +201,7 @@ static bool queue_busy_answer(struct connection *connection) {
     if (!buffer) {
         return false;
     }
-    struct plugin_thread *call = connection_call(connection, PLUGIN_BUSY);
-    uint32_t size = listener->plugin->busy(&listener->public, buffer->bytes, buffer->capacity);
-    plugin_call_end(call);
+    uint32_t size = listener->options.hooks->busy(connection, buffer->bytes, buffer->capacity);
     if (size > buffer->capacity) {
         listener_count(&listener->counters.plugin_faults);
         char peer[BERTH_ADDRESS_TEXT_MAX];
@@ -240,9 +255,7 @@ static void open(struct connection *connection) {
     listener_count(&listener->counters.opened);
     worker_unsettle(connection_worker(connection), connection);
     if (listener->plugin->opened) {
-        struct plugin_thread *call = connection_call(connection, PLUGIN_OPENED);
-        listener->plugin->opened(&connection->public);
-        plugin_call_end(call);
+        listener->options.hooks->opened(connection);
     }
 }
 
@@ -403,7 +416,7 @@ void connection_adopt(struct worker *worker, struct listener *listener,
     struct connection *connection = create(worker, listener, accept->socket, local, &accept->remote,
                                            accept->data.owner != NULL);
     if (!connection) {
-        shortage_note_lost(worker); /* one line tells of all of them */
+        worker->shortage.lost++; /* one line tells of all of them */
         lose(worker, listener, accept, LOG_LEVEL_DEBUG, "out of memory");
         return;
     }

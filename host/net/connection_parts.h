@@ -7,17 +7,15 @@
 #ifndef BERTH_HOST_NET_CONNECTION_PARTS_H
 #define BERTH_HOST_NET_CONNECTION_PARTS_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "berth/buffer.h"
 #include "engine/engine.h"
 #include "net/send_queue.h"
 
-struct berth_timer;
+struct attachment;
 struct connection;
-struct outbound;
-struct plugin_work;
 struct turn;
 
 /* While bytes of it wait here: to be sent, or to be consumed. */
@@ -36,27 +34,42 @@ struct traffic_pool {
     uint32_t free_max;
 };
 
+/* How far a connection has got with its end. */
+enum attachment_stage {
+    ATTACHMENT_ENDING, /* it begins to end */
+    ATTACHMENT_ENDED,  /* nothing of it is under way; its plugin has not heard `closed` yet */
+    ATTACHMENT_CLOSED, /* it has: what is still attached must detach itself now */
+};
+
+struct attachment_kind {
+    void (*on_end)(struct attachment *one, enum attachment_stage stage);
+    void (*describe)(const struct attachment *one, char *text, size_t size); /* in a line */
+};
+
+/* Something that lives no longer than the connection, or is to know of its end: embedded in what
+ * the plugin has asked for. */
+struct attachment {
+    struct attachment *prev;
+    struct attachment *next;
+    const struct attachment_kind *kind;
+};
+
 /* What it has asked the host for, and what few connections have. */
 struct extras {
-    struct berth_timer *timers; /* utlist, and how many */
-    uint32_t timer_count;
-    struct plugin_work *works;  /* utlist */
-    struct outbound *outbounds; /* utlist */
-    struct turn *turn;          /* NULL as long as it never needed one */
-    uint32_t lingered;          /* draining: bytes that were read and thrown away */
+    struct attachment *attachments; /* utlist */
+    struct attachment *next;        /* while all of them are told: the next to be told */
+    uint32_t timer_count;           /* attachments that count for limits.timers */
+    uint32_t lingered;              /* draining: bytes that were read and thrown away */
+    struct turn *turn;              /* NULL as long as it never needed one */
 };
 
 /* Those of a connection that has none. */
 struct traffic *traffic_none(void);
 struct extras *extras_none(void);
 
-/* Make sure that the connection has a part of its own. False: no memory. */
-bool connection_need_traffic(struct connection *connection);
-bool connection_need_extras(struct connection *connection);
-
-/* Let the part go if there is nothing in it. */
-void connection_drop_traffic(struct connection *connection);
-void connection_drop_extras(struct connection *connection);
+/* One at rest or a new one, for the caller to fill in; NULL: no memory. */
+struct traffic *traffic_take(struct traffic_pool *pool);
+void traffic_give(struct traffic_pool *pool, struct traffic *traffic); /* as empty as a new one */
 
 void traffic_pool_fini(struct traffic_pool *pool);
 

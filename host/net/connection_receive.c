@@ -14,11 +14,9 @@
 #include "base/log.h"
 #include "net/buffer.h"
 #include "net/connection.h"
-#include "net/listener.h"
-#include "net/plugin_call.h"
+#include "net/listener_core.h"
 #include "net/send_queue.h"
-#include "net/turns.h"
-#include "net/worker.h"
+#include "net/worker_core.h"
 
 /* What nobody will ask for any more in a buffer that goes back to its pool, and then to anybody: it
  * may be a password. Bytes that were consumed are the plugin's matter. */
@@ -98,13 +96,7 @@ static bool pending_append(struct connection *connection, const struct berth_sli
 /* Shows the plugin `data`, whose reference is the connection's, and keeps what is not consumed. */
 static void show(struct connection *connection, struct berth_slice data) {
     struct listener *listener = connection_listener(connection);
-    struct berth_buffer *buffer = data.buffer;
-    struct plugin_thread *call = connection_call(connection, PLUGIN_RECEIVED);
-    data.buffer = buffer_given(buffer);
-    uint32_t consumed = listener->plugin->received(&connection->public, &data);
-    data.buffer = buffer;
-    plugin_call_end(call);
-    buffer_note_if_kept(buffer, listener->options.account);
+    uint32_t consumed = listener->options.hooks->received(connection, &data);
     if (connection->state.life != CONNECTION_OPEN) { /* the plugin closed or aborted it meanwhile */
         data.bytes += consumed < data.size ? consumed : data.size;
         data.size -= consumed < data.size ? consumed : data.size;
@@ -173,7 +165,7 @@ void connection_deliver(struct connection *connection, struct berth_slice *arriv
         return;
     }
     if (connection->state.life == CONNECTION_OPEN && connection->state.held == 0 &&
-        !turns_ask(connection)) {
+        !connection_may_go_on(connection)) {
         connection_state_hold(&connection->state, CONNECTION_HELD_BY_TURN);
     }
     if (connection->state.life == CONNECTION_OPEN && !connection->traffic->pending.buffer &&
@@ -209,9 +201,7 @@ void connection_tell_peer_closed(struct connection *connection) {
     connection_state_notify_peer_fin(&connection->state);
     connection_drop_pending(connection);
     if (connection_listener(connection)->plugin->peer_closed) {
-        struct plugin_thread *call = connection_call(connection, PLUGIN_PEER_CLOSED);
-        connection_listener(connection)->plugin->peer_closed(&connection->public);
-        plugin_call_end(call);
+        connection_listener(connection)->options.hooks->peer_closed(connection);
     } else {
         connection_close(connection);
     }

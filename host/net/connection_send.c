@@ -5,12 +5,10 @@
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/file.h"
-#include "net/listener.h"
-#include "net/plugin_call.h"
-#include "net/plugin_fault.h"
+#include "net/listener_core.h"
 #include "net/plugin_slice.h"
 #include "net/turns.h"
-#include "net/worker.h"
+#include "net/worker_core.h"
 
 enum {
     /* Past so many times the limit at which reading pauses, the connection is cut: a plugin that
@@ -62,7 +60,8 @@ int32_t connection_send(struct connection *connection, const void *bytes, uint32
         return status;
     }
     if (!bytes) {
-        plugin_fault(connection, "send() was given no bytes");
+        connection_listener(connection)
+            ->options.hooks->fault(connection, "send() was given no bytes");
         return BERTH_E_INVALID;
     }
     struct worker *worker = connection_worker(connection);
@@ -118,7 +117,8 @@ int32_t connection_send_slices(struct connection *connection, const struct berth
         }
     }
     if (wrong) {
-        plugin_fault(connection, "send_slices() was given a slice %s", wrong);
+        connection_listener(connection)
+            ->options.hooks->fault(connection, "send_slices() was given a slice %s", wrong);
         return BERTH_E_INVALID;
     }
     worker_unsettle(worker, connection);
@@ -146,7 +146,8 @@ int32_t connection_send_pieces(struct connection *connection, const struct berth
         }
     }
     if (wrong) {
-        plugin_fault(connection, "send_pieces() was given a piece %s", wrong);
+        connection_listener(connection)
+            ->options.hooks->fault(connection, "send_pieces() was given a piece %s", wrong);
         return BERTH_E_INVALID;
     }
     worker_unsettle(worker, connection);
@@ -157,7 +158,7 @@ static void account_sent(struct connection *connection, uint64_t bytes) {
     connection->bytes_sent += bytes;
     connection_count_sent(connection, bytes);
     connection_note_activity(connection);
-    turns_progress(connection);
+    turns_progress(connection->extras->turn);
     send_queue_consume(&connection->traffic->queue, &connection_worker(connection)->nodes, bytes);
     if (bytes > 0 && connection->state.life == CONNECTION_DRAINING) {
         /* The peer still reads: its time to take the rest begins anew. */
@@ -208,7 +209,7 @@ static int64_t send_front(struct connection *connection) {
 void connection_flush(struct connection *connection) {
     uint64_t flushed = 0;
     if (send_queue_is_empty(&connection->traffic->queue) ||
-        connection->state.send != CONNECTION_SEND_IDLE || !turns_ask(connection)) {
+        connection->state.send != CONNECTION_SEND_IDLE || !connection_may_go_on(connection)) {
         return;
     }
     do {
@@ -259,9 +260,7 @@ void connection_update_queue_hold(struct connection *connection) {
                 connection_state_hold(&connection->state, CONNECTION_HELD_BY_QUEUE);
             }
             if (listener->plugin->filled) {
-                struct plugin_thread *call = connection_call(connection, PLUGIN_FILLED);
-                listener->plugin->filled(&connection->public);
-                plugin_call_end(call);
+                listener->options.hooks->filled(connection);
             }
         }
     } else if (connection->state.queue_full &&
@@ -270,9 +269,7 @@ void connection_update_queue_hold(struct connection *connection) {
         connection_state_release(&connection->state, CONNECTION_HELD_BY_QUEUE);
         connection_state_set_queue_full(&connection->state, false);
         if (listener->plugin->drained) {
-            struct plugin_thread *call = connection_call(connection, PLUGIN_DRAINED);
-            listener->plugin->drained(&connection->public);
-            plugin_call_end(call);
+            listener->options.hooks->drained(connection);
         }
     }
 }

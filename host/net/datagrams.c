@@ -8,18 +8,12 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "net/buffer.h"
-#include "net/door.h"
+#include "net/connection.h"
 #include "net/latch.h"
-#include "net/listener.h"
-#include "net/plugin_call.h"
-#include "net/plugin_fault.h"
-#include "net/plugin_slice.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/listener_core.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
 #include "os/os_socket.h"
-
-/* What fits into a datagram of IPv4: 65535 less the headers of IP and UDP (RFC 768). */
-enum { DATAGRAM_BYTES_MAX = 65507 };
 
 /* A worker's part in a door of datagrams. Where workers accept for themselves, each receives from a
  * socket of its own, else one of them does for all.
@@ -85,7 +79,7 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
         struct berth_datagram datagram = {
             .struct_size = sizeof(datagram),
             .flags = from->truncated ? BERTH_DATAGRAM_TRUNCATED : 0,
-            .data = {buffer_given(from->data.owner), from->data.bytes, from->data.size, 0},
+            .data = {from->data.owner, from->data.bytes, from->data.size, 0},
             .local = from->local,
             .remote = from->remote,
         };
@@ -93,11 +87,8 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
             listener_count(&counters->datagrams_truncated);
         }
         showing = one;
-        struct plugin_thread *call = listener_call(listener, PLUGIN_DATAGRAM);
-        listener->plugin->datagram(&listener->public, &datagram);
-        plugin_call_end(call);
+        listener->options.hooks->datagram(listener, &datagram);
         showing = NULL;
-        buffer_note_if_kept(from->data.owner, listener->options.account);
     }
     buffer_release(from->data.owner);
     worker_settle(one->worker);
@@ -136,19 +127,20 @@ static void start_here(struct worker *worker, void *argument) {
     }
 }
 
-bool datagrams_start(struct door *door, struct listener *listener, struct error *error) {
+bool datagrams_start(struct engine_listener *socket, struct listener *listener,
+                     struct datagram_receiver **receivers, struct error *error) {
     struct server *server = listener->server;
     unsigned count = server->options.workers;
     struct worker *only = server->acceptor ? server_least_loaded(server) : NULL;
-    door->receivers = alloc_array(count, sizeof(*door->receivers));
-    if (!door->receivers) {
+    *receivers = alloc_array(count, sizeof(**receivers));
+    if (!*receivers) {
         return error_set(error, "out of memory");
     }
     for (unsigned i = 0; i < count; i++) {
-        struct datagram_receiver *one = &door->receivers[i];
+        struct datagram_receiver *one = &(*receivers)[i];
         one->listener = listener;
         one->worker = &server->workers[i];
-        one->socket = door->socket;
+        one->socket = socket;
         one->from = only ? only->index : i;
         struct start start = {.one = one, .receives = one->from == i, .error = error};
         worker_call(one->worker, start_here, &start);
@@ -213,26 +205,25 @@ static void turn_here(struct worker *worker, void *argument) {
     }
 }
 
-void datagrams_turn(struct door *door, struct listener *listener) {
-    unsigned count = door->receivers ? door->server->options.workers : 0;
+void datagrams_turn(struct datagram_receiver *receivers, struct listener *listener) {
+    unsigned count = receivers ? listener->server->options.workers : 0;
     for (unsigned i = 0; i < count; i++) {
-        struct turn turn = {&door->receivers[i], listener};
+        struct turn turn = {&receivers[i], listener};
         worker_call(turn.one->worker, turn_here, &turn);
     }
 }
 
-void datagrams_stop(struct door *door) {
-    unsigned count = door->receivers ? door->server->options.workers : 0;
+void datagrams_stop(struct server *server, struct datagram_receiver *receivers) {
+    unsigned count = receivers ? server->options.workers : 0;
     for (unsigned i = 0; i < count; i++) {
-        struct datagram_receiver *one = &door->receivers[i];
+        struct datagram_receiver *one = &receivers[i];
         if (one->parts > 0) {
             latch_init(&one->done, 1);
             worker_call(one->worker, stop_here, one);
-            server_await(door->server, &one->done, "the end of a receive of datagrams");
+            server_await(server, &one->done, "the end of a receive of datagrams");
         }
     }
-    alloc_free(door->receivers);
-    door->receivers = NULL;
+    alloc_free(receivers);
 }
 
 /* -- workers that stall ---------------------------------------------------------------------------
@@ -291,62 +282,17 @@ void datagrams_cover(struct worker *worker) {
     }
 }
 
-/* -- sending --------------------------------------------------------------------------------------
+/* -- answering ------------------------------------------------------------------------------------
  */
 
-/* The socket of the listener that a datagram from that address goes out by. */
-static struct engine_listener *socket_for(const struct listener *listener,
-                                          const struct berth_address *local) {
-    for (size_t i = 0; i < listener->door_count; i++) {
-        struct berth_address bound = door_address(listener->doors[i]);
-        bool same_family = bound.family == local->family ||
-                           (bound.family == BERTH_FAMILY_IPV6 && !listener->options.v6_only);
-        if (bound.port == local->port &&
-            (address_equal(&bound, local) || (same_family && address_is_any(&bound)))) {
-            return listener->doors[i]->socket;
-        }
+bool datagrams_answer(const struct listener *listener, const struct berth_address *from,
+                      const struct berth_address *to, const struct engine_buffer *data,
+                      int64_t *result) {
+    if (!showing || showing->listener != listener) {
+        return false;
     }
-    return NULL;
-}
-
-int32_t datagrams_send(struct listener *listener, const struct berth_address *from,
-                       const struct berth_address *to, const struct berth_slice *given) {
-    struct berth_address plain[] = {*from, *to};
-    const struct berth_address *local = &plain[0];
-    const struct berth_address *remote = &plain[1];
-    struct berth_slice data;
-    const char *wrong = plugin_slice_take(given, &data);
-    if (wrong) {
-        plugin_fault_of_listener(listener, "send() of a datagram was given a slice %s", wrong);
-        return BERTH_E_INVALID;
-    }
-    address_unmap(&plain[0]);
-    address_unmap(&plain[1]);
-    struct engine_listener *socket =
-        listener->options.datagrams ? socket_for(listener, local) : NULL;
-    if (!socket || remote->port == 0 || remote->family == BERTH_FAMILY_NONE ||
-        data.size > DATAGRAM_BYTES_MAX) {
-        buffer_release(data.buffer);
-        return BERTH_E_INVALID;
-    }
-    uint32_t size = data.size;
-    int64_t result;
-    if (showing && showing->listener == listener) {
-        struct engine_buffer buffer = {data.buffer, data.bytes, data.size};
-        result = engine_receiver_send(showing->receiver, local, remote, &buffer);
-    } else {
-        result = engine_datagram_send(socket, local, remote, data.bytes, data.size);
-        buffer_release(data.buffer);
-    }
-    if (result < 0) {
-        listener_count(&listener->counters.datagrams_unsent);
-        return result == ENGINE_E_NO_RESOURCES  ? BERTH_E_LIMIT
-               : result == ENGINE_E_UNREACHABLE ? BERTH_E_UNREACHABLE
-                                                : BERTH_E_FAILED;
-    }
-    listener_count(&listener->counters.datagrams_sent);
-    atomic_fetch_add_explicit(&listener->counters.bytes_sent, size, memory_order_relaxed);
-    return BERTH_OK;
+    *result = engine_receiver_send(showing->receiver, from, to, data);
+    return true;
 }
 
 /* -- in words ------------------------------------------------------------------------------------

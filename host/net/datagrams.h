@@ -12,19 +12,25 @@
 #include "berth/datagram.h"
 #include "net/describe.h"
 
+struct datagram_receiver;
+struct engine_buffer;
+struct engine_listener;
 struct error;
 struct listener;
-struct door;
+struct server;
 struct worker;
 
-/* Receives from now on. [control] */
-bool datagrams_start(struct door *door, struct listener *listener, struct error *error);
+/* Receives by that socket from now on. What there is of *receivers is to be stopped also when it
+ * fails. [control] */
+bool datagrams_start(struct engine_listener *socket, struct listener *listener,
+                     struct datagram_receiver **receivers, struct error *error);
 
-/* Datagrams go to that listener from now on. [control]; not started: fine */
-void datagrams_turn(struct door *door, struct listener *listener);
+/* Datagrams go to that listener from now on. [control]; NULL is legal */
+void datagrams_turn(struct datagram_receiver *receivers, struct listener *listener);
 
-/* No datagram reaches the plugin once it returns. [control]; not started: fine */
-void datagrams_stop(struct door *door);
+/* No datagram reaches the plugin once it returns, and the receivers are gone. [control]; NULL is
+ * legal */
+void datagrams_stop(struct server *server, struct datagram_receiver *receivers);
 
 /* The worker's receivers begin or end to receive for workers that stall. On its thread. */
 void datagrams_cover(struct worker *worker);
@@ -33,8 +39,10 @@ void datagrams_cover(struct worker *worker);
 void datagram_receivers_describe(const struct worker *worker, const struct listener *listener,
                                  describe_fn *tell, void *context);
 
-/* berth_datagram_host.send() [any] */
-int32_t datagrams_send(struct listener *listener, const struct berth_address *from,
-                       const struct berth_address *to, const struct berth_slice *data);
+/* Sends by the receiver whose datagram the plugin is shown on this thread, which takes over the
+ * buffer's reference. False: it is shown none of that listener. [any] */
+bool datagrams_answer(const struct listener *listener, const struct berth_address *from,
+                      const struct berth_address *to, const struct engine_buffer *data,
+                      int64_t *result);
 
 #endif

@@ -8,9 +8,9 @@
 #include "net/accept_pool.h"
 #include "net/datagrams.h"
 #include "net/latch.h"
-#include "net/listener.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/listener_core.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
 
 static void count_udp_door(struct door *door, bool open) {
     if (door->options.datagrams) {
@@ -76,8 +76,9 @@ static bool start_pools(struct door *door, struct listener *listener, struct err
 
 bool door_start(struct door *door, struct listener *listener, struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
-    bool started = door->options.datagrams ? datagrams_start(door, listener, error)
-                                           : start_pools(door, listener, error);
+    bool started = door->options.datagrams
+                       ? datagrams_start(door->socket, listener, &door->receivers, error)
+                       : start_pools(door, listener, error);
     if (!started) {
         struct berth_address address = door_address(door);
         address_format(&address, text, sizeof(text));
@@ -138,7 +139,7 @@ void door_turn(struct door *door, struct listener *listener,
         struct turn_pool turn = {door->pools[i], listener, changed && i == 0 ? door : NULL};
         worker_call(server_acceptor(door->server, i), turn_pool_here, &turn);
     }
-    datagrams_turn(door, listener);
+    datagrams_turn(door->receivers, listener);
 }
 
 struct stop_pool {
@@ -180,7 +181,8 @@ void door_release(struct door *door) {
 }
 
 void door_stop_receiving(struct door *door) {
-    datagrams_stop(door);
+    datagrams_stop(door->server, door->receivers);
+    door->receivers = NULL;
 }
 
 struct berth_address door_address(const struct door *door) {

@@ -1,9 +1,8 @@
 #include "net/file.h"
 
 #include "base/error.h"
-#include "net/plugin_account.h"
 
-struct berth_file *file_open(const char *path, struct plugin_account *holder, struct error *error) {
+struct berth_file *file_open(const char *path, struct handle_holder *holder, struct error *error) {
     struct berth_file *file = handle_alloc(sizeof(*file));
     if (!file) {
         error_set_kind(error, ERROR_KIND_EXHAUSTED, "out of memory");
@@ -16,7 +15,7 @@ struct berth_file *file_open(const char *path, struct plugin_account *holder, st
     handle_begin(&file->handle);
     file->holder = holder;
     if (holder) {
-        atomic_fetch_add(&holder->files, 1);
+        holder->count(holder, 1);
     }
     return file;
 }
@@ -28,7 +27,7 @@ void file_release(struct berth_file *file) {
             file->closed(file->context);
         }
         if (file->holder) {
-            atomic_fetch_sub(&file->holder->files, 1);
+            file->holder->count(file->holder, -1);
         }
         handle_free(&file->handle);
     }

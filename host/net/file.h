@@ -12,7 +12,6 @@
 #include "os/os.h"
 
 struct error;
-struct plugin_account;
 
 /* The host's side of the ABI's opaque type. */
 struct berth_file {
@@ -20,11 +19,11 @@ struct berth_file {
     struct os_file file;
     void (*closed)(void *context); /* run when it is closed; or NULL */
     void *context;
-    struct plugin_account *holder; /* the plugin that opened it, counted there; or NULL */
+    struct handle_holder *holder; /* counts it, as it was opened for it; or NULL */
 };
 
 /* A regular file with one reference, or NULL. May block. */
-struct berth_file *file_open(const char *path, struct plugin_account *holder, struct error *error);
+struct berth_file *file_open(const char *path, struct handle_holder *holder, struct error *error);
 /* How many bytes a run of the file has: `size`, or all to its present end where that is UINT64_MAX.
  */
 uint64_t file_run(const struct berth_file *file, uint64_t offset, uint64_t size);

@@ -29,6 +29,11 @@
 #define HANDLE_COUNTS ((UINT64_C(1) << HANDLE_TAG_SHIFT) - 1)
 #define HANDLE_COUNT_OF_PLUGIN (HANDLE_COUNTS & ~(HANDLE_ONE_OF_PLUGIN - 1))
 
+/* Whoever is to count what it has of the host's objects: one more, or one less. [any] */
+struct handle_holder {
+    void (*count)(struct handle_holder *holder, int change);
+};
+
 struct handle {
     atomic_ullong word; /* tag, references of plugins, references of the host */
     void *memory;       /* that the object lies in */

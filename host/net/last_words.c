@@ -6,9 +6,10 @@
 
 #include "base/address.h"
 #include "base/log.h"
+#include "net/connection.h"
 #include "net/describe.h"
 #include "net/plugin_call.h"
-#include "net/worker.h"
+#include "net/server.h"
 #include "os/os_crash.h"
 #include "os/os_process.h"
 
@@ -122,10 +123,10 @@ static void describe_served(const struct os_crash *crash) {
         char line[DESCRIBE_BYTES];
         listener_describe(connection_listener(connection), line, sizeof(line));
         say_line(&accused, line);
-        describe_connection(connection, say_line, &accused);
+        connection_describe_whole(connection, say_line, &accused);
     }
     if (worker) {
-        describe_server(worker->server, say_line, &accused);
+        server_describe_whole(worker->server, say_line, &accused);
     }
 }
 

@@ -10,77 +10,11 @@
 #include "base/error.h"
 #include "net/connection.h"
 #include "net/door.h"
-#include "net/errand.h"
 #include "net/gate.h"
-#include "net/plugin_call.h"
-#include "net/plugin_timer.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/send_queue.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
 #include "os/os.h"
-
-/* A call of `listener_open`, which outlives its caller where that does not wait for its end. */
-struct open_call {
-    struct listener *listener;
-    int32_t status;
-    char message[ERROR_MESSAGE_MAX / 2];
-};
-
-static void open_call_run(void *argument) {
-    struct open_call *open = argument;
-    struct listener *listener = open->listener;
-    struct berth_error why = {sizeof(why), sizeof(open->message), open->message};
-    struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_OPEN);
-    open->status =
-        listener->plugin->listener_open(&listener->public, &listener->public.state, &why);
-    plugin_call_end(call);
-}
-
-/* False: it has not been called, or has not returned. */
-static bool open_call_await(struct open_call *open, bool *abandoned, struct error *error) {
-    const struct listener *listener = open->listener;
-    uint32_t timeout_ms = listener->options.open_timeout_ms;
-    if (timeout_ms == 0) {
-        open_call_run(open);
-        return true;
-    }
-    enum errand_result result = errand_run(open_call_run, open, timeout_ms, error);
-    char limit[64];
-    *abandoned = result == ERRAND_ABANDONED;
-    if (*abandoned) {
-        errand_describe_limit(timeout_ms, limit, sizeof(limit));
-        error_set(error,
-                  "plugin \"%s\" has not returned from `listener_open` %s: its library stays "
-                  "mapped",
-                  listener->plugin->id, limit);
-    }
-    return result == ERRAND_DONE;
-}
-
-static bool open_plugin(struct listener *listener, bool *abandoned, struct error *error) {
-    const struct berth_plugin *plugin = listener->plugin;
-    if (plugin->listener_open) {
-        struct open_call *open = alloc_zeroed(sizeof(*open));
-        if (!open) {
-            return error_set(error, "out of memory");
-        }
-        open->listener = listener;
-        bool opened = open_call_await(open, abandoned, error);
-        if (opened && open->status != BERTH_OK) {
-            open->message[sizeof(open->message) - 1] = '\0';
-            opened = error_set(error, "plugin \"%s\" refused to open: %s (status %d)", plugin->id,
-                               open->message[0] ? open->message : "it gave no reason",
-                               (int)open->status);
-        }
-        if (!*abandoned) {
-            alloc_free(open);
-        }
-        if (!opened) {
-            return false;
-        }
-    }
-    listener->opened = true;
-    return true;
-}
 
 /* -- doors --------------------------------------------------------------------------------------
  */
@@ -288,13 +222,11 @@ static char *make_label(const struct listener_options *options) {
     }
     label->generation = options->generation;
     memcpy(label->name, options->name, size);
-    call_page_name(label->name, label->generation, label->name, "");
     return label->name;
 }
 
 static void free_label(char *name) {
     if (name) {
-        call_page_forget(name);
         alloc_free(listener_label_of(name));
     }
 }
@@ -331,6 +263,15 @@ static void listener_abandon_open(struct listener *listener) {
     release_doors(doors, count);
 }
 
+static void turn_comes(struct worker *worker, void *owner) {
+    connection_turn_comes(owner);
+    worker_settle(worker);
+}
+
+static void turn_is_over(struct turns *turns) {
+    listener_unrefer(CONTAINER_OF(turns, struct listener, turns));
+}
+
 struct listener *listener_create(struct server *server, const struct listener_options *options,
                                  const struct listener *previous, struct error *error) {
     struct listener *listener = alloc_zeroed(sizeof(*listener));
@@ -342,7 +283,7 @@ struct listener *listener_create(struct server *server, const struct listener_op
     listener->server = server;
     listener->options = *options;
     listener->plugin = options->plugin;
-    turns_init(&listener->turns, options->active_io_max);
+    turns_init(&listener->turns, options->active_io_max, turn_comes, turn_is_over);
     if (!share(listener, previous, error)) {
         goto fail;
     }
@@ -363,7 +304,8 @@ struct listener *listener_create(struct server *server, const struct listener_op
         goto fail;
     }
     listener->door_count = options->address_count;
-    if (!open_plugin(listener, &abandoned, error)) {
+    listener->opened = options->hooks->open(listener, &abandoned, error);
+    if (!listener->opened) {
         goto fail;
     }
     return listener;
@@ -498,6 +440,35 @@ static void note_addresses(struct listener *listener) {
     }
 }
 
+struct cut {
+    const struct listener *listener;
+    bool stopping; /* those that the plugin knows are left to it */
+    uint32_t count;
+};
+
+static void cut_one(struct connection *connection, struct cut *cut) {
+    bool unseen = connection->state.life == CONNECTION_ACCEPTED;
+    if (connection_listener(connection) != cut->listener || connection_is_ending(connection)) {
+        return;
+    }
+    if (cut->stopping && !unseen) {
+        connection_ask_to_close(connection);
+    } else {
+        /* A reset only where something is lost: an idle client sees an ordinary end. */
+        connection_end(connection, BERTH_CLOSED_STOPPING,
+                       unseen || !send_queue_is_empty(&connection->traffic->queue));
+        cut->count++;
+    }
+}
+
+static void cut_here(struct worker *worker, void *argument) {
+    uint32_t slot = 0;
+    for (struct connection *one = worker_next(worker, &slot); one;
+         one = worker_next(worker, &slot)) {
+        cut_one(one, argument);
+    }
+}
+
 void listener_stop_accepting(struct listener *listener) {
     listener_drain(listener, BERTH_DRAINING_HOST_STOPS);
 }
@@ -522,7 +493,8 @@ void listener_drain(struct listener *listener, uint32_t why) {
         listener->door_count = 0;
     }
     for (unsigned i = 0; i < listener->server->started; i++) {
-        worker_stop_listener(&listener->server->workers[i], listener);
+        struct cut cut = {.listener = listener, .stopping = true};
+        worker_call(&listener->server->workers[i], cut_here, &cut);
     }
 }
 
@@ -540,11 +512,11 @@ void listener_resume(struct listener *listener) {
 }
 
 uint32_t listener_cut(struct listener *listener) {
-    uint32_t count = 0;
+    struct cut cut = {.listener = listener};
     for (unsigned i = 0; i < listener->server->options.workers; i++) {
-        count += worker_cut(&listener->server->workers[i], listener);
+        worker_call(&listener->server->workers[i], cut_here, &cut);
     }
-    return count;
+    return cut.count;
 }
 
 static void add_counted(const struct listener *listener, struct listener_counters *total) {
@@ -587,18 +559,11 @@ void listener_destroy(struct listener *listener) {
     if (listener->accepting) {
         listener_stop_accepting(listener);
     }
-    plugin_timers_stop_listener(listener);
-    if (listener->opened && listener->plugin->listener_close) {
-        struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_CLOSE);
-        listener->plugin->listener_close(&listener->public);
-        plugin_call_end(call);
-    }
-    plugin_timers_free_listener(listener);
+    listener->options.hooks->close(listener);
     if (listener->ending) {
         atomic_fetch_sub(&listener->server->ending, 1);
     }
     release_doors(listener->doors, listener->door_count);
-    plugin_call_forget();
     leave_gate(listener);
     turns_fini(&listener->turns);
     alloc_free(listener->last_addresses);
@@ -615,132 +580,4 @@ size_t listener_address_count(const struct listener *listener) {
 struct berth_address listener_address(const struct listener *listener, size_t index) {
     return listener->door_count > 0 ? door_address(listener->doors[index])
                                     : listener->last_addresses[index];
-}
-
-/* -- room under the limits ------------------------------------------------------------------------
- */
-
-/* Counts one more where fewer than `max` are counted. */
-static bool count_up(atomic_uint *count, uint32_t max) {
-    unsigned now = atomic_load_explicit(count, memory_order_relaxed);
-    while (now < max) {
-        if (atomic_compare_exchange_weak(count, &now, now + 1)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Counts and logs it. Returns false. */
-static bool refuse(struct listener *listener, const struct berth_address *remote,
-                   enum listener_refusal *why, enum listener_refusal reason) {
-    static const struct {
-        const char *word;
-        const char *setting;
-    } reasons[LISTENER_REFUSALS] = {
-        [LISTENER_REFUSED_ACCESS] = {"access", "\"allow\" and \"deny\""},
-        [LISTENER_REFUSED_RATE] = {"rate", "limits.accept_rate_per_client"},
-        [LISTENER_REFUSED_PER_CLIENT] = {"per_client", "limits.per_client"},
-        [LISTENER_REFUSED_LISTENER] = {"listener", "limits.connections"},
-        [LISTENER_REFUSED_HOST] = {"host", "host.limits.connections"},
-    };
-    listener_count(&listener->counters.refused[reason]);
-    *why = reason;
-    if (log_enabled(LOG_LEVEL_INFO)) {
-        char peer[BERTH_ADDRESS_TEXT_MAX];
-        struct log_subject subject = listener->subject;
-        address_format(remote, peer, sizeof(peer));
-        subject.peer = peer;
-        subject.reason = reasons[reason].word;
-        log_limited(LOG_KIND_REFUSED, LOG_LEVEL_INFO, &subject, "refused by %s",
-                    reasons[reason].setting);
-    }
-    return false;
-}
-
-bool listener_welcomes(struct listener *listener, const struct berth_address *remote,
-                       uint64_t now_ms, enum listener_refusal *why) {
-    if (!access_list_allows(&listener->options.access, remote)) {
-        return refuse(listener, remote, why, LISTENER_REFUSED_ACCESS);
-    }
-    if (!client_table_arrive(&listener->gate->clients, remote, now_ms)) {
-        return refuse(listener, remote, why, LISTENER_REFUSED_RATE);
-    }
-    return true;
-}
-
-bool listener_trusts_proxy(const struct listener *listener, const struct berth_address *remote) {
-    const struct access_list *proxies = &listener->options.proxies;
-    return proxies->allow_count > 0 && access_list_allows(proxies, remote);
-}
-
-bool listener_answers_busy(const struct listener *listener) {
-    return listener->options.refuse_at_limit && listener->plugin->busy;
-}
-
-/* At a limit on all clients: the rest wait, or are refused, as the manifest says. */
-static enum listener_verdict at_limit(struct listener *listener, const struct berth_address *remote,
-                                      enum listener_refusal *why, enum listener_refusal reason) {
-    if (!listener->options.refuse_at_limit) {
-        return LISTENER_WAIT;
-    }
-    refuse(listener, remote, why, reason);
-    return LISTENER_REFUSE;
-}
-
-enum listener_verdict listener_admit(struct listener *listener, const struct berth_address *remote,
-                                     enum listener_refusal *why) {
-    struct server *server = listener->server;
-    if (atomic_load(&listener->paused)) {
-        return LISTENER_WAIT;
-    }
-    if (!count_up(&server->connections, server->options.connections_max)) {
-        return at_limit(listener, remote, why, LISTENER_REFUSED_HOST);
-    }
-    struct gate *gate = listener->gate;
-    if (!count_up(&gate->connections, listener->options.connections_max)) {
-        atomic_fetch_sub(&server->connections, 1);
-        return at_limit(listener, remote, why, LISTENER_REFUSED_LISTENER);
-    }
-    if (!client_table_add(&gate->clients, remote)) {
-        atomic_fetch_sub(&gate->connections, 1);
-        atomic_fetch_sub(&server->connections, 1);
-        refuse(listener, remote, why, LISTENER_REFUSED_PER_CLIENT);
-        return LISTENER_REFUSE;
-    }
-    atomic_fetch_add(&listener->connections, 1);
-    return LISTENER_ADMITTED;
-}
-
-void listener_release(struct listener *listener, const struct berth_address *remote,
-                      uint64_t now_ms) {
-    struct server *server = listener->server;
-    client_table_remove(&listener->gate->clients, remote, now_ms);
-    atomic_fetch_sub(&listener->gate->connections, 1);
-    atomic_fetch_sub(&listener->connections, 1);
-    atomic_fetch_sub(&server->connections, 1);
-    server_room_made(server);
-}
-
-bool listener_has_room(const struct listener *listener) {
-    const struct server *server = listener->server;
-    if (atomic_load(&listener->paused)) {
-        return false;
-    }
-    return listener->options.refuse_at_limit ||
-           (atomic_load(&listener->gate->connections) < listener->options.connections_max &&
-            atomic_load(&server->connections) < server->options.connections_max);
-}
-
-void listener_refer(struct listener *listener) {
-    atomic_fetch_add(&listener->references, 1);
-}
-
-void listener_unrefer(struct listener *listener) {
-    struct server *server = listener->server;
-    /* The last touch: from zero on, the control thread may free the listener. One that goes on
-     * accepting has such moments many times a second, and nobody waits for them. */
-    if (atomic_fetch_sub(&listener->references, 1) == 1 && atomic_load(&server->ending) > 0) {
-        server->options.idle();
-    }
 }

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <utlist.h>
 
 #include "base/address.h"
 #include "base/alloc.h"
@@ -12,14 +11,14 @@
 #include "base/text.h"
 #include "net/buffer.h"
 #include "net/connection.h"
-#include "net/listener.h"
+#include "net/listener_core.h"
 #include "net/plugin_call.h"
 #include "net/plugin_fault.h"
 #include "net/plugin_slice.h"
 #include "net/plugin_work.h"
-#include "net/server.h"
+#include "net/server_core.h"
 #include "net/work_pool.h"
-#include "net/worker.h"
+#include "net/worker_core.h"
 #include "os/os.h"
 
 enum {
@@ -36,9 +35,8 @@ struct attempt {
 };
 
 struct outbound {
-    struct outbound *prev; /* in asker->extras->outbounds */
-    struct outbound *next;
-    struct connection *asker; /* NULL once it is gone, or has been told */
+    struct attachment attached; /* to the asker */
+    struct connection *asker;   /* NULL once it is gone, or has been told */
     struct worker *worker;
     struct listener *listener;
     bool is_abandoned; /* the system did not end an attempt: the memory is kept */
@@ -98,8 +96,7 @@ static void stop_attempts(struct outbound *one) {
 /* Tells the plugin how it ended, and calls off what still runs. */
 static void tell(struct outbound *one, struct berth_conn *conn, int32_t status) {
     struct timers *timers = &one->worker->timers;
-    DL_DELETE(one->asker->extras->outbounds, one);
-    connection_drop_extras(one->asker);
+    connection_detach(one->asker, &one->attached);
     one->asker = NULL;
     timers_stop(timers, &one->timeout);
     timers_stop(timers, &one->next_attempt);
@@ -119,13 +116,32 @@ static void fail(struct outbound *one, int32_t status, const char *why) {
     tell(one, NULL, status);
 }
 
-void outbound_leave(struct connection *asker) {
-    while (asker->extras->outbounds) {
-        struct outbound *one = asker->extras->outbounds;
+/* What its asker has asked for is called off, and the plugin told. */
+static void on_end(struct attachment *attached, enum attachment_stage stage) {
+    struct outbound *one = CONTAINER_OF(attached, struct outbound, attached);
+    if (stage != ATTACHMENT_ENDING) {
         tell(one, NULL, BERTH_E_CANCELLED);
         free_when_done(one);
     }
 }
+
+static void describe(const struct attachment *attached, char *text, size_t size) {
+    const struct outbound *one = CONTAINER_OF(attached, const struct outbound, attached);
+    char safe[NAME_BYTES_MAX + 1];
+    size_t used = 0;
+    text_append(text, size, &used, "connect to %s port %u",
+                text_safe(safe, sizeof(safe), one->name), one->port);
+    text_append(text, size, &used, " for connection %llu",
+                (unsigned long long)one->asker->public.id);
+    if (one->resolving) {
+        text_append(text, size, &used, ": the name is resolved");
+    } else {
+        text_append(text, size, &used, ": %u of %u addresses tried, %u attempts under way",
+                    one->begun, one->address_count, one->running);
+    }
+}
+
+static const struct attachment_kind of_connection = {on_end, describe};
 
 /* -- attempts ------------------------------------------------------------------------------------
  */
@@ -398,35 +414,9 @@ int32_t outbound_connect(struct connection *asker, const struct berth_connect_re
     one->connected = connected;
     one->argument = argument;
     one->first_data = first_data;
-    DL_APPEND(asker->extras->outbounds, one);
+    connection_attach(asker, &one->attached, &of_connection);
     timers_start(&connection_worker(asker)->timers, &one->timeout,
                  worker_now_ms(connection_worker(asker)),
                  request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);
     return BERTH_OK;
-}
-
-void outbound_describe(const struct outbound *one, char *text, size_t size) {
-    char safe[NAME_BYTES_MAX + 1];
-    size_t used = 0;
-    text_append(text, size, &used, "connect to %s port %u",
-                text_safe(safe, sizeof(safe), one->name), one->port);
-    if (one->asker) {
-        text_append(text, size, &used, " for connection %llu",
-                    (unsigned long long)one->asker->public.id);
-    }
-    if (one->resolving) {
-        text_append(text, size, &used, ": the name is resolved");
-    } else {
-        text_append(text, size, &used, ": %u of %u addresses tried, %u attempts under way",
-                    one->begun, one->address_count, one->running);
-    }
-}
-
-void outbounds_describe(const struct connection *connection, describe_fn *tell, void *context) {
-    char line[DESCRIBE_BYTES];
-    const struct outbound *one;
-    DL_FOREACH(connection->extras->outbounds, one) {
-        outbound_describe(one, line, sizeof(line));
-        tell(context, line);
-    }
 }

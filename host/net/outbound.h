@@ -13,19 +13,10 @@
 #include <stdint.h>
 
 #include "berth/connect.h"
-#include "net/describe.h"
 
 struct connection;
-struct outbound;
 
 int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
                          berth_connected_fn connected, void *argument);
-
-/* The connection that asked is gone: what it has asked for is called off, and the plugin told. */
-void outbound_leave(struct connection *asker);
-
-/* One line on it, and one on each of a connection's. Its worker's thread. */
-void outbound_describe(const struct outbound *one, char *text, size_t size);
-void outbounds_describe(const struct connection *connection, describe_fn *tell, void *context);
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "net/call_page.h"
-#include "net/plugin_call.h"
+#include "os/ticks.h"
 
 enum {
     TICKS_SHIFT = 4, /* 16 ticks, some nanoseconds, are the smallest difference that is told */
@@ -25,31 +25,7 @@ struct plugin_share {
     atomic_llong things[PLUGIN_THINGS]; /* may be negative: given back on another thread */
 };
 
-const char *plugin_callback_name(enum plugin_callback callback) {
-    static const char *const names[PLUGIN_CALLBACKS] = {
-        [PLUGIN_ENTRY] = "entry",
-        [PLUGIN_LOAD] = "load",
-        [PLUGIN_UNLOAD] = "unload",
-        [PLUGIN_LISTENER_OPEN] = "listener_open",
-        [PLUGIN_LISTENER_CLOSE] = "listener_close",
-        [PLUGIN_OPENED] = "opened",
-        [PLUGIN_RECEIVED] = "received",
-        [PLUGIN_PEER_CLOSED] = "peer_closed",
-        [PLUGIN_FILLED] = "filled",
-        [PLUGIN_DRAINED] = "drained",
-        [PLUGIN_CLOSING] = "closing",
-        [PLUGIN_CLOSED] = "closed",
-        [PLUGIN_BUSY] = "busy",
-        [PLUGIN_DATAGRAM] = "datagram",
-        [PLUGIN_TIMER] = "timer",
-        [PLUGIN_WORK] = "work",
-        [PLUGIN_WORK_DONE] = "work_done",
-        [PLUGIN_POST] = "post",
-        [PLUGIN_POST_WORKER] = "post_worker",
-        [PLUGIN_CONNECTED] = "connected",
-    };
-    return callback < PLUGIN_CALLBACKS ? names[callback] : "?";
-}
+static _Thread_local unsigned own_share = PLUGIN_SHARE_OTHER;
 
 /* Every account, for as long as its library may be mapped. */
 static _Atomic(struct plugin_account *) known[PLUGIN_ACCOUNTS_KNOWN];
@@ -64,11 +40,26 @@ static void note(struct plugin_account *from, struct plugin_account *to) {
     }
 }
 
+static void count_buffer(struct handle_holder *holder, int change) {
+    plugin_account_hold(CONTAINER_OF(holder, struct plugin_account, buffers), own_share,
+                        PLUGIN_BUFFERS, change);
+}
+
+static void count_file(struct handle_holder *holder, int change) {
+    atomic_fetch_add(&CONTAINER_OF(holder, struct plugin_account, files)->file_count, change);
+}
+
+void plugin_account_enter(unsigned share) {
+    own_share = share;
+}
+
 struct plugin_account *plugin_account_create(const char *id, unsigned generation) {
     struct plugin_account *account = alloc_zeroed(sizeof(*account));
     if (account) {
         snprintf(account->id, sizeof(account->id), "%s", id);
         account->generation = generation;
+        account->buffers.count = count_buffer;
+        account->files.count = count_file;
         note(NULL, account);
         call_page_name(account, generation, id, "");
     }
@@ -182,7 +173,7 @@ struct plugin_held plugin_account_held(const struct plugin_account *account) {
     }
     return (struct plugin_held){
         .buffers = things[PLUGIN_BUFFERS],
-        .files = atomic_load(&account->files),
+        .files = atomic_load(&account->file_count),
         .timers = things[PLUGIN_TIMERS],
         .works = things[PLUGIN_WORKS],
         .posts = things[PLUGIN_WORKER_POSTS] + atomic_load(&account->posts),

@@ -15,33 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a plugin is called for. */
-enum plugin_callback {
-    PLUGIN_ENTRY, /* and what runs of itself when its library is loaded */
-    PLUGIN_LOAD,
-    PLUGIN_UNLOAD,
-    PLUGIN_LISTENER_OPEN,
-    PLUGIN_LISTENER_CLOSE,
-    PLUGIN_OPENED,
-    PLUGIN_RECEIVED,
-    PLUGIN_PEER_CLOSED,
-    PLUGIN_FILLED,
-    PLUGIN_DRAINED,
-    PLUGIN_CLOSING,
-    PLUGIN_CLOSED,
-    PLUGIN_BUSY,
-    PLUGIN_DATAGRAM,
-    PLUGIN_TIMER,
-    PLUGIN_WORK,
-    PLUGIN_WORK_DONE,
-    PLUGIN_POST,
-    PLUGIN_POST_WORKER,
-    PLUGIN_CONNECTED,
-    PLUGIN_CALLBACKS, /* how many there are */
-};
-
-/* As plugin-api calls it. */
-const char *plugin_callback_name(enum plugin_callback callback);
+#include "net/handle.h"
+#include "net/plugin_callback.h"
 
 enum {
     PLUGIN_SHARES = 65,      /* one a worker (SERVER_WORKERS_MAX), and that of all other threads */
@@ -65,8 +40,10 @@ struct plugin_account {
     char id[64];
     char version[32];
     unsigned generation;
+    struct handle_holder buffers; /* what has been made for it, or is kept by it */
+    struct handle_holder files;
     atomic_uint posts; /* messages of the plugin on their way: its code is to run */
-    atomic_llong files;
+    atomic_llong file_count;
     atomic_llong things[PLUGIN_THINGS]; /* counted while their share had no memory */
     _Atomic(struct plugin_share *) shares[PLUGIN_SHARES];
 };
@@ -88,6 +65,18 @@ void plugin_account_count(struct plugin_account *account, unsigned share,
 /* One more, or less, that the plugin has. */
 void plugin_account_hold(struct plugin_account *account, unsigned share, enum plugin_thing thing,
                          int change);
+
+/* Those that count the buffers and files of a plugin; NULL without an account. */
+static inline struct handle_holder *plugin_account_buffers(struct plugin_account *account) {
+    return account ? &account->buffers : NULL;
+}
+
+static inline struct handle_holder *plugin_account_files(struct plugin_account *account) {
+    return account ? &account->files : NULL;
+}
+
+/* This thread counts in that share from now on. Others count in PLUGIN_SHARE_OTHER. */
+void plugin_account_enter(unsigned share);
 
 /* Its connections are counted by its listeners. */
 struct plugin_held {

@@ -24,7 +24,7 @@ static struct {
     struct os_condition changed;
     struct plugin_thread *threads; /* utlist */
     struct plugin_watch_options options;
-    plugin_stall_fn *stall_hook; /* of the server */
+    server_stall_fn *stall_hook; /* of the server */
     void *stall_context;
     uint64_t looked_ms; /* when the threads were last looked at */
     bool stopping;
@@ -59,8 +59,13 @@ static void unlock(void) {
 /* -- the threads' side ---------------------------------------------------------------------------
  */
 
-void plugin_thread_enter(unsigned worker) {
+const atomic_uint *plugin_thread_enter(unsigned worker) {
     plugin_thread.share = worker < PLUGIN_SHARE_OTHER ? worker : PLUGIN_SHARE_OTHER;
+    plugin_account_enter(plugin_thread.share);
+    if (!plugin_thread.record) {
+        plugin_thread_join(&plugin_thread);
+    }
+    return &plugin_thread.record->sequence;
 }
 
 void plugin_thread_join(struct plugin_thread *thread) {
@@ -118,7 +123,7 @@ static void set_stalled(unsigned share, bool stalled) {
     }
 }
 
-void plugin_watch_stalls(plugin_stall_fn *hook, void *context) {
+void plugin_watch_stalls(server_stall_fn *hook, void *context) {
     lock();
     watch.stall_hook = hook;
     watch.stall_context = context;

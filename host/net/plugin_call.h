@@ -29,8 +29,9 @@
 
 #include "net/call_page.h"
 #include "net/connection.h"
-#include "net/listener.h"
+#include "net/listener_core.h"
 #include "net/plugin_account.h"
+#include "net/server_core.h"
 #include "os/ticks.h"
 
 struct error;
@@ -59,7 +60,7 @@ extern atomic_ullong plugin_stall_ticks;
 
 /* The thread is that worker, from now until it leaves. Others need not tell, but must leave, too,
  * if they end before the process. */
-void plugin_thread_enter(unsigned worker);
+const atomic_uint *plugin_thread_enter(unsigned worker); /* returns what counts its calls */
 void plugin_thread_leave(void);
 
 void plugin_thread_join(struct plugin_thread *thread);
@@ -176,8 +177,7 @@ enum { PLUGIN_WATCH_MS = 250 };
 /* A worker stalls, from the warning on until its callback returns. For the one server there is; it
  * runs on the watching thread, or, at the end of the stall, on that worker, and must not wait for
  * another thread. NULL: nobody is told. [control] */
-typedef void plugin_stall_fn(void *context, unsigned worker, bool stalled);
-void plugin_watch_stalls(plugin_stall_fn *hook, void *context);
+void plugin_watch_stalls(server_stall_fn *hook, void *context);
 
 /* Begins to watch. [control] */
 bool plugin_watch_start(const struct plugin_watch_options *options, struct error *error);

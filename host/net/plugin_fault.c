@@ -5,9 +5,9 @@
 
 #include "base/log.h"
 #include "net/connection.h"
-#include "net/listener.h"
+#include "net/listener_core.h"
 #include "net/plugin_call.h"
-#include "net/worker.h"
+#include "net/worker_core.h"
 
 enum { FAULT_TEXT_MAX = 256 };
 

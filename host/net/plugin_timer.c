@@ -7,11 +7,11 @@
 #include "base/assert.h"
 #include "base/text.h"
 #include "net/connection.h"
-#include "net/listener.h"
+#include "net/listener_core.h"
 #include "net/plugin_call.h"
 #include "net/plugin_fault.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
 
 #define NOT_WANTED UINT64_MAX
 
@@ -19,8 +19,9 @@
 
 struct berth_timer {
     struct timer timer;
-    uint32_t live;            /* TIMER_LIVE until it is destroyed */
-    struct berth_timer *prev; /* in its owner's list */
+    uint32_t live;              /* TIMER_LIVE until it is destroyed */
+    struct attachment attached; /* to its connection; */
+    struct berth_timer *prev;   /* or in its listener's list */
     struct berth_timer *next;
     berth_timer_fn function;
     void *argument;
@@ -78,6 +79,35 @@ static void destroy(struct berth_timer *one) {
 /* -- of connections ------------------------------------------------------------------------------
  */
 
+static void destroy_of_connection(struct berth_timer *one) {
+    struct connection *connection = one->connection;
+    timers_stop(&one->worker->timers, &one->timer);
+    connection->extras->timer_count--;
+    connection_detach(connection, &one->attached);
+    destroy(one);
+}
+
+/* No function of it runs once its connection begins to end. */
+static void on_end(struct attachment *attached, enum attachment_stage stage) {
+    struct berth_timer *one = CONTAINER_OF(attached, struct berth_timer, attached);
+    if (stage == ATTACHMENT_ENDING) {
+        timers_stop(&one->worker->timers, &one->timer);
+    } else if (stage == ATTACHMENT_CLOSED) {
+        destroy_of_connection(one);
+    }
+}
+
+static void describe(const struct attachment *attached, char *text, size_t size) {
+    const struct berth_timer *one = CONTAINER_OF(attached, const struct berth_timer, attached);
+    size_t used = 0;
+    text_append(text, size, &used, "timer of listener \"%s\"", one->listener->name);
+    text_append(text, size, &used, " for connection %llu: %s",
+                (unsigned long long)one->connection->public.id,
+                timer_is_running(&one->timer) ? "runs" : "does not run");
+}
+
+static const struct attachment_kind of_connection = {on_end, describe};
+
 struct berth_timer *plugin_timer_create(struct connection *connection, berth_timer_fn function,
                                         void *argument) {
     if (connection_is_ending(connection) ||
@@ -92,31 +122,9 @@ struct berth_timer *plugin_timer_create(struct connection *connection, berth_tim
     if (one) {
         one->connection = connection;
         connection->extras->timer_count++;
-        DL_APPEND(connection->extras->timers, one);
+        connection_attach(connection, &one->attached, &of_connection);
     }
     return one;
-}
-
-void plugin_timers_stop(struct connection *connection) {
-    struct berth_timer *one;
-    DL_FOREACH(connection->extras->timers, one) {
-        timers_stop(&connection_worker(connection)->timers, &one->timer);
-    }
-}
-
-static void destroy_of_connection(struct berth_timer *one) {
-    struct connection *connection = one->connection;
-    timers_stop(&one->worker->timers, &one->timer);
-    DL_DELETE(connection->extras->timers, one);
-    connection->extras->timer_count--;
-    connection_drop_extras(connection);
-    destroy(one);
-}
-
-void plugin_timers_free(struct connection *connection) {
-    while (connection->extras->timers) {
-        destroy_of_connection(connection->extras->timers);
-    }
 }
 
 /* -- of listeners --------------------------------------------------------------------------------
@@ -240,24 +248,5 @@ void plugin_timer_stop(struct berth_timer *timer) {
 void plugin_timer_destroy(struct berth_timer *timer) {
     if (timer && check_use(timer, "destroy") && timer->connection) {
         destroy_of_connection(timer);
-    }
-}
-
-void plugin_timer_describe(const struct berth_timer *one, char *text, size_t size) {
-    size_t used = 0;
-    text_append(text, size, &used, "timer of listener \"%s\"", one->listener->name);
-    if (one->connection) {
-        text_append(text, size, &used, " for connection %llu",
-                    (unsigned long long)one->connection->public.id);
-    }
-    text_append(text, size, &used, ": %s", timer_is_running(&one->timer) ? "runs" : "does not run");
-}
-
-void plugin_timers_describe(const struct connection *connection, describe_fn *tell, void *context) {
-    char line[DESCRIBE_BYTES];
-    const struct berth_timer *one;
-    DL_FOREACH(connection->extras->timers, one) {
-        plugin_timer_describe(one, line, sizeof(line));
-        tell(context, line);
     }
 }

@@ -9,7 +9,6 @@
 #include <stdint.h>
 
 #include "berth/timer.h"
-#include "net/describe.h"
 
 struct connection;
 struct listener;
@@ -24,16 +23,10 @@ void plugin_timer_start(struct berth_timer *timer, uint64_t delay_ms);
 void plugin_timer_stop(struct berth_timer *timer);
 void plugin_timer_destroy(struct berth_timer *timer);
 
-/* No function of theirs runs from now on. [conn]; [control] */
-void plugin_timers_stop(struct connection *connection);
+/* No function of theirs runs from now on. [control] */
 void plugin_timers_stop_listener(struct listener *listener);
 
-/* Frees them. [conn]; [control], where nobody else uses the listener any more */
-void plugin_timers_free(struct connection *connection);
+/* Frees them. [control], where nobody else uses the listener any more */
 void plugin_timers_free_listener(struct listener *listener);
-
-/* One line on it, and one on each of a connection's. Its worker's thread. */
-void plugin_timer_describe(const struct berth_timer *one, char *text, size_t size);
-void plugin_timers_describe(const struct connection *connection, describe_fn *tell, void *context);
 
 #endif

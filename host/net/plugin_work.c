@@ -1,22 +1,20 @@
 #include "net/plugin_work.h"
 
 #include <string.h>
-#include <utlist.h>
 
 #include "base/alloc.h"
 #include "base/text.h"
 #include "net/connection.h"
-#include "net/listener.h"
+#include "net/listener_core.h"
 #include "net/plugin_call.h"
-#include "net/server.h"
+#include "net/server_core.h"
 #include "net/work_pool.h"
-#include "net/worker.h"
+#include "net/worker_core.h"
 
 struct plugin_work {
     struct work work;
-    struct engine_op finished; /* brings it back to the worker */
-    struct plugin_work *prev;  /* in connection->extras->works */
-    struct plugin_work *next;
+    struct engine_op finished;     /* brings it back to the worker */
+    struct attachment attached;    /* to its connection */
     bool of_listener;              /* no connection asked for it */
     struct connection *connection; /* NULL when that is gone */
     struct worker *worker;
@@ -64,8 +62,7 @@ static void on_finished(struct engine_op *op, int64_t result) {
         return;
     }
     if (connection) {
-        DL_DELETE(connection->extras->works, one);
-        connection_drop_extras(connection);
+        connection_detach(connection, &one->attached);
     }
     if (connection && connection_is_ending(connection)) {
         connection = NULL;
@@ -83,6 +80,31 @@ static void on_finished(struct engine_op *op, int64_t result) {
     destroy(one);
     worker_settle(worker);
 }
+
+/* What has not begun is called off; the others go on without their connection. */
+static void on_end(struct attachment *attached, enum attachment_stage stage) {
+    struct plugin_work *one = CONTAINER_OF(attached, struct plugin_work, attached);
+    if (stage == ATTACHMENT_ENDING) {
+        work_call_off(&one->work);
+    } else {
+        connection_detach(one->connection, &one->attached);
+        one->connection = NULL;
+        if (one->returned) {
+            go_home(one);
+        }
+    }
+}
+
+static void describe(const struct attachment *attached, char *text, size_t size) {
+    const struct plugin_work *one = CONTAINER_OF(attached, const struct plugin_work, attached);
+    size_t used = 0;
+    text_append(text, size, &used, "work of listener \"%s\"", one->listener->name);
+    text_append(text, size, &used, " for connection %llu: %s",
+                (unsigned long long)one->connection->public.id,
+                atomic_load(&one->work.called_off) ? "called off" : "waits or runs");
+}
+
+static const struct attachment_kind of_connection = {on_end, describe};
 
 static struct plugin_work *create(struct listener *listener, struct worker *worker,
                                   berth_work_fn work, berth_work_done_fn done, void *argument) {
@@ -137,12 +159,11 @@ int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
         return BERTH_E_NO_MEMORY;
     }
     one->connection = connection;
-    DL_APPEND(connection->extras->works, one);
+    connection_attach(connection, &one->attached, &of_connection);
     struct work_source source =
         plugin_work_source(connection_listener(connection), &connection->remote);
     if (!work_pool_submit(worker->server->work, &source, &one->work)) {
-        DL_DELETE(connection->extras->works, one);
-        connection_drop_extras(connection);
+        connection_detach(connection, &one->attached);
         destroy(one);
         return BERTH_E_LIMIT;
     }
@@ -165,43 +186,4 @@ int32_t plugin_work_submit_listener(struct listener *listener, berth_work_fn wor
         return BERTH_E_LIMIT;
     }
     return BERTH_OK;
-}
-
-void plugin_work_call_off(struct connection *connection) {
-    struct plugin_work *one;
-    DL_FOREACH(connection->extras->works, one) {
-        work_call_off(&one->work);
-    }
-}
-
-void plugin_work_leave(struct connection *connection) {
-    struct plugin_work *one;
-    struct plugin_work *next;
-    DL_FOREACH_SAFE(connection->extras->works, one, next) {
-        DL_DELETE(connection->extras->works, one);
-        one->connection = NULL;
-        if (one->returned) {
-            go_home(one);
-        }
-    }
-}
-
-void plugin_work_describe(const struct plugin_work *one, char *text, size_t size) {
-    size_t used = 0;
-    text_append(text, size, &used, "work of listener \"%s\"", one->listener->name);
-    if (one->connection) {
-        text_append(text, size, &used, " for connection %llu",
-                    (unsigned long long)one->connection->public.id);
-    }
-    text_append(text, size, &used, ": %s",
-                atomic_load(&one->work.called_off) ? "called off" : "waits or runs");
-}
-
-void plugin_works_describe(const struct connection *connection, describe_fn *tell, void *context) {
-    char line[DESCRIBE_BYTES];
-    const struct plugin_work *one;
-    DL_FOREACH(connection->extras->works, one) {
-        plugin_work_describe(one, line, sizeof(line));
-        tell(context, line);
-    }
 }

@@ -8,12 +8,10 @@
 #include <stdint.h>
 
 #include "berth/work.h"
-#include "net/describe.h"
 #include "net/work_pool.h"
 
 struct connection;
 struct listener;
-struct plugin_work;
 
 int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
                            berth_work_done_fn done, void *argument);
@@ -22,18 +20,8 @@ int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
 int32_t plugin_work_submit_listener(struct listener *listener, berth_work_fn work,
                                     berth_work_done_fn done, void *argument);
 
-/* The connection begins to end: what has not begun is called off. */
-void plugin_work_call_off(struct connection *connection);
-
-/* The connection is gone: its works go on without it. */
-void plugin_work_leave(struct connection *connection);
-
 /* Whose a work is: that of a client, or with NULL of the listener itself. [any] */
 struct work_source plugin_work_source(struct listener *listener,
                                       const struct berth_address *client);
-
-/* One line on it, and one on each of a connection's. Its worker's thread. */
-void plugin_work_describe(const struct plugin_work *one, char *text, size_t size);
-void plugin_works_describe(const struct connection *connection, describe_fn *tell, void *context);
 
 #endif

@@ -4,8 +4,8 @@
 #include "base/macros.h"
 #include "engine/engine.h"
 #include "net/buffer.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
 #include "os/os.h"
 
 enum {
@@ -114,10 +114,6 @@ void shortage_begin(struct worker *worker) {
             server_kick(worker->server); /* others keep what this one lacks, and may sleep */
         }
     }
-}
-
-void shortage_note_lost(struct worker *worker) {
-    worker->shortage.lost++;
 }
 
 void shortage_init(struct worker *worker) {

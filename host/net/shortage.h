@@ -12,21 +12,7 @@
 #include <stdint.h>
 
 #include "base/alloc.h"
-#include "net/timers.h"
-
-struct worker;
-
-struct shortage {
-    unsigned long process_failures; /* allocations of the process that have failed, as last seen */
-    unsigned long thread_failures;  /* those of this thread */
-    unsigned long failures;         /* those of the episode; 0: this worker has none */
-    unsigned long lost;             /* clients of the episode that were reset */
-    bool active;                    /* an episode of the process: little is kept */
-    bool due;                       /* an allocation has failed since memory was given back */
-    uint64_t since_ms;
-    uint64_t last_ms;
-    struct timer tick;
-};
+#include "net/worker_core.h"
 
 void shortage_init(struct worker *worker);
 void shortage_fini(struct worker *worker);
@@ -35,9 +21,6 @@ void shortage_fini(struct worker *worker);
  * leaves. */
 void shortage_enter(struct worker *worker);
 void shortage_leave(void);
-
-/* A client was reset for want of memory. */
-void shortage_note_lost(struct worker *worker);
 
 void shortage_begin(struct worker *worker);
 

@@ -5,9 +5,8 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
-#include "net/connection.h"
-#include "net/listener.h"
-#include "net/worker.h"
+#include "base/macros.h"
+#include "net/worker_core.h"
 
 /* A turn without a byte for so long passes on, when others wait. */
 enum { STALLED_MS = 1000 };
@@ -19,16 +18,20 @@ struct turn {
     struct turn *next;
     struct turns *turns;
     struct worker *worker;
-    struct connection *connection; /* NULL once it is gone, with the post still under way */
-    enum turn_state state;         /* under the lock */
-    bool posted;                   /* under the lock: `comes` is on its way */
-    struct engine_op comes;        /* tells the worker */
-    struct timer look;             /* while it waits: whether a holder is stalled */
+    void *owner;            /* NULL once it is gone, with the post still under way */
+    enum turn_state state;  /* under the lock */
+    bool posted;            /* under the lock: `comes` is on its way */
+    struct engine_op comes; /* tells the worker */
+    struct timer look;      /* while it waits: whether a holder is stalled */
     _Atomic uint64_t progress_ms;
 };
 
-void turns_init(struct turns *turns, uint32_t max) {
+void turns_init(struct turns *turns, uint32_t max,
+                void (*comes)(struct worker *worker, void *owner),
+                void (*over)(struct turns *turns)) {
     turns->max = max;
+    turns->comes = comes;
+    turns->over = over;
     os_mutex_init(&turns->mutex);
 }
 
@@ -85,20 +88,18 @@ static void on_comes(struct engine_op *op, int64_t result) {
     struct turn *turn = CONTAINER_OF(op, struct turn, comes);
     struct turns *turns = turn->turns;
     struct worker *worker = turn->worker;
-    struct connection *connection = turn->connection;
+    void *owner = turn->owner;
     (void)result;
     os_mutex_lock(&turns->mutex);
     turn->posted = false;
     bool held = turn->state == TURN_HELD;
     os_mutex_unlock(&turns->mutex);
-    if (!connection) {
-        struct listener *listener = CONTAINER_OF(turns, struct listener, turns);
+    if (!owner) {
         alloc_free(turn);
-        listener_unrefer(listener);
+        turns->over(turns);
     } else if (held) {
         timers_stop(&worker->timers, &turn->look);
-        connection_turn_comes(connection);
-        worker_settle(worker);
+        turns->comes(worker, owner);
     }
 }
 
@@ -122,28 +123,24 @@ static void on_look(struct timer *timer) {
     }
 }
 
-static struct turn *create(struct connection *connection) {
-    struct turn *turn = connection_need_extras(connection) ? alloc_zeroed(sizeof(*turn)) : NULL;
+static struct turn *turn_create(struct turns *turns, struct worker *worker, void *owner) {
+    struct turn *turn = alloc_zeroed(sizeof(*turn));
     if (turn) {
-        turn->turns = &connection_listener(connection)->turns;
-        turn->worker = connection_worker(connection);
-        turn->connection = connection;
+        turn->turns = turns;
+        turn->worker = worker;
+        turn->owner = owner;
         turn->comes.complete = on_comes;
         turn->look.fire = on_look;
-        connection->extras->turn = turn;
     }
     return turn;
 }
 
-bool turns_ask(struct connection *connection) {
-    struct turns *turns = &connection_listener(connection)->turns;
-    if (turns->max == 0) {
-        return true;
-    }
-    struct turn *turn = connection->extras->turn ? connection->extras->turn : create(connection);
+bool turns_ask(struct turns *turns, struct turn **of_owner, struct worker *worker, void *owner) {
+    struct turn *turn = *of_owner ? *of_owner : turn_create(turns, worker, owner);
     if (!turn) {
         return true; /* no memory to make it wait with: it is better off served */
     }
+    *of_owner = turn;
     os_mutex_lock(&turns->mutex);
     bool begins_to_wait = false;
     if (turn->state == TURN_NONE && !turns->waiting && turns->taken < turns->max) {
@@ -161,15 +158,13 @@ bool turns_ask(struct connection *connection) {
     return held;
 }
 
-void turns_progress(struct connection *connection) {
-    if (connection->extras->turn) {
-        atomic_store(&connection->extras->turn->progress_ms,
-                     worker_now_ms(connection_worker(connection)));
+void turns_progress(struct turn *turn) {
+    if (turn) {
+        atomic_store(&turn->progress_ms, worker_now_ms(turn->worker));
     }
 }
 
-void turns_end(struct connection *connection) {
-    struct turn *turn = connection->extras->turn;
+void turns_end(struct turn *turn) {
     if (turn) {
         os_mutex_lock(&turn->turns->mutex);
         drop(turn);
@@ -179,20 +174,18 @@ void turns_end(struct connection *connection) {
     }
 }
 
-void turns_leave(struct connection *connection) {
-    struct turn *turn = connection->extras->turn;
+bool turns_leave(struct turn *turn) {
     if (!turn) {
-        return;
+        return false;
     }
-    turns_end(connection);
-    connection->extras->turn = NULL;
+    turns_end(turn);
     os_mutex_lock(&turn->turns->mutex);
     bool posted = turn->posted;
     os_mutex_unlock(&turn->turns->mutex);
     if (posted) {
-        turn->connection = NULL; /* freed when the post has come: on this thread, later */
-        listener_refer(connection_listener(connection));
+        turn->owner = NULL; /* freed when the post has come: on this thread, later */
     } else {
         alloc_free(turn);
     }
+    return posted;
 }

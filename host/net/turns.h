@@ -15,8 +15,8 @@
 
 #include "os/os.h"
 
-struct connection;
 struct turn;
+struct worker;
 
 struct turns {
     uint32_t max;          /* 0: no limit, and nobody asks */
@@ -24,22 +24,29 @@ struct turns {
     uint32_t taken;
     struct turn *holders; /* utlist, those longest in it first */
     struct turn *waiting; /* utlist, first come first served */
+
+    /* What `owner` had asked for has come. On its worker. */
+    void (*comes)(struct worker *worker, void *owner);
+    /* That which turns_leave() has told of is over. */
+    void (*over)(struct turns *turns);
 };
 
-void turns_init(struct turns *turns, uint32_t max);
+void turns_init(struct turns *turns, uint32_t max,
+                void (*comes)(struct worker *worker, void *owner),
+                void (*over)(struct turns *turns));
 void turns_fini(struct turns *turns);
 void turns_configure(struct turns *turns, uint32_t max); /* while no other function of it runs */
 
-/* Whether the connection may receive and send now. False: connection_turn_comes() tells when. */
-bool turns_ask(struct connection *connection);
+/* Whether the connection `owner` may receive and send now. False: `comes` tells when. *turn is its
+ * own, NULL at first. */
+bool turns_ask(struct turns *turns, struct turn **turn, struct worker *worker, void *owner);
 
-/* It has got on: bytes came, or went. */
-void turns_progress(struct connection *connection);
+/* It has got on: bytes came, or went. It has nothing more to do. A turn of NULL is legal. */
+void turns_progress(struct turn *turn);
+void turns_end(struct turn *turn);
 
-/* It has nothing more to do. */
-void turns_end(struct connection *connection);
-
-/* It is gone. */
-void turns_leave(struct connection *connection);
+/* It is gone, and so is its turn. True: a message is under way, and the turns must stay until
+ * `over` is called. */
+bool turns_leave(struct turn *turn);
 
 #endif

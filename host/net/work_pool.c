@@ -7,7 +7,6 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "net/plugin_call.h"
 #include "os/os.h"
 
 /* A place for a thread. One that has ended is joined when its place is used again, or at last. */
@@ -172,7 +171,9 @@ static void thread_run(void *argument) {
     pool->threads--;
     place->state = PLACE_ENDED;
     os_mutex_unlock(&pool->mutex);
-    plugin_thread_leave();
+    if (pool->options.thread_ended) {
+        pool->options.thread_ended();
+    }
 }
 
 /* With the mutex held. */

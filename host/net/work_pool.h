@@ -23,9 +23,10 @@ struct work_pool;
 
 struct work_pool_options {
     uint32_t threads_min;
-    uint32_t threads_max; /* at least 1 */
-    uint32_t queue_max;   /* works that wait */
-    uint32_t idle_ms;     /* after which a thread above the minimum ends */
+    uint32_t threads_max;       /* at least 1 */
+    uint32_t queue_max;         /* works that wait */
+    uint32_t idle_ms;           /* after which a thread above the minimum ends */
+    void (*thread_ended)(void); /* told on a thread of it that ends; or NULL */
 };
 
 enum { WORK_CLIENTS = 64 };

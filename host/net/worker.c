@@ -11,197 +11,16 @@
 #include "net/connection.h"
 #include "net/datagrams.h"
 #include "net/latch.h"
-#include "net/listener.h"
-#include "net/plugin_call.h"
-#include "net/server.h"
+#include "net/listener_core.h"
+#include "net/server_core.h"
+#include "net/shortage.h"
 
 enum {
     SEND_NODES_FREE_MAX = 4096, /* nodes of send queues kept for the next sends */
     TRAFFIC_FREE_MAX = 1024,    /* parts of connections in traffic, likewise */
     RECEIVE_BUFFERS = 64,       /* stays hot in the cache: about a mebibyte */
     RECEIVE_BUFFERS_MAX = 1024, /* what it may grow to under load */
-    SETTLE_ROUNDS_MAX = 16,     /* callbacks that keep each other busy leave room for others */
-    SLOT_BITS = 24,             /* connections of a worker, as a power of two */
-    GENERATION_BITS = 32,
 };
-
-/* An id, from the top: the worker, the generation (never 0), the slot. */
-#define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
-
-#define SLOT_IS_FREE UINT64_C(1)
-
-/* Where a list of free slots ends: no table is as long. */
-#define SLOT_NONE ((uint32_t)SLOT_MASK)
-
-static _Thread_local struct worker *current;
-
-struct worker *worker_current(void) {
-    return current;
-}
-
-unsigned worker_of_id(uint64_t id) {
-    return (unsigned)(id >> (SLOT_BITS + GENERATION_BITS));
-}
-
-/* Also for the loop below, which asks twice in each turn. */
-static inline uint64_t worker_read_ms(struct worker *worker) {
-    unsigned calls = plugin_thread_sequence(&plugin_thread);
-    bool in_call = (calls & 1) != 0;
-    if (worker->now_ms == 0 || worker->now_calls != calls || in_call) {
-        worker->now_ms = engine_now_ms();
-        worker->now_calls = calls;
-    }
-    return worker->now_ms;
-}
-
-uint64_t worker_now_ms(struct worker *worker) {
-    return worker_read_ms(worker);
-}
-
-/* -- the table of connections --------------------------------------------------------------------
- */
-
-static struct worker_slot slot_free(uint32_t generation, uint32_t next) {
-    return (struct worker_slot){(uint64_t)generation << 32 | (uint64_t)next << 1 | SLOT_IS_FREE};
-}
-
-static bool table_grow(struct worker *worker) {
-    uint32_t count = worker->slot_count == 0 ? 64 : worker->slot_count * 2;
-    if (count > SLOT_MASK) {
-        return false;
-    }
-    struct worker_slot *slots = alloc_resize(worker->slots, count * sizeof(*slots));
-    if (!slots) {
-        return false;
-    }
-    worker->slots = slots;
-    worker->slot_count = count;
-    return true;
-}
-
-/* One that has been used, or else the first of those that have not: their memory is not touched
- * before, and so costs nothing. SLOT_NONE: no memory. */
-static uint32_t slot_take(struct worker *worker) {
-    uint32_t index = worker->slot_free;
-    if (index != SLOT_NONE) {
-        worker->slot_free = (uint32_t)worker->slots[index].word >> 1;
-        return index;
-    }
-    if (worker->slot_used == worker->slot_count && !table_grow(worker)) {
-        return SLOT_NONE;
-    }
-    index = worker->slot_used++;
-    worker->slots[index] = slot_free(1, SLOT_NONE);
-    return index;
-}
-
-bool worker_register(struct worker *worker, struct connection *connection) {
-    uint32_t index = slot_take(worker);
-    if (index == SLOT_NONE) {
-        return false;
-    }
-    struct worker_slot *slot = &worker->slots[index];
-    connection->public.id = (uint64_t)worker->index << (SLOT_BITS + GENERATION_BITS) |
-                            (slot->word >> 32) << SLOT_BITS | index;
-    slot->word = (uintptr_t)connection;
-    worker->connection_count++;
-    return true;
-}
-
-static struct connection *connection_in(const struct worker *worker, uint32_t index) {
-    uint64_t word = worker->slots[index].word;
-    return (word & SLOT_IS_FREE) == 0 ? (struct connection *)(uintptr_t)word : NULL;
-}
-
-static uint32_t slot_of(const struct connection *connection) {
-    return (uint32_t)(connection->public.id & SLOT_MASK);
-}
-
-void worker_unregister(struct worker *worker, struct connection *connection) {
-    uint32_t index = slot_of(connection);
-    uint32_t generation = (uint32_t)(connection->public.id >> SLOT_BITS);
-    ASSERT(connection_in(worker, index) == connection);
-    worker->slots[index] =
-        slot_free(generation == UINT32_MAX ? 1 : generation + 1, worker->slot_free);
-    worker->slot_free = index;
-    worker->connection_count--;
-}
-
-struct connection *worker_next(const struct worker *worker, uint32_t *slot) {
-    while (*slot < worker->slot_used) {
-        struct connection *connection = connection_in(worker, (*slot)++);
-        if (connection) {
-            return connection;
-        }
-    }
-    return NULL;
-}
-
-static struct connection *find(const struct worker *worker, uint64_t id) {
-    uint32_t index = (uint32_t)(id & SLOT_MASK);
-    struct connection *connection = index < worker->slot_used ? connection_in(worker, index) : NULL;
-    return connection && connection->public.id == id ? connection : NULL;
-}
-
-/* -- settling -----------------------------------------------------------------------------------
- */
-
-static void list_settling(struct worker *worker, struct connection *connection, uint32_t *first,
-                          uint32_t *last) {
-    if (connection->unsettled) {
-        return;
-    }
-    connection->unsettled = true;
-    connection->next_unsettled = WORKER_NO_SLOT;
-    if (*last != WORKER_NO_SLOT) {
-        connection_in(worker, *last)->next_unsettled = slot_of(connection);
-    } else {
-        *first = slot_of(connection);
-    }
-    *last = slot_of(connection);
-}
-
-void worker_unsettle(struct worker *worker, struct connection *connection) {
-    list_settling(worker, connection, &worker->unsettled_first, &worker->unsettled_last);
-}
-
-void worker_postpone(struct worker *worker, struct connection *connection) {
-    list_settling(worker, connection, &worker->postponed_first, &worker->postponed_last);
-}
-
-void worker_settle_never(struct connection *connection) {
-    connection->unsettled = true;
-}
-
-/* Another turn: those that were postponed come behind the others. */
-static void take_postponed(struct worker *worker) {
-    if (worker->postponed_first == WORKER_NO_SLOT) {
-        return;
-    }
-    if (worker->unsettled_last != WORKER_NO_SLOT) {
-        connection_in(worker, worker->unsettled_last)->next_unsettled = worker->postponed_first;
-    } else {
-        worker->unsettled_first = worker->postponed_first;
-    }
-    worker->unsettled_last = worker->postponed_last;
-    worker->postponed_first = WORKER_NO_SLOT;
-    worker->postponed_last = WORKER_NO_SLOT;
-}
-
-void worker_settle(struct worker *worker) {
-    for (int round = 0; worker->unsettled_first != WORKER_NO_SLOT && round < SETTLE_ROUNDS_MAX;
-         round++) {
-        uint32_t slot = worker->unsettled_first;
-        worker->unsettled_first = WORKER_NO_SLOT;
-        worker->unsettled_last = WORKER_NO_SLOT;
-        while (slot != WORKER_NO_SLOT) {
-            struct connection *connection = connection_in(worker, slot);
-            slot = connection->next_unsettled;
-            connection->unsettled = false;
-            connection_settle(connection);
-        }
-    }
-}
 
 /* -- the thread ----------------------------------------------------------------------------------
  */
@@ -222,23 +41,6 @@ static uint8_t *bytes_of_buffer(void *owner) {
 static void give_buffer(void *context, void *owner) {
     (void)context;
     buffer_release(owner);
-}
-
-void worker_wait(struct worker *worker, struct connection *connection) {
-    if (!worker->waiting) {
-        atomic_fetch_add(&worker->server->waiting, 1);
-    }
-    ASSERT(!timer_is_running(&connection->deadline)); /* it has the same room */
-    DL_APPEND2(worker->waiting, connection, wait.prev, wait.next);
-}
-
-void worker_unwait(struct worker *worker, struct connection *connection) {
-    DL_DELETE2(worker->waiting, connection, wait.prev, wait.next);
-    connection->wait.prev = NULL; /* as it must be for the deadline, which has the same room */
-    connection->wait.next = NULL;
-    if (!worker->waiting) {
-        atomic_fetch_sub(&worker->server->waiting, 1);
-    }
 }
 
 /* Those of a listener without room are passed by: another one may have some. */
@@ -293,11 +95,7 @@ static bool worker_init(struct worker *worker, struct error *error) {
     }
     worker->nodes.free_max = SEND_NODES_FREE_MAX;
     worker->traffic.free_max = TRAFFIC_FREE_MAX;
-    worker->slot_free = SLOT_NONE;
-    worker->unsettled_first = WORKER_NO_SLOT;
-    worker->unsettled_last = WORKER_NO_SLOT;
-    worker->postponed_first = WORKER_NO_SLOT;
-    worker->postponed_last = WORKER_NO_SLOT;
+    worker_table_init(worker);
     worker->kick_op.complete = on_kick;
     worker->stop_op.complete = on_stop;
     timers_init(&worker->timers, engine_now_ms());
@@ -339,7 +137,7 @@ static inline bool worker_turn(struct worker *worker, int timeout_ms) {
     bool ran = engine_port_run(worker->port, timeout_ms) > 0;
     ran |= timers_run(&worker->timers, worker_read_ms(worker));
     ran |= worker_has_more(worker);
-    take_postponed(worker);
+    worker_take_postponed(worker);
     worker_settle(worker);
     shortage_check(worker, &worker->shortage);
     if (CHECKS) {
@@ -360,15 +158,15 @@ static void worker_run(struct worker *worker) {
 
 /* This thread is the worker's, for good or for a turn. */
 static void worker_enter(struct worker *worker) {
-    ASSERT(!current);
-    current = worker;
-    plugin_thread_enter(worker->index);
+    ASSERT(!worker_current());
+    worker_set_current(worker);
+    worker->calls = worker->server->options.hooks->thread_enter(worker->index);
 }
 
-static void worker_leave(void) {
+static void worker_leave(const struct worker *worker) {
     shortage_leave();
-    plugin_thread_enter(PLUGIN_SHARE_OTHER);
-    current = NULL;
+    worker->server->options.hooks->thread_enter(SERVER_NO_WORKER);
+    worker_set_current(NULL);
 }
 
 bool worker_drive(struct worker *worker) {
@@ -376,14 +174,14 @@ bool worker_drive(struct worker *worker) {
     shortage_enter(worker);
     bool ran = worker_turn(worker, 0);
     worker->now_ms = 0; /* the others' turns take time */
-    worker_leave();
+    worker_leave(worker);
     return ran;
 }
 
 static bool worker_start_driven(struct worker *worker, struct error *error) {
     worker_enter(worker);
     bool started = worker_init(worker, error);
-    worker_leave();
+    worker_leave(worker);
     return started;
 }
 
@@ -394,7 +192,7 @@ static void worker_stop_driven(struct worker *worker) {
     }
     worker_enter(worker);
     worker_fini(worker);
-    worker_leave();
+    worker_leave(worker);
 }
 
 struct start {
@@ -416,13 +214,14 @@ static void worker_main(void *argument) {
         worker_run(worker);
         worker_fini(worker);
     }
-    plugin_thread_leave();
+    worker->server->options.hooks->thread_leave();
 }
 
 bool worker_start(struct worker *worker, struct server *server, unsigned index,
                   struct error *error) {
     worker->server = server;
     worker->index = index;
+    worker->driver = server->options.driver;
     if (server->options.driver) {
         return worker_start_driven(worker, error) || error_prefix(error, "worker %u: ", index);
     }
@@ -451,175 +250,4 @@ void worker_stop(struct worker *worker) {
     } else {
         os_thread_join(&worker->thread);
     }
-}
-
-/* -- messages from elsewhere ---------------------------------------------------------------------
- */
-
-struct call {
-    struct engine_op op;
-    struct worker *worker;
-    void (*function)(struct worker *worker, void *argument);
-    void *argument;
-    struct latch done;
-};
-
-static void on_call(struct engine_op *op, int64_t result) {
-    struct call *call = CONTAINER_OF(op, struct call, op);
-    struct worker *worker = call->worker;
-    (void)result;
-    call->function(worker, call->argument);
-    worker_settle(worker);
-    latch_down(&call->done);
-}
-
-void worker_call(struct worker *worker, void (*function)(struct worker *worker, void *argument),
-                 void *argument) {
-    struct call call = {.worker = worker, .function = function, .argument = argument};
-    call.op.complete = on_call;
-    latch_init(&call.done, 1);
-    engine_port_post(worker->port, &call.op);
-    server_await(worker->server, &call.done, "a worker");
-}
-
-void worker_kick(struct worker *worker) {
-    if (!atomic_exchange(&worker->kicked, true)) {
-        engine_port_post(worker->port, &worker->kick_op);
-    }
-}
-
-struct cut {
-    const struct listener *listener; /* NULL: all */
-    bool stopping;                   /* those that the plugin knows are left to it */
-    uint32_t count;
-};
-
-static void cut_one(struct connection *connection, struct cut *cut) {
-    bool unseen = connection->state.life == CONNECTION_ACCEPTED;
-    if ((cut->listener && connection_listener(connection) != cut->listener) ||
-        connection_is_ending(connection)) {
-        return;
-    }
-    if (cut->stopping && !unseen) {
-        connection_ask_to_close(connection);
-    } else {
-        /* A reset only where something is lost: an idle client sees an ordinary end. */
-        connection_end(connection, BERTH_CLOSED_STOPPING,
-                       unseen || !send_queue_is_empty(&connection->traffic->queue));
-        cut->count++;
-    }
-}
-
-static void cut_here(struct worker *worker, void *argument) {
-    uint32_t slot = 0;
-    for (struct connection *one = worker_next(worker, &slot); one;
-         one = worker_next(worker, &slot)) {
-        cut_one(one, argument);
-    }
-}
-
-uint32_t worker_cut(struct worker *worker, const struct listener *listener) {
-    struct cut cut = {.listener = listener};
-    worker_call(worker, cut_here, &cut);
-    return cut.count;
-}
-
-void worker_stop_listener(struct worker *worker, const struct listener *listener) {
-    struct cut cut = {.listener = listener, .stopping = true};
-    worker_call(worker, cut_here, &cut);
-}
-
-struct post {
-    struct engine_op op;
-    struct worker *worker;
-    uint64_t id;               /* of the connection it is for; 0: the worker itself */
-    struct listener *listener; /* then, whose connections it may touch */
-    union {
-        berth_post_fn to_connection;
-        berth_worker_fn to_worker;
-    } function;
-    void *argument;
-    struct plugin_account *account; /* of the plugin whose post to a connection it is */
-};
-
-static void post_to_connection(struct worker *worker, const struct post *post) {
-    struct connection *connection = find(worker, post->id);
-    if (connection && connection_is_ending(connection)) {
-        connection = NULL;
-    }
-    struct plugin_thread *call = connection
-                                     ? connection_call(connection, PLUGIN_POST)
-                                     : plugin_call_begin(post->account, NULL, NULL, PLUGIN_POST);
-    post->function.to_connection(connection ? &connection->public : NULL,
-                                 connection ? BERTH_OK : BERTH_E_GONE, post->argument);
-    plugin_call_end(call);
-}
-
-static void on_post(struct engine_op *op, int64_t result) {
-    struct post *post = CONTAINER_OF(op, struct post, op);
-    struct worker *worker = post->worker;
-    (void)result;
-    atomic_fetch_sub(&worker->posts, 1);
-    if (post->listener) {
-        struct plugin_thread *call = listener_call(post->listener, PLUGIN_POST_WORKER);
-        post->function.to_worker(&post->listener->public, worker->index, post->argument);
-        plugin_call_end(call);
-        plugin_account_hold(post->listener->options.account, plugin_thread.share,
-                            PLUGIN_WORKER_POSTS, -1);
-        listener_unrefer(post->listener);
-    } else {
-        post_to_connection(worker, post);
-        atomic_fetch_sub(&post->account->posts, 1);
-    }
-    alloc_free(post);
-    worker_settle(worker);
-}
-
-/* Room for one more, counted; *status says why there is none. */
-static struct post *post_create(struct worker *worker, int32_t *status) {
-    *status = BERTH_E_LIMIT;
-    if (atomic_fetch_add(&worker->posts, 1) >= worker->server->options.posts_max) {
-        atomic_fetch_sub(&worker->posts, 1);
-        return NULL;
-    }
-    struct post *post = alloc_zeroed(sizeof(*post));
-    if (!post) {
-        atomic_fetch_sub(&worker->posts, 1);
-        *status = BERTH_E_NO_MEMORY;
-        return NULL;
-    }
-    post->op.complete = on_post;
-    post->worker = worker;
-    *status = BERTH_OK;
-    return post;
-}
-
-int32_t worker_post(struct worker *worker, uint64_t id, berth_post_fn function, void *argument,
-                    struct plugin_account *account) {
-    int32_t status;
-    struct post *post = post_create(worker, &status);
-    if (post) {
-        atomic_fetch_add(&account->posts, 1);
-        post->account = account;
-        post->id = id;
-        post->function.to_connection = function;
-        post->argument = argument;
-        engine_port_post(worker->port, &post->op);
-    }
-    return status;
-}
-
-int32_t worker_post_listener(struct worker *worker, struct listener *listener,
-                             berth_worker_fn function, void *argument) {
-    int32_t status;
-    struct post *post = post_create(worker, &status);
-    if (post) {
-        listener_refer(listener); /* a connection of it, or a function like this one, holds it */
-        plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_WORKER_POSTS, 1);
-        post->listener = listener;
-        post->function.to_worker = function;
-        post->argument = argument;
-        engine_port_post(worker->port, &post->op);
-    }
-    return status;
 }

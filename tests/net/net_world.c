@@ -10,6 +10,7 @@
 #include "engine_under_test.h"
 #include "net/connection.h"
 #include "net/listener.h"
+#include "net/plugin_events.h"
 #include "net/server.h"
 
 static const struct server_driver *driver;
@@ -49,6 +50,7 @@ int net_world_start(unsigned workers) {
                                      .connections_max = 2000,
                                      .posts_max = 16,
                                      .work = {.threads_max = 1, .queue_max = 16},
+                                     .hooks = &plugin_server_hooks,
                                      .idle = on_idle};
     struct error error;
     log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
@@ -70,6 +72,7 @@ void net_world_serve(const struct berth_plugin *plugin, bool on_data,
         .name = "tested",
         .config_json = "{}",
         .plugin = plugin,
+        .hooks = &plugin_listener_hooks,
         .host = &host,
         .addresses = &address,
         .address_count = 1,

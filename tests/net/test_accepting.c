@@ -11,6 +11,7 @@
 #include "net/connection.h"
 #include "net/gate.h"
 #include "net/listener.h"
+#include "net/plugin_events.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
@@ -80,6 +81,7 @@ static int set_up(void **state) {
                                             .connections_max = 1000,
                                             .posts_max = 16,
                                             .descriptors_reserved = 0,
+                                            .hooks = &plugin_server_hooks,
                                             .idle = on_idle};
     struct error error;
     (void)state;
@@ -88,6 +90,7 @@ static int set_up(void **state) {
         .name = "tested",
         .config_json = "{}",
         .plugin = &echo,
+        .hooks = &plugin_listener_hooks,
         .host = &host,
         .addresses = &address,
         .address_count = 1,

@@ -19,6 +19,7 @@
 #include "module/module.h"
 #include "net/listener.h"
 #include "net/plugin_account.h"
+#include "net/plugin_events.h"
 #include "net_world.h"
 #include "os/os.h"
 #include "os/os_child.h"
@@ -45,6 +46,7 @@ static struct listener *make_listener(void) {
     struct listener_options options = {.name = "one",
                                        .config_json = "{}",
                                        .plugin = &module.plugin,
+                                       .hooks = &plugin_listener_hooks,
                                        .account = module.account,
                                        .addresses = &address,
                                        .address_count = 1,

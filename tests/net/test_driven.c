@@ -10,6 +10,7 @@
 #include "net/connection.h"
 #include "net/latch.h"
 #include "net/listener.h"
+#include "net/plugin_post.h"
 #include "net/plugin_timer.h"
 #include "net/plugin_work.h"
 #include "net/server.h"
@@ -301,7 +302,7 @@ static void BERTH_CALL on_post(const struct berth_listener *listener, uint32_t w
 }
 
 static void post_from_outside(void *argument) {
-    *(int32_t *)argument = server_post_worker(net_world_listener(), 1, on_post, NULL);
+    *(int32_t *)argument = plugin_post_worker(net_world_listener(), 1, on_post, NULL);
 }
 
 static void test_driven_post_of_another_thread_waits_for_a_turn(void **state) {

@@ -21,6 +21,7 @@
 #include "net/gate.h"
 #include "net/listener.h"
 #include "net/plugin_account.h"
+#include "net/plugin_events.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "sim_clients.h"
@@ -416,6 +417,7 @@ static struct listener_options random_options(void) {
         .name = "checked",
         .config_json = "{}",
         .plugin = &plugin,
+        .hooks = &plugin_listener_hooks,
         .host = &module.host,
         .account = module.account,
         .addresses = &address,
@@ -456,6 +458,7 @@ static void start(void) {
                                      .connections_max = 1000,
                                      .posts_max = 4,
                                      .work = {.threads_max = 1, .queue_max = 8},
+                                     .hooks = &plugin_server_hooks,
                                      .idle = on_idle};
     struct error error;
     server = server_create(&options, &error);

@@ -10,6 +10,7 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/plugin_account.h"
+#include "net/plugin_events.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -97,10 +98,12 @@ int set_up(void **state) {
                                      .turn_send_bytes = 262144,
                                      .connections_max = 100,
                                      .posts_max = 2,
+                                     .hooks = &plugin_server_hooks,
                                      .idle = on_idle};
     struct listener_options one = {.name = "diary",
                                    .config_json = "{}",
                                    .plugin = &diarist,
+                                   .hooks = &plugin_listener_hooks,
                                    .addresses = &any_address,
                                    .address_count = 1,
                                    .connections_max = 50,

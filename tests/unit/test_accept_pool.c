@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "fake_engine.h"
 #include "net/listener.h"
+#include "net/plugin_events.h"
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
@@ -43,6 +44,7 @@ static int set_up(void **state) {
                                             .turn_send_bytes = 262144,
                                             .connections_max = 1000,
                                             .posts_max = 2,
+                                            .hooks = &plugin_server_hooks,
                                             .idle = on_idle};
     struct error error;
     (void)state;
@@ -51,6 +53,7 @@ static int set_up(void **state) {
     options = (struct listener_options){.name = "pool",
                                         .config_json = "{}",
                                         .plugin = &sink,
+                                        .hooks = &plugin_listener_hooks,
                                         .addresses = &any_address,
                                         .address_count = 1,
                                         .pool_initial = 8,

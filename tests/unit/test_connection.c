@@ -12,6 +12,7 @@
 #include "net/buffer.h"
 #include "net/latch.h"
 #include "net/plugin_account.h"
+#include "net/plugin_post.h"
 
 /* -- the tests: each is its steps on the worker, and what must have come of them
  * ---------------------- */
@@ -587,22 +588,22 @@ static void test_connection_post_reaches_it_by_id_and_tells_when_it_is_gone(void
     known_number = 0;
     account = plugin_account_create("diarist", 1);
     on_worker(steps_adopt_for_post);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
     on_worker(steps_nothing); /* behind it in the same queue */
     assert_int_equal(posts_ok, 1);
     on_worker(steps_end);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 1);
     uint64_t old_id = known_id;
     on_worker(steps_adopt_for_post); /* the slot is used again: the old id stays gone */
     assert_int_not_equal(known_id, old_id);
-    assert_int_equal(server_post(server, old_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, old_id, on_post, &posts_ok, account), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 2);
     on_worker(steps_end);
-    assert_int_equal(server_post(server, 0, on_post, &posts_ok, account), BERTH_E_GONE);
-    assert_int_equal(server_post(server, UINT64_MAX, on_post, &posts_ok, account), BERTH_E_GONE);
+    assert_int_equal(plugin_post(server, 0, on_post, &posts_ok, account), BERTH_E_GONE);
+    assert_int_equal(plugin_post(server, UINT64_MAX, on_post, &posts_ok, account), BERTH_E_GONE);
     plugin_account_close(account);
 }
 
@@ -610,9 +611,9 @@ static void steps_posts_are_bounded(struct worker *worker, void *argument) {
     (void)worker;
     (void)argument;
     /* From here they cannot run before this function returns. */
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
-    assert_int_equal(server_post(server, known_id, on_post, &posts_ok, account), BERTH_E_LIMIT);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_E_LIMIT);
 }
 
 static void test_connection_posts_are_bounded(void **state) {
@@ -660,7 +661,7 @@ static void test_connection_info_fills_no_more_than_the_caller_has(void **state)
 
 static void steps_two_and_one_turn(struct worker *worker, void *argument) {
     (void)argument;
-    turns_init(&listener->turns, 1);
+    turns_configure(&listener->turns, 1);
     in_received = echo;
     fake_socket(0)->send_room = 0;
     adopt(worker, 0, NULL);

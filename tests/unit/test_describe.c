@@ -29,7 +29,7 @@ static void steps_connection(struct worker *worker, void *argument) {
     connection_send(connection, "answer", 6);
     connection_pause(connection);
     worker_settle(worker);
-    describe_connection(connection, tell, NULL);
+    connection_describe_whole(connection, tell, NULL);
     assert_told("from 0.0.0.0:0: open, admitted, receive stopping, send pending, hold-plugin; "
                 "5 bytes received, 0 sent, 6 queued in 1 pieces\n");
     connection_describe(connection, cut, sizeof(cut));
@@ -54,11 +54,11 @@ static void steps_timer(struct worker *worker, void *argument) {
     listener->options.timers_max = 1;
     struct connection *connection = adopt(worker, 0, NULL);
     struct berth_timer *timer = plugin_timer_create(connection, on_timer, NULL);
-    describe_connection(connection, tell, NULL);
+    connection_describe_whole(connection, tell, NULL);
     assert_told("timer of listener \"diary\" for connection ");
     assert_told(": does not run\n");
     plugin_timer_start(timer, 60000);
-    describe_connection(connection, tell, NULL);
+    connection_describe_whole(connection, tell, NULL);
     assert_told(": runs\n");
     fake_end(0, ENGINE_E_RESET);
 }
@@ -71,7 +71,7 @@ static void test_describe_connection_tells_what_it_has_asked_for(void **state) {
 static void test_describe_server_tells_of_each_worker(void **state) {
     char line[DESCRIBE_BYTES];
     (void)state;
-    describe_server(server, tell, NULL);
+    server_describe_whole(server, tell, NULL);
     assert_told("server: engine fake, 1 workers, at most 100 connections, 0 connections, 0 files");
     assert_told("worker 0: 0 connections, 0 posts under way\n");
     listener_describe(listener, line, sizeof(line));

@@ -11,6 +11,7 @@
 #include "net/connection.h"
 #include "net/listener.h"
 #include "net/outbound.h"
+#include "net/plugin_events.h"
 #include "net/server.h"
 #include "net/worker.h"
 
@@ -64,10 +65,12 @@ static int set_up(void **state) {
                                      .connections_max = 100,
                                      .posts_max = 2,
                                      .work = {.threads_max = 1, .queue_max = 4, .idle_ms = 1000},
+                                     .hooks = &plugin_server_hooks,
                                      .idle = on_idle};
     struct listener_options one = {.name = "calls",
                                    .config_json = "{}",
                                    .plugin = &caller,
+                                   .hooks = &plugin_listener_hooks,
                                    .addresses = &any_address,
                                    .address_count = 1,
                                    .connections_max = 50,

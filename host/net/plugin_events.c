@@ -1,0 +1,185 @@
+#include "net/plugin_events.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "net/buffer.h"
+#include "net/call_page.h"
+#include "net/connection.h"
+#include "net/errand.h"
+#include "net/plugin_account.h"
+#include "net/plugin_call.h"
+#include "net/plugin_fault.h"
+#include "net/plugin_timer.h"
+
+/* -- of a listener -------------------------------------------------------------------------------
+ */
+
+/* A call of `listener_open`, which outlives its caller where that does not wait for its end. */
+struct open_call {
+    struct listener *listener;
+    int32_t status;
+    char message[ERROR_MESSAGE_MAX / 2];
+};
+
+static void open_call_run(void *argument) {
+    struct open_call *open = argument;
+    struct listener *listener = open->listener;
+    struct berth_error why = {sizeof(why), sizeof(open->message), open->message};
+    struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_OPEN);
+    open->status =
+        listener->plugin->listener_open(&listener->public, &listener->public.state, &why);
+    plugin_call_end(call);
+}
+
+/* False: it has not been called, or has not returned. */
+static bool open_call_await(struct open_call *open, bool *abandoned, struct error *error) {
+    const struct listener *listener = open->listener;
+    uint32_t timeout_ms = listener->options.open_timeout_ms;
+    if (timeout_ms == 0) {
+        open_call_run(open);
+        return true;
+    }
+    enum errand_result result = errand_run(open_call_run, open, timeout_ms, error);
+    char limit[64];
+    *abandoned = result == ERRAND_ABANDONED;
+    if (*abandoned) {
+        errand_describe_limit(timeout_ms, limit, sizeof(limit));
+        error_set(error,
+                  "plugin \"%s\" has not returned from `listener_open` %s: its library stays "
+                  "mapped",
+                  listener->plugin->id, limit);
+    }
+    return result == ERRAND_DONE;
+}
+
+static bool call_listener_open(struct listener *listener, bool *abandoned, struct error *error) {
+    struct open_call *open = alloc_zeroed(sizeof(*open));
+    if (!open) {
+        return error_set(error, "out of memory");
+    }
+    open->listener = listener;
+    bool opened = open_call_await(open, abandoned, error);
+    if (opened && open->status != BERTH_OK) {
+        open->message[sizeof(open->message) - 1] = '\0';
+        opened =
+            error_set(error, "plugin \"%s\" refused to open: %s (status %d)", listener->plugin->id,
+                      open->message[0] ? open->message : "it gave no reason", (int)open->status);
+    }
+    if (!*abandoned) {
+        alloc_free(open);
+    }
+    return opened;
+}
+
+static bool on_open(struct listener *listener, bool *abandoned, struct error *error) {
+    call_page_name(listener->name, listener->options.generation, listener->name, "");
+    return !listener->plugin->listener_open || call_listener_open(listener, abandoned, error);
+}
+
+static void on_close(struct listener *listener) {
+    plugin_timers_stop_listener(listener);
+    if (listener->opened && listener->plugin->listener_close) {
+        struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_CLOSE);
+        listener->plugin->listener_close(&listener->public);
+        plugin_call_end(call);
+    }
+    plugin_timers_free_listener(listener);
+    plugin_call_forget();
+    if (listener->name) {
+        call_page_forget(listener->name);
+    }
+}
+
+/* -- of a connection -----------------------------------------------------------------------------
+ */
+
+static void on_opened(struct connection *connection) {
+    struct plugin_thread *call = connection_call(connection, PLUGIN_OPENED);
+    connection_listener(connection)->plugin->opened(&connection->public);
+    plugin_call_end(call);
+}
+
+static uint32_t on_received(struct connection *connection, struct berth_slice *data) {
+    const struct listener *listener = connection_listener(connection);
+    struct berth_buffer *buffer = data->buffer;
+    struct plugin_thread *call = connection_call(connection, PLUGIN_RECEIVED);
+    data->buffer = buffer_given(buffer);
+    uint32_t consumed = listener->plugin->received(&connection->public, data);
+    data->buffer = buffer;
+    plugin_call_end(call);
+    buffer_note_if_kept(buffer, plugin_account_buffers(listener->options.account));
+    return consumed;
+}
+
+static void on_peer_closed(struct connection *connection) {
+    struct plugin_thread *call = connection_call(connection, PLUGIN_PEER_CLOSED);
+    connection_listener(connection)->plugin->peer_closed(&connection->public);
+    plugin_call_end(call);
+}
+
+static void on_filled(struct connection *connection) {
+    struct plugin_thread *call = connection_call(connection, PLUGIN_FILLED);
+    connection_listener(connection)->plugin->filled(&connection->public);
+    plugin_call_end(call);
+}
+
+static void on_drained(struct connection *connection) {
+    struct plugin_thread *call = connection_call(connection, PLUGIN_DRAINED);
+    connection_listener(connection)->plugin->drained(&connection->public);
+    plugin_call_end(call);
+}
+
+static uint32_t on_closing(struct connection *connection, uint32_t reason) {
+    struct plugin_thread *call = connection_call(connection, PLUGIN_CLOSING);
+    uint32_t answer = connection_listener(connection)->plugin->closing(&connection->public, reason);
+    plugin_call_end(call);
+    return answer;
+}
+
+static void on_closed(struct connection *connection) {
+    struct plugin_thread *call = connection_call(connection, PLUGIN_CLOSED);
+    connection_listener(connection)->plugin->closed(&connection->public, connection->reason);
+    plugin_call_end(call);
+}
+
+static uint32_t on_busy(struct connection *connection, void *bytes, uint32_t capacity) {
+    const struct listener *listener = connection_listener(connection);
+    struct plugin_thread *call = connection_call(connection, PLUGIN_BUSY);
+    uint32_t size = listener->plugin->busy(&listener->public, bytes, capacity);
+    plugin_call_end(call);
+    return size;
+}
+
+static void on_datagram(struct listener *listener, struct berth_datagram *datagram) {
+    struct berth_buffer *buffer = datagram->data.buffer;
+    struct plugin_thread *call = listener_call(listener, PLUGIN_DATAGRAM);
+    datagram->data.buffer = buffer_given(buffer);
+    listener->plugin->datagram(&listener->public, datagram);
+    plugin_call_end(call);
+    buffer_note_if_kept(buffer, plugin_account_buffers(listener->options.account));
+}
+
+const struct listener_hooks plugin_listener_hooks = {
+    .open = on_open,
+    .close = on_close,
+    .opened = on_opened,
+    .received = on_received,
+    .peer_closed = on_peer_closed,
+    .filled = on_filled,
+    .drained = on_drained,
+    .closing = on_closing,
+    .closed = on_closed,
+    .busy = on_busy,
+    .datagram = on_datagram,
+    .fault = plugin_fault,
+};
+
+_Static_assert((int)PLUGIN_SHARE_OTHER == (int)SERVER_WORKERS_MAX &&
+                   (int)PLUGIN_SHARES == SERVER_WORKERS_MAX + 1,
+               "a share for each worker, and one for all other threads");
+
+const struct server_hooks plugin_server_hooks = {
+    .thread_enter = plugin_thread_enter,
+    .thread_leave = plugin_thread_leave,
+    .watch_stalls = plugin_watch_stalls,
+};

@@ -1,0 +1,117 @@
+#include "net/plugin_post.h"
+
+#include <stdatomic.h>
+
+#include "base/alloc.h"
+#include "base/macros.h"
+#include "net/connection.h"
+#include "net/listener_core.h"
+#include "net/plugin_account.h"
+#include "net/plugin_call.h"
+#include "net/server_core.h"
+#include "net/worker_core.h"
+
+struct post {
+    struct engine_op op;
+    struct worker *worker;
+    uint64_t id;               /* of the connection it is for; 0: the worker itself */
+    struct listener *listener; /* then, whose connections it may touch */
+    union {
+        berth_post_fn to_connection;
+        berth_worker_fn to_worker;
+    } function;
+    void *argument;
+    struct plugin_account *account; /* of the plugin whose post to a connection it is */
+};
+
+static void post_to_connection(struct worker *worker, const struct post *post) {
+    struct connection *connection = worker_find(worker, post->id);
+    if (connection && connection_is_ending(connection)) {
+        connection = NULL;
+    }
+    struct plugin_thread *call = connection
+                                     ? connection_call(connection, PLUGIN_POST)
+                                     : plugin_call_begin(post->account, NULL, NULL, PLUGIN_POST);
+    post->function.to_connection(connection ? &connection->public : NULL,
+                                 connection ? BERTH_OK : BERTH_E_GONE, post->argument);
+    plugin_call_end(call);
+}
+
+static void on_post(struct engine_op *op, int64_t result) {
+    struct post *post = CONTAINER_OF(op, struct post, op);
+    struct worker *worker = post->worker;
+    (void)result;
+    atomic_fetch_sub(&worker->posts, 1);
+    if (post->listener) {
+        struct plugin_thread *call = listener_call(post->listener, PLUGIN_POST_WORKER);
+        post->function.to_worker(&post->listener->public, worker->index, post->argument);
+        plugin_call_end(call);
+        plugin_account_hold(post->listener->options.account, plugin_thread.share,
+                            PLUGIN_WORKER_POSTS, -1);
+        listener_unrefer(post->listener);
+    } else {
+        post_to_connection(worker, post);
+        atomic_fetch_sub(&post->account->posts, 1);
+    }
+    alloc_free(post);
+    worker_settle(worker);
+}
+
+/* Room for one more, counted; *status says why there is none. */
+static struct post *post_create(struct worker *worker, int32_t *status) {
+    *status = BERTH_E_LIMIT;
+    if (atomic_fetch_add(&worker->posts, 1) >= worker->server->options.posts_max) {
+        atomic_fetch_sub(&worker->posts, 1);
+        return NULL;
+    }
+    struct post *post = alloc_zeroed(sizeof(*post));
+    if (!post) {
+        atomic_fetch_sub(&worker->posts, 1);
+        *status = BERTH_E_NO_MEMORY;
+        return NULL;
+    }
+    post->op.complete = on_post;
+    post->worker = worker;
+    *status = BERTH_OK;
+    return post;
+}
+
+int32_t plugin_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
+                    struct plugin_account *account) {
+    int32_t status;
+    unsigned index = worker_of_id(id);
+    if (id == 0 || index >= server->options.workers) {
+        return BERTH_E_GONE;
+    }
+    struct worker *worker = &server->workers[index];
+    struct post *post = post_create(worker, &status);
+    if (post) {
+        atomic_fetch_add(&account->posts, 1);
+        post->account = account;
+        post->id = id;
+        post->function.to_connection = function;
+        post->argument = argument;
+        engine_port_post(worker->port, &post->op);
+    }
+    return status;
+}
+
+int32_t plugin_post_worker(struct listener *listener, uint32_t index, berth_worker_fn function,
+                           void *argument) {
+    int32_t status;
+    struct server *server = listener->server;
+    if (index >= server->options.workers) {
+        return BERTH_E_INVALID;
+    }
+    struct worker *worker = &server->workers[index];
+    struct post *post = post_create(worker, &status);
+    if (post) {
+        listener_refer(listener); /* a connection of it, or a function like this one, holds it */
+        plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_WORKER_POSTS, 1);
+        post->listener = listener;
+        post->function.to_worker = function;
+        post->argument = argument;
+        engine_port_post(worker->port, &post->op);
+    }
+    return status;
+}
