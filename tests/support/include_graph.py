@@ -17,7 +17,7 @@ import sys
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
 # Each may include from those after it.
-ROOMS = ["control", "devkit", "author", "module", "plugin", "net/run", "net/listen", "net/conn", "net/lib", "manifest",
+ROOMS = ["control", "devkit", "author", "command", "module", "plugin", "net/run", "net/listen", "net/conn", "net/lib", "manifest",
          "engine", "os", "base"]
 
 FLAT_ROOMS = {
