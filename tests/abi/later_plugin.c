@@ -161,6 +161,7 @@ static const struct {
             .struct_size = sizeof(struct berth_plugin),
             .abi_major = BERTH_ABI_MAJOR,
             .abi_minor_built = BERTH_ABI_MINOR,
+            .abi_draft = BERTH_ABI_DRAFT,
             .abi_minor_required = REQUIRED,
             .id = "later",
             .name = "Of a later minor",
