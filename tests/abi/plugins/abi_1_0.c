@@ -89,7 +89,7 @@ static void do_info(struct berth_conn *conn, char *rest) {
     struct berth_conn_info info = {.struct_size = sizeof(info)};
     char local[BERTH_ADDRESS_TEXT_MAX];
     char remote[BERTH_ADDRESS_TEXT_MAX];
-    char text[256];
+    char text[BERTH_ADDRESS_TEXT_MAX * 3];
     (void)rest;
     conn->host->conn_info(conn, &info);
     conn->host->address_format(conn->host, &info.local, local, sizeof(local));
