@@ -4,12 +4,14 @@ What is found is found again by `./dev sim --seed S --trace`.
 """
 
 import pathlib
+import subprocess
 import sys
 
 import pytest
 from support.systems import System, build_of
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent / "sim"))
+SIM = pathlib.Path(__file__).resolve().parent / "sim"
+sys.path.insert(0, str(SIM))
 
 from simulate import play  # noqa: E402
 
@@ -19,6 +21,7 @@ ONE_THREAD = ("-epoll", "-direct", "-tsan")
 """The ends of builds that have nothing more to find: a world has no engine of the system, and one thread."""
 
 TWICE = 50
+MUTANTS_LEAST = 60
 
 REGRESSIONS = {
     0: "timer_of_a_driven_server_is_not_late",
@@ -51,6 +54,16 @@ def test_sim_worlds_break_no_rule(sim_build, wine):
 
 def test_sim_world_of_one_seed_is_the_same_again(sim_build, wine):
     assert not _play(sim_build, wine, SEEDS, TWICE, "--twice")
+
+
+def test_sim_mutants_fit_the_code():
+    """Each is planted by `./dev sim --mutants`, which takes too long to be run here."""
+    patches = sorted((SIM / "mutants").glob("*.patch"))
+    unfit = [patch.stem for patch in patches
+             if subprocess.run(["git", "apply", "--check", patch], cwd=SIM.parents[1], check=False,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode != 0]
+    assert len(patches) >= MUTANTS_LEAST
+    assert not unfit, "these patches do not apply: change them with the code that they are about"
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS, ids=REGRESSIONS.get)

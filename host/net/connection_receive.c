@@ -292,7 +292,13 @@ int32_t connection_want_at_least(struct connection *connection, uint32_t size) {
         return BERTH_E_LIMIT;
     }
     if (connection->state.life != CONNECTION_DRAINING) { /* then nothing is delivered any more */
+        uint32_t had = connection->want;
+        uint32_t pending = connection->traffic->pending.size;
         connection->want = size > 0 ? size : 1;
+        if (pending > 0 && pending < had && pending >= connection->want) {
+            connection_state_set_redeliver(&connection->state, true); /* it waited for more */
+            worker_unsettle(connection_worker(connection), connection);
+        }
     }
     return BERTH_OK;
 }

@@ -82,7 +82,6 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
             .data = {from->data.owner, from->data.bytes, from->data.size, 0},
             .local = from->local,
             .remote = from->remote,
-            .worker = one->worker->index,
         };
         if (from->truncated) {
             listener_count(&counters->datagrams_truncated);
@@ -212,6 +211,10 @@ void datagrams_turn(struct datagram_receiver *receivers, struct listener *listen
         struct turn turn = {&receivers[i], listener};
         worker_call(turn.one->worker, turn_here, &turn);
     }
+}
+
+bool datagrams_come_to(const struct datagram_receiver *receivers, const struct listener *listener) {
+    return receivers && receivers[0].listener == listener;
 }
 
 void datagrams_stop(struct server *server, struct datagram_receiver *receivers) {

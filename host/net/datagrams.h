@@ -28,6 +28,9 @@ bool datagrams_start(struct engine_listener *socket, struct listener *listener,
 /* Datagrams go to that listener from now on. [control]; NULL is legal */
 void datagrams_turn(struct datagram_receiver *receivers, struct listener *listener);
 
+/* Whether it is that listener whom they come to. [control]; NULL is legal */
+bool datagrams_come_to(const struct datagram_receiver *receivers, const struct listener *listener);
+
 /* No datagram reaches the plugin once it returns, and the receivers are gone. [control]; NULL is
  * legal */
 void datagrams_stop(struct server *server, struct datagram_receiver *receivers);

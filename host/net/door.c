@@ -153,6 +153,11 @@ static void stop_pool_here(struct worker *worker, void *argument) {
     accept_pool_stop(stop->pool, &stop->stopped);
 }
 
+static void stop_receiving(struct door *door) {
+    datagrams_stop(door->server, door->receivers);
+    door->receivers = NULL;
+}
+
 static void close(struct door *door) {
     unsigned count = door->pools ? server_acceptor_count(door->server) : 0;
     for (unsigned i = 0; i < count; i++) {
@@ -164,7 +169,7 @@ static void close(struct door *door) {
         }
     }
     alloc_free(door->pools);
-    door_stop_receiving(door);
+    stop_receiving(door);
     count_udp_door(door, false);
     engine_listener_close(door->socket);
     alloc_free(door);
@@ -180,9 +185,10 @@ void door_release(struct door *door) {
     }
 }
 
-void door_stop_receiving(struct door *door) {
-    datagrams_stop(door->server, door->receivers);
-    door->receivers = NULL;
+void door_stop_receiving(struct door *door, const struct listener *listener) {
+    if (datagrams_come_to(door->receivers, listener)) {
+        stop_receiving(door);
+    }
 }
 
 struct berth_address door_address(const struct door *door) {

@@ -40,8 +40,9 @@ void door_turn(struct door *door, struct listener *listener,
 void door_acquire(struct door *door);
 void door_release(struct door *door); /* the last one closes it; NULL is legal */
 
-/* No datagram reaches a plugin from now on; its socket stays, for what is still sent. */
-void door_stop_receiving(struct door *door);
+/* If its datagrams come to that listener, and not to a later generation of it, none does from now
+ * on; the socket stays, for what is still sent. */
+void door_stop_receiving(struct door *door, const struct listener *listener);
 
 /* The address with the actual port. */
 struct berth_address door_address(const struct door *door);

@@ -283,7 +283,6 @@ struct listener *listener_create(struct server *server, const struct listener_op
     listener->server = server;
     listener->options = *options;
     listener->plugin = options->plugin;
-    atomic_init(&listener->phase, LISTENER_NOT_OPEN);
     turns_init(&listener->turns, options->active_io_max, turn_comes, turn_is_over);
     if (!share(listener, previous, error)) {
         goto fail;
@@ -297,8 +296,6 @@ struct listener *listener_create(struct server *server, const struct listener_op
         .config_json = listener->config_json,
         .plugin_state = options->plugin_state,
         .message_bytes = options->message_bytes,
-        .send_queue_bytes = options->send_queue_bytes,
-        .send_queue_pieces = options->send_queue_pieces,
     };
     listener->doors = make_doors(listener, options, previous, error);
     listener->options.neighbours = NULL;
@@ -413,8 +410,6 @@ static void commit_at_rest(void *argument) {
     struct door **doors = listener->doors;
     size_t count = listener->door_count;
     listener->options = change->options;
-    listener->public.send_queue_bytes = change->options.send_queue_bytes;
-    listener->public.send_queue_pieces = change->options.send_queue_pieces;
     turns_configure(&listener->turns, change->options.active_io_max);
     client_table_configure(&listener->gate->clients, &change->options.per_client);
     listener->doors = change->doors;
@@ -446,7 +441,7 @@ static void note_addresses(struct listener *listener) {
 }
 
 struct cut {
-    struct listener *listener;
+    const struct listener *listener;
     bool stopping; /* those that the plugin knows are left to it */
     uint32_t count;
 };
@@ -467,13 +462,11 @@ static void cut_one(struct connection *connection, struct cut *cut) {
 }
 
 static void cut_here(struct worker *worker, void *argument) {
-    struct cut *cut = argument;
     uint32_t slot = 0;
     for (struct connection *one = worker_next(worker, &slot); one;
          one = worker_next(worker, &slot)) {
-        cut_one(one, cut);
+        cut_one(one, argument);
     }
-    cut->count += cut->listener->options.hooks->call_off(worker, cut->listener);
 }
 
 void listener_stop_accepting(struct listener *listener) {
@@ -481,11 +474,7 @@ void listener_stop_accepting(struct listener *listener) {
 }
 
 void listener_drain(struct listener *listener, uint32_t why) {
-    uint32_t before = listener_draining(listener);
     atomic_store_explicit(&listener->draining, why, memory_order_release);
-    if (before != why && listener->opened) {
-        listener->options.hooks->draining(listener, why);
-    }
     listener->accepting = false;
     note_addresses(listener);
     if (!listener->ending) { /* before anybody looks whether connections are left */
@@ -496,8 +485,9 @@ void listener_drain(struct listener *listener, uint32_t why) {
         if (!listener->options.datagrams) {
             door_release(listener->doors[i]);
             listener->doors[i] = NULL;
-        } else if (listener->doors[i]->references == 1) {
-            door_stop_receiving(listener->doors[i]); /* what is still sent goes out by it */
+        } else {
+            door_stop_receiving(listener->doors[i],
+                                listener); /* what is still sent goes out by it */
         }
     }
     if (!listener->options.datagrams) {
@@ -560,17 +550,17 @@ void listener_destroy(struct listener *listener) {
     if (!listener) {
         return;
     }
+    ASSERT(atomic_load(&listener->references) == 0);
     ASSERT(atomic_load(&listener->connections) == 0);
     ASSERT(atomic_load(&listener->pending) == 0);
     ASSERT(atomic_load(&listener->waiting) == 0);
     ASSERT(atomic_load(&listener->refusing) == 0);
     ASSERT(atomic_load(&listener->outbound) == 0);
+    ASSERT(atomic_load(&listener->works) == 0);
     if (listener->accepting) {
         listener_stop_accepting(listener);
     }
     listener->options.hooks->close(listener);
-    ASSERT(atomic_load(&listener->references) == 0);
-    ASSERT(atomic_load(&listener->works) == 0);
     if (listener->ending) {
         atomic_fetch_sub(&listener->server->ending, 1);
     }

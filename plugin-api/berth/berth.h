@@ -11,7 +11,6 @@
 #include "file.h"
 #include "framing.h"
 #include "host.h"
-#include "metrics.h"
 #include "plugin.h"
 #include "status.h"
 #include "timer.h"

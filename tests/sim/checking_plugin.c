@@ -47,6 +47,11 @@ static void BERTH_CALL on_opened(struct berth_conn *conn) {
     struct conversation *conversation = &world.conversations[number];
     RULE(proxy_address_is_right(conversation, &info.remote),
          "the client's address is told: client %u", number);
+    const struct listener *listener = (const struct listener *)conn->listener;
+    RULE(!atomic_load(&listener->paused), "a listener that is paused admits nobody: client %u",
+         number);
+    RULE(conn->host->draining(conn->listener) != BERTH_DRAINING_REPLACED || world.memory_failed,
+         "a generation that is replaced admits nobody: client %u", number);
     RULE(!client_is_denied(conversation), "\"deny\" lets none of those in: client %u", number);
     RULE(!conversation->is_garbage, "a wrong PROXY header lets nobody in: client %u", number);
     RULE(!conversation->has_opened, "opened comes once: client %u", number);
@@ -94,6 +99,8 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
     RULE(conversation->consumed + data->size >= conversation->offered,
          "what is not consumed comes again: client %u", number);
     conversation->offered = conversation->consumed + data->size;
+    conversation->is_resumed = false;
+    conversation->due_us = 0;
     keep_by_chance(conversation, data);
     services_use(conversation);
     uint32_t taken = take(conversation, data->size);
@@ -133,6 +140,10 @@ static void BERTH_CALL on_peer_closed(struct berth_conn *conn) {
     struct conversation *conversation = conversation_of(conn);
     callback_begin("peer_closed");
     RULE(!conversation->peer_has_closed, "peer_closed comes once: client %u", conversation->number);
+    RULE(conversation->offered == conversation->sent || !conversation->began_quiet ||
+             conversation->is_over || conversation->temper > TEMPER_POLITE,
+         "peer_closed comes when all is shown: client %u, %llu of %llu", conversation->number,
+         (unsigned long long)conversation->offered, (unsigned long long)conversation->sent);
     conversation->peer_has_closed = true;
     services_use(conversation);
     if (sim_random(2) == 0) {
@@ -198,10 +209,8 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
 }
 
 /* No client is told here, and no connection is opened for it. */
-static uint32_t BERTH_CALL on_busy(const struct berth_listener *listener,
-                                   const struct berth_busy *busy_for, uint8_t *answer,
+static uint32_t BERTH_CALL on_busy(const struct berth_listener *listener, uint8_t *answer,
                                    uint32_t capacity) {
-    (void)busy_for;
     callback_begin("busy");
     RULE(((const struct listener *)listener)->options.refuse_at_limit,
          "busy comes where clients are refused");

@@ -5,6 +5,7 @@
 
 enum {
     START_US = 400000,
+    CROWD_US = 6000000,
     PACE_US = 20000,
     STAYS_US = 20000000, /* those who only sit there leave within so long */
     PIECE_BYTES = 3000,
@@ -66,6 +67,8 @@ static void on_fin(struct conversation *client) {
 }
 
 static void on_reset(struct conversation *client) {
+    bool is_polite = client->temper <= TEMPER_POLITE && client->header_size == 0;
+    world.unopened_resets += client->began_quiet && is_polite && !client->has_opened;
     RULE(!client->began_quiet || client->temper > TEMPER_POLITE || client->was_killed ||
              !client->has_opened || client->has_called_close || client->short_at > 0 ||
              client->sent < client->size,
@@ -185,13 +188,14 @@ static bool leaves(struct conversation *client) {
     return client->is_over;
 }
 
-/* What is in one buffer, or in the window, may come in one receive. */
+/* What is in the window may come in one turn, and again in one that stops late. */
 static void check_linger(const struct conversation *client) {
-    uint64_t piece = sim_world_options()->window_max;
-    piece = piece > world.buffer_bytes ? piece : world.buffer_bytes;
+    uint64_t piece = sim_world_options()->window_max * UINT64_C(2) + world.buffer_bytes;
     RULE(!client->has_called_close || client->taken_at_close == UINT64_MAX ||
              sim_peer_taken(client->peer) <= client->taken_at_close + world.linger_max + piece,
-         "limits.linger_bytes is not exceeded: client %u", client->number);
+         "limits.linger_bytes is not exceeded: client %u, %llu bytes after its close",
+         client->number,
+         (unsigned long long)(sim_peer_taken(client->peer) - client->taken_at_close));
 }
 
 static void go_on(struct conversation *client) {
@@ -271,7 +275,10 @@ void clients_begin(unsigned from, unsigned to) {
         client->budget = size_by_chance();
         proxy_header_by_chance(client);
         client->pace.fire = connect_now;
-        sim_timer_set(&client->pace, sim_now_us() + sim_random(START_US));
+        /* Others come when silent clients are there, and after a change or two. */
+        uint64_t within_us =
+            world.is_crowded && client->temper != TEMPER_SILENT ? CROWD_US : (uint64_t)START_US;
+        sim_timer_set(&client->pace, sim_now_us() + sim_random(within_us));
     }
     world.conversation_count = to;
 }

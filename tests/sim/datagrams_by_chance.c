@@ -177,6 +177,7 @@ void BERTH_CALL datagrams_on_datagram(const struct berth_listener *listener,
     const struct berth_slice *data = &datagram->data;
     unsigned index = datagram->remote.port - (unsigned)SENDER_PORT;
     callback_begin("datagram");
+    RULE(host_is_open(listener), "no datagram comes to a listener that is closed");
     RULE(index < SENDERS, "a datagram has its sender's address");
     struct sender *sender = &all.senders[index];
     struct berth_address from = sim_datagrams_address(sender->socket);

@@ -15,6 +15,7 @@
 #include "net/listener.h"
 #include "net/plugin_account.h"
 #include "net/server.h"
+#include "net/work_pool.h"
 #include "replaced.h"
 #include "rule.h"
 #include "world.h"
@@ -127,6 +128,19 @@ static const char *first_problem(const struct change_problems *problems) {
     return "no reason is given";
 }
 
+/* What serves can be connected to. */
+static void check_serving(void) {
+    const struct unit *unit;
+    DL_FOREACH(instance.serving, unit) {
+        const struct listener *listener = unit->listener;
+        for (size_t i = 0; !listener->options.datagrams && i < listener->door_count; i++) {
+            struct berth_address address = listener_address(listener, i);
+            RULE(sim_listens(&address), "what serves can be connected to: listener \"%s\"",
+                 unit->from->name);
+        }
+    }
+}
+
 /* All of it or nothing. `may_fail`: something is broken on purpose. */
 static void apply(struct edition *edition, bool restart, bool may_fail) {
     struct change_options options = {.restart_all = restart};
@@ -157,6 +171,7 @@ static void apply(struct edition *edition, bool restart, bool may_fail) {
              "a change that fails says why");
     }
     change_problems_fini(&problems);
+    check_serving();
 }
 
 static void reload(void) {
@@ -239,13 +254,24 @@ struct open_listener *host_open_listeners(void) {
     return life.open;
 }
 
-unsigned host_works(void) {
+bool host_is_open(const struct berth_listener *listener) {
     const struct open_listener *open;
-    unsigned works = 0;
     LL_FOREACH(life.open, open) {
-        works += open->works;
+        if (open->public == listener) {
+            return true;
+        }
     }
-    return works;
+    return false;
+}
+
+uint32_t host_works_waiting(void) {
+    const struct open_listener *open;
+    uint32_t waiting = 0;
+    LL_FOREACH(life.open, open) {
+        const struct listener *listener = (const struct listener *)open->public;
+        waiting += listener ? work_lane_waiting(world.server->work, &listener->work_lane) : 0;
+    }
+    return waiting;
 }
 
 void host_look_after(void) {

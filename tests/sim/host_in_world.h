@@ -57,7 +57,8 @@ void host_stop(void (*check)(void));
 
 struct listener *host_datagram_listener(void); /* NULL: there is none */
 struct open_listener *host_open_listeners(void);
-unsigned host_works(void); /* of all listeners, that are not answered yet */
+bool host_is_open(const struct berth_listener *listener); /* what was closed may be freed */
+uint32_t host_works_waiting(void);                        /* for a thread, of all listeners */
 
 /* What is written into manifests (manifests_by_chance.c): for a whole world, and for a change. */
 void manifest_settings_by_chance(void);

@@ -18,6 +18,7 @@
 
 enum {
     SERVED_US = 5000000, /* of a client that speaks, where there is room */
+    SHOWN_US = 5000000,  /* of bytes that the plugin waits for */
     PROXY_MS = 5000,     /* how long a header is awaited */
 };
 
@@ -27,6 +28,7 @@ void limits_note_opened(struct conversation *conversation) {
     unsigned *of_client = &world.opened_of[conversation->number % ADDRESSES];
     unsigned now = world.opened - world.closed;
     ++*of_client;
+    conversation->opened_us = sim_now_us();
     world.opened_most = now > world.opened_most ? now : world.opened_most;
     world.opened_of_most = *of_client > world.opened_of_most ? *of_client : world.opened_of_most;
     RULE(*of_client <= world.per_client_max, "limits.per_client is not exceeded: %u", *of_client);
@@ -50,6 +52,14 @@ static void check_counts_of(const struct open_listener *open) {
          atomic_load(&listener->outbound), open->outbound);
 }
 
+/* limits.active_io: no turn more than there may be, and none is free while somebody waits. */
+static void check_turns_of(const struct listener *listener) {
+    const struct turns *turns = &listener->turns;
+    RULE(turns->taken <= world.active_io_max, "limits.active_io is not exceeded: %u", turns->taken);
+    RULE(!turns->waiting || turns->max == 0 || turns->taken >= turns->max,
+         "limits.active_io: %u of %u are active, and others wait", turns->taken, turns->max);
+}
+
 static void check_counts(void) {
     const struct server *server = world.server;
     const struct open_listener *open;
@@ -63,6 +73,7 @@ static void check_counts(void) {
     LL_FOREACH(host_open_listeners(), open) {
         if (open->public) {
             check_counts_of(open);
+            check_turns_of((const struct listener *)open->public);
         }
     }
     for (unsigned i = 0; i < server->options.workers; i++) {
@@ -137,10 +148,43 @@ static void check_served(void) {
     }
 }
 
+/* -- what comes is shown --------------------------------------------------- */
+
+/* Whether the plugin is to be shown something soon: more than it has seen, or what it left when it
+ * paused, and as much as it wants. */
+static bool is_due(const struct conversation *one) {
+    const struct listener *listener =
+        one->conn ? (const struct listener *)one->conn->listener : NULL;
+    uint64_t there = one->sent - one->consumed;
+    bool is_open = listener && !one->is_ending && !one->has_called_close && one->short_at == 0 &&
+                   !one->peer_has_closed && !one->is_over;
+    bool is_held = one->is_paused || one->is_filled || !one->began_quiet || world.is_faulty ||
+                   (listener && listener->options.active_io_max < CONVERSATIONS_MAX);
+    return is_open && !is_held && there > 0 && there >= one->wanted &&
+           (one->sent > one->offered || one->is_resumed);
+}
+
+static void check_shown(void) {
+    for (unsigned i = 0; i < world.conversation_count; i++) {
+        struct conversation *one = &world.conversations[i];
+        if (!is_due(one)) {
+            one->due_us = 0;
+        } else if (one->due_us == 0) {
+            one->due_us = sim_now_us();
+        } else {
+            RULE(sim_now_us() < one->due_us + SHOWN_US,
+                 "what comes is shown: %llu bytes of client %u wait for %llu ms",
+                 (unsigned long long)(one->sent - one->consumed), i,
+                 (unsigned long long)(sim_now_us() - one->due_us) / 1000);
+        }
+    }
+}
+
 void limits_check(void) {
     check_counts();
     run_clocks();
     check_served();
+    check_shown();
 }
 
 /* -- refusals -------------------------------------------------------------- */
@@ -153,26 +197,62 @@ static unsigned denied_clients(void) {
     return count;
 }
 
-/* The connections of a client within a time are its burst and the rate's. */
+/* How many of the client came and were opened between the two moments. */
+static unsigned opened_between(unsigned address, uint64_t from_us, uint64_t to_us) {
+    unsigned count = 0;
+    for (unsigned i = address; i < world.conversation_count; i += ADDRESSES) {
+        const struct conversation *one = &world.conversations[i];
+        count += one->has_opened && one->connects_us >= from_us && one->opened_us <= to_us;
+    }
+    return count;
+}
+
+/* Of one client, within whatever time, come its burst and what the rate allows. */
+static void check_rate_of(unsigned address) {
+    for (unsigned i = address; i < world.conversation_count; i += ADDRESSES) {
+        for (unsigned k = address; k < world.conversation_count; k += ADDRESSES) {
+            uint64_t from_us = world.conversations[i].connects_us;
+            uint64_t to_us = world.conversations[k].opened_us;
+            uint64_t time_us = to_us > from_us ? to_us - from_us : 0;
+            uint64_t most = world.rate_burst + 1 + time_us * world.rate / 1000000;
+            RULE(opened_between(address, from_us, to_us) <= most,
+                 "limits.accept_rate_per_client is not exceeded: %u connections within %llu ms",
+                 opened_between(address, from_us, to_us), (unsigned long long)time_us / 1000);
+        }
+    }
+}
+
 static void check_rate(uint64_t refused) {
-    unsigned opened[ADDRESSES] = {0};
     unsigned clients[ADDRESSES] = {0};
     uint64_t excess = 0;
-    uint64_t most = world.rate_burst + sim_now_us() * world.rate / 1000000;
     for (unsigned i = 0; i < world.conversation_count; i++) {
-        opened[i % ADDRESSES] += world.conversations[i].has_opened;
         clients[i % ADDRESSES]++;
     }
     for (unsigned i = 0; i < ADDRESSES; i++) {
-        RULE(world.rate == 0 || opened[i] <= most,
-             "limits.accept_rate_per_client is not exceeded: %u connections of %llu", opened[i],
-             (unsigned long long)most);
+        if (world.rate > 0) {
+            check_rate_of(i);
+        }
         excess +=
             world.rate > 0 && clients[i] > world.rate_burst ? clients[i] - world.rate_burst : 0;
     }
     RULE(refused <= excess || world.memory_failed,
          "limits.accept_rate_per_client refuses who comes too often: %llu of %llu",
          (unsigned long long)refused, (unsigned long long)excess);
+}
+
+/* Clients that are reset for a reason, before the plugin is told of them. */
+static uint64_t sent_away(const struct listener_counters *total) {
+    uint64_t count = atomic_load(&total->first_data_timeouts);
+    for (unsigned i = 0; i < LISTENER_REFUSALS; i++) {
+        count += atomic_load(&total->refused[i]);
+    }
+    return count;
+}
+
+void limits_begin_quiet(void) {
+    struct listener_counters total;
+    listener_total(host_main_listener(), &total);
+    world.sent_away_before = sent_away(&total);
 }
 
 void limits_check_refused(void) {
@@ -206,4 +286,8 @@ void limits_check_refused(void) {
          "every busy answer is given: %llu of %u",
          (unsigned long long)atomic_load(&total.answered_busy), world.busy_calls);
     check_rate(of[LISTENER_REFUSED_RATE]);
+    uint64_t away = sent_away(&total) - world.sent_away_before;
+    RULE(world.unopened_resets <= away,
+         "nobody is reset without a reason: %u are, with reasons for %llu", world.unopened_resets,
+         (unsigned long long)away);
 }

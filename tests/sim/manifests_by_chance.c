@@ -102,6 +102,7 @@ static void limits_by_chance(char *text, size_t size) {
     char rate[80] = "";
     uint32_t connections = one_of(between(2, 8), 1000);
     uint32_t timers = between(1, 8);
+    uint32_t active_io = sim_random(3) == 0 ? between(1, 4) : 1000;
     uint32_t works = one_of(between(1, 4), 100);
     uint32_t per_client = one_of(1000, between(1, 4));
     if (world.rate > 0) { /* a change would forget who has come how often */
@@ -115,9 +116,9 @@ static void limits_by_chance(char *text, size_t size) {
     note_most(&world.per_client_max, per_client);
     note_least(&world.per_client_min, per_client);
     note_most(&world.works_max, works);
-    snprintf(text, size, limits_text, connections, between(1, 10),
-             sim_random(3) == 0 ? between(1, 4) : 1000, timers, works, between(1, 4),
-             between(1, 20), one_of(4096, 65536), one_of(16, 4096),
+    note_most(&world.active_io_max, active_io);
+    snprintf(text, size, limits_text, connections, between(1, 10), active_io, timers, works,
+             between(1, 4), between(1, 20), one_of(4096, 65536), one_of(16, 4096),
              sim_random(4) == 0 ? "close" : "pause", world.linger_max, per_client, rate);
 }
 

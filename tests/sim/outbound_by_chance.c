@@ -17,6 +17,8 @@ enum {
     REFUSED = 200000, /* millionths */
 };
 
+#define NAME "upstream.test"
+
 /* -- the server ------------------------------------------------------------ */
 
 struct upstream {
@@ -27,6 +29,7 @@ struct upstream {
 };
 
 static struct berth_address address;
+static struct berth_address second; /* of one that refuses nobody */
 static struct upstream *upstreams;
 
 static void end(struct sim_peer *peer, struct upstream *upstream) {
@@ -80,16 +83,25 @@ static void on_client(struct sim_server *server, struct sim_peer *peer, void *co
     upstream_goes_on(peer, upstream);
 }
 
-void upstream_start(void) {
+static struct berth_address open_server(uint32_t refuse) {
     struct sim_server_options options = {
         .address = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 1}},
         .backlog = 100,
-        .refuse = REFUSED,
+        .refuse = refuse,
         .accepted = on_client,
     };
     struct sim_server *server = sim_server_open(&options);
     RULE(server, "an upstream server can be opened");
-    address = sim_server_address(server);
+    return sim_server_address(server);
+}
+
+/* A name has two addresses, and nobody listens at the first one. */
+void upstream_start(void) {
+    struct berth_address nobody = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 9}};
+    address = open_server(REFUSED);
+    second = open_server(0);
+    sim_name_add(NAME, &nobody);
+    sim_name_add(NAME, &second);
 }
 
 void upstream_stop(void) {
@@ -109,6 +121,8 @@ struct outbound {
     uint64_t given;
     uint64_t consumed;
     bool peer_has_closed;
+    bool is_by_name;
+    bool began_quiet;
 };
 
 static void give(struct outbound *outbound) {
@@ -118,6 +132,17 @@ static void give(struct outbound *outbound) {
     if (outbound->conn->host->send(outbound->conn, bytes, size) == BERTH_OK) {
         outbound->given += size;
         world.outbound_given += size;
+    }
+}
+
+/* With the connect, by chance. */
+static void give_first(struct outbound *outbound, const struct berth_host *host,
+                       struct berth_slice *slice) {
+    uint32_t size = (uint32_t)(1 + sim_random(ASKED_BYTES));
+    if (sim_random(2) == 0 && host->buffer_create(host, size, slice) == BERTH_OK) {
+        stream_fill(UPSTREAM, STREAM_OF_PLUGIN, 0, slice->bytes, size);
+        slice->size = size;
+        outbound->given = size;
     }
 }
 
@@ -138,6 +163,9 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
         status == BERTH_E_TIMEOUT || status == BERTH_E_CANCELLED; /* it may go on for a while */
     RULE((status == BERTH_OK) == (conn != NULL), "a connect has a connection if it is OK");
     RULE(conn || is_known_failure(status), "a connect fails for a known reason: %d", status);
+    RULE(status == BERTH_OK || status == BERTH_E_CANCELLED || !outbound->is_by_name ||
+             !outbound->began_quiet,
+         "the second address of a name is tried: %d", status);
     RULE(status != BERTH_E_CANCELLED || !outbound->asker->has_closed,
          "a connect is cancelled before its asker has closed: client %u", outbound->asker->number);
     if (conn) {
@@ -145,6 +173,7 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
         ((struct view *)conn->state)->outbound = outbound;
         outbound->conn = conn;
         world.connected++;
+        world.outbound_given += outbound->given;
         give(outbound);
     } else {
         free(outbound);
@@ -155,18 +184,23 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
 void outbound_ask(struct conversation *asker) {
     struct berth_conn *conn = asker->conn;
     const struct berth_connect_host *connect = conn->host->query(conn->host, BERTH_CONNECT_ID);
-    struct berth_connect_request request = {.struct_size = sizeof(request),
-                                            .timeout_ms = CONNECT_MS,
-                                            .host = "127.0.0.1",
-                                            .port = address.port};
     struct outbound *outbound = calloc(1, sizeof(*outbound));
     RULE(outbound, "there is memory for the model");
     outbound->asker = asker;
     outbound->listener = conn->listener->state;
+    outbound->is_by_name = sim_random(2) == 0;
+    outbound->began_quiet = !world.is_faulty;
+    struct berth_connect_request request = {.struct_size = sizeof(request),
+                                            .timeout_ms = CONNECT_MS,
+                                            .host = outbound->is_by_name ? NAME : "127.0.0.1",
+                                            .port =
+                                                outbound->is_by_name ? second.port : address.port};
+    give_first(outbound, conn->host, &request.first_data);
     const struct listener *listener = (const struct listener *)conn->listener;
     unsigned before = atomic_load(&listener->outbound);
     int32_t status = connect->connect(conn, &request, on_connected, outbound);
-    RULE(status != BERTH_E_LIMIT || before >= listener->options.outbound_max,
+    RULE(status != BERTH_E_LIMIT || outbound->is_by_name ||
+             before >= listener->options.outbound_max,
          "limits.outbound is exact: %u of %u", before, listener->options.outbound_max);
     if (status == BERTH_OK) {
         world.pending++;

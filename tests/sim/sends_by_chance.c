@@ -8,6 +8,7 @@
 
 enum {
     SEND_BYTES = 5000,
+    FLOOD = 6,
     HARD_CAP = 4,     /* times the limits of the queue */
     SHORT_ONE_IN = 10 /* of the runs of a file */
 };
@@ -71,6 +72,13 @@ static void use_send(struct conversation *conversation) {
     if (size > 0) {
         stream_fill(conversation->number, STREAM_OF_PLUGIN, conversation->given, bytes, size);
         note_sent(conversation, conn->host->send(conn, bytes, (uint32_t)size), size, before);
+    }
+}
+
+/* More than a turn sends. */
+static void use_flood(struct conversation *conversation) {
+    for (unsigned i = 0; i < FLOOD && !conversation->is_ending; i++) {
+        use_send(conversation);
     }
 }
 
@@ -213,7 +221,7 @@ void kept_end(struct conversation *conversation) {
 
 void send_by_chance(struct conversation *conversation) {
     static void (*const ways[])(struct conversation * conversation) = {
-        use_send, use_send, use_slices, use_pieces, use_kept,
+        use_send, use_send, use_flood, use_slices, use_pieces, use_kept,
     };
     ways[sim_random(sizeof(ways) / sizeof(ways[0]))](conversation);
 }

@@ -86,6 +86,7 @@ static void use_resume(struct conversation *conversation) {
     if (conversation->is_paused) {
         conn->host->receive_resume(conn);
         conversation->is_paused = false;
+        conversation->is_resumed = conversation->offered > conversation->consumed;
     }
 }
 
@@ -359,15 +360,15 @@ static void BERTH_CALL on_listener_done(struct berth_conn *conn, int32_t status,
 
 /* Those below their fair part can make a queue twice as full, and each client may have one. */
 static void check_works(const struct berth_conn *conn, int32_t status, uint32_t before,
-                        unsigned works_before) {
+                        uint32_t all_before) {
     const struct listener *listener = (const struct listener *)conn->listener;
     const struct listener_options *options = &listener->options;
     uint32_t waiting = work_lane_waiting(world.server->work, &listener->work_lane);
     RULE(waiting <= 2 * world.works_max + ADDRESSES, "limits.works is not exceeded: %u", waiting);
     RULE(status != BERTH_E_LIMIT || before >= options->works_max ||
-             before >= options->works_per_client || works_before >= world.queue_max,
+             before >= options->works_per_client || all_before >= world.queue_max,
          "limits.works is exact: %u wait of %u (%u of a client), %u of %u of the host", before,
-         options->works_max, options->works_per_client, works_before, world.queue_max);
+         options->works_max, options->works_per_client, all_before, world.queue_max);
 }
 
 static void use_work(struct conversation *conversation) {
@@ -375,13 +376,13 @@ static void use_work(struct conversation *conversation) {
     struct berth_conn *conn = conversation->conn;
     const struct listener *listener = (const struct listener *)conn->listener;
     uint32_t before = work_lane_waiting(world.server->work, &listener->work_lane);
-    unsigned works_before = host_works();
+    uint32_t all_before = host_works_waiting();
     errand->listener = conn->listener->state;
     int32_t status =
         sim_random(2) == 0
             ? works(conn)->submit(conn, on_work, on_done, errand)
             : works(conn)->submit_for_listener(conn->listener, on_work, on_listener_done, errand);
-    check_works(conn, status, before, works_before);
+    check_works(conn, status, before, all_before);
     errand_note(errand, status);
 }
 

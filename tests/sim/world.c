@@ -213,6 +213,9 @@ static void check_counts(void) {
 }
 
 static void stop_world(void) {
+    if (sim_random(4) == 0) { /* with a generation that drains */
+        host_change();
+    }
     host_stop(check_counts);
     datagrams_end();
     world.server = NULL;
@@ -285,6 +288,7 @@ uint64_t world_play(uint64_t seed, sim_trace_fn *trace) {
     run_for(sim_random(FAULTY_US));
     world.allocations = 0;
     world.is_faulty = false;
+    limits_begin_quiet();
     sim_faults_end();
     clients_begin(FAULTY_CONVERSATIONS, CONVERSATIONS_MAX);
     if (!run_until_over(PATIENCE_US)) {

@@ -75,6 +75,7 @@ struct conversation {
     bool began_quiet; /* after the last fault */
     uint64_t leaves_us;
     uint64_t connects_us;
+    uint64_t opened_us;
     uint64_t speaks_us;      /* its first word, or its end; 0: not yet */
     uint64_t speaks_room_us; /* by the clocks of limits.c */
     uint64_t speaks_entry_us;
@@ -111,6 +112,8 @@ struct conversation {
     unsigned insert_count;
     bool has_sent_file;
     struct kept kept[KEPT_MAX];
+    bool is_resumed; /* and is shown what it had left */
+    uint64_t due_us; /* since when it is to be shown something; 0: it is not */
     unsigned pulses;
     struct timer_model pulse; /* goes on with what waits, as long as the connection is there */
     struct timer_model timers[TIMERS];
@@ -138,6 +141,7 @@ struct world {
     bool has_proxies;    /* clients with the address 127.0.0.2 are proxies */
     uint32_t timers_max; /* likewise */
     uint32_t works_max;
+    uint32_t active_io_max;
     uint32_t linger_max;
     uint32_t buffer_bytes;
     uint32_t first_data_min_ms; /* the shortest time that there was for it */
@@ -146,7 +150,9 @@ struct world {
     bool is_crowded;            /* by silent clients */
     uint32_t busy_bytes;        /* of a busy answer */
     unsigned busy_calls;
-    uint32_t rate; /* limits.accept_rate_per_client; 0: none */
+    uint64_t sent_away_before; /* clients that were refused before nothing failed any more */
+    unsigned unopened_resets;  /* of clients that the plugin was not told of, without a fault */
+    uint32_t rate;             /* limits.accept_rate_per_client; 0: none */
     uint32_t rate_burst;
     uint32_t posts_max;
     uint32_t queue_max;
@@ -201,6 +207,7 @@ void given_insert(struct conversation *conversation, enum source source, uint64_
 /* -- limits (limits.c) -- */
 
 void limits_note_opened(struct conversation *conversation);
+void limits_begin_quiet(void);   /* from now on nothing fails */
 void limits_check(void);         /* after every step */
 void limits_check_refused(void); /* at the end */
 

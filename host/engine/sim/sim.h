@@ -158,6 +158,8 @@ void sim_check(void);
 /* Operations that are in flight, posts included; sockets that the engine's users own. */
 unsigned sim_operations(void);
 unsigned sim_sockets(void);
+/* Whether clients may connect to that address. */
+bool sim_listens(const struct berth_address *address);
 /* Since when the oldest failure of an operation waits for its socket to be closed: a failure that
  * ends a connection, on a socket that its user still has. UINT64_MAX: there is none. */
 uint64_t sim_failed_since_us(void);

@@ -187,6 +187,14 @@ void engine_listener_close(struct engine_listener *listener) {
     alloc_free(listener);
 }
 
+bool sim_listens(const struct berth_address *address) {
+    sim_enter();
+    const struct sim_bound *bound = sim_bound_find(address, false);
+    bool listens = bound && bound->listener && bound->listener->is_started;
+    sim_leave();
+    return listens;
+}
+
 void sim_listeners_forget_port(const struct engine_port *port) {
     struct sim_bound *bound;
     DL_FOREACH(sim->bound, bound) {

@@ -147,6 +147,10 @@ void sim_receive_run(struct sim_task *task) {
             }
             return;
         }
+        /* A cancel that was lost is not forgotten: what comes next is the last. */
+        if (receive->op.op && receive->op.serial == serial && receive->is_stop_asked) {
+            receive->is_stopping = true;
+        }
     }
 }
 
