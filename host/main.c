@@ -26,7 +26,8 @@ static verb_fn *const verbs[COMMAND_VERB_COUNT] = {
     [COMMAND_RESUME] = control_ask,      [COMMAND_RESTART] = control_ask,
     [COMMAND_RELOAD] = control_ask,      [COMMAND_RELEASE] = control_ask,
     [COMMAND_STOP] = control_ask,        [COMMAND_PLUGIN_NEW] = author_new,
-    [COMMAND_RECORD] = author_record,    [COMMAND_TRY_LIBRARY] = try_library,
+    [COMMAND_SCHEMA] = control_schema,   [COMMAND_RECORD] = author_record,
+    [COMMAND_TRY_LIBRARY] = try_library,
 };
 
 /* `run` and `record` wait for the signals that ask them to stop; the others end by them. */

@@ -338,8 +338,13 @@ static bool check_load(void) {
 static void check_listener_open(void) {
     char words[WORDS_BYTES] = "";
     struct trial trial = {0};
+    struct error error = {0};
     const struct testbed_options options = options_with(NULL);
     begin(CHECK_LISTENER_OPEN);
+    if (run.config_given && !library_check_config(&run.library, run.config, &error)) {
+        verdict(VERDICT_FAILED, "%s", error.message);
+        return;
+    }
     struct testbed *bed = testbed_create(&run.library.plugin, &options);
     if (!bed) {
         verdict(VERDICT_FAILED, "out of memory");
@@ -507,8 +512,9 @@ static void cycle(struct trial *trial) {
     }
     if (!library_close(&library)) {
         trial_note(trial, "the library stays mapped after it was unloaded: a symbol that is "
-                          "STB_GNU_UNIQUE, a thread_local with a destructor, or a thread that "
-                          "still runs; or set BERTH_PLUGIN_NO_UNLOAD");
+                          "STB_GNU_UNIQUE (link with plugin-api/berth-plugin.map), a thread_local "
+                          "with a destructor, or a thread that still runs; or set "
+                          "BERTH_PLUGIN_NO_UNLOAD");
     }
     tool_watch_step();
 }
@@ -548,8 +554,11 @@ static void check_load_cycles(void) {
     bytes = 0; /* a sanitizer keeps freed memory */
 #endif
     if (bytes > GROWTH_BYTES_MAX) {
-        trial_note(&trial, "memory grew by %zu KiB in %d cycles, and did so before", bytes / 1024,
-                   CYCLES);
+        trial_note(&trial,
+                   "memory grew by %zu KiB in %d cycles, and did so before; of C++ on Windows "
+                   "libstdc++ keeps about 70 KiB each time, unless the plugin includes "
+                   "<berth/cpp_unload.hpp>",
+                   bytes / 1024, CYCLES);
     }
     if (handles > GROWTH_HANDLES_MAX) {
         trial_note(&trial, "%u handles or descriptors more after %d cycles", handles, CYCLES);
@@ -566,8 +575,9 @@ static void check_generations(void) {
     begin(CHECK_GENERATIONS);
     if (symbols_find_unique(run.library.file, unique, sizeof(unique))) {
         trial_note(&trial,
-                   "both would share %s, which is STB_GNU_UNIQUE: hide it "
-                   "(-fvisibility=hidden), or build with -fno-gnu-unique",
+                   "both would share %s, which is STB_GNU_UNIQUE: link with "
+                   "-Wl,--version-script=plugin-api/berth-plugin.map, as pkg-config, Meson and "
+                   "CMake do, or build with -fno-gnu-unique",
                    unique);
     }
     if (!library_open(&second, run.library.file, &error)) {

@@ -107,6 +107,7 @@ static int try_plugin(const struct command *command, const struct fuzz_seeds *se
     int code = EXIT_FAILED;
     if (tool_config_read(command->config, &json, folder, sizeof(folder), error) &&
         library_open(&library, command->words[0], error) &&
+        library_check_config(&library, json, error) &&
         tool_watch_start(LIMIT_MS, last_words, error)) {
         const struct fuzz_trial trial = {.plugin = &library.plugin,
                                          .config_json = json,

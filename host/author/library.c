@@ -5,7 +5,9 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "manifest/schema.h"
 #include "module/descriptor.h"
+#include "module/files.h"
 #include "module/module.h"
 #include "os/os.h"
 #include "os/os_private.h"
@@ -27,6 +29,54 @@ static bool read_id(struct library *library, struct error *error) {
     return (length - suffix < sizeof(library->id) && module_id_valid(library->id)) ||
            error_set(error, "\"%.*s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -",
                      (int)(length - suffix), name, MODULE_ID_MAX);
+}
+
+/* Whether it is in a folder of its own, as a plugin of several files is in the plugins folder. */
+static bool has_folder(const struct library *library) {
+    char folder[OS_PATH_MAX];
+    if (!os_path_folder(folder, sizeof(folder), library->file)) {
+        return false;
+    }
+    const char *name = folder;
+    for (const char *at = folder; *at; at++) {
+        name = *at == '/' || *at == '\\' ? at + 1 : name;
+    }
+    return strcmp(name, library->id) == 0;
+}
+
+/* "libfoo.so", "libfoo.so.1", "foo.dll": an author's folder may have sources and all else. */
+static bool is_library_name(const char *name) {
+    const char *found = strstr(name, os_library_suffix());
+    const char *end = found ? found + strlen(os_library_suffix()) : "x";
+    return *end == '\0' || *end == '.';
+}
+
+static bool copy_one_beside(const struct library *library, const char *name, struct error *error) {
+    char path[OS_PATH_MAX];
+    struct os_file file;
+    if (!module_files_path(path, sizeof(path), library->file, name) ||
+        !os_file_open(&file, path, error)) {
+        return false;
+    }
+    bool copied = os_copy_add(library->copy, &file, name, MODULE_FILE_BYTES_MAX, error);
+    os_file_close(&file);
+    return copied;
+}
+
+static bool copy_beside(const struct library *library, struct error *error) {
+    struct module_files files;
+    char alias[96];
+    unsigned count = 0;
+    bool copied = module_files_list(&files, library->file, has_folder(library), error);
+    for (size_t i = 0; i < files.count && copied; i++) {
+        if (is_library_name(files.items[i].name)) {
+            copied = copy_one_beside(library, files.items[i].name, error);
+            count++;
+        }
+    }
+    module_files_fini(&files);
+    snprintf(alias, sizeof(alias), "%s%s", library->id, os_library_suffix());
+    return copied && (count == 0 || os_copy_join(library->copy, alias, error));
 }
 
 /* The author names the file, and it is tried in a process of its own: who can write it is not
@@ -52,7 +102,7 @@ static bool copy_file(struct library *library, struct error *error) {
         library->copy = os_copy_create(&file, name, &rules, error);
     }
     os_file_close(&file);
-    return library->copy || error_prefix(error, "copying it: ");
+    return (library->copy && copy_beside(library, error)) || error_prefix(error, "copying it: ");
 }
 
 bool library_open(struct library *library, const char *file, struct error *error) {
@@ -83,8 +133,21 @@ bool library_open(struct library *library, const char *file, struct error *error
     if (!descriptor_read(library->found, library->id, &library->plugin, error)) {
         return false;
     }
+    if (library->plugin.config_schema_json) {
+        library->schema = schema_create(library->plugin.config_schema_json, error);
+        if (!library->schema) {
+            return false;
+        }
+    }
     library->stage = LIBRARY_READ;
     return true;
+}
+
+bool library_check_config(struct library *library, const char *json, struct error *error) {
+    char words[ERROR_MESSAGE_MAX - 128];
+    return !json || !library->schema ||
+           schema_check_text(library->schema, json, words, sizeof(words)) ||
+           error_set(error, "the config does not fit its config_schema_json:\n%s", words);
 }
 
 bool library_close(struct library *library) {
@@ -94,6 +157,7 @@ bool library_close(struct library *library) {
         gone = os_library_close(library->handle);
     }
     os_copy_remove(library->copy, keep || !gone);
+    schema_destroy(library->schema);
     alloc_free(library->file);
     *library = (struct library){0};
     return gone;

@@ -13,6 +13,7 @@
 struct error;
 struct os_copy;
 struct os_library;
+struct schema;
 
 enum library_stage { LIBRARY_FILE, LIBRARY_MAPPED, LIBRARY_EXPORTS, LIBRARY_ENTRY, LIBRARY_READ };
 
@@ -25,10 +26,14 @@ struct library {
     berth_plugin_entry_fn entry;
     const struct berth_plugin *found; /* the plugin's own descriptor */
     struct berth_plugin plugin;       /* what the host uses of it */
+    struct schema *schema;            /* of its config; NULL: it has none */
 };
 
 /* Also a library that could not be opened must be closed. */
 bool library_open(struct library *library, const char *file, struct error *error);
+/* Whether the config, a JSON text, is as its schema says; the error tells all that is wrong. NULL
+ * is a config that was not given. */
+bool library_check_config(struct library *library, const char *json, struct error *error);
 /* Unmaps it and removes the copy. False: it stays mapped. */
 bool library_close(struct library *library);
 

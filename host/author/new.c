@@ -16,6 +16,7 @@ struct places {
     const char *lang; /* the ending of the source, and Meson's name */
     const char *compiler;
     const char *standard; /* further options of the Meson project */
+    const char *includes; /* further ones */
     char api[OS_PATH_MAX];
 };
 
@@ -26,7 +27,7 @@ static bool fill(struct bytes *text, const char *template, const struct places *
         const char *value;
     } marks[] = {
         {"@ID@", places->id},        {"@LANG@", places->lang}, {"@CC@", places->compiler},
-        {"@STD@", places->standard}, {"@API@", places->api},
+        {"@STD@", places->standard}, {"@API@", places->api},   {"@MORE@", places->includes},
     };
     while (*template) {
         size_t i = 0;
@@ -139,6 +140,7 @@ int author_new(const struct command *command) {
     places.id = command->words[0];
     places.compiler = c ? "gcc" : "g++";
     places.standard = c ? "" : ", 'cpp_std=c++17'";
+    places.includes = c ? "" : "#include <berth/cpp_unload.hpp>\n";
     if (!module_id_valid(places.id)) {
         error_set(&error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", places.id,
                   MODULE_ID_MAX);

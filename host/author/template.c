@@ -1,10 +1,11 @@
-/* What `plugin new` writes. @ID@, @LANG@, @API@, @CC@ and @STD@ are filled in. */
+/* What `plugin new` writes. @ID@, @LANG@, @API@, @CC@, @STD@ and @MORE@ are filled in. */
 #include "author/template.h"
 
 /* clang-format off: each line stands as it is written. */
 const char template_body[] =
     "/* @ID@: answers every line with the same line in capitals. Say here what yours does. */\n"
     "#include <berth/berth.h>\n"
+    "@MORE@"
     "\n"
     "enum { LINE_BYTES_MAX = 1024 };\n"
     "\n"
@@ -94,6 +95,9 @@ const char template_meson[] =
     "  name_prefix: '',\n"
     "  @LANG@_args: ['-I' + get_option('plugin_api')],\n"
     "  gnu_symbol_visibility: 'hidden',\n"
+    "  # It exports its entry alone; and the compiler's own libraries are no part of Windows.\n"
+    "  link_args: host_machine.system() == 'windows' ? ['-static']\n"
+    "    : ['-Wl,--version-script=' + get_option('plugin_api') / 'berth-plugin.map'],\n"
     ")\n";
 
 const char template_meson_options[] =
@@ -105,7 +109,8 @@ const char template_readme[] =
     "A plugin for Berth. Build it, try it, and put it into Berth's `plugins/`:\n"
     "\n"
     "```sh\n"
-    "@CC@ -shared -fPIC -O2 -fvisibility=hidden -I \"@API@\" @ID@.@LANG@ -o @ID@.so\n"
+    "@CC@ -shared -fPIC -O2 -fvisibility=hidden \"-Wl,--version-script=@API@/berth-plugin.map\" "
+    "-I \"@API@\" @ID@.@LANG@ -o @ID@.so\n"
     "berth plugin validate @ID@.so\n"
     "berth plugin test @ID@.so transcripts/first.txt\n"
     "```\n"

@@ -38,13 +38,17 @@ static bool read_all(const struct command *command, struct transcript **transcri
     return true;
 }
 
-static int play_all(const struct command *command, const struct library *library,
+static int play_all(const struct command *command, struct library *library,
                     struct transcript **transcripts, struct error *error) {
     char folder[OS_PATH_MAX];
     struct play_options options = {0};
     struct verdicts verdicts = {.json = command->json};
     char *json = NULL;
     if (!tool_config_read(command->config, &json, folder, sizeof(folder), error)) {
+        return verdicts_fail(command->json, error->message);
+    }
+    if (!library_check_config(library, json, error)) {
+        alloc_free(json);
         return verdicts_fail(command->json, error->message);
     }
     options.config_json = json;

@@ -13,17 +13,18 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "control/config_check.h"
 #include "control/control.h"
 #include "control/guard.h"
 #include "control/instance.h"
-#include "control/kept.h"
 #include "control/missing.h"
 #include "control/names.h"
 #include "control/options.h"
-#include "control/paths.h"
+#include "control/plugin_open.h"
 #include "control/supervise.h"
 #include "control/unit_table.h"
 #include "engine/engine.h"
+#include "manifest/schema.h"
 #include "module/module.h"
 #include "net/errand.h"
 #include "net/listener.h"
@@ -51,7 +52,9 @@ struct wanted {
     UT_hash_handle hh;
     struct module *opened;  /* by this change */
     struct module *serving; /* the instance's that will do, unless it is to be loaded anew */
-    bool is_looked_up;      /* that was tried */
+    struct schema *schema;  /* of either; NULL: it has none */
+    bool has_schema_read;   /* that was tried */
+    bool is_looked_up;      /* that of `serving` */
     bool failed;            /* it cannot be had */
     bool is_missing;        /* there is no such file */
     bool is_lost;           /* uthash had no memory for it */
@@ -244,68 +247,12 @@ static bool check_separate(const struct change *change, const struct module *mod
         if (strcmp(other->id, module->id) == 0 && module->unique_symbol[0] != '\0') {
             return error_set(error,
                              "plugin \"%s\": its generations would share the symbol %s, of which "
-                             "there is one a process (STB_GNU_UNIQUE): build it with "
-                             "-fno-gnu-unique, or start the host anew",
+                             "there is one a process (STB_GNU_UNIQUE): link it with "
+                             "plugin-api/berth-plugin.map, or start the host anew",
                              module->id, module->unique_symbol);
         }
     }
     return true;
-}
-
-/* The copy that ran before the crash. NULL: there is none. */
-static struct module *open_kept(const struct change *change, const char *id,
-                                const struct module_rules *all_rules) {
-    const struct instance *instance = change->instance;
-    struct log_subject subject = {.plugin = id};
-    struct error ignored = {0};
-    struct module_rules rules = *all_rules;
-    rules.tried = false; /* it has served */
-    struct module *module = module_open(instance->kept_folder, id, &rules, &instance->services,
-                                        change->generation, &ignored);
-    if (module && !module_move(module, instance->plugins_folder, &ignored)) {
-        module_close(module);
-        return NULL;
-    }
-    if (module && !module_is_current(module)) {
-        log_warn(&subject,
-                 "the copy that ran before the crash is used, and not %s: see to that file, then "
-                 "\"berth restart %s\"",
-                 module->file, id);
-    }
-    return module;
-}
-
-/* Another host, whose place this one takes. */
-static bool has_served_before(const struct instance *instance) {
-    return supervised_is_restart() &&
-           (!instance->kept_folder || kept_is_there(instance->kept_folder));
-}
-
-/* While a host serves, what is loaded is tried first. A host that takes the place of one that has
- * crashed tries what has changed since then; or it has to do with what that one had. */
-static struct module *open_module(const struct change *change, const char *id,
-                                  struct error *error) {
-    const struct instance *instance = change->instance;
-    const struct manifest *manifest = change->edition->manifest;
-    bool starts = !instance->edition;
-    char copies[OS_PATH_MAX];
-    struct module_rules rules = {
-        .bytes_max = manifest->host.plugin_files.bytes_max,
-        .loads_untrusted = manifest->host.plugin_files.untrusted == MANIFEST_UNTRUSTED_LOAD,
-        .tried = !starts || has_served_before(instance),
-        .served = starts ? instance->kept_folder : NULL,
-    };
-    if (!paths_copies(copies, sizeof(copies), manifest->host.plugin_files.copies, &rules.copies,
-                      error)) {
-        return NULL;
-    }
-    struct module *module = NULL;
-    if (starts && instance->use_kept && instance->kept_folder) {
-        module = open_kept(change, id, &rules);
-    }
-    return module ? module
-                  : module_open(instance->plugins_folder, id, &rules, &instance->services,
-                                change->generation, error);
 }
 
 /* NULL: no memory. */
@@ -334,10 +281,18 @@ static void forget_wanted(struct change *change) {
     struct wanted *next;
     HASH_ITER(hh, change->wanted, one, next) {
         HASH_DEL(change->wanted, one);
+        schema_destroy(one->schema);
         alloc_free(one->message);
         alloc_free(one);
     }
     missing_fini(&change->missing);
+}
+
+/* In the place of the one of an older generation. */
+static bool read_schema(struct wanted *wanted, const struct module *module, struct error *error) {
+    schema_destroy(wanted->schema);
+    wanted->has_schema_read = true;
+    return config_schema(module, &wanted->schema, error);
 }
 
 /* Opens it, or notes what is wrong, if there is memory for that. */
@@ -345,8 +300,9 @@ static void try_module(struct change *change, struct wanted *wanted) {
     struct error error = {0};
     char suggestion[128];
     char text[ERROR_MESSAGE_MAX + sizeof(suggestion)];
-    struct module *module = open_module(change, wanted->id, &error);
-    if (module && check_separate(change, module, &error)) {
+    struct module *module = plugin_open(change->instance, change->edition->manifest, wanted->id,
+                                        change->generation, &error);
+    if (module && check_separate(change, module, &error) && read_schema(wanted, module, &error)) {
         DL_APPEND(change->opened, module);
         wanted->opened = module;
         return;
@@ -422,6 +378,17 @@ static void check_transport(const struct change *change, const struct step *step
     }
 }
 
+/* What the manifest says of the plugin, by the schema that the plugin has. */
+static void check_config(struct change *change, const struct step *step) {
+    struct wanted *wanted = want(change, step->to->plugin);
+    struct error error = {0};
+    if (wanted && !wanted->has_schema_read) { /* of one that serves, and was right when it came */
+        read_schema(wanted, step->module, &error);
+    }
+    config_check(step->module, wanted ? wanted->schema : NULL, change->edition->manifest->path,
+                 step->to, &change->problems->manifest);
+}
+
 /* What serves already was checked when it came. */
 static bool find_modules(struct change *change) {
     bool found = true;
@@ -438,6 +405,9 @@ static bool find_modules(struct change *change) {
         }
         check_speaks_first(change, step);
         check_transport(change, step);
+        if (step->kind != STEP_CONFIGURE) { /* whose config is as it was */
+            check_config(change, step);
+        }
     }
     return found && change->problems->manifest.count == 0 && !change->problems->manifest.lost;
 }

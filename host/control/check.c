@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "control/change.h"
+#include "control/config_check.h"
 #include "control/control.h"
 #include "control/instance.h"
 #include "control/missing.h"
@@ -17,6 +18,7 @@
 struct look {
     const char *given; /* --plugins */
     struct missing missing;
+    struct config_checker configs;
     bool begun;
 };
 
@@ -29,6 +31,7 @@ static bool explain_plugin(void *context, const struct manifest *manifest, const
         look->begun = true;
         if (paths_plugins(folder, sizeof(folder), look->given, manifest->host.plugins, NULL)) {
             missing_init(&look->missing, folder);
+            look->configs.folder = look->missing.folder;
         }
     }
     if (look->missing.folder[0] == '\0' || !missing_is(&look->missing, plugin)) {
@@ -38,6 +41,14 @@ static bool explain_plugin(void *context, const struct manifest *manifest, const
     snprintf(text, size, "no plugin \"%.100s\": there is no %.100s%s in %.600s%s", plugin, plugin,
              os_library_suffix(), look->missing.folder, suggestion);
     return true;
+}
+
+static void check_config(void *context, const struct manifest *manifest,
+                         const struct manifest_listener *listener, struct manifest_errors *errors) {
+    struct look *look = context;
+    if (look->configs.folder) {
+        config_checker_check(&look->configs, manifest, listener, errors);
+    }
 }
 
 /* Everything in one list, by place. A plugin that is not there is a mistake of the manifest; one
@@ -80,8 +91,9 @@ static void print_option(void *context, const char *pointer, const char *value, 
 int control_check(const struct command *options) {
     struct edition *edition = NULL;
     struct look look = {.given = options->plugins};
-    const struct manifest_look at_plugins = {explain_plugin, &look};
+    const struct manifest_look at_plugins = {explain_plugin, check_config, &look};
     int code = report_load(options->words[0], &at_plugins, &edition);
+    config_checker_fini(&look.configs);
     missing_fini(&look.missing);
     if (code == EXIT_FINE) {
         code = check_plugins(edition, options->plugins);

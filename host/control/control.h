@@ -12,6 +12,7 @@
 int control_run(const struct command *options);
 int control_check(const struct command *options);
 int control_plugins(const struct command *options);
+int control_schema(const struct command *options);
 
 /* All verbs that a running host answers: client.c */
 int control_ask(const struct command *options);

@@ -35,16 +35,59 @@ static bool write_file(const char *folder, const char *name, const char *text, s
 }
 
 /* The private copy is what runs, whatever has become of the file that it was made from. */
-static bool write_module(const char *folder, const struct module *module, struct error *error) {
-    char name[MODULE_ID_MAX + 16];
+static bool write_copy(const char *folder, const struct module *module, const char *copy_name,
+                       const char *name, struct error *error) {
+    char path[OS_PATH_MAX];
     char *bytes;
     size_t size;
-    if (!os_file_read(os_copy_path(module->copy), SIZE_MAX, &bytes, &size, error)) {
+    if (!os_copy_original(module->copy, copy_name, path, sizeof(path)) ||
+        !os_file_read(path, SIZE_MAX, &bytes, &size, error)) {
         return false;
     }
-    snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());
     bool written = write_file(folder, name, bytes, size, error);
     alloc_free(bytes);
+    return written;
+}
+
+static bool remove_one(void *context, const char *name) {
+    char path[OS_PATH_MAX];
+    if (os_path_join(path, sizeof(path), context, name)) {
+        os_file_remove(path);
+    }
+    return true;
+}
+
+/* What an older generation has left, which may have been of one file or of several. */
+static bool clear_place(char *own, size_t size, const char *folder, const struct module *module,
+                        const char *name) {
+    if (!os_path_join(own, size, folder, module->id)) {
+        return false;
+    }
+    remove_one((void *)folder, name);
+    os_folder_visit(own, remove_one, own, NULL);
+    os_folder_remove(own);
+    return true;
+}
+
+static bool write_module(const char *folder, const struct module *module, struct error *error) {
+    char name[MODULE_ID_MAX + 16];
+    char own[OS_PATH_MAX];
+    const char *copy = os_copy_path(module->copy);
+    const char *copy_name = copy;
+    for (const char *at = copy; *at; at++) {
+        copy_name = *at == '/' || *at == '\\' ? at + 1 : copy_name;
+    }
+    snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());
+    if (!module->files.has_folder) {
+        return clear_place(own, sizeof(own), folder, module, name) &&
+               write_copy(folder, module, copy_name, name, error);
+    }
+    bool written = clear_place(own, sizeof(own), folder, module, name) &&
+                   os_folder_create(own, error) && write_copy(own, module, copy_name, name, error);
+    for (size_t i = 0; i < module->files.count && written; i++) {
+        const char *one = module->files.items[i].name;
+        written = write_copy(own, module, one, one, error);
+    }
     return written;
 }
 

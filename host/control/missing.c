@@ -19,10 +19,7 @@ void missing_fini(struct missing *missing) {
 }
 
 bool missing_is(const struct missing *missing, const char *id) {
-    char name[MODULE_ID_MAX + 16];
-    char path[OS_PATH_MAX];
-    snprintf(name, sizeof(name), "%.63s%s", id, os_library_suffix());
-    return !os_path_join(path, sizeof(path), missing->folder, name) || !os_file_exists(path);
+    return !module_files_exist(missing->folder, id);
 }
 
 static bool read_folder(struct missing *missing) {

@@ -3,8 +3,10 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "control/config_check.h"
 #include "control/control.h"
 #include "control/paths.h"
+#include "manifest/schema.h"
 #include "module/module.h"
 #include "module/services.h"
 #include "os/os.h"
@@ -18,13 +20,16 @@ static void describe(const char *folder, const char *id) {
     printf("%-24s ", text_safe(name, sizeof(name), id));
     fflush(stdout);
     static const struct module_rules rules = {.bytes_max = MODULE_FILE_BYTES_MAX};
+    struct schema *schema = NULL;
     struct module *module = module_open(folder, id, &rules, &services, 1, &error);
-    if (!module) {
+    if (!module || !config_schema(module, &schema, &error)) {
         fputs("not loadable: ", stdout);
         text_print(stdout, error.message);
         putchar('\n');
+        module_close(module);
         return;
     }
+    schema_destroy(schema);
     const struct berth_plugin *plugin = &module->plugin;
     char version[64];
     printf("%-10s ABI %u.%u, requires %u.%u  loadable%s\n",

@@ -39,6 +39,7 @@ struct watched {
     struct look last;
     bool wanted;         /* it has changed, and that is not in force yet */
     bool tried;          /* and could not be, as things were */
+    bool is_beside;      /* of a plugin of several files: any file, and no plugin by itself */
     unsigned unfinished; /* looks at which it had come to rest, and was not whole */
     bool seen;           /* still in use, at this look */
 };
@@ -157,11 +158,30 @@ static void see_manifest(struct watch *watch, const struct service *service) {
     }
 }
 
+/* A file of a plugin of several. */
+static void see_beside(struct watch *watch, const struct module *module,
+                       const struct module_file *one) {
+    char path[OS_PATH_MAX];
+    if (!module_files_path(path, sizeof(path), module->file, one->name)) {
+        return;
+    }
+    struct watched *file = see(watch, path, module->id);
+    if (file) {
+        file->is_beside = true;
+        if (one->status.size > 0 && !os_file_status_same(&one->status, &file->known.status)) {
+            file->known = (struct look){0};
+        }
+    }
+}
+
 static void see_plugin(struct watch *watch, const struct module *module) {
     struct watched *file = see(watch, module->file, module->id);
     if (file && module->file_status.size > 0 &&
         !os_file_status_same(&module->file_status, &file->known.status)) {
         file->known = (struct look){0};
+    }
+    for (size_t i = 0; i < module->files.count; i++) {
+        see_beside(watch, module, &module->files.items[i]);
     }
 }
 
@@ -229,7 +249,7 @@ void watch_destroy(struct watch *watch) {
 static bool is_whole(struct watched *file, uint64_t bytes_max) {
     struct error error = {0};
     struct log_subject subject = {.plugin = file->plugin};
-    if (!file->plugin || os_library_check(file->path, bytes_max, &error)) {
+    if (!file->plugin || file->is_beside || os_library_check(file->path, bytes_max, &error)) {
         return true;
     }
     if (++file->unfinished == UNFINISHED_LOOKS) {

@@ -35,6 +35,20 @@ bool manifest_json_check(const char *text, struct error *error) {
                                  : error_set(error, "it is not JSON, near \"%.30s\"", place));
 }
 
+/* Whether it was no object: what stands in its place says nothing then. */
+static bool has_bad_config(const struct manifest_errors *errors,
+                           const struct manifest_listener *listener) {
+    char pointer[CHECK_POINTER_MAX];
+    char parent[CHECK_POINTER_MAX];
+    bool found = !listener->config_json;
+    check_pointer(parent, "/listeners", listener->name);
+    check_pointer(pointer, parent, "config");
+    for (size_t i = 0; i < errors->count && !found; i++) {
+        found = strcmp(errors->items[i].pointer, pointer) == 0;
+    }
+    return found;
+}
+
 /* Only when something is wrong: else whoever opens the plugins says more of them. */
 static void look_at_plugins(struct checker *checker, const struct manifest_look *look) {
     const struct manifest *manifest = checker->manifest;
@@ -43,11 +57,15 @@ static void look_at_plugins(struct checker *checker, const struct manifest_look 
         char pointer[CHECK_POINTER_MAX];
         char listener[CHECK_POINTER_MAX];
         char text[ERROR_MESSAGE_MAX];
-        if (one->name && one->plugin &&
-            look->explain(look->context, manifest, one->plugin, text, sizeof(text))) {
+        if (!one->name || !one->plugin) {
+            continue;
+        }
+        if (look->explain(look->context, manifest, one->plugin, text, sizeof(text))) {
             check_pointer(listener, "/listeners", one->name);
             check_pointer(pointer, listener, "plugin");
             check_error(checker, pointer, "%s", text);
+        } else if (!has_bad_config(checker->errors, one)) {
+            look->check_config(look->context, manifest, one, checker->errors);
         }
     }
 }
@@ -197,6 +215,17 @@ bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, co
                             const char *format, ...) {
     const struct places *places = look_up(errors, path);
     struct place place = places ? places_value(places, pointer) : beginning;
+    va_list arguments;
+    va_start(arguments, format);
+    bool added = errors_add(errors, place, pointer, format, arguments);
+    va_end(arguments);
+    return added;
+}
+
+bool manifest_errors_add_at_key(struct manifest_errors *errors, const char *path,
+                                const char *pointer, const char *format, ...) {
+    const struct places *places = look_up(errors, path);
+    struct place place = places ? places_key(places, pointer) : beginning;
     va_list arguments;
     va_start(arguments, format);
     bool added = errors_add(errors, place, pointer, format, arguments);

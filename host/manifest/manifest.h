@@ -105,10 +105,13 @@ struct manifest_errors {
 struct manifest *manifest_load(const char *path, struct manifest_errors *errors);
 
 /* What else there is to say of a listener's plugin when the manifest is broken anyway: so that all
- * comes in one go. `explain` returns false where there is nothing to say. */
+ * comes in one go. `explain` returns false where there is nothing to say; then `check_config` adds
+ * what is wrong with the listener's "config". */
 struct manifest_look {
     bool (*explain)(void *context, const struct manifest *manifest, const char *plugin, char *text,
                     size_t size);
+    void (*check_config)(void *context, const struct manifest *manifest,
+                         const struct manifest_listener *listener, struct manifest_errors *errors);
     void *context;
 };
 struct manifest *manifest_load_with(const char *path, const struct manifest_look *look,
@@ -144,6 +147,9 @@ int manifest_error_format(const struct manifest_error *error, const char *path, 
  * place is looked up in the file's text, which is read again once for all errors of a list. */
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) BERTH_PRINTF(4, 5);
+/* The same at the key that is there. */
+bool manifest_errors_add_at_key(struct manifest_errors *errors, const char *path,
+                                const char *pointer, const char *format, ...) BERTH_PRINTF(4, 5);
 
 /* Moves all of `from` over, and sorts by place. False: no memory, some are left. */
 bool manifest_errors_merge(struct manifest_errors *to, struct manifest_errors *from);

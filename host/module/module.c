@@ -7,6 +7,7 @@
 #include "base/assert.h"
 #include "base/text.h"
 #include "module/descriptor.h"
+#include "module/files.h"
 #include "module/trial.h"
 #include "net/errand.h"
 #include "net/plugin_account.h"
@@ -26,18 +27,9 @@ bool module_id_valid(const char *id) {
 /* -- the file and its private copy
  * ----------------------------------------------------------------- */
 
-static char *join(const char *folder, const char *name) {
-    char path[OS_PATH_MAX];
-    return os_path_join(path, sizeof(path), folder, name) ? alloc_string(path) : NULL;
-}
-
 static bool name_file(struct module *module, const char *folder, struct error *error) {
-    char name[MODULE_ID_MAX + 16];
-    snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());
-    module->file = join(folder, name);
-    return module->file ||
-           error_set(error, "plugin \"%s\": the path %s is too long, or memory is short",
-                     module->id, folder);
+    module->file = module_files_find(folder, module->id, &module->files.has_folder, error);
+    return module->file != NULL;
 }
 
 static bool find_file(struct module *module, const char *folder, struct error *error) {
@@ -63,12 +55,12 @@ static bool read_status(const char *path, struct os_file_status *status) {
 
 bool module_is_current(const struct module *module) {
     struct os_file_status now;
-    return read_status(module->file, &now) && os_file_status_same(&now, &module->file_status);
+    return read_status(module->file, &now) && os_file_status_same(&now, &module->file_status) &&
+           module_files_are_current(&module->files, module->file);
 }
 
-static bool check_size(const struct module *module, const struct module_rules *rules,
-                       struct error *error) {
-    uint64_t size = module->file_status.size;
+/* All of its files together. */
+static bool check_size(uint64_t size, const struct module_rules *rules, struct error *error) {
     return size <= rules->bytes_max ||
            error_set(error,
                      "it has %llu bytes, and at most %llu are loaded (host.plugin_files.bytes_max)",
@@ -76,10 +68,10 @@ static bool check_size(const struct module *module, const struct module_rules *r
 }
 
 /* Who can change the file decides what this process runs. */
-static bool check_trust(const struct module *module, const struct os_file *file,
+static bool check_trust(const struct module *module, const struct os_file *file, const char *path,
                         const struct module_rules *rules, struct error *error) {
     struct error why = {0};
-    if (os_file_is_trusted(file, module->file, &why)) {
+    if (os_file_is_trusted(file, path, &why)) {
         return true;
     }
     if (!rules->loads_untrusted) {
@@ -99,8 +91,9 @@ static bool copy_open_file(struct module *module, const struct os_file *file,
                            const struct module_rules *rules, struct error *error) {
     char name[MODULE_ID_MAX + 32];
     const struct os_copy_rules copies = {.place = rules->copies, .bytes_max = rules->bytes_max};
-    if (!os_file_status(file, &module->file_status, error) || !check_size(module, rules, error) ||
-        !check_trust(module, file, rules, error)) {
+    if (!os_file_status(file, &module->file_status, error) ||
+        !check_size(module->file_status.size, rules, error) ||
+        !check_trust(module, file, module->file, rules, error)) {
         return false;
     }
     snprintf(name, sizeof(name), "%s.%u%s", module->id, module->generation, os_library_suffix());
@@ -115,6 +108,42 @@ static bool copy_open_file(struct module *module, const struct os_file *file,
     return true;
 }
 
+/* One that lies beside it, by the same rules. */
+static bool copy_beside(struct module *module, struct module_file *one, uint64_t *bytes,
+                        const struct module_rules *rules, struct error *error) {
+    char path[OS_PATH_MAX];
+    struct os_file file;
+    if (!module_files_path(path, sizeof(path), module->file, one->name)) {
+        return error_set(error, "the path of %s is too long", one->name);
+    }
+    if (!os_file_open(&file, path, error)) {
+        return error_prefix(error, "%s, which lies beside it (only files may): ", one->name);
+    }
+    bool copied = os_file_status(&file, &one->status, error);
+    *bytes += one->status.size;
+    copied = copied && check_size(*bytes, rules, error) &&
+             check_trust(module, &file, path, rules, error) &&
+             os_copy_add(module->copy, &file, one->name, rules->bytes_max, error);
+    os_file_close(&file);
+    return copied || error_prefix(error, "%s, which lies beside it: ", one->name);
+}
+
+static bool copy_all_beside(struct module *module, const struct module_rules *rules,
+                            struct error *error) {
+    char alias[MODULE_ID_MAX + 16];
+    uint64_t bytes = module->file_status.size;
+    if (!module_files_list(&module->files, module->file, module->files.has_folder, error)) {
+        return false;
+    }
+    for (size_t i = 0; i < module->files.count; i++) {
+        if (!copy_beside(module, &module->files.items[i], &bytes, rules, error)) {
+            return false;
+        }
+    }
+    snprintf(alias, sizeof(alias), "%s%s", module->id, os_library_suffix());
+    return module->files.count == 0 || os_copy_join(module->copy, alias, error);
+}
+
 static bool copy_file(struct module *module, const struct module_rules *rules,
                       struct error *error) {
     struct os_file file;
@@ -123,7 +152,7 @@ static bool copy_file(struct module *module, const struct module_rules *rules,
     }
     bool copied = copy_open_file(module, &file, rules, error);
     os_file_close(&file);
-    return copied;
+    return copied && copy_all_beside(module, rules, error);
 }
 
 /* Whether both open files have the same bytes. */
@@ -142,47 +171,84 @@ static bool have_same_bytes(const struct os_file *one, const struct os_file *oth
     return true;
 }
 
-/* What is loaded is the copy, so that is what is compared. */
-static bool has_bytes_of(const struct module *module, const struct os_file *file) {
+/* What is loaded is the copy, so that is what is compared: as it was before it was made its own. */
+static bool has_bytes_of(const struct module *module, const char *copy_name, const char *path) {
+    char copy_path[OS_PATH_MAX];
     struct os_file copy;
-    if (!os_file_open(&copy, os_copy_path(module->copy), NULL)) {
+    struct os_file file;
+    if (!os_copy_original(module->copy, copy_name, copy_path, sizeof(copy_path)) ||
+        !os_file_open(&copy, copy_path, NULL)) {
         return false;
     }
-    bool same = have_same_bytes(&copy, file);
+    bool same = false;
+    if (os_file_open(&file, path, NULL)) {
+        same = have_same_bytes(&copy, &file);
+        os_file_close(&file);
+    }
     os_file_close(&copy);
+    return same;
+}
+
+static const char *name_of_copy(const struct module *module) {
+    const char *name = os_copy_path(module->copy);
+    for (const char *at = name; *at; at++) {
+        name = *at == '/' || *at == '\\' ? at + 1 : name;
+    }
+    return name;
+}
+
+/* Whether the files at that library, and beside it, are those that were copied. */
+static bool has_files_of(const struct module *module, const char *library, bool has_folder) {
+    struct module_files files;
+    struct error ignored = {0};
+    if (!has_bytes_of(module, name_of_copy(module), library) ||
+        !module_files_list(&files, library, has_folder, &ignored)) {
+        return false;
+    }
+    bool same = files.count == module->files.count;
+    for (size_t i = 0; i < files.count && same; i++) {
+        char path[OS_PATH_MAX];
+        const char *name = files.items[i].name;
+        same = strcmp(name, module->files.items[i].name) == 0 &&
+               module_files_path(path, sizeof(path), library, name) &&
+               has_bytes_of(module, name, path);
+    }
+    module_files_fini(&files);
     return same;
 }
 
 /* Whether it is the library that has served before, of which a copy is in that folder. */
 static bool has_served(const struct module *module, const char *folder) {
-    char name[MODULE_ID_MAX + 16];
-    char path[OS_PATH_MAX];
-    struct os_file served;
-    snprintf(name, sizeof(name), "%s%s", module->id, os_library_suffix());
-    if (!folder || !os_path_join(path, sizeof(path), folder, name) ||
-        !os_file_open(&served, path, NULL)) {
-        return false;
-    }
-    bool same = has_bytes_of(module, &served);
-    os_file_close(&served);
+    struct error ignored = {0};
+    bool has_folder = false;
+    char *served = folder ? module_files_find(folder, module->id, &has_folder, &ignored) : NULL;
+    bool same = served && has_files_of(module, served, has_folder);
+    alloc_free(served);
     return same;
 }
 
+/* As they are now, where they are what was copied. */
+static void take_statuses(struct module *module) {
+    bool same = has_files_of(module, module->file, module->files.has_folder) &&
+                read_status(module->file, &module->file_status);
+    for (size_t i = 0; i < module->files.count; i++) {
+        struct module_file *one = &module->files.items[i];
+        char path[OS_PATH_MAX];
+        one->status = (struct os_file_status){0};
+        if (same && module_files_path(path, sizeof(path), module->file, one->name)) {
+            read_status(path, &one->status);
+        }
+    }
+}
+
 bool module_move(struct module *module, const char *folder, struct error *error) {
-    struct os_file file;
     alloc_free(module->file);
     module->file = NULL;
     module->file_status = (struct os_file_status){0};
     if (!name_file(module, folder, error)) {
         return false;
     }
-    if (os_file_open(&file, module->file, NULL)) {
-        struct os_file_status status;
-        if (os_file_status(&file, &status, NULL) && has_bytes_of(module, &file)) {
-            module->file_status = status;
-        }
-        os_file_close(&file);
-    }
+    take_statuses(module);
     return true;
 }
 
@@ -192,6 +258,18 @@ bool module_move(struct module *module, const char *folder, struct error *error)
 static bool open_account(struct module *module, struct error *error) {
     module->account = plugin_account_create(module->id, module->generation);
     return module->account || error_set(error, "out of memory");
+}
+
+/* Of any of its libraries. */
+static void find_unique_symbol(struct module *module) {
+    char path[OS_PATH_MAX];
+    size_t size = sizeof(module->unique_symbol);
+    os_library_unique_symbol(os_copy_path(module->copy), module->unique_symbol, size);
+    for (size_t i = 0; i < module->files.count && module->unique_symbol[0] == '\0'; i++) {
+        if (os_copy_original(module->copy, module->files.items[i].name, path, sizeof(path))) {
+            os_library_unique_symbol(path, module->unique_symbol, size);
+        }
+    }
 }
 
 /* What runs when a library is loaded is the plugin's code, too, and may end the process. */
@@ -205,7 +283,7 @@ static bool read_plugin(struct module *module, const struct module_rules *rules,
         !trial_run(module->copy, module->id, error)) {
         return false;
     }
-    os_library_unique_symbol(path, module->unique_symbol, sizeof(module->unique_symbol));
+    find_unique_symbol(module);
     struct plugin_thread *call = plugin_call_begin(module->account, NULL, NULL, PLUGIN_ENTRY);
     bool read = descriptor_load(path, module->id, &module->library, &module->plugin, error);
     plugin_call_end(call);
@@ -343,6 +421,7 @@ bool module_close(struct module *module) {
     plugin_call_forget();
     plugin_account_close(module->account);
     os_copy_remove(module->copy, !gone);
+    module_files_fini(&module->files);
     alloc_free(module->file);
     alloc_free(module);
     return gone;
@@ -356,7 +435,10 @@ static bool add_name(void *context, const char *name) {
     size_t length = strlen(name);
     size_t suffix = strlen(os_library_suffix());
     if (length <= suffix || strcmp(name + length - suffix, os_library_suffix()) != 0) {
-        return true; /* something else that lies there */
+        if (!module_id_valid(name) || !module_files_exist(list->folder, name)) {
+            return true; /* something else that lies there */
+        }
+        suffix = 0; /* a folder with a plugin of several files */
     }
     struct module_listed *grown =
         alloc_resize(list->items, (list->count + 1) * sizeof(*list->items));
@@ -370,8 +452,10 @@ static bool add_name(void *context, const char *name) {
 }
 
 bool module_list_init(struct module_list *list, const char *folder, struct error *error) {
-    *list = (struct module_list){0};
-    if (!os_folder_visit(folder, add_name, list, error)) {
+    *list = (struct module_list){.folder = folder};
+    bool visited = os_folder_visit(folder, add_name, list, error);
+    list->folder = NULL;
+    if (!visited) {
         return error_prefix(error, "plugins folder %s: ", folder);
     }
     if (list->failed) {

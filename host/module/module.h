@@ -3,7 +3,8 @@
  * The file in the plugins folder is copied to a private, unique name and the copy is loaded, so
  * that the original can be replaced while the host runs (Windows locks a loaded DLL; on Linux a
  * file that is overwritten under a mapping is a SIGBUS). Libraries are looked for in the plugins
- * folder alone, by an id without path parts.
+ * folder alone, by an id without path parts; a plugin of several files has a folder there
+ * (files.h).
  *
  * Owner: whoever loaded it. Threads: all functions [control]; the descriptor and the table are
  * read-only after loading and read by every worker. */
@@ -16,6 +17,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "berth/plugin.h"
+#include "module/files.h"
 #include "os/os.h"
 
 #define MODULE_ID_MAX 63 /* [a-z0-9-]{1,63} */
@@ -43,6 +45,7 @@ struct module {
     char id[MODULE_ID_MAX + 1];
     char *file;                        /* the file in the plugins folder */
     struct os_file_status file_status; /* of it, just before it was copied */
+    struct module_files files;         /* that lie beside it, in a folder of its own */
     struct os_copy *copy;              /* the private copy that is mapped */
     struct os_library *library;
     char unique_symbol[64]; /* one that all generations would share; "" */
@@ -98,7 +101,8 @@ struct module_listed {
 struct module_list {
     struct module_listed *items;
     size_t count;
-    bool failed; /* while it is being made: no memory */
+    const char *folder; /* while it is being made */
+    bool failed;        /* the same: no memory */
 };
 bool module_list_init(struct module_list *list, const char *folder, struct error *error);
 void module_list_fini(struct module_list *list);

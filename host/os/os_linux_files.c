@@ -297,7 +297,12 @@ struct os_library *os_library_open(const char *path, struct error *error) {
     memcpy(library->path, path, size);
     library->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library->handle) {
-        error_set(error, "%s", dlerror());
+        const char *why = dlerror();
+        bool missing = strstr(why, "cannot open shared object file") != NULL;
+        error_set(error, "%.800s%s", why,
+                  missing ? ": put it beside the plugin, into a folder plugins/NAME/, or where the "
+                            "system finds it"
+                          : "");
         alloc_free(library);
         return NULL;
     }

@@ -113,8 +113,23 @@ int linux_private_descriptor(const struct os_private *folder) {
     return folder->fd;
 }
 
+static void remove_files(int fd, bool with_folders);
+
+/* A file, or a folder with the files in it. */
+static void remove_entry(int fd, const char *name, bool with_folders) {
+    if (unlinkat(fd, name, 0) == 0 || !with_folders || name[0] == '.') {
+        return; /* "." and ".." are no files */
+    }
+    int inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (inner >= 0) {
+        remove_files(inner, false);
+        close(inner);
+        unlinkat(fd, name, AT_REMOVEDIR);
+    }
+}
+
 /* By the descriptor: whatever has become of the path, these are the folder's own files. */
-static void remove_files(int fd) {
+static void remove_files(int fd, bool with_folders) {
     int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = again < 0 ? NULL : fdopendir(again);
     if (!entries) {
@@ -125,14 +140,14 @@ static void remove_files(int fd) {
     }
     const struct dirent *entry;
     while ((entry = readdir(entries)) != NULL) {
-        unlinkat(fd, entry->d_name, 0); /* "." and ".." are no files */
+        remove_entry(fd, entry->d_name, with_folders);
     }
     closedir(entries);
 }
 
 void os_private_remove(struct os_private *folder) {
     if (folder) {
-        remove_files(folder->fd);
+        remove_files(folder->fd, true);
         rmdir(folder->path);
         close(folder->fd);
         alloc_free(folder);
@@ -162,7 +177,7 @@ static bool clean_one(void *context, const char *name) {
     }
     if (fstat(fd, &status) == 0 && status.st_uid == geteuid() &&
         flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(fd, path)) {
-        remove_files(fd);
+        remove_files(fd, true);
         rmdir(path);
     }
     close(fd);
@@ -227,13 +242,13 @@ static bool write_in_folder(struct os_copy *copy, const struct os_file *file, co
     int folder = linux_private_descriptor(copy->folder);
     int to = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0700);
     if (to < 0) {
-        return error_set(error, "%s: %s", copy->path, strerror(errno));
+        return error_set(error, "%s/%s: %s", copy->folder->path, name, strerror(errno));
     }
     bool written = copy_bytes(file, to, bytes_max, error);
     if (close(to) != 0 && written) {
         written = error_set(error, "%s", strerror(errno));
     }
-    return written || error_prefix(error, "%s: ", copy->path);
+    return written || error_prefix(error, "%s/%s: ", copy->folder->path, name);
 }
 
 static bool copy_to_folder(struct os_copy *copy, const struct os_file *file, const char *name,
@@ -300,6 +315,18 @@ struct os_copy *os_copy_create(const struct os_file *file, const char *name,
     }
     alloc_free(copy);
     return NULL;
+}
+
+bool os_copy_add(struct os_copy *copy, const struct os_file *file, const char *name,
+                 uint64_t bytes_max, struct error *error) {
+    if (!copy->folder) {
+        return error_set(error,
+                         "%.400s; a plugin of several files cannot be kept in memory: set TMPDIR "
+                         "or host.plugin_files.copies to a folder from which libraries may be "
+                         "loaded",
+                         copy->note);
+    }
+    return write_in_folder(copy, file, name, bytes_max, error);
 }
 
 const char *os_copy_path(const struct os_copy *copy) {

@@ -42,6 +42,14 @@ struct os_copy; /* a file that nobody else can change, to be loaded */
  * memory. The message names what was tried and what to set. */
 struct os_copy *os_copy_create(const struct os_file *file, const char *name,
                                const struct os_copy_rules *rules, struct error *error);
+/* A further file beside it, for a library of several files. */
+bool os_copy_add(struct os_copy *copy, const struct os_file *file, const char *name,
+                 uint64_t bytes_max, struct error *error);
+/* When all are there: whatever needs one of the libraries gets this copy of it, and nobody else
+ * does. `alias`: the name of the file that was copied first. */
+bool os_copy_join(const struct os_copy *copy, const char *alias, struct error *error);
+/* The path at which the bytes of a file are as they were copied. False: it is too long. */
+bool os_copy_original(const struct os_copy *copy, const char *name, char *path, size_t size);
 const char *os_copy_path(const struct os_copy *copy); /* to load it from */
 /* Why it is in memory; "" where it is in a folder. */
 const char *os_copy_note(const struct os_copy *copy);

@@ -602,6 +602,8 @@ enum { VIRUS_INFECTED = 225, POLICY_WITHOUT_WORDS = 786, POLICY_OF_INTEGRITY = 4
 
 void windows_library_error(struct error *error, const char *path, unsigned long code) {
     char folder[OS_PATH_MAX];
+    char missing[MAX_PATH];
+    char named[MAX_PATH + 128];
     const char *remedy = NULL;
     switch (code) {
     case ERROR_ACCESS_DISABLED_BY_POLICY: /* a software restriction policy, AppLocker */
@@ -615,8 +617,13 @@ void windows_library_error(struct error *error, const char *path, unsigned long 
         remedy = "the virus scanner takes it for harmful: look at its report";
         break;
     case ERROR_MOD_NOT_FOUND:
-        remedy = "a library that it needs is missing: link that statically, or put it where the "
-                 "system finds it";
+        snprintf(
+            named, sizeof(named),
+            "%.200s is missing: link it statically, or put it beside the plugin, into a folder "
+            "plugins/NAME/",
+            windows_missing_library(path, missing, sizeof(missing)) ? missing
+                                                                    : "a library that it needs");
+        remedy = named;
         break;
     case ERROR_BAD_EXE_FORMAT:
         remedy = "it, or a library that it needs, is built for another processor";
@@ -643,11 +650,16 @@ struct os_library *os_library_open(const char *path, struct error *error) {
         return NULL;
     }
     DWORD mode = 0;
+    struct windows_libraries libraries;
+    if (!windows_libraries_enter(&libraries, path, error)) {
+        return NULL;
+    }
     SetThreadErrorMode(SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX, &mode);
     HMODULE module =
         LoadLibraryExW(wide, NULL, LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_SYSTEM32);
     DWORD code = GetLastError();
     SetThreadErrorMode(mode, NULL);
+    windows_libraries_leave(&libraries);
     os_crash_start_again();
     if (!module) {
         windows_library_error(error, path, code);

@@ -75,4 +75,21 @@ void windows_filter_set(long(__stdcall *function)(struct _EXCEPTION_POINTERS *po
 /* UTF-16 to UTF-8, terminated; half a surrogate pair becomes U+FFFD. False when it does not fit. */
 bool windows_text(const wchar_t *wide, char *text, size_t size);
 
+/* -- libraries beside a library -------------------------------------------------------------------
+ */
+
+/* Of a library that os_copy_join() has joined to others: their names mean these files for whatever
+ * is loaded until windows_libraries_leave(). INVALID_HANDLE_VALUE where there are none. */
+struct windows_libraries {
+    void *context;
+    uintptr_t cookie;
+};
+bool windows_libraries_enter(struct windows_libraries *libraries, const char *path,
+                             struct error *error);
+void windows_libraries_leave(const struct windows_libraries *libraries);
+
+/* The name of a library that the one at `path` needs, itself or by others, and that is neither
+ * beside it nor the system's. False: none is missing, as far as can be seen. */
+bool windows_missing_library(const char *path, char *name, size_t size);
+
 #endif

@@ -4,12 +4,14 @@
  * in the file: one whose copying is under way may load and be another one a moment later. */
 #include <windows.h>
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
 #include "os/os.h"
+#include "os/os_windows.h"
 
 enum { SYMBOL_BYTES = 18, STRINGS_MIN = 4 };
 
@@ -109,4 +111,141 @@ bool os_library_check(const char *path, uint64_t bytes_max, struct error *error)
     bool whole = check(bytes, size, error);
     alloc_free(bytes);
     return whole;
+}
+
+/* -- what it imports ------------------------------------------------------------------------------
+ */
+
+enum { LIBRARIES_MAX = 256 };
+
+/* The headers of a file that check() has found to be whole. */
+struct image {
+    const char *bytes;
+    size_t size;
+    IMAGE_NT_HEADERS headers;
+    uint64_t sections_at;
+};
+
+static bool read_headers(struct image *image) {
+    IMAGE_DOS_HEADER dos;
+    if (image->size < sizeof(dos)) {
+        return false;
+    }
+    memcpy(&dos, image->bytes, sizeof(dos));
+    uint64_t at = (uint32_t)dos.e_lfanew;
+    if (!is_within(image->size, at, sizeof(image->headers))) {
+        return false;
+    }
+    memcpy(&image->headers, image->bytes + at, sizeof(image->headers));
+    image->sections_at = at + offsetof(IMAGE_NT_HEADERS, OptionalHeader) +
+                         image->headers.FileHeader.SizeOfOptionalHeader;
+    return image->headers.Signature == IMAGE_NT_SIGNATURE &&
+           image->headers.FileHeader.Machine == MACHINE;
+}
+
+/* What is loaded at that address, in the file, and how much of it is left there; NULL: nothing. */
+static const char *loaded(const struct image *image, uint32_t address, size_t *left) {
+    for (WORD i = 0; i < image->headers.FileHeader.NumberOfSections; i++) {
+        IMAGE_SECTION_HEADER section;
+        uint64_t at = image->sections_at + i * sizeof(section);
+        if (!is_within(image->size, at, sizeof(section))) {
+            return NULL;
+        }
+        memcpy(&section, image->bytes + at, sizeof(section));
+        uint32_t within = address - section.VirtualAddress;
+        if (address >= section.VirtualAddress && within < section.SizeOfRawData &&
+            is_within(image->size, section.PointerToRawData, section.SizeOfRawData)) {
+            *left = section.SizeOfRawData - within;
+            return image->bytes + section.PointerToRawData + within;
+        }
+    }
+    return NULL;
+}
+
+/* The libraries that are still to be looked at, and those that have been. */
+struct imports {
+    char folder[OS_PATH_MAX];
+    char (*names)[MAX_PATH];
+    size_t count;
+};
+
+static void add_import(struct imports *imports, const char *name, size_t left) {
+    size_t length = strnlen(name, left);
+    if (length == left || length == 0 || length >= MAX_PATH || imports->count == LIBRARIES_MAX) {
+        return;
+    }
+    for (size_t i = 0; i < imports->count; i++) {
+        if (_stricmp(imports->names[i], name) == 0) {
+            return;
+        }
+    }
+    memcpy(imports->names[imports->count++], name, length + 1);
+}
+
+static void add_imports(struct imports *imports, const char *path) {
+    struct image image = {0};
+    char *bytes;
+    size_t left = 0;
+    if (!os_file_read(path, SIZE_MAX, &bytes, &image.size, NULL)) {
+        return;
+    }
+    image.bytes = bytes;
+    bool good = read_headers(&image);
+    uint32_t address =
+        good ? image.headers.OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT]
+                   .VirtualAddress
+             : 0;
+    const char *at = good && address != 0 ? loaded(&image, address, &left) : NULL;
+    IMAGE_IMPORT_DESCRIPTOR one;
+    while (at && left >= sizeof(one)) {
+        memcpy(&one, at, sizeof(one));
+        size_t name_left = 0;
+        const char *name = one.Name != 0 ? loaded(&image, one.Name, &name_left) : NULL;
+        if (!name) {
+            break;
+        }
+        add_import(imports, name, name_left);
+        at += sizeof(one);
+        left -= sizeof(one);
+    }
+    alloc_free(bytes);
+}
+
+/* As data, so that nothing of it runs. */
+static bool is_of_system(const char *name) {
+    wchar_t wide[MAX_PATH];
+    if (_strnicmp(name, "api-", 4) == 0 || _strnicmp(name, "ext-", 4) == 0) {
+        return true; /* a set of functions, which the system has or has not: no file */
+    }
+    if (MultiByteToWideChar(CP_UTF8, 0, name, -1, wide, MAX_PATH) == 0) {
+        return false;
+    }
+    HMODULE module =
+        LoadLibraryExW(wide, NULL, LOAD_LIBRARY_AS_DATAFILE | LOAD_LIBRARY_SEARCH_SYSTEM32);
+    if (module) {
+        FreeLibrary(module);
+    }
+    return module != NULL;
+}
+
+bool windows_missing_library(const char *path, char *name, size_t size) {
+    char file[OS_PATH_MAX];
+    bool missing = false;
+    struct imports imports = {.names = alloc_array(LIBRARIES_MAX, MAX_PATH)};
+    if (!imports.names || !os_path_folder(imports.folder, sizeof(imports.folder), path)) {
+        alloc_free(imports.names);
+        return false;
+    }
+    add_imports(&imports, path);
+    for (size_t i = 0; i < imports.count && !missing; i++) {
+        if (os_path_join(file, sizeof(file), imports.folder, imports.names[i]) &&
+            os_file_exists(file)) {
+            add_imports(&imports, file);
+        } else if (!is_of_system(imports.names[i])) {
+            snprintf(name, size, "%s", imports.names[i]);
+            missing = true;
+        }
+    }
+    alloc_free(imports.names);
+    return missing;
 }

@@ -92,6 +92,34 @@ static bool remove_file_in(void *context, const char *name) {
     return true;
 }
 
+/* A file, or a folder with the files in it; a way to another folder is not followed. */
+static bool remove_entry(const char *path) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    char folder[OS_PATH_MAX];
+    if (os_file_remove(path)) {
+        return true;
+    }
+    DWORD attributes = windows_path(path, wide, ARRAY_COUNT(wide), NULL) ? GetFileAttributesW(wide)
+                                                                         : INVALID_FILE_ATTRIBUTES;
+    if (attributes == INVALID_FILE_ATTRIBUTES || (attributes & FILE_ATTRIBUTE_DIRECTORY) == 0) {
+        return false;
+    }
+    if ((attributes & FILE_ATTRIBUTE_REPARSE_POINT) == 0) {
+        snprintf(folder, sizeof(folder), "%s", path);
+        os_folder_visit(folder, remove_file_in, folder, NULL);
+    }
+    return RemoveDirectoryW(wide);
+}
+
+static bool remove_entry_in(void *context, const char *name) {
+    char path[OS_PATH_MAX];
+    if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+        os_path_join(path, sizeof(path), context, name)) {
+        remove_entry(path);
+    }
+    return true;
+}
+
 /* Makes the folder and holds it: a Win32 code. The name need not be secret, only new: the folder is
  * made with its access list. */
 static DWORD make_folder(struct os_private *folder, const char *place, unsigned number,
@@ -154,7 +182,7 @@ const char *os_private_path(const struct os_private *folder) {
 
 void os_private_remove(struct os_private *folder) {
     if (folder) {
-        os_folder_visit(folder->path, remove_file_in, folder->path, NULL);
+        os_folder_visit(folder->path, remove_entry_in, folder->path, NULL);
         CloseHandle(folder->handle);
         RemoveDirectoryW(folder->wide);
         alloc_free(folder);
@@ -201,9 +229,10 @@ static bool remove_listed(FILE_ID_BOTH_DIR_INFO *entry, const char *path) {
             memcpy(wide, entry->FileName, entry->FileNameLength);
             wide[length] = L'\0';
             char file[OS_PATH_MAX];
-            removed = (windows_text(wide, name, sizeof(name)) &&
-                       os_path_join(file, sizeof(file), path, name) && os_file_remove(file)) ||
-                      removed; /* "." and ".." are no files */
+            removed = (wcscmp(wide, L".") != 0 && wcscmp(wide, L"..") != 0 &&
+                       windows_text(wide, name, sizeof(name)) &&
+                       os_path_join(file, sizeof(file), path, name) && remove_entry(file)) ||
+                      removed;
         }
         if (entry->NextEntryOffset == 0) {
             return removed;
@@ -292,11 +321,10 @@ static bool copy_bytes(const struct os_file *file, HANDLE to, uint64_t bytes_max
     return good;
 }
 
-static bool write_copy(struct os_copy *copy, const struct os_file *file, const char *name,
-                       uint64_t bytes_max, struct error *error) {
+static bool write_copy(const struct os_file *file, const char *path, uint64_t bytes_max,
+                       struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
-    if (!os_path_join(copy->path, sizeof(copy->path), copy->folder->path, name) ||
-        !windows_path(copy->path, wide, ARRAY_COUNT(wide), NULL)) {
+    if (!windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
         return error_set(error, "the path is too long");
     }
     HANDLE to = CreateFileW(wide, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
@@ -320,12 +348,23 @@ struct os_copy *os_copy_create(const struct os_file *file, const char *name,
         alloc_free(copy);
         return NULL;
     }
-    if (!write_copy(copy, file, name, rules->bytes_max, error)) {
+    bool written = os_path_join(copy->path, sizeof(copy->path), copy->folder->path, name)
+                       ? write_copy(file, copy->path, rules->bytes_max, error)
+                       : error_set(error, "the path is too long");
+    if (!written) {
         error_prefix(error, "%s: ", copy->path);
         os_copy_remove(copy, false);
         return NULL;
     }
     return copy;
+}
+
+bool os_copy_add(struct os_copy *copy, const struct os_file *file, const char *name,
+                 uint64_t bytes_max, struct error *error) {
+    char path[OS_PATH_MAX];
+    return (os_path_join(path, sizeof(path), copy->folder->path, name) ||
+            error_set(error, "the path is too long")) &&
+           (write_copy(file, path, bytes_max, error) || error_prefix(error, "%s: ", path));
 }
 
 const char *os_copy_path(const struct os_copy *copy) {

@@ -326,13 +326,23 @@ static const struct berth_plugin chat_plugin = {
     .licence = "MIT",
     .config_schema_json =
         "{\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
-        "\"line_bytes\": {\"type\": \"integer\", \"minimum\": 64, \"maximum\": 16384},"
-        "\"line_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000},"
-        "\"name_bytes\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 32},"
-        "\"rooms_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000},"
-        "\"members_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000},"
-        "\"announce_max\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 1000000},"
-        "\"slow\": {\"enum\": [\"drop-message\", \"disconnect\"]}}}",
+        "\"line_bytes\": {\"type\": \"integer\", \"minimum\": 64, \"maximum\": 16384, "
+        "\"default\": 1024, \"description\": \"The longest line.\"},"
+        "\"line_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000, "
+        "\"default\": 30000, \"description\": \"For a line to be finished.\"},"
+        "\"name_bytes\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 32, \"default\": "
+        "24, \"description\": \"Of people and rooms.\"},"
+        "\"rooms_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000, "
+        "\"default\": 1000, \"description\": \"Rooms of the listener.\"},"
+        "\"members_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000, "
+        "\"default\": 20000, \"description\": \"Members of a room.\"},"
+        "\"announce_max\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 1000000, "
+        "\"default\": 50, \"description\": \"joined, left and renamed are told in rooms of up "
+        "to so many.\"},"
+        "\"slow\": {\"enum\": [\"drop-message\", \"disconnect\"], \"default\": "
+        "\"drop-message\", \"description\": \"What becomes of a member whose send queue is "
+        "full.\"}}"
+        "}",
     .load = load,
     .listener_open = listener_open,
     .listener_close = listener_close,

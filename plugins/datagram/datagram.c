@@ -246,11 +246,20 @@ static const struct berth_plugin datagram_plugin = {
     .licence = "MIT",
     .config_schema_json =
         "{\"type\": \"object\", \"additionalProperties\": false, \"properties\": {"
-        "\"mode\": {\"enum\": [\"echo\", \"syslog\"]},"
-        "\"file\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 4096},"
-        "\"malformed\": {\"enum\": [\"keep\", \"drop\"]},"
-        "\"queue_max_bytes\":"
-        " {\"type\": \"integer\", \"minimum\": 524288, \"maximum\": 1073741824}}}",
+        "\"mode\": {\"enum\": [\"echo\", \"syslog\"], \"default\": \"echo\", \"description\": "
+        "\"What the listener does.\"},"
+        "\"file\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 4096, "
+        "\"description\": \"Of \\\"syslog\\\": what is written to, absolute or relative to the "
+        "manifest's folder.\"},"
+        "\"malformed\": {\"enum\": [\"keep\", \"drop\"], \"default\": \"keep\", "
+        "\"description\": \"Datagrams that are no syslog message.\"},"
+        "\"queue_max_bytes\": {\"type\": \"integer\", \"minimum\": 524288, \"maximum\": "
+        "1073741824, \"default\": 1048576, \"description\": \"What may wait to be written.\"}}"
+        ", \"anyOf\": ["
+        "{\"title\": \"\\\"mode\\\" is \\\"syslog\\\", with a \\\"file\\\"\", \"properties\": "
+        "{\"mode\": {\"const\": \"syslog\"}}, \"required\": [\"mode\", \"file\"]},"
+        "{\"title\": \"\\\"mode\\\" is \\\"echo\\\", without a \\\"file\\\"\", \"properties\": "
+        "{\"mode\": {\"const\": \"echo\"}, \"file\": false}}]}",
     .load = load,
     .unload = unload,
     .listener_open = listener_open,

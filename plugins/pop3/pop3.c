@@ -267,8 +267,6 @@ static void BERTH_CALL unload(void *plugin_state) {
     free(plugin_state);
 }
 
-#define TIME_SCHEMA(min) "{\"type\": \"integer\", \"minimum\": " min ", \"maximum\": 86400000}"
-
 static const struct berth_plugin pop3 = {
     .magic = BERTH_PLUGIN_MAGIC,
     .struct_size = sizeof(struct berth_plugin),
@@ -282,22 +280,27 @@ static const struct berth_plugin pop3 = {
     .vendor = "Berth",
     .licence = "MIT",
     .config_schema_json =
-        "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"users\"],"
-        " \"properties\": {"
-        "\"users\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1024},"
-        "\"apop\": {\"enum\": [\"auto\", \"always\", \"never\"]},"
-        "\"autologout_ms\": " TIME_SCHEMA(
-            "1") ","
-                 "\"login_timeout_ms\": " TIME_SCHEMA(
-                     "1") ","
-                          "\"login_delay_ms\": " TIME_SCHEMA(
-                              "0") ","
-                                   "\"login_delay_max_ms\": " TIME_SCHEMA(
-                                       "0") ","
-                                            "\"login_clients_max\": {\"type\": \"integer\", "
-                                            "\"minimum\": 1, \"maximum\": 1000000},"
-                                            "\"login_failures_max\": {\"type\": \"integer\", "
-                                            "\"minimum\": 1, \"maximum\": 1000}}}",
+        "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"users\"], "
+        "\"properties\": {"
+        "\"users\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1024, "
+        "\"description\": \"The users file, absolute or relative to the manifest's folder.\"},"
+        "\"apop\": {\"enum\": [\"auto\", \"always\", \"never\"], \"default\": \"auto\", "
+        "\"description\": \"Whether APOP is offered.\"},"
+        "\"autologout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 86400000, "
+        "\"default\": 600000, \"description\": \"Without a command, in a session that is "
+        "logged in.\"},"
+        "\"login_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 86400000, "
+        "\"default\": 120000, \"description\": \"From the greeting to the log-in.\"},"
+        "\"login_delay_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 86400000, "
+        "\"default\": 1000, \"description\": \"For a client's next attempt after a wrong one, "
+        "doubled each time.\"},"
+        "\"login_delay_max_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": "
+        "86400000, \"default\": 30000, \"description\": \"Up to so much.\"},"
+        "\"login_clients_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000000, "
+        "\"default\": 10000, \"description\": \"Clients that are remembered for it.\"},"
+        "\"login_failures_max\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000, "
+        "\"default\": 3, \"description\": \"Wrong attempts until the session is closed.\"}}"
+        "}",
     .load = load,
     .unload = unload,
     .listener_open = listener_open,

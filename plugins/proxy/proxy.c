@@ -318,14 +318,23 @@ static const struct berth_plugin proxy = {
     .vendor = "Berth",
     .licence = "MIT",
     .config_schema_json =
-        "{\"type\": \"object\", \"additionalProperties\": false, \"required\": [\"upstreams\"],"
-        " \"properties\": {"
-        "\"upstreams\": {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 64,"
-        " \"items\": {\"type\": \"string\"}},"
-        "\"balance\": {\"enum\": [\"round-robin\", \"least-connections\"]},"
-        "\"connect_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000},"
-        "\"retry_after_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 3600000},"
-        "\"proxy_protocol\": {\"enum\": [1, 2]}}}",
+        "{\"type\": \"object\", \"additionalProperties\": false, \"required\": "
+        "[\"upstreams\"], \"properties\": {"
+        "\"upstreams\": {\"type\": \"array\", \"minItems\": 1, \"maxItems\": 64, "
+        "\"description\": \"Where connections are forwarded to.\", \"items\": {\"type\": "
+        "\"string\", \"title\": \"an address with a port, like \\\"backend.example:8080\\\" or "
+        "\\\"[::1]:8080\\\"\", \"pattern\": "
+        "\"^(\\\\[[^\\\\[\\\\]]+\\\\]|[^:\\\\[\\\\]]+):[0-9]{1,5}$\"}},"
+        "\"balance\": {\"enum\": [\"round-robin\", \"least-connections\"], \"default\": "
+        "\"round-robin\", \"description\": \"Which upstream is next.\"},"
+        "\"connect_timeout_ms\": {\"type\": \"integer\", \"minimum\": 1, \"maximum\": 3600000, "
+        "\"default\": 5000, \"description\": \"For one upstream; then the next one is tried.\"},"
+        "\"retry_after_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 3600000, "
+        "\"default\": 10000, \"description\": \"How long an upstream that did not answer is "
+        "not asked again.\"},"
+        "\"proxy_protocol\": {\"enum\": [1, 2], \"description\": \"The version of the PROXY "
+        "header that tells upstreams the client.\"}}"
+        "}",
     .load = load,
     .listener_open = listener_open,
     .listener_close = listener_close,

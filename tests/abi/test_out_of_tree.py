@@ -58,7 +58,7 @@ def plugins(tmp_path):
 def by_compiler(system, api, plugins, language, source):
     tools = "x86_64-w64-mingw32-" if system.is_windows else ""
     compiler = tools + {"c": "gcc", "cpp": "g++"}[language]
-    static = ["-static"] if system.is_windows else []
+    static = ["-static"] if system.is_windows else [f"-Wl,--version-script={api / 'berth-plugin.map'}"]
     _run(compiler, "-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", *static, "-I", api,
          source, "-o", plugins / (source.stem + system.library_suffix), folder=plugins)
 
@@ -134,6 +134,8 @@ def test_out_of_tree_plugin_serves(berth, run_host, system, api, plugins, tmp_pa
     name, uses = EXAMPLES[language]
     source = shutil.copytree(api / "examples" / language, tmp_path / "mine") / name
     build(system, api, plugins, language, source)
+    valid = berth("plugin", "validate", system.path(plugins / (source.stem + system.library_suffix)))
+    assert valid.code == 0, valid
     serve(berth, run_host, system, plugins, source.stem, uses)
 
 

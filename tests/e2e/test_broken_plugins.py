@@ -21,6 +21,7 @@ REFUSED = [
     ("no-version", ["version"]),
     ("unknown-flags", ["flags", "0x80000000"]),
     ("vast-state", ["conn_state_size"]),
+    ("bad-schema", ["config_schema_json", "/properties/greeting/type", "expected a type"]),
     ("failing-load", ["refused to load", "the oven is cold"]),
     ("failing-open", ["refused to open", "no reason"]),
     ("failing-open-message", ["refused to open", "/greeting"]),

@@ -380,13 +380,13 @@ def test_datagram_syslog_serves_logger(run_datagram):
 
 
 @pytest.mark.parametrize("config, code, message", [
-    ({"mode": "syslog"}, 1, '/file: "mode" is "syslog": expected the path of a file'),
-    ({"mode": "echo", "file": "x"}, 1, '/file: "mode" is "echo", which writes none'),
-    ({"file": "x"}, 1, '/file: "mode" is "echo", which writes none'),
+    ({"mode": "syslog"}, 78, '/config: the key "file" is missing'),
+    ({"mode": "echo", "file": "x"}, 78, "/config/file: nothing is allowed here"),
+    ({"file": "x"}, 78, '"mode" is "echo", without a "file"'),
     ({"mode": "syslog", "file": "no-folder/x"}, 1, "no-folder/x cannot be written: "),
-    ({"mode": "chargen"}, 1, '/mode: expected "echo" or "syslog"'),
-    ({"mode": "syslog", "file": "x", "malformed": "fix"}, 1, '/malformed: expected "keep" or "drop"'),
-    ({"queue_max_bytes": 1}, 1, "/queue_max_bytes: expected a whole number from 524288"),
+    ({"mode": "chargen"}, 78, '/mode: expected "echo" or "syslog"'),
+    ({"mode": "syslog", "file": "x", "malformed": "fix"}, 78, '/malformed: expected "keep" or "drop"'),
+    ({"queue_max_bytes": 1}, 78, "/queue_max_bytes: expected a whole number from 524288"),
 ])
 def test_datagram_tells_what_is_wrong_with_its_configuration(fail_to_start, config, code, message):
     listener = {"address": "127.0.0.1:0", "plugin": "datagram", "transport": "udp", "config": config}

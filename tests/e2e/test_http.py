@@ -550,29 +550,34 @@ def test_http_head_that_fits_exactly_into_what_the_host_keeps(run_web):
             assert client.answer().status == (200 if size == 512 else 431)
 
 
+OWN_FIELDS = (
+    "Content-Type", "server", "Last-Modified", "ETAG", "Accept-Ranges", "Content-Range", "Location", "Allow",
+    "Retry-After", "Date", "Content-Length", "Transfer-Encoding", "Trailer", "Keep-Alive", "Upgrade", "Connection")
+"""Which no schema lists, in all their spellings: the plugin itself refuses them."""
+
+
 @pytest.mark.parametrize("config, message", [
-    ({}, "/root: expected the folder to serve"),
-    ({"root": 1}, "/root: expected the folder to serve"),
+    ({}, '/config: the key "root" is missing'),
+    ({"root": 1}, "/root: expected a string, found 1"),
+    ({"root": ""}, "/root: expected a string of 1 to 4095 characters, found 0"),
     ({"root": "nowhere"}, "nowhere is not a folder that can be read"),
     ({"root": "x", "index": "a"}, "/index: expected an array"),
     ({"root": "x", "index": ["a/b"]}, "/index/0: expected the name of a file"),
     ({"root": "x", "types": {"a": "text"}}, "/types/a: expected a media type"),
     ({"root": "x", "types": {".a": "a/b"}}, "/types/.a: expected the end of names behind a dot"),
     *(({"root": "x", "headers": {name: "x"}}, f"/headers/{name}: expected the name of a field")
-      for name in ("Content-Type", "server", "Last-Modified", "ETAG", "Accept-Ranges", "Content-Range",
-                   "Location", "Allow", "Retry-After", "Date", "Content-Length", "Transfer-Encoding",
-                   "Trailer", "Keep-Alive", "Upgrade", "X Y", "X:", "")),
-    ({"root": "x", "headers": {"X": "a\tb\x7f"}}, "/headers/X: expected the name of a field"),
+      for name in (*OWN_FIELDS, "X Y", "X:", "")),
+    ({"root": "x", "headers": {"X": "a\tb\x7f"}}, "/headers/X: expected a value on one line"),
     ({"root": "x", "head_bytes_max": 65537}, '/head_bytes_max: 65537 is more than the listener\'s '
      '"limits.message_bytes" (65536): lower the one or raise the other'),
-    ({"root": "x", "headers": {"Connection": "x"}}, "/headers/Connection: expected the name of a field"),
-    ({"root": "x", "headers": {"X": "a\r\nB: c"}}, "/headers/X: expected the name of a field"),
+    ({"root": "x", "headers": {"X": "a\r\nB: c"}}, "/headers/X: expected a value on one line"),
     ({"root": "x", "access_log": 1}, "/access_log: expected true or false"),
     ({"root": "x", "cache_ms": 1.5}, "/cache_ms: expected a whole number from 0 to 3600000"),
-    ({"root": "x", "roots": 1}, "/roots: unknown key; known here: root, index"),
+    ({"root": "x", "roots": 1}, '/roots: unknown key (did you mean "root"?)'),
 ])
 def test_http_tells_what_is_wrong_with_its_configuration(fail_to_start, config, message, system, root):
     if config.get("root") == "x":
         config = {**config, "root": system.path(root)}
     result = fail_to_start(manifests.one("http", config=config))
-    assert result.code == 1 and message in result.errors, result
+    of_plugin = any(word in message for word in ("nowhere is not", '"limits.message_bytes"', *OWN_FIELDS))
+    assert result.code == (1 if of_plugin else 78) and message in result.errors, result

@@ -2,11 +2,13 @@
 //
 // What C++ asks for: no exception and no longjmp may leave a callback; the state of a connection is
 // zeroed memory of the host's, so objects are made in it in `opened` and ended in `closed`.
+#include <berth/cpp_unload.hpp>
 #include <berth/plugin.h>
 
 #include <cstdint>
-#include <cstdio>
+#include <exception>
 #include <new>
+#include <string>
 
 namespace {
 
@@ -20,11 +22,9 @@ class Tally {
     }
 
     void say(berth_conn *conn) const {
-        char text[96];
-        const int size = std::snprintf(text, sizeof(text), "%llu bytes, %llu lines\n",
-                                       static_cast<unsigned long long>(bytes_),
-                                       static_cast<unsigned long long>(lines_));
-        conn->host->send(conn, text, static_cast<std::uint32_t>(size));
+        const std::string text =
+            std::to_string(bytes_) + " bytes, " + std::to_string(lines_) + " lines\n";
+        conn->host->send(conn, text.data(), static_cast<std::uint32_t>(text.size()));
     }
 
   private:
@@ -46,7 +46,12 @@ std::uint32_t BERTH_CALL received(berth_conn *conn, const berth_slice *data) {
 }
 
 void BERTH_CALL peer_closed(berth_conn *conn) {
-    tally_of(conn).say(conn);
+    try {
+        tally_of(conn).say(conn);
+    } catch (const std::exception &) { // there is no memory for the text
+        conn->host->abort(conn);
+        return;
+    }
     conn->host->close(conn);
 }
 
