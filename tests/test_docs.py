@@ -110,11 +110,13 @@ PLUGIN_PAGES = [path for path in sorted((TOP / "docs" / "plugins").glob("*.md"))
 
 
 def _config_keys(plugin):
-    """The keys of a plugin's "config": what has a schema of its own in that of its descriptor."""
+    """The keys of a plugin's "config", by the schema of its descriptor."""
     sources = "".join(path.read_text(encoding="utf-8") for path in (TOP / "plugins" / plugin).glob("*.c"))
-    schema = re.search(r"\.config_schema_json =(.*?),\n    \.\w+ =", sources, re.DOTALL)
-    names = re.findall(r'\\"(\w+)\\": (?:\{|")', schema[1]) if schema else []
-    return set(names) - {"properties", "items", "additionalProperties"}
+    literals = re.search(r"\.config_schema_json =(.*?),\n    \.\w+ =", sources, re.DOTALL)
+    if not literals:
+        return set()
+    pieces = re.findall(r'"((?:[^"\\]|\\.)*)"', literals[1])
+    return set(json.loads("".join(re.sub(r"\\(.)", r"\1", piece) for piece in pieces))["properties"])
 
 
 def test_docs_there_is_a_page_for_each_plugin():

@@ -365,7 +365,7 @@ def test_pop3_tells_what_is_wrong_with_the_users_file(fail_to_start, mail, text,
     ({"login_delay_ms": -1}, "/login_delay_ms: expected a whole number from 0 to"),
     ({"login_clients_max": 0}, "/login_clients_max: expected a whole number from 1 to"),
     ({"login_failures_max": 0}, "/login_failures_max: expected a whole number from 1 to"),
-    ({"autologout": 1}, "/autologout: unknown key; known here:"),
+    ({"autologout": 1}, '/autologout: unknown key (did you mean "autologout_ms"?)'),
 ])
 def test_pop3_tells_what_is_wrong_with_its_configuration(fail_to_start, mail, config, message):
     result = fail_to_start(mail.manifest(config))
