@@ -88,7 +88,7 @@ static bool read_number(struct reader *reader, struct part part, double *number)
  */
 static bool set_minimum(struct reader *reader, struct schema_node *node, struct part part,
                         bool is_out) {
-    double number;
+    double number = 0;
     if (!read_number(reader, part, &number)) {
         return false;
     }
@@ -102,7 +102,7 @@ static bool set_minimum(struct reader *reader, struct schema_node *node, struct 
 
 static bool set_maximum(struct reader *reader, struct schema_node *node, struct part part,
                         bool is_out) {
-    double number;
+    double number = 0;
     if (!read_number(reader, part, &number)) {
         return false;
     }

@@ -216,7 +216,8 @@ static bool make_addition(struct addition *addition, struct error *error) {
     addition->bytes =
         alloc_zeroed(addition->at + addition->strings + library->strings_size + paths);
     if (!addition->bytes) {
-        return error_set(error, "out of memory");
+        error_set(error, "out of memory");
+        return false;
     }
     memcpy(addition->bytes, library->bytes, library->size);
     memcpy(addition->bytes + addition->at + addition->strings, library->strings,
