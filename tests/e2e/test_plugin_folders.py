@@ -83,8 +83,8 @@ class Plugins:
         return place
 
     def replace_library(self, name, first):
-        self.build_library(self.sources / "new", first)
-        os.replace(self.sources / "new", self.folder / name / self.library)
+        self.build_library(self.sources / self.library, first)
+        os.replace(self.sources / self.library, self.folder / name / self.library)
 
 
 @pytest.fixture
