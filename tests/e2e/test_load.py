@@ -99,7 +99,7 @@ def test_load_at_a_rate_sends_no_more_and_counts_from_when_it_was_due(echo_addre
     pytest.param(40, 40, 4, 100, marks=pytest.mark.linux("--processes is for Linux")),
     (60, 40, 1, 150), (6, 1000, 1, 100),
 ])
-def test_load_rate_is_of_a_block_whole_or_in_part(system, echo_address, run_load, connections, block,
+def test_load_rate_is_of_a_block_whole_or_in_part(echo_address, run_load, connections, block,
                                                   processes, messages):
     """A block of which several processes have a part sends as much as one that is whole, half a
     block half as much; where all are less than a block, they are one."""

@@ -282,7 +282,7 @@ def test_plugin_that_others_can_change_is_refused_and_said_how(
 
 
 @pytest.mark.linux("owners and modes are Linux's")
-def test_plugin_in_a_sticky_folder_of_all_is_loaded(plugins, berth, system, as_root):
+def test_plugin_in_a_sticky_folder_of_all_is_loaded(plugins, berth, as_root):
     plugins.folder.chmod(0o1777)
     assert "  loadable" in berth("plugins", "--plugins", plugins.folder).output
 

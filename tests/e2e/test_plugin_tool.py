@@ -650,7 +650,7 @@ def test_record_takes_nothing_from_beside_its_file_and_keeps_its_mode(run_host, 
 
 @pytest.mark.linux("such files are those of Linux")
 @pytest.mark.parametrize("kind", ["device", "pipe", "link"])
-def test_record_into_what_is_no_regular_file_leaves_it_what_it_is(run_host, record, system, tmp_path, kind):
+def test_record_into_what_is_no_regular_file_leaves_it_what_it_is(run_host, record, tmp_path, kind):
     if kind == "device" and os.geteuid() != 0:
         pytest.skip("only root can make devices")
     host = run_host(manifests.one("echo", when="connect"))
