@@ -12,6 +12,7 @@ of Windows runs what is marked `quick`. On Windows itself run the modules of `su
 """
 
 import contextlib
+import fnmatch
 import pathlib
 import sys
 
@@ -35,6 +36,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--only-system", action="store_true",
         help="run what is about a build alone, and not what is about the sources",
+    )
+    parser.addoption(
+        "--full", action="store_true",
+        help="run what the mark `full` keeps for a nightly run, too",
     )
     parser.addoption(
         "--soak", type=int, default=0, metavar="SECONDS",
@@ -62,6 +67,7 @@ def pytest_configure(config):
         "busy: computes and waits for nothing; goes between tests of hosts, which wait",
         "any_engine: no engine has a part in it, so one of them is enough",
         "direct: about sockets in any state; runs with all of them in the tables of the rings too",
+        "full(SYSTEM…, why=): on the systems of these patterns, or on all, in a full run only",
         "models: the reference servers that it is about, as linux-epoll",
         "plain(why): about what is built with it, which no sanitizer sees; not on their builds",
         "quick: one of the few that a fast run consists of",
@@ -103,15 +109,26 @@ def _has_a_place(item):
             and not (but and name in but.args))
 
 
+def _is_for_a_full_run(item):
+    """Whether others of this run stand for it, as the mark `full` says."""
+    build = getattr(item, "callspec", None) and item.callspec.params.get("system")
+    name = build[0] if isinstance(build, tuple) else ""
+    return any(not mark.args or any(fnmatch.fnmatch(name, pattern) for pattern in mark.args)
+               for mark in item.iter_markers("full"))
+
+
 def pytest_collection_modifyitems(config, items):
     """What is left out here belongs to another run, and is not a part of this one that is skipped."""
     items[:] = [item for item in items if _has_a_place(item)]
     soak = config.getoption("soak") > 0
     left_out = [item for item in items if (item.get_closest_marker("soak") is None) == soak]
+    if not config.getoption("full") and not soak:
+        left_out += [item for item in items if _is_for_a_full_run(item)]
     if config.getoption("only_system"):
         names = [text.partition("=")[0] for text in config.getoption("system")]
         left_out += [item for item in items if not any(name in item.name for name in names)]
-    items[:] = _spread([item for item in items if item not in left_out])
+    rejected = set(map(id, left_out))
+    items[:] = _spread([item for item in items if id(item) not in rejected])
     config.hook.pytest_deselected(items=left_out)
 
 

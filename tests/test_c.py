@@ -20,8 +20,12 @@ WITH_AN_ENGINE = (
 )
 """Those that run a real engine of the system, the one that TEST_ENGINE names."""
 
-OF_ONE_THREAD = ("test_sim_network", "test_sim_personalities", "test_sim_server", "test_sim_services", "test_sim_world")
-"""Worlds of the simulated engine, which ThreadSanitizer has nothing to say of."""
+SIMULATED_WORLD = "test_sim_"
+"""Worlds of the simulated engine have one thread, and no function of the system but its memory: neither
+ThreadSanitizer nor another C runtime has something to say of them."""
+
+OF_AN_ENGINE_ALONE = ("test_engine_", "test_iocp_")
+"""They call the system, and hardly the C runtime: the build on another one runs them in a full run."""
 
 DIRECT = "io_uring-direct"
 """The engine io_uring with its sockets in the tables of the rings. Its sends wait for the ring: how
@@ -49,14 +53,16 @@ def _executables(fixtures):
 
 def pytest_generate_tests(metafunc):
     """One item for each build and executable of it."""
-    builds = []
+    builds, full = [], metafunc.config.getoption("full")
     for text in metafunc.config.getoption("system"):
         fixtures = text.partition("=")[2].partition(":")[2]
         name = text.partition("=")[0]
         for path in _executables(fixtures):
             if name == "linux-direct" or (name.endswith("-epoll") and path.stem not in WITH_AN_ENGINE):
                 continue  # the same as on the build's first engine
-            if name == "linux-tsan" and path.stem in OF_ONE_THREAD:
+            if name in ("linux-tsan", "windows-ucrt") and path.stem.startswith(SIMULATED_WORLD) and not full:
+                continue
+            if name == "windows-ucrt" and path.stem.startswith(OF_AN_ENGINE_ALONE) and not full:
                 continue
             mark = [pytest.mark.quick] if name == "linux" else []
             for engine, prefix in _engines_of(name, path):

@@ -12,7 +12,8 @@ from support.systems import System, build_of
 def _builds(config):
     """Those that differ in what is tested here: the host's engines do not."""
     builds = [build_of(text) for text in config.getoption("system")]
-    return [build for build in builds if build[0] in ("linux", "linux-asan", "windows")]
+    full = ("linux-asan",) if config.getoption("full") else ()  # no part of the host
+    return [build for build in builds if build[0] in ("linux", "windows", *full)]
 
 
 def pytest_generate_tests(metafunc):

@@ -5,7 +5,10 @@ import socket
 import pytest
 from support import chat, clients
 
-pytestmark = pytest.mark.threads
+pytestmark = [
+    pytest.mark.threads,
+    pytest.mark.full("linux-*san-epoll", why="both engines serve it alike; the tests of connections run there"),
+]
 
 
 @pytest.fixture

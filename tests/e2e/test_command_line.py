@@ -6,7 +6,10 @@ import re
 import pytest
 from support import manifests
 
-pytestmark = pytest.mark.any_engine
+pytestmark = [
+    pytest.mark.any_engine,
+    pytest.mark.full("*san*", why="commands differ in their words"),
+]
 
 USAGE = 2
 INVALID = 78

@@ -14,7 +14,10 @@ import time
 import pytest
 from support import clients, load, manifests
 
-pytestmark = pytest.mark.any_engine
+pytestmark = [
+    pytest.mark.any_engine,
+    pytest.mark.full("*san*", why="the load client is a tool of these tests"),
+]
 
 PERCENTILES = ("min", "p50", "p90", "p99", "p99_9", "max")
 

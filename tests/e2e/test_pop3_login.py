@@ -10,7 +10,11 @@ import time
 import pytest
 from support import clients, pop3
 
-pytestmark = [pytest.mark.threads, pytest.mark.any_engine]
+pytestmark = [
+    pytest.mark.threads,
+    pytest.mark.any_engine,
+    pytest.mark.full("linux-tsan", why="logins differ in their words; sessions run there"),
+]
 
 WRONG = "[AUTH] wrong user name or password"
 

@@ -12,7 +12,11 @@ from support.upstreams import echo, says, upstream
 
 MIB = 1024 * 1024
 
-pytestmark = [pytest.mark.threads, pytest.mark.direct]
+pytestmark = [
+    pytest.mark.threads,
+    pytest.mark.direct,
+    pytest.mark.full("linux-*san-epoll", why="both engines serve it alike; the tests of connections run there"),
+]
 
 
 @pytest.fixture

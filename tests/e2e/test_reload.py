@@ -413,7 +413,11 @@ class Load:
             group.create_task(self._arrive())
 
 
-@pytest.mark.parametrize("broken_ones", [False, True], ids=["good", "every third broken"])
+@pytest.mark.full("linux-asan", why="restarts under load are those of the other builds")
+@pytest.mark.parametrize("broken_ones", [
+    pytest.param(False, id="good", marks=pytest.mark.full(why="the other one has good restarts among its own")),
+    pytest.param(True, id="every third broken"),
+])
 def test_restarts_under_load_are_noticed_by_nobody(world, system, broken_ones):
     """50 restarts with two versions in turn: not one connect refused, not one reply broken or wrong,
     every old generation unloaded, and memory and handles level at the end."""

@@ -9,7 +9,10 @@ import pytest
 from support import chat, clients, manifests, pop3, web
 from support.upstreams import echo, upstream
 
-pytestmark = [pytest.mark.threads]
+pytestmark = [
+    pytest.mark.threads,
+    pytest.mark.full("linux-*san-epoll", why="both engines serve it alike; the tests of connections run there"),
+]
 
 OTHER = {"other": manifests.listener("echo", "connect")}
 """Beside the one that a test is about: a manifest without any listener is no manifest."""
