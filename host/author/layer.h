@@ -22,6 +22,7 @@
 #include "berth/connect.h"
 #include "berth/datagram.h"
 #include "berth/file.h"
+#include "berth/metrics.h"
 #include "berth/timer.h"
 #include "berth/work.h"
 #include "engine/sim/sim.h"
@@ -133,6 +134,7 @@ struct testbed {
     atomic_uint foreign;     /* calls of them */
     unsigned patience_ms;    /* for the next one, really */
     unsigned waited_ms;      /* in all */
+    uint64_t random;         /* the state of random_bytes() */
     bool listener_over;      /* `listener_close` has returned, or was never owed */
     bool ended;              /* `unload` has returned */
 };
@@ -170,7 +172,10 @@ void layer_services(struct testbed *bed);
 const void *layer_extension(const char *id);
 /* A service of [any] is called. */
 void layer_note_call(struct testbed *bed, const char *service);
+/* In a call in which there is no open listener: `load`, `listener_open`, `listener_close`, … */
 bool layer_is_control(void);
+/* A plugin has set what the host does not know: status is BERTH_E_UNSUPPORTED then. */
+void layer_check_request(struct testbed *bed, const char *service, int32_t status);
 
 /* layer_buffers.c */
 void layer_buffer_made(struct testbed *bed, struct berth_slice *slice);

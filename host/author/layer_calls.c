@@ -175,7 +175,7 @@ void layer_check_never_closed(struct testbed *bed) {
 
 /* [control] and work may block. */
 static bool is_on_worker(enum plugin_callback callback) {
-    return callback >= PLUGIN_OPENED && callback != PLUGIN_WORK;
+    return callback > PLUGIN_LISTENER_CLOSE && callback != PLUGIN_WORK;
 }
 
 static uint64_t blocked_us;
@@ -347,10 +347,10 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     }
 }
 
-static uint32_t BERTH_CALL busy(const struct berth_listener *listener, uint8_t *answer,
-                                uint32_t capacity) {
+static uint32_t BERTH_CALL busy(const struct berth_listener *listener, const struct berth_busy *why,
+                                uint8_t *answer, uint32_t capacity) {
     struct testbed *bed = testbed_of(listener->host);
-    uint32_t size = bed->plugin.busy(listener, answer, capacity);
+    uint32_t size = bed->plugin.busy(listener, why, answer, capacity);
     if (size > capacity) {
         layer_find(bed, "busy-too-long", "busy() returned %u of a room of %u bytes", (unsigned)size,
                    (unsigned)capacity);

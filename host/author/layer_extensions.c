@@ -6,6 +6,7 @@
 #include "author/layer.h"
 #include "base/alloc.h"
 #include "module/extensions.h"
+#include "module/request.h"
 #include "net/buffer.h"
 #include "net/file.h"
 #include "net/plugin_call.h"
@@ -33,7 +34,8 @@ static struct berth_timer *BERTH_CALL create_for_conn(struct berth_conn *conn,
 }
 
 static struct berth_timer *BERTH_CALL create_for_listener(const struct berth_listener *listener,
-                                                          berth_timer_fn function, void *argument) {
+                                                          berth_listener_timer_fn function,
+                                                          void *argument) {
     struct testbed *bed = testbed_of_listener(listener);
     if (!bed) {
         return NULL;
@@ -131,18 +133,6 @@ static const struct berth_work_host work_host = {
 /* -- berth.connect/1 ----------------------------------------------------------------------------
  */
 
-static void check_request(struct testbed *bed, const struct berth_connect_request *request,
-                          bool has_function) {
-    layer_slice(bed, &request->first_data, "connect");
-    if (!has_function) {
-        layer_find(bed, "function-missing", "connect() was given no function");
-    }
-    if (request->reserved != 0 || request->reserved2 != 0) {
-        layer_find(bed, "request-reserved",
-                   "connect() was given a request whose `reserved` fields are not 0");
-    }
-}
-
 struct connecting {
     struct testbed *bed;
     berth_connected_fn connected;
@@ -159,50 +149,94 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
     one.connected(conn, status, one.argument);
 }
 
-static int32_t connect_through(struct testbed *bed, struct berth_conn *conn,
-                               const struct berth_connect_request *request,
+/* Whoever is asked for, the other end is the testbed's, or there is none. `conn` NULL: the listener
+ * asks. */
+static int32_t connect_through(struct testbed *bed, const struct berth_listener *listener,
+                               struct berth_conn *conn, const struct berth_connect_request *request,
                                berth_connected_fn connected, void *argument) {
     const struct berth_connect_host *real = extensions_find(BERTH_CONNECT_ID);
+    struct berth_connect_request whole = *request;
     struct connecting *one = alloc_zeroed(sizeof(*one));
     if (!one) {
-        plugin_slices_drop(&request->first_data, 1);
+        plugin_slices_drop(&whole.first_data, 1);
         return BERTH_E_NO_MEMORY;
     }
     *one = (struct connecting){bed, connected, argument};
-    int32_t status = real->connect(conn, request, connected ? on_connected : NULL, one);
+    if (whole.host && whole.host[0] != '\0' && whole.port != 0) {
+        whole.host = "127.0.0.1";
+        whole.port = bed->upstream_expected ? sim_server_address(bed->upstream).port : 1;
+    }
+    berth_connected_fn told = connected ? on_connected : NULL;
+    int32_t status = conn ? real->connect(conn, &whole, told, one)
+                          : real->connect_for_listener(listener, &whole, told, one);
     if (status != BERTH_OK) {
         alloc_free(one);
     }
     return status;
 }
 
-/* Whoever is asked for, the other end is the testbed's, or there is none. */
+/* What the plugin asks for, when it may be asked for at all. */
+static int32_t take_request(struct testbed *bed, const struct berth_connect_request *request,
+                            bool has_function, struct berth_connect_request *whole) {
+    int32_t status = request_read(whole, sizeof(*whole), request);
+    if (status == BERTH_OK && (whole->reserved != 0 || whole->reserved2 != 0)) {
+        status = BERTH_E_UNSUPPORTED;
+    }
+    if (bed) {
+        layer_check_request(bed, "connect", status);
+        layer_slice(bed, &whole->first_data, "connect");
+    }
+    if (bed && !has_function) {
+        layer_find(bed, "function-missing", "connect() was given no function");
+    }
+    if (status == BERTH_OK) {
+        status = !bed                                     ? BERTH_E_STATE
+                 : refuses(bed, TESTBED_REFUSES_CONNECTS) ? BERTH_E_LIMIT
+                                                          : BERTH_OK;
+    }
+    if (status != BERTH_OK) {
+        plugin_slices_drop(&whole->first_data, 1);
+    }
+    return status;
+}
+
 static int32_t BERTH_CALL connect_to(struct berth_conn *conn,
                                      const struct berth_connect_request *request,
                                      berth_connected_fn connected, void *argument) {
     struct berth_connect_request whole = {0};
-    size_t size = request->struct_size < sizeof(whole) ? request->struct_size : sizeof(whole);
-    memcpy(&whole, request, size);
-    if (!layer_may_touch(conn, "connect")) {
-        plugin_slices_drop(&whole.first_data, 1);
-        return BERTH_E_STATE;
+    bool may = layer_may_touch(conn, "connect");
+    struct testbed *bed = may ? testbed_of(conn->host) : NULL;
+    int32_t status = take_request(bed, request, connected != NULL, &whole);
+    return status == BERTH_OK ? connect_through(bed, NULL, conn, &whole, connected, argument)
+                              : status;
+}
+
+/* Where there is no worker. */
+static bool has_worker(struct testbed *bed) {
+    bool has = os_thread_id() == bed->thread && worker_current() && layer_callback() >= 0 &&
+               layer_callback() != PLUGIN_WORK;
+    if (!has) {
+        layer_find(bed, "wrong-thread",
+                   "connect_for_listener() is [worker], and was called where there is none");
     }
-    struct testbed *bed = testbed_of(conn->host);
-    check_request(bed, &whole, connected != NULL);
-    if (refuses(bed, TESTBED_REFUSES_CONNECTS)) {
-        plugin_slices_drop(&whole.first_data, 1);
-        return BERTH_E_LIMIT;
-    }
-    if (whole.host && whole.host[0] != '\0' && whole.port != 0) {
-        whole.host = "127.0.0.1";
-        whole.port = bed->upstream_expected ? sim_server_address(bed->upstream).port : 1;
-    }
-    return connect_through(bed, conn, &whole, connected, argument);
+    return has;
+}
+
+static int32_t BERTH_CALL connect_for_listener(const struct berth_listener *listener,
+                                               const struct berth_connect_request *request,
+                                               berth_connected_fn connected, void *argument) {
+    struct berth_connect_request whole = {0};
+    struct testbed *bed = testbed_of_listener(listener);
+    bed = bed && has_worker(bed) ? bed : NULL;
+    int32_t status = take_request(bed, request, connected != NULL, &whole);
+    return status == BERTH_OK ? connect_through(bed, listener, NULL, &whole, connected, argument)
+                              : status;
 }
 
 static const struct berth_connect_host connect_host = {
     .struct_size = sizeof(connect_host),
     .connect = connect_to,
+    .connect_for_listener = connect_for_listener,
 };
 
 /* -- berth.file/1 -------------------------------------------------------------------------------
@@ -359,6 +393,52 @@ static const struct berth_datagram_host datagram_host = {
     .send = datagram_send,
 };
 
+/* -- berth.metrics/1 ----------------------------------------------------------------------------
+ */
+
+static const struct berth_metrics_host *real_metrics(void) {
+    return extensions_find(BERTH_METRICS_ID);
+}
+
+static int32_t BERTH_CALL metric_create(const struct berth_listener *listener,
+                                        const struct berth_metric_request *request,
+                                        struct berth_metric **metric, struct berth_error *error) {
+    struct testbed *bed = testbed_of_listener(listener);
+    *metric = NULL;
+    if (!bed) {
+        return BERTH_E_STATE;
+    }
+    int32_t status = real_metrics()->create(listener, request, metric, error);
+    layer_check_request(bed, "metrics.create", status);
+    if (status == BERTH_E_STATE) {
+        layer_find(bed, "not-allowed-here", "metrics.create() is for `listener_open` only");
+    } else if (status == BERTH_E_INVALID) {
+        layer_find(bed, "metric-wrong", "metrics.create(): %s",
+                   error ? error->message : "its name, labels or bounds are wrong");
+    }
+    return status;
+}
+
+static void BERTH_CALL metric_add(struct berth_metric *metric, int64_t number) {
+    real_metrics()->add(metric, number);
+}
+
+static void BERTH_CALL metric_set(struct berth_metric *metric, int64_t number) {
+    real_metrics()->set(metric, number);
+}
+
+static void BERTH_CALL metric_observe(struct berth_metric *metric, int64_t number) {
+    real_metrics()->observe(metric, number);
+}
+
+static const struct berth_metrics_host metrics_host = {
+    .struct_size = sizeof(metrics_host),
+    .create = metric_create,
+    .add = metric_add,
+    .set = metric_set,
+    .observe = metric_observe,
+};
+
 const void *layer_extension(const char *id) {
     static const struct {
         const char *id;
@@ -366,7 +446,7 @@ const void *layer_extension(const char *id) {
     } extensions[] = {
         {BERTH_TIMER_ID, &timer_host},       {BERTH_WORK_ID, &work_host},
         {BERTH_CONNECT_ID, &connect_host},   {BERTH_FILE_ID, &file_host},
-        {BERTH_DATAGRAM_ID, &datagram_host},
+        {BERTH_DATAGRAM_ID, &datagram_host}, {BERTH_METRICS_ID, &metrics_host},
     };
     for (size_t i = 0; id && i < ARRAY_COUNT(extensions); i++) {
         if (strcmp(extensions[i].id, id) == 0) {

@@ -5,12 +5,15 @@
 #include <utlist.h>
 
 #include "author/layer.h"
+#include "module/request.h"
 #include "module/services.h"
 #include "net/connection.h"
 #include "net/plugin_call.h"
 #include "net/worker.h"
 
 enum { TABLE_POISON = 0xEE };
+
+#define VIRTUAL_EPOCH_S INT64_C(1767225600) /* 2026-01-01T00:00:00Z */
 
 /* The real table. */
 static const struct berth_host *real(const struct testbed *bed) {
@@ -31,7 +34,17 @@ void layer_note_call(struct testbed *bed, const char *service) {
 
 bool layer_is_control(void) {
     int callback = layer_callback();
-    return callback >= 0 && callback <= PLUGIN_LISTENER_CLOSE;
+    return callback >= 0 && callback <= PLUGIN_LISTENER_CLOSE &&
+           callback != PLUGIN_LISTENER_DRAINING;
+}
+
+void layer_check_request(struct testbed *bed, const char *service, int32_t status) {
+    if (status == BERTH_E_UNSUPPORTED) {
+        layer_find(bed, "request-unknown",
+                   "%s() was asked for what this host does not know: what a plugin does not mean "
+                   "must be 0, also behind the members that it sets",
+                   service);
+    }
 }
 
 static bool refuses(const struct testbed *bed, uint32_t what) {
@@ -54,6 +67,52 @@ static void BERTH_CALL service_log(const struct berth_host *host, uint32_t level
     if (!bed->ended) {
         real(bed)->log(real(bed), level, text, size);
     }
+}
+
+static int32_t BERTH_CALL log_fields(const struct berth_host *host,
+                                     const struct berth_log_entry *entry) {
+    struct testbed *bed = testbed_of(host);
+    struct berth_log_entry whole = {0};
+    layer_note_call(bed, "log_fields");
+    if (bed->ended) {
+        return BERTH_E_STATE;
+    }
+    int32_t status = request_read(&whole, sizeof(whole), entry);
+    if (status == BERTH_OK && whole.conn && !layer_may_touch(whole.conn, "log_fields")) {
+        return BERTH_E_INVALID;
+    }
+    status = real(bed)->log_fields(real(bed), entry);
+    layer_check_request(bed, "log_fields", status);
+    if (status == BERTH_E_INVALID) {
+        layer_find(bed, "log-entry-wrong",
+                   "log_fields() was given a key that is not [a-z][a-z0-9_]{0,31}, or no text");
+    }
+    return status;
+}
+
+/* The day of the transcripts begins at the start of a year, whenever they are played. */
+static int64_t BERTH_CALL unix_time_ns(const struct berth_host *host) {
+    (void)host;
+    return VIRTUAL_EPOCH_S * 1000000000 + (int64_t)sim_now_us() * 1000;
+}
+
+/* The same at every run, of which the plugin's author must be able to tell one from another. */
+static int32_t BERTH_CALL random_bytes(const struct berth_host *host, void *bytes, uint32_t size) {
+    struct testbed *bed = testbed_of(host);
+    layer_note_call(bed, "random_bytes");
+    if (!bytes && size > 0) {
+        layer_find(bed, "bytes-missing", "random_bytes() was given no room");
+        return BERTH_E_INVALID;
+    }
+    os_mutex_lock(&bed->mutex);
+    for (uint32_t i = 0; i < size; i++) {
+        uint64_t mixed = bed->random += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+        mixed = (mixed ^ mixed >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        mixed = (mixed ^ mixed >> 27) * UINT64_C(0x94d049bb133111eb);
+        ((uint8_t *)bytes)[i] = (uint8_t)(mixed >> 56);
+    }
+    os_mutex_unlock(&bed->mutex);
+    return BERTH_OK;
 }
 
 static uint64_t BERTH_CALL now_ms(const struct berth_host *host) {
@@ -320,5 +379,8 @@ void layer_services(struct testbed *bed) {
         .close_at_once = close_at_once,
         .draining = draining,
         .close_with_timeout = close_with_timeout,
+        .log_fields = log_fields,
+        .unix_time_ns = unix_time_ns,
+        .random_bytes = random_bytes,
     };
 }

@@ -495,6 +495,7 @@ static struct listener_options listener_options(const struct testbed *bed,
         .linger_bytes = MESSAGE_BYTES,
         .outbound_max = 1000,
         .timers_max = 64,
+        .metrics_max = 256,
         .idle_timeout_ms = options->idle_timeout_ms,
         .close_timeout_ms = 5000,
     };

@@ -10,8 +10,10 @@
 #include "base/text.h"
 
 enum {
-    FIELD_BYTES_MAX = 1000, /* of one field; the message has what the fields leave */
-    END_BYTES = 80,         /* kept free for the end of the line */
+    FIELD_BYTES_MAX = 1000,  /* of one field; the message has what the fields leave */
+    END_BYTES = 80,          /* kept free for the end of the line */
+    FIELDS_BYTES_MAX = 2800, /* of all fields of a plugin together; then the message has the rest */
+    FIELDS_VALUE_MAX = 512,  /* of one of them */
 };
 
 static _Atomic(enum log_level) current_level = LOG_LEVEL_INFO;
@@ -152,6 +154,54 @@ static void json_subject(struct line *line, const struct log_subject *subject) {
     }
 }
 
+/* What surrounds a plugin's own field, or the digits of a number. */
+enum { FIELD_ROOM = 40 };
+
+static bool field_fits(const struct line *line, const struct log_field *field) {
+    return line->length + strlen(field->key) + FIELD_ROOM <= line->size;
+}
+
+/* Its value, within the quotes if there are any. */
+static void field_value(struct line *line, const struct log_field *field, bool escaped) {
+    char number[32];
+    if (field->text) {
+        size_t room = line->size - line->length - 4; /* an ellipsis and a quote */
+        room = room < FIELDS_VALUE_MAX ? room : FIELDS_VALUE_MAX;
+        bool is_cut = line_safe(line, field->text, field->size, room, escaped) > 0;
+        line_raw(line, is_cut ? "\xe2\x80\xa6" : "");
+    } else {
+        snprintf(number, sizeof(number), "%" PRId64, field->number);
+        line_raw(line, number);
+    }
+}
+
+/* One that does not fit is left out whole. */
+static void json_field(struct line *line, const struct log_field *field, bool first) {
+    if (field_fits(line, field)) {
+        line_raw(line, first ? "\"" : ",\"");
+        line_raw(line, field->key);
+        line_raw(line, field->text ? "\":\"" : "\":");
+        field_value(line, field, true);
+        line_raw(line, field->text ? "\"" : "");
+    }
+}
+
+static void json_fields(struct line *line, const struct log_subject *subject) {
+    size_t size = line->size;
+    if (subject->field_count == 0) {
+        return;
+    }
+    json_key(line, "fields");
+    line_raw(line, "{");
+    size_t begin = line->length;
+    line->size = size < begin + FIELDS_BYTES_MAX ? size : begin + FIELDS_BYTES_MAX;
+    for (size_t i = 0; i < subject->field_count; i++) {
+        json_field(line, &subject->fields[i], line->length == begin);
+    }
+    line->size = size;
+    line_raw(line, "}");
+}
+
 static void json_message(struct line *line, const char *text, size_t size, size_t left_out) {
     json_key(line, "message");
     line_raw(line, "\"");
@@ -203,8 +253,29 @@ static void text_subject(struct line *line, const struct log_subject *subject) {
     }
 }
 
-static void text_message(struct line *line, const char *text, size_t size, size_t left_out) {
-    left_out += line_safe(line, text, size, SIZE_MAX / 2, false);
+/* Whether a value needs no quotes to be told from what follows it. */
+static bool is_plain(const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        if ((unsigned char)text[i] <= ' ' || text[i] == '"' || text[i] == '\\') {
+            return false;
+        }
+    }
+    return size > 0;
+}
+
+/* One that does not fit is left out whole. */
+static void text_own_field(struct line *line, const struct log_field *field) {
+    bool quotes = field->text && !is_plain(field->text, field->size);
+    if (field_fits(line, field)) {
+        line_raw(line, " ");
+        line_raw(line, field->key);
+        line_raw(line, quotes ? "=\"" : "=");
+        field_value(line, field, quotes);
+        line_raw(line, quotes ? "\"" : "");
+    }
+}
+
+static void text_end(struct line *line, size_t left_out) {
     line->size += END_BYTES;
     if (left_out > 0) {
         line_raw(line, "\xe2\x80\xa6 (");
@@ -212,6 +283,21 @@ static void text_message(struct line *line, const char *text, size_t size, size_
         line_raw(line, " bytes left out)");
     }
     line_raw(line, "\n");
+}
+
+/* The fields stand behind the message, and have their room first. */
+static void text_message(struct line *line, const struct log_subject *subject, const char *text,
+                         size_t size, size_t left_out) {
+    char bytes[FIELDS_BYTES_MAX];
+    struct line fields = {.text = bytes, .size = sizeof(bytes)};
+    for (size_t i = 0; i < subject->field_count; i++) {
+        text_own_field(&fields, &subject->fields[i]);
+    }
+    line->size -= fields.length;
+    left_out += line_safe(line, text, size, SIZE_MAX / 2, false);
+    line->size += fields.length;
+    line_piece(line, fields.text, fields.length);
+    text_end(line, left_out);
 }
 
 /* -- lines -------------------------------------------------------------------- */
@@ -231,6 +317,7 @@ static size_t format_line(char *text, size_t size, enum log_level level,
         line_raw(&line, "\"");
         json_text(&line, "level", level_names[level]);
         json_subject(&line, subject);
+        json_fields(&line, subject);
         json_message(&line, message, message_size, left_out);
     } else {
         line_raw(&line, now);
@@ -238,7 +325,7 @@ static size_t format_line(char *text, size_t size, enum log_level level,
         line_raw(&line, level_names[level]);
         line_raw(&line, " ");
         text_subject(&line, subject);
-        text_message(&line, message, message_size, left_out);
+        text_message(&line, subject, message, message_size, left_out);
     }
     return line.length;
 }
@@ -273,7 +360,7 @@ static void put(enum log_kind kind, enum log_level level, const struct log_subje
 void log_plain(const char *text) {
     char bytes[LOG_LINE_MAX];
     struct line line = {.text = bytes, .size = sizeof(bytes) - END_BYTES};
-    text_message(&line, text, strlen(text), 0);
+    text_end(&line, line_safe(&line, text, strlen(text), SIZE_MAX / 2, false));
     line_out(LOG_LEVEL_ERROR, bytes, line.length);
 }
 

@@ -39,6 +39,14 @@ struct log_place {
     unsigned column;
 };
 
+/* A particular of a line, under a name of its own. */
+struct log_field {
+    const char *key;
+    const char *text; /* NULL: the number */
+    size_t size;      /* of the text */
+    int64_t number;
+};
+
 /* What a line is about. What is NULL or 0 is left out; so may the pointer to the struct be. */
 struct log_subject {
     const char *plugin;
@@ -47,6 +55,8 @@ struct log_subject {
     uint64_t connection; /* its id; in JSON only, as is */
     const char *reason;  /* a fixed word for programs: "deny" */
     const struct log_place *place;
+    const struct log_field *fields; /* behind the message: key=value; in JSON in "fields" */
+    size_t field_count;
 };
 
 /* What is alike: lines of one kind are thinned out together, for each listener by itself. */

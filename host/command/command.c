@@ -286,7 +286,7 @@ bool command_read(struct command *command, int argc, char **argv, int *code) {
     }
     if (strcmp(argv[0], "--version") == 0) {
         printf("berth %s (plugin ABI %d.%d%s)\n", BERTH_VERSION, BERTH_ABI_MAJOR, BERTH_ABI_MINOR,
-               BERTH_ABI_RC ? ", release candidate" : "");
+               BERTH_ABI_DRAFT > 0 ? ", release candidate" : "");
         *code = EXIT_FINE;
         return false;
     }

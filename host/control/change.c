@@ -151,7 +151,7 @@ static bool refuse_generation(struct change *change, const struct manifest_liste
              "(or a higher host.generations_max) in the manifest and \"berth reload\"",
              to->name, count, (unsigned)change->edition->manifest->host.generations_max,
              oldest->generation, (unsigned long long)((now_ms - oldest->retired_ms) / 1000),
-             (unsigned)atomic_load(&oldest->listener->references));
+             atomic_load(&oldest->listener->references));
     return fail(change, text);
 }
 

@@ -64,6 +64,7 @@ struct listener_options options_of_listener(const struct manifest_listener *list
         .active_io_max = listener->limits.active_io,
         .outbound_max = listener->limits.outbound,
         .timers_max = listener->limits.timers,
+        .metrics_max = listener->limits.metrics,
         .works_max = listener->limits.works,
         .works_per_client = listener->limits.works_per_client,
         .idle_timeout_ms = listener->idle_timeout_ms,

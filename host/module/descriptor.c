@@ -1,20 +1,62 @@
 #include "module/descriptor.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "os/os.h"
 
 /* What ABI 1.0 ends with: later minors grow behind it, and plugins of 1.0 stay as long as this. */
-#define BYTES_1_0 (offsetof(struct berth_plugin, datagram) + sizeof(void *))
+#define BYTES_1_0 (offsetof(struct berth_plugin, worker_end) + sizeof(void *))
 
 enum {
     KNOWN_FLAGS = BERTH_PLUGIN_SPEAKS_FIRST | BERTH_PLUGIN_NO_UNLOAD | BERTH_PLUGIN_PACES_ITSELF
 };
 
+static bool is_magic(uint32_t magic) {
+    return magic == BERTH_PLUGIN_MAGIC_DRAFT || magic == BERTH_PLUGIN_MAGIC_RELEASED;
+}
+
+/* The first candidate's descriptors do not say so: there is a 0. */
+static const char *name_draft(const struct berth_plugin *found, char *text, size_t size) {
+    if (found->magic == BERTH_PLUGIN_MAGIC_RELEASED) {
+        return "the released version";
+    }
+    snprintf(text, size, "draft %u", found->abi_draft > 0 ? found->abi_draft : 1u);
+    return text;
+}
+
+bool descriptor_check_draft(const struct berth_plugin *found, unsigned host_draft,
+                            struct error *error) {
+    char text[32];
+    char host[32] = "the released version";
+    bool is_released = found->magic == BERTH_PLUGIN_MAGIC_RELEASED;
+    if (is_released && found->abi_draft != 0) {
+        return error_set(error,
+                         "its descriptor contradicts itself: it has the magic of the released ABI, "
+                         "and is of draft %u",
+                         found->abi_draft);
+    }
+    if (is_released ? host_draft == 0 : host_draft > 0 && found->abi_draft == host_draft) {
+        return true;
+    }
+    if (host_draft > 0) {
+        snprintf(host, sizeof(host), "draft %u", host_draft);
+    }
+    bool is_newer =
+        host_draft > 0 && (is_released || (found->abi_draft > 1 && found->abi_draft > host_draft));
+    return error_set(error,
+                     "it was built for %s of ABI %u.%u and this host serves %s of it, and a draft "
+                     "loads on a host of that very draft only: %s",
+                     name_draft(found, text, sizeof(text)), found->abi_major,
+                     found->abi_minor_built, host,
+                     is_newer ? "use a newer host, or build it against this host's plugin-api"
+                              : "build it against this host's plugin-api");
+}
+
 static bool check_prefix(const struct berth_plugin *found, struct error *error) {
-    if (found->magic != BERTH_PLUGIN_MAGIC) {
+    if (!is_magic(found->magic)) {
         return error_set(error,
                          "its descriptor begins with 0x%08x and not with the magic 0x%08x: not a "
                          "Berth plugin",
@@ -26,6 +68,9 @@ static bool check_prefix(const struct berth_plugin *found, struct error *error) 
                          "against this host's plugin-api",
                          found->abi_major, found->abi_minor_built, BERTH_ABI_MAJOR,
                          BERTH_ABI_MINOR);
+    }
+    if (!descriptor_check_draft(found, BERTH_ABI_DRAFT, error)) {
+        return false;
     }
     if (found->abi_minor_required > found->abi_minor_built) {
         return error_set(error,
@@ -61,9 +106,8 @@ static bool check_members(const struct berth_plugin *copy, const char *id, struc
                          "must be the same",
                          copy->id, id);
     }
-    if (copy->reserved != 0) {
-        return error_set(error, "its reserved member is %u, which this host does not know: set 0",
-                         copy->reserved);
+    if (copy->handover) {
+        return error_set(error, "its `handover` is set, which this host does not know: set NULL");
     }
     if ((copy->flags & ~(uint32_t)KNOWN_FLAGS) != 0) {
         return error_set(error, "its flags 0x%x have bits that this host does not know",

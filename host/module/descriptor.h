@@ -19,6 +19,11 @@ struct os_library;
 bool descriptor_read(const struct berth_plugin *found, const char *id, struct berth_plugin *copy,
                      struct error *error);
 
+/* Whether a host of that draft of the ABI (0: of the released one) takes a plugin with that magic
+ * and draft. The error says what it was built for and what helps. */
+bool descriptor_check_draft(const struct berth_plugin *found, unsigned host_draft,
+                            struct error *error);
+
 /* Loads the library and reads its descriptor: whatever runs of it when it is loaded, and its pure
  * entry function, and nothing else. *library is set where it has been loaded, on a failure too. */
 bool descriptor_load(const char *path, const char *id, struct os_library **library,

@@ -6,16 +6,20 @@
 #include "berth/connect.h"
 #include "berth/datagram.h"
 #include "berth/file.h"
+#include "berth/metrics.h"
 #include "berth/timer.h"
 #include "berth/work.h"
 #include "module/module.h"
+#include "module/request.h"
 #include "net/connection.h"
 #include "net/file.h"
 #include "net/listener.h"
 #include "net/outbound.h"
 #include "net/plugin_account.h"
+#include "net/plugin_call.h"
 #include "net/plugin_datagram.h"
 #include "net/plugin_fault.h"
+#include "net/plugin_metric.h"
 #include "net/plugin_slice.h"
 #include "net/plugin_timer.h"
 #include "net/plugin_work.h"
@@ -39,7 +43,7 @@ static struct berth_timer *BERTH_CALL timer_create_for_conn(struct berth_conn *c
 
 /* The plugin may only read what it is given of its listener; the host, whose it is, may write. */
 static struct berth_timer *BERTH_CALL timer_create_for_listener(
-    const struct berth_listener *listener, berth_timer_fn function, void *argument) {
+    const struct berth_listener *listener, berth_listener_timer_fn function, void *argument) {
     if (!function) {
         plugin_fault(NULL, "a timer was given no function");
         return NULL;
@@ -103,22 +107,48 @@ static const struct berth_work_host work_host = {
 /* -- berth.connect/1 ------------------------------------------------------------------------------
  */
 
+/* The reference of the first data is consumed, whatever comes of the call. */
+static int32_t read_connect(struct berth_connect_request *whole,
+                            const struct berth_connect_request *request, bool may) {
+    int32_t status = request_read(whole, sizeof(*whole), request);
+    if (!may) {
+        status = BERTH_E_INVALID;
+    }
+    if (status != BERTH_OK) {
+        plugin_slices_drop(&whole->first_data, 1);
+    }
+    return status;
+}
+
 static int32_t BERTH_CALL connect_connect(struct berth_conn *asker,
                                           const struct berth_connect_request *request,
                                           berth_connected_fn connected, void *argument) {
     struct berth_connect_request whole = {0};
-    size_t size = request->struct_size < sizeof(whole) ? request->struct_size : sizeof(whole);
-    memcpy(&whole, request, size);
-    if (!plugin_check_thread(asker, "connect")) {
-        plugin_slices_drop(&whole.first_data, 1);
-        return BERTH_E_INVALID;
+    int32_t status = read_connect(&whole, request, plugin_check_thread(asker, "connect"));
+    return status == BERTH_OK ? outbound_connect(connection_of(asker), &whole, connected, argument)
+                              : status;
+}
+
+static int32_t BERTH_CALL connect_for_listener(const struct berth_listener *listener,
+                                               const struct berth_connect_request *request,
+                                               berth_connected_fn connected, void *argument) {
+    struct berth_connect_request whole = {0};
+    struct worker *worker = worker_current();
+    bool may = worker && plugin_thread_calls(&plugin_thread);
+    if (!may) {
+        plugin_fault(NULL, "connect_for_listener() was called where there is no worker");
     }
-    return outbound_connect(connection_of(asker), &whole, connected, argument);
+    int32_t status = read_connect(&whole, request, may);
+    return status == BERTH_OK
+               ? outbound_connect_for_listener((struct listener *)(uintptr_t)listener, worker,
+                                               &whole, connected, argument)
+               : status;
 }
 
 static const struct berth_connect_host connect_host = {
     .struct_size = sizeof(connect_host),
     .connect = connect_connect,
+    .connect_for_listener = connect_for_listener,
 };
 
 /* -- berth.file/1 ---------------------------------------------------------------------------------
@@ -269,6 +299,41 @@ static const struct berth_datagram_host datagram_host = {
     .send = datagram_send,
 };
 
+/* -- berth.metrics/1 ------------------------------------------------------------------------------
+ */
+
+static int32_t BERTH_CALL metrics_create(const struct berth_listener *listener,
+                                         const struct berth_metric_request *request,
+                                         struct berth_metric **metric, struct berth_error *error) {
+    struct berth_metric_request whole = {0};
+    int32_t status = request_read(&whole, sizeof(whole), request);
+    *metric = NULL;
+    if (status != BERTH_OK) {
+        return berth_error_set(error, status, "the request is of a later version of the ABI");
+    }
+    return plugin_metric_create((struct listener *)(uintptr_t)listener, &whole, metric, error);
+}
+
+static void BERTH_CALL metrics_add(struct berth_metric *metric, int64_t number) {
+    plugin_metric_add(metric, number);
+}
+
+static void BERTH_CALL metrics_set(struct berth_metric *metric, int64_t number) {
+    plugin_metric_set(metric, number);
+}
+
+static void BERTH_CALL metrics_observe(struct berth_metric *metric, int64_t number) {
+    plugin_metric_observe(metric, number);
+}
+
+static const struct berth_metrics_host metrics_host = {
+    .struct_size = sizeof(metrics_host),
+    .create = metrics_create,
+    .add = metrics_add,
+    .set = metrics_set,
+    .observe = metrics_observe,
+};
+
 /* -- by name --------------------------------------------------------------------------------------
  */
 
@@ -278,7 +343,7 @@ static const struct {
 } extensions[] = {
     {BERTH_TIMER_ID, &timer_host},       {BERTH_WORK_ID, &work_host},
     {BERTH_CONNECT_ID, &connect_host},   {BERTH_FILE_ID, &file_host},
-    {BERTH_DATAGRAM_ID, &datagram_host},
+    {BERTH_DATAGRAM_ID, &datagram_host}, {BERTH_METRICS_ID, &metrics_host},
 };
 
 const void *extensions_find(const char *id) {

@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "module/extensions.h"
 #include "module/module.h"
+#include "module/request.h"
 #include "net/buffer.h"
 #include "net/connection.h"
 #include "net/listener.h"
@@ -18,6 +19,8 @@
 #include "net/server.h"
 #include "net/worker.h"
 #include "os/os.h"
+
+enum { FIELD_KEY_MAX = 32 }; /* bytes of the key of a field */
 
 /* Every module has a table of its own, and the table's address leads back to the module. */
 static const struct module *module_of(const struct berth_host *host) {
@@ -50,6 +53,89 @@ static void BERTH_CALL conn_log(struct berth_conn *conn, uint32_t level, const c
         struct log_subject subject = connection_subject(connection_of(conn), peer);
         log_text(kind_of(level), level_of(level), &subject, text, size);
     }
+}
+
+/* -- lines with fields ----------------------------------------------------------------------------
+ */
+
+static bool is_key(const char *key) {
+    size_t length = key ? strlen(key) : 0;
+    return length >= 1 && length <= FIELD_KEY_MAX && key[0] >= 'a' && key[0] <= 'z' &&
+           strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789_") == length;
+}
+
+/* The plugin's fields as the log has them. */
+static int32_t read_fields(const struct berth_log_entry *entry, struct log_field *fields) {
+    if (entry->field_count > BERTH_LOG_FIELDS_MAX) {
+        return BERTH_E_LIMIT;
+    }
+    if ((entry->field_count > 0 && !entry->fields) || (entry->size > 0 && !entry->text)) {
+        return BERTH_E_INVALID;
+    }
+    for (uint32_t i = 0; i < entry->field_count; i++) {
+        const struct berth_log_field *field = &entry->fields[i];
+        if (field->kind > BERTH_LOG_NUMBER) {
+            return BERTH_E_UNSUPPORTED;
+        }
+        if (!is_key(field->key) ||
+            (field->kind == BERTH_LOG_TEXT && field->size > 0 && !field->text)) {
+            return BERTH_E_INVALID;
+        }
+        fields[i].key = field->key;
+        fields[i].number = field->number;
+        fields[i].text = field->kind == BERTH_LOG_NUMBER ? NULL : field->text ? field->text : "";
+        fields[i].size = field->text ? field->size : 0;
+    }
+    return BERTH_OK;
+}
+
+static bool is_level(uint32_t level) {
+    return (level & ~BERTH_LOG_RECORD) <= BERTH_LOG_DEBUG;
+}
+
+static int32_t BERTH_CALL log_fields(const struct berth_host *host,
+                                     const struct berth_log_entry *entry) {
+    struct log_field fields[BERTH_LOG_FIELDS_MAX];
+    struct berth_log_entry whole = {0};
+    char peer[BERTH_ADDRESS_TEXT_MAX];
+    int32_t status = request_read(&whole, sizeof(whole), entry);
+    if (status == BERTH_OK && !is_level(whole.level)) {
+        status = BERTH_E_UNSUPPORTED;
+    }
+    status = status == BERTH_OK ? read_fields(&whole, fields) : status;
+    if (status == BERTH_OK && whole.conn && !plugin_check_thread(whole.conn, "log_fields")) {
+        status = BERTH_E_INVALID;
+    }
+    if (status != BERTH_OK || !log_enabled(level_of(whole.level))) {
+        return status;
+    }
+    struct log_subject subject = module_of(host)->subject;
+    if (whole.conn) {
+        subject = connection_subject(connection_of(whole.conn), peer);
+    } else if (whole.listener) {
+        subject = ((const struct listener *)whole.listener)->subject;
+    }
+    subject.fields = fields;
+    subject.field_count = whole.field_count;
+    log_text(kind_of(whole.level), level_of(whole.level), &subject, whole.text ? whole.text : "",
+             whole.size);
+    return BERTH_OK;
+}
+
+/* -- time, chance, names --------------------------------------------------------------------------
+ */
+
+static int64_t BERTH_CALL unix_time_ns(const struct berth_host *host) {
+    (void)host;
+    return os_unix_ns();
+}
+
+static int32_t BERTH_CALL random_bytes(const struct berth_host *host, void *bytes, uint32_t size) {
+    (void)host;
+    if (!bytes && size > 0) {
+        return BERTH_E_INVALID;
+    }
+    return os_random_secret(bytes, size) ? BERTH_OK : BERTH_E_FAILED;
 }
 
 static uint64_t BERTH_CALL now_ms(const struct berth_host *host) {
@@ -235,5 +321,8 @@ struct berth_host services_table(const char *name, const char *version) {
         .close_at_once = close_at_once,
         .draining = draining,
         .close_with_timeout = close_with_timeout,
+        .log_fields = log_fields,
+        .unix_time_ns = unix_time_ns,
+        .random_bytes = random_bytes,
     };
 }

@@ -202,6 +202,24 @@ bool client_table_arrive(struct client_table *table, const struct berth_address 
     return may;
 }
 
+uint32_t client_table_wait_ms(struct client_table *table, const struct berth_address *client,
+                              uint64_t now_ms) {
+    uint64_t wait_ms = 0;
+    if (table->limits.rate_per_second == 0) {
+        return 0;
+    }
+    struct client_key key = key_of(client);
+    os_mutex_lock(&table->mutex);
+    struct client_entry *entry = entry_find(table, &key);
+    if (entry) {
+        uint32_t rate = table->limits.rate_per_second;
+        fill(table, entry, now_ms);
+        wait_ms = entry->tokens < TOKEN ? (TOKEN - entry->tokens + rate - 1) / rate : 0;
+    }
+    os_mutex_unlock(&table->mutex);
+    return (uint32_t)wait_ms;
+}
+
 bool client_table_add(struct client_table *table, const struct berth_address *client) {
     if (table->limits.connections_max == 0) {
         return true;

@@ -55,6 +55,10 @@ bool client_table_add(struct client_table *table, const struct berth_address *cl
 void client_table_remove(struct client_table *table, const struct berth_address *client,
                          uint64_t now_ms);
 
+/* When the client may come again, as far as its rate goes; 0: now. */
+uint32_t client_table_wait_ms(struct client_table *table, const struct berth_address *client,
+                              uint64_t now_ms);
+
 struct client_table_counts {
     uint32_t clients; /* entries; idle ones included */
     uint32_t idle;

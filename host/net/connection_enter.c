@@ -20,7 +20,9 @@
 #include "base/assert.h"
 #include "base/error.h"
 #include "net/buffer.h"
+#include "net/client_table.h"
 #include "net/connection.h"
+#include "net/gate.h"
 #include "net/listener_core.h"
 #include "net/proxy_header.h"
 #include "net/server_core.h"
@@ -193,15 +195,47 @@ void connection_leave_entry(struct connection *connection) {
 /* -- refused --------------------------------------------------------------------------------------
  */
 
+static uint32_t busy_limit(enum listener_refusal why) {
+    switch (why) {
+    case LISTENER_REFUSED_HOST:
+        return BERTH_BUSY_HOST;
+    case LISTENER_REFUSED_PER_CLIENT:
+        return BERTH_BUSY_PER_CLIENT;
+    case LISTENER_REFUSED_RATE:
+        return BERTH_BUSY_RATE;
+    default:
+        return BERTH_BUSY_LISTENER;
+    }
+}
+
+/* Has the plugin write its answer. */
+static uint32_t ask_for_answer(struct connection *connection, enum listener_refusal why,
+                               struct berth_buffer *buffer) {
+    struct listener *listener = connection_listener(connection);
+    struct worker *worker = connection_worker(connection);
+    const struct berth_busy busy = {
+        .struct_size = sizeof(busy),
+        .limit = busy_limit(why),
+        .remote = connection->remote,
+        .local = connection->local->address,
+        .worker = worker->index,
+        .retry_after_ms = why == LISTENER_REFUSED_RATE
+                              ? client_table_wait_ms(&listener->gate->clients, &connection->remote,
+                                                     worker_now_ms(worker))
+                              : 0,
+    };
+    return listener->options.hooks->busy(connection, &busy, buffer->bytes, buffer->capacity);
+}
+
 /* The plugin's busy answer into the queue. False: there is none, or no memory for it. */
-static bool queue_busy_answer(struct connection *connection) {
+static bool queue_busy_answer(struct connection *connection, enum listener_refusal why) {
     struct listener *listener = connection_listener(connection);
     struct worker *worker = connection_worker(connection);
     struct berth_buffer *buffer = buffer_take(worker->buffers);
     if (!buffer) {
         return false;
     }
-    uint32_t size = listener->options.hooks->busy(connection, buffer->bytes, buffer->capacity);
+    uint32_t size = ask_for_answer(connection, why, buffer);
     if (size > buffer->capacity) {
         listener_count(&listener->counters.plugin_faults);
         char peer[BERTH_ADDRESS_TEXT_MAX];
@@ -215,7 +249,7 @@ static bool queue_busy_answer(struct connection *connection) {
     return connection_queue(connection, &answer) && size > 0;
 }
 
-static bool answer_busy(struct connection *connection) {
+static bool answer_busy(struct connection *connection, enum listener_refusal why) {
     struct listener *listener = connection_listener(connection);
     if (!listener_answers_busy(listener)) {
         return false;
@@ -224,13 +258,13 @@ static bool answer_busy(struct connection *connection) {
     if (atomic_fetch_add(&listener->refusing, 1) >= listener->options.refusing_max) {
         return false;
     }
-    return queue_busy_answer(connection);
+    return queue_busy_answer(connection, why);
 }
 
-static void refuse(struct connection *connection) {
+static void refuse(struct connection *connection, enum listener_refusal why) {
     struct listener *listener = connection_listener(connection);
     connection_leave_entry(connection);
-    if (!answer_busy(connection)) {
+    if (!answer_busy(connection, why)) {
         connection_end(connection, BERTH_CLOSED_LIMIT, true);
         return;
     }
@@ -266,7 +300,7 @@ bool connection_try_again(struct connection *connection) {
         open(connection);
         return true;
     case LISTENER_REFUSE:
-        refuse(connection);
+        refuse(connection, why);
         return true;
     case LISTENER_WAIT:
         break;
@@ -318,7 +352,7 @@ static void become_client(struct connection *connection, const struct proxy_head
                           worker_now_ms(connection_worker(connection)), &why)) {
         begin(connection);
     } else if (why != LISTENER_REFUSED_ACCESS && listener_answers_busy(listener)) {
-        refuse(connection);
+        refuse(connection, why);
     } else {
         connection_end(connection, BERTH_CLOSED_LIMIT, true);
     }
@@ -338,6 +372,7 @@ static void read_proxy_header(struct connection *connection) {
         break;
     }
     connection_leave_entry(connection);
+    connection->bytes_received -= header.size; /* the plugin does not see it */
     pending->bytes += header.size;
     pending->size -= header.size;
     if (pending->size == 0) {
@@ -426,8 +461,8 @@ void connection_adopt(struct worker *worker, struct listener *listener,
         connection->bytes_received = first_data_size;
         connection_count_received(connection, first_data_size);
     }
-    if (refused) {
-        refuse(connection);
+    if (refused) { /* by `allow` and `deny` nobody gets here */
+        refuse(connection, LISTENER_REFUSED_RATE);
     } else if (listener_trusts_proxy(listener, &accept->remote)) {
         await_data(connection, CONNECTION_ENTRY_PROXY_HEADER, listener->options.proxy_timeout_ms);
         if (first_data_size > 0) {

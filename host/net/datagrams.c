@@ -82,6 +82,7 @@ static void on_received(struct engine_receiver *receiver, const struct engine_da
             .data = {from->data.owner, from->data.bytes, from->data.size, 0},
             .local = from->local,
             .remote = from->remote,
+            .worker = one->worker->index,
         };
         if (from->truncated) {
             listener_count(&counters->datagrams_truncated);

@@ -283,6 +283,7 @@ struct listener *listener_create(struct server *server, const struct listener_op
     listener->server = server;
     listener->options = *options;
     listener->plugin = options->plugin;
+    atomic_init(&listener->phase, LISTENER_NOT_OPEN);
     turns_init(&listener->turns, options->active_io_max, turn_comes, turn_is_over);
     if (!share(listener, previous, error)) {
         goto fail;
@@ -296,6 +297,8 @@ struct listener *listener_create(struct server *server, const struct listener_op
         .config_json = listener->config_json,
         .plugin_state = options->plugin_state,
         .message_bytes = options->message_bytes,
+        .send_queue_bytes = options->send_queue_bytes,
+        .send_queue_pieces = options->send_queue_pieces,
     };
     listener->doors = make_doors(listener, options, previous, error);
     listener->options.neighbours = NULL;
@@ -410,6 +413,8 @@ static void commit_at_rest(void *argument) {
     struct door **doors = listener->doors;
     size_t count = listener->door_count;
     listener->options = change->options;
+    listener->public.send_queue_bytes = change->options.send_queue_bytes;
+    listener->public.send_queue_pieces = change->options.send_queue_pieces;
     turns_configure(&listener->turns, change->options.active_io_max);
     client_table_configure(&listener->gate->clients, &change->options.per_client);
     listener->doors = change->doors;
@@ -441,7 +446,7 @@ static void note_addresses(struct listener *listener) {
 }
 
 struct cut {
-    const struct listener *listener;
+    struct listener *listener;
     bool stopping; /* those that the plugin knows are left to it */
     uint32_t count;
 };
@@ -462,11 +467,13 @@ static void cut_one(struct connection *connection, struct cut *cut) {
 }
 
 static void cut_here(struct worker *worker, void *argument) {
+    struct cut *cut = argument;
     uint32_t slot = 0;
     for (struct connection *one = worker_next(worker, &slot); one;
          one = worker_next(worker, &slot)) {
-        cut_one(one, argument);
+        cut_one(one, cut);
     }
+    cut->count += cut->listener->options.hooks->call_off(worker, cut->listener);
 }
 
 void listener_stop_accepting(struct listener *listener) {
@@ -474,7 +481,11 @@ void listener_stop_accepting(struct listener *listener) {
 }
 
 void listener_drain(struct listener *listener, uint32_t why) {
+    uint32_t before = listener_draining(listener);
     atomic_store_explicit(&listener->draining, why, memory_order_release);
+    if (before != why && listener->opened) {
+        listener->options.hooks->draining(listener, why);
+    }
     listener->accepting = false;
     note_addresses(listener);
     if (!listener->ending) { /* before anybody looks whether connections are left */
@@ -550,17 +561,17 @@ void listener_destroy(struct listener *listener) {
     if (!listener) {
         return;
     }
-    ASSERT(atomic_load(&listener->references) == 0);
     ASSERT(atomic_load(&listener->connections) == 0);
     ASSERT(atomic_load(&listener->pending) == 0);
     ASSERT(atomic_load(&listener->waiting) == 0);
     ASSERT(atomic_load(&listener->refusing) == 0);
     ASSERT(atomic_load(&listener->outbound) == 0);
-    ASSERT(atomic_load(&listener->works) == 0);
     if (listener->accepting) {
         listener_stop_accepting(listener);
     }
     listener->options.hooks->close(listener);
+    ASSERT(atomic_load(&listener->references) == 0);
+    ASSERT(atomic_load(&listener->works) == 0);
     if (listener->ending) {
         atomic_fetch_sub(&listener->server->ending, 1);
     }

@@ -130,6 +130,22 @@ void listener_unrefer(struct listener *listener) {
     }
 }
 
+/* Whoever seals it waits for those who are entering: from then on none refers to it any more. */
+int32_t listener_try_refer(struct listener *listener) {
+    static const int32_t statuses[] = {
+        [LISTENER_IS_OPEN] = BERTH_OK,
+        [LISTENER_NOT_OPEN] = BERTH_E_STATE,
+        [LISTENER_SEALED] = BERTH_E_GONE,
+    };
+    atomic_fetch_add(&listener->entering, 1);
+    int32_t status = statuses[atomic_load(&listener->phase)];
+    if (status == BERTH_OK) {
+        listener_refer(listener);
+    }
+    atomic_fetch_sub(&listener->entering, 1);
+    return status;
+}
+
 void listener_describe(const struct listener *listener, char *text, size_t size) {
     size_t used = 0;
     text_append(text, size, &used, "listener \"%s\", generation %u: %s", listener->name,

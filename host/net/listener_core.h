@@ -34,6 +34,7 @@ struct listener;
 struct listener_neighbours;
 struct plugin_account;
 struct server;
+struct worker;
 
 /* How a listener and its connections call the plugin, which is above them. On the connection's
  * worker, where nothing else is said. */
@@ -44,6 +45,11 @@ struct listener_hooks {
     /* The listener goes, whether it was opened or not: closes it, and ends what the plugin still
      * has of it. [control] */
     void (*close)(struct listener *listener);
+    /* It takes no more connections, for that reason (BERTH_DRAINING_*). [control] */
+    void (*draining)(struct listener *listener, uint32_t why);
+    /* What the plugin has asked for on that worker without a connection is called off. Returns how
+     * much that was. On the worker. */
+    uint32_t (*call_off)(struct worker *worker, struct listener *listener);
 
     /* The plugin's operations of those names, called where it has them. */
     void (*opened)(struct connection *connection);
@@ -53,7 +59,8 @@ struct listener_hooks {
     void (*drained)(struct connection *connection);
     uint32_t (*closing)(struct connection *connection, uint32_t reason);
     void (*closed)(struct connection *connection);
-    uint32_t (*busy)(struct connection *connection, void *bytes, uint32_t capacity);
+    uint32_t (*busy)(struct connection *connection, const struct berth_busy *busy, void *bytes,
+                     uint32_t capacity);
     void (*datagram)(struct listener *listener, struct berth_datagram *datagram);
 
     /* The plugin has broken a rule: the connection ends. */
@@ -104,6 +111,7 @@ struct listener_options {
     uint32_t active_io_max; /* 0: no limit */
     uint32_t outbound_max;
     uint32_t timers_max;
+    uint32_t metrics_max;
     uint32_t works_max; /* that wait, of plugin and names; 0: no limit */
     uint32_t works_per_client;
     uint32_t idle_timeout_ms; /* 0: none */
@@ -121,6 +129,13 @@ struct listener_label {
 static inline struct listener_label *listener_label_of(const char *name) {
     return (struct listener_label *)((uintptr_t)name - offsetof(struct listener_label, name));
 }
+
+/* Whether threads of the plugin's own may refer to it. */
+enum listener_phase {
+    LISTENER_IS_OPEN,
+    LISTENER_NOT_OPEN, /* the plugin's `listener_open` has not returned */
+    LISTENER_SEALED,   /* it closes */
+};
 
 struct listener {
     struct berth_listener public; /* what the plugin sees */
@@ -152,6 +167,10 @@ struct listener {
     struct work_lane work_lane;        /* its works that wait; the pool's lock is over it */
     struct berth_timer *plugin_timers; /* utlist, and how many; [control] */
     uint32_t timer_count;
+    struct berth_metric *metrics; /* utlist, and how many; [control] */
+    uint32_t metric_count;
+    atomic_uint phase;         /* enum listener_phase */
+    atomic_uint entering;      /* threads that look at it just now */
     atomic_bool timers_closed; /* they are started no more */
     atomic_bool paused;
     atomic_uint draining; /* BERTH_DRAINING_* */
@@ -196,5 +215,9 @@ bool listener_has_room(const struct listener *listener);
 /* Every connection that exists refers to its listener, so that it outlives them. */
 void listener_refer(struct listener *listener);
 void listener_unrefer(struct listener *listener);
+
+/* The same for a thread that does not know whether it is there yet, or still. BERTH_E_STATE: it is
+ * not open yet; BERTH_E_GONE: it closes. */
+int32_t listener_try_refer(struct listener *listener);
 
 #endif

@@ -9,6 +9,7 @@
 #define BERTH_HOST_NET_LISTENER_COUNTERS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,7 @@ static inline void listener_count(atomic_ullong *counter) {
 struct listener_traffic {
     atomic_ullong received[2]; /* bytes of accepted connections and datagrams; of outbound ones */
     atomic_ullong sent[2];
+    bool is_started; /* the worker's: the plugin's `worker_start` has been called there */
     char apart[64];
 };
 

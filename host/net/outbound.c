@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "base/address.h"
 #include "base/alloc.h"
@@ -35,8 +36,11 @@ struct attempt {
 };
 
 struct outbound {
-    struct attachment attached; /* to the asker */
-    struct connection *asker;   /* NULL once it is gone, or has been told */
+    struct attachment attached; /* to the asker; */
+    struct outbound *prev;      /* or else in worker->outbounds */
+    struct outbound *next;
+    struct connection *asker; /* NULL: there is none, or the plugin has been told */
+    bool is_told;             /* the plugin knows how it ended */
     struct worker *worker;
     struct listener *listener;
     bool is_abandoned; /* the system did not end an attempt: the memory is kept */
@@ -44,7 +48,7 @@ struct outbound {
     berth_connected_fn connected;
     void *argument;
     struct berth_slice first_data;
-    struct berth_address client; /* of the connection that asked */
+    struct berth_address client; /* of the connection that asked, if one did */
     struct timer timeout;
     struct timer next_attempt;
     int64_t last_error; /* ENGINE_E_* of the attempt that failed last */
@@ -70,7 +74,7 @@ struct outbound {
 /* Frees it when nothing is under way any more. */
 static void free_when_done(struct outbound *one) {
     struct listener *listener = one->listener;
-    if (one->resolving || one->running > 0 || one->asker) {
+    if (one->resolving || one->running > 0 || !one->is_told) {
         return;
     }
     if (one->has_place) {
@@ -96,8 +100,13 @@ static void stop_attempts(struct outbound *one) {
 /* Tells the plugin how it ended, and calls off what still runs. */
 static void tell(struct outbound *one, struct berth_conn *conn, int32_t status) {
     struct timers *timers = &one->worker->timers;
-    connection_detach(one->asker, &one->attached);
+    if (one->asker) {
+        connection_detach(one->asker, &one->attached);
+    } else {
+        DL_DELETE(one->worker->outbounds, one);
+    }
     one->asker = NULL;
+    one->is_told = true;
     timers_stop(timers, &one->timeout);
     timers_stop(timers, &one->next_attempt);
     work_call_off(&one->resolve);
@@ -142,6 +151,22 @@ static void describe(const struct attachment *attached, char *text, size_t size)
 }
 
 static const struct attachment_kind of_connection = {on_end, describe};
+
+uint32_t outbound_call_off(struct worker *worker, struct listener *listener) {
+    uint32_t count = 0;
+    struct outbound *one = worker->outbounds;
+    while (one) {
+        if (one->listener != listener) {
+            one = one->next;
+            continue;
+        }
+        tell(one, NULL, BERTH_E_CANCELLED);
+        free_when_done(one);
+        count++;
+        one = worker->outbounds; /* the plugin's function may have changed the list */
+    }
+    return count;
+}
 
 /* -- attempts ------------------------------------------------------------------------------------
  */
@@ -201,7 +226,7 @@ static void on_connected(struct engine_op *op, int64_t result) {
     if (result >= 0 && refuse_self_connect(worker, &attempt->connect)) {
         result = ENGINE_E_REFUSED;
     }
-    if (!one->asker) { /* told already: this one came too late */
+    if (one->is_told) { /* told already: this one came too late */
         if (result >= 0) {
             engine_close(worker->server->engine, attempt->connect.socket, true);
         }
@@ -301,10 +326,10 @@ static void on_resolved(struct engine_op *op, int64_t result) {
     struct worker *worker = one->worker;
     (void)result;
     one->resolving = false;
-    if (one->asker && one->found) {
+    if (!one->is_told && one->found) {
         take_turns(one);
         begin_next(one);
-    } else if (one->asker) {
+    } else if (!one->is_told) {
         fail(one, BERTH_E_UNREACHABLE, one->why.message);
     }
     free_when_done(one);
@@ -326,15 +351,24 @@ static bool is_literal(struct outbound *one) {
 /* -- asking ---------------------------------------------------------------------------------------
  */
 
-static struct outbound *create(struct connection *asker,
+/* Who asks: a connection, or a listener on one of its workers. */
+struct asking {
+    struct connection *asker; /* NULL: the listener itself */
+    struct listener *listener;
+    struct worker *worker;
+};
+
+static struct outbound *create(const struct asking *asking,
                                const struct berth_connect_request *request) {
     struct outbound *one = alloc_zeroed(sizeof(*one));
     if (!one) {
         return NULL;
     }
-    one->worker = connection_worker(asker);
-    one->listener = connection_listener(asker);
-    one->client = asker->remote;
+    one->worker = asking->worker;
+    one->listener = asking->listener;
+    if (asking->asker) {
+        one->client = asking->asker->remote;
+    }
     one->resolve.run = resolve;
     one->resolve.skip = skip_resolving;
     one->resolved.complete = on_resolved;
@@ -353,29 +387,34 @@ static bool begin(struct outbound *one) {
         engine_port_post(one->worker->port, &one->resolved);
         return true;
     }
-    struct work_source source = plugin_work_source(one->listener, &one->client);
+    bool has_client = one->client.family != BERTH_FAMILY_NONE;
+    struct work_source source = plugin_work_source(one->listener, has_client ? &one->client : NULL);
     one->resolving = work_pool_submit(one->worker->server->work, &source, &one->resolve);
     return one->resolving;
 }
 
-static int32_t check(const struct connection *asker, const struct berth_connect_request *request) {
-    if (connection_is_ending(asker)) {
+static int32_t check(const struct asking *asking, const struct berth_connect_request *request) {
+    if (asking->asker ? connection_is_ending(asking->asker)
+                      : listener_draining(asking->listener) != BERTH_DRAINING_NO) {
         return BERTH_E_GONE;
     }
+    if (request->reserved != 0 || request->reserved2 != 0) {
+        return BERTH_E_UNSUPPORTED;
+    }
     size_t length = request->host ? strlen(request->host) : 0;
-    if (length == 0 || length > NAME_BYTES_MAX || request->port == 0 || request->reserved != 0 ||
-        request->reserved2 != 0) {
+    if (length == 0 || length > NAME_BYTES_MAX || request->port == 0) {
         return BERTH_E_INVALID;
     }
     return BERTH_OK;
 }
 
 /* What can be had of it: the memory, a place under the limit, and the beginning. */
-static int32_t create_and_begin(struct connection *asker,
+static int32_t create_and_begin(const struct asking *asking,
                                 const struct berth_connect_request *request,
                                 struct outbound **created) {
-    struct listener *listener = connection_listener(asker);
-    struct outbound *one = connection_need_extras(asker) ? create(asker, request) : NULL;
+    struct listener *listener = asking->listener;
+    bool has_part = !asking->asker || connection_need_extras(asking->asker);
+    struct outbound *one = has_part ? create(asking, request) : NULL;
     if (!one) {
         return BERTH_E_NO_MEMORY;
     }
@@ -390,33 +429,49 @@ static int32_t create_and_begin(struct connection *asker,
     return BERTH_E_LIMIT;
 }
 
-int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
-                         berth_connected_fn connected, void *argument) {
+static int32_t ask(const struct asking *asking, const struct berth_connect_request *request,
+                   berth_connected_fn connected, void *argument) {
     struct outbound *one = NULL;
     struct berth_slice first_data;
     const char *wrong = plugin_slice_take(&request->first_data, &first_data);
     if (wrong || !connected) {
         buffer_release(first_data.buffer);
-        plugin_fault(asker, "connect() was given %s%s", wrong ? "first data " : "no function",
-                     wrong ? wrong : "");
+        plugin_fault(asking->asker, "connect() was given %s%s",
+                     wrong ? "first data " : "no function", wrong ? wrong : "");
         return BERTH_E_INVALID;
     }
-    int32_t status = check(asker, request);
+    int32_t status = check(asking, request);
     if (status == BERTH_OK) {
-        status = create_and_begin(asker, request, &one);
+        status = create_and_begin(asking, request, &one);
     }
     if (status != BERTH_OK) {
         buffer_release(first_data.buffer);
         return status;
     }
-    listener_refer(connection_listener(asker));
-    one->asker = asker;
+    listener_refer(asking->listener);
+    one->asker = asking->asker;
     one->connected = connected;
     one->argument = argument;
     one->first_data = first_data;
-    connection_attach(asker, &one->attached, &of_connection);
-    timers_start(&connection_worker(asker)->timers, &one->timeout,
-                 worker_now_ms(connection_worker(asker)),
+    if (one->asker) {
+        connection_attach(one->asker, &one->attached, &of_connection);
+    } else {
+        DL_APPEND(one->worker->outbounds, one);
+    }
+    timers_start(&one->worker->timers, &one->timeout, worker_now_ms(one->worker),
                  request->timeout_ms > 0 ? request->timeout_ms : TIMEOUT_DEFAULT_MS);
     return BERTH_OK;
+}
+
+int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
+                         berth_connected_fn connected, void *argument) {
+    const struct asking asking = {asker, connection_listener(asker), connection_worker(asker)};
+    return ask(&asking, request, connected, argument);
+}
+
+int32_t outbound_connect_for_listener(struct listener *listener, struct worker *worker,
+                                      const struct berth_connect_request *request,
+                                      berth_connected_fn connected, void *argument) {
+    const struct asking asking = {NULL, listener, worker};
+    return ask(&asking, request, connected, argument);
 }

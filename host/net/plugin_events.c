@@ -6,9 +6,12 @@
 #include "net/call_page.h"
 #include "net/connection.h"
 #include "net/errand.h"
+#include "net/outbound.h"
 #include "net/plugin_account.h"
 #include "net/plugin_call.h"
 #include "net/plugin_fault.h"
+#include "net/plugin_listener.h"
+#include "net/plugin_metric.h"
 #include "net/plugin_timer.h"
 
 /* -- of a listener -------------------------------------------------------------------------------
@@ -73,17 +76,35 @@ static bool call_listener_open(struct listener *listener, bool *abandoned, struc
 
 static bool on_open(struct listener *listener, bool *abandoned, struct error *error) {
     call_page_name(listener->name, listener->options.generation, listener->name, "");
-    return !listener->plugin->listener_open || call_listener_open(listener, abandoned, error);
+    if (listener->plugin->listener_open && !call_listener_open(listener, abandoned, error)) {
+        return false;
+    }
+    plugin_listener_begin(listener);
+    plugin_timers_release(listener);
+    return true;
+}
+
+static void on_draining(struct listener *listener, uint32_t why) {
+    if (listener->plugin->listener_draining) {
+        struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_DRAINING);
+        listener->plugin->listener_draining(&listener->public, why);
+        plugin_call_end(call);
+    }
 }
 
 static void on_close(struct listener *listener) {
+    plugin_listener_seal(listener);
     plugin_timers_stop_listener(listener);
+    if (listener->opened) {
+        plugin_listener_end(listener);
+    }
     if (listener->opened && listener->plugin->listener_close) {
         struct plugin_thread *call = listener_call(listener, PLUGIN_LISTENER_CLOSE);
         listener->plugin->listener_close(&listener->public);
         plugin_call_end(call);
     }
     plugin_timers_free_listener(listener);
+    plugin_metrics_free(listener);
     plugin_call_forget();
     if (listener->name) {
         call_page_forget(listener->name);
@@ -142,10 +163,11 @@ static void on_closed(struct connection *connection) {
     plugin_call_end(call);
 }
 
-static uint32_t on_busy(struct connection *connection, void *bytes, uint32_t capacity) {
+static uint32_t on_busy(struct connection *connection, const struct berth_busy *busy, void *bytes,
+                        uint32_t capacity) {
     const struct listener *listener = connection_listener(connection);
     struct plugin_thread *call = connection_call(connection, PLUGIN_BUSY);
-    uint32_t size = listener->plugin->busy(&listener->public, bytes, capacity);
+    uint32_t size = listener->plugin->busy(&listener->public, busy, bytes, capacity);
     plugin_call_end(call);
     return size;
 }
@@ -162,6 +184,8 @@ static void on_datagram(struct listener *listener, struct berth_datagram *datagr
 const struct listener_hooks plugin_listener_hooks = {
     .open = on_open,
     .close = on_close,
+    .draining = on_draining,
+    .call_off = outbound_call_off,
     .opened = on_opened,
     .received = on_received,
     .peer_closed = on_peer_closed,

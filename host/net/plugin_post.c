@@ -8,6 +8,7 @@
 #include "net/listener_core.h"
 #include "net/plugin_account.h"
 #include "net/plugin_call.h"
+#include "net/plugin_listener.h"
 #include "net/server_core.h"
 #include "net/worker_core.h"
 
@@ -43,6 +44,7 @@ static void on_post(struct engine_op *op, int64_t result) {
     (void)result;
     atomic_fetch_sub(&worker->posts, 1);
     if (post->listener) {
+        plugin_listener_start_on(post->listener, worker->index);
         struct plugin_thread *call = listener_call(post->listener, PLUGIN_POST_WORKER);
         post->function.to_worker(&post->listener->public, worker->index, post->argument);
         plugin_call_end(call);
@@ -104,9 +106,14 @@ int32_t plugin_post_worker(struct listener *listener, uint32_t index, berth_work
         return BERTH_E_INVALID;
     }
     struct worker *worker = &server->workers[index];
+    status = listener_try_refer(listener); /* the thread may be the plugin's own */
+    if (status != BERTH_OK) {
+        return status;
+    }
     struct post *post = post_create(worker, &status);
-    if (post) {
-        listener_refer(listener); /* a connection of it, or a function like this one, holds it */
+    if (!post) {
+        listener_unrefer(listener);
+    } else {
         plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_WORKER_POSTS, 1);
         post->listener = listener;
         post->function.to_worker = function;

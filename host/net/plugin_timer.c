@@ -10,6 +10,7 @@
 #include "net/listener_core.h"
 #include "net/plugin_call.h"
 #include "net/plugin_fault.h"
+#include "net/plugin_listener.h"
 #include "net/server_core.h"
 #include "net/worker_core.h"
 
@@ -23,7 +24,10 @@ struct berth_timer {
     struct attachment attached; /* to its connection; */
     struct berth_timer *prev;   /* or in its listener's list */
     struct berth_timer *next;
-    berth_timer_fn function;
+    union { /* by whose it is */
+        berth_timer_fn of_connection;
+        berth_listener_timer_fn of_listener;
+    } function;
     void *argument;
     struct worker *worker;
     struct connection *connection; /* NULL: a listener's */
@@ -46,22 +50,26 @@ static void fire(struct timer *timer) {
             !atomic_compare_exchange_strong(&one->wanted_ms, &wanted_ms, NOT_WANTED)) {
             return;
         }
+        plugin_listener_start_on(one->listener, worker->index);
     }
     struct plugin_thread *call = one->connection ? connection_call(one->connection, PLUGIN_TIMER)
                                                  : listener_call(one->listener, PLUGIN_TIMER);
-    one->function(one, one->argument);
+    if (one->connection) {
+        one->function.of_connection(one, one->argument);
+    } else {
+        one->function.of_listener(one, &one->listener->public, worker->index, one->argument);
+    }
     plugin_call_end(call);
     worker_settle(worker);
 }
 
 static struct berth_timer *create(struct worker *worker, struct listener *listener,
-                                  berth_timer_fn function, void *argument) {
+                                  void *argument) {
     struct berth_timer *one = alloc_zeroed(sizeof(*one));
     if (one) {
         one->live = TIMER_LIVE;
         one->listener = listener;
         one->timer.fire = fire;
-        one->function = function;
         one->argument = argument;
         one->worker = worker;
         plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_TIMERS, 1);
@@ -115,11 +123,11 @@ struct berth_timer *plugin_timer_create(struct connection *connection, berth_tim
         return NULL;
     }
     struct listener *listener = connection_listener(connection);
-    struct berth_timer *one =
-        connection_need_extras(connection)
-            ? create(connection_worker(connection), listener, function, argument)
-            : NULL;
+    struct berth_timer *one = connection_need_extras(connection)
+                                  ? create(connection_worker(connection), listener, argument)
+                                  : NULL;
     if (one) {
+        one->function.of_connection = function;
         one->connection = connection;
         connection->extras->timer_count++;
         connection_attach(connection, &one->attached, &of_connection);
@@ -144,25 +152,42 @@ static void on_tell(struct engine_op *op, int64_t result) {
     }
 }
 
-static void want(struct berth_timer *one, uint64_t wanted_ms) {
-    if (atomic_load(&one->listener->timers_closed)) {
-        return;
-    }
-    atomic_store(&one->wanted_ms, wanted_ms);
+static void tell_worker(struct berth_timer *one) {
     if (!atomic_exchange(&one->telling, true)) {
         engine_port_post(one->worker->port, &one->tell);
     }
 }
 
-struct berth_timer *plugin_timer_create_listener(struct listener *listener, berth_timer_fn function,
-                                                 void *argument) {
+static void want(struct berth_timer *one, uint64_t wanted_ms) {
+    if (atomic_load(&one->listener->timers_closed)) {
+        return;
+    }
+    atomic_store(&one->wanted_ms, wanted_ms);
+    if (atomic_load(&one->listener->phase) != LISTENER_NOT_OPEN) {
+        tell_worker(one);
+    }
+}
+
+/* Those that were started in `listener_open` have waited for its return. */
+void plugin_timers_release(struct listener *listener) {
+    struct berth_timer *one;
+    DL_FOREACH(listener->plugin_timers, one) {
+        if (atomic_load(&one->wanted_ms) != NOT_WANTED) {
+            tell_worker(one);
+        }
+    }
+}
+
+struct berth_timer *plugin_timer_create_listener(struct listener *listener,
+                                                 berth_listener_timer_fn function, void *argument) {
     struct server *server = listener->server;
     if (listener->timer_count >= listener->options.timers_max) {
         return NULL;
     }
     struct worker *worker = &server->workers[listener->timer_count % server->options.workers];
-    struct berth_timer *one = create(worker, listener, function, argument);
+    struct berth_timer *one = create(worker, listener, argument);
     if (one) {
+        one->function.of_listener = function;
         one->tell.complete = on_tell;
         atomic_init(&one->wanted_ms, NOT_WANTED);
         listener->timer_count++;

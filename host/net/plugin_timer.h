@@ -16,12 +16,15 @@ struct listener;
 /* NULL: no memory, or limits.timers are reached. [conn] and [control] */
 struct berth_timer *plugin_timer_create(struct connection *connection, berth_timer_fn function,
                                         void *argument);
-struct berth_timer *plugin_timer_create_listener(struct listener *listener, berth_timer_fn function,
-                                                 void *argument);
+struct berth_timer *plugin_timer_create_listener(struct listener *listener,
+                                                 berth_listener_timer_fn function, void *argument);
 
 void plugin_timer_start(struct berth_timer *timer, uint64_t delay_ms);
 void plugin_timer_stop(struct berth_timer *timer);
 void plugin_timer_destroy(struct berth_timer *timer);
+
+/* It is open: those that were started in `listener_open` run from now on. [control] */
+void plugin_timers_release(struct listener *listener);
 
 /* No function of theirs runs from now on. [control] */
 void plugin_timers_stop_listener(struct listener *listener);

@@ -7,6 +7,7 @@
 #include "net/connection.h"
 #include "net/listener_core.h"
 #include "net/plugin_call.h"
+#include "net/plugin_listener.h"
 #include "net/server_core.h"
 #include "net/work_pool.h"
 #include "net/worker_core.h"
@@ -73,6 +74,7 @@ static void on_finished(struct engine_op *op, int64_t result) {
     if (status != BERTH_OK) {
         connection = NULL;
     }
+    plugin_listener_start_on(listener, worker->index);
     struct plugin_thread *call = connection ? connection_call(connection, PLUGIN_WORK_DONE)
                                             : listener_call(listener, PLUGIN_WORK_DONE);
     one->done(connection ? &connection->public : NULL, status, one->argument);
@@ -106,10 +108,13 @@ static void describe(const struct attachment *attached, char *text, size_t size)
 
 static const struct attachment_kind of_connection = {on_end, describe};
 
+/* Takes over a reference to the listener, also on a failure. */
 static struct plugin_work *create(struct listener *listener, struct worker *worker,
                                   berth_work_fn work, berth_work_done_fn done, void *argument) {
     struct plugin_work *one = alloc_zeroed(sizeof(*one));
-    if (one) {
+    if (!one) {
+        listener_unrefer(listener);
+    } else {
         one->work.run = run;
         one->work.skip = skip;
         one->finished.complete = on_finished;
@@ -118,7 +123,6 @@ static struct plugin_work *create(struct listener *listener, struct worker *work
         one->function = work;
         one->done = done;
         one->argument = argument;
-        listener_refer(listener);
         atomic_fetch_add(&listener->works, 1);
         plugin_account_hold(listener->options.account, plugin_thread.share, PLUGIN_WORKS, 1);
     }
@@ -151,11 +155,13 @@ int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
         return BERTH_E_GONE;
     }
     struct worker *worker = connection_worker(connection);
-    struct plugin_work *one =
-        connection_need_extras(connection)
-            ? create(connection_listener(connection), worker, work, done, argument)
-            : NULL;
+    if (!connection_need_extras(connection)) {
+        return BERTH_E_NO_MEMORY;
+    }
+    listener_refer(connection_listener(connection));
+    struct plugin_work *one = create(connection_listener(connection), worker, work, done, argument);
     if (!one) {
+        connection_drop_extras(connection);
         return BERTH_E_NO_MEMORY;
     }
     one->connection = connection;
@@ -173,6 +179,10 @@ int32_t plugin_work_submit(struct connection *connection, berth_work_fn work,
 int32_t plugin_work_submit_listener(struct listener *listener, berth_work_fn work,
                                     berth_work_done_fn done, void *argument) {
     struct server *server = listener->server;
+    int32_t status = listener_try_refer(listener); /* the thread may be the plugin's own */
+    if (status != BERTH_OK) {
+        return status;
+    }
     struct worker *worker =
         &server->workers[atomic_load(&listener->works) % server->options.workers];
     struct plugin_work *one = create(listener, worker, work, done, argument);

@@ -108,6 +108,7 @@ static void worker_fini(struct worker *worker) {
     ASSERT(!worker->waiting);
     ASSERT(!worker->pools);
     ASSERT(!worker->receivers);
+    ASSERT(!worker->outbounds);
     ASSERT(atomic_load(&worker->load) == 0);
     ASSERT(atomic_load(&worker->posts) == 0);
     shortage_fini(worker);

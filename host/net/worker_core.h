@@ -24,6 +24,7 @@ struct buffer_pool;
 struct connection;
 struct datagram_receiver;
 struct latch;
+struct outbound;
 struct server;
 
 /* Who runs the workers and the blocking work in place of threads: one thread, which is [control]
@@ -71,6 +72,7 @@ struct worker {
     struct shortage shortage;
     struct accept_pool *pools;           /* utlist */
     struct datagram_receiver *receivers; /* utlist */
+    struct outbound *outbounds;          /* utlist: attempts that no connection has asked for */
     struct connection *waiting; /* utlist: until a limit leaves room; first come first served */
     struct worker_slot *slots;  /* the connections, by their ids */
     uint64_t now_ms;            /* see worker_now_ms(); 0: not read in this turn */

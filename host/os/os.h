@@ -31,7 +31,10 @@ bool os_init_process(int *code);
 
 uint64_t os_process_id(void);
 void os_random(void *bytes, size_t size); /* at most 256 that nobody can guess. [any] */
-unsigned os_cpu_count(void);              /* usable by this process, at least 1 */
+/* The same, of any number; false where the system has none to give, for what must be a secret. */
+bool os_random_secret(void *bytes, size_t size);
+int64_t os_unix_ns(void);    /* the time of day, since 1970; it may jump. [any] */
+unsigned os_cpu_count(void); /* usable by this process, at least 1 */
 /* The calling thread is the index-th of some that are to use all processors together. */
 void os_thread_spread(unsigned index);
 const char *os_name(void); /* "linux", "windows" */

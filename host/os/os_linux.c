@@ -38,6 +38,19 @@ void os_random(void *bytes, size_t size) {
     }
 }
 
+bool os_random_secret(void *bytes, size_t size) {
+    uint8_t *to = bytes;
+    while (size > 0) {
+        ssize_t got = getrandom(to, size, 0);
+        if (got < 0 && errno != EINTR) {
+            return false;
+        }
+        to += got > 0 ? got : 0;
+        size -= got > 0 ? (size_t)got : 0;
+    }
+    return true;
+}
+
 unsigned os_cpu_count(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) != 0) { /* more than CPU_SETSIZE processors */
@@ -84,6 +97,12 @@ uint64_t os_now_ms(void) {
 
 uint64_t os_now_us(void) {
     return now(1000000);
+}
+
+int64_t os_unix_ns(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_REALTIME, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
 size_t os_page_bytes(void) {

@@ -216,6 +216,18 @@ void os_random(void *bytes, size_t size) {
     }
 }
 
+bool os_random_secret(void *bytes, size_t size) {
+    for (size_t at = 0; at < size; at += sizeof(unsigned)) {
+        size_t part = size - at < sizeof(unsigned) ? size - at : sizeof(unsigned);
+        unsigned number;
+        if (rand_s(&number) != 0) {
+            return false;
+        }
+        memcpy((char *)bytes + at, &number, part);
+    }
+    return true;
+}
+
 const char *os_name(void) {
     return "windows";
 }
@@ -250,6 +262,14 @@ uint64_t os_now_us(void) {
     uint64_t seconds = (uint64_t)(value.QuadPart / per_second);
     uint64_t rest = (uint64_t)(value.QuadPart % per_second);
     return seconds * 1000000 + rest * 1000000 / (uint64_t)per_second;
+}
+
+int64_t os_unix_ns(void) {
+    const int64_t ticks_1970 = INT64_C(116444736000000000); /* of 100 ns since 1601 */
+    FILETIME time;
+    GetSystemTimePreciseAsFileTime(&time);
+    int64_t ticks = (int64_t)((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime);
+    return (ticks - ticks_1970) * 100;
 }
 
 uint64_t os_now_ms(void) {

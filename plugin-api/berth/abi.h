@@ -1,15 +1,26 @@
-/* abi.h: the rules that every other header of the plugin ABI obeys.
+/* abi.h: the rules that every other header of the plugin ABI obeys, and its history.
  *
  * - Fixed-width integers, pointers and structs cross the boundary. Enums, bit-fields, `long`,
  *   sockets and variable arguments do not: compilers disagree about them.
  * - A struct that may grow begins with `struct_size`, set by whoever fills it to the sizeof it was
  *   compiled with. It grows at its end only. The reader uses the smaller of the two sizes and takes
  *   what is missing as zero. Structs without a size (slices, addresses) never change.
+ * - A struct that a plugin fills for a call is a request. What the host does not know of it must be
+ *   zero: bytes behind the members that the host has, `reserved` members, and bits of flags. Else
+ *   the call returns BERTH_E_UNSUPPORTED and nothing was done, but that the references which the
+ *   call consumes are consumed. So a plugin never believes to have what it asked for and an older
+ *   host ignored: it asks, and goes on without. A request has at most BERTH_REQUEST_BYTES_MAX.
  * - What is named `reserved` is 0, and whoever fills the struct sets it so: it may mean something
  *   one day, and then must not have been anything else before.
- * - Flags, reasons and statuses grow by new values. A plugin looks at the bits of `flags` that it
- *   knows and ignores the others, and takes a reason or a status that it does not know for the most
- *   general one. (The host refuses unknown bits of what a plugin sets.)
+ * - Flags, reasons, statuses, limits and address families grow by new values. A plugin looks at the
+ *   bits of `flags` that it knows and ignores the others, and takes a value that it does not know
+ *   for the most general one.
+ * - Members within the struct_size of the host's table and of an extension are never NULL: what
+ *   BERTH_HAS() says is there can be called. What a system cannot do returns BERTH_E_UNSUPPORTED.
+ * - Names: "berth." at the front of an extension's name is this project's. Others use a domain of
+ *   their own, reversed ("org.example.ledger/1"), for extensions as for metrics. An extension that
+ *   is not finished is "berth.x/0.N", and each of its drafts has another N; a draft is never
+ *   renamed into the released one, which is "berth.x/1": who knows only the draft does not find it.
  * - A pointer to a struct of the host's (struct berth_host, berth_conn, berth_listener, …) is
  * passed on as it is: the host knows more behind it than the struct shows, so a copy is no
  * substitute.
@@ -21,13 +32,37 @@
  *     [control]   the one control thread; may block for a moment, never runs beside another
  *                 [control] call of the same plugin
  *     [listener]  any I/O worker, once the listener is open; may run on several at a time
- *     [conn]      the worker that owns the connection; the calls for one connection never overlap,
- *                 but they may come from different threads over time: keep no thread_local state
- *     [worker]    the thread of one given I/O worker
+ *     [conn]      the worker that owns the connection: one and the same thread for all calls of a
+ *                 connection, from the first to `closed`, and the calls never overlap
+ *     [worker]    the thread of one given I/O worker, the same for as long as the host runs
  *     [any]       every thread
  *   A plugin must not block in [conn], [worker] and [listener] calls: other clients wait behind it.
  *
- * ABI 1.0 is a release candidate: it may change until it is frozen. BERTH_ABI_RC says so. */
+ * Versions: BERTH_ABI_MAJOR.BERTH_ABI_MINOR. ABI 1.0 is a release candidate. Until it is frozen it
+ * may change in any way, and each change is another draft: BERTH_ABI_DRAFT. The descriptor says for
+ * which draft a plugin was built, and a draft loads on a host of that very draft alone. At the
+ * freeze BERTH_ABI_DRAFT becomes 0 and the descriptor's magic changes once and for all, so that no
+ * binary of a candidate can be taken for a released one, whatever its draft.
+ *
+ * History, the newest first:
+ *   1.0 draft 2  `abi_draft` in the descriptor, in the place of `reserved`. Requests: what the host
+ *                does not know must be zero (BERTH_E_UNSUPPORTED); a slice's `reserved` likewise,
+ *                which was a fault. `busy` gets struct berth_busy. struct berth_datagram has
+ *                `worker`, struct berth_listener `send_queue_bytes` and `send_queue_pieces`.
+ *                want_at_least() is for the next call of `received` only. The hard cap of the send
+ *                queue counts what is left once a callback has returned. post_worker() and
+ *                submit_for_listener() from any thread. A listener's timer says its worker.
+ *                connect_for_listener(). log_fields(), unix_time_ns(), random_bytes().
+ *                "berth.metrics/1". BERTH_PLUGIN_EXCLUSIVE, `check_config`, `handover` (still
+ *                without a meaning), `listener_draining`, `worker_start`, `worker_end`.
+ *                BERTH_ADDRESS_TEXT_MAX is 256, and was 64.
+ *   1.0 draft 1  The first candidate. Its descriptors have 0 where `abi_draft` is now.
+ *
+ * Room for what is to come, none of which has a meaning yet:
+ *   hand-over    berth_plugin.handover: NULL
+ *   TLS          facts at the end of struct berth_conn_info, and a flag of struct berth_conn. A
+ *                plugin sees plain bytes, and `opened` when they can flow
+ *   elsewhere    the end of every struct that has a size */
 #ifndef BERTH_ABI_H
 #define BERTH_ABI_H
 
@@ -35,7 +70,9 @@
 
 #define BERTH_ABI_MAJOR 1
 #define BERTH_ABI_MINOR 0
-#define BERTH_ABI_RC 1 /* 0 once the ABI is frozen */
+#define BERTH_ABI_DRAFT 2 /* of the candidate; 0 once the ABI is frozen */
+
+#define BERTH_REQUEST_BYTES_MAX UINT32_C(4096) /* the largest struct_size of a request */
 
 /* The calling convention, said aloud: it is the C one on every supported system. */
 #if defined(_WIN32)

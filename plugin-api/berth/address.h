@@ -6,6 +6,8 @@
 
 BERTH_BEGIN_DECLS
 
+/* Later hosts may have other families: show such an address by address_format(), compare `family`
+ * and all of `bytes`, and take neither for an IP address. */
 #define BERTH_FAMILY_NONE 0 /* not known */
 #define BERTH_FAMILY_IPV4 4
 #define BERTH_FAMILY_IPV6 6
@@ -19,8 +21,9 @@ struct berth_address {
     uint8_t bytes[16]; /* in network order; IPv4 uses the first four, the rest are zero */
 };
 
-/* Room that is enough for every text berth_host.address_format writes, terminator included. */
-#define BERTH_ADDRESS_TEXT_MAX 64
+/* Room that is enough for every text berth_host.address_format writes, terminator included, also of
+ * a family to come. */
+#define BERTH_ADDRESS_TEXT_MAX 256
 
 BERTH_END_DECLS
 

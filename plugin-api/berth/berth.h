@@ -11,6 +11,7 @@
 #include "file.h"
 #include "framing.h"
 #include "host.h"
+#include "metrics.h"
 #include "plugin.h"
 #include "status.h"
 #include "timer.h"

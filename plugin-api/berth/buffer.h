@@ -10,13 +10,16 @@
  * `size` plus one reference for every part. The bytes of a received slice may be changed as long
  * as nobody else holds a reference.
  *
- * The host checks what it is handed: a slice lies inside its buffer and its `reserved` is 0, and
- * the reference that a service consumes or releases is the plugin's own. Anything else is a fault
+ * The host checks what it is handed: a slice lies inside its buffer, and the reference that a
+ * service consumes or releases is the plugin's own. Anything else is a fault
  * of the plugin: the service returns BERTH_E_INVALID where it can, having consumed those references
  * that the plugin does hold; the log names callback, listener and connection; and the connection
  * that it was about (of a buffer or a file: the callback's) ends with BERTH_CLOSED_FAULT. A buffer
  * that was only lent, one that has been handed to a send function, and one whose last reference was
  * given back, are not the plugin's. The same holds for files (file.h).
+ *
+ * A slice whose `reserved` is not 0 asks for what this host does not know: the service returns
+ * BERTH_E_UNSUPPORTED, has consumed the references and done nothing else. That is no fault.
  *
  * Alignment: the bytes of buffer_create() begin at a multiple of 16. A slice that is received may
  * begin anywhere: copy numbers out of it, or read them byte by byte.
@@ -38,7 +41,7 @@ struct berth_slice {
     struct berth_buffer *buffer; /* what `bytes` lies in: a handle, not an address */
     uint8_t *bytes;
     uint32_t size;     /* bytes */
-    uint32_t reserved; /* 0 */
+    uint32_t reserved; /* 0; anything else: BERTH_E_UNSUPPORTED */
 };
 
 BERTH_END_DECLS

@@ -12,16 +12,19 @@ BERTH_BEGIN_DECLS
 
 #define BERTH_CONNECT_ID "berth.connect/1"
 
-/* The attempt has ended. On BERTH_OK `conn` is open, belongs to the same worker as the connection
- * it was asked for by, and goes on with the plugin's `received`, …, `closed`; `opened` is not
+/* The attempt has ended. On BERTH_OK `conn` is open, belongs to the worker it was asked for on, and
+ * goes on with the plugin's `received`, …, `closed`; `opened` is not
  * called. It lives on when the connection that asked ends. Else conn is NULL:
  *   BERTH_E_REFUSED, BERTH_E_UNREACHABLE (also: no such host), BERTH_E_TIMEOUT
- *   BERTH_E_CANCELLED  the connection that asked has ended first; its `closed` follows
+ *   BERTH_E_CANCELLED  the connection that asked has ended first; its `closed` follows. Without an
+ *                      asker: the listener takes no more connections (berth_host.draining)
  *   BERTH_E_NO_MEMORY  descriptors, ports or memory ran out; BERTH_E_FAILED: something else
- * Once for every connect() that returned BERTH_OK, never from within it. [conn] */
+ * Once for every connect() and connect_for_listener() that returned BERTH_OK, never from within it.
+ * [conn] */
 typedef void(BERTH_CALL *berth_connected_fn)(struct berth_conn *conn, int32_t status,
                                              void *argument);
 
+/* A request (abi.h): what the host does not know of it must be zero. */
 struct berth_connect_request {
     uint32_t struct_size;
     uint32_t timeout_ms; /* for name resolution and all addresses together; 0: 30 s */
@@ -39,12 +42,23 @@ struct berth_connect_host {
     /* Connects to the first address of the host that answers; several are tried as RFC 8305 says.
      * Consumes the reference of first_data, also when it fails. The socket is set as those of the
      * listener ("socket", "no_delay"). BERTH_E_LIMIT: "limits.outbound", or too many names wait to
-     * be resolved; BERTH_E_INVALID (no host, port 0, something reserved; no function, or a slice
-     * that is wrong: faults, see buffer.h), BERTH_E_GONE, BERTH_E_NO_MEMORY: then `connected` does
-     * not run. [conn] */
+     * be resolved; BERTH_E_INVALID (no host, port 0; no function, or a slice that is wrong: faults,
+     * see buffer.h), BERTH_E_UNSUPPORTED (the request asks for what this host does not know),
+     * BERTH_E_GONE, BERTH_E_NO_MEMORY: then `connected` does not run. [conn] */
     int32_t(BERTH_CALL *connect)(struct berth_conn *asker,
                                  const struct berth_connect_request *request,
                                  berth_connected_fn connected, void *argument);
+
+    /* The same without a connection that asks: for health checks, and for what is kept connected
+     * whoever comes and goes. It runs on the worker that calls, and the connection lives there; so
+     * it is called from a callback of the listener or one of its connections that runs on a worker:
+     * a timer of the listener, `worker_start`, `datagram`, a function of post_worker(), … Elsewhere
+     * it is a fault (buffer.h) and BERTH_E_INVALID. Once the listener takes no more connections:
+     * BERTH_E_GONE; what is under way then ends with BERTH_E_CANCELLED. The connection is asked to
+     * close by `closing`, as all others. Otherwise as connect(). [worker] */
+    int32_t(BERTH_CALL *connect_for_listener)(const struct berth_listener *listener,
+                                              const struct berth_connect_request *request,
+                                              berth_connected_fn connected, void *argument);
 };
 
 BERTH_END_DECLS

@@ -25,6 +25,11 @@ struct berth_listener {
     /* "limits.message_bytes": what `received` may leave unconsumed. A plugin whose own limits need
      * more can refuse to open. It stays as it is: another one is another generation. */
     uint32_t message_bytes;
+    /* "limits.send_queue_bytes" and "limits.send_queue_pieces" of one connection: at so much
+     * `filled` is called, and four times as much is the hard cap (see berth_host.send). A reload
+     * may change both: read them when they are needed, in [conn], [worker] and [listener] calls. */
+    uint32_t send_queue_bytes;
+    uint32_t send_queue_pieces;
     uint32_t reserved2;
 };
 
@@ -45,16 +50,19 @@ struct berth_conn {
     UINT32_C(1)                         /* the accept brought bytes: `received` follows `opened` */
 #define BERTH_CONN_OUTBOUND UINT32_C(2) /* made by connect (connect.h), not by a listener */
 
-/* Asked for with berth_host.conn_info(). The caller sets struct_size; the host fills what fits. */
+/* Asked for with berth_host.conn_info(). The caller sets struct_size to the room there is; the host
+ * fills what fits, and sets struct_size to what it has filled: BERTH_HAS() tells. The bytes are
+ * those that the plugin sees: what the host reads and writes beneath it (a PROXY header, TLS) does
+ * not count. */
 struct berth_conn_info {
     uint32_t struct_size;
     uint32_t reserved;
     struct berth_address local;
     struct berth_address remote;
-    uint64_t bytes_received;
-    uint64_t bytes_sent;    /* accepted by the system, not necessarily by the peer */
-    uint64_t bytes_queued;  /* given to send, not yet accepted by the system */
-    uint64_t opened_ago_ms; /* since `opened` */
+    uint64_t bytes_received; /* for the plugin, also what `received` is still to bring */
+    uint64_t bytes_sent;     /* accepted by the system, not necessarily by the peer */
+    uint64_t bytes_queued;   /* given to send, not yet accepted by the system; of files too */
+    uint64_t opened_ago_ms;  /* since `opened` */
 };
 
 /* Why a connection ended, or is to; passed to `closed` and `closing`. Later hosts may have others:

@@ -20,6 +20,8 @@ struct berth_datagram {
     struct berth_slice data;     /* may be empty; at most "host.buffers.bytes" */
     struct berth_address local;  /* where it was sent to: a reply goes out from here */
     struct berth_address remote; /* who sent it */
+    uint32_t worker; /* on which this call runs: 0 to berth_host.workers - 1; for post_worker() */
+    uint32_t reserved;
 };
 
 struct berth_datagram_host {
@@ -31,7 +33,8 @@ struct berth_datagram_host {
      * when that has returned, together with others. A datagram may be lost, as in any network.
      * BERTH_E_LIMIT: the system has no room for it now; BERTH_E_INVALID: `local` is none of the
      * listener's, `remote` has no port, the bytes are more than 65507, or the slice is wrong, which
-     * is a fault (buffer.h); BERTH_E_UNREACHABLE, BERTH_E_FAILED. [any] */
+     * is a fault (buffer.h); BERTH_E_UNSUPPORTED: the slice's `reserved`; BERTH_E_UNREACHABLE,
+     * BERTH_E_FAILED. [any] */
     int32_t(BERTH_CALL *send)(const struct berth_listener *listener,
                               const struct berth_address *local, const struct berth_address *remote,
                               const struct berth_slice *data);

@@ -14,14 +14,14 @@ BERTH_BEGIN_DECLS
 
 struct berth_file; /* an open file of the host's, reference-counted */
 
-/* Opened by open(). The caller of stat() sets struct_size. */
+/* Asked for with stat(). The caller sets struct_size to the room there is; the host fills what
+ * fits, and sets struct_size to what it has filled. */
 struct berth_file_info {
     uint32_t struct_size;
     uint32_t reserved;
     uint64_t size;
     int64_t modified_unix_ms;
-    /* What tells one state of a file from another. Hosts before 1.0 was frozen may not fill it:
-     * struct_size says. */
+    /* What tells one state of a file from another. */
     int64_t modified_unix_ns;
     int64_t changed_unix_ns; /* of its bytes or its attributes: no program can set it */
     uint64_t volume;         /* the file is this one: volume and id */
@@ -47,8 +47,8 @@ struct berth_file_host {
     int32_t(BERTH_CALL *open)(const struct berth_host *host, const char *path,
                               struct berth_file **file, struct berth_error *error);
 
-    /* Fills *info as far as info->struct_size reaches. BERTH_E_FAILED; BERTH_E_INVALID: the plugin
-     * holds no reference to the file, a fault (buffer.h). [any] */
+    /* Fills *info as far as info->struct_size reaches, and sets that. BERTH_E_FAILED;
+     * BERTH_E_INVALID: the plugin holds no reference to the file, a fault (buffer.h). [any] */
     int32_t(BERTH_CALL *stat)(struct berth_file *file, struct berth_file_info *info);
 
     /* Reads at most `size` bytes at that place and sets *got, to 0 only at the end of the file. May
@@ -68,7 +68,8 @@ struct berth_file_host {
      * what there is of it is sent, then a FIN; `closed` gets BERTH_CLOSED_FILE_SHORT, and the log
      * says so. A piece has either memory, as send_slices() wants it, or a file, of which its offset
      * and size together are no more than INT64_MAX; else it is a fault (buffer.h),
-     * BERTH_E_INVALID, and none of this call is sent. Other errors as berth_host.send(). [conn] */
+     * BERTH_E_INVALID, and none of this call is sent. BERTH_E_UNSUPPORTED, and none of it is sent:
+     * a `reserved` that is not 0. Other errors as berth_host.send(). [conn] */
     int32_t(BERTH_CALL *send_pieces)(struct berth_conn *conn, const struct berth_piece *pieces,
                                      uint32_t count);
 };

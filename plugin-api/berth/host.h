@@ -34,6 +34,32 @@ typedef void(BERTH_CALL *berth_post_fn)(struct berth_conn *conn, int32_t status,
 typedef void(BERTH_CALL *berth_worker_fn)(const struct berth_listener *listener, uint32_t worker,
                                           void *argument);
 
+/* A field of a line of the log. Never changes its shape. */
+struct berth_log_field {
+    const char *key;  /* [a-z][a-z0-9_]{0,31} */
+    const char *text; /* with BERTH_LOG_TEXT: the value, `size` bytes, which may be anything */
+    int64_t number;   /* with BERTH_LOG_NUMBER: the value */
+    uint32_t size;
+    uint32_t kind; /* BERTH_LOG_TEXT or BERTH_LOG_NUMBER; anything else: BERTH_E_UNSUPPORTED */
+};
+
+#define BERTH_LOG_TEXT UINT32_C(0)
+#define BERTH_LOG_NUMBER UINT32_C(1)
+
+#define BERTH_LOG_FIELDS_MAX UINT32_C(16) /* of one line */
+
+/* A line with fields, for log_fields(). A request (abi.h). */
+struct berth_log_entry {
+    uint32_t struct_size;
+    uint32_t level;          /* BERTH_LOG_*; anything else: BERTH_E_UNSUPPORTED */
+    struct berth_conn *conn; /* whose listener and peer mark the line, [conn] then; or NULL */
+    const struct berth_listener *listener; /* which marks it; NULL: none, or that of `conn` */
+    const char *text;                      /* what happened, always in the same words */
+    const struct berth_log_field *fields;  /* and the particulars; NULL when there are none */
+    uint32_t size;                         /* bytes of text */
+    uint32_t field_count;
+};
+
 struct berth_host {
     uint32_t struct_size;
     uint16_t abi_major;
@@ -85,7 +111,13 @@ struct berth_host {
 
     /* Queues a copy of the bytes; they go out after all that was queued before. Bytes go to the
      * system when the callback returns, gathered in as few calls as possible.
-     * BERTH_E_LIMIT: the queue is past its hard cap and the connection is being closed;
+     *
+     * What one callback sends is taken whole, in whatever pieces and however much it is. The limits
+     * count what is left once it has returned and what the system takes at once has gone:
+     * listener->send_queue_bytes and send_queue_pieces of it call `filled`. When four times as much
+     * is left, the hard cap, the next send of a later callback ends the connection with
+     * BERTH_CLOSED_LIMIT: BERTH_E_LIMIT. conn_info() tells how much is queued.
+     *
      * BERTH_E_STATE after close() or shutdown_send(); BERTH_E_INVALID: no bytes, a fault;
      * BERTH_E_NO_MEMORY; BERTH_E_GONE. */
     int32_t(BERTH_CALL *send)(struct berth_conn *conn, const void *bytes, uint32_t size);
@@ -93,11 +125,15 @@ struct berth_host {
     /* Queues slices without copying them. Consumes one reference of every slice's buffer, also when
      * it fails (for a borrowed slice, buffer_acquire() first). The bytes must not change until they
      * are sent. Errors as send(); BERTH_E_INVALID: one of them is wrong, a fault (buffer.h), and
-     * none of this call is sent. */
+     * none of this call is sent; BERTH_E_UNSUPPORTED, and none of it is sent: a `reserved` that is
+     * not 0. */
     int32_t(BERTH_CALL *send_slices)(struct berth_conn *conn, const struct berth_slice *slices,
                                      uint32_t count);
 
-    /* Sends a FIN after what is queued; receiving goes on. For protocols that carry half-close. */
+    /* Sends a FIN after what is queued; receiving goes on. For protocols that carry half-close.
+     * Once the peer's FIN is told as well, nothing can follow on either side, and the connection
+     * ends by itself, with BERTH_CLOSED_BY_PEER: so in `peer_closed`, and after it, this is close()
+     * that needs no FIN of the peer any more. BERTH_E_STATE after close(); BERTH_E_GONE. */
     int32_t(BERTH_CALL *shutdown_send)(struct berth_conn *conn);
 
     /* Closes in good order: what is queued is sent, then a FIN; what still arrives is thrown away
@@ -112,15 +148,20 @@ struct berth_host {
 
     /* Stops and restarts the delivery of received bytes. While paused the host buffers no more than
      * has already arrived in it; the peer is held by TCP's window. Pausing twice is pausing once.
-     */
+     * While paused, what `received` left unconsumed is no message that is too long, and
+     * `peer_closed` waits. Resuming brings what was not consumed again, with what has come
+     * meanwhile, though nothing new may have come: also when both are called within one call of
+     * `received`, which is how a plugin has the same bytes again. While the send queue is full
+     * (`filled`), that waits for `drained` (not with BERTH_PLUGIN_PACES_ITSELF). */
     void(BERTH_CALL *receive_pause)(struct berth_conn *conn);
     void(BERTH_CALL *receive_resume)(struct berth_conn *conn);
 
-    /* `received` is not called again with fewer than `size` bytes (1 when it is 0), unless the peer
-     * has closed its side. BERTH_E_LIMIT above "limits.message_bytes". */
+    /* The next call of `received` comes with at least `size` bytes (1 when it is 0), unless the
+     * peer has closed its side. It holds for that call only: each call of `received` begins at 1
+     * again, and says anew how much it needs. BERTH_E_LIMIT above "limits.message_bytes". */
     int32_t(BERTH_CALL *want_at_least)(struct berth_conn *conn, uint32_t size);
 
-    /* Fills *info as far as info->struct_size reaches. */
+    /* Fills *info as far as info->struct_size reaches, and sets struct_size to what is filled. */
     void(BERTH_CALL *conn_info)(struct berth_conn *conn, struct berth_conn_info *info);
 
     /* As log(), marked with listener and peer too. */
@@ -145,9 +186,11 @@ struct berth_host {
      * message for all connections that live there, however many they are. What one thread posts to
      * a worker, by post() too, runs there in that order. BERTH_E_LIMIT and BERTH_E_NO_MEMORY as
      * post(); BERTH_E_INVALID: there is no such worker, or no function.
-     * From within a callback of the listener or of one of its connections, but not in
-     * `listener_open` and `listener_close`; or from within such a function. The listener stays, and
-     * the plugin's code, until it has run; a stop waits for it. [any] */
+     * From any thread, also one of the plugin's own, from the return of `listener_open` until
+     * `listener_close` begins: what was accepted runs before that, and a stop waits for it.
+     * BERTH_E_STATE before, BERTH_E_GONE from then on until `listener_close` has returned;
+     * afterwards there is no listener any more, and the plugin must have ended its threads. [any]
+     */
     int32_t(BERTH_CALL *post_worker)(const struct berth_listener *listener, uint32_t worker,
                                      berth_worker_fn function, void *argument);
 
@@ -168,6 +211,24 @@ struct berth_host {
      * it, if that is longer than close() would wait. For answers that are large, and clients that
      * pause. [conn] */
     void(BERTH_CALL *close_with_timeout)(struct berth_conn *conn, uint32_t send_timeout_ms);
+
+    /* As log() and conn_log(), with fields: `key=value` behind the text, members of the object
+     * "fields" in a log of JSON lines. A line holds some kibibytes: what is longer is cut.
+     * BERTH_E_LIMIT: more than BERTH_LOG_FIELDS_MAX; BERTH_E_INVALID: a key that is none, no text;
+     * BERTH_E_UNSUPPORTED: level, kind, or more of the entry than the host knows. Then nothing is
+     * written. [any], with a connection [conn] */
+    int32_t(BERTH_CALL *log_fields)(const struct berth_host *host,
+                                    const struct berth_log_entry *entry);
+
+    /* The time of day: nanoseconds since 1970-01-01T00:00:00Z, without leap seconds. It may jump,
+     * back too; for how long something takes there is now_ms(). In "berth plugin test" it is the
+     * clock of the transcript. [any] */
+    int64_t(BERTH_CALL *unix_time_ns)(const struct berth_host *host);
+
+    /* Fills `bytes` with what nobody can guess, from the system's generator: for keys, nonces,
+     * session ids. In "berth plugin test" it is the same at every run. BERTH_E_FAILED: the system
+     * has none to give, and nothing was filled; BERTH_E_INVALID: no bytes. [any] */
+    int32_t(BERTH_CALL *random_bytes)(const struct berth_host *host, void *bytes, uint32_t size);
 };
 
 BERTH_END_DECLS

@@ -15,8 +15,14 @@ BERTH_BEGIN_DECLS
 
 struct berth_timer; /* the host's */
 
-/* What a timer runs: that of a connection [conn], that of a listener [listener] */
+/* What a timer of a connection runs. [conn] */
 typedef void(BERTH_CALL *berth_timer_fn)(struct berth_timer *timer, void *argument);
+
+/* What a timer of a listener runs, on that worker, the same at every call: the connections of the
+ * listener whose `worker` is this one may be touched. [worker] */
+typedef void(BERTH_CALL *berth_listener_timer_fn)(struct berth_timer *timer,
+                                                  const struct berth_listener *listener,
+                                                  uint32_t worker, void *argument);
 
 struct berth_timer_host {
     uint32_t struct_size;
@@ -32,7 +38,8 @@ struct berth_timer_host {
      * beside all others, and never once `listener_close` has begun. It is freed after that.
      * [control] */
     struct berth_timer *(BERTH_CALL *create_for_listener)(const struct berth_listener *listener,
-                                                          berth_timer_fn function, void *argument);
+                                                          berth_listener_timer_fn function,
+                                                          void *argument);
 
     /* Runs the function once, in delay_ms. A running timer is moved. That of a connection: [conn];
      * of a listener: [any]. */

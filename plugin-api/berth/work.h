@@ -37,8 +37,10 @@ struct berth_work_host {
     /* The same for no connection in particular: for datagrams, and for what must be done whoever
      * leaves meanwhile. `done` runs on one worker, with conn NULL and BERTH_OK, or
      * BERTH_E_CANCELLED. A stop waits for it: it is not called off before the host itself ends.
-     * From within a callback of the listener or of one of its connections, but not in
-     * `listener_open` and `listener_close`; or from a `work` or `done` of the listener. [any] */
+     * From any thread, also one of the plugin's own, from the return of `listener_open` until
+     * `listener_close` begins: what was accepted is done before that. BERTH_E_STATE before,
+     * BERTH_E_GONE from then on until `listener_close` has returned; afterwards there is no
+     * listener any more, and the plugin must have ended its threads. [any] */
     int32_t(BERTH_CALL *submit_for_listener)(const struct berth_listener *listener,
                                              berth_work_fn work, berth_work_done_fn done,
                                              void *argument);

@@ -226,8 +226,10 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     message_forget_sender(member);
 }
 
-static uint32_t BERTH_CALL busy(const struct berth_listener *listener, uint8_t *answer,
+static uint32_t BERTH_CALL busy(const struct berth_listener *listener,
+                                const struct berth_busy *busy_for, uint8_t *answer,
                                 uint32_t capacity) {
+    (void)busy_for;
     static const char text[] = "error busy too many connections\n";
     (void)listener;
     (void)capacity; /* 4 KiB at the least */
@@ -318,6 +320,7 @@ static const struct berth_plugin chat_plugin = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .conn_state_size = sizeof(struct member),
     .id = "chat",
     .name = "Chat rooms",

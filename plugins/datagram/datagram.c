@@ -239,6 +239,7 @@ static const struct berth_plugin datagram_plugin = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .id = "datagram",
     .name = "UDP echo and syslog receiver",
     .version = "1.0.0",

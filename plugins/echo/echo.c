@@ -22,6 +22,7 @@ static const struct berth_plugin echo = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .abi_minor_required = 0, /* it uses nothing that came later */
     .id = "echo",            /* as the file: echo.so, echo.dll */
     .name = "Echo",

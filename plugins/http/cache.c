@@ -72,7 +72,8 @@ void caches_destroy(struct caches *caches) {
     free(caches);
 }
 
-static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument);
+static void BERTH_CALL on_timer(struct berth_timer *timer, const struct berth_listener *listener,
+                                uint32_t worker, void *argument);
 
 struct cache *cache_create(const struct berth_listener *listener, const struct site *site) {
     struct cache *cache = calloc(1, sizeof(*cache));
@@ -150,7 +151,10 @@ static uint64_t leave_by(struct cache *cache, uint64_t time_ms) {
     return first_ms;
 }
 
-static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
+static void BERTH_CALL on_timer(struct berth_timer *timer, const struct berth_listener *listener,
+                                uint32_t worker, void *argument) {
+    (void)listener;
+    (void)worker;
     struct cache *cache = argument;
     const struct site *site = cache->site;
     uint64_t now_ms = site->host->now_ms(site->host);

@@ -431,8 +431,10 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     free(client->held);
 }
 
-static uint32_t BERTH_CALL busy(const struct berth_listener *listener, uint8_t *answer,
+static uint32_t BERTH_CALL busy(const struct berth_listener *listener,
+                                const struct berth_busy *busy_for, uint8_t *answer,
                                 uint32_t capacity) {
+    (void)busy_for;
     (void)listener;
     return answer_busy((char *)answer, capacity);
 }
@@ -486,6 +488,7 @@ static const struct berth_plugin http = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .conn_state_size = sizeof(struct client),
     .id = "http",
     .name = "HTTP/1.1 static files",

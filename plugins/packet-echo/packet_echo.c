@@ -36,6 +36,7 @@ static const struct berth_plugin packet_echo = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .abi_minor_required = 0,
     .id = "packet-echo",
     .name = "Packet echo",

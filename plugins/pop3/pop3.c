@@ -123,8 +123,10 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     }
 }
 
-static uint32_t BERTH_CALL busy(const struct berth_listener *listener, uint8_t *answer,
+static uint32_t BERTH_CALL busy(const struct berth_listener *listener,
+                                const struct berth_busy *busy_for, uint8_t *answer,
                                 uint32_t capacity) {
+    (void)busy_for;
     static const char words[] = "-ERR [SYS/TEMP] too many clients, try again later\r\n";
     (void)listener;
     if (capacity < sizeof(words) - 1) {
@@ -272,6 +274,7 @@ static const struct berth_plugin pop3 = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .flags = BERTH_PLUGIN_SPEAKS_FIRST,
     .conn_state_size = sizeof(struct place),
     .id = "pop3",

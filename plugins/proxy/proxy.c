@@ -310,6 +310,7 @@ static const struct berth_plugin proxy = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .flags = BERTH_PLUGIN_PACES_ITSELF,
     .conn_state_size = sizeof(struct side),
     .id = "proxy",

@@ -67,25 +67,72 @@ static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *
     }
 }
 
-/* A request with members that the host does not know; and one that ends before its port, which the
- * host takes for 0, whatever lies there. What is reserved may not be set. */
+/* A request that has members which the host does not know, all zero: it is carried out. One in
+ * which they say something is not, nor one with something in what is reserved. One that ends before
+ * its port is as one whose port is 0, whatever lies there. */
 static void see_connect(struct berth_conn *conn, uint16_t port) {
     struct berth_connect_request request;
-    memset(&request, 0xaa, sizeof(request));
+    memset(&request, 0, sizeof(request));
     request.struct_size = sizeof(request);
     request.timeout_ms = 20000;
     request.host = "127.0.0.1";
     request.port = port;
-    request.reserved = 0;
-    request.reserved2 = 0;
-    memset(&request.first_data, 0, sizeof(request.first_data));
     int32_t longer = connect_of(conn)->connect(conn, &request, connected, conn);
     request.struct_size = offsetof(struct berth_connect_request, port);
     int32_t shorter = connect_of(conn)->connect(conn, &request, connected, NULL);
     request.struct_size = sizeof(request);
     request.reserved2 = 1;
-    int32_t unknown = connect_of(conn)->connect(conn, &request, connected, NULL);
-    say(conn, "connect", (int)longer, (int)shorter, (int)unknown);
+    int32_t reserved = connect_of(conn)->connect(conn, &request, connected, NULL);
+    say(conn, "connect", (int)longer, (int)shorter, (int)reserved);
+    request.reserved2 = 0;
+    request.later_number = 1;
+    int32_t first = connect_of(conn)->connect(conn, &request, connected, NULL);
+    request.later_number = 0;
+    request.later_function = POISON_FUNCTION;
+    int32_t last = connect_of(conn)->connect(conn, &request, connected, NULL);
+    int32_t of_listener =
+        connect_of(conn)->connect_for_listener(conn->listener, &request, connected, NULL);
+    say(conn, "connect tails", (int)first, (int)last, (int)of_listener);
+}
+
+/* The other requests, likewise: with a tail that is zero, and with one that says something. */
+static void see_requests(struct berth_conn *conn) {
+    const int32_t *metrics = conn->listener->state;
+    struct berth_log_entry entry;
+    memset(&entry, 0, sizeof(entry));
+    entry.struct_size = sizeof(entry);
+    entry.level = BERTH_LOG_INFO;
+    entry.text = "of a later minor";
+    entry.size = 16;
+    int32_t longer = conn->host->log_fields(conn->host, &entry);
+    entry.later_number = 1;
+    int32_t tail = conn->host->log_fields(conn->host, &entry);
+    entry.struct_size = offsetof(struct berth_log_entry, text);
+    int32_t shorter = conn->host->log_fields(conn->host, &entry);
+    say(conn, "log", (int)longer, (int)tail, (int)shorter);
+    say(conn, "metric", (int)metrics[0], (int)metrics[1], (int)metrics[2]);
+}
+
+static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
+                                        void **listener_state, struct berth_error *error) {
+    static int32_t statuses[3]; /* the same for all, as this plugin has one listener */
+    const struct berth_metrics_host *metrics =
+        (const struct berth_metrics_host *)listener->host->query(listener->host, BERTH_METRICS_ID);
+    struct berth_metric *metric;
+    struct berth_metric_request request;
+    (void)error;
+    memset(&request, 0, sizeof(request));
+    request.struct_size = sizeof(request);
+    request.kind = BERTH_METRIC_COUNTER;
+    request.name = "longer_total";
+    statuses[0] = metrics->create(listener, &request, &metric, NULL);
+    request.name = "tail_total";
+    request.later_number = 1;
+    statuses[1] = metrics->create(listener, &request, &metric, NULL);
+    request.struct_size = offsetof(struct berth_metric_request, labels);
+    statuses[2] = metrics->create(listener, &request, &metric, NULL);
+    *listener_state = statuses;
+    return BERTH_OK;
 }
 
 /* Extensions of another host are NULL, and so is whatever else is asked for; those that are here
@@ -135,6 +182,9 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
         conn->host->conn_info(conn, &info);
         see_connect(conn, info.local.port);
         break;
+    case 'r':
+        see_requests(conn);
+        break;
     default:
         say(conn, "unknown", 0, 0, 0);
         break;
@@ -161,11 +211,13 @@ static const struct {
             .struct_size = sizeof(struct berth_plugin),
             .abi_major = BERTH_ABI_MAJOR,
             .abi_minor_built = BERTH_ABI_MINOR,
+            .abi_draft = BERTH_ABI_DRAFT,
             .abi_minor_required = REQUIRED,
             .id = "later",
             .name = "Of a later minor",
             .version = "1.0.0",
             .load = load,
+            .listener_open = listener_open,
             .received = received,
             .later_number = POISON,
             .later_function = POISON_FUNCTION,

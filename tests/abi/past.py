@@ -7,6 +7,9 @@ from support import clients, manifests
 
 FOLDER = pathlib.Path(__file__).resolve().parent / "plugins"
 
+CANDIDATES = FOLDER.parent / "candidates"
+"""A folder for each draft that is over, with a folder for each system: built plugins of that draft."""
+
 
 def folder(system):
     return FOLDER / ("windows-x86_64" if system.is_windows else "linux-x86_64")

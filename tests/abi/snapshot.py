@@ -5,7 +5,7 @@ as the compilers of both systems lay them out, checked in as tests/abi/<system>.
     snapshot.py renew             makes the snapshots what the headers are now
     snapshot.py checksum SYSTEM   of a snapshot: what a built plugin remembers (plugins/build.sh)
 
-While the ABI is a release candidate (BERTH_ABI_RC) everything may be renewed. Once the snapshots were
+While the ABI is a release candidate (BERTH_ABI_DRAFT) everything may be renewed. Once the snapshots were
 taken of a frozen ABI only growth may, and with a higher minor version: new members behind the
 last one of a struct that has a `struct_size`, new structs, constants and types of functions.
 """
@@ -130,7 +130,7 @@ def differences(old, new):
 
 
 def frozen(snapshot):
-    return snapshot["constants"]["BERTH_ABI_RC"] == 0
+    return snapshot["constants"]["BERTH_ABI_DRAFT"] == 0
 
 
 def _may_differ(name, old, new):

@@ -54,8 +54,9 @@ def test_later_plugin_runs_here_and_sees_what_is_not_here(run_host, build_later)
         assert told == ["later 0 0 0", "known 1 1 1", f"minor {minor_here} 1 0"]
         assert one.ask("query") == "query 0 1 0"
         assert [one.ask("info"), one.line()] == ["longer 1 0 1", "shorter 1 1 1"]
-        told = [one.ask("connect"), one.line()]
-        assert sorted(told) == ["connect 0 -2 -2", "connected 0 1 0"]
+        told = [one.ask("connect"), one.line(), one.line()]
+        assert sorted(told) == ["connect 0 -2 -7", "connect tails -7 -7 -7", "connected 0 1 0"]
+        assert [one.ask("requests"), one.line()] == ["log 0 -7 0", "metric 0 -7 0"]
 
 
 def test_later_plugin_that_needs_its_minor_is_refused(fail_to_start, build_later, later_api):

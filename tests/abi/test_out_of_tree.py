@@ -206,7 +206,7 @@ def test_out_of_tree_versions_are_those_of_the_abi(api):
     root = (headers.TOP / "meson.build").read_text(encoding="utf-8")
     assert f"declare_dependency(include_directories: api_includes, version: '{version}')" in root
     readme = (api / "README.md").read_text(encoding="utf-8")
-    assert f"ABI {version} is a release candidate" in readme or constants["BERTH_ABI_RC"] == 0
+    assert f"ABI {version} is a release candidate" in readme or constants["BERTH_ABI_DRAFT"] == 0
 
 
 def test_out_of_tree_example_is_the_plugin_of_the_documents():

@@ -39,3 +39,16 @@ def test_past_plugin_refuses_with_its_own_words(fail_to_start, system, name):
     manifest["listeners"]["streams"]["config"] = {"refuse": True}
     result = fail_to_start(manifest, plugins=past.folder(system))
     assert result.code == 1 and "/refuse: as it was told" in result.errors, result
+
+
+@pytest.mark.parametrize("draft", sorted(path.name for path in past.CANDIDATES.iterdir()))
+def test_past_plugin_of_another_candidate_is_refused_in_words(fail_to_start, system, draft):
+    """What was built for a candidate that is over: it says so, and what its owner does about it."""
+    folder = past.CANDIDATES / draft / past.folder(system).name
+    result = fail_to_start(past.manifest("abi-1-0"), plugins=folder)
+    number = draft.removeprefix("draft-")
+    assert result.code == 1 and len(result.error_lines) == 3, f"one for each listener: {result}"
+    now = snapshot.stored(past.folder(system).name)["constants"]["BERTH_ABI_DRAFT"]
+    for part in ("abi-1-0", f"built for draft {number} of ABI 1.0", f"serves draft {now} of it",
+                 "build it against this host's plugin-api"):
+        assert part in result.errors, result

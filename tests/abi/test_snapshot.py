@@ -85,7 +85,7 @@ def member(offset, kind="uint32_t", size=4):
 @pytest.fixture
 def frozen():
     return {
-        "constants": {"BERTH_ABI_RC": 0, "BERTH_ABI_MAJOR": 1, "BERTH_ABI_MINOR": 0, "BERTH_E_OLD": -1},
+        "constants": {"BERTH_ABI_DRAFT": 0, "BERTH_ABI_MAJOR": 1, "BERTH_ABI_MINOR": 0, "BERTH_E_OLD": -1},
         "structs": {
             "table": {"size": 8, "members": {"struct_size": member(0), "reserved": member(4)}},
             "pair": {"size": 8, "members": {"one": member(0), "other": member(4)}},
@@ -115,13 +115,13 @@ def test_frozen_abi_may_grow_at_the_end(frozen, grown):
 
 
 def test_release_candidate_may_change_in_any_way(frozen, grown):
-    frozen["constants"]["BERTH_ABI_RC"] = 1
+    frozen["constants"]["BERTH_ABI_DRAFT"] = 1
     del grown["structs"]["pair"]
     assert snapshot.violations(frozen, grown) == []
 
 
 def _melt(new):
-    new["constants"]["BERTH_ABI_RC"] = 1
+    new["constants"]["BERTH_ABI_DRAFT"] = 1
 
 
 def _keep_minor(new):
@@ -200,7 +200,7 @@ def test_renewing_ends_with_the_freeze(tmp_path):
     api = shutil.copytree(headers.API / "berth", tmp_path / "api" / "berth").parent
     folder = tmp_path / "snapshots"
     folder.mkdir()
-    _define(api, "BERTH_ABI_RC", 1)
+    _define(api, "BERTH_ABI_DRAFT", 1)
     _define(api, "BERTH_ABI_MINOR", 0)
     assert snapshot.renew(folder, api) == [] == snapshot.compare(folder, api)
 
@@ -208,7 +208,7 @@ def test_renewing_ends_with_the_freeze(tmp_path):
     assert len(snapshot.compare(folder, api)) == 4  # gone and new, on both systems
     assert snapshot.renew(folder, api) == [] == snapshot.compare(folder, api)
 
-    _define(api, "BERTH_ABI_RC", 0)
+    _define(api, "BERTH_ABI_DRAFT", 0)
     assert snapshot.renew(folder, api) == []
     _replace(api, "berth/timer.h", "    uint32_t reserve;", "    uint32_t reserved;")
     assert snapshot.renew(folder, api) and snapshot.compare(folder, api)

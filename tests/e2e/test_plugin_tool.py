@@ -250,7 +250,7 @@ CARELESS = [
     ("sends-blindly", "conversation", "queue-cut"),
     ("sleeps-long", "conversation", "blocks-a-worker in received: the callback waited for something, 4"),
     ("sleeps-short", "conversation", "blocks-a-worker in received: the callback waited for something, "),
-    ("unclean-request", "conversation", "request-reserved in received"),
+    ("unclean-request", "conversation", "request-unknown in received"),
     ("writes-sent", "conversation", "buffer-written-while-sent in received"),
 ]
 """The same, of those that load."""

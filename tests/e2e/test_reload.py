@@ -859,6 +859,7 @@ extern "C" BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY
     plugin.struct_size = sizeof(plugin);
     plugin.abi_major = BERTH_ABI_MAJOR;
     plugin.abi_minor_built = BERTH_ABI_MINOR;
+    plugin.abi_draft = BERTH_ABI_DRAFT;
     plugin.id = "cpp";
     plugin.name = "C++";
     plugin.version = "1.0.0";

@@ -34,8 +34,10 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
 
 static const char busy_text[] = "busy";
 
-static uint32_t BERTH_CALL on_busy(const struct berth_listener *listener, uint8_t *answer,
+static uint32_t BERTH_CALL on_busy(const struct berth_listener *listener,
+                                   const struct berth_busy *busy_for, uint8_t *answer,
                                    uint32_t capacity) {
+    (void)busy_for;
     (void)listener;
     (void)capacity;
     memcpy(answer, busy_text, sizeof(busy_text) - 1);

@@ -230,7 +230,10 @@ static void test_driven_work_runs_where_the_driver_says(void **state) {
     net_world_serve_end();
 }
 
-static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
+static void BERTH_CALL on_timer(struct berth_timer *timer, const struct berth_listener *of,
+                                uint32_t worker, void *argument) {
+    assert_ptr_equal(of, &net_world_listener()->public);
+    assert_true(worker < net_world_listener()->server->options.workers);
     (void)timer;
     (void)argument;
     note_worker();

@@ -359,8 +359,10 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
 }
 
 /* Nothing: the clients know only echoes. */
-static uint32_t BERTH_CALL on_busy(const struct berth_listener *of, uint8_t *bytes,
+static uint32_t BERTH_CALL on_busy(const struct berth_listener *of,
+                                   const struct berth_busy *busy_for, uint8_t *bytes,
                                    uint32_t capacity) {
+    (void)busy_for;
     (void)of;
     (void)bytes;
     (void)capacity;

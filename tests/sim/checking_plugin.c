@@ -209,8 +209,10 @@ static void BERTH_CALL on_closed(struct berth_conn *conn, uint32_t reason) {
 }
 
 /* No client is told here, and no connection is opened for it. */
-static uint32_t BERTH_CALL on_busy(const struct berth_listener *listener, uint8_t *answer,
+static uint32_t BERTH_CALL on_busy(const struct berth_listener *listener,
+                                   const struct berth_busy *busy_for, uint8_t *answer,
                                    uint32_t capacity) {
+    (void)busy_for;
     callback_begin("busy");
     RULE(((const struct listener *)listener)->options.refuse_at_limit,
          "busy comes where clients are refused");

@@ -22,7 +22,10 @@ static void start(struct listener_timer *timer, uint64_t delay_ms) {
     service(listener)->start(timer->timer, delay_ms);
 }
 
-static void BERTH_CALL on_timer(struct berth_timer *fired, void *argument) {
+static void BERTH_CALL on_timer(struct berth_timer *fired, const struct berth_listener *of,
+                                uint32_t worker, void *argument) {
+    (void)of;
+    (void)worker;
     struct listener_timer *timer = argument;
     callback_begin("timer");
     RULE(timer->owner->public, "no timer of a listener fires after listener_close");

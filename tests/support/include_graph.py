@@ -27,7 +27,7 @@ FLAT_ROOMS = {
     "net/listen": "accept_pool datagrams door listener",
     "net/run": "server shortage worker",
     "plugin": "call_page errand last_words outbound plugin_account plugin_call plugin_callback plugin_events "
-              "plugin_datagram plugin_fault plugin_post plugin_timer plugin_work",
+              "plugin_datagram plugin_fault plugin_listener plugin_metric plugin_post plugin_timer plugin_work",
 }
 _ROOM_OF_FLAT = {name: room for room, names in FLAT_ROOMS.items() for name in names.split()}
 

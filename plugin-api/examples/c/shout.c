@@ -19,6 +19,7 @@ static const struct berth_plugin shout = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .id = "shout",
     .name = "Shout",
     .version = "1.0.0",

@@ -66,6 +66,7 @@ constexpr berth_plugin describe() {
     plugin.struct_size = sizeof(berth_plugin);
     plugin.abi_major = BERTH_ABI_MAJOR;
     plugin.abi_minor_built = BERTH_ABI_MINOR;
+    plugin.abi_draft = BERTH_ABI_DRAFT;
     plugin.conn_state_size = sizeof(Tally);
     plugin.id = "tally";
     plugin.name = "Tally";

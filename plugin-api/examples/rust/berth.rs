@@ -10,6 +10,7 @@ pub type Unused = *const c_void;
 pub const PLUGIN_MAGIC: u32 = 0x4854_5242;
 pub const ABI_MAJOR: u16 = 1;
 pub const ABI_MINOR: u16 = 0;
+pub const ABI_DRAFT: u16 = 2;
 pub const OK: i32 = 0;
 
 #[repr(C)]
@@ -62,7 +63,7 @@ pub struct Plugin {
     pub abi_major: u16,
     pub abi_minor_built: u16,
     pub abi_minor_required: u16,
-    pub reserved: u16,
+    pub abi_draft: u16,
     pub flags: u32,
     pub conn_state_size: u32,
     pub id: *const c_char,
@@ -84,6 +85,11 @@ pub struct Plugin {
     pub busy: Unused,
     pub closing: Unused,
     pub datagram: Unused,
+    pub check_config: Unused,
+    pub handover: Unused,
+    pub listener_draining: Unused,
+    pub worker_start: Unused,
+    pub worker_end: Unused,
 }
 
 // The descriptor is constant, and its pointers point at constants.

@@ -27,7 +27,7 @@ static MIRROR: Plugin = Plugin {
     abi_major: berth::ABI_MAJOR,
     abi_minor_built: berth::ABI_MINOR,
     abi_minor_required: 0,
-    reserved: 0,
+    abi_draft: berth::ABI_DRAFT,
     flags: 0,
     conn_state_size: 0,
     id: b"mirror\0".as_ptr().cast(),
@@ -49,6 +49,11 @@ static MIRROR: Plugin = Plugin {
     busy: null(),
     closing: null(),
     datagram: null(),
+    check_config: null(),
+    handover: null(),
+    listener_draining: null(),
+    worker_start: null(),
+    worker_end: null(),
 };
 
 #[no_mangle]

@@ -89,7 +89,7 @@ static void do_info(struct berth_conn *conn, char *rest) {
     struct berth_conn_info info = {.struct_size = sizeof(info)};
     char local[BERTH_ADDRESS_TEXT_MAX];
     char remote[BERTH_ADDRESS_TEXT_MAX];
-    char text[256];
+    char text[BERTH_ADDRESS_TEXT_MAX * 3];
     (void)rest;
     conn->host->conn_info(conn, &info);
     conn->host->address_format(conn->host, &info.local, local, sizeof(local));
@@ -172,7 +172,11 @@ static void do_timer(struct berth_conn *conn, char *rest) {
     say(conn, "waiting\n");
 }
 
-static void BERTH_CALL on_listener_timer(struct berth_timer *timer, void *argument) {
+static void BERTH_CALL on_listener_timer(struct berth_timer *timer,
+                                         const struct berth_listener *listener, uint32_t worker,
+                                         void *argument) {
+    (void)listener;
+    (void)worker;
     const struct berth_host *host = argument;
     (void)timer;
     host->log(host, BERTH_LOG_INFO, "a listener's timer", 18);
@@ -482,8 +486,10 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     note(conn, text);
 }
 
-static uint32_t BERTH_CALL busy(const struct berth_listener *listener, uint8_t *answer,
+static uint32_t BERTH_CALL busy(const struct berth_listener *listener,
+                                const struct berth_busy *busy_for, uint8_t *answer,
                                 uint32_t capacity) {
+    (void)busy_for;
     (void)listener;
     if (capacity < 5) {
         return 0;
@@ -509,6 +515,7 @@ static const struct berth_plugin abi_1_0 = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .conn_state_size = sizeof(struct state),
     .id = "abi-1-0",
     .name = "ABI 1.0",

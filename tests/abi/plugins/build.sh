@@ -29,6 +29,6 @@ build() {
 }
 
 name="abi-$(define MAJOR)-$(define MINOR)"
-candidate=$(define RC)
+candidate=$(define DRAFT)
 build linux-x86_64 .so '' -fPIC -Wl,--build-id=none
 build windows-x86_64 .dll x86_64-w64-mingw32- -static -Wl,--no-insert-timestamp
