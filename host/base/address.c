@@ -328,6 +328,15 @@ bool address_is_mapped(const struct berth_address *address) {
            memcmp(address->bytes, mapped_prefix, sizeof(mapped_prefix)) == 0;
 }
 
+void address_map(struct berth_address *address) {
+    if (address->family == BERTH_FAMILY_IPV4) {
+        memmove(address->bytes + sizeof(mapped_prefix), address->bytes, 4);
+        memcpy(address->bytes, mapped_prefix, sizeof(mapped_prefix));
+        address->family = BERTH_FAMILY_IPV6;
+        address->scope_id = 0;
+    }
+}
+
 void address_unmap(struct berth_address *address) {
     if (address_is_mapped(address)) {
         memmove(address->bytes, address->bytes + sizeof(mapped_prefix), 4);

@@ -56,6 +56,9 @@ bool address_overlaps(const struct berth_address *left, bool left_v6_only,
 /* ::ffff:a.b.c.d: an IPv4 address in the form of an IPv6 one. */
 bool address_is_mapped(const struct berth_address *address);
 
+/* a.b.c.d becomes ::ffff:a.b.c.d, for a socket of the other family. */
+void address_map(struct berth_address *address);
+
 /* ::ffff:a.b.c.d becomes a.b.c.d; others stay as they are. Addresses go through it where they enter
  * the host: from a socket, a PROXY header, a plugin or the command line. One client has one form.
  */

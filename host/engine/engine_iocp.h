@@ -22,6 +22,7 @@
 #include "engine/engine.h"
 #include "engine/winsock_table.h"
 #include "os/os.h"
+#include "os/os_windows_address.h"
 
 struct error;
 
@@ -249,8 +250,6 @@ bool iocp_attach(struct engine_port *port, SOCKET socket, bool skips_success);
 
 /* -- engine_iocp_listen.c --------------------------------------------------------------------- */
 
-struct berth_address iocp_address(const struct sockaddr *from);                     /* NULL: none */
-int iocp_address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to); /* the size */
 bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int level, int name,
                         DWORD value);
 bool iocp_set_options(const struct winsock_table *winsock, SOCKET socket,

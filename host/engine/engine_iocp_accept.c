@@ -448,8 +448,8 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
     int remote_size = 0;
     listener->extensions.accept_addresses(memory, data_room, IOCP_ADDRESS_ROOM, IOCP_ADDRESS_ROOM,
                                           &local, &local_size, &remote, &remote_size);
-    accept->local = iocp_address(local);
-    accept->remote = iocp_address(remote);
+    accept->local = windows_address(local);
+    accept->remote = windows_address(remote);
     if (accept->remote.family == BERTH_FAMILY_NONE) {
         /* Limits and lists go by it, so it is asked for again where AcceptEx left it out (Wine does
          * for a client that has finished already). Without one the client is gone. */
@@ -458,7 +458,7 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
         if (winsock->getpeername(socket, (struct sockaddr *)&storage, &size) != 0) {
             return (unsigned long)winsock->last_error();
         }
-        accept->remote = iocp_address((struct sockaddr *)&storage);
+        accept->remote = windows_address((struct sockaddr *)&storage);
     }
     return 0;
 }
@@ -545,8 +545,8 @@ static bool plain_open(struct engine_acceptor *acceptor, SOCKET socket,
         return false;
     }
     accept->socket = (struct engine_socket){(intptr_t)socket, listener->origin};
-    accept->local = iocp_address((struct sockaddr *)&local);
-    accept->remote = iocp_address(remote);
+    accept->local = windows_address((struct sockaddr *)&local);
+    accept->remote = windows_address(remote);
     return true;
 }
 

@@ -51,7 +51,7 @@ static bool bind_anywhere(const struct winsock_table *winsock, SOCKET socket, in
         .family = family == AF_INET6 ? BERTH_FAMILY_IPV6 : BERTH_FAMILY_IPV4,
     };
     SOCKADDR_STORAGE storage;
-    int size = iocp_address_to_system(&any, &storage);
+    int size = windows_address_to_system(&any, &storage);
     iocp_socket_option(winsock, socket, SOL_SOCKET, REUSE_UNICAST_PORT, 1); /* older: without */
     return winsock->bind(socket, (struct sockaddr *)&storage, size) == 0;
 }
@@ -77,7 +77,7 @@ static void fail(struct engine_port *port, struct iocp_op *op, int64_t result) {
 static void start(struct engine_port *port, struct iocp_op *op, LPFN_CONNECTEX connect_ex) {
     const struct engine_connect *connect = connect_of(op);
     SOCKADDR_STORAGE storage;
-    int size = iocp_address_to_system(&connect->remote, &storage);
+    int size = windows_address_to_system(&connect->remote, &storage);
     DWORD first = (DWORD)connect->first_data.size;
     void *bytes = first > 0 ? (void *)(uintptr_t)connect->first_data.bytes : NULL; /* only read */
     DWORD sent = 0;
@@ -136,7 +136,7 @@ static bool settle(const struct winsock_table *winsock, struct iocp_op *op) {
         winsock->getsockname((SOCKET)op->socket, (struct sockaddr *)&storage, &size) != 0) {
         return false;
     }
-    connect->local = iocp_address((struct sockaddr *)&storage);
+    connect->local = windows_address((struct sockaddr *)&storage);
     connect->socket.handle = op->socket;
     connect->socket.origin = 0;
     return true;

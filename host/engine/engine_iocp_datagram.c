@@ -140,14 +140,8 @@ static bool ask_for_addresses(const struct winsock_table *winsock, SOCKET socket
 
 static int to_system(const struct engine_listener *listener, const struct berth_address *from,
                      SOCKADDR_STORAGE *to) {
-    if (listener->family == AF_INET || from->family == BERTH_FAMILY_IPV6) {
-        return iocp_address_to_system(from, to);
-    }
-    struct berth_address mapped = {.family = BERTH_FAMILY_IPV6, .port = from->port};
-    mapped.bytes[10] = 0xff;
-    mapped.bytes[11] = 0xff;
-    memcpy(mapped.bytes + 12, from->bytes, 4);
-    return iocp_address_to_system(&mapped, to);
+    return listener->family == AF_INET ? windows_address_to_system(from, to)
+                                       : windows_address_to_system6(from, to);
 }
 
 /* -- sending ----------------------------------------------------------------------------------- */
@@ -421,7 +415,7 @@ static void deliver(struct slot *slot, uint32_t size) {
     struct engine_receiver *receiver = slot->receiver;
     struct engine_datagram datagram = {
         .local = sent_to(slot),
-        .remote = iocp_address((struct sockaddr *)&slot->from),
+        .remote = windows_address((struct sockaddr *)&slot->from),
         .data = slot->buffer,
         .truncated = (slot->message.dwFlags & MSG_TRUNC) != 0,
     };
@@ -708,7 +702,7 @@ static bool source_can_be_chosen(struct engine_listener *listener) {
     struct engine_listener trial = *listener;
     SOCKADDR_STORAGE from;
     SOCKADDR_STORAGE to;
-    int size = iocp_address_to_system(&any, &from);
+    int size = windows_address_to_system(&any, &from);
     char byte = 0;
     bool chosen = false;
     trial.family = AF_INET;
@@ -718,13 +712,13 @@ static bool source_can_be_chosen(struct engine_listener *listener) {
     if (sender != INVALID_SOCKET && hearer != INVALID_SOCKET &&
         winsock->bind(sender, (struct sockaddr *)&from, size) == 0 &&
         winsock->getsockname(sender, (struct sockaddr *)&from, &size) == 0) {
-        odd.port = iocp_address((struct sockaddr *)&from).port;
-        size = iocp_address_to_system(&home, &to);
+        odd.port = windows_address((struct sockaddr *)&from).port;
+        size = windows_address_to_system(&home, &to);
         int to_size = sizeof(to);
         if (winsock->bind(hearer, (struct sockaddr *)&to, size) == 0 &&
             winsock->getsockname(hearer, (struct sockaddr *)&to, &to_size) == 0) {
-            home.port = iocp_address((struct sockaddr *)&to).port;
-            size = iocp_address_to_system(&odd, &from);
+            home.port = windows_address((struct sockaddr *)&to).port;
+            size = windows_address_to_system(&odd, &from);
             chosen = winsock->connect(hearer, (struct sockaddr *)&from, size) == 0 &&
                      iocp_socket_option(winsock, hearer, SOL_SOCKET, SO_RCVTIMEO, TRIAL_WAIT_MS) &&
                      send_by(&trial, sender, &odd, &home, (const uint8_t *)"?", 1) == 0 &&

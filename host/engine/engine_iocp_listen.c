@@ -1,4 +1,4 @@
-/* engine_iocp_listen.c: listening sockets, and addresses as Winsock has them. */
+/* engine_iocp_listen.c: listening sockets. */
 #include "engine/engine_iocp.h"
 
 #include <mstcpip.h>
@@ -14,50 +14,6 @@
 
 /* TCP_KEEPCNT, which mingw-w64 10 does not know. */
 enum { KEEPALIVE_COUNT = 16 };
-
-/* -- addresses --------------------------------------------------------------------------------- */
-
-struct berth_address iocp_address(const struct sockaddr *from) {
-    struct berth_address address = {0};
-    if (!from) {
-        return address;
-    }
-    if (from->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, from, sizeof(v4));
-        address.family = BERTH_FAMILY_IPV4;
-        address.port = ntohs(v4.sin_port);
-        memcpy(address.bytes, &v4.sin_addr, 4);
-    } else if (from->sa_family == AF_INET6) {
-        struct sockaddr_in6 v6;
-        memcpy(&v6, from, sizeof(v6));
-        address.port = ntohs(v6.sin6_port);
-        if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
-            address.family = BERTH_FAMILY_IPV4;
-            memcpy(address.bytes, (const uint8_t *)&v6.sin6_addr + 12, 4);
-        } else {
-            address.family = BERTH_FAMILY_IPV6;
-            address.scope_id = v6.sin6_scope_id;
-            memcpy(address.bytes, &v6.sin6_addr, 16);
-        }
-    }
-    return address;
-}
-
-int iocp_address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to) {
-    memset(to, 0, sizeof(*to));
-    if (from->family == BERTH_FAMILY_IPV6) {
-        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(from->port)};
-        v6.sin6_scope_id = from->scope_id;
-        memcpy(&v6.sin6_addr, from->bytes, 16);
-        memcpy(to, &v6, sizeof(v6));
-        return sizeof(v6);
-    }
-    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(from->port)};
-    memcpy(&v4.sin_addr, from->bytes, 4);
-    memcpy(to, &v4, sizeof(v4));
-    return sizeof(v4);
-}
 
 /* -- listeners --------------------------------------------------------------------------------- */
 
@@ -158,7 +114,7 @@ static bool bind_socket(struct engine_listener *listener, const SOCKADDR_STORAGE
         winsock->bind(listener->socket, name, size) != 0) {
         return false;
     }
-    struct berth_address address = iocp_address(name);
+    struct berth_address address = windows_address(name);
     address_format(&address, text, sizeof(text));
     log_warn(NULL,
              "network: %s is bound without exclusive use: connections of an earlier process are "
@@ -170,7 +126,7 @@ static bool bind_socket(struct engine_listener *listener, const SOCKADDR_STORAGE
 static bool listener_bind(struct engine_listener *listener, const struct berth_address *address) {
     const struct winsock_table *winsock = listener->engine->winsock;
     SOCKADDR_STORAGE storage;
-    int size = iocp_address_to_system(address, &storage);
+    int size = windows_address_to_system(address, &storage);
     if (listener->family == AF_INET6 && !iocp_socket_option(winsock, listener->socket, IPPROTO_IPV6,
                                                             IPV6_V6ONLY, !listener->dual_stack)) {
         return false;
@@ -191,7 +147,7 @@ static bool listener_look(struct engine_listener *listener) {
     if (winsock->getsockname(listener->socket, (struct sockaddr *)&storage, &size) != 0) {
         return false;
     }
-    listener->address = iocp_address((struct sockaddr *)&storage);
+    listener->address = windows_address((struct sockaddr *)&storage);
     return listener->datagrams ||
            winsock_extensions_load(winsock, listener->socket, &listener->extensions);
 }

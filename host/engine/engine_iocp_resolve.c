@@ -19,7 +19,7 @@ bool engine_resolve(const char *host, uint16_t port, struct berth_address *addre
     }
     *count = 0;
     for (const ADDRINFOW *one = found; one && *count < capacity; one = one->ai_next) {
-        struct berth_address address = iocp_address(one->ai_addr);
+        struct berth_address address = windows_address(one->ai_addr);
         if (address.family != BERTH_FAMILY_NONE) {
             address.port = port;
             addresses[(*count)++] = address;

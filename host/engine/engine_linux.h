@@ -24,6 +24,7 @@
 #include "base/macros.h"
 #include "engine/engine.h"
 #include "engine/engine_linux_calls.h"
+#include "os/os_linux_address.h"
 
 /* How an engine waits. Everything runs on the port's thread. */
 struct linux_backend {
@@ -291,19 +292,9 @@ struct engine_listener {
     int sockets[]; /* one an acceptor */
 };
 
-union system_address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-};
-
 /* False: the code is in errno. */
 bool linux_set_options(int fd, const struct engine_socket_options *options);
 
-socklen_t linux_address_to_system(const struct berth_address *from, union system_address *to);
-/* As an IPv6 socket wants it: IPv4 mapped. */
-socklen_t linux_address_to_system6(const struct berth_address *from, union system_address *to);
-struct berth_address linux_address(const union system_address *from);
 /* `otherwise`: where the system has no memory to say it. */
 struct berth_address linux_local_address(int fd, const struct berth_address *otherwise);
 

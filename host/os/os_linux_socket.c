@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "os/os.h"
+#include "os/os_linux_address.h"
 #include "os/os_socket.h"
 
 enum { LOCAL_MAX = 256, LOCAL_AGE_MS = 1000 };
@@ -26,16 +27,8 @@ static void local_add(const struct sockaddr *from) {
     if (!from || local.count == LOCAL_MAX) {
         return;
     }
-    *to = (struct berth_address){0};
-    if (from->sa_family == AF_INET) {
-        to->family = BERTH_FAMILY_IPV4;
-        memcpy(to->bytes, &((const struct sockaddr_in *)from)->sin_addr, 4);
-        local.count++;
-    } else if (from->sa_family == AF_INET6) {
-        to->family = BERTH_FAMILY_IPV6;
-        memcpy(to->bytes, &((const struct sockaddr_in6 *)from)->sin6_addr, 16);
-        local.count++;
-    }
+    *to = linux_address((const union system_address *)from);
+    local.count += to->family == BERTH_FAMILY_IPV4 || to->family == BERTH_FAMILY_IPV6;
 }
 
 static void local_ask(uint64_t now_ms) {
@@ -70,23 +63,6 @@ bool os_sockets_start(struct error *error) {
     return true;
 }
 
-static socklen_t to_system(const struct berth_address *address, struct sockaddr_storage *to) {
-    memset(to, 0, sizeof(*to));
-    if (address->family == BERTH_FAMILY_IPV6) {
-        struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
-        six->sin6_family = AF_INET6;
-        six->sin6_port = htons(address->port);
-        six->sin6_scope_id = address->scope_id;
-        memcpy(&six->sin6_addr, address->bytes, 16);
-        return sizeof(*six);
-    }
-    struct sockaddr_in *four = (struct sockaddr_in *)to;
-    four->sin_family = AF_INET;
-    four->sin_port = htons(address->port);
-    memcpy(&four->sin_addr, address->bytes, 4);
-    return sizeof(*four);
-}
-
 static bool fail(int handle, const char *what, struct error *error) {
     error_set(error, "%s: %s", what, strerror(errno));
     if (handle >= 0) {
@@ -97,21 +73,19 @@ static bool fail(int handle, const char *what, struct error *error) {
 
 bool os_socket_listen(struct os_socket *listener, const struct berth_address *address,
                       struct berth_address *actual, struct error *error) {
-    struct sockaddr_storage name;
+    union system_address name;
     const int on = 1;
-    socklen_t size = to_system(address, &name);
-    int handle = socket(name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    socklen_t size = linux_address_to_system(address, &name);
+    int handle = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (handle < 0) {
         return fail(handle, "socket", error);
     }
     setsockopt(handle, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(handle, (struct sockaddr *)&name, size) != 0 || listen(handle, 8) != 0 ||
-        getsockname(handle, (struct sockaddr *)&name, &size) != 0) {
+    if (bind(handle, &name.any, size) != 0 || listen(handle, 8) != 0 ||
+        getsockname(handle, &name.any, &size) != 0) {
         return fail(handle, "listen", error);
     }
-    *actual = *address;
-    /* The port is at the same place in both families. */
-    actual->port = ntohs(((struct sockaddr_in *)&name)->sin_port);
+    *actual = linux_address(&name);
     listener->handle = handle;
     return true;
 }
@@ -128,10 +102,10 @@ int os_socket_accept(const struct os_socket *listener, int timeout_ms, struct os
 
 bool os_socket_connect(struct os_socket *socket_, const struct berth_address *address,
                        struct error *error) {
-    struct sockaddr_storage name;
-    socklen_t size = to_system(address, &name);
-    int handle = socket(name.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (handle < 0 || connect(handle, (struct sockaddr *)&name, size) != 0) {
+    union system_address name;
+    socklen_t size = linux_address_to_system(address, &name);
+    int handle = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (handle < 0 || connect(handle, &name.any, size) != 0) {
         return fail(handle, "connect", error);
     }
     socket_->handle = handle;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "os/os_socket.h"
 #include "os/os_windows.h"
+#include "os/os_windows_address.h"
 
 enum { CHUNK_MAX = 1024 * 1024 };
 
@@ -14,23 +15,6 @@ bool os_sockets_start(struct error *error) {
     WSADATA data;
     int code = WSAStartup(MAKEWORD(2, 2), &data);
     return code == 0 || windows_error_set(error, (unsigned long)code);
-}
-
-static int to_system(const struct berth_address *address, struct sockaddr_storage *to) {
-    memset(to, 0, sizeof(*to));
-    if (address->family == BERTH_FAMILY_IPV6) {
-        struct sockaddr_in6 *six = (struct sockaddr_in6 *)to;
-        six->sin6_family = AF_INET6;
-        six->sin6_port = htons(address->port);
-        six->sin6_scope_id = address->scope_id;
-        memcpy(&six->sin6_addr, address->bytes, 16);
-        return sizeof(*six);
-    }
-    struct sockaddr_in *four = (struct sockaddr_in *)to;
-    four->sin_family = AF_INET;
-    four->sin_port = htons(address->port);
-    memcpy(&four->sin_addr, address->bytes, 4);
-    return sizeof(*four);
 }
 
 /* No child inherits it: its peer would see no end while the child lives. */
@@ -43,7 +27,7 @@ bool os_address_is_local(const struct berth_address *address) {
     struct berth_address any_port = *address;
     struct sockaddr_storage name;
     any_port.port = 0;
-    int size = to_system(&any_port, &name);
+    int size = windows_address_to_system(&any_port, &name);
     SOCKET handle = open_socket(name.ss_family, SOCK_DGRAM);
     if (handle == INVALID_SOCKET) {
         return false;
@@ -80,7 +64,7 @@ static bool bind_listener(SOCKET handle, const struct sockaddr_storage *name, in
 bool os_socket_listen(struct os_socket *listener, const struct berth_address *address,
                       struct berth_address *actual, struct error *error) {
     struct sockaddr_storage name;
-    int size = to_system(address, &name);
+    int size = windows_address_to_system(address, &name);
     SOCKET handle = open_socket(name.ss_family, SOCK_STREAM);
     if (handle == INVALID_SOCKET) {
         return fail(handle, "socket", error);
@@ -89,9 +73,7 @@ bool os_socket_listen(struct os_socket *listener, const struct berth_address *ad
         getsockname(handle, (struct sockaddr *)&name, &size) != 0) {
         return fail(handle, "listen", error);
     }
-    *actual = *address;
-    /* The port is at the same place in both families. */
-    actual->port = ntohs(((struct sockaddr_in *)&name)->sin_port);
+    *actual = windows_address((struct sockaddr *)&name);
     listener->handle = (intptr_t)handle;
     return true;
 }
@@ -116,7 +98,7 @@ int os_socket_accept(const struct os_socket *listener, int timeout_ms, struct os
 bool os_socket_connect(struct os_socket *socket_, const struct berth_address *address,
                        struct error *error) {
     struct sockaddr_storage name;
-    int size = to_system(address, &name);
+    int size = windows_address_to_system(address, &name);
     SOCKET handle = open_socket(name.ss_family, SOCK_STREAM);
     if (handle == INVALID_SOCKET || connect(handle, (struct sockaddr *)&name, size) != 0) {
         return fail(handle, "connect", error);
