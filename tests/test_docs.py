@@ -246,6 +246,9 @@ def test_docs_versions_agree():
     version = re.search(r"version: '([\d.]+)'", _read("meson.build"))[1]
     # The sources have it from there.
     assert "-DBERTH_VERSION=\"@0@\"'.format(meson.project_version())" in _read("meson.build")
+    header = _read("plugin-api/berth/abi.h")
+    major, minor = (re.search(rf"define BERTH_ABI_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR"))
+    assert set(re.findall(r"version: '([\d.]+)'", _read("plugin-api/meson.build"))) == {f"{major}.{minor}"}
     assert not any("define BERTH_VERSION" in path.read_text(encoding="utf-8")
                    for path in (TOP / "host").rglob("*.[ch]"))
     assert re.findall(r"^## (\S+)", _read("CHANGELOG.md"), re.MULTILINE)[:2] == ["Unreleased", version]

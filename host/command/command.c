@@ -41,6 +41,16 @@ const struct command_verb_entry command_verbs[COMMAND_VERB_COUNT] = {
 #undef VERB
 };
 
+#define GROUP(title)
+#define TAKES(option)
+#define VERB(id, words, least, most, shown, options, text, more)                                   \
+    _Static_assert((least) <= (most) && (most) <= COMMAND_WORDS_MAX, words);
+#define COMMAND_VERBS
+#include "command/command.def"
+#undef GROUP
+#undef TAKES
+#undef VERB
+
 enum { WORD_BYTES = 128, SUGGESTION_BYTES = 160 };
 
 int command_refuse(enum command_verb verb, const char *format, ...) {

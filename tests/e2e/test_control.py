@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import stat
@@ -32,6 +33,26 @@ def test_control_status_tells_what_runs(run_host, operate, system):
     for line in (f"server: engine {system.engine}, ", "worker 0: ", 'listener "one", generation 1: serving',
                  'listener "two", generation 1: serving', 'plugin "echo", generation 1 ('):
         assert any(each.startswith(line) for each in status["objects"]), (line, status["objects"])
+
+
+def _counters(section):
+    """The names of the numbers in a section of their definitions."""
+    text = (pathlib.Path(__file__).parents[2] / "host" / "base" / "counters.def").read_text(encoding="utf-8")
+    entries = re.search(rf"^#ifdef COUNTERS_{section}$(.*?)^#endif", text, re.DOTALL | re.MULTILINE)[1]
+    return set(re.findall(r"^(?:COUNTER|GAUGE|COUNTER_IN\(\w+, [^,]+, |COUNTER_SUM\(\w+, \w+, )\(?(\w+),", entries,
+                          re.MULTILINE))
+
+
+def test_control_status_has_every_counter_that_is_defined(run_host, operate):
+    run_host(manifests.two_echoes())
+    status = operate().status()
+    one, plugin = status["listeners"][0], status["plugins"][0]
+    for section, found in (("LISTENER", one["counters"]), ("GENERATION", one), ("SERVER", status["server"]),
+                           ("WORKER", status["per_worker"][0]), ("WORK", status["work"]), ("HOLDS", plugin["holds"]),
+                           ("LOG", status["log"])):
+        names = _counters(section)
+        assert names and names <= set(found), (section, names - set(found))
+    assert len(status["per_worker"]) == status["workers"]
 
 
 def test_control_verbs_print_tables(run_host, operate):
