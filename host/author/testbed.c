@@ -461,7 +461,7 @@ static int32_t answer_of(struct testbed *bed, bool good, const struct error *err
 int32_t testbed_load(struct testbed *bed, char *words, size_t size) {
     struct error error = {0};
     bed->status = BERTH_OK;
-    bed->is_loaded = module_load(bed->module, 0, &error);
+    bed->is_loaded = module_load(bed->module, NULL, &error);
     return answer_of(bed, bed->is_loaded, &error, words, size);
 }
 

@@ -75,7 +75,8 @@ struct change {
     struct module *opened; /* utlist: modules of this change, not the instance's yet */
     struct wanted *wanted; /* uthash by id: the plugins that its steps have asked for */
     struct missing missing;
-    uint32_t call_timeout_ms; /* of `load` and `listener_open`; 0: none, as nothing serves yet */
+    struct errand_limit call_limit;   /* of `load` and `listener_open`; */
+    const struct errand_limit *limit; /* it, or NULL: nothing serves yet */
 };
 
 void change_problems_fini(struct change_problems *problems) {
@@ -131,8 +132,8 @@ static bool check_names(struct change *change) {
     bool known = true;
     for (size_t i = 0; i < change->options->restart_count; i++) {
         char text[512];
-        if (!names_check(change->edition->manifest, change->options->restart[i], text,
-                         sizeof(text))) {
+        if (!names_check(change->edition->manifest, change->instance->supervised,
+                         change->options->restart[i], text, sizeof(text))) {
             known = fail(change, text);
         }
     }
@@ -211,7 +212,7 @@ static bool plan(struct change *change) {
     }
     for (size_t i = 0; i < manifest->listener_count; i++) {
         const struct manifest_listener *listener = &manifest->listeners[i];
-        if (supervised_is_quarantined(listener->plugin)) {
+        if (supervised_is_quarantined(change->instance->supervised, listener->plugin)) {
             struct log_subject subject = {.plugin = listener->plugin, .listener = listener->name};
             log_warn(&subject, "left out: its plugin is in quarantine (see \"berth status\")");
             continue;
@@ -421,7 +422,7 @@ static bool load_modules(struct change *change) {
         module->server = instance->server;
         module->config_folder = instance->config_folder;
         module->host.workers = instance->server->options.workers;
-        if (!module_load(module, change->call_timeout_ms, &error)) {
+        if (!module_load(module, change->limit, &error)) {
             loaded = fail(change, error.message);
         }
     }
@@ -435,7 +436,7 @@ static struct listener_options options_of(const struct change *change, const str
     struct listener_options options = options_of_listener(step->to, step->module);
     options.neighbours = &change->neighbours;
     options.generation = change->generation;
-    options.open_timeout_ms = change->call_timeout_ms;
+    options.open_limit = change->limit;
     return options;
 }
 
@@ -530,7 +531,7 @@ static void give_up(struct change *change) {
             struct listener *listener = step->made->listener;
             listener_stop_accepting(listener);
             listener_cut(listener); /* who came by a new address, in that moment */
-            guard_await_cut(listener);
+            guard_await_cut(&instance->guard, listener);
             step->module->users++; /* it goes below, with all that are this change's */
             instance_destroy_unit(instance, step->made);
             step->module->users--;
@@ -697,7 +698,7 @@ static bool start_server(struct change *change) {
     struct instance *instance = change->instance;
     struct error error = {0};
     if (!instance->server) {
-        struct server_options options = options_of_server(change->edition->manifest);
+        struct server_options options = options_of_server(change->edition->manifest, instance);
         instance->server = server_create(&options, &error);
     }
     return instance->server || fail(change, error.message);
@@ -721,7 +722,12 @@ bool change_apply(struct instance *instance, struct edition *edition,
     }
     if (instance->edition) {
         uint32_t hang_ms = instance->edition->manifest->host.hang_timeout_ms;
-        change.call_timeout_ms = hang_ms > 0 ? hang_ms : ERRAND_NO_LIMIT;
+        change.call_limit = (struct errand_limit){
+            .timeout_ms = hang_ms > 0 ? hang_ms : ERRAND_NO_LIMIT,
+            .interrupted = guard_is_asked,
+            .context = &instance->guard,
+        };
+        change.limit = &change.call_limit;
     }
     bool done = fine && !options->dry_run && start_server(&change) && check_workers(&change) &&
                 load_modules(&change) && find_neighbours(&change) && make_units(&change) &&

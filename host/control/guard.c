@@ -23,115 +23,105 @@ enum {
     RUNNING_MAX = 16,
 };
 
-static atomic_ullong busy_since_ms; /* 0: the control thread waits for requests */
-static atomic_ullong end_ms;        /* when the process is ended; 0: no stop is asked for */
-static atomic_uint drain_ms;
-static atomic_uint stops; /* requests that the control thread has not heard of */
-static atomic_bool reload;
-static atomic_uint stops_seen;
-static atomic_bool asked_now;
-static _Atomic(struct ready_file *) ready;
-static atomic_uint hang_ms;
-static atomic_uintptr_t control_thread;
-
-void guard_configure(uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
+void guard_configure(struct guard *guard, uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
                      struct ready_file *ready_file) {
-    atomic_store(&drain_ms, drain_timeout_ms);
-    atomic_store(&hang_ms, hang_timeout_ms);
-    atomic_store(&control_thread, os_thread_id());
-    atomic_store(&ready, ready_file);
-    if (atomic_load(&busy_since_ms) == 0) {
-        atomic_store(&busy_since_ms, engine_now_ms());
+    atomic_store(&guard->drain_ms, drain_timeout_ms);
+    atomic_store(&guard->hang_ms, hang_timeout_ms);
+    atomic_store(&guard->control_thread, os_thread_id());
+    atomic_store(&guard->ready, ready_file);
+    if (atomic_load(&guard->busy_since_ms) == 0) {
+        atomic_store(&guard->busy_since_ms, engine_now_ms());
     }
 }
 
-static void end_within(uint64_t ms) {
+static void end_within(struct guard *guard, uint64_t ms) {
     uint64_t wanted = engine_now_ms() + ms;
-    unsigned long long known = atomic_load(&end_ms);
+    unsigned long long known = atomic_load(&guard->end_ms);
     while ((known == 0 || wanted < known) &&
-           !atomic_compare_exchange_weak(&end_ms, &known, wanted)) {
+           !atomic_compare_exchange_weak(&guard->end_ms, &known, wanted)) {
     }
 }
 
-void guard_stop(bool now) {
+void guard_stop(struct guard *guard, bool now) {
     if (now) {
-        atomic_store(&asked_now, true);
+        atomic_store(&guard->asked_now, true);
     }
-    end_within(now ? GUARD_NOW_MS : (uint64_t)atomic_load(&drain_ms) + GUARD_STOP_MS);
+    end_within(guard, now ? GUARD_NOW_MS : (uint64_t)atomic_load(&guard->drain_ms) + GUARD_STOP_MS);
 }
 
-void guard_clear(void) {
-    if (atomic_load(&end_ms) == 0) {
-        end_within(GUARD_CLEAR_MS);
+void guard_clear(struct guard *guard) {
+    if (atomic_load(&guard->end_ms) == 0) {
+        end_within(guard, GUARD_CLEAR_MS);
     }
 }
 
-bool guard_is_asked(void) {
-    return atomic_load(&end_ms) != 0;
+bool guard_is_asked(const void *guard_of_host) {
+    const struct guard *guard = guard_of_host;
+    return atomic_load(&guard->end_ms) != 0;
 }
 
-bool guard_is_asked_now(void) {
-    return atomic_load(&asked_now);
+bool guard_is_asked_now(const struct guard *guard) {
+    return atomic_load(&guard->asked_now);
 }
 
 /* A request, on whichever thread it is taken. */
-static void note(enum os_signal signal) {
+static void note(struct guard *guard, enum os_signal signal) {
     if (signal == OS_SIGNAL_STOP) {
-        guard_stop(atomic_fetch_add(&stops_seen, 1) > 0);
+        guard_stop(guard, atomic_fetch_add(&guard->stops_seen, 1) > 0);
     }
 }
 
-static void put_off(enum os_signal signal) {
+static void put_off(struct guard *guard, enum os_signal signal) {
     if (signal == OS_SIGNAL_STOP) {
-        atomic_fetch_add(&stops, 1);
+        atomic_fetch_add(&guard->stops, 1);
     } else if (signal == OS_SIGNAL_RELOAD) {
-        atomic_store(&reload, true);
+        atomic_store(&guard->reload, true);
     }
 }
 
 /* -- the control thread's side -------------------------------------------------------------------
  */
 
-enum os_signal guard_wait(int timeout_ms) {
-    unsigned count = atomic_load(&stops);
+enum os_signal guard_wait(struct guard *guard, int timeout_ms) {
+    unsigned count = atomic_load(&guard->stops);
     while (count > 0) {
-        if (atomic_compare_exchange_weak(&stops, &count, count - 1)) {
+        if (atomic_compare_exchange_weak(&guard->stops, &count, count - 1)) {
             return OS_SIGNAL_STOP;
         }
     }
-    if (atomic_exchange(&reload, false)) {
+    if (atomic_exchange(&guard->reload, false)) {
         return OS_SIGNAL_RELOAD;
     }
-    atomic_store(&busy_since_ms, 0);
+    atomic_store(&guard->busy_since_ms, 0);
     enum os_signal signal = os_signals_wait(timeout_ms);
-    atomic_store(&busy_since_ms, engine_now_ms());
-    note(signal);
+    atomic_store(&guard->busy_since_ms, engine_now_ms());
+    note(guard, signal);
     return signal;
 }
 
-void guard_await_wake(void) {
+void guard_await_wake(struct guard *guard) {
     enum os_signal signal = os_signals_wait(AWAIT_MS);
-    note(signal);
-    put_off(signal);
+    note(guard, signal);
+    put_off(guard, signal);
 }
 
-void guard_await_cut(const struct listener *listener) {
-    latch_control_begin("connections that were cut to end");
+void guard_await_cut(struct guard *guard, const struct listener *listener) {
+    latch_note_begin(&guard->waits, "connections that were cut to end");
     while (atomic_load(&listener->references) > 0) {
-        guard_await_wake();
+        guard_await_wake(guard);
     }
-    latch_control_end();
+    latch_note_end(&guard->waits);
 }
 
 /* -- the watching thread's side ------------------------------------------------------------------
  */
 
-uint64_t guard_busy_ms(char *text, size_t size) {
+uint64_t guard_busy_ms(const struct guard *guard, char *text, size_t size) {
     struct plugin_running running;
-    uint64_t since_ms = atomic_load(&busy_since_ms);
+    uint64_t since_ms = atomic_load(&guard->busy_since_ms);
     uint64_t now_ms = engine_now_ms();
     const char *what;
-    latch_control_wait(&what);
+    latch_note_read(&guard->waits, &what);
     if (since_ms == 0 || now_ms <= since_ms) {
         return 0;
     }
@@ -143,7 +133,7 @@ uint64_t guard_busy_ms(char *text, size_t size) {
     return now_ms - since_ms;
 }
 
-static void tell_who_does_not_return(void) {
+static void tell_who_does_not_return(const struct guard *guard) {
     struct plugin_running running[RUNNING_MAX];
     char text[512];
     size_t count = plugin_calls_running(SLOW_MS, true, running, RUNNING_MAX);
@@ -156,17 +146,17 @@ static void tell_who_does_not_return(void) {
         log_error(&subject, "stop: %s, and is not waited for any longer", text);
     }
     if (count == 0) {
-        guard_busy_ms(text, sizeof(text));
+        guard_busy_ms(guard, text, sizeof(text));
         log_error(NULL, "stop: it is not over in time: %s", text);
     }
 }
 
 /* The system takes back what the process has; what plugins had to save is lost. */
-static void end_process(void) {
-    struct ready_file *file = atomic_load(&ready);
-    tell_who_does_not_return();
+static void end_process(struct guard *guard) {
+    struct ready_file *file = atomic_load(&guard->ready);
+    tell_who_does_not_return(guard);
     log_error(NULL, "stopped by force: the process ends now");
-    supervised_ends_by_force();
+    supervised_ends_by_force(guard->supervised);
     if (file) {
         ready_file_fini(file); /* it would say that something is served */
     }
@@ -176,42 +166,40 @@ static void end_process(void) {
 
 /* Callbacks that take long are looked after by net/plugin_call.h, and what waits behind one waits
  * for it. */
-static void look_at_wait(uint64_t now_ms) {
-    static unsigned watched;
-    static uint64_t looked_ms;
-    static uint64_t waited_ms;
+static void look_at_wait(struct guard *guard, uint64_t now_ms) {
     struct plugin_running running;
     const char *what;
-    unsigned number = latch_control_wait(&what);
-    uint64_t passed_ms = now_ms - looked_ms;
-    uint32_t limit_ms = atomic_load(&hang_ms);
-    looked_ms = now_ms;
-    if (!what || number != watched || atomic_load(&end_ms) != 0 ||
+    unsigned number = latch_note_read(&guard->waits, &what);
+    uint64_t passed_ms = now_ms - guard->looked_ms;
+    uint32_t limit_ms = atomic_load(&guard->hang_ms);
+    guard->looked_ms = now_ms;
+    if (!what || number != guard->watched || atomic_load(&guard->end_ms) != 0 ||
         plugin_calls_running(SLOW_MS, false, &running, 1) > 0) {
-        watched = number;
-        waited_ms = 0;
+        guard->watched = number;
+        guard->waited_ms = 0;
         return;
     }
-    waited_ms += passed_ms < PASSED_MAX_MS ? passed_ms : PASSED_MAX_MS;
-    if (limit_ms > 0 && waited_ms >= limit_ms) {
-        last_words_of_hung_host(atomic_load(&control_thread), what, waited_ms);
+    guard->waited_ms += passed_ms < PASSED_MAX_MS ? passed_ms : PASSED_MAX_MS;
+    if (limit_ms > 0 && guard->waited_ms >= limit_ms) {
+        last_words_of_hung_host(atomic_load(&guard->control_thread), what, guard->waited_ms);
     }
 }
 
-void guard_tick(void) {
-    uint64_t since_ms = atomic_load(&busy_since_ms);
+void guard_tick(void *context) {
+    struct guard *guard = context;
+    uint64_t since_ms = atomic_load(&guard->busy_since_ms);
     uint64_t now_ms = engine_now_ms();
-    look_at_wait(now_ms);
+    look_at_wait(guard, now_ms);
     if (since_ms != 0 && now_ms > since_ms + BUSY_MS) {
         enum os_signal signal = os_signals_look();
-        note(signal);
-        put_off(signal);
+        note(guard, signal);
+        put_off(guard, signal);
         if (signal != OS_SIGNAL_NONE) {
             os_signals_wake(); /* the control thread may just have begun to wait */
         }
     }
-    uint64_t until_ms = atomic_load(&end_ms);
+    uint64_t until_ms = atomic_load(&guard->end_ms);
     if (until_ms != 0 && now_ms >= until_ms) {
-        end_process();
+        end_process(guard);
     }
 }

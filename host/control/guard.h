@@ -14,14 +14,17 @@
 #ifndef BERTH_HOST_CONTROL_GUARD_H
 #define BERTH_HOST_CONTROL_GUARD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "net/latch.h"
 #include "os/os.h"
 
 struct listener;
 struct ready_file;
+struct supervised;
 
 enum {
     GUARD_STOP_MS = 5000, /* what lies beyond the time for connections to finish */
@@ -29,31 +32,52 @@ enum {
     GUARD_CLEAR_MS = 30000, /* for a start that has failed: plugins may have much to close */
 };
 
+/* Zero at first; `supervised` is set before it is configured. Owner: what runs, instance.h. */
+struct guard {
+    struct supervised *supervised; /* the parent learns of an end by force; or NULL */
+    struct latch_note waits;       /* what the control thread waits for */
+    atomic_ullong busy_since_ms;   /* 0: the control thread waits for requests */
+    atomic_ullong end_ms;          /* when the process is ended; 0: no stop is asked for */
+    atomic_uint drain_ms;
+    atomic_uint stops; /* requests that the control thread has not heard of */
+    atomic_bool reload;
+    atomic_uint stops_seen;
+    atomic_bool asked_now;
+    _Atomic(struct ready_file *) ready;
+    atomic_uint hang_ms;
+    atomic_uintptr_t control_thread;
+
+    /* The watching thread's: the wait that it has seen last, and for how long. */
+    unsigned watched;
+    uint64_t looked_ms;
+    uint64_t waited_ms;
+};
+
 /* How long connections may finish, when a wait is a hang, and what is removed when the process
  * ends. */
-void guard_configure(uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
+void guard_configure(struct guard *guard, uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
                      struct ready_file *ready_file);
 
 /* os_signals_wait(), with the requests that came while the control thread was busy. */
-enum os_signal guard_wait(int timeout_ms);
+enum os_signal guard_wait(struct guard *guard, int timeout_ms);
 
 /* Waits for os_signals_wake(), or a moment; requests stay for guard_wait(). */
-void guard_await_wake(void);
+void guard_await_wake(struct guard *guard);
 
 /* Waits so until the listener has no connections, which were cut. */
-void guard_await_cut(const struct listener *listener);
+void guard_await_cut(struct guard *guard, const struct listener *listener);
 
 /* A stop is asked for, by whatever way; `now`: without waiting for connections. [any] */
-void guard_stop(bool now);
+void guard_stop(struct guard *guard, bool now);
 /* The process ends, in whatever way, within GUARD_CLEAR_MS. */
-void guard_clear(void);
-bool guard_is_asked(void);     /* [any] */
-bool guard_is_asked_now(void); /* [any] */
+void guard_clear(struct guard *guard);
+bool guard_is_asked(const void *guard);             /* [any]; errand_limit.interrupted, too */
+bool guard_is_asked_now(const struct guard *guard); /* [any] */
 
 /* On the watching thread: plugin_watch_options.tick. */
-void guard_tick(void);
+void guard_tick(void *context); /* the guard */
 
 /* How long the control thread has been busy; 0: it waits for requests. `text`: with what. [any] */
-uint64_t guard_busy_ms(char *text, size_t size);
+uint64_t guard_busy_ms(const struct guard *guard, char *text, size_t size);
 
 #endif

@@ -67,14 +67,15 @@ static bool await_name(struct host_channel *own, struct error *error) {
             return true;
         }
         if (engine_now_ms() - began_ms >= (known ? GRACE_MS : SILENCE_MS)) {
-            own->awaited = supervised_is_restart(); /* its clients wait: it serves all the same */
+            own->awaited = supervised_is_restart(
+                service->instance.supervised); /* its clients wait: it serves all the same */
             refuse(name, known ? &other : NULL, error);
             if (own->awaited) {
                 log_error(NULL, "no control channel until it is free: %s", error->message);
             }
             return own->awaited;
         }
-        if (guard_wait(TRY_AGAIN_MS) == OS_SIGNAL_STOP) {
+        if (guard_wait(&service->instance.guard, TRY_AGAIN_MS) == OS_SIGNAL_STOP) {
             service->stop_wanted = true;
         }
         if (try_once(own, error)) {

@@ -13,12 +13,14 @@
 
 #include "base/error.h"
 #include "berth/host.h"
+#include "control/guard.h"
 #include "manifest/manifest.h"
 #include "os/os.h"
 
 struct listener;
 struct module;
 struct server;
+struct supervised;
 
 struct edition {
     struct manifest *manifest;
@@ -44,7 +46,9 @@ struct unit {
 };
 
 struct instance {
-    struct edition *edition; /* NULL until it runs */
+    struct guard guard;            /* bounds its end */
+    struct supervised *supervised; /* the verb's; NULL: nobody supervises */
+    struct edition *edition;       /* NULL until it runs */
     char name[64]; /* host.name; plugins keep a pointer to it, which an edition would not outlive */
     struct berth_host services;
     char plugins_folder[OS_PATH_MAX];

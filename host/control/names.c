@@ -60,11 +60,13 @@ bool names_are_ambiguous(const struct manifest *manifest, const char *name, char
     return ambiguous;
 }
 
-void names_explain(const struct manifest *manifest, const char *name, char *text, size_t size) {
+void names_explain(const struct manifest *manifest, const struct supervised *supervised,
+                   const char *name, char *text, size_t size) {
     struct parts parts = split(name);
     for (size_t i = 0; i < manifest->listener_count; i++) {
         const struct manifest_listener *one = &manifest->listeners[i];
-        if (names_mean(name, one->name, one->plugin) && supervised_is_quarantined(one->plugin)) {
+        if (names_mean(name, one->name, one->plugin) &&
+            supervised_is_quarantined(supervised, one->plugin)) {
             snprintf(text, size,
                      "listener \"%.80s\" is closed: its plugin \"%.80s\" is in quarantine, and "
                      "\"berth release %.80s\" lets it in again",
@@ -79,16 +81,18 @@ void names_explain(const struct manifest *manifest, const char *name, char *text
              parts.word);
 }
 
-bool names_check(const struct manifest *manifest, const char *name, char *text, size_t size) {
+bool names_check(const struct manifest *manifest, const struct supervised *supervised,
+                 const char *name, char *text, size_t size) {
     if (names_are_ambiguous(manifest, name, text, size)) {
         return false;
     }
     for (size_t i = 0; i < manifest->listener_count; i++) {
         const struct manifest_listener *one = &manifest->listeners[i];
-        if (names_mean(name, one->name, one->plugin) && !supervised_is_quarantined(one->plugin)) {
+        if (names_mean(name, one->name, one->plugin) &&
+            !supervised_is_quarantined(supervised, one->plugin)) {
             return true;
         }
     }
-    names_explain(manifest, name, text, size);
+    names_explain(manifest, supervised, name, text, size);
     return false;
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 struct manifest;
+struct supervised;
 
 /* Whether the name means that listener, which has that plugin. */
 bool names_mean(const char *name, const char *listener, const char *plugin);
@@ -20,9 +21,11 @@ bool names_are_ambiguous(const struct manifest *manifest, const char *name, char
                          size_t size);
 
 /* Why it means nothing that serves: there is nothing, or it is in quarantine. */
-void names_explain(const struct manifest *manifest, const char *name, char *text, size_t size);
+void names_explain(const struct manifest *manifest, const struct supervised *supervised,
+                   const char *name, char *text, size_t size);
 
 /* Whether it means something that serves, and one thing only; else the text says why not. */
-bool names_check(const struct manifest *manifest, const char *name, char *text, size_t size);
+bool names_check(const struct manifest *manifest, const struct supervised *supervised,
+                 const char *name, char *text, size_t size);
 
 #endif

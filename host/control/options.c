@@ -1,5 +1,6 @@
 #include "control/options.h"
 
+#include "control/instance.h"
 #include "control/supervise.h"
 #include "manifest/manifest.h"
 #include "module/module.h"
@@ -79,7 +80,8 @@ static unsigned worker_count(const struct manifest *manifest) {
     return count < SERVER_WORKERS_MAX ? count : SERVER_WORKERS_MAX;
 }
 
-struct server_options options_of_server(const struct manifest *manifest) {
+struct server_options options_of_server(const struct manifest *manifest,
+                                        struct instance *instance) {
     return (struct server_options){
         .engine = manifest_engine_name(manifest->host.engine),
         .workers = worker_count(manifest),
@@ -96,8 +98,9 @@ struct server_options options_of_server(const struct manifest *manifest) {
                  .threads_max = manifest->host.work.threads_max,
                  .queue_max = manifest->host.work.queue_max,
                  .idle_ms = manifest->host.work.idle_ms},
-        .keeper = supervised_keeper(),
+        .keeper = supervised_keeper(instance->supervised),
         .hooks = &plugin_server_hooks,
+        .waits = &instance->guard.waits,
         .idle = os_signals_wake,
     };
 }

@@ -5,6 +5,7 @@
 #include "net/listener.h"
 #include "net/server.h"
 
+struct instance;
 struct manifest;
 struct manifest_listener;
 struct module;
@@ -12,6 +13,6 @@ struct module;
 /* They point into the manifest and the module, which outlive their use. */
 struct listener_options options_of_listener(const struct manifest_listener *listener,
                                             const struct module *module);
-struct server_options options_of_server(const struct manifest *manifest);
+struct server_options options_of_server(const struct manifest *manifest, struct instance *instance);
 
 #endif

@@ -33,7 +33,7 @@ static struct module *open_kept(const struct instance *instance, const char *id,
 
 /* Another host, whose place this one takes. */
 static bool has_served_before(const struct instance *instance) {
-    return supervised_is_restart() &&
+    return supervised_is_restart(instance->supervised) &&
            (!instance->kept_folder || kept_is_there(instance->kept_folder));
 }
 

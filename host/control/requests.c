@@ -106,7 +106,8 @@ static bool check_names(struct asked *asked) {
     bool known = true;
     for (size_t i = 0; i < asked->name_count; i++) {
         char text[512];
-        if (!names_check(asked->service->instance.edition->manifest, asked->names[i], text,
+        if (!names_check(asked->service->instance.edition->manifest,
+                         asked->service->instance.supervised, asked->names[i], text,
                          sizeof(text))) {
             refuse(asked, EXIT_FAILED, text);
             known = false;
@@ -165,7 +166,7 @@ static void do_plugins(struct asked *asked) {
 static void do_stop(struct asked *asked) {
     asked->service->stop_wanted = true;
     asked->service->stop_now = asked->service->stop_now || is_true(asked, "now");
-    guard_stop(asked->service->stop_now);
+    guard_stop(&asked->service->instance.guard, asked->service->stop_now);
     cJSON_AddBoolToObject(asked->result, "stopping", true);
     cJSON_AddNumberToObject(asked->result, "pid", (double)os_process_id());
     cJSON_AddNumberToObject(asked->result, "connections",
@@ -425,10 +426,10 @@ static char *refuse_busy(const struct service *service, const char *what) {
     return print_answer(service, false, errors);
 }
 
-char *requests_answer_busy(const struct service *service, const char *text, size_t size,
+char *requests_answer_busy(struct service *service, const char *text, size_t size,
                            uint64_t waited_ms) {
     char what[512] = "";
-    uint64_t busy_ms = guard_busy_ms(what, sizeof(what));
+    uint64_t busy_ms = guard_busy_ms(&service->instance.guard, what, sizeof(what));
     json_begin();
     cJSON *request = parse(text, size);
     const char *verb = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "verb"));
@@ -436,7 +437,7 @@ char *requests_answer_busy(const struct service *service, const char *text, size
     char *answer = NULL;
     if (busy_ms > 0 && verb && strcmp(verb, "stop") == 0) {
         cJSON *result = cJSON_CreateObject();
-        guard_stop(now);
+        guard_stop(&service->instance.guard, now);
         os_signals_wake();
         cJSON_AddBoolToObject(result, "stopping", true);
         describe_busy(result, what, busy_ms);

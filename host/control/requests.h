@@ -35,7 +35,7 @@ char *requests_answer(struct service *service, const char *text, size_t size);
 /* The answer to a request that the control thread has not come to for so long: `status` says what
  * keeps it, `stop` is noted, and the rest is refused in the end. NULL: not yet, or no memory. [any]
  */
-char *requests_answer_busy(const struct service *service, const char *text, size_t size,
+char *requests_answer_busy(struct service *service, const char *text, size_t size,
                            uint64_t waited_ms);
 
 #endif

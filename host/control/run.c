@@ -16,7 +16,6 @@
 #include "control/supervise.h"
 #include "control/watch.h"
 #include "engine/engine.h"
-#include "net/errand.h"
 #include "net/last_words.h"
 #include "net/listener.h"
 #include "net/plugin_call.h"
@@ -33,8 +32,8 @@ enum { END_S = 5, FLUSH_MS = 500 };
 static void begin_stop(struct service *service) {
     struct instance *instance = &service->instance;
     uint32_t timeout_ms = instance->edition->manifest->host.drain_timeout_ms;
-    supervised_stopping();
-    guard_stop(service->stop_now);
+    supervised_stopping(instance->supervised);
+    guard_stop(&instance->guard, service->stop_now);
     instance_stop(instance);
     service->stopping = true;
     service->stop_deadline_ms = engine_now_ms() + timeout_ms;
@@ -44,7 +43,7 @@ static void begin_stop(struct service *service) {
 
 /* Whether it is time to cut what has not finished. */
 static bool is_over(const struct service *service) {
-    return service->stop_now || guard_is_asked_now() ||
+    return service->stop_now || guard_is_asked_now(&service->instance.guard) ||
            engine_now_ms() >= service->stop_deadline_ms;
 }
 
@@ -53,7 +52,7 @@ static void end_stop(struct service *service) {
     instance_describe_left(instance);
     uint32_t cut = instance_cut(instance);
     while (instance_connections(instance) > 0) {
-        guard_await_wake(); /* what is in flight is cancelled; this takes no time */
+        guard_await_wake(&instance->guard); /* what is in flight is cancelled; this takes no time */
     }
     if (cut > 0) {
         log_warn(NULL, "stopped: %u connections had not finished and were cut", cut);
@@ -69,7 +68,7 @@ static void on_signal(struct service *service, enum os_signal signal) {
     if (signal == OS_SIGNAL_STOP && service->stopping) {
         log_warn(NULL, "asked again to stop: not waiting any longer");
         service->stop_now = true;
-        guard_stop(true);
+        guard_stop(&service->instance.guard, true);
     } else if (signal == OS_SIGNAL_STOP) {
         service->stop_wanted = true;
     } else if (signal == OS_SIGNAL_RELOAD && !service->stopping) {
@@ -102,9 +101,9 @@ static void serve_until_stopped(struct service *service, struct host_channel *ch
            (instance_connections(&service->instance) > 0 && !is_over(service))) {
         int wait_ms = next_ms(service, watch);
         wait_ms = channel->awaited ? sooner(wait_ms, HOST_CHANNEL_RETRY_MS) : wait_ms;
-        on_signal(service, guard_wait(wait_ms));
+        on_signal(service, guard_wait(&service->instance.guard, wait_ms));
         host_channel_look(channel);
-        service->stop_wanted = service->stop_wanted || guard_is_asked();
+        service->stop_wanted = service->stop_wanted || guard_is_asked(&service->instance.guard);
         ready_file_look(&service->ready_file);
         if (!service->stopping) {
             watch_look(watch, service);
@@ -146,7 +145,7 @@ static int serve(struct service *service, struct host_channel *channel) {
         log_error(NULL, "%s", error.message);
         code = EXIT_FAILED;
     } else {
-        supervised_ready(instance->edition->manifest);
+        supervised_ready(instance->supervised, instance->edition->manifest);
         announce_listeners(instance);
         log_start(service);
         log_info(NULL, "sockets used again: %s", server_traits(instance->server)->socket_reuse);
@@ -164,7 +163,7 @@ static void abandon(struct instance *instance) {
     DL_FOREACH(instance->serving, unit) {
         listener_stop_accepting(unit->listener);
         listener_cut(unit->listener);
-        guard_await_cut(unit->listener);
+        guard_await_cut(&instance->guard, unit->listener);
     }
     instance_destroy(instance);
 }
@@ -181,22 +180,24 @@ static void clean_private_folders(const struct manifest *manifest) {
 }
 
 /* It has been logged. */
-static void tell_failure(int code) {
+static void tell_failure(struct supervised *supervised, int code) {
     if (code != EXIT_FINE) {
-        supervised_failed();
+        supervised_failed(supervised);
     }
 }
 
 static int run_edition(struct edition *edition, const struct command *options,
-                       const struct ready_file *ready_file) {
+                       const struct ready_file *ready_file, struct supervised *supervised) {
     struct error error = {0};
     char plugins[OS_PATH_MAX];
     struct host_channel channel;
     const struct manifest *manifest = edition->manifest;
     struct service service = {.options = options, .ready_file = *ready_file};
     service_configure_log(manifest);
-    supervised_starting(manifest);
-    last_words_start(supervised_last_words);
+    supervised_starting(supervised, manifest);
+    last_words_start(supervised_last_words, supervised);
+    service.instance.supervised = supervised;
+    service.instance.guard.supervised = supervised;
     service.instance.kept_folder = options->kept;
     service.instance.use_kept = options->use_kept;
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
@@ -208,10 +209,10 @@ static int run_edition(struct edition *edition, const struct command *options,
         .hang_ms = manifest->host.hang_timeout_ms,
         .hung = last_words_of_hung,
         .tick = guard_tick,
+        .context = &service.instance.guard,
     };
-    guard_configure(manifest->host.drain_timeout_ms, manifest->host.hang_timeout_ms,
-                    &service.ready_file);
-    errand_interrupt_when(guard_is_asked);
+    guard_configure(&service.instance.guard, manifest->host.drain_timeout_ms,
+                    manifest->host.hang_timeout_ms, &service.ready_file);
     if (!os_signals_start(&error) || !plugin_watch_start(&watch, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
                        &error) ||
@@ -231,15 +232,15 @@ static int run_edition(struct edition *edition, const struct command *options,
     if (code == EXIT_FINE) {
         code = serve(&service, &channel);
     }
-    guard_clear();
+    guard_clear(&service.instance.guard);
     host_channel_close(&channel);
     abandon(&service.instance);
     bool with_stuck_thread = service.instance.abandoned != NULL;
     last_words_stop();
     os_signals_finished();
     if (with_stuck_thread) { /* which may run until the process is gone: nothing is cleared away */
-        tell_failure(code);
-        supervised_end();
+        tell_failure(supervised, code);
+        supervised_end(supervised);
         fflush(NULL);
         log_flush(FLUSH_MS);
         os_process_exit_now(code);
@@ -250,7 +251,8 @@ static int run_edition(struct edition *edition, const struct command *options,
 }
 
 /* What the last host served, where what is there now does not do. */
-static int load(const struct command *options, struct edition **edition) {
+static int load(const struct command *options, const struct supervised *supervised,
+                struct edition **edition) {
     char path[OS_PATH_MAX];
     struct error error = {0};
     if (!options->use_kept || !paths_manifest(path, sizeof(path), options->manifest, &error)) {
@@ -262,7 +264,7 @@ static int load(const struct command *options, struct edition **edition) {
     }
     log_warn(NULL, "%s: what was in force before the crash is served; %s, then \"berth reload\"",
              path,
-             supervised_is_explained()
+             supervised_is_explained(supervised)
                  ? "mend what is said above"
                  : "the host did not get ready with what is there now and has not said why: see "
                    "what has changed since");
@@ -284,6 +286,7 @@ int control_run(const struct command *options) {
     struct error error = {0};
     char path[OS_PATH_MAX];
     struct ready_file ready_file;
+    struct supervised supervised = {0};
     set_log_format(options);
     if (!paths_manifest(path, sizeof(path), options->manifest, &error) ||
         !ready_file_init(&ready_file, options->ready_file, path, !options->supervised, &error)) {
@@ -297,17 +300,18 @@ int control_run(const struct command *options) {
         log_error(NULL, "%s", error.message);
         return EXIT_FAILED;
     }
-    if (!supervised_begin(options->supervised, &error)) {
+    if (!supervised_begin(&supervised, options->supervised, &error)) {
         log_error(NULL, "%s", error.message);
-        supervised_end();
+        supervised_end(&supervised);
         return EXIT_FAILED;
     }
-    int code = load(options, &edition);
+    int code = load(options, &supervised, &edition);
     if (code == EXIT_FINE) {
-        code = run_edition(edition, options, &ready_file);
+        code = run_edition(edition, options, &ready_file, &supervised);
     }
-    tell_failure(code);
+    tell_failure(&supervised, code);
     edition_release(edition);
-    supervised_end();
+    last_words_forget();
+    supervised_end(&supervised);
     return code;
 }

@@ -62,10 +62,10 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
     if (done && !dry_run) {
         service_configure_log(manifest);
         tell_ready(service);
-        guard_configure(manifest->host.drain_timeout_ms, manifest->host.hang_timeout_ms,
-                        &service->ready_file);
+        guard_configure(&service->instance.guard, manifest->host.drain_timeout_ms,
+                        manifest->host.hang_timeout_ms, &service->ready_file);
         plugin_watch_configure(manifest->host.stall_warning_ms, manifest->host.hang_timeout_ms);
-        supervised_ready(manifest);
+        supervised_ready(service->instance.supervised, manifest);
         kept_write(service->options->kept, &service->instance);
     }
     edition_release(edition);
@@ -88,7 +88,8 @@ int service_restart(struct service *service, const char *const *names, size_t co
 
 /* Each listener that is left out because of its plugin, and is meant. */
 static unsigned for_each_left_out(struct service *service, const char *const *names, size_t count,
-                                  bool all, bool (*function)(const char *plugin)) {
+                                  bool all,
+                                  bool (*function)(struct supervised *parent, const char *plugin)) {
     const struct manifest *manifest = service->instance.edition->manifest;
     unsigned done = 0;
     for (size_t i = 0; i < manifest->listener_count; i++) {
@@ -97,18 +98,18 @@ static unsigned for_each_left_out(struct service *service, const char *const *na
         for (size_t k = 0; k < count && !meant; k++) {
             meant = names_mean(names[k], listener->name, listener->plugin);
         }
-        done += meant && function(listener->plugin);
+        done += meant && function(service->instance.supervised, listener->plugin);
     }
     return done;
 }
 
-static bool quarantine_again(const char *plugin) {
-    supervised_quarantine_again(plugin);
+static bool quarantine_again(struct supervised *parent, const char *plugin) {
+    supervised_quarantine_again(parent, plugin);
     return true;
 }
 
-static bool released(const char *plugin) {
-    supervised_released(plugin);
+static bool released(struct supervised *parent, const char *plugin) {
+    supervised_released(parent, plugin);
     return true;
 }
 
@@ -135,7 +136,7 @@ int service_release(struct service *service, const char *const *names, size_t co
     int code = service_restart(service, NULL, 0, false, counts, problems);
     for_each_left_out(service, names, count, all, code == EXIT_FINE ? released : quarantine_again);
     if (code == EXIT_FINE) {
-        supervised_ready(service->instance.edition->manifest);
+        supervised_ready(service->instance.supervised, service->instance.edition->manifest);
     }
     return code;
 }

@@ -90,7 +90,8 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
 
 /* One that is left out, as its plugin is in quarantine. */
 static bool is_left_out(const struct instance *instance, const struct manifest_listener *listener) {
-    return supervised_is_quarantined(listener->plugin) && !instance_unit(instance, listener->name);
+    return supervised_is_quarantined(instance->supervised, listener->plugin) &&
+           !instance_unit(instance, listener->name);
 }
 
 static void add_left_out(cJSON *list, const struct manifest_listener *listener) {
@@ -357,7 +358,7 @@ void status_describe(const struct service *service, struct cJSON *status) {
     add_count(status, "uptime_ms", engine_now_ms() - instance->started_ms);
     add_count(status, "connections", atomic_load(&instance->server->connections));
     add_count(status, "connections_max", instance->server->options.connections_max);
-    supervised_describe(status);
+    supervised_describe(instance->supervised, status);
     add_stalled(status);
     describe_server_counts(instance->server, status);
     describe_log(status);

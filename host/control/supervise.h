@@ -13,11 +13,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "control/last_end.h"
+#include "engine/engine.h"
 #include "net/call_page.h"
 
 struct command;
 struct cJSON;
-struct engine_keeper;
 struct error;
 struct instance;
 struct manifest;
@@ -60,39 +61,59 @@ struct supervise_message {
 /* The parent: returns the exit code of the last host. */
 int supervise(const struct command *options);
 
-/* -- the host's side; all of it is legal without a parent, and does nothing then -----------------
+/* -- the host's side; all of it is legal without a parent, also with NULL, and does nothing then -
  */
 
+struct os_link;
+struct supervised_given;
+
+/* A host's way to its parent, and what that has given it. Zero at first. Owner: the verb `run`. */
+struct supervised {
+    struct os_link *link;                 /* NULL: nobody supervises */
+    struct supervised_given *sockets;     /* utlist: of earlier hosts, not taken over yet */
+    struct supervised_given *quarantines; /* utlist: plugins */
+    struct last_end last;
+    bool explained;
+    uint32_t restarts;
+    struct engine_keeper keeper;
+};
+
 /* Hears what the parent has for it. */
-bool supervised_begin(const char *link, struct error *error);
+bool supervised_begin(struct supervised *parent, const char *link, struct error *error);
 
 /* Who keeps the listening sockets; NULL: nobody. */
-const struct engine_keeper *supervised_keeper(void);
+const struct engine_keeper *supervised_keeper(struct supervised *parent);
 
 /* The manifest is read, and the parent learns how long the start may take. */
-void supervised_starting(const struct manifest *manifest);
-void supervised_failed(void); /* the host cannot serve, which the log explains */
+void supervised_starting(struct supervised *parent, const struct manifest *manifest);
+void supervised_failed(
+    struct supervised *parent); /* the host cannot serve, which the log explains */
 
 /* The listeners stand: sockets that none of them wanted are closed, and the parent learns the
  * manifest's limits. */
-void supervised_ready(const struct manifest *manifest);
+void supervised_ready(struct supervised *parent, const struct manifest *manifest);
 
-bool supervised_is_restart(void);    /* the host takes the place of one that has crashed */
-bool supervised_is_explained(void);  /* the log says why that one did not serve */
-void supervised_stopping(void);      /* the host ends because it was asked to */
-void supervised_ends_by_force(void); /* likewise, and the process ends now. [any] */
-void supervised_end(void);
+bool supervised_is_restart(
+    const struct supervised *parent); /* the host takes the place of one that has crashed */
+bool supervised_is_explained(
+    const struct supervised *parent);                /* the log says why that one did not serve */
+void supervised_stopping(struct supervised *parent); /* the host ends because it was asked to */
+void supervised_ends_by_force(
+    struct supervised *parent); /* likewise, and the process ends now. [any] */
+void supervised_end(struct supervised *parent);
 
-bool supervised_is_quarantined(const char *plugin);
+bool supervised_is_quarantined(const struct supervised *parent, const char *plugin);
 /* False: it is not in quarantine. */
-bool supervised_release(const char *plugin);
-void supervised_quarantine_again(const char *plugin); /* it could not be let in */
-void supervised_released(const char *plugin);         /* it is let in: the parent learns of it */
+bool supervised_release(struct supervised *parent, const char *plugin);
+void supervised_quarantine_again(struct supervised *parent,
+                                 const char *plugin); /* it could not be let in */
+void supervised_released(struct supervised *parent,
+                         const char *plugin); /* it is let in: the parent learns of it */
 
 /* Adds "supervised", "restarts", "last_end" and "quarantine". */
-void supervised_describe(struct cJSON *status);
+void supervised_describe(const struct supervised *parent, struct cJSON *status);
 
-/* In a crash: tells the parent. [any] */
-void supervised_last_words(const struct call_info *call);
+/* In a crash: tells the parent, which is the context. [any] */
+void supervised_last_words(void *context, const struct call_info *call);
 
 #endif

@@ -17,32 +17,28 @@
 enum { BRIEFING_MS = 10000 };
 
 /* A socket of an earlier host, not taken over yet; or a plugin in quarantine. */
-struct given {
-    struct given *prev; /* utlist */
-    struct given *next;
+struct supervised_given {
+    struct supervised_given *prev; /* utlist */
+    struct supervised_given *next;
     struct supervise_message message;
     intptr_t socket;
     bool lifted; /* of a quarantine */
 };
 
-static struct {
-    struct os_link *link; /* NULL: nobody supervises */
-    struct given *sockets;
-    struct given *quarantines;
-    struct last_end last;
-    bool explained;
-    uint32_t restarts;
-} parent;
+static bool has_parent(const struct supervised *parent) {
+    return parent && parent->link;
+}
 
 /* -- sockets -------------------------------------------------------------------------------------
  */
 
-static intptr_t take(const char *name, unsigned index) {
-    struct given *given;
-    DL_FOREACH(parent.sockets, given) {
+static intptr_t take(void *context, const char *name, unsigned index) {
+    struct supervised *parent = context;
+    struct supervised_given *given;
+    DL_FOREACH(parent->sockets, given) {
         if (given->message.index == index && strcmp(given->message.name, name) == 0) {
             intptr_t socket = given->socket;
-            DL_DELETE(parent.sockets, given);
+            DL_DELETE(parent->sockets, given);
             alloc_free(given);
             return socket;
         }
@@ -50,30 +46,35 @@ static intptr_t take(const char *name, unsigned index) {
     return OS_NO_SOCKET;
 }
 
-static void say(enum supervise_kind kind, const char *name, unsigned index, intptr_t socket) {
+static void say(struct supervised *parent, enum supervise_kind kind, const char *name,
+                unsigned index, intptr_t socket) {
     struct supervise_message message = {.kind = kind, .index = index};
     snprintf(message.name, sizeof(message.name), "%s", name);
-    os_link_send(parent.link, &message, sizeof(message), socket);
+    os_link_send(parent->link, &message, sizeof(message), socket);
 }
 
-static void keep(const char *name, unsigned index, intptr_t socket) {
-    say(SUPERVISE_KEEP, name, index, socket);
+static void keep(void *context, const char *name, unsigned index, intptr_t socket) {
+    say(context, SUPERVISE_KEEP, name, index, socket);
 }
 
-static void drop(const char *name, unsigned index) {
-    say(SUPERVISE_DROP, name, index, OS_NO_SOCKET);
+static void drop(void *context, const char *name, unsigned index) {
+    say(context, SUPERVISE_DROP, name, index, OS_NO_SOCKET);
 }
 
-const struct engine_keeper *supervised_keeper(void) {
-    static const struct engine_keeper keeper = {take, keep, drop};
-    return parent.link ? &keeper : NULL;
+const struct engine_keeper *supervised_keeper(struct supervised *parent) {
+    if (!has_parent(parent)) {
+        return NULL;
+    }
+    parent->keeper = (struct engine_keeper){take, keep, drop, parent};
+    return &parent->keeper;
 }
 
 /* -- the beginning and the end -------------------------------------------------------------------
  */
 
-static bool note(struct given **list, const struct supervise_message *message, intptr_t socket) {
-    struct given *given = alloc_zeroed(sizeof(*given));
+static bool note(struct supervised_given **list, const struct supervise_message *message,
+                 intptr_t socket) {
+    struct supervised_given *given = alloc_zeroed(sizeof(*given));
     if (!given) {
         os_child_socket_close(socket);
         return false;
@@ -84,8 +85,8 @@ static bool note(struct given **list, const struct supervise_message *message, i
     return true;
 }
 
-static void note_end(const struct supervise_message *message) {
-    struct last_end *last = &parent.last;
+static void note_end(struct supervised *parent, const struct supervise_message *message) {
+    struct last_end *last = &parent->last;
     if (message->kind == SUPERVISE_END) {
         last->known = true;
         last->at_ms = message->value;
@@ -97,30 +98,30 @@ static void note_end(const struct supervise_message *message) {
     }
 }
 
-bool supervised_begin(const char *link, struct error *error) {
+bool supervised_begin(struct supervised *parent, const char *link, struct error *error) {
     struct supervise_message message;
     intptr_t socket;
     bool noted = true;
     if (!link) {
         return true;
     }
-    parent.link = os_link_open(link, error);
-    if (!parent.link) {
+    parent->link = os_link_open(link, error);
+    if (!parent->link) {
         return false;
     }
-    call_page_start(os_link_shared(parent.link, call_page_bytes()));
-    while (os_link_receive(parent.link, &message, sizeof(message), &socket, BRIEFING_MS)) {
+    call_page_start(os_link_shared(parent->link, call_page_bytes()));
+    while (os_link_receive(parent->link, &message, sizeof(message), &socket, BRIEFING_MS)) {
         switch (message.kind) {
         case SUPERVISE_GO:
-            parent.restarts = message.index;
-            parent.explained = message.value != 0;
+            parent->restarts = message.index;
+            parent->explained = message.value != 0;
             return noted || error_set(error, "out of memory");
         case SUPERVISE_END:
         case SUPERVISE_END_CALL:
-            note_end(&message);
+            note_end(parent, &message);
             break;
         default:
-            noted = note(message.kind == SUPERVISE_SOCKET ? &parent.sockets : &parent.quarantines,
+            noted = note(message.kind == SUPERVISE_SOCKET ? &parent->sockets : &parent->quarantines,
                          &message, socket) &&
                     noted;
         }
@@ -128,31 +129,31 @@ bool supervised_begin(const char *link, struct error *error) {
     return error_set(error, "the supervisor does not speak");
 }
 
-static void close_sockets(bool for_good) {
-    while (parent.sockets) {
-        struct given *given = parent.sockets;
+static void close_sockets(struct supervised *parent, bool for_good) {
+    while (parent->sockets) {
+        struct supervised_given *given = parent->sockets;
         if (for_good) {
-            drop(given->message.name, given->message.index);
+            drop(parent, given->message.name, given->message.index);
         }
         os_child_socket_close(given->socket);
-        DL_DELETE(parent.sockets, given);
+        DL_DELETE(parent->sockets, given);
         alloc_free(given);
     }
 }
 
-void supervised_starting(const struct manifest *manifest) {
-    if (parent.link) {
-        say(SUPERVISE_STARTING, "", manifest->host.start_timeout_ms, OS_NO_SOCKET);
+void supervised_starting(struct supervised *parent, const struct manifest *manifest) {
+    if (has_parent(parent)) {
+        say(parent, SUPERVISE_STARTING, "", manifest->host.start_timeout_ms, OS_NO_SOCKET);
     }
 }
 
-void supervised_failed(void) {
-    if (parent.link) {
-        say(SUPERVISE_FAILED, "", 0, OS_NO_SOCKET);
+void supervised_failed(struct supervised *parent) {
+    if (has_parent(parent)) {
+        say(parent, SUPERVISE_FAILED, "", 0, OS_NO_SOCKET);
     }
 }
 
-void supervised_ready(const struct manifest *manifest) {
+void supervised_ready(struct supervised *parent, const struct manifest *manifest) {
     struct supervise_message limits = {
         .kind = SUPERVISE_LIMITS,
         .index = manifest->host.crashes_max,
@@ -161,52 +162,53 @@ void supervised_ready(const struct manifest *manifest) {
         .stop_ms = manifest->host.drain_timeout_ms,
         .format = manifest->host.log.format,
     };
-    if (parent.link) {
-        os_link_send(parent.link, &limits, sizeof(limits), OS_NO_SOCKET);
-        close_sockets(true);
+    if (has_parent(parent)) {
+        os_link_send(parent->link, &limits, sizeof(limits), OS_NO_SOCKET);
+        close_sockets(parent, true);
     }
 }
 
-bool supervised_is_restart(void) {
-    return parent.restarts > 0;
+bool supervised_is_restart(const struct supervised *parent) {
+    return parent && parent->restarts > 0;
 }
 
-bool supervised_is_explained(void) {
-    return parent.explained;
+bool supervised_is_explained(const struct supervised *parent) {
+    return parent && parent->explained;
 }
 
-void supervised_stopping(void) {
-    if (parent.link) {
-        say(SUPERVISE_STOPPING, "", 0, OS_NO_SOCKET);
+void supervised_stopping(struct supervised *parent) {
+    if (has_parent(parent)) {
+        say(parent, SUPERVISE_STOPPING, "", 0, OS_NO_SOCKET);
     }
 }
 
-void supervised_ends_by_force(void) {
+void supervised_ends_by_force(struct supervised *parent) {
     struct supervise_message message = {.kind = SUPERVISE_STOPPING};
-    if (parent.link) {
-        os_link_last_send(parent.link, &message, sizeof(message));
+    if (has_parent(parent)) {
+        os_link_last_send(parent->link, &message, sizeof(message));
     }
     call_page_end();
 }
 
-void supervised_end(void) {
+void supervised_end(struct supervised *parent) {
     call_page_end();
-    close_sockets(false);
-    while (parent.quarantines) {
-        struct given *given = parent.quarantines;
-        DL_DELETE(parent.quarantines, given);
+    close_sockets(parent, false);
+    while (parent->quarantines) {
+        struct supervised_given *given = parent->quarantines;
+        DL_DELETE(parent->quarantines, given);
         alloc_free(given);
     }
-    os_link_close(parent.link);
-    parent.link = NULL;
+    os_link_close(parent->link);
+    parent->link = NULL;
 }
 
 /* -- quarantine ----------------------------------------------------------------------------------
  */
 
-static struct given *find_quarantine(const char *plugin) {
-    struct given *given;
-    DL_FOREACH(parent.quarantines, given) {
+static struct supervised_given *find_quarantine(const struct supervised *parent,
+                                                const char *plugin) {
+    struct supervised_given *given;
+    DL_FOREACH(parent ? parent->quarantines : NULL, given) {
         if (strcmp(given->message.name, plugin) == 0) {
             return given;
         }
@@ -214,13 +216,13 @@ static struct given *find_quarantine(const char *plugin) {
     return NULL;
 }
 
-bool supervised_is_quarantined(const char *plugin) {
-    const struct given *given = find_quarantine(plugin);
+bool supervised_is_quarantined(const struct supervised *parent, const char *plugin) {
+    const struct supervised_given *given = find_quarantine(parent, plugin);
     return given && !given->lifted;
 }
 
-bool supervised_release(const char *plugin) {
-    struct given *given = find_quarantine(plugin);
+bool supervised_release(struct supervised *parent, const char *plugin) {
+    struct supervised_given *given = find_quarantine(parent, plugin);
     if (!given || given->lifted) {
         return false;
     }
@@ -228,19 +230,19 @@ bool supervised_release(const char *plugin) {
     return true;
 }
 
-void supervised_quarantine_again(const char *plugin) {
-    struct given *given = find_quarantine(plugin);
+void supervised_quarantine_again(struct supervised *parent, const char *plugin) {
+    struct supervised_given *given = find_quarantine(parent, plugin);
     if (given) {
         given->lifted = false;
     }
 }
 
-void supervised_released(const char *plugin) {
-    struct given *given = find_quarantine(plugin);
+void supervised_released(struct supervised *parent, const char *plugin) {
+    struct supervised_given *given = find_quarantine(parent, plugin);
     if (given && given->lifted) {
-        DL_DELETE(parent.quarantines, given);
+        DL_DELETE(parent->quarantines, given);
         alloc_free(given);
-        say(SUPERVISE_RELEASE, plugin, 0, OS_NO_SOCKET);
+        say(parent, SUPERVISE_RELEASE, plugin, 0, OS_NO_SOCKET);
     }
 }
 
@@ -256,8 +258,8 @@ static cJSON *describe_call(const struct call_info *call) {
     return one;
 }
 
-static void describe_last_end(struct cJSON *status) {
-    const struct last_end *last = &parent.last;
+static void describe_last_end(const struct supervised *parent, struct cJSON *status) {
+    const struct last_end *last = &parent->last;
     if (!last->known) {
         return;
     }
@@ -272,17 +274,17 @@ static void describe_last_end(struct cJSON *status) {
     }
 }
 
-void supervised_describe(struct cJSON *status) {
+void supervised_describe(const struct supervised *parent, struct cJSON *status) {
     uint64_t now_ms = engine_now_ms();
-    const struct given *given;
-    cJSON_AddBoolToObject(status, "supervised", parent.link != NULL);
-    if (!parent.link) {
+    const struct supervised_given *given;
+    cJSON_AddBoolToObject(status, "supervised", has_parent(parent));
+    if (!has_parent(parent)) {
         return;
     }
-    cJSON_AddNumberToObject(status, "restarts", parent.restarts);
-    describe_last_end(status);
+    cJSON_AddNumberToObject(status, "restarts", parent->restarts);
+    describe_last_end(parent, status);
     cJSON *list = cJSON_AddArrayToObject(status, "quarantine");
-    DL_FOREACH(parent.quarantines, given) {
+    DL_FOREACH(parent->quarantines, given) {
         cJSON *one = cJSON_CreateObject();
         cJSON_AddStringToObject(one, "plugin", given->message.name);
         cJSON_AddStringToObject(one, "reason", given->message.text);
@@ -294,9 +296,10 @@ void supervised_describe(struct cJSON *status) {
 /* -- last words ----------------------------------------------------------------------------------
  */
 
-void supervised_last_words(const struct call_info *call) {
+void supervised_last_words(void *context, const struct call_info *call) {
+    const struct supervised *parent = context;
     struct supervise_message message = {.kind = SUPERVISE_CRASH, .call = *call};
-    if (parent.link) {
-        os_link_last_send(parent.link, &message, sizeof(message));
+    if (has_parent(parent)) {
+        os_link_last_send(parent->link, &message, sizeof(message));
     }
 }

@@ -72,9 +72,10 @@ struct engine_traits {
 /* Somebody who keeps duplicates of listening sockets for a time when this process is gone. */
 struct engine_keeper {
     /* One that an earlier process has bound, the caller's from now on; -1: there is none. */
-    intptr_t (*take)(const char *name, unsigned index);
-    void (*keep)(const char *name, unsigned index, intptr_t socket);
-    void (*drop)(const char *name, unsigned index); /* it is closed for good */
+    intptr_t (*take)(void *context, const char *name, unsigned index);
+    void (*keep)(void *context, const char *name, unsigned index, intptr_t socket);
+    void (*drop)(void *context, const char *name, unsigned index); /* it is closed for good */
+    void *context;
 };
 
 struct engine_options {

@@ -170,7 +170,9 @@ static bool get_socket(struct engine_listener *listener,
         return listener->socket != INVALID_SOCKET && iocp_datagrams_init(listener) &&
                datagram_options_set(listener);
     }
-    intptr_t left = listener->keeper ? listener->keeper->take(listener->name, 0) : -1;
+    intptr_t left = listener->keeper
+                        ? listener->keeper->take(listener->keeper->context, listener->name, 0)
+                        : -1;
     listener->inherited = left != -1;
     listener->socket =
         listener->inherited ? (SOCKET)left : iocp_socket_open(winsock, listener->family);
@@ -240,7 +242,8 @@ bool engine_listener_start(struct engine_listener *listener, struct error *error
         return listen_error(error, listener->engine->winsock->last_error(), false);
     }
     if (listener->keeper) {
-        listener->keeper->keep(listener->name, 0, (intptr_t)listener->socket);
+        listener->keeper->keep(listener->keeper->context, listener->name, 0,
+                               (intptr_t)listener->socket);
     }
     return true;
 }
@@ -275,7 +278,7 @@ void engine_listener_close(struct engine_listener *listener) {
         listener->engine->winsock->close(listener->socket);
     }
     if (listener->keeper) {
-        listener->keeper->drop(listener->name, 0);
+        listener->keeper->drop(listener->keeper->context, listener->name, 0);
     }
     iocp_datagrams_fini(listener);
     alloc_free(listener->name);

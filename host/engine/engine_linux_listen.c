@@ -132,7 +132,7 @@ static bool bind_patiently(int fd, const struct berth_address *address) {
 /* The socket that an earlier process had there, bound and listening already; -1: there is none. */
 static int take_over(struct engine_listener *listener, unsigned index) {
     const struct engine_keeper *keeper = listener->keeper;
-    int fd = keeper ? (int)keeper->take(listener->name, index) : -1;
+    int fd = keeper ? (int)keeper->take(keeper->context, listener->name, index) : -1;
     if (fd >= 0 && listener->count == 0) {
         switch_on(fd, SOL_SOCKET,
                   SO_REUSEPORT); /* where there was one acceptor there may be more */
@@ -142,7 +142,7 @@ static int take_over(struct engine_listener *listener, unsigned index) {
 
 static void keep_all(struct engine_listener *listener) {
     for (unsigned i = 0; listener->keeper && i < listener->count; i++) {
-        listener->keeper->keep(listener->name, i, listener->sockets[i]);
+        listener->keeper->keep(listener->keeper->context, listener->name, i, listener->sockets[i]);
         listener->kept = i + 1;
     }
 }
@@ -283,7 +283,7 @@ void engine_listener_close(struct engine_listener *listener) {
     for (unsigned i = 0; i < listener->count; i++) {
         linux_calls.close(listener->sockets[i]);
         if (i < listener->kept) {
-            listener->keeper->drop(listener->name, i);
+            listener->keeper->drop(listener->keeper->context, listener->name, i);
         }
     }
     if (listener->is_counted) {

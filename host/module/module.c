@@ -342,19 +342,19 @@ static void load_call(void *argument) {
 }
 
 /* False: it has not been called, or has not returned. */
-static bool load_run(struct load *load, uint32_t timeout_ms, struct error *error) {
+static bool load_run(struct load *load, const struct errand_limit *wait, struct error *error) {
     struct module *module = load->module;
-    if (timeout_ms == 0) {
+    if (!wait) {
         load_call(load);
         return true;
     }
     char limit[64];
-    switch (errand_run(load_call, load, timeout_ms, error)) {
+    switch (errand_run(load_call, load, wait, error)) {
     case ERRAND_DONE:
         return true;
     case ERRAND_ABANDONED:
         module->abandoned = true;
-        errand_describe_limit(timeout_ms, limit, sizeof(limit));
+        errand_describe_limit(wait, limit, sizeof(limit));
         return error_set(error,
                          "plugin \"%s\" has not returned from `load` %s: its library stays mapped",
                          module->id, limit);
@@ -363,14 +363,14 @@ static bool load_run(struct load *load, uint32_t timeout_ms, struct error *error
     }
 }
 
-bool module_load(struct module *module, uint32_t timeout_ms, struct error *error) {
+bool module_load(struct module *module, const struct errand_limit *limit, struct error *error) {
     if (module->plugin.load) {
         struct load *load = alloc_zeroed(sizeof(*load));
         if (!load) {
             return error_set(error, "plugin \"%s\": out of memory", module->id);
         }
         load->module = module;
-        bool loaded = load_run(load, timeout_ms, error);
+        bool loaded = load_run(load, limit, error);
         if (loaded && load->status != BERTH_OK) {
             load->message[sizeof(load->message) - 1] = '\0';
             loaded = error_set(error, "plugin \"%s\" refused to load: %s (status %d)", module->id,

@@ -24,6 +24,7 @@
 
 struct os_copy;
 struct os_library;
+struct errand_limit;
 struct plugin_account;
 struct server;
 
@@ -79,9 +80,9 @@ bool module_is_current(const struct module *module);
  * the file there has the same bytes. */
 bool module_move(struct module *module, const char *folder, struct error *error);
 
-/* Calls the plugin's `load`. With a time-out, on a thread of its own: false, and `abandoned`, when
- * it has not returned by then. 0: on this thread. */
-bool module_load(struct module *module, uint32_t timeout_ms, struct error *error);
+/* Calls the plugin's `load`. With a limit, on a thread of its own: false, and `abandoned`, when it
+ * has not returned by then. NULL: on this thread. */
+bool module_load(struct module *module, const struct errand_limit *limit, struct error *error);
 
 /* Calls `unload` if it is owed. What the plugin has posted may still run afterwards, so the library
  * stays mapped until module_close(). */

@@ -10,8 +10,6 @@
 
 enum { LOOK_MS = 100 };
 
-static bool (*is_interrupted)(void);
-
 /* The thread's and the caller's together; the last of the two frees it. */
 struct errand {
     void (*function)(void *argument);
@@ -43,28 +41,28 @@ static void errand_thread(void *pointer) {
     }
 }
 
-void errand_interrupt_when(bool (*asked)(void)) {
-    is_interrupted = asked;
+static bool is_interrupted(const struct errand_limit *limit) {
+    return limit->interrupted && limit->interrupted(limit->context);
 }
 
-void errand_describe_limit(uint32_t timeout_ms, char *text, size_t size) {
-    if (is_interrupted && is_interrupted()) {
+void errand_describe_limit(const struct errand_limit *limit, char *text, size_t size) {
+    if (is_interrupted(limit)) {
         snprintf(text, size, "when the host was asked to stop");
     } else {
-        snprintf(text, size, "within %u ms (host.hang_timeout_ms)", (unsigned)timeout_ms);
+        snprintf(text, size, "within %u ms (host.hang_timeout_ms)", (unsigned)limit->timeout_ms);
     }
 }
 
 /* Whether it is done; else it is abandoned. */
-static bool errand_await(struct errand *errand, uint32_t timeout_ms) {
+static bool errand_await(struct errand *errand, const struct errand_limit *limit) {
     uint64_t began_ms = engine_now_ms();
     os_mutex_lock(&errand->mutex);
-    while (!errand->done && !(is_interrupted && is_interrupted())) {
+    while (!errand->done && !is_interrupted(limit)) {
         uint64_t passed_ms = engine_now_ms() - began_ms;
-        if (timeout_ms != ERRAND_NO_LIMIT && passed_ms >= timeout_ms) {
+        if (limit->timeout_ms != ERRAND_NO_LIMIT && passed_ms >= limit->timeout_ms) {
             break;
         }
-        uint64_t left_ms = timeout_ms - passed_ms;
+        uint64_t left_ms = limit->timeout_ms - passed_ms;
         os_condition_wait(&errand->changed, &errand->mutex,
                           left_ms < LOOK_MS ? (int)left_ms : LOOK_MS);
     }
@@ -74,8 +72,8 @@ static bool errand_await(struct errand *errand, uint32_t timeout_ms) {
     return done;
 }
 
-enum errand_result errand_run(void (*function)(void *argument), void *argument, uint32_t timeout_ms,
-                              struct error *error) {
+enum errand_result errand_run(void (*function)(void *argument), void *argument,
+                              const struct errand_limit *limit, struct error *error) {
     struct os_thread thread;
     struct errand *errand = alloc_zeroed(sizeof(*errand));
     if (!errand) {
@@ -90,7 +88,7 @@ enum errand_result errand_run(void (*function)(void *argument), void *argument, 
         errand_destroy(errand);
         return ERRAND_NOT_STARTED;
     }
-    if (!errand_await(errand, timeout_ms)) {
+    if (!errand_await(errand, limit)) {
         os_thread_abandon(&thread);
         return ERRAND_ABANDONED;
     }

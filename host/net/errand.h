@@ -24,15 +24,20 @@ enum errand_result {
 
 #define ERRAND_NO_LIMIT UINT32_MAX
 
-/* Nothing is waited for any longer once `asked` says so: the host is to stop. It is looked at a few
- * times a second. */
-void errand_interrupt_when(bool (*asked)(void));
+/* How long an errand is waited for. */
+struct errand_limit {
+    uint32_t timeout_ms; /* or ERRAND_NO_LIMIT */
+    /* Whether the host is to stop: then nothing is waited for any longer. It is asked a few times a
+     * second. NULL: it is not. */
+    bool (*interrupted)(const void *context);
+    const void *context;
+};
 
 /* Runs function(argument). */
-enum errand_result errand_run(void (*function)(void *argument), void *argument, uint32_t timeout_ms,
-                              struct error *error);
+enum errand_result errand_run(void (*function)(void *argument), void *argument,
+                              const struct errand_limit *limit, struct error *error);
 
 /* What ended the wait for one that was abandoned: "within 500 ms (host.hang_timeout_ms)". */
-void errand_describe_limit(uint32_t timeout_ms, char *text, size_t size);
+void errand_describe_limit(const struct errand_limit *limit, char *text, size_t size);
 
 #endif

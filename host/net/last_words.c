@@ -15,12 +15,17 @@
 
 enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1, FLUSH_MS = 500 };
 
-static void (*tell_also)(const struct call_info *call);
-static bool serving;                              /* an end of the process is not the host's will */
-static bool said;                                 /* the first line */
-static struct log_subject accused;                /* what that and all that follow are about */
-static char accused_peer[BERTH_ADDRESS_TEXT_MAX]; /* of the connection that it is about, or "" */
-static const struct plugin_thread *hung; /* whom words are about that another thread says */
+/* All that there is of it, and the one thing that cannot be handed in: a signal handler, or a
+ * filter of exceptions, finds nothing but what is at a fixed place. */
+static struct {
+    void (*tell_also)(void *context, const struct call_info *call);
+    void *context;
+    bool serving;                              /* an end of the process is not the host's will */
+    bool said;                                 /* the first line */
+    struct log_subject accused;                /* what that and all that follow are about */
+    char accused_peer[BERTH_ADDRESS_TEXT_MAX]; /* of the connection that it is about, or "" */
+    const struct plugin_thread *hung;          /* whom words are about that another thread says */
+} report;
 
 static void say(const struct log_subject *subject, const char *text) {
     char line[LINE_BYTES];
@@ -35,9 +40,9 @@ static void describe_call(const struct plugin_thread *thread, char *text, size_t
                         plugin_callback_name(atomic_load(&thread->record->callback)),
                         plugin_call_generation(thread), account ? account->version : "");
     if (connection && used > 0 && (size_t)used < size) {
-        address_format(&connection->remote, accused_peer, sizeof(accused_peer));
+        address_format(&connection->remote, report.accused_peer, sizeof(report.accused_peer));
         snprintf(text + used, size - (size_t)used, ", connection %llu from %s",
-                 (unsigned long long)connection->public.id, accused_peer);
+                 (unsigned long long)connection->public.id, report.accused_peer);
     }
 }
 
@@ -69,15 +74,15 @@ static void accuse(const struct os_crash *crash, const struct plugin_account *ac
         snprintf(address, sizeof(address), " (0x%llx)", (unsigned long long)crash->address);
     }
     snprintf(text, sizeof(text), "crash: %s%s, in %s", crash->what, address, where);
-    if (accused_peer[0] != '\0' && log_current_format() == LOG_FORMAT_JSON) {
-        subject.peer = accused_peer; /* the text has it already */
+    if (report.accused_peer[0] != '\0' && log_current_format() == LOG_FORMAT_JSON) {
+        subject.peer = report.accused_peer; /* the text has it already */
     }
-    said = true;
-    accused = subject;
+    report.said = true;
+    report.accused = subject;
     log_flush(FLUSH_MS); /* what came before it */
-    say(&accused, text);
-    if (tell_also) {
-        tell_also(&call);
+    say(&report.accused, text);
+    if (report.tell_also) {
+        report.tell_also(report.context, &call);
     }
 }
 
@@ -91,7 +96,7 @@ static void accuse_by_code(const struct os_crash *crash, const struct plugin_acc
 }
 
 static void on_crash(const struct os_crash *crash) {
-    const struct plugin_thread *thread = crash->elsewhere ? hung : &plugin_thread;
+    const struct plugin_thread *thread = crash->elsewhere ? report.hung : &plugin_thread;
     char where[TEXT_BYTES / 2];
     if (plugin_thread_calls(thread)) {
         const struct call_record *record = thread->record;
@@ -115,18 +120,18 @@ static void say_line(void *context, const char *line) {
 
 /* What was being served, last of all: memory may be damaged, and this looks at more of it. */
 static void describe_served(const struct os_crash *crash) {
-    const struct plugin_thread *thread = crash->elsewhere ? hung : &plugin_thread;
+    const struct plugin_thread *thread = crash->elsewhere ? report.hung : &plugin_thread;
     const struct worker *worker = crash->elsewhere ? NULL : worker_current();
     const struct connection *connection =
         plugin_thread_calls(thread) ? atomic_load(&thread->connection) : NULL;
     if (connection) {
         char line[DESCRIBE_BYTES];
         listener_describe(connection_listener(connection), line, sizeof(line));
-        say_line(&accused, line);
-        connection_describe_whole(connection, say_line, &accused);
+        say_line(&report.accused, line);
+        connection_describe_whole(connection, say_line, &report.accused);
     }
     if (worker) {
-        server_describe_whole(worker->server, say_line, &accused);
+        server_describe_whole(worker->server, say_line, &report.accused);
     }
 }
 
@@ -134,16 +139,16 @@ static void on_frames(const struct os_crash *crash) {
     const struct plugin_account *account = NULL;
     char where[TEXT_BYTES / 2];
     char text[TEXT_BYTES];
-    for (unsigned i = 0; !said && !account && i < crash->frame_count; i++) {
+    for (unsigned i = 0; !report.said && !account && i < crash->frame_count; i++) {
         account = account_of(crash->frames[i]);
     }
-    if (!said) {
+    if (!report.said) {
         accuse_by_code(crash, account);
     }
     for (unsigned i = 0; i < crash->frame_count; i++) {
         os_crash_describe(crash->frames[i], where, sizeof(where));
         snprintf(text, sizeof(text), "crash: #%u %s", i, where);
-        say(&accused, text);
+        say(&report.accused, text);
     }
     describe_served(crash);
 }
@@ -151,10 +156,10 @@ static void on_frames(const struct os_crash *crash) {
 /* Plugins may end the process by exit(); the host itself says last_words_stop() before. */
 static void on_exit_of_process(void) {
     struct os_crash crash = {.what = "exit() was called"};
-    if (!serving) {
+    if (!report.serving) {
         return;
     }
-    serving = false;
+    report.serving = false;
     on_crash(&crash);
     crash.frame_count = os_crash_stack(crash.frames, OS_CRASH_FRAMES_MAX);
     on_frames(&crash);
@@ -167,7 +172,7 @@ _Noreturn void last_words_of_hung(const struct plugin_thread *thread, uint64_t f
         what, sizeof(what),
         "hang: it has not returned for %llu ms (host.hang_timeout_ms), which counts as a crash",
         (unsigned long long)for_ms);
-    hung = thread;
+    report.hung = thread;
     os_crash_hung(thread->id, what);
 }
 
@@ -179,16 +184,17 @@ _Noreturn void last_words_of_hung_host(uintptr_t control_thread, const char *wha
              "hang: the control thread has waited %llu ms (host.hang_timeout_ms) for %s, and no "
              "callback is the reason",
              (unsigned long long)for_ms, what);
-    hung = &nobody;
+    report.hung = &nobody;
     os_crash_hung(control_thread, text);
 }
 
-void last_words_start(void (*also)(const struct call_info *call)) {
+void last_words_start(void (*also)(void *context, const struct call_info *call), void *context) {
     static const struct os_crash_words words = {on_crash, on_frames};
     static bool registered;
-    tell_also = also;
+    report.tell_also = also;
+    report.context = context;
     os_crash_start(&words);
-    serving = true;
+    report.serving = true;
     if (!registered) {
         registered = true;
         atexit(on_exit_of_process);
@@ -196,5 +202,9 @@ void last_words_start(void (*also)(const struct call_info *call)) {
 }
 
 void last_words_stop(void) {
-    serving = false;
+    report.serving = false;
+}
+
+void last_words_forget(void) {
+    report.tell_also = NULL;
 }

@@ -13,8 +13,9 @@ struct plugin_thread;
  * where no plugin was being called), in the thread that crashed: it may neither allocate nor take a
  * lock. An exit() of somebody else's than the host's counts as a crash, and so ends the process
  * with the code 1. */
-void last_words_start(void (*also)(const struct call_info *call));
-void last_words_stop(void); /* the process may end now */
+void last_words_start(void (*also)(void *context, const struct call_info *call), void *context);
+void last_words_stop(void);   /* the process may end now */
+void last_words_forget(void); /* and whoever is told too is gone */
 
 /* The thread hangs in a callback: ends the process as a crash of that callback. For
  * plugin_watch_options.hung. [any] */

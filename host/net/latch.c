@@ -5,9 +5,6 @@
 
 #include "base/assert.h"
 
-static _Atomic(const char *) control_waits_for;
-static atomic_uint control_waits;
-
 void latch_init(struct latch *latch, unsigned count) {
     os_mutex_init(&latch->mutex);
     os_condition_init(&latch->condition);
@@ -41,23 +38,27 @@ void latch_wait(struct latch *latch) {
     os_mutex_fini(&latch->mutex);
 }
 
-void latch_control_begin(const char *what) {
-    atomic_fetch_add(&control_waits, 1);
-    atomic_store(&control_waits_for, what);
+void latch_note_begin(struct latch_note *note, const char *what) {
+    atomic_fetch_add(&note->number, 1);
+    atomic_store(&note->what, what);
 }
 
-void latch_control_end(void) {
-    atomic_store(&control_waits_for, NULL);
+void latch_note_end(struct latch_note *note) {
+    atomic_store(&note->what, NULL);
 }
 
-void latch_wait_on_control(struct latch *latch, const char *what) {
-    latch_control_begin(what);
+void latch_wait_noted(struct latch *latch, struct latch_note *note, const char *what) {
+    if (!note) {
+        latch_wait(latch);
+        return;
+    }
+    latch_note_begin(note, what);
     latch_wait(latch);
-    latch_control_end();
+    latch_note_end(note);
 }
 
-unsigned latch_control_wait(const char **what) {
-    unsigned number = atomic_load(&control_waits);
-    *what = atomic_load(&control_waits_for);
+unsigned latch_note_read(const struct latch_note *note, const char **what) {
+    unsigned number = atomic_load(&note->number);
+    *what = atomic_load(&note->what);
     return number;
 }

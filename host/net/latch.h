@@ -10,6 +10,8 @@
 #ifndef BERTH_HOST_NET_LATCH_H
 #define BERTH_HOST_NET_LATCH_H
 
+#include <stdatomic.h>
+
 #include "os/os.h"
 
 struct latch {
@@ -23,15 +25,20 @@ void latch_down(struct latch *latch);
 bool latch_is_down(struct latch *latch); /* a wait would be none */
 void latch_wait(struct latch *latch);    /* and ends the latch's life */
 
-/* The same for the control thread, which others may ask what it waits for. A server's code calls
- * server_await() instead. */
-void latch_wait_on_control(struct latch *latch, const char *what);
+/* What a thread waits for, for others who ask. Zero at first. */
+struct latch_note {
+    _Atomic(const char *) what;
+    atomic_uint number; /* of waits */
+};
 
-/* The control thread waits, for something that is no latch, in between. */
-void latch_control_begin(const char *what);
-void latch_control_end(void);
+/* The same, noted meanwhile; NULL: nowhere. A server's code calls server_await() instead. */
+void latch_wait_noted(struct latch *latch, struct latch_note *note, const char *what);
+
+/* The thread waits, for something that is no latch, in between. */
+void latch_note_begin(struct latch_note *note, const char *what);
+void latch_note_end(struct latch_note *note);
 
 /* What it waits for in this moment, or NULL; and which of its waits that is. [any] */
-unsigned latch_control_wait(const char **what);
+unsigned latch_note_read(const struct latch_note *note, const char **what);
 
 #endif

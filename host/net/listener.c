@@ -308,6 +308,7 @@ struct listener *listener_create(struct server *server, const struct listener_op
     }
     listener->door_count = options->address_count;
     listener->opened = options->hooks->open(listener, &abandoned, error);
+    listener->options.open_limit = NULL;
     if (!listener->opened) {
         goto fail;
     }
@@ -391,6 +392,7 @@ struct listener_change *listener_prepare(struct listener *listener,
     change->door_count = options->address_count;
     change->doors = make_doors(listener, options, listener, error);
     change->options.neighbours = NULL;
+    change->options.open_limit = NULL;
     if (!change->doors) {
         error_prefix(error, "listener \"%s\": ", listener->name);
     } else if (start_doors(listener, change->doors, change->door_count, error)) {

@@ -28,6 +28,7 @@
 
 struct connection;
 struct door;
+struct errand_limit;
 struct error;
 struct gate;
 struct listener;
@@ -79,7 +80,8 @@ struct listener_options {
     const struct listener_hooks *hooks;
     const struct berth_address *addresses;
     size_t address_count;
-    uint32_t open_timeout_ms; /* of `listener_open`; 0: it is called on the creating thread */
+    const struct errand_limit *open_limit; /* of `listener_open`, while it is created; NULL: it is
+                                              called on the creating thread */
     bool *open_abandoned; /* set while it is created: `listener_open` has not returned in time, and
                              what it may touch stays for good; NULL without a time-out */
     const struct listener_neighbours *neighbours; /* while it is created or prepared, or NULL */

@@ -270,7 +270,7 @@ static void watch_threads(void *argument) {
         }
         if (watch.options.tick && !watch.stopping) {
             unlock();
-            watch.options.tick();
+            watch.options.tick(watch.options.context);
             lock();
         }
     }

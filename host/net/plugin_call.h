@@ -169,7 +169,8 @@ struct plugin_watch_options {
     /* That thread hangs in the callback of its notes. Does not return. */
     void (*hung)(const struct plugin_thread *thread, uint64_t for_ms);
     /* Every PLUGIN_WATCH_MS at the latest. */
-    void (*tick)(void);
+    void (*tick)(void *context);
+    void *context;
 };
 
 enum { PLUGIN_WATCH_MS = 250 };

@@ -37,16 +37,16 @@ static void open_call_run(void *argument) {
 /* False: it has not been called, or has not returned. */
 static bool open_call_await(struct open_call *open, bool *abandoned, struct error *error) {
     const struct listener *listener = open->listener;
-    uint32_t timeout_ms = listener->options.open_timeout_ms;
-    if (timeout_ms == 0) {
+    const struct errand_limit *wait = listener->options.open_limit;
+    if (!wait) {
         open_call_run(open);
         return true;
     }
-    enum errand_result result = errand_run(open_call_run, open, timeout_ms, error);
+    enum errand_result result = errand_run(open_call_run, open, wait, error);
     char limit[64];
     *abandoned = result == ERRAND_ABANDONED;
     if (*abandoned) {
-        errand_describe_limit(timeout_ms, limit, sizeof(limit));
+        errand_describe_limit(wait, limit, sizeof(limit));
         error_set(error,
                   "plugin \"%s\" has not returned from `listener_open` %s: its library stays "
                   "mapped",

@@ -78,7 +78,7 @@ struct worker *server_worker_of(struct server *server, const struct engine_port 
 }
 
 void server_await(struct server *server, struct latch *latch, const char *what) {
-    worker_await(server->options.driver, latch, what);
+    worker_await(server->options.driver, server->options.waits, latch, what);
 }
 
 struct rest {

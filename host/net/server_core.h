@@ -19,6 +19,7 @@ struct engine_keeper;
 struct engine_port;
 struct engine_traits;
 struct latch;
+struct latch_note;
 
 enum { SERVER_WORKERS_MAX = 64 };
 
@@ -55,6 +56,7 @@ struct server_options {
     struct work_pool_options work;
 
     const struct server_hooks *hooks;
+    struct latch_note *waits; /* is told what the control thread waits for; or NULL */
 
     /* Runs when the last connection of a listener is gone that accepts no more. [worker] */
     void (*idle)(void);

@@ -223,6 +223,7 @@ bool worker_start(struct worker *worker, struct server *server, unsigned index,
     worker->server = server;
     worker->index = index;
     worker->driver = server->options.driver;
+    worker->waits = server->options.waits;
     if (server->options.driver) {
         return worker_start_driven(worker, error) || error_prefix(error, "worker %u: ", index);
     }
@@ -233,10 +234,10 @@ bool worker_start(struct worker *worker, struct server *server, unsigned index,
     latch_init(&start.done, 1);
     if (!os_thread_start(&worker->thread, name, worker_main, &start, error)) {
         latch_down(&start.done);
-        latch_wait_on_control(&start.done, "the start of a worker");
+        latch_wait_noted(&start.done, worker->waits, "the start of a worker");
         return error_prefix(error, "thread %s: ", name);
     }
-    latch_wait_on_control(&start.done, "the start of a worker");
+    latch_wait_noted(&start.done, worker->waits, "the start of a worker");
     if (!start.started) {
         os_thread_join(&worker->thread);
         return error_prefix(error, "thread %s: ", name);

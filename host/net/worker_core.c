@@ -17,11 +17,12 @@ uint64_t worker_now_ms(struct worker *worker) {
     return worker_read_ms(worker);
 }
 
-void worker_await(const struct server_driver *driver, struct latch *latch, const char *what) {
+void worker_await(const struct server_driver *driver, struct latch_note *waits, struct latch *latch,
+                  const char *what) {
     while (driver && !latch_is_down(latch)) {
         driver->step(driver->context, what);
     }
-    latch_wait_on_control(latch, what);
+    latch_wait_noted(latch, waits, what);
 }
 
 struct call {
@@ -47,7 +48,7 @@ void worker_call(struct worker *worker, void (*function)(struct worker *worker, 
     call.op.complete = on_call;
     latch_init(&call.done, 1);
     engine_port_post(worker->port, &call.op);
-    worker_await(worker->driver, &call.done, "a worker");
+    worker_await(worker->driver, worker->waits, &call.done, "a worker");
 }
 
 void worker_kick(struct worker *worker) {

@@ -24,6 +24,7 @@ struct buffer_pool;
 struct connection;
 struct datagram_receiver;
 struct latch;
+struct latch_note;
 struct outbound;
 struct server;
 
@@ -61,6 +62,7 @@ struct worker_slot {
 struct worker {
     struct server *server;
     const struct server_driver *driver; /* its server's; NULL: it has a thread */
+    struct latch_note *waits;           /* its server's: what the control thread waits for */
     const atomic_uint *calls; /* of its thread: one more as a callback begins, and as it ends */
     unsigned index;           /* among the workers; the acceptor's is the count of them */
     struct engine_port *port;
@@ -107,7 +109,8 @@ void worker_call(struct worker *worker, void (*function)(struct worker *worker, 
                  void *argument);
 
 /* Waits for the latch, which the driver's steps bring down where there is one. [control] */
-void worker_await(const struct server_driver *driver, struct latch *latch, const char *what);
+void worker_await(const struct server_driver *driver, struct latch_note *waits, struct latch *latch,
+                  const char *what);
 
 /* The worker whose thread this is, or NULL. [any] */
 struct worker *worker_current(void);

@@ -65,6 +65,8 @@ static struct listener *make_listener(void) {
     return listener;
 }
 
+static struct supervised supervised; /* no parent, but in the supervised part */
+
 static int set_up(void **state) {
     struct manifest_errors errors = {0};
     (void)state;
@@ -78,6 +80,7 @@ static int set_up(void **state) {
     module.file = file;
     module.account = plugin_account_create("echo", 1);
     service.instance.server = net_world_server();
+    service.instance.supervised = &supervised;
     service.instance.edition = &edition;
     service.instance.modules = module.prev = &module;
     unit = (struct unit){.listener = make_listener(),
@@ -170,7 +173,7 @@ static void test_answer_of_the_channel_itself_is_whole_or_none(void **state) {
 static void test_answer_of_a_busy_host_is_whole_or_none(void **state) {
     static const char *const verbs[] = {"status", "stop", "listeners"};
     (void)state;
-    guard_configure(0, 0, NULL);
+    guard_configure(&service.instance.guard, 0, 0, NULL);
     os_sleep_ms(2); /* it has been busy from then on */
     for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
         char request[128];
@@ -351,7 +354,7 @@ static const char *supervisor; /* the link to it */
 
 static int set_up_supervised(void **state) {
     struct error error;
-    if (!supervised_begin(supervisor, &error)) {
+    if (!supervised_begin(&supervised, supervisor, &error)) {
         fputs(error.message, stderr);
         return -1;
     }
@@ -359,7 +362,7 @@ static int set_up_supervised(void **state) {
 }
 
 static int tear_down_supervised(void **state) {
-    supervised_end();
+    supervised_end(&supervised);
     return tear_down(state);
 }
 

@@ -16,19 +16,21 @@ enum { HANG_MS = 300, PATIENCE_MS = 30000, MOMENT_MS = 1500 };
 
 static int wait_for_ever(const char *how) {
     const uint32_t hang_ms = strcmp(how, "hang") == 0 ? HANG_MS : 0;
-    const struct plugin_watch_options watch = {.hang_ms = hang_ms, .tick = guard_tick};
+    static struct guard guard;
+    const struct plugin_watch_options watch = {
+        .hang_ms = hang_ms, .tick = guard_tick, .context = &guard};
     struct error error;
     struct latch latch;
-    last_words_start(NULL);
-    guard_configure(0, hang_ms, NULL);
+    last_words_start(NULL, NULL);
+    guard_configure(&guard, 0, hang_ms, NULL);
     if (!plugin_watch_start(&watch, &error)) {
         return 2;
     }
     if (strcmp(how, "stop") == 0) {
-        guard_stop(true);
+        guard_stop(&guard, true);
     }
     latch_init(&latch, 1);
-    latch_wait_on_control(&latch, "a worker");
+    latch_wait_noted(&latch, &guard.waits, "a worker");
     return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
+#include "control/guard.h"
 #include "module/module.h"
 #include "net/errand.h"
 #include "net/listener.h"
@@ -30,8 +31,8 @@ void __wrap_os_random(void *bytes, size_t size);
 struct server *__real_server_create(const struct server_options *options, struct error *error);
 struct server *__wrap_server_create(const struct server_options *options, struct error *error);
 enum errand_result __wrap_errand_run(void (*function)(void *argument), void *argument,
-                                     uint32_t timeout_ms, struct error *error);
-void __wrap_guard_await_cut(const struct listener *listener);
+                                     const struct errand_limit *limit, struct error *error);
+void __wrap_guard_await_cut(struct guard *guard, const struct listener *listener);
 struct module *__wrap_module_open(const char *folder, const char *id,
                                   const struct module_rules *rules,
                                   const struct berth_host *services, unsigned generation,
@@ -56,14 +57,15 @@ struct server *__wrap_server_create(const struct server_options *options, struct
 }
 
 enum errand_result __wrap_errand_run(void (*function)(void *argument), void *argument,
-                                     uint32_t timeout_ms, struct error *error) {
-    (void)timeout_ms;
+                                     const struct errand_limit *limit, struct error *error) {
+    (void)limit;
     (void)error;
     function(argument);
     return ERRAND_DONE;
 }
 
-void __wrap_guard_await_cut(const struct listener *listener) {
+void __wrap_guard_await_cut(struct guard *guard, const struct listener *listener) {
+    (void)guard;
     while (atomic_load(&listener->references) > 0) {
         driver->step(driver->context, "connections that were cut to end");
     }

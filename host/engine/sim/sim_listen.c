@@ -96,7 +96,7 @@ struct sim_bound *sim_bound_find(const struct berth_address *to, bool datagrams)
 static void keep(struct engine_listener *listener) {
     const struct engine_keeper *keeper = listener->engine->keeper;
     for (unsigned i = 0; keeper && listener->options.name && i < listener->options.acceptors; i++) {
-        keeper->keep(listener->options.name, i, KEPT_HANDLE + (intptr_t)i);
+        keeper->keep(keeper->context, listener->options.name, i, KEPT_HANDLE + (intptr_t)i);
         listener->kept = i + 1;
     }
 }
@@ -181,7 +181,7 @@ void engine_listener_close(struct engine_listener *listener) {
         }
     }
     for (unsigned i = 0; i < listener->kept; i++) {
-        listener->engine->keeper->drop(listener->name, i);
+        listener->engine->keeper->drop(listener->engine->keeper->context, listener->name, i);
     }
     sim_leave();
     alloc_free(listener);
