@@ -5,8 +5,6 @@
 
 #include "base/log.h"
 #include "control/control.h"
-#include "control/ready_file.h"
-#include "control/supervise.h"
 #include "engine/engine.h"
 #include "net/last_words.h"
 #include "net/latch.h"
@@ -23,12 +21,10 @@ enum {
     RUNNING_MAX = 16,
 };
 
-void guard_configure(struct guard *guard, uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
-                     struct ready_file *ready_file) {
+void guard_configure(struct guard *guard, uint32_t drain_timeout_ms, uint32_t hang_timeout_ms) {
     atomic_store(&guard->drain_ms, drain_timeout_ms);
     atomic_store(&guard->hang_ms, hang_timeout_ms);
     atomic_store(&guard->control_thread, os_thread_id());
-    atomic_store(&guard->ready, ready_file);
     if (atomic_load(&guard->busy_since_ms) == 0) {
         atomic_store(&guard->busy_since_ms, engine_now_ms());
     }
@@ -153,12 +149,10 @@ static void tell_who_does_not_return(const struct guard *guard) {
 
 /* The system takes back what the process has; what plugins had to save is lost. */
 static void end_process(struct guard *guard) {
-    struct ready_file *file = atomic_load(&guard->ready);
     tell_who_does_not_return(guard);
     log_error(NULL, "stopped by force: the process ends now");
-    supervised_ends_by_force(guard->supervised);
-    if (file) {
-        ready_file_fini(file); /* it would say that something is served */
+    if (guard->by_force) {
+        guard->by_force(guard->context);
     }
     log_flush(FLUSH_MS);
     os_process_exit_now(EXIT_FAILED);

@@ -23,8 +23,6 @@
 #include "os/os.h"
 
 struct listener;
-struct ready_file;
-struct supervised;
 
 enum {
     GUARD_STOP_MS = 5000, /* what lies beyond the time for connections to finish */
@@ -32,18 +30,19 @@ enum {
     GUARD_CLEAR_MS = 30000, /* for a start that has failed: plugins may have much to close */
 };
 
-/* Zero at first; `supervised` is set before it is configured. Owner: what runs, instance.h. */
+/* Zero at first. Owner: what runs, instance.h. */
 struct guard {
-    struct supervised *supervised; /* the parent learns of an end by force; or NULL */
-    struct latch_note waits;       /* what the control thread waits for */
-    atomic_ullong busy_since_ms;   /* 0: the control thread waits for requests */
-    atomic_ullong end_ms;          /* when the process is ended; 0: no stop is asked for */
+    /* Runs when a stop is not over in time, before the process ends; or NULL. [any] */
+    void (*by_force)(void *context);
+    void *context;
+    struct latch_note waits;     /* what the control thread waits for */
+    atomic_ullong busy_since_ms; /* 0: the control thread waits for requests */
+    atomic_ullong end_ms;        /* when the process is ended; 0: no stop is asked for */
     atomic_uint drain_ms;
     atomic_uint stops; /* requests that the control thread has not heard of */
     atomic_bool reload;
     atomic_uint stops_seen;
     atomic_bool asked_now;
-    _Atomic(struct ready_file *) ready;
     atomic_uint hang_ms;
     atomic_uintptr_t control_thread;
 
@@ -53,10 +52,8 @@ struct guard {
     uint64_t waited_ms;
 };
 
-/* How long connections may finish, when a wait is a hang, and what is removed when the process
- * ends. */
-void guard_configure(struct guard *guard, uint32_t drain_timeout_ms, uint32_t hang_timeout_ms,
-                     struct ready_file *ready_file);
+/* How long connections may finish, and when a wait is a hang. */
+void guard_configure(struct guard *guard, uint32_t drain_timeout_ms, uint32_t hang_timeout_ms);
 
 /* os_signals_wait(), with the requests that came while the control thread was busy. */
 enum os_signal guard_wait(struct guard *guard, int timeout_ms);

@@ -186,6 +186,13 @@ static void tell_failure(struct supervised *supervised, int code) {
     }
 }
 
+/* A stop was not over in time. */
+static void end_by_force(void *context) {
+    struct service *service = context;
+    supervised_ends_by_force(service->instance.supervised);
+    ready_file_fini(&service->ready_file); /* it would say that something is served */
+}
+
 static int run_edition(struct edition *edition, const struct command *options,
                        const struct ready_file *ready_file, struct supervised *supervised) {
     struct error error = {0};
@@ -197,7 +204,8 @@ static int run_edition(struct edition *edition, const struct command *options,
     supervised_starting(supervised, manifest);
     last_words_start(supervised_last_words, supervised);
     service.instance.supervised = supervised;
-    service.instance.guard.supervised = supervised;
+    service.instance.guard.by_force = end_by_force;
+    service.instance.guard.context = &service;
     service.instance.kept_folder = options->kept;
     service.instance.use_kept = options->use_kept;
     snprintf(service.manifest_path, sizeof(service.manifest_path), "%s", manifest->path);
@@ -212,7 +220,7 @@ static int run_edition(struct edition *edition, const struct command *options,
         .context = &service.instance.guard,
     };
     guard_configure(&service.instance.guard, manifest->host.drain_timeout_ms,
-                    manifest->host.hang_timeout_ms, &service.ready_file);
+                    manifest->host.hang_timeout_ms);
     if (!os_signals_start(&error) || !plugin_watch_start(&watch, &error) ||
         !paths_plugins(plugins, sizeof(plugins), options->plugins, manifest->host.plugins,
                        &error) ||

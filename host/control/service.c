@@ -63,7 +63,7 @@ int service_reload(struct service *service, bool dry_run, struct change_counts *
         service_configure_log(manifest);
         tell_ready(service);
         guard_configure(&service->instance.guard, manifest->host.drain_timeout_ms,
-                        manifest->host.hang_timeout_ms, &service->ready_file);
+                        manifest->host.hang_timeout_ms);
         plugin_watch_configure(manifest->host.stall_warning_ms, manifest->host.hang_timeout_ms);
         supervised_ready(service->instance.supervised, manifest);
         kept_write(service->options->kept, &service->instance);

@@ -173,7 +173,7 @@ static void test_answer_of_the_channel_itself_is_whole_or_none(void **state) {
 static void test_answer_of_a_busy_host_is_whole_or_none(void **state) {
     static const char *const verbs[] = {"status", "stop", "listeners"};
     (void)state;
-    guard_configure(&service.instance.guard, 0, 0, NULL);
+    guard_configure(&service.instance.guard, 0, 0);
     os_sleep_ms(2); /* it has been busy from then on */
     for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
         char request[128];

@@ -22,7 +22,7 @@ static int wait_for_ever(const char *how) {
     struct error error;
     struct latch latch;
     last_words_start(NULL, NULL);
-    guard_configure(&guard, 0, hang_ms, NULL);
+    guard_configure(&guard, 0, hang_ms);
     if (!plugin_watch_start(&watch, &error)) {
         return 2;
     }
