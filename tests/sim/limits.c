@@ -18,7 +18,7 @@
 
 enum {
     SERVED_US = 5000000, /* of a client that speaks, where there is room */
-    SHOWN_US = 5000000,  /* of bytes that the plugin waits for */
+    SHOWN_US = 2000000,  /* of bytes that the plugin waits for */
     PROXY_MS = 5000,     /* how long a header is awaited */
 };
 
