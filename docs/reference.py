@@ -234,7 +234,7 @@ def counters(text):
     for what, name in re.findall(r"^/\* ([^*]+)\. \*/\n#ifdef (COUNTERS_\w+)$", text, re.MULTILINE):
         tables += re.sub(r'"(\w+)"', r"`\1`", what) + ":\n\n| counter | |\n|---|---|\n"
         for macro, *arguments in entries(section(text, name)):
-            key = arguments[0] if macro in ("COUNTER", "GAUGE") else arguments[2]
+            key = arguments[{"COUNTER": 0, "GAUGE": 0, "CALLBACK": 1}.get(macro, 2)]
             tables += f"| `{key}` | {json.loads(arguments[-1])} |\n"
         tables += "\n"
     return tables

@@ -94,6 +94,11 @@ static void test_address_mapped_ipv4_becomes_ipv4(void **state) {
     assert_false(address_equal(&mapped, &plain));
     address_unmap(&mapped);
     assert_true(address_equal(&mapped, &plain));
+    address_map(&plain);
+    assert_true(address_is_mapped(&plain));
+    address_unmap(&plain);
+    assert_true(address_equal(&mapped, &plain));
+    address_map(&other);
     address_unmap(&other);
     assert_int_equal(other.family, BERTH_FAMILY_IPV6);
 }
