@@ -386,8 +386,14 @@ static void check_config(struct change *change, const struct step *step) {
     if (wanted && !wanted->has_schema_read) { /* of one that serves, and was right when it came */
         read_schema(wanted, step->module, &error);
     }
-    config_check(step->module, wanted ? wanted->schema : NULL, change->edition->manifest->path,
-                 step->to, &change->problems->manifest);
+    const struct config_question question = {
+        .module = step->module,
+        .schema = wanted ? wanted->schema : NULL,
+        .config_folder = change->instance->config_folder,
+        .manifest_path = change->edition->manifest->path,
+        .timeout_ms = change->call_timeout_ms,
+    };
+    config_check(&question, step->to, &change->problems->manifest, &change->problems->failures);
 }
 
 /* What serves already was checked when it came. */
@@ -410,7 +416,8 @@ static bool find_modules(struct change *change) {
             check_config(change, step);
         }
     }
-    return found && change->problems->manifest.count == 0 && !change->problems->manifest.lost;
+    return found && change->problems->manifest.count == 0 && !change->problems->manifest.lost &&
+           change->problems->failures.count == 0;
 }
 
 static bool load_modules(struct change *change) {
@@ -716,10 +723,6 @@ bool change_apply(struct instance *instance, struct edition *edition,
     };
     *counts = (struct change_counts){0};
     missing_init(&change.missing, instance->plugins_folder);
-    bool fine = plan(&change) && find_modules(&change);
-    if (fine) {
-        count(&change, counts);
-    }
     if (instance->edition) {
         uint32_t hang_ms = instance->edition->manifest->host.hang_timeout_ms;
         change.call_limit = (struct errand_limit){
@@ -728,6 +731,10 @@ bool change_apply(struct instance *instance, struct edition *edition,
             .context = &instance->guard,
         };
         change.limit = &change.call_limit;
+    }
+    bool fine = plan(&change) && find_modules(&change);
+    if (fine) {
+        count(&change, counts);
     }
     bool done = fine && !options->dry_run && start_server(&change) && check_workers(&change) &&
                 load_modules(&change) && find_neighbours(&change) && make_units(&change) &&

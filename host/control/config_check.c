@@ -8,8 +8,10 @@
 #include "base/error.h"
 #include "manifest/manifest.h"
 #include "manifest/schema.h"
+#include "module/config.h"
 #include "module/module.h"
 #include "module/services.h"
+#include "os/os.h"
 
 bool config_schema(const struct module *module, struct schema **schema, struct error *error) {
     *schema = NULL;
@@ -20,11 +22,36 @@ bool config_schema(const struct module *module, struct schema **schema, struct e
     return *schema || error_prefix(error, "plugin \"%s\" (%s): ", module->id, module->file);
 }
 
-void config_check(const struct module *module, struct schema *schema, const char *manifest_path,
-                  const struct manifest_listener *listener, struct manifest_errors *errors) {
-    (void)module;
-    if (schema && !schema_check_listener(schema, manifest_path, listener, errors)) {
-        manifest_errors_add(errors, "out of memory while a config was checked");
+struct answer {
+    const struct config_question *question;
+    const struct manifest_listener *listener;
+    struct manifest_errors *errors;
+};
+
+static void add_answer(void *context, const char *pointer, const char *text) {
+    struct answer *answer = context;
+    char whole[1024];
+    snprintf(whole, sizeof(whole), "/listeners/%s/config%s", answer->listener->name, pointer);
+    manifest_errors_add_at(answer->errors, answer->question->manifest_path, whole, "%s", text);
+}
+
+void config_check(const struct config_question *question, const struct manifest_listener *listener,
+                  struct manifest_errors *errors, struct manifest_errors *failures) {
+    struct answer answer = {question, listener, errors};
+    struct error error = {0};
+    size_t before = errors->count;
+    if (question->schema &&
+        !schema_check_listener(question->schema, question->manifest_path, listener, errors)) {
+        manifest_errors_add(failures, "out of memory while a config was checked");
+        return;
+    }
+    if (errors->count > before) {
+        return; /* the plugin may rely on its schema */
+    }
+    question->module->config_folder = question->config_folder;
+    if (!module_check_config(question->module, listener->name, listener->config_json,
+                             question->timeout_ms, add_answer, &answer, &error)) {
+        manifest_errors_add(failures, error.message);
     }
 }
 
@@ -71,8 +98,13 @@ void config_checker_check(struct config_checker *checker, const struct manifest 
         }
     }
     entry = entry ? entry : open_entry(checker, manifest, listener->plugin);
-    if (entry && entry->module) {
-        config_check(entry->module, entry->schema, manifest->path, listener, errors);
+    if (entry && entry->module &&
+        os_path_folder(checker->config_folder, sizeof(checker->config_folder), manifest->path)) {
+        const struct config_question question = {.module = entry->module,
+                                                 .schema = entry->schema,
+                                                 .config_folder = checker->config_folder,
+                                                 .manifest_path = manifest->path};
+        config_check(&question, listener, errors, errors);
     }
 }
 

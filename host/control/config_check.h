@@ -6,6 +6,9 @@
 #define BERTH_HOST_CONTROL_CONFIG_CHECK_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+#include "os/os.h"
 
 struct error;
 struct instance;
@@ -18,14 +21,25 @@ struct schema;
 /* The module's schema; NULL where it has none, so that anything goes. False: it is no schema. */
 bool config_schema(const struct module *module, struct schema **schema, struct error *error);
 
-/* Adds everything that is wrong. `schema` may be NULL. */
-void config_check(const struct module *module, struct schema *schema, const char *manifest_path,
-                  const struct manifest_listener *listener, struct manifest_errors *errors);
+/* Of whom, and how, it is asked. */
+struct config_question {
+    struct module *module;
+    struct schema *schema;     /* or NULL */
+    const char *config_folder; /* of relative paths in it */
+    const char *manifest_path;
+    uint32_t timeout_ms; /* of `check_config`; 0: none */
+};
+
+/* Adds everything that is wrong with the listener's "config" to `errors`: what the schema says, and
+ * where that is nothing, what the plugin says. `failures` gets why it could not be asked. */
+void config_check(const struct config_question *question, const struct manifest_listener *listener,
+                  struct manifest_errors *errors, struct manifest_errors *failures);
 
 /* For a manifest that is broken anyway: the plugins are opened for their schemas alone. */
 struct config_checker {
     const char *folder;          /* of the plugins */
     struct config_entry *opened; /* utlist */
+    char config_folder[OS_PATH_MAX];
 };
 
 /* Adds everything that is wrong with the listener's "config". Of a plugin that cannot be opened

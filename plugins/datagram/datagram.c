@@ -9,12 +9,14 @@
  * accepted is in the file when the listener has stopped. */
 #include "datagram/datagram.h"
 
+#include <cjson/cJSON.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 
 #include "common/config.h"
+#include "common/config_check.h"
 #include "datagram/syslog.h"
 
 enum { MODE_ECHO, MODE_SYSLOG };
@@ -234,6 +236,17 @@ static void BERTH_CALL listener_close(const struct berth_listener *listener) {
     service_destroy(service);
 }
 
+static int32_t BERTH_CALL check_config(const struct berth_config_request *request,
+                                       struct berth_config_errors *errors) {
+    cJSON *config = config_parse(request);
+    if (!config) {
+        return BERTH_E_NO_MEMORY;
+    }
+    config_check_parent(request, config, "file", errors);
+    cJSON_Delete(config);
+    return BERTH_OK;
+}
+
 static const struct berth_plugin datagram_plugin = {
     .magic = BERTH_PLUGIN_MAGIC,
     .struct_size = sizeof(struct berth_plugin),
@@ -266,6 +279,7 @@ static const struct berth_plugin datagram_plugin = {
     .listener_open = listener_open,
     .listener_close = listener_close,
     .datagram = on_datagram,
+    .check_config = check_config,
 };
 
 BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void) {

@@ -551,6 +551,7 @@ static const struct berth_plugin http = {
     .closing = closing,
     .closed = closed,
     .busy = busy,
+    .check_config = site_check_config,
 };
 
 BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/config.h"
+#include "common/config_check.h"
 #include "http/types.h"
 
 static int32_t no_memory(struct berth_error *error) {
@@ -201,6 +202,26 @@ static int32_t check_limits(const struct site *site, const struct berth_listener
                            "\"limits.message_bytes\" (%u): lower the one or raise the other",
                            (unsigned)site->limits.head_bytes_max,
                            (unsigned)listener->message_bytes);
+}
+
+int32_t BERTH_CALL site_check_config(const struct berth_config_request *request,
+                                     struct berth_config_errors *errors) {
+    char pointer[256];
+    cJSON *config = config_parse(request);
+    if (!config) {
+        return BERTH_E_NO_MEMORY;
+    }
+    config_check_path(request, config, "root", PATH_FOLDER, errors);
+    const cJSON *headers = cJSON_GetObjectItemCaseSensitive(config, "headers");
+    for (const cJSON *item = headers ? headers->child : NULL; item; item = item->next) {
+        if (!is_field_name(item->string)) { /* a token, so it needs no escapes in a pointer */
+            snprintf(pointer, sizeof(pointer), "/headers/%.200s", item->string);
+            errors->add(errors, pointer,
+                        "expected the name of a field that the server does not set itself");
+        }
+    }
+    cJSON_Delete(config);
+    return BERTH_OK;
 }
 
 struct site *site_create(const struct berth_listener *listener, struct berth_error *error) {

@@ -44,6 +44,10 @@ struct site {
     struct cache *cache;
 };
 
+/* What no schema says of a config: a root that is no folder, fields that are the server's own. */
+int32_t BERTH_CALL site_check_config(const struct berth_config_request *request,
+                                     struct berth_config_errors *errors);
+
 /* NULL with the error set on failure. */
 struct site *site_create(const struct berth_listener *listener, struct berth_error *error);
 void site_destroy(struct site *site);

@@ -2,10 +2,12 @@
  *
  * Users and passwords come from a file (users.h). Everything that may block, or takes long, runs on
  * the host's pool of threads, one thing at a time for each session (session.h). */
+#include <cjson/cJSON.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/config.h"
+#include "common/config_check.h"
 #include "session.h"
 
 enum {
@@ -269,6 +271,17 @@ static void BERTH_CALL unload(void *plugin_state) {
     free(plugin_state);
 }
 
+static int32_t BERTH_CALL check_config(const struct berth_config_request *request,
+                                       struct berth_config_errors *errors) {
+    cJSON *config = config_parse(request);
+    if (!config) {
+        return BERTH_E_NO_MEMORY;
+    }
+    config_check_path(request, config, "users", PATH_FILE, errors);
+    cJSON_Delete(config);
+    return BERTH_OK;
+}
+
 static const struct berth_plugin pop3 = {
     .magic = BERTH_PLUGIN_MAGIC,
     .struct_size = sizeof(struct berth_plugin),
@@ -316,6 +329,7 @@ static const struct berth_plugin pop3 = {
     .closed = closed,
     .busy = busy,
     .closing = closing,
+    .check_config = check_config,
 };
 
 BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void) {

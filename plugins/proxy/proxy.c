@@ -345,6 +345,7 @@ static const struct berth_plugin proxy = {
     .drained = drained,
     .peer_closed = peer_closed,
     .closed = closed,
+    .check_config = upstreams_check_config,
 };
 
 BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void) {

@@ -36,6 +36,10 @@ struct upstreams {
 };
 
 /* From the listener's "config". NULL with the error set on failure. */
+/* What no schema says of a config: upstreams whose port or name is none. */
+int32_t BERTH_CALL upstreams_check_config(const struct berth_config_request *request,
+                                          struct berth_config_errors *errors);
+
 struct upstreams *upstreams_create(const struct berth_listener *listener,
                                    struct berth_error *error);
 void upstreams_destroy(struct upstreams *upstreams);

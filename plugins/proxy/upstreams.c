@@ -1,4 +1,5 @@
 #include <cjson/cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,29 @@ static int32_t read_targets(const cJSON *value, void *target, struct berth_error
         }
         upstreams->count++;
     }
+    return BERTH_OK;
+}
+
+int32_t BERTH_CALL upstreams_check_config(const struct berth_config_request *request,
+                                          struct berth_config_errors *errors) {
+    char pointer[32];
+    cJSON *config = cJSON_Parse(request->config_json);
+    if (!config) {
+        return BERTH_E_NO_MEMORY;
+    }
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(config, "upstreams");
+    unsigned index = 0;
+    for (const cJSON *item = list ? list->child : NULL; item; item = item->next) {
+        struct target target;
+        if (!target_read(&target, item->valuestring)) {
+            snprintf(pointer, sizeof(pointer), "/upstreams/%u", index);
+            errors->add(errors, pointer,
+                        "expected an address with a port, like \"backend.example:8080\" or "
+                        "\"[::1]:8080\"");
+        }
+        index++;
+    }
+    cJSON_Delete(config);
     return BERTH_OK;
 }
 

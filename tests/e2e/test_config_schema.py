@@ -95,6 +95,67 @@ def test_config_that_is_wrong_is_not_reloaded(run_host, operate):
     assert operate().run("reload").code == 0
 
 
+# -- what a schema cannot say ------------------------------------------------------------------------
+
+ASKED = [
+    ("http", {"root": "nowhere", "headers": {"Date": "x", "X-Own": "y"}},
+     ["/root: ", "nowhere is not there", "/headers/Date: expected the name of a field that the server does not set"]),
+    ("http", {"root": "m.json"}, ["/root: ", "m.json is a file, and a folder is expected"]),
+    ("pop3", {"users": "nobody"}, ["/users: ", "nobody is not there"]),
+    ("pop3", {"users": "."}, ["/users: ", " is a folder, and a file is expected"]),
+    ("datagram", {"mode": "syslog", "file": "nowhere/log"}, ["/file: ", "nowhere is no folder"]),
+    ("proxy", {"upstreams": ["a:1", "a:65536"]}, ["/upstreams/1: expected an address with a port"]),
+]
+
+
+@pytest.mark.parametrize("plugin, config, words", ASKED, ids=[f"{plugin}-{n}" for n, (plugin, _, _) in enumerate(ASKED)])
+def test_config_that_only_the_plugin_can_judge_is_told_by_check(berth, system, tmp_path, plugin, config, words):
+    more = {"transport": "udp"} if plugin == "datagram" else {}
+    text = json.dumps(manifests.one(plugin, "connect", config=config, **more), indent=1)
+    path = system.path(write(tmp_path, text))
+    result = berth("check", path)
+    assert result.code == INVALID and result.output == "", result
+    for word in words:
+        assert word in result.errors, result
+    for line in result.error_lines:
+        place = line.removeprefix(f"{path}:")
+        number = int(place.partition(":")[0])
+        key = place.split(": ")[1].rsplit("/", 1)[1]
+        assert key.isdigit() or f'"{key}"' in text.splitlines()[number - 1], (line, "its place is that of the key")
+
+
+def test_config_of_a_broken_manifest_is_asked_of_the_plugin_too(berth, system, tmp_path):
+    manifest = manifests.one("http", "connect", config={"root": "nowhere"}, adress=1)
+    result = berth("check", system.path(write(tmp_path, json.dumps(manifest))))
+    assert result.code == INVALID and len(result.error_lines) == 2, result
+    assert "nowhere is not there" in result.errors and "/adress: unknown key" in result.errors
+
+
+def test_config_that_the_plugin_refuses_is_not_reloaded(run_host, operate, tmp_path):
+    (tmp_path / "site").mkdir()
+    manifest = manifests.one("echo", "connect")
+    host = run_host(manifest)
+    manifest["listeners"]["web"] = manifests.listener("http", config={"root": "nowhere"})
+    host.manifest_file.write_text(json.dumps(manifest), encoding="utf-8")
+    refused = operate().run("reload")
+    assert refused.code == INVALID and "/listeners/web/config/root: " in refused.errors, refused
+
+
+def test_answers_of_a_plugin_are_bounded_and_have_pointers(berth, system, tmp_path):
+    """Its pointers have no slash, its texts are NULL, and there are 150."""
+    path = system.path(write(tmp_path, json.dumps(manifests.one("odd-check", "connect", config={"greeting": 1}))))
+    result = berth("check", path, "--plugins", system.path(system.fixtures))
+    assert result.code == INVALID and len(result.error_lines) == 101, result
+    assert "/listeners/odd-check/config/greeting: it gives no reason" in result.errors
+    assert "50 more things are wrong" in result.errors
+
+
+def test_plugin_that_cannot_check_a_config_says_so(berth, system, tmp_path):
+    path = system.path(write(tmp_path, json.dumps(manifests.one("failing-check", "connect"))))
+    result = berth("check", path, "--plugins", system.path(system.fixtures))
+    assert result.code == 1 and 'plugin "failing-check" could not check the config' in result.errors, result
+
+
 # -- schemas that are none ---------------------------------------------------------------------------
 
 PLACE = '/properties/greeting/type (line 1, column 56 of the schema): expected a type'

@@ -383,7 +383,7 @@ def test_datagram_syslog_serves_logger(run_datagram):
     ({"mode": "syslog"}, 78, '/config: the key "file" is missing'),
     ({"mode": "echo", "file": "x"}, 78, "/config/file: nothing is allowed here"),
     ({"file": "x"}, 78, '"mode" is "echo", without a "file"'),
-    ({"mode": "syslog", "file": "no-folder/x"}, 1, "no-folder/x cannot be written: "),
+    ({"mode": "syslog", "file": "no-folder/x"}, 78, "no-folder is no folder, and the file is to be in it"),
     ({"mode": "chargen"}, 78, '/mode: expected "echo" or "syslog"'),
     ({"mode": "syslog", "file": "x", "malformed": "fix"}, 78, '/malformed: expected "keep" or "drop"'),
     ({"queue_max_bytes": 1}, 78, "/queue_max_bytes: expected a whole number from 524288"),
