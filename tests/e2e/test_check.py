@@ -61,7 +61,8 @@ def test_check_of_plugins_that_are_missing_only_is_an_invalid_manifest(berth, sy
     result = berth("check", system.path(write(tmp_path, manifest)))
     assert result.code == INVALID, result
     pointers = [pointer for _, pointer in places(result)]
-    assert pointers == ["/listeners/a/plugin", "/listeners/c/accept/when", "/listeners/d/plugin"], result
+    assert pointers == ["/listeners/a/plugin", "/listeners/c/accept/when", "/listeners/c/config/users",
+                        "/listeners/d/plugin"], result
     assert result.errors.count('did you mean "echo"?') == 2
 
 

@@ -37,6 +37,7 @@ static const struct berth_plugin plugin = {
     .struct_size = sizeof(struct berth_plugin),
     .abi_major = BERTH_ABI_MAJOR,
     .abi_minor_built = BERTH_ABI_MINOR,
+    .abi_draft = BERTH_ABI_DRAFT,
     .id = ID,
     .name = ID,
     .version = "1.0.0",
