@@ -16,7 +16,6 @@ struct places {
     const char *lang; /* the ending of the source, and Meson's name */
     const char *compiler;
     const char *standard; /* further options of the Meson project */
-    const char *includes; /* further ones */
     char api[OS_PATH_MAX];
 };
 
@@ -27,7 +26,7 @@ static bool fill(struct bytes *text, const char *template, const struct places *
         const char *value;
     } marks[] = {
         {"@ID@", places->id},        {"@LANG@", places->lang}, {"@CC@", places->compiler},
-        {"@STD@", places->standard}, {"@API@", places->api},   {"@MORE@", places->includes},
+        {"@STD@", places->standard}, {"@API@", places->api},
     };
     while (*template) {
         size_t i = 0;
@@ -44,12 +43,11 @@ static bool fill(struct bytes *text, const char *template, const struct places *
     return true;
 }
 
-/* One file, of one template or two, behind each other. */
-static bool write_file(const char *folder, const char *name, const char *first, const char *second,
+static bool write_file(const char *folder, const char *name, const char *template,
                        const struct places *places, struct error *error) {
     char path[OS_PATH_MAX];
     struct bytes text = {0};
-    bool good = fill(&text, first, places) && fill(&text, second, places);
+    bool good = fill(&text, template, places);
     if (!good) {
         error_set(error, "out of memory");
     } else if (!os_path_join(path, sizeof(path), folder, name)) {
@@ -91,12 +89,11 @@ static bool write_all(const struct places *places, struct error *error) {
         return false;
     }
     bool good = make_folder(transcripts, error) &&
-                write_file(id, source, template_body, c ? template_end_c : template_end_cpp, places,
-                           error) &&
-                write_file(id, "meson.build", template_meson, "", places, error) &&
-                write_file(id, "meson_options.txt", template_meson_options, "", places, error) &&
-                write_file(id, "README.md", template_readme, "", places, error) &&
-                write_file(transcripts, "first.txt", template_transcript, "", places, error);
+                write_file(id, source, c ? template_c : template_cpp, places, error) &&
+                write_file(id, "meson.build", template_meson, places, error) &&
+                write_file(id, "meson_options.txt", template_meson_options, places, error) &&
+                write_file(id, "README.md", template_readme, places, error) &&
+                write_file(transcripts, "first.txt", template_transcript, places, error);
     if (!good) {
         remove_all(id, transcripts, source);
     }
@@ -140,7 +137,6 @@ int author_new(const struct command *command) {
     places.id = command->words[0];
     places.compiler = c ? "gcc" : "g++";
     places.standard = c ? "" : ", 'cpp_std=c++17'";
-    places.includes = c ? "" : "#include <berth/cpp_unload.hpp>\n";
     if (!module_id_valid(places.id)) {
         error_set(&error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", places.id,
                   MODULE_ID_MAX);

@@ -1,11 +1,10 @@
-/* What `plugin new` writes. @ID@, @LANG@, @API@, @CC@, @STD@ and @MORE@ are filled in. */
+/* What `plugin new` writes. @ID@, @LANG@, @API@, @CC@ and @STD@ are filled in. */
 #include "author/template.h"
 
 /* clang-format off: each line stands as it is written. */
-const char template_body[] =
+const char template_c[] =
     "/* @ID@: answers every line with the same line in capitals. Say here what yours does. */\n"
     "#include <berth/berth.h>\n"
-    "@MORE@"
     "\n"
     "enum { LINE_BYTES_MAX = 1024 };\n"
     "\n"
@@ -42,9 +41,7 @@ const char template_body[] =
     "    }\n"
     "    return consumed;\n"
     "}\n"
-    "\n";
-
-const char template_end_c[] =
+    "\n"
     "static const struct berth_plugin plugin = {\n"
     "    .magic = BERTH_PLUGIN_MAGIC,\n"
     "    .struct_size = sizeof(struct berth_plugin),\n"
@@ -63,30 +60,50 @@ const char template_end_c[] =
     "    return &plugin;\n"
     "}\n";
 
-const char template_end_cpp[] =
-    "/* Made by the compiler: nothing runs when the library is loaded. */\n"
-    "static constexpr berth_plugin describe() {\n"
-    "    berth_plugin plugin{};\n"
-    "    plugin.magic = BERTH_PLUGIN_MAGIC;\n"
-    "    plugin.struct_size = sizeof(berth_plugin);\n"
-    "    plugin.abi_major = BERTH_ABI_MAJOR;\n"
-    "    plugin.abi_minor_built = BERTH_ABI_MINOR;\n"
-    "    plugin.abi_draft = BERTH_ABI_DRAFT;\n"
-    "    plugin.abi_minor_required = 0; /* it uses nothing that came later */\n"
-    "    plugin.conn_state_size = sizeof(session);\n"
-    "    plugin.id = \"@ID@\"; /* as the file: @ID@.so, @ID@.dll */\n"
-    "    plugin.name = \"@ID@\";\n"
-    "    plugin.version = \"0.1.0\";\n"
-    "    plugin.received = received;\n"
-    "    return plugin;\n"
-    "}\n"
+const char template_cpp[] =
+    "// @ID@: answers every line with the same line in capitals. Say here what yours does.\n"
+    "#include <berth/plugin.hpp>\n"
     "\n"
-    "static constexpr berth_plugin plugin = describe();\n"
+    "namespace {\n"
     "\n"
-    "/* No exception may leave a function that the host calls. */\n"
-    "BERTH_EXPORT const struct berth_plugin *BERTH_CALL BERTH_PLUGIN_ENTRY(void) {\n"
-    "    return &plugin;\n"
-    "}\n";
+    "// Of each connection: made before it begins, destroyed after it has ended.\n"
+    "class LineSession : public berth::Session {\n"
+    "  public:\n"
+    "    // Bytes have come: perhaps half a line, perhaps several. What is not consumed comes "
+    "again, with\n"
+    "    // more behind it.\n"
+    "    std::size_t received(berth::Connection conn, berth::Bytes data) {\n"
+    "        static constexpr berth_delimiter_framing framing = {\"\\n\", 1, 1024};\n"
+    "        std::uint32_t consumed = 0;\n"
+    "        berth_frame line;\n"
+    "        std::int32_t found;\n"
+    "        while ((found = berth_frame_by_delimiter(&framing, data.data() + consumed,\n"
+    "                                                 data.size() - consumed, &searched_, &line)) "
+    "==\n"
+    "               BERTH_FRAME_WHOLE) {\n"
+    "            std::string answer(data.text().substr(consumed, line.size));\n"
+    "            for (char &letter : answer) {\n"
+    "                letter = static_cast<char>(letter >= 'a' && letter <= 'z' ? letter - 'a' + "
+    "'A' : letter);\n"
+    "            }\n"
+    "            conn.send(answer);\n"
+    "            consumed += line.size;\n"
+    "        }\n"
+    "        if (found != BERTH_FRAME_PART) { // the line is too long\n"
+    "            conn.close();                // what was sent still goes out\n"
+    "            return data.size();\n"
+    "        }\n"
+    "        return consumed;\n"
+    "    }\n"
+    "\n"
+    "  private:\n"
+    "    std::uint32_t searched_ = 0; // how far the unfinished line has been looked through\n"
+    "};\n"
+    "\n"
+    "} // namespace\n"
+    "\n"
+    "// The id is the file's name: @ID@.so, @ID@.dll.\n"
+    "BERTH_CPP_PLUGIN(LineSession, \"@ID@\", \"@ID@\", \"0.1.0\")\n";
 
 const char template_meson[] =
     "project('@ID@', '@LANG@', default_options: ['warning_level=3', 'buildtype=release'@STD@])\n"
