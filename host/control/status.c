@@ -278,7 +278,7 @@ static void describe_server_counts(const struct server *server, cJSON *status) {
 #define COUNTERS_SERVER
 #include "base/counters.def"
     cJSON *workers = cJSON_AddArrayToObject(status, "per_worker");
-    for (unsigned i = 0; i < server->started; i++) {
+    for (unsigned i = 0; i < server->options.workers; i++) { /* not the acceptor */
         cJSON *one = cJSON_CreateObject();
 #define GAUGE(name, label, meaning) add_count(one, #name, atomic_load(&server->workers[i].name));
 #define COUNTERS_WORKER
