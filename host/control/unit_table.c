@@ -27,14 +27,9 @@ struct unit_door {
     UT_hash_handle hh;
 };
 
-static struct unit_name *find(const struct unit_table *table, const char *name) {
-    struct unit_name *found = NULL;
-    HASH_FIND_STR(table->names, name, found);
-    return found;
-}
-
 static struct unit_names *get(struct unit_table *table, const char *name) {
-    struct unit_name *one = find(table, name);
+    struct unit_name *one = NULL;
+    HASH_FIND_STR(table->names, name, one);
     if (one) {
         return &one->names;
     }
@@ -107,7 +102,8 @@ void unit_table_fini(struct unit_table *table) {
 }
 
 struct unit_names *unit_table_find(const struct unit_table *table, const char *name) {
-    struct unit_name *found = find(table, name);
+    struct unit_name *found = NULL;
+    HASH_FIND_STR(table->names, name, found);
     return found ? &found->names : NULL;
 }
 

@@ -52,9 +52,10 @@ void latch_wait_noted(struct latch *latch, struct latch_note *note, const char *
         latch_wait(latch);
         return;
     }
-    latch_note_begin(note, what);
+    atomic_fetch_add(&note->number, 1);
+    atomic_store(&note->what, what);
     latch_wait(latch);
-    latch_note_end(note);
+    atomic_store(&note->what, NULL);
 }
 
 unsigned latch_note_read(const struct latch_note *note, const char **what) {

@@ -61,38 +61,6 @@ static bool check_kept_door(const struct door *door, const struct engine_listen_
                                      "or start the host anew");
 }
 
-/* One that another listener gives up, open at that very address. */
-static struct door *find_given_up(const struct listener_options *options,
-                                  const struct engine_listen_options *wanted) {
-    const struct address_holder *found =
-        options->neighbours && wanted->address.port != 0
-            ? address_table_equal(&options->neighbours->given_up, wanted->datagrams,
-                                  &wanted->address)
-            : NULL;
-    return found ? (struct door *)(uintptr_t)found->owner : NULL;
-}
-
-/* A socket of this host in its way would have the system refuse it, late and without a name. */
-static bool check_free(const struct listener_options *options,
-                       const struct engine_listen_options *wanted, struct error *error) {
-    char text[BERTH_ADDRESS_TEXT_MAX];
-    char held[BERTH_ADDRESS_TEXT_MAX];
-    const struct address_holder *found =
-        options->neighbours
-            ? address_table_overlapping(&options->neighbours->held, wanted->datagrams,
-                                        &wanted->address, wanted->v6_only)
-            : NULL;
-    if (!found) {
-        return true;
-    }
-    address_format(&wanted->address, text, sizeof(text));
-    address_format(&found->address, held, sizeof(held));
-    return error_set(error,
-                     "bind %s: %s is held by this host's listener \"%s\" until the change is "
-                     "done: take that away by one reload, and come with this by the next",
-                     text, held, (const char *)found->owner);
-}
-
 static void release_doors(struct door **doors, size_t count) {
     for (size_t i = 0; doors && i < count; i++) {
         door_release(doors[i]);
@@ -100,42 +68,59 @@ static void release_doors(struct door **doors, size_t count) {
     alloc_free(doors);
 }
 
-/* What a supervisor knows it by. An address has one name whoever listens there; port 0 is many. */
-static void name_door(const struct listener *listener, size_t index,
-                      const struct engine_listen_options *wanted, char *name, size_t size) {
+/* A socket of this host in its way would have the system refuse it, late and without a name, so
+ * that is looked at first. Its own name, for a supervisor, is the address, whoever listens there;
+ * port 0 is many. */
+static struct door *open_door(const struct listener *listener,
+                              const struct listener_options *options,
+                              struct engine_listen_options *wanted, size_t index,
+                              struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
+    char held[BERTH_ADDRESS_TEXT_MAX];
+    char name[BERTH_ADDRESS_TEXT_MAX + 128];
+    const struct address_holder *found =
+        options->neighbours
+            ? address_table_overlapping(&options->neighbours->held, wanted->datagrams,
+                                        &wanted->address, wanted->v6_only)
+            : NULL;
     address_format(&wanted->address, text, sizeof(text));
-    if (wanted->address.port == 0) {
-        snprintf(name, size, "%s/%zu/%s", listener->name, index, text);
-    } else {
-        snprintf(name, size, "%s/%s", wanted->datagrams ? "udp" : "tcp", text);
+    if (found) {
+        address_format(&found->address, held, sizeof(held));
+        error_set(error,
+                  "bind %s: %s is held by this host's listener \"%s\" until the change is done: "
+                  "take that away by one reload, and come with this by the next",
+                  text, held, (const char *)found->owner);
+        return NULL;
     }
+    if (wanted->address.port == 0) {
+        snprintf(name, sizeof(name), "%s/%zu/%s", listener->name, index, text);
+    } else {
+        snprintf(name, sizeof(name), "%s/%s", wanted->datagrams ? "udp" : "tcp", text);
+    }
+    wanted->name = name;
+    return door_open(listener->server, wanted, error);
 }
 
-/* One that is there and fits, with a reference more, or a new one. */
+/* One that is there and fits, with a reference more, or a new one: of the previous generation, of a
+ * listener that gives it up at that very address, or opened. */
 static struct door *make_door(const struct listener *listener,
                               const struct listener_options *options,
                               const struct listener *previous, size_t index, struct error *error) {
     struct engine_listen_options wanted = door_options(listener, options, index);
     struct door *door = find_door(previous, &wanted);
-    char name[BERTH_ADDRESS_TEXT_MAX + 128];
+    if (!door && options->neighbours && wanted.address.port != 0) {
+        const struct address_holder *found =
+            address_table_equal(&options->neighbours->given_up, wanted.datagrams, &wanted.address);
+        door = found ? (struct door *)(uintptr_t)found->owner : NULL;
+    }
     if (!door) {
-        door = find_given_up(options, &wanted);
+        return open_door(listener, options, &wanted, index, error);
     }
-    if (door) {
-        door_acquire(door);
-        if (!check_kept_door(door, &wanted, error)) {
-            door_release(door);
-            return NULL;
-        }
-        return door;
-    }
-    if (!check_free(options, &wanted, error)) {
+    if (!check_kept_door(door, &wanted, error)) {
         return NULL;
     }
-    name_door(listener, index, &wanted, name, sizeof(name));
-    wanted.name = name;
-    return door_open(listener->server, &wanted, error);
+    door_acquire(door);
+    return door;
 }
 
 /* The doors for these options, those of `previous` where they fit, each with a reference. */
@@ -207,10 +192,6 @@ void listener_neighbours_fini(struct listener_neighbours *neighbours) {
     address_table_fini(&neighbours->given_up);
 }
 
-static bool is_started(const struct door *door) {
-    return door->pools || door->receivers;
-}
-
 /* -- life ----------------------------------------------------------------------------------------
  */
 
@@ -223,12 +204,6 @@ static char *make_label(const struct listener_options *options) {
     label->generation = options->generation;
     memcpy(label->name, options->name, size);
     return label->name;
-}
-
-static void free_label(char *name) {
-    if (name) {
-        alloc_free(listener_label_of(name));
-    }
 }
 
 static bool share(struct listener *listener, const struct listener *previous, struct error *error) {
@@ -328,7 +303,8 @@ fail:
 static bool start_doors(struct listener *listener, struct door **doors, size_t count,
                         struct error *error) {
     for (size_t i = 0; i < count; i++) {
-        if (!is_started(doors[i]) && !door_start(doors[i], listener, error)) {
+        bool started = doors[i]->pools || doors[i]->receivers;
+        if (!started && !door_start(doors[i], listener, error)) {
             return error_prefix(error, "listener \"%s\": ", listener->name);
         }
     }
@@ -582,7 +558,7 @@ void listener_destroy(struct listener *listener) {
     turns_fini(&listener->turns);
     alloc_free(listener->last_addresses);
     alloc_free(listener->traffic);
-    free_label(listener->name);
+    alloc_free(listener->name ? listener_label_of(listener->name) : NULL);
     alloc_free(listener->config_json);
     alloc_free(listener);
 }

@@ -159,21 +159,6 @@ static void answer_here(struct engine_op *op, int64_t result) {
     os_mutex_unlock(&server->asked_mutex);
 }
 
-/* One that has not answered yet is not asked again. */
-static void ask(struct server *server) {
-    for (unsigned i = 0; i < server->started; i++) {
-        struct worker *worker = &server->workers[i];
-        os_mutex_lock(&server->asked_mutex);
-        bool post = !worker->is_asked;
-        worker->is_asked = true;
-        os_mutex_unlock(&server->asked_mutex);
-        if (post) {
-            worker->ask_op.complete = answer_here;
-            engine_port_post(worker->port, &worker->ask_op);
-        }
-    }
-}
-
 static bool have_answered(const struct server *server) {
     unsigned i = 0;
     while (i < server->started && !server->workers[i].is_asked) {
@@ -185,7 +170,18 @@ static bool have_answered(const struct server *server) {
 bool server_answers(struct server *server, uint32_t timeout_ms) {
     const struct server_driver *driver = server->options.driver;
     uint64_t until_ms = engine_now_ms() + timeout_ms;
-    ask(server);
+    /* One that has not answered yet is not asked again. */
+    for (unsigned i = 0; i < server->started; i++) {
+        struct worker *worker = &server->workers[i];
+        os_mutex_lock(&server->asked_mutex);
+        bool post = !worker->is_asked;
+        worker->is_asked = true;
+        os_mutex_unlock(&server->asked_mutex);
+        if (post) {
+            worker->ask_op.complete = answer_here;
+            engine_port_post(worker->port, &worker->ask_op);
+        }
+    }
     while (driver && !have_answered(server) && engine_now_ms() < until_ms) {
         driver->step(driver->context, "an answer of all workers");
     }
