@@ -391,7 +391,7 @@ static void check_config(struct change *change, const struct step *step) {
         .schema = wanted ? wanted->schema : NULL,
         .config_folder = change->instance->config_folder,
         .manifest_path = change->edition->manifest->path,
-        .timeout_ms = change->call_timeout_ms,
+        .limit = change->limit,
     };
     config_check(&question, step->to, &change->problems->manifest, &change->problems->failures);
 }

@@ -50,7 +50,7 @@ void config_check(const struct config_question *question, const struct manifest_
     }
     question->module->config_folder = question->config_folder;
     if (!module_check_config(question->module, listener->name, listener->config_json,
-                             question->timeout_ms, add_answer, &answer, &error)) {
+                             question->limit, add_answer, &answer, &error)) {
         manifest_errors_add(failures, error.message);
     }
 }

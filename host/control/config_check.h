@@ -10,6 +10,7 @@
 
 #include "os/os.h"
 
+struct errand_limit;
 struct error;
 struct instance;
 struct manifest;
@@ -27,7 +28,7 @@ struct config_question {
     struct schema *schema;     /* or NULL */
     const char *config_folder; /* of relative paths in it */
     const char *manifest_path;
-    uint32_t timeout_ms; /* of `check_config`; 0: none */
+    const struct errand_limit *limit; /* of `check_config`; NULL: none */
 };
 
 /* Adds everything that is wrong with the listener's "config" to `errors`: what the schema says, and

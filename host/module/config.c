@@ -114,8 +114,8 @@ static bool report_all(const struct check *check, module_config_report *report, 
 }
 
 bool module_check_config(struct module *module, const char *listener, const char *config_json,
-                         uint32_t timeout_ms, module_config_report *report, void *context,
-                         struct error *error) {
+                         const struct errand_limit *wait, module_config_report *report,
+                         void *context, struct error *error) {
     char limit[64];
     if (!module->plugin.check_config) {
         return true;
@@ -125,14 +125,14 @@ bool module_check_config(struct module *module, const char *listener, const char
         return error_set(error, "plugin \"%s\": out of memory", module->id);
     }
     enum errand_result end = ERRAND_DONE;
-    if (timeout_ms == 0) {
+    if (!wait) {
         check_call(check);
     } else {
-        end = errand_run(check_call, check, timeout_ms, error);
+        end = errand_run(check_call, check, wait, error);
     }
     if (end == ERRAND_ABANDONED) { /* what it was given stays */
         module->abandoned = true;
-        errand_describe_limit(timeout_ms, limit, sizeof(limit));
+        errand_describe_limit(wait, limit, sizeof(limit));
         return error_set(error,
                          "plugin \"%s\" has not returned from `check_config` %s: its library stays "
                          "mapped",

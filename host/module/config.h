@@ -5,8 +5,8 @@
 #define BERTH_HOST_MODULE_CONFIG_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
+struct errand_limit;
 struct error;
 struct module;
 
@@ -16,11 +16,11 @@ enum { MODULE_CONFIG_ERRORS_MAX = 100 };
 /* What the plugin finds wrong, at the pointer in the config. */
 typedef void module_config_report(void *context, const char *pointer, const char *text);
 
-/* Reports all that the plugin finds wrong with the listener's config. With a time-out, it is asked
- * on a thread of its own; one that has not returned by then is `abandoned`. 0: on this thread.
+/* Reports all that the plugin finds wrong with the listener's config. With a limit, it is asked
+ * on a thread of its own; one that has not returned by then is `abandoned`. NULL: on this thread.
  * False: it could not be checked; the error says why. */
 bool module_check_config(struct module *module, const char *listener, const char *config_json,
-                         uint32_t timeout_ms, module_config_report *report, void *context,
-                         struct error *error);
+                         const struct errand_limit *wait, module_config_report *report,
+                         void *context, struct error *error);
 
 #endif
