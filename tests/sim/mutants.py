@@ -148,7 +148,7 @@ def main():
         parser.error(f"no such mutant: {', '.join(sorted(unknown))}")
     if options.names:
         patches = [patch for patch in patches if patch.stem in options.names]
-    tree = Tree(options.folder)
+    tree = Tree(options.folder.resolve())
     tree.update()
     found = tree.simulate() or tree.test()
     if found:
