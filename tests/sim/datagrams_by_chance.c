@@ -210,7 +210,7 @@ void BERTH_CALL datagrams_on_datagram(const struct berth_listener *listener,
 static void check_shown(const struct sender *sender) {
     for (unsigned i = 0; i < sender->count && !is_denied(sender); i++) {
         const struct sent *sent = &sender->sent[i];
-        RULE(sent->shown > 0 || !sent->was_quiet || sent->at_us + ARRIVES_US > sim_now_us() ||
+        RULE(sent->shown > 0 || !sent->was_quiet || sent->at_us + ARRIVES_US > world.stops_us ||
                  sim_world_options()->datagram_lost > 0,
              "a datagram comes: %u of sender %u", i, sender->number);
     }

@@ -216,6 +216,7 @@ static void stop_world(void) {
     if (sim_random(4) == 0) { /* with a generation that drains */
         host_change();
     }
+    world.stops_us = sim_now_us();
     host_stop(check_counts);
     datagrams_end();
     world.server = NULL;

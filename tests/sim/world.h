@@ -135,6 +135,7 @@ struct world {
     unsigned closed;
     unsigned connected; /* outbound connections, and those that have closed */
     unsigned connected_closed;
+    uint64_t stops_us;        /* when the host begins to stop */
     uint64_t progress_us;     /* when a byte last came from or to a client */
     uint32_t connections_max; /* the highest that was ever in force */
     unsigned steps;
