@@ -73,7 +73,7 @@ static void release_doors(struct door **doors, size_t count) {
  * port 0 is many. */
 static struct door *open_door(const struct listener *listener,
                               const struct listener_options *options,
-                              struct engine_listen_options *wanted, size_t index,
+                              const struct engine_listen_options *wanted, size_t index,
                               struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
     char held[BERTH_ADDRESS_TEXT_MAX];
@@ -97,8 +97,9 @@ static struct door *open_door(const struct listener *listener,
     } else {
         snprintf(name, sizeof(name), "%s/%s", wanted->datagrams ? "udp" : "tcp", text);
     }
-    wanted->name = name;
-    return door_open(listener->server, wanted, error);
+    struct engine_listen_options named = *wanted;
+    named.name = name;
+    return door_open(listener->server, &named, error);
 }
 
 /* One that is there and fits, with a reference more, or a new one: of the previous generation, of a
