@@ -23,10 +23,14 @@ int counter_next(void) {
 PLUGIN = """
 #include <berth/plugin.h>
 #include <stdio.h>
+#include <stdlib.h>
 int counter_next(void);
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
     char text[32];
+    if (data->bytes[0] == 'c') {
+        abort();
+    }
     int size = snprintf(text, sizeof(text), "%d\\n", counter_next());
     conn->host->send(conn, text, (uint32_t)size);
     return data->size;
@@ -135,6 +139,34 @@ def test_watch_sees_a_library_that_has_changed_beside_the_plugin(plugins, run_ho
     assert count(host.address("ten")) == 10
     plugins.replace_library("ten", 700)
     clients.wait_until(lambda: count(host.address("ten")) >= 700, "the change is in force")
+
+
+@pytest.mark.parametrize("way", ["missing", "cut"])
+def test_library_that_is_gone_after_a_crash_is_taken_from_the_copies(plugins, run_host, operate, unsanitized, way):
+    """All files of the plugin are kept, as they were before they were made its own."""
+    place = plugins.install("ten", 10)
+    host = run_host(manifest("ten"), plugins=plugins.folder, arguments=["--supervise"])
+    host.expect_crash()
+    assert count(host.address("ten")) == 10
+    good = (place / plugins.library).read_bytes()
+    if way == "missing":
+        (place / plugins.library).unlink()
+    else:
+        (place / plugins.library).write_bytes(good[:1000])
+    with clients.connect(host.address("ten")) as sock:
+        sock.sendall(b"c")
+        clients.wait_until(lambda: "the copy that ran before the crash is used" in host.log(), "the next host")
+    clients.wait_until(lambda: is_counting(host.address("ten")), "it serves")
+    (place / plugins.library).write_bytes(good)
+    assert operate().ask("restart", "ten")["replaced"] == 1
+    assert count(host.address("ten")) == 10
+
+
+def is_counting(address):
+    try:
+        return count(address) >= 10
+    except (OSError, ValueError):
+        return False
 
 
 def test_library_that_is_missing_is_named(plugins, berth, fail_to_start, system, tmp_path):
