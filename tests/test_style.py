@@ -284,6 +284,7 @@ def _to_be_tidy():
         name.rpartition("/")[2] for name in re.findall(r'#include "([\w./]+)"', path.read_text(encoding="utf-8"))}]
     return touched or list(COMPILED)[:1]
 
+
 # How many steps of a function the analyzer follows. It alone costs what analysis costs, four times as
 # much when it goes as far as it does by itself, which `./dev analyze` lets it.
 NODES = [] if os.environ.get("ANALYZE_DEEPLY") else [
@@ -292,8 +293,12 @@ NODES = [] if os.environ.get("ANALYZE_DEEPLY") else [
 ]
 
 
+TIDY = _to_be_tidy()
+"""None without a build."""
+
+
 @pytest.mark.busy
-@pytest.mark.parametrize("path", _to_be_tidy(), ids=_relative)
+@pytest.mark.parametrize("path", TIDY, ids=list(map(_relative, TIDY)))
 def test_style_clang_tidy_finds_nothing(path, tmp_path):
     (tmp_path / "compile_commands.json").write_text(json.dumps([COMPILED[path]]), encoding="utf-8")
     result = subprocess.run(
