@@ -17,6 +17,8 @@ from simulate import play  # noqa: E402
 
 SEEDS = 1000
 SLOW_SEEDS = 100  # with a sanitizer, and under Wine
+QUICK_SEEDS = 300
+SLICE = 100  # an item each, which takes seconds
 ONE_THREAD = ("-epoll", "-direct", "-tsan")
 """The ends of builds that have nothing more to find: a world has no engine of the system, and one thread."""
 
@@ -34,12 +36,19 @@ REGRESSIONS = {
 """Worlds that have broken a rule once, and what it was."""
 
 
+def _quick(name):
+    return [pytest.mark.quick] if name == "linux" else []
+
+
 def pytest_generate_tests(metafunc):
-    builds = [pytest.param(text, id=name, marks=[pytest.mark.quick] if name == "linux" else [])
-              for text in metafunc.config.getoption("system")
-              for name in [text.partition("=")[0]] if not name.endswith(ONE_THREAD)]
-    if "sim_build" in metafunc.fixturenames:
-        metafunc.parametrize("sim_build", builds)
+    builds = [(text, text.partition("=")[0]) for text in metafunc.config.getoption("system")]
+    builds = [(text, name) for text, name in builds if not name.endswith(ONE_THREAD)]
+    if "first_seed" in metafunc.fixturenames:
+        metafunc.parametrize("sim_build, first_seed", [
+            pytest.param(text, seed, id=f"{name}-{seed}", marks=_quick(name) if seed < QUICK_SEEDS else [])
+            for text, name in builds for seed in range(0, SEEDS if name == "linux" else SLOW_SEEDS, SLICE)])
+    elif "sim_build" in metafunc.fixturenames:
+        metafunc.parametrize("sim_build", [pytest.param(text, id=name, marks=_quick(name)) for text, name in builds])
 
 
 def _play(sim_build, wine, first, count, *options):
@@ -50,9 +59,8 @@ def _play(sim_build, wine, first, count, *options):
     return play(command, first, count, 1, environment=system.environment())
 
 
-def test_sim_worlds_break_no_rule(sim_build, wine):
-    seeds = SEEDS if sim_build.startswith("linux=") else SLOW_SEEDS
-    assert not _play(sim_build, wine, 0, seeds)
+def test_sim_worlds_break_no_rule(sim_build, first_seed, wine):
+    assert not _play(sim_build, wine, first_seed, SLICE)
 
 
 def test_sim_world_of_one_seed_is_the_same_again(sim_build, wine):
