@@ -72,12 +72,22 @@ def fail_to_start(system, tmp_path):
     return fail
 
 
+SEEMS_TO_WAIT = "blocks-a-worker"
+"""Windows does not tell whether a thread has waited or was put off by others: on a busy machine a callback
+now and then looks as if it had waited. One that waits does so every time."""
+LOOKS = 3
+
+
 @pytest.fixture
 def berth(system, tmp_path):
     """berth("check", path, …) runs a command to its end."""
 
     def run(*arguments, **options):
-        return run_berth(system, arguments, tmp_path, **options)
+        for _ in range(LOOKS):
+            result = run_berth(system, arguments, tmp_path, **options)
+            if not (system.is_windows and arguments[0] == "plugin" and SEEMS_TO_WAIT in result.output):
+                break
+        return result
 
     return run
 
