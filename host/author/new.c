@@ -11,11 +11,50 @@
 #include "module/module.h"
 #include "os/os.h"
 
+enum { FILES_MAX = 8 };
+
+struct new_file {
+    const char *name; /* with places; in the plugin's folder */
+    const char *template;
+};
+
+static const struct language {
+    const char *name;     /* as --lang says it */
+    const char *ending;   /* of the source, and Meson's name of the language */
+    const char *compiler; /* in the README */
+    const char *standard; /* further options of the Meson project */
+    struct new_file files[FILES_MAX];
+} LANGUAGES[] = {
+    {"c",
+     "c",
+     "gcc",
+     "",
+     {{"@ID@.c", template_c},
+      {"meson.build", template_meson},
+      {"meson_options.txt", template_meson_options},
+      {"README.md", template_readme}}},
+    {"cpp",
+     "cpp",
+     "g++",
+     ", 'cpp_std=c++17'",
+     {{"@ID@.cpp", template_cpp},
+      {"meson.build", template_meson},
+      {"meson_options.txt", template_meson_options},
+      {"README.md", template_readme}}},
+    {"rust",
+     "rs",
+     "rustc",
+     "",
+     {{"@ID@.rs", template_rust},
+      {"Cargo.toml", template_cargo},
+      {"README.md", template_readme_rust}}},
+};
+
+static const char TRANSCRIPT[] = "transcripts/first.txt";
+
 struct places {
     const char *id;
-    const char *lang; /* the ending of the source, and Meson's name */
-    const char *compiler;
-    const char *standard; /* further options of the Meson project */
+    const struct language *language;
     char api[OS_PATH_MAX];
 };
 
@@ -25,8 +64,11 @@ static bool fill(struct bytes *text, const char *template, const struct places *
         const char *mark;
         const char *value;
     } marks[] = {
-        {"@ID@", places->id},        {"@LANG@", places->lang}, {"@CC@", places->compiler},
-        {"@STD@", places->standard}, {"@API@", places->api},
+        {"@ID@", places->id},
+        {"@LANG@", places->language->ending},
+        {"@CC@", places->language->compiler},
+        {"@STD@", places->language->standard},
+        {"@API@", places->api},
     };
     while (*template) {
         size_t i = 0;
@@ -43,15 +85,30 @@ static bool fill(struct bytes *text, const char *template, const struct places *
     return true;
 }
 
-static bool write_file(const char *folder, const char *name, const char *template,
-                       const struct places *places, struct error *error) {
-    char path[OS_PATH_MAX];
-    struct bytes text = {0};
-    bool good = fill(&text, template, places);
+/* Where a file of the plugin's folder lies. */
+static bool file_path(char *path, const char *name, const struct places *places,
+                      struct error *error) {
+    struct bytes filled = {0};
+    bool good = fill(&filled, name, places) && bytes_add(&filled, "", 1);
     if (!good) {
         error_set(error, "out of memory");
-    } else if (!os_path_join(path, sizeof(path), folder, name)) {
-        good = error_set(error, "the path is too long: %s", folder);
+    } else if (!os_path_join(path, OS_PATH_MAX, places->id, (const char *)filled.data)) {
+        good = error_set(error, "the path is too long: %s", places->id);
+    }
+    bytes_free(&filled);
+    return good;
+}
+
+static bool write_file(const struct new_file *file, const struct places *places,
+                       struct error *error) {
+    char path[OS_PATH_MAX];
+    struct bytes text = {0};
+    if (!file_path(path, file->name, places, error)) {
+        return false;
+    }
+    bool good = fill(&text, file->template, places);
+    if (!good) {
+        error_set(error, "out of memory");
     } else {
         good = os_file_write_atomic(path, (const char *)text.data, text.size, error) ||
                error_prefix(error, "writing %s: ", path);
@@ -64,38 +121,37 @@ static bool make_folder(const char *path, struct error *error) {
     return os_folder_create(path, error) || error_prefix(error, "making the folder %s: ", path);
 }
 
-/* What is half made is made undone. */
-static void remove_all(const char *id, const char *transcripts, const char *source) {
-    const char *const names[] = {source, "meson.build", "meson_options.txt", "README.md",
-                                 "transcripts/first.txt"};
+static void remove_file(const char *name, const struct places *places) {
+    struct error ignored = {0};
     char path[OS_PATH_MAX];
-    for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
-        if (os_path_join(path, sizeof(path), id, names[i])) {
-            os_file_remove(path);
-        }
+    if (file_path(path, name, places, &ignored)) {
+        os_file_remove(path);
     }
+}
+
+/* What is half made is made undone. */
+static void remove_all(const struct places *places, const char *transcripts) {
+    for (const struct new_file *file = places->language->files; file->name; file++) {
+        remove_file(file->name, places);
+    }
+    remove_file(TRANSCRIPT, places);
     os_folder_remove(transcripts);
-    os_folder_remove(id);
+    os_folder_remove(places->id);
 }
 
 static bool write_all(const struct places *places, struct error *error) {
+    const struct new_file transcript = {TRANSCRIPT, template_transcript};
     char transcripts[MODULE_ID_MAX + 16];
-    char source[MODULE_ID_MAX + 8];
-    const char *id = places->id;
-    bool c = strcmp(places->lang, "c") == 0;
-    snprintf(transcripts, sizeof(transcripts), "%s/transcripts", id);
-    snprintf(source, sizeof(source), "%s.%s", id, places->lang);
-    if (!make_folder(id, error)) {
+    snprintf(transcripts, sizeof(transcripts), "%s/transcripts", places->id);
+    if (!make_folder(places->id, error)) {
         return false;
     }
-    bool good = make_folder(transcripts, error) &&
-                write_file(id, source, c ? template_c : template_cpp, places, error) &&
-                write_file(id, "meson.build", template_meson, places, error) &&
-                write_file(id, "meson_options.txt", template_meson_options, places, error) &&
-                write_file(id, "README.md", template_readme, places, error) &&
-                write_file(transcripts, "first.txt", template_transcript, places, error);
+    bool good = make_folder(transcripts, error) && write_file(&transcript, places, error);
+    for (const struct new_file *file = places->language->files; good && file->name; file++) {
+        good = write_file(file, places, error);
+    }
     if (!good) {
-        remove_all(id, transcripts, source);
+        remove_all(places, transcripts);
     }
     return good;
 }
@@ -129,14 +185,15 @@ static bool find_api(struct places *places, struct error *error) {
 
 int author_new(const struct command *command) {
     struct error error = {0};
-    struct places places = {.lang = command->lang ? command->lang : "c"};
-    bool c = strcmp(places.lang, "c") == 0;
-    if (!c && strcmp(places.lang, "cpp") != 0) {
-        return command_refuse(COMMAND_PLUGIN_NEW, "--lang is c or cpp");
+    struct places places = {.id = command->words[0]};
+    for (size_t i = 0; i < ARRAY_COUNT(LANGUAGES); i++) {
+        if (strcmp(command->lang ? command->lang : "c", LANGUAGES[i].name) == 0) {
+            places.language = &LANGUAGES[i];
+        }
     }
-    places.id = command->words[0];
-    places.compiler = c ? "gcc" : "g++";
-    places.standard = c ? "" : ", 'cpp_std=c++17'";
+    if (!places.language) {
+        return command_refuse(COMMAND_PLUGIN_NEW, "--lang is c, cpp or rust");
+    }
     if (!module_id_valid(places.id)) {
         error_set(&error, "\"%s\" is not a plugin's id: 1 to %d of a-z, 0-9 and -", places.id,
                   MODULE_ID_MAX);

@@ -4,6 +4,9 @@
 
 extern const char template_c[]; /* a source */
 extern const char template_cpp[];
+extern const char template_rust[];
+extern const char template_cargo[];
+extern const char template_readme_rust[];
 extern const char template_meson[];
 extern const char template_meson_options[];
 extern const char template_readme[];

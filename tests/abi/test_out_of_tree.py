@@ -157,39 +157,12 @@ def _rust_target(system):
 
 def test_out_of_tree_plugin_in_rust_serves(berth, run_host, system, api, plugins):
     target = _rust_target(system)
-    _run("rustc", "--edition", "2021", "--crate-type", "cdylib", "-C", "panic=abort", "-O",
+    _run("rustc", "--edition", "2021", "--crate-type", "rlib", "--crate-name", "berth", "--cfg", 'feature="std"',
+         "-O", "-D", "warnings", *target, api / "rust" / "src" / "lib.rs", folder=api)
+    _run("rustc", "--edition", "2021", "--crate-type", "cdylib", "--extern", "berth=libberth.rlib", "-O",
          "-D", "warnings", *target, "-o", plugins / f"mirror{system.library_suffix}",
-         api / "examples" / "rust" / "mirror.rs", folder=plugins)
+         api / "examples" / "rust" / "mirror.rs", folder=api)
     serve(berth, run_host, system, plugins, "mirror", mirrors)
-
-
-RUST_STRUCTS = {"Slice": "berth_slice", "Conn": "berth_conn", "Plugin": "berth_plugin",
-                "Host": "berth_host"}
-
-
-def test_out_of_tree_rust_lays_out_as_c_does(tmp_path):
-    if not shutil.which("rustc"):
-        pytest.skip("this machine has no rustc")
-    source = headers.API / "examples" / "rust" / "berth.rs"
-    text = source.read_text(encoding="utf-8")
-    said = {}
-    lines = [f'#[path = "{source}"]\nmod berth;\nfn main() {{\n']
-    for name in RUST_STRUCTS:
-        body = re.search(rf"pub struct {name} \{{(.*?)\n\}}", text, re.DOTALL)[1]
-        said[name] = re.findall(r"^    pub (\w+):", body, re.MULTILINE)
-        lines.append(f"    let one = std::mem::MaybeUninit::<berth::{name}>::uninit();\n")
-        for member in said[name]:
-            place = f"unsafe {{ std::ptr::addr_of!((*one.as_ptr()).{member}) }} as usize"
-            lines.append(f'    println!("{{}}", {place} - one.as_ptr() as usize);\n')
-    program = tmp_path / "layout.rs"
-    program.write_text("".join(lines) + "}\n", encoding="utf-8")
-    _run("rustc", "--edition", "2021", program, "-o", tmp_path / "layout", folder=tmp_path)
-    offsets = map(int, _run(tmp_path / "layout", folder=tmp_path).split())
-    structs = snapshot.stored("linux-x86_64")["structs"]
-    for name, in_c in RUST_STRUCTS.items():
-        members = structs[in_c]["members"]
-        assert said[name] == list(members)[: len(said[name])], name
-        assert [next(offsets) for _ in said[name]] == [members[m]["offset"] for m in said[name]]
 
 
 # -- what the shipped folder says of itself -----------------------------------------------------------
@@ -204,7 +177,7 @@ def test_out_of_tree_versions_are_those_of_the_abi(api):
     meson = (api / "meson.build").read_text(encoding="utf-8")
     assert set(re.findall(r"\bversion: '([^']*)'", meson)) == {version}
     root = (headers.TOP / "meson.build").read_text(encoding="utf-8")
-    assert f"declare_dependency(include_directories: api_includes, version: '{version}')" in root
+    assert "declare_dependency(include_directories: api_includes, version: abi_version)" in root
     readme = (api / "README.md").read_text(encoding="utf-8")
     assert f"ABI {version} is a release candidate" in readme or constants["BERTH_ABI_DRAFT"] == 0
 

@@ -561,7 +561,7 @@ def test_new_plugin_without_a_good_name_or_a_free_folder_is_refused(berth, tmp_p
     ((), "say what to do"),
     (("dance",), "dance"),
     (("new",), "plugin new needs NAME"),
-    (("new", "a", "--lang", "basic"), "--lang is c or cpp"),
+    (("new", "a", "--lang", "basic"), "--lang is c, cpp or rust"),
     (("test", "a.so"), "needs FILE TRANSCRIPT"),
     (("test", "a.so", "b.txt", "--lang", "c"), "--lang"),
     (("validate",), "plugin validate needs FILE"),
