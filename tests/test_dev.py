@@ -157,3 +157,50 @@ def test_dev_test_names_files_or_parts_of_names(words, arguments):
 def test_dev_test_of_what_is_no_name_is_an_error():
     refused = _chosen("no/such(file")
     assert refused.returncode == 2 and 'dev: "no/such(file" is neither' in refused.stderr
+
+
+def _functions(script):
+    """Runs a script with the functions of `dev`."""
+    return subprocess.run(["bash", "-c", FUNCTIONS + script, str(DEV)], cwd=DEV.parent, check=False,
+                          capture_output=True, text=True, timeout=60)
+
+
+def test_dev_quick_installs_no_wine_and_no_foreign_client():
+    """What it asks for, where nothing is to be built."""
+    said = _functions("""
+        need_packages() { printf '%s\\n' "$@"; }
+        build_for_tests() { exit; }
+        verb_test quick
+    """)
+    assert said.returncode == 0, said
+    wanted = set(said.stdout.split())
+    assert "python3-pytest" in wanted and "gcc" in wanted
+    assert not wanted & {"wine", "wine64", "gcc-mingw-w64-x86-64", "haproxy", "fetchmail", "mpop", "clang", "valgrind"}
+
+
+def test_dev_test_installs_the_rest_beside_the_first_builds_and_waits_for_it(tmp_path):
+    said = _functions(f"mark={tmp_path}/built" + """
+        need_packages() {
+            case "$*" in *wine*)
+                until [ -e "$mark" ]; do sleep 0.05; done
+                echo installed
+                ;;
+            esac
+        }
+        test_linux_builds() { echo built; touch "$mark"; }
+        test_sanitizer_builds() { :; }
+        test_windows_builds() { echo windows; exit; }
+        verb_test
+    """)
+    assert (said.returncode, said.stdout.split()) == (0, ["built", "installed", "windows"]), said
+
+
+def test_dev_test_whose_packages_cannot_be_installed_ends():
+    said = _functions("""
+        need_packages() { case "$*" in *wine*) exit 1 ;; esac; }
+        test_linux_builds() { :; }
+        test_sanitizer_builds() { :; }
+        test_windows_builds() { echo went on; exit; }
+        verb_test
+    """)
+    assert (said.returncode, said.stdout) == (1, ""), said

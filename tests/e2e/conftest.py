@@ -85,7 +85,7 @@ def berth(system, tmp_path):
     def run(*arguments, **options):
         for _ in range(LOOKS):
             result = run_berth(system, arguments, tmp_path, **options)
-            if not (system.is_windows and arguments[0] == "plugin" and SEEMS_TO_WAIT in result.output):
+            if not (system.is_windows and arguments[:1] == ("plugin",) and SEEMS_TO_WAIT in result.output):
                 break
         return result
 
