@@ -180,6 +180,10 @@ static int refuse_option(const struct reading *reading, const char *text, size_t
                           suggest(meant, sizeof(meant), word, known, count));
 }
 
+static bool is_help(const char *text) {
+    return strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0;
+}
+
 /* The value of an option: after '=', or the next word, unless that is an option of the verb. NULL:
  * there is none. */
 static const char *take_value(struct reading *reading, const char *after) {
@@ -187,7 +191,8 @@ static const char *take_value(struct reading *reading, const char *after) {
         return after[1] != '\0' ? after + 1 : NULL;
     }
     const char *next = reading->at < reading->argc ? reading->argv[reading->at] : "";
-    if (next[0] == '\0' || find_option(reading->entry, next, strcspn(next, "=")) != OPTION_COUNT) {
+    if (next[0] == '\0' || is_help(next) || strcmp(next, "--") == 0 ||
+        find_option(reading->entry, next, strcspn(next, "=")) != OPTION_COUNT) {
         return NULL;
     }
     reading->at++;
@@ -239,10 +244,6 @@ static int read_word(struct reading *reading, const char *text) {
     }
     command->words[command->word_count++] = text;
     return EXIT_FINE;
-}
-
-static bool is_help(const char *text) {
-    return strcmp(text, "--help") == 0 || strcmp(text, "-h") == 0;
 }
 
 /* Reads what follows the verb. False: *code is the end. */

@@ -85,6 +85,8 @@ def test_command_version_tells_host_and_abi(berth):
         (("status", "--name="), "option --name needs a value"),
         (("status", "--name", "--json"), "option --name needs a value"),
         (("status", "--name", "--timeout=3"), "option --name needs a value"),
+        (("status", "--name", "--help"), "option --name needs a value"),
+        (("status", "--name", "--", "x"), "option --name needs a value"),
         (("stop", "--now=1"), "option --now takes no value"),
         (("stop", "--now", "--now"), "option --now is given twice"),
         (("status", "--", "--name"), 'unexpected word "--name"'),
