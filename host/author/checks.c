@@ -97,9 +97,9 @@ static void tell_passed(enum check reached) {
     }
 }
 
-static void last_words(const char *what, const char *callback) {
+static void last_words(const char *what, const char *callback, bool no_code) {
+    char where[128];
     char words[256];
-    bool is_elsewhere = !callback;
     if (run.check == CHECK_FILE) { /* while the library is opened */
         enum check reached = check_of_stage(run.library.stage);
         tell_passed(reached);
@@ -107,15 +107,9 @@ static void last_words(const char *what, const char *callback) {
     }
     if (run.check <= CHECK_DESCRIPTOR) {
         callback = run.check == CHECK_ENTRY ? BERTH_PLUGIN_ENTRY_NAME : "the system's loader";
-        is_elsewhere = false;
     }
-    if (!is_elsewhere && callback[0]) {
-        snprintf(words, sizeof(words), "the plugin %s in `%s`", what, callback);
-    } else {
-        snprintf(words, sizeof(words),
-                 "the plugin %s %s: a thread of it has probably outlived `unload`", what,
-                 is_elsewhere ? "on a thread of its own" : "outside of every callback");
-    }
+    tool_place(where, sizeof(where), callback, no_code);
+    snprintf(words, sizeof(words), "the plugin %s %s", what, where);
     tell('0' + VERDICT_FAILED, run.check, words);
 }
 

@@ -10,7 +10,12 @@ enum {
     BYTES_MAX = 24,
     EDITS_MAX = 4,
     TEXT_MAX = 16384, /* of a message; a longer one is not made longer */
-    WORLD_OF = 2,     /* one run in so many has an unquiet network */
+    WORLD_OF = 2,     /* one run in so many has an unquiet network, ... */
+    WORKERS_OF = 4,   /* several workers, */
+    SLOW_OF = 4,      /* clients that take little at a time, */
+    REFUSES_OF = 3,   /* a host that refuses services, */
+    RESTART_OF = 8,   /* a restart */
+    UPSTREAMS = TRANSCRIPT_CLIENTS_MAX / 2,
 };
 
 static uint64_t draw(struct fuzz_random *random, uint64_t below) {
@@ -160,29 +165,37 @@ static void add_end(struct fuzz_random *random, struct transcript *to, unsigned 
     }
 }
 
-/* As one client of a given transcript says it, more or less. */
+/* As one client of a given transcript says it, more or less, and what servers answer that the
+ * plugin connects to meanwhile: from that client on. */
 static void add_similar(struct fuzz_random *random, struct transcript *to, unsigned client,
-                        const struct transcript *like) {
+                        unsigned upstream, const struct transcript *like) {
     unsigned whom = (unsigned)draw(random, like->client_count);
     for (size_t i = 0; i < like->step_count; i++) {
         const struct step *step = &like->steps[i];
         uint64_t chance = draw(random, 16);
-        bool his = step->client == whom && like->clients[whom].upstream < 0;
-        if (step->kind != STEP_SEND || !his || chance == 0) {
+        int server = step_is_host(step) ? -1 : like->clients[step->client].upstream;
+        unsigned speaker = server < 0 ? client : upstream + (unsigned)server;
+        bool speaks = server < 0 ? step->client == whom : upstream > 0;
+        if (step->kind != STEP_SEND || !speaks || speaker >= TRANSCRIPT_CLIENTS_MAX ||
+            chance == 0) {
             continue;
         }
-        add_message(random, to, client, &step->text);
+        add_message(random, to, speaker, &step->text);
         if (chance == 1) {
-            add_message(random, to, client, &step->text);
+            add_message(random, to, speaker, &step->text);
+        }
+        if (chance == 2 && server >= 0) {
+            add_end(random, to, speaker);
+            upstream = 0; /* that server says nothing more, nor do the others */
         }
     }
 }
 
 static void add_conversation(struct fuzz_random *random, struct transcript *to, unsigned client,
-                             const struct transcript *like) {
+                             unsigned upstream, const struct transcript *like) {
     size_t before = to->step_count;
     if (like && draw(random, 8) > 0) {
-        add_similar(random, to, client, like);
+        add_similar(random, to, client, upstream, like);
     }
     if (to->step_count == before) {
         for (uint64_t left = 1 + draw(random, MESSAGES_MAX); left > 0; left--) {
@@ -206,32 +219,99 @@ static void mix(struct fuzz_random *random, struct transcript *to, size_t from) 
     }
 }
 
+/* -- the host -----------------------------------------------------------------------------------
+ */
+
+static void insert_host_step(struct fuzz_random *random, struct transcript *to,
+                             const struct step *step) {
+    if (add_step(to, step->kind, 0)) {
+        size_t at = (size_t)draw(random, to->step_count);
+        memmove(&to->steps[at + 1], &to->steps[at], (to->step_count - 1 - at) * sizeof(*step));
+        to->steps[at] = *step;
+    }
+}
+
+/* Services that it refuses for a while, and a restart. */
+static void add_host_steps(struct fuzz_random *random, struct transcript *to) {
+    if (draw(random, REFUSES_OF) == 0) {
+        for (uint64_t left = 1 + draw(random, 3); left > 0; left--) {
+            uint32_t refuses = (uint32_t)draw(random, 256);
+            refuses &= (uint32_t)draw(random, 256); /* few of them, rather */
+            insert_host_step(random, to, &(struct step){.kind = STEP_REFUSE, .refuses = refuses});
+        }
+    }
+    if (draw(random, RESTART_OF) == 0) {
+        insert_host_step(random, to, &(struct step){.kind = STEP_RESTART});
+    }
+}
+
+static void draw_head(struct fuzz_random *random, struct transcript *to) {
+    static const uint32_t takes[] = {7, 100, 1000};
+    to->world = draw(random, WORLD_OF) == 0 ? (uint32_t)draw(random, UINT32_MAX) + 1 : 0;
+    to->workers = draw(random, WORKERS_OF) == 0 ? 2 + (uint32_t)draw(random, 3) : 0;
+    to->taken_at_a_time = draw(random, SLOW_OF) == 0 ? takes[draw(random, ARRAY_COUNT(takes))] : 0;
+}
+
+/* Clients, and servers that the plugin connects to. */
+static void name_clients(struct transcript *to, unsigned conversations) {
+    for (unsigned i = 0; i < TRANSCRIPT_CLIENTS_MAX; i++) {
+        struct transcript_client *client = &to->clients[i];
+        client->upstream = i < conversations ? -1 : (int)(i - conversations);
+        if (client->upstream == 0) {
+            snprintf(client->name, sizeof(client->name), "upstream");
+        } else if (client->upstream > 0) {
+            snprintf(client->name, sizeof(client->name), "upstream%d", client->upstream + 1);
+        } else {
+            snprintf(client->name, sizeof(client->name), to->datagrams ? "" : "c%u", i + 1);
+        }
+    }
+    to->client_count = TRANSCRIPT_CLIENTS_MAX;
+}
+
+/* -- a run --------------------------------------------------------------------------------------
+ */
+
+static void add_conversations(struct fuzz_random *random, struct transcript *to,
+                              unsigned conversations, const struct transcript *like) {
+    size_t before = 0;
+    unsigned servers = 0;
+    for (unsigned i = 0; i < like->client_count; i++) {
+        servers += like->clients[i].upstream >= 0;
+    }
+    unsigned upstream = conversations;
+    for (unsigned i = 0; i < conversations; i++) {
+        size_t from = to->step_count;
+        bool has_servers = servers > 0 && upstream < TRANSCRIPT_CLIENTS_MAX;
+        add_conversation(random, to, i, has_servers ? upstream : 0, like->path ? like : NULL);
+        upstream += has_servers ? servers : 0;
+        if (draw(random, 4) == 0) {
+            mix(random, to, before);
+        }
+        before = from;
+    }
+}
+
 struct transcript *fuzz_make(uint64_t seed, uint64_t run, const struct fuzz_seeds *seeds,
-                             bool datagrams) {
+                             bool datagrams, unsigned *conversations) {
+    static const struct transcript none;
     struct fuzz_random random = {.state = seed};
     random.state = draw(&random, 0) + run * 0xd1342543de82ef95u;
     const struct transcript *like =
-        seeds->count > 0 ? seeds->all[draw(&random, seeds->count)] : NULL;
+        seeds->count > 0 ? seeds->all[draw(&random, seeds->count)] : &none;
     struct transcript *made = alloc_zeroed(sizeof(*made));
     if (!made) {
         return NULL;
     }
-    made->path = alloc_string(like ? like->path : "fuzz");
-    made->config = like && like->config ? alloc_string(like->config) : NULL;
-    made->datagrams = like ? like->datagrams : datagrams;
-    made->world = draw(&random, WORLD_OF) == 0 ? (uint32_t)draw(&random, UINT32_MAX) + 1 : 0;
-    made->client_count = FUZZ_CONVERSATIONS;
-    size_t before = 0;
-    for (unsigned i = 0; i < FUZZ_CONVERSATIONS; i++) {
-        struct transcript_client *client = &made->clients[i];
-        snprintf(client->name, sizeof(client->name), made->datagrams ? "" : "c%u", i + 1);
-        client->upstream = -1;
-        size_t from = made->step_count;
-        add_conversation(&random, made, i, like);
-        if (draw(&random, 4) == 0) {
-            mix(&random, made, before);
-        }
-        before = from;
+    made->path = alloc_string(like->path ? like->path : "fuzz");
+    made->config = like->config ? alloc_string(like->config) : NULL;
+    made->datagrams = like->path ? like->datagrams : datagrams;
+    draw_head(&random, made);
+    *conversations =
+        transcript_has_upstreams(like) && draw(&random, 4) > 0 ? UPSTREAMS : FUZZ_CONVERSATIONS;
+    name_clients(made, *conversations);
+    add_conversations(&random, made, *conversations, like);
+    if (made->step_count > 0) {
+        add_host_steps(&random, made);
     }
     if (!made->path || made->step_count == 0) {
         transcript_free(made);

@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "author/fuzz.h"
-#include "author/tool.h"
+#include "base/alloc.h"
+#include "base/error.h"
 #include "os/os.h"
 
 static size_t at_step;
@@ -22,28 +23,64 @@ static bool start(struct testbed *bed, struct bytes *why) {
     return opened;
 }
 
-static void run_step(struct testbed *bed, struct testbed_conn **conns, const struct step *step) {
+static void run_datagram(struct testbed *bed, const struct step *step) {
+    if (step->kind == STEP_SEND) {
+        testbed_datagram(bed, step->text.data, step->text.size);
+    } else if (step->kind == STEP_WAIT) {
+        testbed_advance(bed, step->wait_ms);
+    }
+}
+
+/* The connection of the step's client; NULL: the plugin has not connected to it, or nobody
+ * listens. */
+static struct testbed_conn *find_conn(struct testbed *bed, struct testbed_conn **conns,
+                                      const struct transcript *transcript,
+                                      const struct step *step) {
+    struct testbed_conn **conn = &conns[step->client];
+    int upstream = transcript->clients[step->client].upstream;
+    if (!*conn) {
+        *conn = upstream < 0 ? testbed_connect(bed) : testbed_upstream(bed, (unsigned)upstream);
+    }
+    return *conn;
+}
+
+static void run_step(struct testbed *bed, struct testbed_conn **conns,
+                     const struct transcript *transcript, struct step *step) {
     if (testbed_is_datagrams(bed)) {
-        if (step->kind == STEP_SEND) {
-            testbed_datagram(bed, step->text.data, step->text.size);
-        } else if (step->kind == STEP_WAIT) {
-            testbed_advance(bed, step->wait_ms);
-        }
+        run_datagram(bed, step);
         return;
     }
-    struct testbed_conn **conn = &conns[step->client];
-    *conn = *conn ? *conn : testbed_connect(bed);
-    if (!*conn) {
+    struct testbed_conn *conn = find_conn(bed, conns, transcript, step);
+    step->is_idle = !conn;
+    if (!conn) {
         return;
     }
     if (step->kind == STEP_SEND) {
-        testbed_client_send(*conn, step->text.data, step->text.size);
+        testbed_client_send(conn, step->text.data, step->text.size);
     } else if (step->kind == STEP_FINISH) {
-        testbed_client_finish(*conn);
+        testbed_client_finish(conn);
     } else if (step->kind == STEP_RESET) {
-        testbed_client_reset(*conn);
+        testbed_client_reset(conn);
     } else if (step->kind == STEP_WAIT) {
         testbed_advance(bed, step->wait_ms);
+    }
+}
+
+static void run_steps(struct testbed **bed, struct transcript *transcript) {
+    struct testbed_conn *conns[TRANSCRIPT_CLIENTS_MAX] = {NULL};
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        transcript->steps[i].is_idle = false;
+    }
+    for (; *bed && at_step < transcript->step_count; at_step++) {
+        struct step *step = &transcript->steps[at_step];
+        if (step->kind == STEP_REFUSE) {
+            testbed_refuse(*bed, step->refuses);
+        } else if (step->kind == STEP_RESTART) {
+            memset(conns, 0, sizeof(conns));
+            *bed = testbed_restart(*bed);
+        } else {
+            run_step(*bed, conns, transcript, step);
+        }
     }
 }
 
@@ -56,33 +93,52 @@ static void look(const struct testbed *bed, const char *rule, struct testbed_fin
     }
 }
 
-bool fuzz_run(const struct fuzz_trial *trial, const struct transcript *transcript, const char *rule,
-              struct testbed_finding *found, struct bytes *words) {
-    struct testbed_conn *conns[TRANSCRIPT_CLIENTS_MAX] = {NULL};
-    char folder[OS_PATH_MAX];
-    tool_watch_step();
-    at_step = 0;
-    *found = (struct testbed_finding){0};
-    if (!os_path_folder(folder, sizeof(folder), transcript->path)) {
-        folder[0] = '\0';
-    }
+static bool run_with(const struct fuzz_trial *trial, struct transcript *transcript,
+                     const char *rule, const char *config, const char *folder,
+                     struct testbed_finding *found, struct bytes *words) {
     const struct testbed_options options = {
-        .config_json = transcript->config ? transcript->config : trial->config_json,
-        .config_folder = trial->folder ? trial->folder : folder,
+        .config_json = config,
+        .config_folder = folder,
         .datagrams = transcript->datagrams,
         .world = transcript->world,
+        .workers = transcript->workers,
+        .taken_at_a_time = transcript->taken_at_a_time,
     };
     struct testbed *bed = testbed_create(trial->plugin, &options);
+    bool good = bed != NULL;
+    if (good) {
+        testbed_upstream_expect(bed, transcript_has_upstreams(transcript));
+        good = start(bed, words);
+    }
+    if (good) {
+        run_steps(&bed, transcript);
+    }
     if (!bed) {
         bytes_add_text(words, "out of memory");
         return false;
     }
-    bool good = start(bed, words);
-    for (; good && at_step < transcript->step_count; at_step++) {
-        run_step(bed, conns, &transcript->steps[at_step]);
-    }
     testbed_stop(bed);
     look(bed, rule, found);
     testbed_destroy(bed);
+    return good;
+}
+
+bool fuzz_run(const struct fuzz_trial *trial, struct transcript *transcript, const char *rule,
+              struct testbed_finding *found, struct bytes *words) {
+    char folder[OS_PATH_MAX] = "";
+    char *copied = NULL;
+    struct error error = {0};
+    const char *config = transcript->config ? transcript->config : trial->config_json;
+    tool_watch_step();
+    at_step = 0;
+    *found = (struct testbed_finding){0};
+    os_path_folder(folder, sizeof(folder), transcript->path);
+    const char *from = trial->folder ? trial->folder : folder;
+    if (config && trial->scratch && !fuzz_copy(trial->scratch, from, config, &copied, &error)) {
+        bytes_add_text(words, error.message);
+        return false;
+    }
+    bool good = run_with(trial, transcript, rule, copied ? copied : config, from, found, words);
+    alloc_free(copied);
     return good;
 }

@@ -4,28 +4,26 @@
 
 #include "author/fuzz.h"
 #include "base/alloc.h"
+#include "os/os.h"
 
-enum { ATTEMPTS_MAX = 3000 };
-
-struct shortening {
-    const struct fuzz_trial *trial;
+struct shortened {
+    struct fuzz_shortening *by;
     struct transcript *transcript;
-    const char *rule;
-    unsigned attempts;
 };
 
-static bool still_fails(struct shortening *shortening) {
-    struct testbed_finding found;
-    struct bytes words = {0};
-    shortening->attempts++;
-    fuzz_run(shortening->trial, shortening->transcript, shortening->rule, &found, &words);
-    bytes_free(&words);
-    return found.name[0] != '\0';
+static bool may_go_on(const struct fuzz_shortening *shortening) {
+    return shortening->attempts < shortening->attempts_max && os_now_ms() < shortening->until_ms;
+}
+
+static bool still_fails(struct shortened *shortened) {
+    struct fuzz_shortening *by = shortened->by;
+    by->attempts++;
+    return by->still_fails(by->context, shortened->transcript);
 }
 
 /* Without these steps, if the rule is broken nevertheless. */
-static bool try_without(struct shortening *shortening, size_t from, size_t count) {
-    struct transcript *transcript = shortening->transcript;
+static bool try_without(struct shortened *shortened, size_t from, size_t count) {
+    struct transcript *transcript = shortened->transcript;
     struct step *all = transcript->steps;
     size_t all_count = transcript->step_count;
     struct step *fewer = alloc_zeroed(all_count * sizeof(*fewer));
@@ -36,7 +34,7 @@ static bool try_without(struct shortening *shortening, size_t from, size_t count
     memcpy(fewer + from, all + from + count, (all_count - from - count) * sizeof(*fewer));
     transcript->steps = fewer;
     transcript->step_count = all_count - count;
-    if (transcript->step_count > 0 && still_fails(shortening)) {
+    if (transcript->step_count > 0 && still_fails(shortened)) {
         for (size_t i = from; i < from + count; i++) {
             bytes_free(&all[i].text);
             bytes_free(&all[i].wild);
@@ -50,13 +48,13 @@ static bool try_without(struct shortening *shortening, size_t from, size_t count
     return false;
 }
 
-static void fewer_steps(struct shortening *shortening) {
-    size_t size = shortening->transcript->step_count / 2;
-    while (size > 0 && shortening->attempts < ATTEMPTS_MAX) {
+static void fewer_steps(struct shortened *shortened) {
+    size_t size = shortened->transcript->step_count / 2;
+    while (size > 0 && may_go_on(shortened->by)) {
         bool any = false;
-        for (size_t at = 0; at + size <= shortening->transcript->step_count &&
-                            shortening->attempts < ATTEMPTS_MAX;) {
-            bool gone = try_without(shortening, at, size);
+        for (size_t at = 0;
+             at + size <= shortened->transcript->step_count && may_go_on(shortened->by);) {
+            bool gone = try_without(shortened, at, size);
             at += gone ? 0 : size;
             any |= gone;
         }
@@ -65,7 +63,7 @@ static void fewer_steps(struct shortening *shortening) {
 }
 
 /* Without these bytes of a message. */
-static bool try_text(struct shortening *shortening, struct bytes *text, size_t from, size_t count) {
+static bool try_text(struct shortened *shortened, struct bytes *text, size_t from, size_t count) {
     struct bytes all = *text;
     struct bytes fewer = {0};
     if (all.size == count || !bytes_add(&fewer, all.data, from) ||
@@ -74,7 +72,7 @@ static bool try_text(struct shortening *shortening, struct bytes *text, size_t f
         return false;
     }
     *text = fewer;
-    if (still_fails(shortening)) {
+    if (still_fails(shortened)) {
         bytes_free(&all);
         return true;
     }
@@ -83,98 +81,121 @@ static bool try_text(struct shortening *shortening, struct bytes *text, size_t f
     return false;
 }
 
-static void fewer_bytes(struct shortening *shortening, struct bytes *text) {
+static void fewer_bytes(struct shortened *shortened, struct bytes *text) {
     for (size_t size = text->size / 2; size > 0; size /= 2) {
-        for (size_t at = 0; at + size <= text->size && shortening->attempts < ATTEMPTS_MAX;) {
-            at += try_text(shortening, text, at, size) ? 0 : size;
+        for (size_t at = 0; at + size <= text->size && may_go_on(shortened->by);) {
+            at += try_text(shortened, text, at, size) ? 0 : size;
         }
     }
 }
 
-void fuzz_shorten(const struct fuzz_trial *trial, struct transcript *transcript, const char *rule) {
-    struct shortening shortening = {.trial = trial, .transcript = transcript, .rule = rule};
-    uint32_t world = transcript->world;
-    transcript->world = 0;
-    if (world != 0 && !still_fails(&shortening)) {
-        transcript->world = world;
-    }
-    fewer_steps(&shortening);
-    for (size_t i = 0; i < transcript->step_count; i++) {
-        fewer_bytes(&shortening, &transcript->steps[i].text);
-    }
-}
-
-/* -- as text ------------------------------------------------------------------------------------
- */
-
-typedef void write_fn(const char *text, size_t size);
-
-static void write_text(write_fn *write, const struct bytes *text) {
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < text->size; i++) {
-        uint8_t byte = text->data[i];
-        char escaped[4] = {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
-        bool last = i + 1 == text->size;
-        bool plain = byte > ' ' && byte < 0x7f && byte != '\\' && byte != '{';
-        if (plain || (byte == ' ' && !last)) {
-            write((const char *)&text->data[i], 1);
-        } else if (byte == '\n' || byte == '\r') {
-            write(byte == '\n' ? "\\n" : "\\r", 2);
-        } else {
-            write(escaped, sizeof(escaped));
-        }
-    }
-}
-
-static void write_name(write_fn *write, const struct transcript *transcript, unsigned client,
-                       bool alone) {
-    const char *name = alone ? "" : transcript->clients[client].name;
-    write(name, strlen(name));
-    write(" ", name[0] ? 1 : 0);
-}
-
-static void write_step(write_fn *write, const struct step *step) {
-    char text[48];
-    switch (step->kind) {
-    case STEP_SEND:
-        write("> ", 2);
-        write_text(write, &step->text);
-        write("\n\n", 2); /* what follows is another message */
-        break;
-    case STEP_WAIT:
-        snprintf(text, sizeof(text), "@ +%llums\n", (unsigned long long)step->wait_ms);
-        write(text, strlen(text));
-        break;
-    default:
-        write(step->kind == STEP_FINISH ? "|\n" : "!\n", 2);
-        break;
-    }
-}
-
-void fuzz_write(const struct transcript *transcript, size_t steps, write_fn *write) {
+/* Without every client but one: the last ones are tried, since it was then that it failed. */
+static void fewer_clients(struct shortened *shortened) {
+    enum { TRIES = 4 };
+    struct transcript *transcript = shortened->transcript;
     bool seen[TRANSCRIPT_CLIENTS_MAX] = {false};
-    bool alone = true;
-    char text[48];
-    for (size_t i = 0; i < steps; i++) {
-        seen[transcript->steps[i].client] = true;
-        alone &= transcript->steps[i].client == transcript->steps[0].client;
+    struct step *all = transcript->steps;
+    size_t count = transcript->step_count;
+    struct step *fewer = alloc_zeroed(count * sizeof(*fewer));
+    unsigned tries = 0;
+    for (size_t at = count; fewer && at-- > 0 && tries < TRIES;) {
+        unsigned client = all[at].client;
+        if (step_is_host(&all[at]) || seen[client]) {
+            continue;
+        }
+        seen[client] = true;
+        tries++;
+        transcript->step_count = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (step_is_host(&all[i]) || all[i].client == client) {
+                fewer[transcript->step_count++] = all[i];
+            }
+        }
+        transcript->steps = fewer;
+        bool is_less = transcript->step_count < count;
+        if (is_less && may_go_on(shortened->by) && still_fails(shortened)) {
+            for (size_t i = 0; i < count; i++) {
+                if (!step_is_host(&all[i]) && all[i].client != client) {
+                    bytes_free(&all[i].text);
+                    bytes_free(&all[i].wild);
+                }
+            }
+            alloc_free(all);
+            return;
+        }
+        transcript->steps = all;
+        transcript->step_count = count;
     }
-    if (transcript->config) {
-        write("config ", 7);
-        write(transcript->config, strlen(transcript->config));
-        write("\n", 1);
+    alloc_free(fewer);
+}
+
+/* A server that the plugin connects to later: as the first one it needs no connects before. */
+static void earlier_server(struct shortened *shortened) {
+    struct transcript *transcript = shortened->transcript;
+    struct transcript_client *last = NULL;
+    struct transcript_client *first = NULL;
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        const struct step *step = &transcript->steps[i];
+        struct transcript_client *client = &transcript->clients[step->client];
+        last = !step_is_host(step) && client->upstream > 0 ? client : last;
     }
-    write("transport udp\n", transcript->datagrams ? 14 : 0);
-    snprintf(text, sizeof(text), "world %lu\n", (unsigned long)transcript->world);
-    write(text, transcript->world != 0 ? strlen(text) : 0);
-    for (size_t i = 0; i < steps; i++) {
-        write_name(write, transcript, transcript->steps[i].client, alone);
-        write_step(write, &transcript->steps[i]);
+    for (unsigned i = 0; i < transcript->client_count; i++) {
+        first = transcript->clients[i].upstream == 0 ? &transcript->clients[i] : first;
     }
-    for (unsigned i = 0; i < TRANSCRIPT_CLIENTS_MAX; i++) {
-        if (seen[i] && (!transcript->datagrams || i == transcript->steps[0].client)) {
-            write_name(write, transcript, i, alone);
-            write("< {**}\n", 7);
+    if (!last) {
+        return;
+    }
+    struct transcript_client before = *last;
+    struct transcript_client other = first ? *first : before;
+    snprintf(last->name, sizeof(last->name), "upstream");
+    last->upstream = 0;
+    if (first) {
+        *first = before;
+    }
+    if (!still_fails(shortened)) {
+        *last = before;
+        if (first) {
+            *first = other;
+        }
+        return;
+    }
+    fewer_steps(shortened);
+}
+
+static void simpler_head(struct shortened *shortened, uint32_t *number) {
+    uint32_t before = *number;
+    *number = 0;
+    if (before != 0 && !still_fails(shortened)) {
+        *number = before;
+    }
+}
+
+static void drop_idle(struct transcript *transcript) {
+    size_t kept = 0;
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        struct step *step = &transcript->steps[i];
+        if (step->is_idle) {
+            bytes_free(&step->text);
+            bytes_free(&step->wild);
+        } else {
+            transcript->steps[kept++] = *step;
         }
     }
+    transcript->step_count = kept;
+}
+
+void fuzz_shorten(struct fuzz_shortening *shortening, struct transcript *transcript) {
+    struct shortened shortened = {shortening, transcript};
+    drop_idle(transcript);
+    simpler_head(&shortened, &transcript->world);
+    simpler_head(&shortened, &transcript->workers);
+    simpler_head(&shortened, &transcript->taken_at_a_time);
+    fewer_clients(&shortened);
+    fewer_steps(&shortened);
+    earlier_server(&shortened);
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        fewer_bytes(&shortened, &transcript->steps[i].text);
+    }
+    still_fails(&shortened); /* notes what is idle now */
+    drop_idle(transcript);
 }

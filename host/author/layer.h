@@ -113,6 +113,7 @@ struct testbed {
     bool is_open;
     bool is_loaded;
     bool was_cut;
+    bool never_rests;
 
     /* the layer */
     struct os_mutex mutex; /* of what follows, which threads of the plugin reach */
@@ -189,6 +190,7 @@ void layer_slice(struct testbed *bed, const struct berth_slice *slice, const cha
 /* It was queued for the connection, with all before. */
 void layer_slice_queued(struct testbed *bed, const struct berth_slice *slice,
                         const struct berth_conn *conn);
+void layer_answer(struct testbed *bed, const uint8_t *bytes, size_t size);
 void layer_bytes(struct testbed *bed, const void *bytes, uint32_t size, const char *service);
 void layer_buffers_look(struct testbed *bed);
 void layer_buffers_end(struct testbed *bed);

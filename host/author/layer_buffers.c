@@ -13,11 +13,13 @@
 
 enum {
     GUARD = 0xA5,
-    POISON = 0xDD,
     DEAD_BYTES_MAX = 16 * 1024 * 1024, /* of buffers that are still watched */
     SENDING_MAX = 256,
     SENDING_BYTES_MAX = 256 * 1024, /* of one slice: a longer one is not followed */
 };
+
+/* What a buffer is filled with that has gone home, over and over: no text has it by chance. */
+static const uint8_t poison[8] = {0xDD, 0x9E, 0xB1, 0xF3, 0x8C, 0xE5, 0xA7, 0xD2};
 
 static struct berth_buffer *object_of(struct berth_buffer *given) {
     return handle_object(given);
@@ -278,13 +280,18 @@ void layer_buffers_look(struct testbed *bed) {
 /* -- the dead -----------------------------------------------------------------------------------
  */
 
+static bool is_poison(const uint8_t *bytes, uint32_t size) {
+    uint32_t first = size < sizeof(poison) ? size : (uint32_t)sizeof(poison);
+    return memcmp(bytes, poison, first) == 0 &&
+           (size == first || memcmp(bytes, bytes + first, size - first) == 0);
+}
+
 static void bury_first(struct testbed *bed) {
     struct layer_dead *dead = bed->dead;
     struct berth_buffer *buffer = dead->buffer;
-    bool same = buffer->capacity > 0 && buffer->bytes[0] == POISON &&
-                memcmp(buffer->bytes, buffer->bytes + 1, buffer->capacity - 1) == 0;
+    bool same = is_poison(buffer->bytes, buffer->capacity);
     for (uint32_t i = 0; !same && i < buffer->capacity; i++) {
-        if (buffer->bytes[i] != POISON) {
+        if (buffer->bytes[i] != poison[i % sizeof(poison)]) {
             layer_find(bed, "buffer-written-after-release",
                        "byte %u of a buffer was written after its last reference was given back",
                        (unsigned)i);
@@ -295,6 +302,34 @@ static void bury_first(struct testbed *bed) {
     bed->dead_bytes -= buffer->capacity;
     buffer_bury(buffer);
     alloc_free(dead);
+}
+
+static void fill_with_poison(uint8_t *bytes, uint32_t size) {
+    for (uint32_t i = 0; i < size;) {
+        uint32_t most = i == 0 ? (uint32_t)sizeof(poison) : i; /* twice as much each time */
+        uint32_t count = size - i < most ? size - i : most;
+        memcpy(bytes + i, i == 0 ? poison : bytes, count);
+        i += count;
+    }
+}
+
+/* What clients have received has nothing of the dead in it. The last bytes of what came before are
+ * looked at again. */
+void layer_answer(struct testbed *bed, const uint8_t *bytes, size_t size) {
+    const uint8_t *end = bytes + size;
+    while ((size_t)(end - bytes) >= sizeof(poison)) {
+        bytes = memchr(bytes, poison[0], (size_t)(end - bytes) - sizeof(poison) + 1);
+        if (!bytes) {
+            return;
+        }
+        if (memcmp(bytes, poison, sizeof(poison)) == 0) {
+            layer_find(bed, "buffer-read-after-release",
+                       "what it has sent is what was read from a buffer that had been given back: "
+                       "what is lent is to be acquired, or copied, while it is lent");
+            return;
+        }
+        bytes++;
+    }
 }
 
 /* What was noted of it is no longer so. */
@@ -329,7 +364,7 @@ void layer_bury(struct berth_buffer *buffer) {
         return;
     }
     dead->buffer = buffer;
-    memset(buffer->bytes, POISON, buffer->capacity);
+    fill_with_poison(buffer->bytes, buffer->capacity);
     DL_APPEND(bed->dead, dead);
     bed->dead_bytes += buffer->capacity;
     while (bed->dead_bytes > DEAD_BYTES_MAX) {

@@ -9,6 +9,7 @@
 #include "module/request.h"
 #include "net/buffer.h"
 #include "net/file.h"
+#include "net/outbound.h"
 #include "net/plugin_call.h"
 #include "net/plugin_slice.h"
 #include "net/worker.h"
@@ -162,7 +163,8 @@ static int32_t connect_through(struct testbed *bed, const struct berth_listener 
         return BERTH_E_NO_MEMORY;
     }
     *one = (struct connecting){bed, connected, argument};
-    if (whole.host && whole.host[0] != '\0' && whole.port != 0) {
+    size_t length = whole.host ? strlen(whole.host) : 0;
+    if (length > 0 && length <= OUTBOUND_NAME_BYTES_MAX && whole.port != 0) {
         whole.host = "127.0.0.1";
         whole.port = bed->upstream_expected ? sim_server_address(bed->upstream).port : 1;
     }

@@ -9,6 +9,7 @@
 #include "module/services.h"
 #include "net/connection.h"
 #include "net/plugin_call.h"
+#include "net/plugin_slice.h"
 #include "net/worker.h"
 
 enum { TABLE_POISON = 0xEE };
@@ -138,8 +139,8 @@ static int32_t BERTH_CALL path_resolve(const struct berth_host *host, const char
 /* -- buffers ------------------------------------------------------------------------------------
  */
 
-static int32_t BERTH_CALL buffer_create(const struct berth_host *host, uint32_t size,
-                                        struct berth_slice *slice) {
+static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, uint32_t size,
+                                                struct berth_slice *slice) {
     struct testbed *bed = testbed_of(host);
     uint32_t more = size <= BERTH_BUFFER_BYTES_MAX - LAYER_GUARD_BYTES ? LAYER_GUARD_BYTES : 0;
     *slice = (struct berth_slice){0};
@@ -201,17 +202,10 @@ static int32_t BERTH_CALL service_send(struct berth_conn *conn, const void *byte
                                                : real(bed)->send(conn, bytes, size);
 }
 
-/* The references of a call that is not made are given back. */
-static void drop_slices(struct testbed *bed, const struct berth_slice *slices, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        real(bed)->buffer_release(slices[i].buffer);
-    }
-}
-
 static int32_t BERTH_CALL send_slices(struct berth_conn *conn, const struct berth_slice *slices,
                                       uint32_t count) {
     if (!layer_may_touch(conn, "send_slices")) {
-        drop_slices(bed_of_buffer("send_slices"), slices, count);
+        plugin_slices_drop(slices, count);
         return BERTH_E_STATE;
     }
     struct testbed *bed = testbed_of(conn->host);
@@ -219,7 +213,7 @@ static int32_t BERTH_CALL send_slices(struct berth_conn *conn, const struct bert
         layer_slice(bed, &slices[i], "send_slices");
     }
     if (refuses(bed, TESTBED_REFUSES_SENDS)) {
-        drop_slices(bed, slices, count);
+        plugin_slices_drop(slices, count);
         return BERTH_E_NO_MEMORY;
     }
     int32_t status = real(bed)->send_slices(conn, slices, count);
@@ -360,7 +354,7 @@ void layer_services(struct testbed *bed) {
         .now_ms = now_ms,
         .address_format = service_address_format,
         .path_resolve = path_resolve,
-        .buffer_create = buffer_create,
+        .buffer_create = service_buffer_create,
         .buffer_acquire = service_buffer_acquire,
         .buffer_release = service_buffer_release,
         .send = service_send,

@@ -1,5 +1,7 @@
 #include "author/library.h"
 
+#include "author/testbed.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -151,7 +153,7 @@ bool library_check_config(struct library *library, const char *json, struct erro
 }
 
 bool library_close(struct library *library) {
-    bool keep = (library->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) != 0;
+    bool keep = (library->plugin.flags & BERTH_PLUGIN_NO_UNLOAD) != 0 || testbed_is_abandoned();
     bool gone = true;
     if (library->handle && !keep) {
         gone = os_library_close(library->handle);

@@ -152,7 +152,8 @@ static bool expect_nothing(struct run *run, unsigned line) {
 static bool expect_state(struct run *run, const struct step *step) {
     static const char *const names[] = {"open", "finished", "closed", "reset"};
     char words[80];
-    enum testbed_state state = testbed_conn_state(run->conns[step->client]);
+    struct testbed_conn *conn = run->conns[step->client];
+    enum testbed_state state = conn ? testbed_conn_state(conn) : TESTBED_RESET;
     if (state == step->state) {
         return true;
     }
@@ -164,17 +165,31 @@ static bool expect_state(struct run *run, const struct step *step) {
 /* -- steps --------------------------------------------------------------------------------------
  */
 
-/* The connection of that client: made at its first step, or by the plugin for an upstream. */
+/* The connection of that client: made at its first step, or by the plugin for an upstream. None
+ * where a restart has failed: nobody listens. */
 static bool find_conn(struct run *run, const struct step *step) {
     const struct transcript_client *client = &run->transcript->clients[step->client];
     if (run->transcript->datagrams || (run->conns[step->client] && step->kind != STEP_CONNECT)) {
         return true;
     }
-    run->conns[step->client] = client->upstream < 0
-                                   ? testbed_connect(run->bed)
-                                   : testbed_upstream(run->bed, (unsigned)client->upstream);
+    if (client->upstream < 0) {
+        run->conns[step->client] = testbed_connect(run->bed);
+        return run->conns[step->client] || !testbed_is_open(run->bed) ||
+               fail(run, step->line, "out of memory");
+    }
+    run->conns[step->client] = testbed_upstream(run->bed, (unsigned)client->upstream);
     return run->conns[step->client] ||
            fail(run, step->line, "the plugin has not connected to that upstream");
+}
+
+static bool run_host_step(struct run *run, const struct step *step) {
+    if (step->kind == STEP_REFUSE) {
+        testbed_refuse(run->bed, step->refuses);
+        return true;
+    }
+    memset(run->conns, 0, sizeof(run->conns));
+    run->bed = testbed_restart(run->bed);
+    return run->bed || fail(run, step->line, "out of memory");
 }
 
 static void send_bytes(struct run *run, const struct step *step, size_t from, size_t to) {
@@ -219,15 +234,21 @@ static bool send_step(struct run *run, size_t index) {
 static bool run_step(struct run *run, size_t index) {
     const struct step *step = &run->transcript->steps[index];
     note_place(run, step->line);
+    if (step_is_host(step)) {
+        return run_host_step(run, step);
+    }
     if (!find_conn(run, step)) {
         return false;
     }
-    switch (step->kind) {
-    case STEP_CONNECT:
+    bool is_there = run->conns[step->client] || run->transcript->datagrams;
+    if (!is_there && step->kind != STEP_EXPECT && step->kind != STEP_STATE) {
         return true;
+    }
+    switch (step->kind) {
     case STEP_SEND:
         return send_step(run, index);
     case STEP_EXPECT:
+        testbed_settle(run->bed);
         return expect(run, step->line, step->client, &step->text, &step->wild);
     case STEP_FINISH:
         testbed_client_finish(run->conns[step->client]);
@@ -239,9 +260,11 @@ static bool run_step(struct run *run, size_t index) {
         testbed_advance(run->bed, step->wait_ms);
         return true;
     case STEP_STATE:
+        testbed_settle(run->bed);
         return expect_state(run, step);
+    default:
+        return true;
     }
-    return false;
 }
 
 /* All that the one client says, and then all that it should have heard. */
@@ -281,21 +304,13 @@ static void run_steps(struct run *run) {
         i++;
     }
     if (i == transcript->step_count) {
+        testbed_settle(run->bed);
         expect_nothing(run, transcript->steps[i - 1].line);
     }
 }
 
 /* -- a run --------------------------------------------------------------------------------------
  */
-
-static bool has_upstreams(const struct transcript *transcript) {
-    for (unsigned i = 0; i < transcript->client_count; i++) {
-        if (transcript->clients[i].upstream >= 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static void add_findings(struct run *run) {
     size_t count = testbed_finding_count(run->bed);
@@ -331,9 +346,9 @@ static void run_with(struct run *run, uint32_t queue_bytes, bool *cut) {
     const struct testbed_options options = {
         .config_json = transcript->config ? transcript->config : run->options->config_json,
         .config_folder = run->options->folder ? run->options->folder : folder,
-        .taken_at_a_time = taken_slowly ? SMALL_TAKE : 0,
+        .taken_at_a_time = taken_slowly ? SMALL_TAKE : transcript->taken_at_a_time,
         .queue_bytes = queue_bytes,
-        .workers = run->way == WAY_WORKERS ? WORKERS : 1,
+        .workers = run->way == WAY_WORKERS ? WORKERS : transcript->workers,
         .datagrams = transcript->datagrams,
         .first_data = run->way == WAY_WITH_ACCEPT,
         .world = transcript->world,
@@ -344,7 +359,7 @@ static void run_with(struct run *run, uint32_t queue_bytes, bool *cut) {
         bytes_add_text(&run->failure, "out of memory");
         return;
     }
-    testbed_upstream_expect(run->bed, has_upstreams(transcript));
+    testbed_upstream_expect(run->bed, transcript_has_upstreams(transcript));
     note_place(run, transcript->steps[0].line);
     if (start(run)) {
         if (run->way == WAY_AT_ONCE) {
@@ -353,11 +368,13 @@ static void run_with(struct run *run, uint32_t queue_bytes, bool *cut) {
             run_steps(run);
         }
     }
-    testbed_stop(run->bed);
-    *cut = testbed_was_cut(run->bed);
-    add_findings(run);
-    testbed_destroy(run->bed);
-    run->bed = NULL;
+    if (run->bed) {
+        testbed_stop(run->bed);
+        *cut = testbed_was_cut(run->bed);
+        add_findings(run);
+        testbed_destroy(run->bed);
+        run->bed = NULL;
+    }
 }
 
 /* A queue of a few bytes would be past four times that in one callback already. Then it is as long
@@ -394,6 +411,12 @@ static const char *impossible(const struct run *run) {
     }
     for (size_t i = 0; i < transcript->step_count; i++) {
         const struct step *step = &transcript->steps[i];
+        if (step_is_host(step) && run->way == WAY_AT_ONCE) {
+            return "the host does something in between";
+        }
+        if (step_is_host(step)) {
+            continue;
+        }
         bool first = !seen[step->client] && transcript->clients[step->client].upstream < 0;
         seen[step->client] = true;
         if (run->way == WAY_WITH_ACCEPT && first && step->kind != STEP_SEND) {

@@ -13,16 +13,12 @@
 
 enum { LIMIT_MS = 30000 };
 
-static void last_words(const char *what, const char *callback) {
+static void last_words(const char *what, const char *callback, bool no_code) {
+    char where[128];
     char text[512];
-    int length = callback && callback[0]
-                     ? snprintf(text, sizeof(text), "FAILED   %s: the plugin %s in `%s`\n",
-                                play_place(), what, callback)
-                     : snprintf(text, sizeof(text),
-                                "FAILED   %s: the plugin %s %s: a thread of it has probably "
-                                "outlived `unload`\n",
-                                play_place(), what,
-                                callback ? "outside of every callback" : "on a thread of its own");
+    tool_place(where, sizeof(where), callback, no_code);
+    int length =
+        snprintf(text, sizeof(text), "FAILED   %s: the plugin %s %s\n", play_place(), what, where);
     os_process_write(text, length > 0 ? (size_t)length : 0);
 }
 

@@ -68,8 +68,18 @@ void testbed_stop(struct testbed *bed);
 /* What it refuses from now on. */
 void testbed_refuse(struct testbed *bed, uint32_t refuses);
 
+/* The host stops, and another one starts that has the findings of this one: all connections are
+ * gone. Its listener may be closed, see testbed_is_open(): that the plugin refuses is a finding
+ * where nothing is refused to it. NULL: no memory. */
+struct testbed *testbed_restart(struct testbed *bed);
+bool testbed_is_open(const struct testbed *bed);
+
 /* -- the clients --------------------------------------------------------------------------------
- * Each runs the plugin until it has no more to do at this time of the clock. */
+ * Each runs the plugin until it has no more to do at this time of the clock; in a world whose
+ * network is slow, for a while. */
+
+/* Until nothing more is on its way there, either. */
+void testbed_settle(struct testbed *bed);
 
 /* A client that connects. Lives until the testbed is destroyed. NULL: no memory. */
 struct testbed_conn *testbed_connect(struct testbed *bed);
@@ -94,6 +104,12 @@ enum testbed_state testbed_conn_state(struct testbed_conn *conn);
  * attempt succeeds where the testbed was told to expect it, else it is refused. */
 void testbed_upstream_expect(struct testbed *bed, bool expected);
 struct testbed_conn *testbed_upstream(struct testbed *bed, unsigned index);
+
+/* Some testbed never ended (a finding): its plugin may run on. */
+bool testbed_is_abandoned(void);
+
+/* The plugin of some testbed is between `load` and `unload`. */
+bool testbed_has_plugin(void);
 
 /* Whether the listener is one for datagrams. */
 bool testbed_is_datagrams(const struct testbed *bed);

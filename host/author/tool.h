@@ -15,12 +15,15 @@ struct error;
 bool tool_config_read(const char *given, char **json, char *folder, size_t size,
                       struct error *error);
 
+/* Where something happened, for a sentence: "in `received`". `callback` and `no_code` as below. */
+void tool_place(char *text, size_t size, const char *callback, bool no_code);
+
 /* From now on a crash, or a callback that takes more than limit_ms, or so long outside of every
  * callback between two calls of tool_watch_step(), ends the process after `last_words` ("crashed
  * with SIGSEGV", "did not return within 10 s"), which writes them with os_process_write().
  * `callback`: the one that it happened in, "" for none; NULL: another thread than the one that
- * tries the plugin crashed. */
-typedef void tool_last_words_fn(const char *what, const char *callback);
+ * tries the plugin crashed. `no_code`: where there was no code, as after the unloading. */
+typedef void tool_last_words_fn(const char *what, const char *callback, bool no_code);
 bool tool_watch_start(unsigned limit_ms, tool_last_words_fn *last_words, struct error *error);
 void tool_watch_step(void);
 void tool_watch_stop(void);

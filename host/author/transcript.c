@@ -11,7 +11,22 @@
 #include "manifest/manifest.h"
 #include "os/os.h"
 
-enum { FILE_BYTES_MAX = 4 * 1024 * 1024, WAIT_MS_MAX = 1000 * 60 * 60 * 24 };
+enum {
+    FILE_BYTES_MAX = 4 * 1024 * 1024,
+    WAIT_MS_MAX = 1000 * 60 * 60 * 24,
+    WORKERS_MAX = 16,
+    TAKES_MAX = 65536,
+};
+
+static const struct {
+    const char *word;
+    uint32_t refuses;
+} refusals[] = {
+    {"buffers", TESTBED_REFUSES_BUFFERS}, {"work", TESTBED_REFUSES_WORK},
+    {"timers", TESTBED_REFUSES_TIMERS},   {"connects", TESTBED_REFUSES_CONNECTS},
+    {"files", TESTBED_REFUSES_FILES},     {"posts", TESTBED_REFUSES_POSTS},
+    {"sends", TESTBED_REFUSES_SENDS},     {"extensions", TESTBED_HAS_NO_EXTENSIONS},
+};
 
 struct reader {
     struct transcript *transcript;
@@ -158,6 +173,47 @@ static bool read_state(const struct reader *reader, struct step *step, const cha
     return complain(reader, "expected closed, reset, finished or open, found", text);
 }
 
+/* `restart`, or `refuses` and what. */
+static bool read_host_step(const struct reader *reader, struct step *step, const char *text) {
+    static const char word[] = "refuses ";
+    if (strcmp(text, "restart") == 0) {
+        step->kind = STEP_RESTART;
+        return true;
+    }
+    if (strncmp(text, word, sizeof(word) - 1) != 0) {
+        return complain(reader, "expected \"restart\", or \"refuses\" and services, found", text);
+    }
+    text += sizeof(word) - 1;
+    while (*text && strcmp(text, "nothing") != 0) {
+        size_t length = strcspn(text, " ");
+        size_t at = 0;
+        while (at < ARRAY_COUNT(refusals) && (strlen(refusals[at].word) != length ||
+                                              strncmp(refusals[at].word, text, length) != 0)) {
+            at++;
+        }
+        if (at == ARRAY_COUNT(refusals)) {
+            return complain(reader,
+                            "expected buffers, work, timers, connects, files, posts, sends, "
+                            "extensions or nothing, found",
+                            text);
+        }
+        step->refuses |= refusals[at].refuses;
+        text += length + strspn(text + length, " ");
+    }
+    return true;
+}
+
+void transcript_refusals(uint32_t refuses, char *text, size_t size) {
+    size_t used = 0;
+    snprintf(text, size, "nothing");
+    for (size_t i = 0; i < ARRAY_COUNT(refusals) && used < size; i++) {
+        if ((refuses & refusals[i].refuses) != 0) {
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used > 0 ? " " : "",
+                                     refusals[i].word);
+        }
+    }
+}
+
 /* Nobody says anything after the end; who connects again begins anew. */
 static bool note_end(struct reader *reader, const struct step *step) {
     bool *ended = &reader->ended[step->client];
@@ -173,21 +229,30 @@ static bool note_end(struct reader *reader, const struct step *step) {
     return true;
 }
 
+/* Whoever says something after it connects again. */
+static bool note_restart(struct reader *reader, const struct step *step) {
+    if (step->kind == STEP_RESTART) {
+        memset(reader->ended, 0, sizeof(reader->ended));
+    }
+    return true;
+}
+
 /* `line` is from the operator on. */
 static bool read_step(struct reader *reader, const char *line, const char *client_name) {
-    static const char operators[] = "+><|!@=";
+    static const char operators[] = "+><|!@=*";
     const char *operator= strchr(operators, line[0]);
     if (!operator||(line[1] != '\0' && line[1] != ' ')) {
         return complain(reader,
-                        "not a step (> < | ! @ = +, behind the client's name if any):", line);
+                        "not a step (> < | ! @ = +, behind the client's name if any; *):", line);
     }
     const char *text = line[1] ? line + 2 : "";
-    int client = find_client(reader, client_name);
+    int client = line[0] == '*' ? 0 : find_client(reader, client_name);
     struct step *step =
         client < 0 ? NULL
                    : new_step(reader, (enum step_kind[]){STEP_CONNECT, STEP_SEND, STEP_EXPECT,
                                                          STEP_FINISH, STEP_RESET, STEP_WAIT,
-                                                         STEP_STATE}[operator - operators],
+                                                         STEP_STATE,
+                                                         STEP_REFUSE}[operator - operators],
                               (unsigned)client);
     if (!step) {
         return false;
@@ -204,6 +269,8 @@ static bool read_step(struct reader *reader, const char *line, const char *clien
         return read_wait(reader, step, text);
     case STEP_STATE:
         return read_state(reader, step, text);
+    case STEP_REFUSE:
+        return read_host_step(reader, step, text) && note_restart(reader, step);
     default:
         return text[0] == '\0' || complain(reader, "nothing may stand behind it, but found", text);
     }
@@ -236,7 +303,7 @@ static bool read_skip(const struct reader *reader, const char *text) {
     if (!play_knows(skip->delivery)) {
         return complain(reader,
                         "expected as-written, with-accept, byte-by-byte, two-way-cuts, at-once, "
-                        "small-takes, full-queue, half-close or reset, found",
+                        "small-takes, full-queue, several-workers, half-close or reset, found",
                         skip->delivery);
     }
     snprintf(skip->reason, sizeof(skip->reason), "%s", colon + 2);
@@ -244,24 +311,44 @@ static bool read_skip(const struct reader *reader, const char *text) {
     return true;
 }
 
-static bool read_world(const struct reader *reader, const char *text) {
+static bool read_number(const struct reader *reader, const char *text, uint32_t most,
+                        uint32_t *number) {
     char *end = NULL;
-    unsigned long long number = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : 0;
-    if (number < 1 || number > UINT32_MAX || *end != '\0') {
-        return complain(reader, "expected a number from 1 to 4294967295, found", text);
+    char words[80];
+    unsigned long long value = isdigit((unsigned char)text[0]) ? strtoull(text, &end, 10) : 0;
+    if (value < 1 || value > most || *end != '\0') {
+        snprintf(words, sizeof(words), "expected a number from 1 to %lu, found",
+                 (unsigned long)most);
+        return complain(reader, words, text);
     }
-    reader->transcript->world = (uint32_t)number;
+    *number = (uint32_t)value;
     return true;
+}
+
+static bool read_world(const struct reader *reader, const char *text) {
+    return read_number(reader, text, UINT32_MAX, &reader->transcript->world);
+}
+
+static bool read_workers(const struct reader *reader, const char *text) {
+    return read_number(reader, text, WORKERS_MAX, &reader->transcript->workers);
+}
+
+static bool read_takes(const struct reader *reader, const char *text) {
+    return read_number(reader, text, TAKES_MAX, &reader->transcript->taken_at_a_time);
 }
 
 static bool read_line(struct reader *reader, const char *line) {
     static const struct {
         const char *word;
         bool (*read)(const struct reader *reader, const char *text);
-    } heads[] = {{"config ", read_config}, {"skip ", read_skip}, {"world ", read_world}};
+    } heads[] = {{"config ", read_config},
+                 {"skip ", read_skip},
+                 {"world ", read_world},
+                 {"workers ", read_workers},
+                 {"takes ", read_takes}};
     for (size_t i = 0; i < ARRAY_COUNT(heads); i++) {
         size_t length = strlen(heads[i].word);
-        if (strncmp(line, heads[i].word, length) == 0 && !strchr("+><|!@=", line[length])) {
+        if (strncmp(line, heads[i].word, length) == 0 && !strchr("+><|!@=*", line[length])) {
             return heads[i].read(reader, line + length);
         }
     }
@@ -269,7 +356,7 @@ static bool read_line(struct reader *reader, const char *line) {
         reader->transcript->datagrams = true;
         return true;
     }
-    if (strchr("+><|!@=", line[0])) {
+    if (strchr("+><|!@=*", line[0])) {
         return read_step(reader, line, "");
     }
     char name[TRANSCRIPT_NAME_MAX + 1];
@@ -317,7 +404,7 @@ struct transcript *transcript_read(const char *path, struct error *error) {
     }
     struct reader reader = {.transcript = transcript, .error = error};
     bool good = read_lines(&reader, text);
-    if (good && transcript->step_count == 0) {
+    if (good && transcript->client_count == 0) {
         good = error_set(error, "%s: there is no step in it", path);
     }
     alloc_free(text);
@@ -340,6 +427,16 @@ void transcript_free(struct transcript *transcript) {
     alloc_free(transcript->config);
     alloc_free(transcript->path);
     alloc_free(transcript);
+}
+
+bool transcript_has_upstreams(const struct transcript *transcript) {
+    for (size_t i = 0; i < transcript->step_count; i++) {
+        const struct step *step = &transcript->steps[i];
+        if (!step_is_host(step) && transcript->clients[step->client].upstream >= 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 const char *transcript_skips(const struct transcript *transcript, const char *delivery) {

@@ -4,6 +4,8 @@
  *     config {"root": "site"}          the listener's "config"; first, at most once
  *     skip at-once: two answers may overtake each other      a delivery that is not for it, and why
  *     world 17                         the network cuts and delays by that number, 1 to 4294967295
+ *     workers 3                        the host has so many, 1 to 16
+ *     takes 100                        clients take so many bytes at a time, 1 to 65536
  *     transport udp                    every > is a datagram, every < what was answered to it
  *
  *     > GET / HTTP/1.1\r\n             the client sends this
@@ -16,6 +18,9 @@
  *     +                                the client connects; it does so by itself where it is first
  *     = closed                         the server has closed by now: closed, reset, finished, open
  *     bob > /nick bob\n                another client, by a name
+ *     * refuses work timers            the host refuses these services from now on: buffers, work,
+ *                                      timers, connects, files, posts, sends, extensions; nothing
+ *     * restart                        the host stops, and starts again: connections are over
  *     upstream < GET                   a server that the plugin has connected to; upstream2, …
  *
  * In texts stand \r \n \t \0 \\ \{ and \xNN. Spaces at the end of a line are cut off: write \x20.
@@ -45,6 +50,8 @@ enum step_kind {
     STEP_RESET,
     STEP_WAIT,
     STEP_STATE,
+    STEP_REFUSE, /* the host's, as the next one: the client is nobody */
+    STEP_RESTART,
 };
 
 /* What stands for more than itself in an expected text. */
@@ -58,6 +65,8 @@ struct step {
     struct bytes wild; /* WILD_* for each byte of an expected text */
     uint64_t wait_ms;
     enum testbed_state state;
+    uint32_t refuses; /* TESTBED_* */
+    bool is_idle;     /* it did nothing when it was run: there was no connection for it */
 };
 
 struct transcript_client {
@@ -74,7 +83,9 @@ struct transcript {
     char *path;
     char *config; /* NULL: none */
     bool datagrams;
-    uint32_t world; /* the number of an unquiet network; 0: a quiet one */
+    uint32_t world;           /* the number of an unquiet network; 0: a quiet one */
+    uint32_t workers;         /* 0: not said */
+    uint32_t taken_at_a_time; /* 0: not said */
     struct step *steps;
     size_t step_count;
     struct transcript_client clients[TRANSCRIPT_CLIENTS_MAX];
@@ -86,6 +97,15 @@ struct transcript {
 /* The error names file and line. */
 struct transcript *transcript_read(const char *path, struct error *error);
 void transcript_free(struct transcript *transcript); /* NULL is legal */
+
+/* Whether it is a step of the host, and not of a client. */
+static inline bool step_is_host(const struct step *step) {
+    return step->kind == STEP_REFUSE || step->kind == STEP_RESTART;
+}
+/* Whether the plugin connects to one of its clients. */
+bool transcript_has_upstreams(const struct transcript *transcript);
+/* The words of `* refuses`, for writing it: "work timers"; "nothing". */
+void transcript_refusals(uint32_t refuses, char *text, size_t size);
 
 /* Why that delivery is not for this transcript; NULL: it is. */
 const char *transcript_skips(const struct transcript *transcript, const char *delivery);

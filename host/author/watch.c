@@ -22,10 +22,24 @@ static struct {
     tool_last_words_fn *last_words;
 } watch;
 
-static void on_crash(const char *how) {
+void tool_place(char *text, size_t size, const char *callback, bool no_code) {
+    if (callback && callback[0]) {
+        snprintf(text, size, "in `%s`", callback);
+    } else if (callback) {
+        snprintf(text, size, "outside of every callback%s",
+                 no_code ? ", where it had been unloaded" : "");
+    } else if (no_code) {
+        snprintf(text, size, "on a thread of its own: it has outlived `unload`");
+    } else {
+        snprintf(text, size, "on a thread of its own%s",
+                 testbed_has_plugin() ? "" : ": it has probably outlived `unload`");
+    }
+}
+
+static void on_crash(const char *how, bool no_code) {
     char what[80];
     snprintf(what, sizeof(what), "crashed with %s", how);
-    watch.last_words(what, os_thread_id() == watch.thread_id ? testbed_callback() : NULL);
+    watch.last_words(what, os_thread_id() == watch.thread_id ? testbed_callback() : NULL, no_code);
     os_process_exit_now(EXIT_FAILED);
 }
 
@@ -49,7 +63,7 @@ static void watch_main(void *argument) {
         if (callback) {
             char what[80];
             snprintf(what, sizeof(what), "did not return within %u ms", watch.limit_ms);
-            watch.last_words(what, callback);
+            watch.last_words(what, callback, false);
             os_process_exit_now(EXIT_FAILED);
         }
     }

@@ -35,6 +35,41 @@ bool manifest_json_check(const char *text, struct error *error) {
                                  : error_set(error, "it is not JSON, near \"%.30s\"", place));
 }
 
+/* NOLINTNEXTLINE(misc-no-recursion): cJSON has a limit of its own */
+static bool change_strings(cJSON *item, manifest_string_fn *change, void *context,
+                           struct error *error) {
+    char other[OS_PATH_MAX] = "";
+    if (cJSON_IsString(item) && !change(context, item->valuestring, other, sizeof(other))) {
+        return false;
+    }
+    if (other[0] && !cJSON_SetValuestring(item, other)) {
+        return error_set(error, "out of memory");
+    }
+    cJSON *child;
+    cJSON_ArrayForEach(child, item) {
+        if (!change_strings(child, change, context, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+char *manifest_json_change(const char *text, manifest_string_fn *change, void *context,
+                           struct error *error) {
+    cJSON *tree = json_parse(text, strlen(text));
+    char *printed = NULL;
+    bool good =
+        tree ? change_strings(tree, change, context, error) : error_set(error, "out of memory");
+    if (good) {
+        printed = json_print(tree);
+        if (!printed) {
+            error_set(error, "out of memory");
+        }
+    }
+    cJSON_Delete(tree);
+    return printed;
+}
+
 /* Whether it was no object: what stands in its place says nothing then. */
 static bool has_bad_config(const struct manifest_errors *errors,
                            const struct manifest_listener *listener) {

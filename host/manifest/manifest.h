@@ -160,6 +160,13 @@ bool manifest_errors_add(struct manifest_errors *errors, const char *message);
 /* Whether the text is a JSON object, as a "config" is; else the error says what is wrong. */
 bool manifest_json_check(const char *text, struct error *error);
 
+/* The JSON text with other strings in it: *other is what stands in place of a value, up to `size`;
+ * unchanged where it is left empty. False ends it, with an error of the function's. NULL: that, or
+ * no memory. Free it with alloc_free(). */
+typedef bool manifest_string_fn(void *context, const char *string, char *other, size_t size);
+char *manifest_json_change(const char *text, manifest_string_fn *change, void *context,
+                           struct error *error);
+
 /* Whether it could be a "host.name". */
 bool manifest_name_valid(const char *name);
 

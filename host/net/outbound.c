@@ -26,7 +26,7 @@ enum {
     ADDRESSES_MAX = 8,
     NEXT_ATTEMPT_MS = 250,      /* the Connection Attempt Delay that RFC 8305 recommends */
     TIMEOUT_DEFAULT_MS = 30000, /* when the plugin gives none */
-    NAME_BYTES_MAX = 255,
+    NAME_BYTES_MAX = OUTBOUND_NAME_BYTES_MAX,
 };
 
 struct attempt {

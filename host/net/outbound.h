@@ -18,6 +18,8 @@ struct connection;
 struct listener;
 struct worker;
 
+enum { OUTBOUND_NAME_BYTES_MAX = 255 }; /* of a host's name */
+
 int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
                          berth_connected_fn connected, void *argument);
 

@@ -139,6 +139,9 @@ bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
 /* Writes beside the file and renames over it: readers see the old file or the new one, whole. */
 bool os_file_write_atomic(const char *path, const char *text, size_t size, struct error *error);
 
+/* For what need not outlive the machine's next halt; nobody else may read it. */
+bool os_file_write_new(const char *path, const char *text, size_t size, struct error *error);
+
 bool os_file_exists(const char *path); /* a regular file */
 bool os_file_remove(const char *path);
 /* Whether both paths lead to the same file; false where one of them leads to none. */

@@ -89,6 +89,10 @@ static __u64 *stack_of(ucontext_t *context) {
 }
 #endif
 
+uintptr_t linux_crash_place(void *context) {
+    return (uintptr_t)*instruction_of(context);
+}
+
 /* Asks the system, which does not crash for it. */
 static bool is_mapped(uintptr_t address) {
     uintptr_t page = address & ~(uintptr_t)(PAGE_BYTES - 1);

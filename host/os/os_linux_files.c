@@ -150,6 +150,16 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
     return written;
 }
 
+bool os_file_write_new(const char *path, const char *text, size_t size, struct error *error) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool written =
+        fd >= 0 ? write_all(fd, text, size, error) : error_set(error, "%s", strerror(errno));
+    if (fd >= 0 && close(fd) != 0 && written) {
+        written = error_set(error, "%s", strerror(errno));
+    }
+    return written;
+}
+
 bool os_file_open(struct os_file *file, const char *path, struct error *error) {
     struct stat status;
     file->handle = open_regular(path, &status, error);

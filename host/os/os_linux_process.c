@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/macros.h"
 #include "os/os.h"
+#include "os/os_linux.h"
 #include "os/os_process.h"
 
 enum { LOOK_NS = 1000000, CHUNK_BYTES = 4096, CRASH_STACK_BYTES = 65536 };
@@ -150,24 +151,26 @@ void os_process_end_with_parent(void) {
  */
 
 static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-static void (*crash_words)(const char *how);
+static void (*crash_words)(const char *how, bool no_code);
 
-static void on_crash(int number) {
+static void on_crash(int number, siginfo_t *info, void *context) {
     char how[32];
     const char *name = sigabbrev_np(number);
+    bool is_fault = number == SIGSEGV || number == SIGBUS;
     snprintf(how, sizeof(how), "SIG%s", name ? name : "?");
-    crash_words(how);
+    crash_words(how, is_fault && info->si_code > 0 &&
+                         (uintptr_t)info->si_addr == linux_crash_place(context));
     _exit(1);
 }
 
-void os_process_on_crash(void (*last_words)(const char *how)) {
+void os_process_on_crash(void (*last_words)(const char *how, bool no_code)) {
     static char room[CRASH_STACK_BYTES]; /* a stack that has run over cannot be spoken on */
     const stack_t stack = {.ss_sp = room, .ss_size = sizeof(room)};
     crash_words = last_words;
     sigaltstack(&stack, NULL);
     for (size_t i = 0; i < ARRAY_COUNT(crashes); i++) {
-        struct sigaction action = {.sa_handler = on_crash,
-                                   .sa_flags = (int)(SA_ONSTACK | SA_RESETHAND)};
+        struct sigaction action = {.sa_sigaction = on_crash,
+                                   .sa_flags = (int)(SA_ONSTACK | SA_RESETHAND | SA_SIGINFO)};
         sigaction(crashes[i], &action, NULL);
     }
 }

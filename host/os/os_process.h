@@ -40,8 +40,9 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
 void os_process_end_with_parent(void);
 
 /* Calls the function when this process crashes, with how ("SIGSEGV", "exception 0xC0000005"), on
- * the thread that did. It must not return, and may rely on little. */
-void os_process_on_crash(void (*last_words)(const char *how));
+ * the thread that did. It must not return, and may rely on little. `no_code`: there is no code
+ * where the thread was, as after the unloading of a library. */
+void os_process_on_crash(void (*last_words)(const char *how, bool no_code));
 
 /* From now on standard output is os_process_write()'s alone: what else the process prints is thrown
  * away. */

@@ -281,7 +281,7 @@ bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
     return true;
 }
 
-static bool file_write_new(const wchar_t *wide, const char *text, size_t size,
+static bool file_write_new(const wchar_t *wide, const char *text, size_t size, bool lasting,
                            struct error *error) {
     HANDLE file =
         CreateFileW(wide, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
@@ -297,7 +297,7 @@ static bool file_write_new(const wchar_t *wide, const char *text, size_t size,
                        &written, NULL);
         done += written;
     }
-    ok = ok && FlushFileBuffers(file);
+    ok = ok && (!lasting || FlushFileBuffers(file));
     if (!ok) {
         windows_error_set(error, GetLastError());
     }
@@ -359,12 +359,18 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
         !windows_path(beside, wide_beside, ARRAY_COUNT(wide_beside), error)) {
         return false;
     }
-    if (!file_write_new(wide_beside, text, size, error) ||
+    if (!file_write_new(wide_beside, text, size, true, error) ||
         !file_rename_over(wide_beside, wide, error)) {
         DeleteFileW(wide_beside);
         return false;
     }
     return true;
+}
+
+bool os_file_write_new(const char *path, const char *text, size_t size, struct error *error) {
+    wchar_t wide[WINDOWS_PATH_MAX];
+    return windows_path(path, wide, ARRAY_COUNT(wide), error) &&
+           file_write_new(wide, text, size, false, error);
 }
 
 bool os_file_exists(const char *path) {

@@ -243,23 +243,27 @@ void os_process_end_with_parent(void) {}
 /* -- the end of this one ------------------------------------------------------------------------
  */
 
-static void (*crash_words)(const char *how);
+static void (*crash_words)(const char *how, bool no_code);
 
 static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
     char how[64];
-    snprintf(how, sizeof(how), "exception 0x%08lX",
-             (unsigned long)pointers->ExceptionRecord->ExceptionCode);
-    crash_words(how);
+    const EXCEPTION_RECORD *record = pointers->ExceptionRecord;
+    bool is_fault = (record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION ||
+                     record->ExceptionCode == EXCEPTION_IN_PAGE_ERROR) &&
+                    record->NumberParameters >= 2;
+    snprintf(how, sizeof(how), "exception 0x%08lX", (unsigned long)record->ExceptionCode);
+    crash_words(how,
+                is_fault && record->ExceptionInformation[1] == (ULONG_PTR)record->ExceptionAddress);
     os_process_exit_now(1);
 }
 
 static void on_abort(int number) {
     (void)number;
-    crash_words("abort()");
+    crash_words("abort()", false);
     os_process_exit_now(1);
 }
 
-void os_process_on_crash(void (*last_words)(const char *how)) {
+void os_process_on_crash(void (*last_words)(const char *how, bool no_code)) {
     crash_words = last_words;
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
     windows_filter_set(on_exception);

@@ -243,6 +243,10 @@ CARELESS = [
     ("throwing", "conversation", "in `received`"),
     ("writes-late", "conversation", "buffer-written-after-release"),
     ("keeps-slice", "conversation", "buffer-used-after-release in received"),
+    ("never-ends", "conversation", "never-ends: at the end of the host"),
+    ("reads-a-cut-file", "conversation", "in `received`"),
+    ("reads-a-cut-file-elsewhere", "conversation", "on a thread of its own"),
+    ("reads-kept-slice", "conversation", "buffer-read-after-release: what it has sent"),
     ("odd-version", "descriptor", "its version has control characters"),
     ("posts-late", "listener-open", "called-after-listener-close"),
     ("resolves", "conversation", "blocks-a-worker in received: the callback waited"),
@@ -345,7 +349,21 @@ __attribute__((constructor)) static void begin(void) {
 """, "-pthread")
     result, checks = validate("mine", folder=tmp_path)
     words = checks["load-cycles"]["words"]
-    assert result.code == 1 and "a thread of it has probably outlived `unload`" in words, result
+    assert result.code == 1 and "on a thread of its own: it has outlived `unload`" in words, result
+
+
+@pytest.mark.parametrize("plugin, place", [
+    ("reads-a-cut-file", "in `received`"), ("reads-a-cut-file-elsewhere", "on a thread of its own")])
+def test_validate_tells_a_bus_error_as_one(validate, system, plugin, place):
+    result, checks = validate(plugin, folder=system.fixtures)
+    how = "exception 0xC0000005" if system.is_windows else "SIGBUS"
+    assert checks["conversation"]["words"].endswith(f"the plugin crashed with {how} {place}"), result
+
+
+def test_validate_goes_on_after_a_plugin_that_never_ends(validate, system):
+    result, checks = validate("never-ends", folder=system.fixtures)
+    assert "never-rests" in checks["conversation"]["words"], result
+    assert "crashed" not in result.output and checks["two-generations"]["outcome"] != "skipped", result
 
 
 @pytest.mark.parametrize("words, code, said", [

@@ -289,6 +289,28 @@ static void test_sim_operation_that_nothing_ends_is_abandoned(void **state) {
     end();
 }
 
+/* What one close makes ready is no reason to put the next one off. */
+static void test_sim_sockets_of_lost_cancels_are_closed_in_one_turn(void **state) {
+    (void)state;
+    begin_lost_cancel();
+    struct engine_accept first = it.accept;
+    struct engine_receive second = {.op.complete = on_received};
+    struct sim_peer *first_peer = it.peer;
+    accept_one();
+    engine_receive_start(it.port, it.accept.socket, &second, ENGINE_RECEIVE_ZERO_BYTE, true);
+    engine_receive_stop(it.port, it.accept.socket, &second);
+    engine_port_run(it.port, 100000);
+    assert_int_equal(it.completions, 0);
+    assert_true(engine_close_in_flight(it.port, &first.socket, &it.receive, NULL));
+    assert_true(engine_close_in_flight(it.port, &it.accept.socket, &second, NULL));
+    while (it.completions < 2) {
+        assert_int_not_equal(engine_port_run(it.port, 1000), 0);
+    }
+    sim_peer_close(first_peer);
+    sim_peer_close(it.peer);
+    end();
+}
+
 static void test_sim_cancel_of_an_accept_that_is_lost_is_late(void **state) {
     (void)state;
     begin(SIM_IOCP, false);
@@ -326,6 +348,7 @@ int main(void) {
         cmocka_unit_test(test_sim_pending_send_completes_as_the_system_does_it),
         cmocka_unit_test(test_sim_iocp_alone_sends_first_data_with_the_connect),
         cmocka_unit_test(test_sim_cancel_that_is_lost_is_ended_by_closing),
+        cmocka_unit_test(test_sim_sockets_of_lost_cancels_are_closed_in_one_turn),
         cmocka_unit_test(test_sim_operation_that_nothing_ends_is_abandoned),
         cmocka_unit_test(test_sim_cancel_of_an_accept_that_is_lost_is_late),
         cmocka_unit_test(test_sim_peer_may_finish_with_what_it_sends),

@@ -485,55 +485,23 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     post(the_acceptor.port, &accept->op, ENGINE_E_CANCELLED);
 }
 
-/* -- connecting ----------------------------------------------------------------------------------
+/* -- connecting: nobody does (test_outbound.c is on the simulated engine) ------------------------
  */
-
-static struct fake_connects connects;
-
-struct fake_connects *fake_connects(void) {
-    return &connects;
-}
 
 bool engine_resolve(const char *host, uint16_t port, struct berth_address *addresses,
                     unsigned capacity, unsigned *count, struct error *error) {
-    (void)host;
-    (void)capacity;
-    for (unsigned i = 0; i < connects.resolved_count; i++) {
-        addresses[i] = connects.resolved[i];
-        addresses[i].port = port;
-    }
-    *count = connects.resolved_count;
-    return *count > 0 || error_set(error, "no such host");
+    (void)host, (void)port, (void)addresses, (void)capacity, (void)count, (void)error;
+    ASSERT(false);
 }
 
 void engine_connect(struct engine_port *port, struct engine_connect *connect) {
-    (void)port;
-    ASSERT(connects.count < FAKE_CONNECTS_MAX);
-    connects.begun[connects.count] = connect;
-    connects.runs[connects.count++] = true;
+    (void)port, (void)connect;
+    ASSERT(false);
 }
 
 void engine_connect_cancel(struct engine_port *port, struct engine_connect *connect) {
-    (void)port;
-    for (unsigned i = 0; i < connects.count; i++) {
-        if (connects.runs[i] && connects.begun[i] == connect) {
-            connects.cancelled[i] = true;
-        }
-    }
-}
-
-void fake_connected(unsigned index, int number, int64_t result) {
-    struct engine_connect *connect = connects.begun[index];
-    ASSERT(connects.runs[index]);
-    connects.runs[index] = false;
-    connect->socket = ENGINE_NO_SOCKET;
-    if (result >= 0) {
-        connect->socket.handle = number;
-        connect->local = connects.to_itself
-                             ? connect->remote
-                             : (struct berth_address){.family = BERTH_FAMILY_IPV4, .port = 1};
-    }
-    connect->op.complete(&connect->op, result);
+    (void)port, (void)connect;
+    ASSERT(false);
 }
 
 /* -- datagrams: none -----------------------------------------------------------------------------

@@ -63,22 +63,4 @@ void fake_accept_fail(unsigned index, int64_t result);
 void fake_silence(unsigned index, uint64_t connected_ms);
 void fake_starve(void);
 
-/* Attempts to connect, in the order they began, and what names resolve to. */
-#define FAKE_CONNECTS_MAX 32
-
-struct fake_connects {
-    struct engine_connect *begun[FAKE_CONNECTS_MAX];
-    bool runs[FAKE_CONNECTS_MAX];
-    bool cancelled[FAKE_CONNECTS_MAX];
-    unsigned count;
-    struct berth_address resolved[8];
-    unsigned resolved_count;
-    bool to_itself; /* the next one that succeeds is its own other end */
-};
-
-struct fake_connects *fake_connects(void);
-
-/* On the worker's thread: an attempt ends; with `number` as its socket when it succeeded. */
-void fake_connected(unsigned index, int number, int64_t result);
-
 #endif

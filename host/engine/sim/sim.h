@@ -93,10 +93,12 @@ struct sim_options {
     uint32_t cancel_abandoned; /* where closing does not either: ENGINE_E_ABANDONED */
     uint32_t cancel_late;      /* what is cancelled completes as if it had not been, if it can */
     uint32_t data_with_accept; /* bytes come along with an accept that did not wait for them */
-    uint32_t plain_acceptor;   /* an acceptor is plain from the beginning; SIM_IOCP */
-    uint32_t reuse;            /* a socket of engine_recycle() is used for an accept; SIM_IOCP */
-    uint32_t partial_turn;     /* a run of a port leaves some completions to the next run */
-    uint32_t event_first;      /* sim_step(): an event comes although a port could run */
+    uint32_t
+        connect_to_itself;   /* an attempt that nobody listens for has its own port at both ends */
+    uint32_t plain_acceptor; /* an acceptor is plain from the beginning; SIM_IOCP */
+    uint32_t reuse;          /* a socket of engine_recycle() is used for an accept; SIM_IOCP */
+    uint32_t partial_turn;   /* a run of a port leaves some completions to the next run */
+    uint32_t event_first;    /* sim_step(): an event comes although a port could run */
     uint32_t datagram_lost;
     uint32_t datagram_twice;
     uint32_t faults[SIM_OPERATIONS][ENGINE_ERRORS]; /* by the negative of the error */
@@ -121,6 +123,9 @@ sim_personality_name(enum sim_personality personality); /* "iocp", "io_uring", "
 void sim_world_create(const struct sim_options *options);
 /* All engines are destroyed. Peers and servers that are left go with it. */
 void sim_world_destroy(void);
+/* Instead, where an engine cannot be destroyed since something never ends on it: forgets the world
+ * and leaves its memory as it is. Nobody uses what belongs to it from then on. */
+void sim_world_abandon(void);
 bool sim_world_exists(void);
 /* The options, which may be changed while the world is at work: to end all faults, for one. */
 struct sim_options *sim_world_options(void);

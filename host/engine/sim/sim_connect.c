@@ -37,6 +37,10 @@ enum sim_try sim_try_connect(struct sim_end *end, int64_t *error) {
     struct sim_end *other = sim_other(end);
     other->local = end->remote;
     other->remote = end->local;
+    if (!bound && sim_chance(sim->options.connect_to_itself)) {
+        end->local = end->remote;
+        return SIM_TRY_DONE;
+    }
     if (!bound) {
         return SIM_TRY_REFUSED;
     }
@@ -58,6 +62,7 @@ struct connecting {
     struct sim_end *end;
     unsigned attempts;
     bool is_decided;
+    bool is_closed;
     int64_t result;
     struct sim_event attempt;
     struct sim_event late; /* the second way of a cancel that was lost */
@@ -122,7 +127,11 @@ static void run_told(struct sim_task *task) {
     } else if (end) {
         sim_stream_close(end, true);
     }
-    sim_op_complete(&one->op, result);
+    if (result == ENGINE_E_ABANDONED) {
+        sim_op_abandon(&one->op);
+    } else {
+        sim_op_complete(&one->op, result);
+    }
     sim_pool_give(&sim->free_connects, one);
 }
 
@@ -163,8 +172,11 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
 
 static void cancel_late(struct sim_event *event) {
     struct connecting *one = CONTAINER_OF(event, struct connecting, late);
-    if (!one->is_decided) {
-        decide(one, ENGINE_E_CANCELLED);
+    if (!one->is_decided && !one->is_closed && sim_chance(sim->options.cancel_abandoned)) {
+        one->is_closed = true; /* closing its socket does not end it either */
+        sim_event_in(event, SIM_CANCEL_US);
+    } else if (!one->is_decided) {
+        decide(one, one->is_closed ? ENGINE_E_ABANDONED : ENGINE_E_CANCELLED);
     }
 }
 

@@ -91,5 +91,6 @@ struct sim_options sim_options_hostile(enum sim_personality personality, uint64_
             options.faults[i][k] = possible[i] >> k & 1 ? some(&state, SIM_ALWAYS / 50) : 0;
         }
     }
+    options.connect_to_itself = some(&state, SIM_ALWAYS / 50);
     return options;
 }

@@ -238,6 +238,7 @@ static void run_turn(struct engine_port *port) {
         sim_task_cancel(task);
         task->run(task);
     }
+    port->is_saturated = port->turn_left > 0 || port->post_turn > 0;
     port->turn_left = 0;
 }
 

@@ -280,6 +280,7 @@ struct engine_port {
     unsigned pending;
     unsigned ran;
     bool is_running;
+    bool is_saturated; /* its last run left completions to the next one */
 
     struct sim_task **ready; /* the first `turn_left` are those of this turn */
     uint32_t ready_count;

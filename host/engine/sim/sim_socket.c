@@ -179,11 +179,12 @@ static void maybe_abandon(struct sim_end *end) {
     sim_event_in(&end->abandon, SIM_CANCEL_US);
 }
 
-/* The socket is closed, and its end lives on until its operations have completed. False: others
- * wait to be run, which may be those. */
+/* The socket is closed, and its end lives on until its operations have completed. False: the last
+ * run of the port left some, which may be those. What a close itself makes ready does not count, or
+ * a crowd of sockets would be closed one a second. */
 static bool close_in_flight(struct engine_port *port, struct engine_socket *socket,
                             struct sim_end *end) {
-    if (sim_port_is_ready(port)) {
+    if (port->is_saturated) {
         return false;
     }
     take_back(end);

@@ -163,6 +163,7 @@ void sim_faults_end(void) {
     options->reset_as_fin = 0;
     options->cancel_lost = 0;
     options->cancel_abandoned = 0;
+    options->connect_to_itself = 0;
     options->datagram_lost = 0;
     options->datagram_twice = 0;
     options->sockets_max = UINT32_MAX;
@@ -272,6 +273,10 @@ void sim_world_destroy(void) {
     free(sim->ops);
     free(sim->slots);
     free(sim);
+    sim = NULL;
+}
+
+void sim_world_abandon(void) {
     sim = NULL;
 }
 
