@@ -335,7 +335,8 @@ static void check_listener_open(void) {
     struct error error = {0};
     const struct testbed_options options = options_with(NULL);
     begin(CHECK_LISTENER_OPEN);
-    if (run.config_given && !library_check_config(&run.library, run.config, &error)) {
+    bool fits = library_check_config(&run.library, run.config ? run.config : "{}", &error);
+    if (run.config_given && !fits) {
         verdict(VERDICT_FAILED, "%s", error.message);
         return;
     }
@@ -345,6 +346,7 @@ static void check_listener_open(void) {
         return;
     }
     bool opened = testbed_load(bed, words, sizeof(words)) == BERTH_OK &&
+                  (!fits || testbed_check_config(bed, words, sizeof(words))) &&
                   testbed_open(bed, words, sizeof(words)) == BERTH_OK;
     trial_end(&trial, bed);
     run.openable = opened;

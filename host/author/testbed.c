@@ -14,6 +14,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
+#include "module/config.h"
 #include "module/services.h"
 #include "net/buffer.h"
 #include "net/connection.h"
@@ -429,6 +431,30 @@ static struct listener_options listener_options(const struct testbed *bed,
         .idle_timeout_ms = options->idle_timeout_ms,
         .close_timeout_ms = 5000,
     };
+}
+
+struct config_words {
+    char *text;
+    size_t size;
+    size_t used;
+};
+
+static void add_config_words(void *context, const char *pointer, const char *text) {
+    struct config_words *words = context;
+    text_append(words->text, words->size, &words->used, "%s%s: %s", words->used > 0 ? "\n" : "",
+                pointer[0] ? pointer : "/", text);
+}
+
+bool testbed_check_config(struct testbed *bed, char *words, size_t size) {
+    struct error error = {0};
+    struct config_words found = {.text = words, .size = size};
+    const char *config = bed->options.config_json ? bed->options.config_json : "{}";
+    words[0] = '\0';
+    if (!module_check_config(bed->module, "devkit", config, NULL, add_config_words, &found,
+                             &error)) {
+        text_append(words, size, &found.used, "%s%s", found.used > 0 ? "\n" : "", error.message);
+    }
+    return words[0] == '\0';
 }
 
 int32_t testbed_open(struct testbed *bed, char *words, size_t size) {

@@ -61,6 +61,10 @@ void testbed_destroy(struct testbed *bed); /* NULL is legal */
 int32_t testbed_load(struct testbed *bed, char *words, size_t size);
 int32_t testbed_open(struct testbed *bed, char *words, size_t size);
 
+/* `check_config`, which the config has to fit the schema for; after testbed_load(). False: what it
+ * finds wrong, a line each. */
+bool testbed_check_config(struct testbed *bed, char *words, size_t size);
+
 /* Ends every connection as a stop does, then `listener_close` and `unload`, as far as they are
  * owed; then looks what was not given back. */
 void testbed_stop(struct testbed *bed);

@@ -187,6 +187,14 @@ def test_validate_refuses_a_config_that_does_not_fit(berth, system):
         assert words in result.output, result
 
 
+def test_validate_asks_the_plugin_of_the_config(berth, system):
+    library = system.dist / "plugins" / f"http{system.library_suffix}"
+    result = berth("plugin", "validate", system.path(library), "--config", '{"root": "nowhere", "headers": {"Date": "x"}}')
+    assert result.code == 1, result
+    for words in ("/root: ", "nowhere is not there", "/headers/Date: expected the name of a field"):
+        assert words in result.output, result
+
+
 # -- for editors -------------------------------------------------------------------------------------
 
 
