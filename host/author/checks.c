@@ -307,6 +307,10 @@ static bool check_library(const char *file) {
         return verdict(VERDICT_FAILED, "its %s has control characters in it, or is not UTF-8",
                        unprintable);
     }
+    if (first.magic == BERTH_PLUGIN_MAGIC_DRAFT && first.abi_draft == 0) {
+        return verdict(VERDICT_FAILED, "it does not say for which draft of the ABI it was built: "
+                                       "set `abi_draft` to BERTH_ABI_DRAFT");
+    }
     return verdict(VERDICT_PASSED, "%s %s, ABI %u.%u", first.id, first.version, first.abi_major,
                    first.abi_minor_built);
 }

@@ -18,12 +18,22 @@ static bool is_magic(uint32_t magic) {
     return magic == BERTH_PLUGIN_MAGIC_DRAFT || magic == BERTH_PLUGIN_MAGIC_RELEASED;
 }
 
-/* The first candidate's descriptors do not say so: there is a 0. */
+/* The draft that a candidate was built for. Draft 1 had a 0 where `abi_draft` is now, and so has a
+ * source that leaves it out; whose descriptor is as long as this draft's was built with its
+ * headers.
+ */
+static unsigned draft_of(const struct berth_plugin *found) {
+    if (found->abi_draft > 0) {
+        return found->abi_draft;
+    }
+    return found->struct_size >= BYTES_1_0 ? BERTH_ABI_DRAFT : 1;
+}
+
 static const char *name_draft(const struct berth_plugin *found, char *text, size_t size) {
     if (found->magic == BERTH_PLUGIN_MAGIC_RELEASED) {
         return "the released version";
     }
-    snprintf(text, size, "draft %u", found->abi_draft > 0 ? found->abi_draft : 1u);
+    snprintf(text, size, "draft %u", draft_of(found));
     return text;
 }
 
@@ -38,14 +48,14 @@ bool descriptor_check_draft(const struct berth_plugin *found, unsigned host_draf
                          "and is of draft %u",
                          found->abi_draft);
     }
-    if (is_released ? host_draft == 0 : host_draft > 0 && found->abi_draft == host_draft) {
+    if (is_released ? host_draft == 0 : host_draft > 0 && draft_of(found) == host_draft) {
         return true;
     }
     if (host_draft > 0) {
         snprintf(host, sizeof(host), "draft %u", host_draft);
     }
     bool is_newer =
-        host_draft > 0 && (is_released || (found->abi_draft > 1 && found->abi_draft > host_draft));
+        host_draft > 0 && (is_released || (draft_of(found) > 1 && draft_of(found) > host_draft));
     return error_set(error,
                      "it was built for %s of ABI %u.%u and this host serves %s of it, and a draft "
                      "loads on a host of that very draft only: %s",

@@ -56,7 +56,9 @@
  *                "berth.metrics/1". BERTH_PLUGIN_EXCLUSIVE, `check_config`, `handover` (still
  *                without a meaning), `listener_draining`, `worker_start`, `worker_end`.
  *                BERTH_ADDRESS_TEXT_MAX is 256, and was 64.
- *   1.0 draft 1  The first candidate. Its descriptors have 0 where `abi_draft` is now.
+ *   1.0 draft 1  The first candidate. Its descriptors have 0 where `abi_draft` is now; a longer one
+ *                with 0 there is a later draft's whose source left it out, and `berth plugin
+ *                validate` says so.
  *
  * Room for what is to come, none of which has a meaning yet:
  *   hand-over    berth_plugin.handover: NULL

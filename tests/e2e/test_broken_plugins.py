@@ -123,3 +123,8 @@ def test_plugin_that_speaks_first_on_a_connect_listener_is_served(run_host, syst
 def test_plugin_of_a_later_minor_that_requires_nothing_newer_serves(run_host, system):
     host = run_host(manifests.one("newer-minor", when="connect"), plugins=system.fixtures)
     assert clients.is_served(host.address("newer-minor"))
+
+
+def test_plugin_that_leaves_its_draft_out_is_known_by_its_size(run_host, system):
+    host = run_host(manifests.one("no-draft", when="connect"), plugins=system.fixtures)
+    clients.connect(host.address("no-draft")).close()

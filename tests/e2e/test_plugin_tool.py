@@ -247,6 +247,7 @@ CARELESS = [
     ("reads-a-cut-file", "conversation", "in `received`"),
     ("reads-a-cut-file-elsewhere", "conversation", "on a thread of its own"),
     ("reads-kept-slice", "conversation", "buffer-read-after-release: what it has sent"),
+    ("no-draft", "descriptor", "set `abi_draft` to BERTH_ABI_DRAFT"),
     ("odd-version", "descriptor", "its version has control characters"),
     ("posts-late", "listener-open", "called-after-listener-close"),
     ("resolves", "conversation", "blocks-a-worker in received: the callback waited"),
