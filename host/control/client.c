@@ -287,6 +287,55 @@ static void print_counters(const cJSON *result) {
     }
 }
 
+/* name{label="value",…}, as Prometheus writes it. */
+static void format_metric(const cJSON *metric, char *text, size_t size) {
+    const cJSON *label;
+    size_t used = 0;
+    text_append(text, size, &used, "%s", text_of(metric, "name"));
+    cJSON_ArrayForEach(label, list_of(metric, "labels")) {
+        char safe[512];
+        text_append(text, size, &used, "%s%s=\"%s\"", label->prev && label->prev->next ? "," : "{",
+                    label->string, text_safe(safe, sizeof(safe), label->valuestring));
+    }
+    if (cJSON_GetArraySize(list_of(metric, "labels")) > 0) {
+        text_append(text, size, &used, "}");
+    }
+}
+
+static void print_metric(const cJSON *listener, const cJSON *metric) {
+    char name[1024];
+    char safe[256];
+    format_metric(metric, name, sizeof(name));
+    const char *help = text_safe(safe, sizeof(safe), text_of(metric, "help"));
+    if (strcmp(text_of(metric, "kind"), "histogram") != 0) {
+        printf("%-40s %-20s %12.0f  %s\n", name, text_of(listener, "name"),
+               number_of(metric, "value"), help);
+        return;
+    }
+    double count = number_of(metric, "count");
+    printf("%-40s %-20s %12.0f  %s (mean %.1f)\n", name, text_of(listener, "name"), count, help,
+           count > 0 ? number_of(metric, "sum") / count : 0.0);
+}
+
+/* What plugins count themselves; of the generation that serves. */
+static void print_metrics(const cJSON *result) {
+    const cJSON *one;
+    const cJSON *metric;
+    bool has_header = false;
+    cJSON_ArrayForEach(one, list_of(result, "listeners")) {
+        cJSON_ArrayForEach(metric, list_of(one, "metrics")) {
+            if (is_replaced(one)) {
+                continue;
+            }
+            if (!has_header) {
+                printf("\n%-40s %-20s %12s  %s\n", "METRIC", "LISTENER", "VALUE", "MEANING");
+                has_header = true;
+            }
+            print_metric(one, metric);
+        }
+    }
+}
+
 static void print_plugins(const cJSON *result) {
     const cJSON *one;
     char listeners[512];
@@ -371,6 +420,7 @@ static void print_status(const cJSON *result) {
     printf("\n");
     print_plugins(result);
     print_counters(result);
+    print_metrics(result);
 }
 
 static void print_change(const cJSON *result) {

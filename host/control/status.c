@@ -85,6 +85,7 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
     add_count(object, "works_waiting",
               work_lane_waiting(service->instance.server->work, &listener->work_lane));
     add_counters(object, listener);
+    status_add_metrics(object, listener);
     json_append(list, object);
 }
 

@@ -40,6 +40,7 @@ struct connection {
     uint64_t reason : 8;
     uint64_t send_timeout_s : 12; /* close_with_timeout() */
     uint64_t unsettled : 1;       /* the worker's: it is in a list of those to be settled */
+    uint64_t over_cap : 1;        /* its queue was past the hard cap when it was last settled */
     uint64_t is_abandoned : 1;    /* the system did not end an operation: the memory is kept */
     /* When something was received or sent last, if that is asked for; draining: when the peer took
      * something last. */

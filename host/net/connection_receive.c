@@ -96,6 +96,7 @@ static bool pending_append(struct connection *connection, const struct berth_sli
 /* Shows the plugin `data`, whose reference is the connection's, and keeps what is not consumed. */
 static void show(struct connection *connection, struct berth_slice data) {
     struct listener *listener = connection_listener(connection);
+    connection->want = 1; /* each call says anew what it needs */
     uint32_t consumed = listener->options.hooks->received(connection, &data);
     if (connection->state.life != CONNECTION_OPEN) { /* the plugin closed or aborted it meanwhile */
         data.bytes += consumed < data.size ? consumed : data.size;

@@ -14,6 +14,11 @@ enum {
     /* Past so many times the limit at which reading pauses, the connection is cut: a plugin that
      * sends of its own accord would fill the memory otherwise. */
     HARD_CAP_FACTOR = 4,
+    /* What one callback queues counts only when it has returned, and what the system takes at once
+     * has gone; but one that never stops must not fill the memory either. */
+    CALLBACK_FACTOR = 64,
+    CALLBACK_BYTES = 64 * 1024 * 1024,
+    CALLBACK_PIECES = 65536,
 };
 
 /* Whether the queue has reached the limits `times` times. */
@@ -36,8 +41,18 @@ static void cut_full_queue(struct connection *connection, const char *why) {
     connection_end(connection, BERTH_CLOSED_LIMIT, true);
 }
 
-/* Whether more may be queued. What is refused is a send to a queue that is past the cap already,
- * not one that passes it: an answer may be as long as it must. */
+/* Whether the callback that runs has queued more than any may. */
+static bool callback_overflows(const struct connection *connection) {
+    const struct send_queue *queue = &connection->traffic->queue;
+    const struct listener_options *options = &connection_listener(connection)->options;
+    uint64_t bytes_max = (uint64_t)options->send_queue_bytes * CALLBACK_FACTOR;
+    uint64_t pieces_max = (uint64_t)options->send_queue_pieces * CALLBACK_FACTOR;
+    return queue->bytes >= (bytes_max > CALLBACK_BYTES ? bytes_max : CALLBACK_BYTES) ||
+           queue->pieces >= (pieces_max > CALLBACK_PIECES ? pieces_max : CALLBACK_PIECES);
+}
+
+/* Whether more may be queued. What is refused is a send to a queue that was past the cap when the
+ * callbacks before had returned; one callback may send as much as its answer is long. */
 static int32_t check_send(struct connection *connection) {
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;
@@ -46,9 +61,13 @@ static int32_t check_send(struct connection *connection) {
         connection->state.local != CONNECTION_LOCAL_SENDING) {
         return BERTH_E_STATE;
     }
-    if (queue_reaches(connection, HARD_CAP_FACTOR)) {
+    if (connection->over_cap) {
         cut_full_queue(connection, "the plugin sends on past four times limits.send_queue_bytes "
                                    "or limits.send_queue_pieces");
+        return BERTH_E_LIMIT;
+    }
+    if (callback_overflows(connection)) {
+        cut_full_queue(connection, "one callback of the plugin sends without an end");
         return BERTH_E_LIMIT;
     }
     return BERTH_OK;
@@ -104,12 +123,16 @@ int32_t connection_send_slices(struct connection *connection, const struct berth
     int32_t status = check_send(connection);
     struct worker *worker = connection_worker(connection);
     const char *wrong = NULL;
+    if (count > 1 && plugin_slices_ask_more(slices, count)) {
+        plugin_slices_drop(slices, count);
+        return BERTH_E_UNSUPPORTED;
+    }
     for (uint32_t i = 0; i < count; i++) {
         struct berth_slice slice;
         const char *why = plugin_slice_take(&slices[i], &slice);
         if (why) {
-            wrong = why;
-            status = BERTH_E_INVALID;
+            wrong = why != plugin_slice_unknown ? why : wrong;
+            status = wrong ? BERTH_E_INVALID : BERTH_E_UNSUPPORTED;
         } else if (status != BERTH_OK) {
             buffer_release(slice.buffer);
         } else if (!connection_queue(connection, &slice)) {
@@ -130,12 +153,16 @@ int32_t connection_send_pieces(struct connection *connection, const struct berth
     int32_t status = check_send(connection);
     struct worker *worker = connection_worker(connection);
     const char *wrong = NULL;
+    if (count > 1 && plugin_pieces_ask_more(pieces, count)) {
+        plugin_pieces_drop(pieces, count);
+        return BERTH_E_UNSUPPORTED;
+    }
     for (uint32_t i = 0; i < count; i++) {
         struct berth_piece piece;
         const char *why = plugin_piece_take(&pieces[i], &piece);
         if (why) {
-            wrong = why;
-            status = BERTH_E_INVALID;
+            wrong = why != plugin_slice_unknown ? why : wrong;
+            status = wrong ? BERTH_E_INVALID : BERTH_E_UNSUPPORTED;
         } else if (status != BERTH_OK) {
             buffer_release(piece.memory.buffer);
             file_release(piece.file);
@@ -246,6 +273,20 @@ void connection_sent(struct engine_op *op, int64_t result) {
     worker_settle(worker);
 }
 
+/* It has fallen below its limits: reading goes on once that is by half. */
+static void release_queue_hold(struct connection *connection) {
+    const struct listener *listener = connection_listener(connection);
+    if (connection->traffic->queue.bytes > listener->options.send_queue_bytes / 2 ||
+        connection->traffic->queue.pieces > listener->options.send_queue_pieces / 2) {
+        return;
+    }
+    connection_state_release(&connection->state, CONNECTION_HELD_BY_QUEUE);
+    connection_state_set_queue_full(&connection->state, false);
+    if (listener->plugin->drained) {
+        listener->options.hooks->drained(connection);
+    }
+}
+
 /* Reading pauses while the queue is full, and goes on when it has fallen to half. */
 void connection_update_queue_hold(struct connection *connection) {
     const struct listener *listener = connection_listener(connection);
@@ -254,6 +295,8 @@ void connection_update_queue_hold(struct connection *connection) {
             cut_full_queue(connection, "limits.send_queue_full says \"close\"");
             return;
         }
+        /* One that has only had its share of this turn may go on in the next. */
+        connection->over_cap = !connection->unsettled && queue_reaches(connection, HARD_CAP_FACTOR);
         if (!connection->state.queue_full) {
             connection_state_set_queue_full(&connection->state, true);
             if ((listener->plugin->flags & BERTH_PLUGIN_PACES_ITSELF) == 0) {
@@ -263,13 +306,8 @@ void connection_update_queue_hold(struct connection *connection) {
                 listener->options.hooks->filled(connection);
             }
         }
-    } else if (connection->state.queue_full &&
-               connection->traffic->queue.bytes <= listener->options.send_queue_bytes / 2 &&
-               connection->traffic->queue.pieces <= listener->options.send_queue_pieces / 2) {
-        connection_state_release(&connection->state, CONNECTION_HELD_BY_QUEUE);
-        connection_state_set_queue_full(&connection->state, false);
-        if (listener->plugin->drained) {
-            listener->options.hooks->drained(connection);
-        }
+    } else if (connection->state.queue_full) {
+        connection->over_cap = false;
+        release_queue_hold(connection);
     }
 }

@@ -434,6 +434,9 @@ static int32_t ask(const struct asking *asking, const struct berth_connect_reque
     struct outbound *one = NULL;
     struct berth_slice first_data;
     const char *wrong = plugin_slice_take(&request->first_data, &first_data);
+    if (wrong == plugin_slice_unknown) {
+        return BERTH_E_UNSUPPORTED;
+    }
     if (wrong || !connected) {
         buffer_release(first_data.buffer);
         plugin_fault(asking->asker, "connect() was given %s%s",

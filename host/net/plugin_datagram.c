@@ -34,6 +34,9 @@ int32_t plugin_datagram_send(struct listener *listener, const struct berth_addre
     const struct berth_address *remote = &plain[1];
     struct berth_slice data;
     const char *wrong = plugin_slice_take(given, &data);
+    if (wrong == plugin_slice_unknown) {
+        return BERTH_E_UNSUPPORTED;
+    }
     if (wrong) {
         plugin_fault_of_listener(listener, "send() of a datagram was given a slice %s", wrong);
         return BERTH_E_INVALID;

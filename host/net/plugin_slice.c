@@ -1,9 +1,29 @@
 #include "net/plugin_slice.h"
 
+const char plugin_slice_unknown[] = "whose `reserved` is not 0";
+
+bool plugin_slices_ask_more(const struct berth_slice *slices, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (slices[i].reserved != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool plugin_pieces_ask_more(const struct berth_piece *pieces, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (pieces[i].memory.reserved != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const char *plugin_slice_wrong(const struct berth_slice *given, struct berth_slice *taken) {
     const char *wrong = NULL;
     if (given->reserved != 0) {
-        wrong = "whose `reserved` is not 0";
+        wrong = plugin_slice_unknown;
     } else if (!given->buffer) {
         wrong = given->size > 0 ? "without a buffer" : NULL;
     } else if (!taken->buffer) {
@@ -23,6 +43,10 @@ static const char *take_run(const struct berth_piece *given, struct berth_piece 
     struct berth_file *file = handle_object(given->file);
     if (!handle_plugin_hands_over(given->file)) {
         return "of a file of which it holds no reference";
+    }
+    if (given->memory.reserved != 0) {
+        file_release(file);
+        return plugin_slice_unknown;
     }
     bool to_the_end = given->size == UINT64_MAX;
     if (given->offset > INT64_MAX ||

@@ -8,6 +8,7 @@
 #ifndef BERTH_HOST_NET_PLUGIN_SLICE_H
 #define BERTH_HOST_NET_PLUGIN_SLICE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "berth/file.h"
@@ -18,6 +19,13 @@
  * nothing needs to be released, and what is wrong is told, as words that go on after "a slice".
  * NULL: it is good. */
 const char *plugin_slice_wrong(const struct berth_slice *given, struct berth_slice *taken);
+
+/* What is told of one that asks for what this host does not know: that is no fault. */
+extern const char plugin_slice_unknown[];
+
+/* Whether one of several asks for that: looked at before the first of them is taken. */
+bool plugin_slices_ask_more(const struct berth_slice *slices, uint32_t count);
+bool plugin_pieces_ask_more(const struct berth_piece *pieces, uint32_t count);
 
 static inline const char *plugin_slice_take(const struct berth_slice *given,
                                             struct berth_slice *taken) {

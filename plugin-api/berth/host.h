@@ -112,11 +112,13 @@ struct berth_host {
     /* Queues a copy of the bytes; they go out after all that was queued before. Bytes go to the
      * system when the callback returns, gathered in as few calls as possible.
      *
-     * What one callback sends is taken whole, in whatever pieces and however much it is. The limits
-     * count what is left once it has returned and what the system takes at once has gone:
-     * listener->send_queue_bytes and send_queue_pieces of it call `filled`. When four times as much
-     * is left, the hard cap, the next send of a later callback ends the connection with
-     * BERTH_CLOSED_LIMIT: BERTH_E_LIMIT. conn_info() tells how much is queued.
+     * A send is taken whole or not at all. The limits count what is left once the callback has
+     * returned and what the system takes at once has gone: at listener->send_queue_bytes or
+     * send_queue_pieces `filled` is called. At four times as much, the hard cap, the next send of a
+     * later callback ends the connection with BERTH_CLOSED_LIMIT: BERTH_E_LIMIT. Within one
+     * callback sends are taken in any number and order, up to the one that finds 64 MiB or 65536
+     * pieces queued (or 64 times the limits, where that is more). conn_info() tells how much is
+     * queued.
      *
      * BERTH_E_STATE after close() or shutdown_send(); BERTH_E_INVALID: no bytes, a fault;
      * BERTH_E_NO_MEMORY; BERTH_E_GONE. */

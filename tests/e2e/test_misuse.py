@@ -20,10 +20,8 @@ FAULTS = [
     (["slice-large"], "a slice that is not inside its buffer", "send returned -2"),
     (["slice-before"], "a slice that is not inside its buffer", "send returned -2"),
     (["slice-overflow"], "a slice that is not inside its buffer", "send returned -2"),
-    (["slice-reserved"], "a slice whose `reserved` is not 0", "send returned -2"),
     (["slice-without-buffer"], "a slice without a buffer", "send returned -2"),
     (["piece-large"], "a piece that is not inside its buffer", "send_pieces returned -2"),
-    (["piece-reserved"], "a piece whose `reserved` is not 0", "send_pieces returned -2"),
     (["run-far"], "a piece that no file can have", "send_pieces returned -2"),
     (["run-overflow"], "a piece that no file can have", "send_pieces returned -2"),
     (["connect-large"], "first data that is not inside its buffer", "connect returned -2"),
@@ -154,7 +152,6 @@ def test_misuse_of_a_connection_on_another_thread_is_refused_and_named(run_misus
 @pytest.mark.parametrize("command, words", [
     ("slice-large", "a slice that is not inside its buffer"),
     ("slice-before", "a slice that is not inside its buffer"),
-    ("slice-reserved", "a slice whose `reserved` is not 0"),
     ("slice-without-buffer", "a slice without a buffer"),
     ("send-unowned", "a slice of a buffer of which it holds no reference"),
     ("release-lent", "buffer_release() of a buffer of which it holds no reference"),
