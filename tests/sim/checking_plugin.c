@@ -91,6 +91,7 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
              conversation->consumed + data->size == conversation->sent || conversation->is_over ||
              !conversation->began_quiet, /* a reset can be read as a FIN */
          "want_at_least: client %u: %u of %u", number, data->size, conversation->wanted);
+    conversation->wanted = 0; /* it is for one call only */
     RULE(conversation->consumed + data->size <= conversation->sent,
          "bytes are conserved: more than client %u sent", number);
     RULE(stream_has(number, STREAM_OF_CLIENT, conversation->consumed, data->bytes, data->size),

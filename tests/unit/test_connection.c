@@ -434,6 +434,8 @@ static void steps_hard_cap(struct worker *worker, void *argument) {
     for (int i = 0; i < 4; i++) {
         assert_int_equal(connection_send(connection, chunk, sizeof(chunk)), BERTH_OK);
     }
+    assert_int_equal(connection_send(connection, chunk, 1), BERTH_OK); /* of the same callback */
+    worker_settle(worker);
     assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_LIMIT);
     assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_GONE);
     worker_settle(worker);
@@ -443,7 +445,7 @@ static void steps_hard_cap(struct worker *worker, void *argument) {
 static void test_connection_plugin_that_floods_is_cut_at_the_hard_cap(void **state) {
     (void)state;
     on_worker(steps_hard_cap);
-    assert_string_equal(diary, "opened closed:5 ");
+    assert_string_equal(diary, "opened filled closed:5 ");
     assert_true(fake_socket(0)->reset);
 }
 
