@@ -15,7 +15,9 @@
 #include "base/log.h"
 #include "control/config_check.h"
 #include "control/control.h"
+#include "control/exclusive.h"
 #include "control/guard.h"
+#include "control/host_changes.h"
 #include "control/instance.h"
 #include "control/missing.h"
 #include "control/names.h"
@@ -42,6 +44,7 @@ struct step {
     const struct manifest_listener *to;
     struct unit *old;                 /* NULL: STEP_ADD */
     bool fresh;                       /* its plugin is loaded anew */
+    bool is_exclusive;                /* the old generation closes before the new one opens */
     struct module *module;            /* of the new generation */
     struct unit *made;                /* it */
     struct listener_change *prepared; /* STEP_CONFIGURE */
@@ -170,42 +173,10 @@ static bool check_generations(struct change *change, const struct step *step) {
     return count < max || refuse_generation(change, step->to, names->oldest, count);
 }
 
-/* What the host itself is made of stays as it is while it runs. */
-static bool check_host(struct change *change) {
-    const struct manifest *to = change->edition->manifest;
-    const struct manifest *from =
-        change->instance->edition ? change->instance->edition->manifest : to;
-    const struct {
-        const char *pointer;
-        bool same;
-    } parts[] = {
-        {"/host/name", strcmp(from->host.name, to->host.name) == 0},
-        {"/host/workers", from->host.workers == to->host.workers},
-        {"/host/engine", from->host.engine == to->host.engine},
-        {"/host/direct_descriptors", from->host.direct_descriptors == to->host.direct_descriptors},
-        {"/host/plugins", strcmp(from->host.plugins, to->host.plugins) == 0},
-        {"/host/control", from->host.control == to->host.control},
-        {"/host/limits",
-         memcmp(&from->host.limits, &to->host.limits, sizeof(to->host.limits)) == 0},
-        {"/host/work", memcmp(&from->host.work, &to->host.work, sizeof(to->host.work)) == 0},
-        {"/host/buffers",
-         memcmp(&from->host.buffers, &to->host.buffers, sizeof(to->host.buffers)) == 0},
-        {"/host/turn", memcmp(&from->host.turn, &to->host.turn, sizeof(to->host.turn)) == 0},
-    };
-    bool same = true;
-    for (size_t i = 0; i < ARRAY_COUNT(parts); i++) {
-        if (!parts[i].same) {
-            same = false;
-            manifest_errors_add_at(&change->problems->manifest, to->path, parts[i].pointer,
-                                   "cannot change while the host runs: stop it and start it anew");
-        }
-    }
-    return same;
-}
-
 static bool plan(struct change *change) {
     const struct manifest *manifest = change->edition->manifest;
-    bool fine = check_host(change);
+    const struct edition *now = change->instance->edition;
+    bool fine = !now || host_changes_check(now->manifest, manifest, &change->problems->manifest);
     change->steps = alloc_array(manifest->listener_count, sizeof(*change->steps));
     if (!change->steps || !unit_table_init(&change->units, change->instance)) {
         return fail(change, "out of memory");
@@ -469,6 +440,24 @@ static bool find_neighbours(struct change *change) {
     return true;
 }
 
+/* Two generations of it must not be open at a time. */
+static bool is_exclusive(const struct step *step) {
+    return step->kind == STEP_REPLACE &&
+           ((step->module->plugin.flags | step->old->module->plugin.flags) &
+            BERTH_PLUGIN_EXCLUSIVE) != 0;
+}
+
+static struct listener *make_listener(struct change *change, const struct step *step,
+                                      const struct listener_options *options, struct error *error) {
+    if (step->is_exclusive) {
+        const struct exclusive exclusive = {change->instance, step->old, change->limit,
+                                            options->open_abandoned};
+        return exclusive_replace(&exclusive, options, error);
+    }
+    return listener_create(change->instance->server, options,
+                           step->old ? step->old->listener : NULL, error);
+}
+
 static bool make_unit(struct change *change, struct step *step) {
     struct listener_options options = options_of(change, step);
     struct error error = {0};
@@ -478,8 +467,7 @@ static bool make_unit(struct change *change, struct step *step) {
     }
     bool abandoned = false;
     options.open_abandoned = &abandoned;
-    unit->listener = listener_create(change->instance->server, &options,
-                                     step->old ? step->old->listener : NULL, &error);
+    unit->listener = make_listener(change, step, &options, &error);
     if (!unit->listener) {
         alloc_free(unit);
         step->module->abandoned = step->module->abandoned || abandoned;
@@ -506,8 +494,18 @@ static bool make_units(struct change *change) {
             step->prepared = listener_prepare(step->old->listener, &options, &error);
             made = (step->prepared || fail(change, error.message)) && made;
         } else if (step->kind != STEP_KEEP) {
-            made = make_unit(change, step) && made;
+            step->is_exclusive = is_exclusive(step);
+            made = (step->is_exclusive || make_unit(change, step)) && made;
         }
+    }
+    return made;
+}
+
+/* Last of all, when nothing else can fail any more. */
+static bool make_exclusive_units(struct change *change) {
+    bool made = true;
+    for (size_t i = 0; made && i < change->count; i++) {
+        made = !change->steps[i].is_exclusive || make_unit(change, &change->steps[i]);
     }
     return made;
 }
@@ -515,8 +513,8 @@ static bool make_units(struct change *change) {
 /* Old addresses stay open all the while; new ones open here. */
 static bool start_units(struct change *change) {
     for (size_t i = 0; i < change->count; i++) {
-        struct unit *made = change->steps[i].made;
         struct error error = {0};
+        struct unit *made = change->steps[i].made;
         if (made && !listener_start(made->listener, &error)) {
             return fail(change, error.message);
         }
@@ -527,6 +525,17 @@ static bool start_units(struct change *change) {
 /* -- done, or undone -----------------------------------------------------------------------------
  */
 
+/* What neither the new generation nor the old one serves any more, as the log says. */
+static void drop_closed(struct change *change) {
+    for (size_t i = 0; i < change->count; i++) {
+        struct unit *old = change->steps[i].is_exclusive ? change->steps[i].old : NULL;
+        if (old && !old->listener) {
+            DL_DELETE(change->instance->serving, old);
+            instance_destroy_unit(change->instance, old);
+        }
+    }
+}
+
 static void give_up(struct change *change) {
     struct instance *instance = change->instance;
     struct module *module;
@@ -534,7 +543,15 @@ static void give_up(struct change *change) {
     for (size_t i = 0; i < change->count; i++) {
         struct step *step = &change->steps[i];
         listener_abandon(step->prepared);
-        if (step->made) {
+        if (step->made && step->is_exclusive) {
+            bool abandoned = false;
+            const struct exclusive exclusive = {instance, step->old, change->limit, &abandoned};
+            exclusive_restore(&exclusive, step->made->listener);
+            step->made->listener = NULL;
+            step->module->users++; /* as below */
+            instance_destroy_unit(instance, step->made);
+            step->module->users--;
+        } else if (step->made) {
             struct listener *listener = step->made->listener;
             listener_stop_accepting(listener);
             listener_cut(listener); /* who came by a new address, in that moment */
@@ -544,6 +561,7 @@ static void give_up(struct change *change) {
             step->module->users--;
         }
     }
+    drop_closed(change);
     DL_FOREACH_SAFE(change->opened, module, next) {
         DL_DELETE(change->opened, module);
         DL_APPEND(instance->modules, module);
@@ -576,6 +594,15 @@ static void tell_added(const struct listener *listener) {
              count > 1 ? " and other addresses" : "");
 }
 
+static void retire_old(struct instance *instance, const struct step *step) {
+    if (step->is_exclusive) { /* it is closed */
+        DL_DELETE(instance->serving, step->old);
+        instance_destroy_unit(instance, step->old);
+    } else {
+        instance_retire(instance, step->old, step->to, BERTH_DRAINING_REPLACED);
+    }
+}
+
 /* Cannot fail. Those that are gone from the manifest close last: what is new is open by now. */
 static void carry_out(struct change *change) {
     struct instance *instance = change->instance;
@@ -601,10 +628,12 @@ static void carry_out(struct change *change) {
             instance->generation = change->generation;
         }
         if (step->made && step->old) {
-            listener_take_over(step->made->listener, step->old->listener);
+            if (!step->is_exclusive) { /* else it has */
+                listener_take_over(step->made->listener, step->old->listener);
+            }
             log_info(&step->made->listener->subject, "generation %u serves: %s %s",
                      step->made->generation, step->module->plugin.id, step->module->plugin.version);
-            instance_retire(instance, step->old, step->to, BERTH_DRAINING_REPLACED);
+            retire_old(instance, step);
         } else if (step->made) {
             listener_take_over(step->made->listener, find_namesake(change, step->made));
             if (!starts) {
@@ -738,7 +767,7 @@ bool change_apply(struct instance *instance, struct edition *edition,
     }
     bool done = fine && !options->dry_run && start_server(&change) && check_workers(&change) &&
                 load_modules(&change) && find_neighbours(&change) && make_units(&change) &&
-                check_workers(&change) && start_units(&change);
+                check_workers(&change) && start_units(&change) && make_exclusive_units(&change);
     if (done) {
         carry_out(&change);
     } else {

@@ -165,8 +165,8 @@ static void log_retired(const struct unit *unit) {
     }
 }
 
-/* Its own limit, or the host's. */
-static uint32_t drain_limit(const struct instance *instance, const struct manifest_listener *now) {
+uint32_t instance_drain_limit(const struct instance *instance,
+                              const struct manifest_listener *now) {
     uint32_t own = now->generation_drain_timeout_ms;
     return own != MANIFEST_AS_HOST ? own
                                    : instance->edition->manifest->host.generation_drain_timeout_ms;
@@ -178,7 +178,7 @@ void instance_retire(struct instance *instance, struct unit *unit,
     DL_APPEND(instance->retired, unit);
     unit->retired_ms = engine_now_ms();
     unit->retired_why = why;
-    unit->drain_ms = drain_limit(instance, now ? now : unit->from);
+    unit->drain_ms = instance_drain_limit(instance, now ? now : unit->from);
     listener_drain(unit->listener, why);
     log_retired(unit);
 }
@@ -191,7 +191,7 @@ void instance_update_drains(struct instance *instance) {
         const char *name = unit->from->name;
         const struct unit *serving =
             whole ? unit_table_find(&table, name)->serving : instance_unit(instance, name);
-        unit->drain_ms = drain_limit(instance, (serving ? serving : unit)->from);
+        unit->drain_ms = instance_drain_limit(instance, (serving ? serving : unit)->from);
     }
     unit_table_fini(&table);
 }

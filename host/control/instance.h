@@ -81,6 +81,9 @@ void instance_drop_module(struct instance *instance, struct module *module);
 void instance_retire(struct instance *instance, struct unit *unit,
                      const struct manifest_listener *now, uint32_t why);
 
+/* How long a generation of the listener may drain: its own limit, or the host's; 0: without one. */
+uint32_t instance_drain_limit(const struct instance *instance, const struct manifest_listener *now);
+
 /* What drains already has the limits of the manifest in force from now on. */
 void instance_update_drains(struct instance *instance);
 

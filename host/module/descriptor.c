@@ -11,7 +11,8 @@
 #define BYTES_1_0 (offsetof(struct berth_plugin, worker_end) + sizeof(void *))
 
 enum {
-    KNOWN_FLAGS = BERTH_PLUGIN_SPEAKS_FIRST | BERTH_PLUGIN_NO_UNLOAD | BERTH_PLUGIN_PACES_ITSELF
+    KNOWN_FLAGS = BERTH_PLUGIN_SPEAKS_FIRST | BERTH_PLUGIN_NO_UNLOAD | BERTH_PLUGIN_PACES_ITSELF |
+                  BERTH_PLUGIN_EXCLUSIVE
 };
 
 static bool is_magic(uint32_t magic) {

@@ -248,10 +248,9 @@ static void turn_is_over(struct turns *turns) {
     listener_unrefer(CONTAINER_OF(turns, struct listener, turns));
 }
 
-struct listener *listener_create(struct server *server, const struct listener_options *options,
-                                 const struct listener *previous, struct error *error) {
+struct listener *listener_make(struct server *server, const struct listener_options *options,
+                               const struct listener *previous, struct error *error) {
     struct listener *listener = alloc_zeroed(sizeof(*listener));
-    bool abandoned = false;
     if (!listener) {
         error_set(error, "listener \"%s\": out of memory", options->name);
         return NULL;
@@ -283,22 +282,40 @@ struct listener *listener_create(struct server *server, const struct listener_op
         goto fail;
     }
     listener->door_count = options->address_count;
-    listener->opened = options->hooks->open(listener, &abandoned, error);
-    listener->options.open_limit = NULL;
-    if (!listener->opened) {
-        goto fail;
-    }
     return listener;
 
 fail:
     error_prefix(error, "listener \"%s\": ", options->name);
+    listener_destroy(listener);
+    return NULL;
+}
+
+bool listener_open_plugin(struct listener *listener, bool *abandoned, struct error *error) {
+    listener->opened = listener->options.hooks->open(listener, abandoned, error);
+    listener->options.open_limit = NULL;
+    return listener->opened || error_prefix(error, "listener \"%s\": ", listener->name);
+}
+
+void listener_drop(struct listener *listener, bool abandoned) {
     if (abandoned) {
-        *options->open_abandoned = true;
         listener_abandon_open(listener);
     } else {
         listener_destroy(listener);
     }
-    return NULL;
+}
+
+struct listener *listener_create(struct server *server, const struct listener_options *options,
+                                 const struct listener *previous, struct error *error) {
+    struct listener *listener = listener_make(server, options, previous, error);
+    bool abandoned = false;
+    if (listener && !listener_open_plugin(listener, &abandoned, error)) {
+        if (abandoned) {
+            *options->open_abandoned = true;
+        }
+        listener_drop(listener, abandoned);
+        listener = NULL;
+    }
+    return listener;
 }
 
 static bool start_doors(struct listener *listener, struct door **doors, size_t count,

@@ -24,6 +24,14 @@ struct listener_neighbours {
 struct listener *listener_create(struct server *server, const struct listener_options *options,
                                  const struct listener *previous, struct error *error);
 
+/* The same in two steps: it has its doors, and the plugin does not know of it yet; it is opened.
+ * listener_drop() frees one that could not be opened, or, when the plugin has not returned from
+ * that in time, leaves it to it. */
+struct listener *listener_make(struct server *server, const struct listener_options *options,
+                               const struct listener *previous, struct error *error);
+bool listener_open_plugin(struct listener *listener, bool *abandoned, struct error *error);
+void listener_drop(struct listener *listener, bool abandoned);
+
 /* Lets clients in by those of its doors that are not open yet. */
 bool listener_start(struct listener *listener, struct error *error);
 

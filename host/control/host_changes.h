@@ -1,0 +1,17 @@
+/* host_changes.h: what of the host itself a reload would change, and cannot.
+ *
+ * Threads: [control]. */
+#ifndef BERTH_HOST_CONTROL_HOST_CHANGES_H
+#define BERTH_HOST_CONTROL_HOST_CHANGES_H
+
+#include <stdbool.h>
+
+struct manifest;
+struct manifest_errors;
+
+/* False: something differs that stays as it is while the host runs; `errors` has each such member.
+ */
+bool host_changes_check(const struct manifest *from, const struct manifest *to,
+                        struct manifest_errors *errors);
+
+#endif
