@@ -297,8 +297,18 @@ static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_stat
 
 static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
                                         void **listener_state, struct berth_error *error) {
-    *listener_state = upstreams_create(listener, error);
-    return *listener_state ? BERTH_OK : BERTH_E_INVALID;
+    struct upstreams *upstreams = upstreams_create(listener, error);
+    if (!upstreams) {
+        return BERTH_E_INVALID;
+    }
+    int32_t status =
+        upstreams->health_check_ms > 0 ? health_start(upstreams, listener, error) : BERTH_OK;
+    if (status != BERTH_OK) {
+        upstreams_destroy(upstreams);
+        return status;
+    }
+    *listener_state = upstreams;
+    return BERTH_OK;
 }
 
 static void BERTH_CALL listener_close(const struct berth_listener *listener) {
@@ -333,6 +343,9 @@ static const struct berth_plugin proxy = {
         "\"retry_after_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 3600000, "
         "\"default\": 10000, \"description\": \"How long an upstream that did not answer is "
         "not asked again.\"},"
+        "\"health_check_ms\": {\"type\": \"integer\", \"minimum\": 0, \"maximum\": 3600000, "
+        "\"default\": 0, \"description\": \"How often each upstream is connected to without a "
+        "client; 0: never.\"},"
         "\"proxy_protocol\": {\"enum\": [1, 2], \"description\": \"The version of the PROXY "
         "header that tells upstreams the client.\"}}"
         "}",

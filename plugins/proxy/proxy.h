@@ -2,6 +2,7 @@
  *
  * proxy.c      connections in pairs, and what passes between them
  * upstreams.c  whom to connect to: the configuration, the choice, who is down
+ * health.c     asks upstreams whether they answer, without a client
  * target.c     where an upstream is (target.h)
  * header.c     the PROXY protocol's header, for upstreams that want it */
 #ifndef BERTH_PLUGINS_PROXY_PROXY_H
@@ -20,9 +21,14 @@ struct upstream {
     atomic_uint connections;      /* that go there now, or are being made */
     atomic_bool is_down;          /* it did not answer: the others come first, until it does */
     _Atomic uint64_t probe_at_ms; /* while it is down: when to ask it again */
+    bool is_checked;              /* health.c: just now */
+    struct berth_metric *is_up;   /* health.c: NULL without health checks */
+    struct berth_metric *failures;
 };
 
 enum { BALANCE_ROUND_ROBIN, BALANCE_LEAST_CONNECTIONS };
+
+struct health;
 
 /* Of a listener. Read-only but for what is atomic. */
 struct upstreams {
@@ -31,8 +37,10 @@ struct upstreams {
     uint32_t balance; /* BALANCE_* */
     uint32_t connect_timeout_ms;
     uint32_t retry_after_ms;
-    uint32_t header_version; /* of the PROXY protocol towards upstreams; 0: none */
-    atomic_uint next;        /* round robin */
+    uint32_t health_check_ms; /* 0: there are none */
+    struct health *health;    /* NULL: likewise */
+    uint32_t header_version;  /* of the PROXY protocol towards upstreams; 0: none */
+    atomic_uint next;         /* round robin */
 };
 
 /* From the listener's "config". NULL with the error set on failure. */
@@ -57,6 +65,13 @@ bool upstream_answered(struct upstream *upstream);
  * does, and then says what came of it, or calls it off. NULL: there is none. */
 struct upstream *upstreams_to_probe(struct upstreams *upstreams, uint64_t now_ms, uint64_t tried);
 void upstream_call_off_probe(struct upstream *upstream, uint64_t now_ms);
+
+/* -- health.c ---------------------------------------------------------------------------------- */
+
+/* Asks each upstream at once, and then every health_check_ms. In `listener_open`. */
+int32_t health_start(struct upstreams *upstreams, const struct berth_listener *listener,
+                     struct berth_error *error);
+void health_stop(struct health *health); /* NULL is legal */
 
 /* -- header.c ---------------------------------------------------------------------------------- */
 

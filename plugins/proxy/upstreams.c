@@ -87,6 +87,10 @@ struct upstreams *upstreams_create(const struct berth_listener *listener,
          .kind = CONFIG_NUMBER,
          .target = &upstreams->retry_after_ms,
          .max = TIME_MAX_MS},
+        {.name = "health_check_ms",
+         .kind = CONFIG_NUMBER,
+         .target = &upstreams->health_check_ms,
+         .max = TIME_MAX_MS},
         {.name = "proxy_protocol",
          .kind = CONFIG_NUMBER,
          .target = &upstreams->header_version,
@@ -102,6 +106,7 @@ struct upstreams *upstreams_create(const struct berth_listener *listener,
 
 void upstreams_destroy(struct upstreams *upstreams) {
     if (upstreams) {
+        health_stop(upstreams->health);
         free(upstreams->items);
         free(upstreams);
     }

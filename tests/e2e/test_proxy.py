@@ -274,3 +274,26 @@ def served(host):
 def test_proxy_tells_what_is_wrong_with_its_configuration(fail_to_start, config, message):
     result = fail_to_start(manifests.one("proxy", "connect", config=config))
     assert result.code == 78 and message in result.errors, result
+
+
+# -- health checks ------------------------------------------------------------------------------------
+
+
+def _metrics(operate):
+    return {(one["name"], one["labels"]["upstream"]): one["value"] for one in operate().serving("proxy")["metrics"]}
+
+
+def test_proxy_health_checks_tell_of_upstreams_without_a_client(run_proxy, operate):
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        dead = reserved.getsockname()[1]
+    with upstream(echo) as port:
+        host = run_proxy(port, dead, config={"health_check_ms": 50})
+        host.wait_for_log(f"health check: the upstream does not answer upstream=127.0.0.1 port={dead}")
+        clients.wait_until(lambda: _metrics(operate)[("upstream_up", f"127.0.0.1:{port}")] == 1, host.log)
+        assert _metrics(operate)[("upstream_up", f"127.0.0.1:{dead}")] == 0
+        assert _metrics(operate)[("upstream_failures_total", f"127.0.0.1:{dead}")] >= 1
+        with socket.create_server(("127.0.0.1", dead)):
+            host.wait_for_log(f"health check: the upstream answers again upstream=127.0.0.1 port={dead}")
+            clients.wait_until(lambda: _metrics(operate)[("upstream_up", f"127.0.0.1:{dead}")] == 1, host.log)
+        with clients.connect(host.address("proxy")) as sock:
+            assert clients.echo(sock, b"served all the while") == b"served all the while"
