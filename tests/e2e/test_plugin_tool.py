@@ -64,6 +64,13 @@ def test_transcript_there_is_one_of_every_shipped_plugin(system):
     assert shipped <= set(SHIPPED)
 
 
+def test_transcript_has_a_clock_and_a_chance_of_its_own(play, system):
+    """The day begins with the year, and no run throws other dice than the one before."""
+    talk = "> time\\n\n\n< time 17672292{*}\\n\n\n> dice\\n\n\n< dice e26e06f8\\n\n\n@ +3600s\n> time\\n\n\n< time 17672328{*}\\n\n"
+    result = play("promises", talk, folder=system.fixtures)
+    assert result.code == 0, result
+
+
 def test_transcript_with_a_wrong_expectation_fails_and_shows_the_difference(play):
     result = play("echo", "> hello\\n\n< hullo\\n\n")
     assert result.code == 1, result
