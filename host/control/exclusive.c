@@ -15,11 +15,11 @@ static void hold(struct listener *listener, bool held) {
 }
 
 /* All its connections are gone: by themselves, or cut when the time is over or the host stops. */
-static void await_quiet(struct listener *listener, uint32_t timeout_ms) {
+static void await_quiet(struct guard *guard, struct listener *listener, uint32_t timeout_ms) {
     uint64_t until_ms = engine_now_ms() + timeout_ms;
     while (atomic_load(&listener->references) > 0 && engine_now_ms() < until_ms &&
-           !guard_is_asked()) {
-        guard_await_wake();
+           !guard_is_asked(guard)) {
+        guard_await_wake(guard);
     }
     if (atomic_load(&listener->references) > 0) {
         uint32_t count = listener_cut(listener);
@@ -27,19 +27,19 @@ static void await_quiet(struct listener *listener, uint32_t timeout_ms) {
                  "%u connections of generation %u were closed, as it must close before another one "
                  "opens (BERTH_PLUGIN_EXCLUSIVE)",
                  (unsigned)count, listener->options.generation);
-        guard_await_cut(listener);
+        guard_await_cut(guard, listener);
     }
 }
 
 /* Who comes waits for `to`; `from` closes. */
 static void move(const struct exclusive *exclusive, struct listener *from, struct listener *to) {
-    const struct instance *instance = exclusive->instance;
+    struct instance *instance = exclusive->instance;
     uint32_t timeout_ms = instance_drain_limit(instance, exclusive->old->from);
     hold(from, true);
     hold(to, true);
     listener_take_over(to, from);
     listener_drain(from, BERTH_DRAINING_REPLACED);
-    await_quiet(from,
+    await_quiet(&exclusive->instance->guard, from,
                 timeout_ms > 0 ? timeout_ms : instance->edition->manifest->host.drain_timeout_ms);
     listener_destroy(from);
 }
@@ -65,7 +65,7 @@ static void reopen(const struct exclusive *exclusive, struct listener *from, boo
         listener_destroy(again);
         listener_stop_accepting(from);
         listener_cut(from);
-        guard_await_cut(from);
+        guard_await_cut(&exclusive->instance->guard, from);
         listener_destroy(from);
         return;
     }
@@ -76,7 +76,7 @@ static void reopen(const struct exclusive *exclusive, struct listener *from, boo
         old->module->abandoned = old->module->abandoned || abandoned;
         listener_stop_accepting(again);
         listener_cut(again);
-        guard_await_cut(again);
+        guard_await_cut(&exclusive->instance->guard, again);
         listener_drop(again, abandoned);
         return;
     }
@@ -109,7 +109,7 @@ struct listener *exclusive_replace(const struct exclusive *exclusive,
                   old->generation);
         listener_stop_accepting(made);
         listener_cut(made);
-        guard_await_cut(made);
+        guard_await_cut(&exclusive->instance->guard, made);
         listener_drop(made, true);
         return NULL;
     }
