@@ -305,7 +305,7 @@ static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct ber
     /* Fewer than it wants are the last ones. */
     assert_true(data->size >= talk->want ||
                 connection_of(conn)->state.peer != CONNECTION_PEER_SENDING);
-    talk->want = 0; /* for one call only */
+    talk->want = 0;           /* for one call only */
     if (sim_random(4) == 0) { /* the rest comes again once it is resumed */
         pause_for_a_while(conn, talk);
         consumed = talk->is_paused ? (uint32_t)sim_random(data->size + 1) : data->size;
