@@ -31,7 +31,7 @@ enum {
     THREAD_FRUITLESS_MS = 1000, /* until in all testbeds so much has come to nothing; then */
     THREAD_WAITS_MS_LESS = 10,
     CALLS_MAX = 100000,  /* of a plugin that goes on without a client or the clock */
-    CALLS_LESS = 100,    /* the same, once that is found */
+    CALLS_LESS = 1000,   /* the same, once that is found */
     TIMERS_MAX = 100000, /* rounds of one advance */
     STOP_ROUNDS_MAX = 64,
     LAST_ROUND_MS = 500, /* each of the last rounds: what a cancel does not end takes seconds */
@@ -218,7 +218,7 @@ static void settle_within(struct testbed *bed, unsigned waits_max, uint64_t pati
     unsigned waits = 0;
     unsigned waited_ms = bed->waited_ms;
     uint64_t until_ms = engine_now_ms() + patience_ms;
-    unsigned calls_max = bed->never_rests ? CALLS_LESS : CALLS_MAX;
+    unsigned calls_max = bed->never_rests || abandoned ? CALLS_LESS : CALLS_MAX;
     while (all_calls() - calls <= calls_max) {
         if (step(next_moment_ms(until_ms))) {
             continue;
