@@ -1,16 +1,16 @@
 /* main.c: the program `berth`: runs the verb of the command line. */
 #include <stdio.h>
 
-#include "author/author.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/macros.h"
 #include "command/command.h"
 #include "control/control.h"
-#include "module/trial.h"
+#include "devkit/devkit.h"
 #include "os/log_writer.h"
 #include "os/os.h"
+#include "plugin/load_probe.h"
 
 static int try_library(const struct command *command) {
     trial_take(command->words[0], command->words[1]);
@@ -26,12 +26,12 @@ static verb_fn *const verbs[COMMAND_VERB_COUNT] = {
     [COMMAND_RESUME] = control_ask,      [COMMAND_RESTART] = control_ask,
     [COMMAND_RELOAD] = control_ask,      [COMMAND_RELEASE] = control_ask,
     [COMMAND_STOP] = control_ask,        [COMMAND_PLUGIN_NEW] = author_new,
-    [COMMAND_SCHEMA] = control_schema,   [COMMAND_RECORD] = author_record,
+    [COMMAND_SCHEMA] = control_schema,   [COMMAND_RECORD] = devkit_record,
     [COMMAND_TRY_LIBRARY] = try_library,
 };
 
 /* `run` and `record` wait for the signals that ask them to stop; the others end by them. */
-static int run_verb(const struct command *command, int argc, char **argv) {
+static int main_run_verb(const struct command *command, int argc, char **argv) {
     int code;
     if (command->verb == COMMAND_RUN) {
         if (!command->supervised && os_init_process(&code)) {
@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
         return code;
     }
     long before = alloc_live();
-    code = run_verb(&command, argc - 1, argv + 1);
+    code = main_run_verb(&command, argc - 1, argv + 1);
     log_writer_stop();
     long left = alloc_live() - before;
     if (left != 0) {

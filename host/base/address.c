@@ -19,7 +19,7 @@ struct reader {
     const char *unknown_zone;   /* the zone that `find_zone` did not find; NULL: none */
 };
 
-static bool take(struct reader *reader, char c) {
+static bool address_take(struct reader *reader, char c) {
     if (reader->at < reader->end && *reader->at == c) {
         reader->at++;
         return true;
@@ -28,7 +28,7 @@ static bool take(struct reader *reader, char c) {
 }
 
 /* A decimal number without sign and leading zeros, at most `max`. */
-static bool take_number(struct reader *reader, uint32_t max, uint32_t *number) {
+static bool address_take_number(struct reader *reader, uint32_t max, uint32_t *number) {
     const char *start = reader->at;
     uint64_t value = 0;
     while (reader->at < reader->end && *reader->at >= '0' && *reader->at <= '9') {
@@ -45,7 +45,7 @@ static bool take_number(struct reader *reader, uint32_t max, uint32_t *number) {
 static bool take_ipv4(struct reader *reader, uint8_t *bytes) {
     for (int i = 0; i < 4; i++) {
         uint32_t number;
-        if ((i > 0 && !take(reader, '.')) || !take_number(reader, 255, &number)) {
+        if ((i > 0 && !address_take(reader, '.')) || !address_take_number(reader, 255, &number)) {
             return false;
         }
         bytes[i] = (uint8_t)number;
@@ -53,7 +53,7 @@ static bool take_ipv4(struct reader *reader, uint8_t *bytes) {
     return true;
 }
 
-static int hex_digit(char c) {
+static int address_hex_digit(char c) {
     if (c >= '0' && c <= '9') {
         return c - '0';
     }
@@ -67,8 +67,8 @@ static int hex_digit(char c) {
 static bool take_group(struct reader *reader, uint16_t *group) {
     unsigned value = 0;
     int digits = 0;
-    while (reader->at < reader->end && digits < 4 && hex_digit(*reader->at) >= 0) {
-        value = value << 4 | (unsigned)hex_digit(*reader->at++);
+    while (reader->at < reader->end && digits < 4 && address_hex_digit(*reader->at) >= 0) {
+        value = value << 4 | (unsigned)address_hex_digit(*reader->at++);
         digits++;
     }
     *group = (uint16_t)value;
@@ -97,8 +97,8 @@ static bool take_embedded_ipv4(struct reader *reader, struct groups *groups) {
 
 static bool take_groups(struct reader *reader, struct groups *groups) {
     *groups = (struct groups){.gap = -1};
-    if (take(reader, ':')) {
-        if (!take(reader, ':')) {
+    if (address_take(reader, ':')) {
+        if (!address_take(reader, ':')) {
             return false;
         }
         groups->gap = 0;
@@ -113,10 +113,10 @@ static bool take_groups(struct reader *reader, struct groups *groups) {
             return groups->gap == groups->count; /* nothing behind "::" */
         }
         groups->count++;
-        if (!take(reader, ':')) {
+        if (!address_take(reader, ':')) {
             break;
         }
-        if (take(reader, ':')) {
+        if (address_take(reader, ':')) {
             if (groups->gap >= 0) {
                 return false; /* a second "::" */
             }
@@ -132,7 +132,7 @@ static bool take_groups(struct reader *reader, struct groups *groups) {
 static bool take_zone(struct reader *reader, struct berth_address *address) {
     char zone[ADDRESS_ZONE_MAX];
     if (!reader->find_zone) {
-        return take_number(reader, UINT32_MAX, &address->scope_id);
+        return address_take_number(reader, UINT32_MAX, &address->scope_id);
     }
     const char *begin = reader->at;
     while (reader->at < reader->end && *reader->at != ']') {
@@ -164,7 +164,7 @@ static bool take_ipv6(struct reader *reader, struct berth_address *address) {
         address->bytes[2 * place] = (uint8_t)(groups.values[i] >> 8);
         address->bytes[2 * place + 1] = (uint8_t)groups.values[i];
     }
-    return !take(reader, '%') || take_zone(reader, address);
+    return !address_take(reader, '%') || take_zone(reader, address);
 }
 
 static bool refuse_zone(const struct reader *reader, struct error *error) {
@@ -173,15 +173,16 @@ static bool refuse_zone(const struct reader *reader, struct error *error) {
                      (int)(reader->at - reader->unknown_zone), reader->unknown_zone);
 }
 
-static bool parse(struct berth_address *address, struct reader *reader, struct error *error) {
+static bool address_read(struct berth_address *address, struct reader *reader,
+                         struct error *error) {
     uint32_t port;
-    if (take(reader, '[')) {
+    if (address_take(reader, '[')) {
         address->family = BERTH_FAMILY_IPV6;
         if (!take_ipv6(reader, address)) {
             return reader->unknown_zone ? refuse_zone(reader, error)
                                         : error_set(error, "not an IPv6 address in brackets");
         }
-        if (!take(reader, ']')) {
+        if (!address_take(reader, ']')) {
             return error_set(error, "not an IPv6 address: \"]\" is missing behind it");
         }
     } else {
@@ -191,10 +192,10 @@ static bool parse(struct berth_address *address, struct reader *reader, struct e
                                     "address in brackets; names are not looked up");
         }
     }
-    if (!take(reader, ':')) {
+    if (!address_take(reader, ':')) {
         return error_set(error, "the port is missing");
     }
-    if (!take_number(reader, UINT16_MAX, &port)) {
+    if (!address_take_number(reader, UINT16_MAX, &port)) {
         return error_set(error, "the port is not a number from 0 to 65535");
     }
     if (reader->at != reader->end) {
@@ -212,7 +213,7 @@ bool address_parse_zone(struct berth_address *address, const char *text, address
                         struct error *error) {
     struct reader reader = {text, text + strlen(text), find_zone, NULL};
     *address = (struct berth_address){0};
-    if (parse(address, &reader, error)) {
+    if (address_read(address, &reader, error)) {
         return true;
     }
     *address = (struct berth_address){0};

@@ -13,7 +13,7 @@ static unsigned family_bits(uint32_t family) {
 }
 
 /* Keeps the first `bits` of the address. True: the others were 0 already. */
-static bool mask(struct berth_address *address, unsigned bits) {
+static bool address_prefix_mask(struct berth_address *address, unsigned bits) {
     bool clean = true;
     for (unsigned i = 0; i < sizeof(address->bytes); i++) {
         unsigned kept = bits > i * 8 ? bits - i * 8 : 0;
@@ -78,7 +78,7 @@ bool address_prefix_parse(struct address_prefix *prefix, const char *text,
     if (text[length] == '/' && !parse_bits(text + length + 1, max, &prefix->bits)) {
         return error_set(error, "the length behind the slash is not a number from 0 to %u", max);
     }
-    if (!mask(&prefix->address, prefix->bits)) {
+    if (!address_prefix_mask(&prefix->address, prefix->bits)) {
         return refuse_host_bits(prefix, error);
     }
     if (prefix->bits >= MAPPED_BITS) {

@@ -27,7 +27,8 @@ struct address_entry {
 };
 
 /* It is compared with its padding. */
-static struct key key_of(uint32_t kind, const struct berth_address *address, bool port_only) {
+static struct key address_table_key_of(uint32_t kind, const struct berth_address *address,
+                                       bool port_only) {
     struct key key;
     memset(&key, 0, sizeof(key));
     key.kind = kind;
@@ -40,14 +41,15 @@ static struct key key_of(uint32_t kind, const struct berth_address *address, boo
     return key;
 }
 
-static struct address_entry *find(const struct address_table *table, const struct key *key) {
+static struct address_entry *address_table_find(const struct address_table *table,
+                                                const struct key *key) {
     struct address_entry *entry = NULL;
     HASH_FIND(hh, table->entries, key, sizeof(*key), entry);
     return entry;
 }
 
-static struct address_entry *get(struct address_table *table, const struct key *key) {
-    struct address_entry *entry = find(table, key);
+static struct address_entry *address_table_get(struct address_table *table, const struct key *key) {
+    struct address_entry *entry = address_table_find(table, key);
     if (entry) {
         return entry;
     }
@@ -64,7 +66,8 @@ static struct address_entry *get(struct address_table *table, const struct key *
     return entry;
 }
 
-static void take_first(struct address_holder *first, const struct address_holder *holder) {
+static void address_table_take_first(struct address_holder *first,
+                                     const struct address_holder *holder) {
     if (!first->owner) {
         *first = *holder;
     }
@@ -75,26 +78,27 @@ bool address_table_add(struct address_table *table, uint32_t kind,
     const struct address_holder holder = {owner, *address, v6_only, table->count++};
     bool is_any = address_is_any(address);
     bool is_six = address->family == BERTH_FAMILY_IPV6;
-    struct key key = key_of(kind, address, true);
-    struct address_entry *port = get(table, &key);
-    key = key_of(kind, address, false);
-    struct address_entry *equal = get(table, &key);
+    struct key key = address_table_key_of(kind, address, true);
+    struct address_entry *port = address_table_get(table, &key);
+    key = address_table_key_of(kind, address, false);
+    struct address_entry *equal = address_table_get(table, &key);
     if (!port || !equal) {
         return false;
     }
-    take_first(&equal->first[FIRST_EQUAL], &holder);
-    take_first(&port->first[is_six ? FIRST_IPV6 : FIRST_IPV4], &holder);
+    address_table_take_first(&equal->first[FIRST_EQUAL], &holder);
+    address_table_take_first(&port->first[is_six ? FIRST_IPV6 : FIRST_IPV4], &holder);
     if (is_any) {
-        take_first(&port->first[is_six ? FIRST_ANY6 : FIRST_ANY4], &holder);
+        address_table_take_first(&port->first[is_six ? FIRST_ANY6 : FIRST_ANY4], &holder);
     }
     if (is_any && is_six && !v6_only) {
-        take_first(&port->first[FIRST_DUAL], &holder);
+        address_table_take_first(&port->first[FIRST_DUAL], &holder);
     }
     return true;
 }
 
-static const struct address_holder *earlier(const struct address_holder *one,
-                                            const struct address_entry *entry, int which) {
+static const struct address_holder *address_table_earlier(const struct address_holder *one,
+                                                          const struct address_entry *entry,
+                                                          int which) {
     const struct address_holder *other = entry ? &entry->first[which] : NULL;
     if (!other || !other->owner) {
         return one;
@@ -109,22 +113,22 @@ const struct address_holder *address_table_overlapping(const struct address_tabl
     if (address->port == 0) {
         return NULL;
     }
-    struct key key = key_of(kind, address, true);
-    const struct address_entry *port = find(table, &key);
+    struct key key = address_table_key_of(kind, address, true);
+    const struct address_entry *port = address_table_find(table, &key);
     bool is_any = address_is_any(address);
     const struct address_holder *found = address_table_equal(table, kind, address);
     if (address->family == BERTH_FAMILY_IPV4) {
-        found = earlier(found, port, is_any ? FIRST_IPV4 : FIRST_ANY4);
-        return earlier(found, port, FIRST_DUAL);
+        found = address_table_earlier(found, port, is_any ? FIRST_IPV4 : FIRST_ANY4);
+        return address_table_earlier(found, port, FIRST_DUAL);
     }
-    found = earlier(found, port, is_any ? FIRST_IPV6 : FIRST_ANY6);
-    return is_any && !v6_only ? earlier(found, port, FIRST_IPV4) : found;
+    found = address_table_earlier(found, port, is_any ? FIRST_IPV6 : FIRST_ANY6);
+    return is_any && !v6_only ? address_table_earlier(found, port, FIRST_IPV4) : found;
 }
 
 const struct address_holder *address_table_equal(const struct address_table *table, uint32_t kind,
                                                  const struct berth_address *address) {
-    struct key key = key_of(kind, address, false);
-    return earlier(NULL, find(table, &key), FIRST_EQUAL);
+    struct key key = address_table_key_of(kind, address, false);
+    return address_table_earlier(NULL, address_table_find(table, &key), FIRST_EQUAL);
 }
 
 void address_table_fini(struct address_table *table) {

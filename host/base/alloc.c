@@ -21,7 +21,7 @@ static atomic_long total;
 static _Atomic(void *) late[ALLOC_LATE_MAX];
 static atomic_uint late_next;
 
-static void note_failure(void) {
+static void alloc_note_failure(void) {
     thread_failures++;
     atomic_fetch_add_explicit(&failures, 1, memory_order_relaxed);
 }
@@ -34,12 +34,12 @@ bool alloc_fails_now(void) {
         return false;
     }
     atomic_store(&fail_countdown, atomic_load(&fail_all) ? 0 : -1);
-    note_failure();
+    alloc_note_failure();
     return true;
 }
 
 bool alloc_failed(void) {
-    note_failure();
+    alloc_note_failure();
     if (!thread_reclaim || reclaiming) {
         return false;
     }
@@ -62,7 +62,7 @@ unsigned long alloc_thread_failures(void) {
     return thread_failures;
 }
 
-static void *counted(void *memory) {
+static void *alloc_counted(void *memory) {
     if (memory) {
         atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&total, 1, memory_order_relaxed);
@@ -72,7 +72,7 @@ static void *counted(void *memory) {
 
 /* glibc's calloc() does not look into the thread's own cache, where malloc() finds what has just
  * been freed. */
-static void *zeroed(size_t size) {
+static void *alloc_take_zeroed(size_t size) {
     if (size > SMALL_BYTES) {
         return calloc(1, size);
     }
@@ -84,11 +84,11 @@ void *alloc_zeroed(size_t size) {
     if (alloc_fails_now()) {
         return NULL;
     }
-    void *memory = zeroed(size);
+    void *memory = alloc_take_zeroed(size);
     if (!memory && alloc_failed()) {
-        memory = zeroed(size);
+        memory = alloc_take_zeroed(size);
     }
-    return counted(memory);
+    return alloc_counted(memory);
 }
 
 void *alloc_array(size_t count, size_t size) {
@@ -106,7 +106,7 @@ void *alloc_resize(void *memory, size_t size) {
     if (!moved && alloc_failed()) {
         moved = realloc(memory, size ? size : 1);
     }
-    return memory ? moved : counted(moved);
+    return memory ? moved : alloc_counted(moved);
 }
 
 char *alloc_string(const char *text) {

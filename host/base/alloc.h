@@ -33,7 +33,7 @@ bool alloc_fails_now(void);
 long alloc_live(void);
 long alloc_total(void);
 
-/* -- when memory is short ---------------------------------------------------------------------- */
+/* -- when memory is short -------------------------------------------------- */
 
 /* Allocations that have failed so far: of the process, and of the calling thread. */
 unsigned long alloc_failures(void);

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set(struct error *error, enum error_kind kind, const char *format, va_list arguments) {
+static void error_format(struct error *error, enum error_kind kind, const char *format,
+                         va_list arguments) {
     if (error) {
         error->kind = kind;
         vsnprintf(error->message, sizeof(error->message), format, arguments);
@@ -14,7 +15,7 @@ static void set(struct error *error, enum error_kind kind, const char *format, v
 bool error_set(struct error *error, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    set(error, ERROR_KIND_OTHER, format, arguments);
+    error_format(error, ERROR_KIND_OTHER, format, arguments);
     va_end(arguments);
     return false;
 }
@@ -22,7 +23,7 @@ bool error_set(struct error *error, const char *format, ...) {
 bool error_set_kind(struct error *error, enum error_kind kind, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    set(error, kind, format, arguments);
+    error_format(error, kind, format, arguments);
     va_end(arguments);
     return false;
 }

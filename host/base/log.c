@@ -22,7 +22,7 @@ static _Atomic(const struct log_sink *) current_sink;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
-/* -- a line under construction ------------------------------------------------ */
+/* -- a line under construction --------------------------------------------- */
 
 /* A piece that does not fit is left out whole, so that a line is never cut inside of one. */
 struct line {
@@ -79,7 +79,7 @@ static void line_number(struct line *line, uint64_t number) {
     line_raw(line, digits);
 }
 
-/* -- time --------------------------------------------------------------------- */
+/* -- time ------------------------------------------------------------------ */
 
 static void time_text(char *text, size_t size) {
     struct timeval now;
@@ -116,7 +116,7 @@ bool log_enabled(enum log_level level) {
     return level <= atomic_load_explicit(&current_level, memory_order_relaxed);
 }
 
-/* -- JSON --------------------------------------------------------------------- */
+/* -- JSON ------------------------------------------------------------------ */
 
 static void json_key(struct line *line, const char *key) {
     line_raw(line, ",\"");
@@ -214,7 +214,7 @@ static void json_message(struct line *line, const char *text, size_t size, size_
     line_raw(line, "}\n");
 }
 
-/* -- text --------------------------------------------------------------------- */
+/* -- text ------------------------------------------------------------------ */
 
 static void text_field(struct line *line, const char *key, const char *value) {
     if (value) {
@@ -254,7 +254,7 @@ static void text_subject(struct line *line, const struct log_subject *subject) {
 }
 
 /* Whether a value needs no quotes to be told from what follows it. */
-static bool is_plain(const char *text, size_t size) {
+static bool log_is_plain(const char *text, size_t size) {
     for (size_t i = 0; i < size; i++) {
         if ((unsigned char)text[i] <= ' ' || text[i] == '"' || text[i] == '\\') {
             return false;
@@ -265,7 +265,7 @@ static bool is_plain(const char *text, size_t size) {
 
 /* One that does not fit is left out whole. */
 static void text_own_field(struct line *line, const struct log_field *field) {
-    bool quotes = field->text && !is_plain(field->text, field->size);
+    bool quotes = field->text && !log_is_plain(field->text, field->size);
     if (field_fits(line, field)) {
         line_raw(line, " ");
         line_raw(line, field->key);
@@ -300,7 +300,7 @@ static void text_message(struct line *line, const struct log_subject *subject, c
     text_end(line, left_out);
 }
 
-/* -- lines -------------------------------------------------------------------- */
+/* -- lines ----------------------------------------------------------------- */
 
 /* `left_out`: how many bytes of the message are missing already. */
 static size_t format_line(char *text, size_t size, enum log_level level,
@@ -345,8 +345,8 @@ static void line_out(enum log_level level, const char *line, size_t size) {
     }
 }
 
-static void put(enum log_kind kind, enum log_level level, const struct log_subject *subject,
-                const char *text, size_t size, size_t left_out) {
+static void log_put(enum log_kind kind, enum log_level level, const struct log_subject *subject,
+                    const char *text, size_t size, size_t left_out) {
     const struct log_sink *sink = atomic_load(&current_sink);
     char line[LOG_LINE_MAX];
     if (kind != LOG_KIND_NONE && sink && sink->admit &&
@@ -367,7 +367,7 @@ void log_plain(const char *text) {
 void log_text(enum log_kind kind, enum log_level level, const struct log_subject *subject,
               const char *text, size_t size) {
     if (log_enabled(level)) {
-        put(kind, level, subject, text, size, 0);
+        log_put(kind, level, subject, text, size, 0);
     }
 }
 
@@ -378,7 +378,7 @@ static void put_formatted(enum log_kind kind, enum log_level level,
     int length = vsnprintf(message, sizeof(message), format, arguments);
     size_t whole = length < 0 ? 0 : (size_t)length;
     size_t there = whole < sizeof(message) ? whole : text_whole(message, sizeof(message) - 1);
-    put(kind, level, subject, message, there, whole - there);
+    log_put(kind, level, subject, message, there, whole - there);
 }
 
 void log_write(enum log_level level, const struct log_subject *subject, const char *format, ...) {

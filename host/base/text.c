@@ -112,7 +112,7 @@ const char *text_safe(char *out, size_t room, const char *text) {
     return out;
 }
 
-static void print(FILE *stream, const char *text, bool lines) {
+static void text_write(FILE *stream, const char *text, bool lines) {
     size_t left = strlen(text);
     while (left > 0) {
         struct text_piece piece;
@@ -128,11 +128,11 @@ static void print(FILE *stream, const char *text, bool lines) {
 }
 
 void text_print(FILE *stream, const char *text) {
-    print(stream, text, false);
+    text_write(stream, text, false);
 }
 
 void text_print_lines(FILE *stream, const char *text) {
-    print(stream, text, true);
+    text_write(stream, text, true);
 }
 
 void text_print_error(const char *text) {

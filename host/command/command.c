@@ -69,9 +69,9 @@ int command_refuse(enum command_verb verb, const char *format, ...) {
 }
 
 /* " (did you mean …?)", or "". */
-static const char *suggest(char *text, size_t size, const char *word, const char *const *known,
-                           size_t count) {
-    const char *nearest = manifest_nearest(word, known, count);
+static const char *command_suggest(char *text, size_t size, const char *word,
+                                   const char *const *known, size_t count) {
+    const char *nearest = manifest_suggest(word, known, count);
     text[0] = '\0';
     if (nearest) {
         snprintf(text, size, " (did you mean \"%s\"?)", nearest);
@@ -116,7 +116,7 @@ static bool is_prefix(const char *word) {
 }
 
 /* `words` are the one or two that are no verb. */
-static int refuse_verb(int argc, char **argv) {
+static int command_refuse_verb(int argc, char **argv) {
     const char *known[COMMAND_VERB_COUNT + 1];
     char word[2 * WORD_BYTES];
     char safe[2 * WORD_BYTES];
@@ -136,7 +136,7 @@ static int refuse_verb(int argc, char **argv) {
              prefix ? argv[1] : "");
     return command_refuse(COMMAND_VERB_COUNT, "unknown verb \"%s\"%s",
                           text_safe(safe, sizeof(safe), word),
-                          suggest(meant, sizeof(meant), word, known, count));
+                          command_suggest(meant, sizeof(meant), word, known, count));
 }
 
 /* -- options and words -- */
@@ -177,7 +177,7 @@ static int refuse_option(const struct reading *reading, const char *text, size_t
     snprintf(word, sizeof(word), "%.*s", (int)(length < WORD_BYTES ? length : WORD_BYTES), text);
     return command_refuse(reading->command->verb, "unknown option \"%s\"%s",
                           text_safe(safe, sizeof(safe), word),
-                          suggest(meant, sizeof(meant), word, known, count));
+                          command_suggest(meant, sizeof(meant), word, known, count));
 }
 
 static bool is_help(const char *text) {
@@ -186,7 +186,7 @@ static bool is_help(const char *text) {
 
 /* The value of an option: after '=', or the next word, unless that is an option of the verb. NULL:
  * there is none. */
-static const char *take_value(struct reading *reading, const char *after) {
+static const char *command_take_value(struct reading *reading, const char *after) {
     if (after) {
         return after[1] != '\0' ? after + 1 : NULL;
     }
@@ -227,7 +227,7 @@ static int read_option(struct reading *reading, const char *text) {
         memcpy(member, &flag, sizeof(flag));
         return EXIT_FINE;
     }
-    value = take_value(reading, after);
+    value = command_take_value(reading, after);
     if (!value) {
         return command_refuse(verb, "option %s needs a value", option->spelling);
     }
@@ -235,7 +235,7 @@ static int read_option(struct reading *reading, const char *text) {
     return EXIT_FINE;
 }
 
-static int read_word(struct reading *reading, const char *text) {
+static int command_read_word(struct reading *reading, const char *text) {
     struct command *command = reading->command;
     char safe[WORD_BYTES];
     if (command->word_count == reading->entry->most) {
@@ -252,7 +252,7 @@ static bool read_rest(struct reading *reading, int *code) {
     while (reading->at < reading->argc && *code == EXIT_FINE) {
         const char *text = reading->argv[reading->at++];
         if (reading->only_words || text[0] != '-' || text[1] == '\0') {
-            *code = read_word(reading, text);
+            *code = command_read_word(reading, text);
         } else if (strcmp(text, "--") == 0) {
             reading->only_words = true;
         } else if (is_help(text)) {
@@ -283,7 +283,7 @@ static int read_help(int argc, char **argv) {
     } else if (used > 0) {
         return command_refuse(COMMAND_VERB_COUNT, "help takes one verb");
     } else {
-        return refuse_verb(argc, argv);
+        return command_refuse_verb(argc, argv);
     }
     return EXIT_FINE;
 }
@@ -311,7 +311,7 @@ bool command_read(struct command *command, int argc, char **argv, int *code) {
     }
     int used = find_verb(argc, argv, &command->verb);
     if (used == 0) {
-        *code = refuse_verb(argc, argv);
+        *code = command_refuse_verb(argc, argv);
         return false;
     }
     struct reading reading = {.command = command,

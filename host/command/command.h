@@ -45,7 +45,7 @@ bool command_read(struct command *command, int argc, char **argv, int *code);
 /* "berth: TEXT; see "berth help VERB"" on standard error. Returns EXIT_USAGE. */
 int command_refuse(enum command_verb verb, const char *format, ...) BERTH_PRINTF(2, 3);
 
-/* -- for command_help.c ------------------------------------------------------------------------ */
+/* -- for command_help.c ---------------------------------------------------- */
 
 struct command_option {
     const char *spelling;

@@ -42,7 +42,7 @@ static void print_row(FILE *stream, const char *name, const char *text) {
     print_wrapped(stream, text, LEFT, LEFT);
 }
 
-static void print_option(FILE *stream, const struct command_option *option) {
+static void command_help_print_option(FILE *stream, const struct command_option *option) {
     char name[64];
     snprintf(name, sizeof(name), "%s%s%s", option->spelling, option->value ? " " : "",
              option->value ? option->value : "");
@@ -81,7 +81,7 @@ void command_help_all(FILE *stream) {
     fputs("\nOptions:\n", stream);
     for (size_t i = 0; i < command_option_count; i++) {
         if (command_options[i].help[0] != '\0') {
-            print_option(stream, &command_options[i]);
+            command_help_print_option(stream, &command_options[i]);
         }
     }
     print_codes(stream);
@@ -119,7 +119,7 @@ void command_help_verb(FILE *stream, const struct command_verb_entry *verb) {
     fputs("\nOptions:\n", stream);
     for (size_t i = 0; i < command_option_count; i++) {
         if ((verb->options >> i & 1) != 0 && command_options[i].help[0] != '\0') {
-            print_option(stream, &command_options[i]);
+            command_help_print_option(stream, &command_options[i]);
         }
     }
     print_codes(stream);

@@ -54,8 +54,7 @@ struct channel {
     struct server_thread threads[CHANNEL_CLIENTS_MAX];
 };
 
-/* -- the clients' threads ------------------------------------------------------------------------
- */
+/* -- the clients' threads -------------------------------------------------- */
 
 struct client {
     struct server_thread *server;
@@ -92,7 +91,7 @@ static bool find_line(struct client *client, bool is_end, size_t *size) {
 }
 
 /* The next line, the last of which needs no end; false: none comes. */
-static bool read_line(struct client *client, size_t *size) {
+static bool channel_read_line(struct client *client, size_t *size) {
     while (!find_line(client, false, size)) {
         int left_ms = time_left(client);
         if (!set_reading(client->server, true)) {
@@ -153,7 +152,7 @@ static void await_answer(struct channel *channel, struct channel_request *reques
 }
 
 /* Has the control thread answer it. The text is the caller's to free, unless it is constant. */
-static char *ask(struct server_thread *server, char *line, size_t size) {
+static char *channel_ask(struct server_thread *server, char *line, size_t size) {
     struct channel *channel = server->channel;
     struct channel_request request = {.text = line, .size = size};
     char *known = channel->user.answer_at_once(channel->user.context, line, size);
@@ -179,34 +178,34 @@ static char *ask(struct server_thread *server, char *line, size_t size) {
     return request.answer;
 }
 
-static bool say(const struct client *client, const char *text) {
+static bool channel_say(const struct client *client, const char *text) {
     return os_pipe_write(client->pipe, text, strlen(text), WRITE_MS) &&
            os_pipe_write(client->pipe, "\n", 1, WRITE_MS);
 }
 
-static void serve(struct client *client) {
+static void channel_serve(struct client *client) {
     size_t size = 0;
     bool said = true;
-    while (said && read_line(client, &size)) {
+    while (said && channel_read_line(client, &size)) {
         if (size == SIZE_MAX) {
-            say(client, too_long);
+            channel_say(client, too_long);
             return;
         }
         client->bytes[size - 1] = '\0';
-        char *answer = ask(client->server, client->bytes, size - 1);
-        said = say(client, answer ? answer : no_memory);
+        char *answer = channel_ask(client->server, client->bytes, size - 1);
+        said = channel_say(client, answer ? answer : no_memory);
         alloc_free(answer);
         client->filled -= size <= client->filled ? size : client->filled;
         memmove(client->bytes, client->bytes + size, client->filled);
         client->begun_ms = engine_now_ms();
     }
     if (said && client->filled > 0 && time_left(client) == 0) {
-        say(client, too_slow);
+        channel_say(client, too_slow);
     }
 }
 
 /* The next client, or NULL at the end. */
-static struct os_pipe *next_client(struct server_thread *server) {
+static struct os_pipe *channel_next_client(struct server_thread *server) {
     struct channel *channel = server->channel;
     os_mutex_lock(&channel->mutex);
     while (!server->pipe && !channel->closing) {
@@ -221,12 +220,12 @@ static void serve_clients(void *argument) {
     struct server_thread *server = argument;
     struct channel *channel = server->channel;
     struct os_pipe *pipe;
-    while ((pipe = next_client(server)) != NULL) {
+    while ((pipe = channel_next_client(server)) != NULL) {
         struct client *client = alloc_zeroed(sizeof(*client));
         if (client) {
             client->server = server;
             client->pipe = pipe;
-            serve(client);
+            channel_serve(client);
             alloc_free(client);
         }
         os_pipe_finish(pipe);
@@ -238,11 +237,10 @@ static void serve_clients(void *argument) {
     }
 }
 
-/* -- clients that come ---------------------------------------------------------------------------
- */
+/* -- clients that come ----------------------------------------------------- */
 
-static bool start_thread(struct channel *channel, struct server_thread *server,
-                         struct error *error) {
+static bool channel_start_thread(struct channel *channel, struct server_thread *server,
+                                 struct error *error) {
     char name[16];
     snprintf(name, sizeof(name), "control-%d", (int)(server - channel->threads));
     server->channel = channel;
@@ -255,7 +253,7 @@ static struct server_thread *find_free(struct channel *channel) {
     for (int i = 0; i < CHANNEL_CLIENTS_MAX; i++) {
         struct server_thread *server = &channel->threads[i];
         if (!server->started) {
-            return start_thread(channel, server, NULL) ? server : NULL;
+            return channel_start_thread(channel, server, NULL) ? server : NULL;
         }
         if (!server->pipe) {
             return server;
@@ -265,7 +263,7 @@ static struct server_thread *find_free(struct channel *channel) {
 }
 
 /* The client that has been idle longest leaves, unless one is leaving already. */
-static void evict(struct channel *channel) {
+static void channel_evict(struct channel *channel) {
     struct server_thread *oldest = NULL;
     for (int i = 0; i < CHANNEL_CLIENTS_MAX && channel->threads[i].started; i++) {
         struct server_thread *server = &channel->threads[i];
@@ -290,7 +288,7 @@ static void accept_clients(void *argument) {
         struct server_thread *server = NULL;
         os_mutex_lock(&channel->mutex);
         while (!channel->closing && !(server = find_free(channel))) {
-            evict(channel);
+            channel_evict(channel);
             os_condition_wait(&channel->changed, &channel->mutex, -1);
         }
         if (server) {
@@ -307,8 +305,7 @@ static void accept_clients(void *argument) {
     }
 }
 
-/* -- the control thread's side -------------------------------------------------------------------
- */
+/* -- the control thread's side --------------------------------------------- */
 
 struct channel *channel_open(const char *name, const struct channel_user *user,
                              struct error *error) {
@@ -323,7 +320,7 @@ struct channel *channel_open(const char *name, const struct channel_user *user,
     channel->user = *user;
     channel->os = os_channel_open(name, error);
     channel->accepting =
-        channel->os && start_thread(channel, &channel->threads[0], error) &&
+        channel->os && channel_start_thread(channel, &channel->threads[0], error) &&
         os_thread_start_small(&channel->acceptor, "control", accept_clients, channel, error);
     if (!channel->accepting) {
         channel_close(channel);

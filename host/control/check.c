@@ -3,13 +3,13 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "control/change.h"
 #include "control/config_check.h"
 #include "control/control.h"
-#include "control/instance.h"
+#include "control/error_report.h"
 #include "control/missing.h"
 #include "control/paths.h"
-#include "control/report.h"
+#include "control/reconcile.h"
+#include "control/runtime.h"
 #include "manifest/manifest.h"
 #include "os/os.h"
 
@@ -53,35 +53,35 @@ static void check_config(void *context, const struct manifest *manifest,
 
 /* Everything in one list, by place. A plugin that is not there is a mistake of the manifest; one
  * that cannot be loaded is not. */
-static int report(struct change_problems *problems, const char *path) {
-    int code = problems->missing > 0 ? EXIT_MANIFEST : report_code(problems);
+static int check_report(struct reconcile_problems *problems, const char *path) {
+    int code = problems->missing > 0 ? EXIT_MANIFEST : error_report_code(problems);
     manifest_errors_merge(&problems->manifest, &problems->plugins);
-    report_problems(problems, path);
+    error_report_print(problems, path);
     return code;
 }
 
 /* The plugins are opened as `run` would open them, but nothing of theirs is called. */
-static int check_plugins(struct edition *edition, const char *given) {
-    struct instance instance = {0};
-    struct change_problems problems = {0};
-    struct change_options options = {.dry_run = true};
-    struct change_counts counts;
+static int check_plugins(struct config_snapshot *config_snapshot, const char *given) {
+    struct runtime runtime = {0};
+    struct reconcile_problems problems = {0};
+    struct reconcile_options options = {.dry_run = true};
+    struct reconcile_counts counts;
     struct error error = {0};
     char plugins[OS_PATH_MAX];
-    const struct manifest *manifest = edition->manifest;
+    const struct manifest *manifest = config_snapshot->manifest;
     if (!paths_plugins(plugins, sizeof(plugins), given, manifest->host.plugins, &error) ||
-        !instance_init(&instance, manifest, plugins, &error)) {
+        !runtime_init(&runtime, manifest, plugins, &error)) {
         fprintf(stderr, "berth: %s\n", error.message);
         return EXIT_FAILED;
     }
-    change_apply(&instance, edition, &options, &counts, &problems);
-    int code = report(&problems, manifest->path);
-    instance_destroy(&instance);
-    change_problems_fini(&problems);
+    reconcile_apply(&runtime, config_snapshot, &options, &counts, &problems);
+    int code = check_report(&problems, manifest->path);
+    runtime_destroy(&runtime);
+    reconcile_problems_fini(&problems);
     return code;
 }
 
-static void print_option(void *context, const char *pointer, const char *value, bool given) {
+static void check_print_option(void *context, const char *pointer, const char *value, bool given) {
     (void)context;
     printf("%s = ", pointer);
     text_print(stdout, value);
@@ -89,21 +89,22 @@ static void print_option(void *context, const char *pointer, const char *value, 
 }
 
 int control_check(const struct command *options) {
-    struct edition *edition = NULL;
+    struct config_snapshot *config_snapshot = NULL;
     struct look look = {.given = options->plugins};
     const struct manifest_look at_plugins = {explain_plugin, check_config, &look};
-    int code = report_load(options->words[0], &at_plugins, &edition);
+    int code = error_report_load(options->words[0], &at_plugins, &config_snapshot);
     config_checker_fini(&look.configs);
     missing_fini(&look.missing);
     if (code == EXIT_FINE) {
-        code = check_plugins(edition, options->plugins);
+        code = check_plugins(config_snapshot, options->plugins);
     }
     if (code == EXIT_FINE && options->effective) {
-        code = manifest_list_effective(edition->manifest, print_option, NULL) ? EXIT_FINE
-                                                                              : EXIT_FAILED;
+        code = manifest_list_effective(config_snapshot->manifest, check_print_option, NULL)
+                   ? EXIT_FINE
+                   : EXIT_FAILED;
     } else if (code == EXIT_FINE) {
-        printf("%s: ok\n", edition->manifest->path);
+        printf("%s: ok\n", config_snapshot->manifest->path);
     }
-    edition_release(edition);
+    config_snapshot_release(config_snapshot);
     return code;
 }

@@ -16,7 +16,7 @@
 #include "engine/engine.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
-#include "net/listener_counters.h"
+#include "net/lib/listener_counters.h"
 #include "os/os.h"
 
 enum {
@@ -37,8 +37,7 @@ static int left_ms(void) {
     return now_ms < limit.at_ms ? (int)(limit.at_ms - now_ms) : 0;
 }
 
-/* -- asking --------------------------------------------------------------------------------------
- */
+/* -- asking ---------------------------------------------------------------- */
 
 static char *make_request(const struct command *options) {
     json_begin();
@@ -94,8 +93,7 @@ static char *read_answer(struct os_pipe *pipe) {
     return NULL;
 }
 
-/* -- what goes wrong before there is an answer ---------------------------------------------------
- */
+/* -- what goes wrong before there is an answer ----------------------------- */
 
 static cJSON *make_answer(int code) {
     cJSON *answer = cJSON_CreateObject();
@@ -133,9 +131,9 @@ static void add_error(cJSON *answer, const char *text) {
     json_append(errors, cJSON_CreateString(text));
 }
 
-static int fail(const struct command *options, int code, const char *format, ...)
+static int client_fail(const struct command *options, int code, const char *format, ...)
     BERTH_PRINTF(3, 4);
-static int fail(const struct command *options, int code, const char *format, ...) {
+static int client_fail(const struct command *options, int code, const char *format, ...) {
     char text[OS_PATH_MAX + 1024] = "berth: ";
     size_t used = strlen(text);
     va_list arguments;
@@ -163,10 +161,9 @@ static int fail_to_find(const struct command *options, const struct found_host *
     return found->code;
 }
 
-/* -- tables --------------------------------------------------------------------------------------
- */
+/* -- tables ---------------------------------------------------------------- */
 
-static const char *text_of(const cJSON *object, const char *key) {
+static const char *client_text_of(const cJSON *object, const char *key) {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
     return text ? text : "";
 }
@@ -176,11 +173,11 @@ static double number_of(const cJSON *object, const char *key) {
     return cJSON_IsNumber(item) ? item->valuedouble : 0;
 }
 
-static const cJSON *list_of(const cJSON *object, const char *key) {
+static const cJSON *client_list_of(const cJSON *object, const char *key) {
     return cJSON_GetObjectItemCaseSensitive(object, key);
 }
 
-static void join(const cJSON *list, char *text, size_t size) {
+static void client_join(const cJSON *list, char *text, size_t size) {
     const cJSON *item;
     size_t used = 0;
     text[0] = '\0';
@@ -196,7 +193,7 @@ static void join(const cJSON *list, char *text, size_t size) {
 
 /* What is in quarantine has none. */
 static void format_generation(const cJSON *one, char *text, size_t size) {
-    const cJSON *generation = list_of(one, "generation");
+    const cJSON *generation = client_list_of(one, "generation");
     if (cJSON_IsNumber(generation)) {
         snprintf(text, size, "%.0f", generation->valuedouble);
     } else {
@@ -206,17 +203,17 @@ static void format_generation(const cJSON *one, char *text, size_t size) {
 
 /* "draining 75 s": for how long it has. */
 static void format_state(const cJSON *one, char *text, size_t size) {
-    const cJSON *for_ms = list_of(one, "draining_for_ms");
+    const cJSON *for_ms = client_list_of(one, "draining_for_ms");
     if (cJSON_IsNumber(for_ms)) {
-        snprintf(text, size, "%s %.0f s", text_of(one, "state"), for_ms->valuedouble / 1000);
+        snprintf(text, size, "%s %.0f s", client_text_of(one, "state"), for_ms->valuedouble / 1000);
     } else {
-        snprintf(text, size, "%s", text_of(one, "state"));
+        snprintf(text, size, "%s", client_text_of(one, "state"));
     }
 }
 
 /* Whether a newer generation of it has a row. */
 static bool is_replaced(const cJSON *one) {
-    return strcmp(text_of(one, "draining_because"), "replaced") == 0;
+    return strcmp(client_text_of(one, "draining_because"), "replaced") == 0;
 }
 
 /* "1234", "12.3K", "4.5G" */
@@ -242,9 +239,9 @@ static void print_listener(const cJSON *one) {
     char accepted[32] = "";
     char received[32] = "";
     char sent[32] = "";
-    const cJSON *counters = list_of(one, "counters");
-    bool udp = strcmp(text_of(one, "transport"), "udp") == 0;
-    join(list_of(one, "addresses"), addresses, sizeof(addresses));
+    const cJSON *counters = client_list_of(one, "counters");
+    bool udp = strcmp(client_text_of(one, "transport"), "udp") == 0;
+    client_join(client_list_of(one, "addresses"), addresses, sizeof(addresses));
     format_generation(one, generation, sizeof(generation));
     format_state(one, state, sizeof(state));
     if (counters && !is_replaced(one)) {
@@ -253,16 +250,16 @@ static void print_listener(const cJSON *one) {
         format_bytes(number_of(counters, "bytes_received"), received, sizeof(received));
         format_bytes(number_of(counters, "bytes_sent"), sent, sizeof(sent));
     }
-    printf("%-20s %-14s %4s  %-14s %11.0f %10s %8s %8s  %s\n", text_of(one, "name"),
-           text_of(one, "plugin"), generation, state, number_of(one, "connections"), accepted,
-           received, sent, addresses);
+    printf("%-20s %-14s %4s  %-14s %11.0f %10s %8s %8s  %s\n", client_text_of(one, "name"),
+           client_text_of(one, "plugin"), generation, state, number_of(one, "connections"),
+           accepted, received, sent, addresses);
 }
 
 static void print_listeners(const cJSON *result) {
     const cJSON *one;
     printf("%-20s %-14s %4s  %-14s %11s %10s %8s %8s  %s\n", "LISTENER", "PLUGIN", "GEN", "STATE",
            "CONNECTIONS", "ACCEPTED", "IN", "OUT", "ADDRESSES");
-    cJSON_ArrayForEach(one, list_of(result, "listeners")) {
+    cJSON_ArrayForEach(one, client_list_of(result, "listeners")) {
         print_listener(one);
     }
 }
@@ -273,15 +270,15 @@ static void print_counters(const cJSON *result) {
     bool has_header = false;
     for (size_t i = 0; i < listener_counter_count(); i++) {
         const struct listener_counter *counter = listener_counter_at(i);
-        cJSON_ArrayForEach(one, list_of(result, "listeners")) {
-            double total = number_of(list_of(one, "counters"), counter->name);
+        cJSON_ArrayForEach(one, client_list_of(result, "listeners")) {
+            double total = number_of(client_list_of(one, "counters"), counter->name);
             if (total > 0 && !is_replaced(one)) {
                 if (!has_header) {
                     printf("\n%-28s %-20s %12s  %s\n", "COUNTER", "LISTENER", "TOTAL", "MEANING");
                     has_header = true;
                 }
-                printf("%-28s %-20s %12.0f  %s\n", counter->name, text_of(one, "name"), total,
-                       counter->meaning);
+                printf("%-28s %-20s %12.0f  %s\n", counter->name, client_text_of(one, "name"),
+                       total, counter->meaning);
             }
         }
     }
@@ -291,13 +288,13 @@ static void print_counters(const cJSON *result) {
 static void format_metric(const cJSON *metric, char *text, size_t size) {
     const cJSON *label;
     size_t used = 0;
-    text_append(text, size, &used, "%s", text_of(metric, "name"));
-    cJSON_ArrayForEach(label, list_of(metric, "labels")) {
+    text_append(text, size, &used, "%s", client_text_of(metric, "name"));
+    cJSON_ArrayForEach(label, client_list_of(metric, "labels")) {
         char safe[512];
         text_append(text, size, &used, "%s%s=\"%s\"", label->prev && label->prev->next ? "," : "{",
                     label->string, text_safe(safe, sizeof(safe), label->valuestring));
     }
-    if (cJSON_GetArraySize(list_of(metric, "labels")) > 0) {
+    if (cJSON_GetArraySize(client_list_of(metric, "labels")) > 0) {
         text_append(text, size, &used, "}");
     }
 }
@@ -306,15 +303,15 @@ static void print_metric(const cJSON *listener, const cJSON *metric) {
     char name[1024];
     char safe[256];
     format_metric(metric, name, sizeof(name));
-    const char *help = text_safe(safe, sizeof(safe), text_of(metric, "help"));
-    if (strcmp(text_of(metric, "kind"), "histogram") != 0) {
-        printf("%-40s %-20s %12.0f  %s\n", name, text_of(listener, "name"),
+    const char *help = text_safe(safe, sizeof(safe), client_text_of(metric, "help"));
+    if (strcmp(client_text_of(metric, "kind"), "histogram") != 0) {
+        printf("%-40s %-20s %12.0f  %s\n", name, client_text_of(listener, "name"),
                number_of(metric, "value"), help);
         return;
     }
     double count = number_of(metric, "count");
-    printf("%-40s %-20s %12.0f  %s (mean %.1f)\n", name, text_of(listener, "name"), count, help,
-           count > 0 ? number_of(metric, "sum") / count : 0.0);
+    printf("%-40s %-20s %12.0f  %s (mean %.1f)\n", name, client_text_of(listener, "name"), count,
+           help, count > 0 ? number_of(metric, "sum") / count : 0.0);
 }
 
 /* What plugins count themselves; of the generation that serves. */
@@ -322,8 +319,8 @@ static void print_metrics(const cJSON *result) {
     const cJSON *one;
     const cJSON *metric;
     bool has_header = false;
-    cJSON_ArrayForEach(one, list_of(result, "listeners")) {
-        cJSON_ArrayForEach(metric, list_of(one, "metrics")) {
+    cJSON_ArrayForEach(one, client_list_of(result, "listeners")) {
+        cJSON_ArrayForEach(metric, client_list_of(one, "metrics")) {
             if (is_replaced(one)) {
                 continue;
             }
@@ -340,45 +337,46 @@ static void print_plugins(const cJSON *result) {
     const cJSON *one;
     char listeners[512];
     printf("%-20s %-10s %4s  %-10s %s\n", "PLUGIN", "VERSION", "GEN", "STATE", "LISTENERS");
-    cJSON_ArrayForEach(one, list_of(result, "plugins")) {
-        join(list_of(one, "listeners"), listeners, sizeof(listeners));
+    cJSON_ArrayForEach(one, client_list_of(result, "plugins")) {
+        client_join(client_list_of(one, "listeners"), listeners, sizeof(listeners));
         char generation[16];
         format_generation(one, generation, sizeof(generation));
-        printf("%-20s %-10s %4s  %-10s %s\n", text_of(one, "id"), text_of(one, "version"),
-               generation, text_of(one, "state"), listeners);
+        printf("%-20s %-10s %4s  %-10s %s\n", client_text_of(one, "id"),
+               client_text_of(one, "version"), generation, client_text_of(one, "state"), listeners);
     }
 }
 
 static void print_last_end(const cJSON *result) {
-    const cJSON *end = list_of(result, "last_end");
+    const cJSON *end = client_list_of(result, "last_end");
     const cJSON *one;
     if (!end) {
         return;
     }
-    const char *plugin = text_of(end, "plugin");
-    printf("last end: %s, %.0f s ago, laid to %s%s\n", text_of(end, "how"),
+    const char *plugin = client_text_of(end, "plugin");
+    printf("last end: %s, %.0f s ago, laid to %s%s\n", client_text_of(end, "how"),
            number_of(end, "ago_ms") / 1000, plugin[0] != '\0' ? "plugin " : "no plugin", plugin);
-    cJSON_ArrayForEach(one, list_of(end, "calls")) {
-        const char *listener = text_of(one, "listener");
+    cJSON_ArrayForEach(one, client_list_of(end, "calls")) {
+        const char *listener = client_text_of(one, "listener");
         printf("last end: callback %s of plugin %s, generation %.0f (%s)%s%s%s\n",
-               text_of(one, "callback"), text_of(one, "plugin"), number_of(one, "generation"),
-               text_of(one, "version"), listener[0] != '\0' ? ", listener " : "", listener,
-               cJSON_IsTrue(list_of(one, "waited")) ? ", which waited" : "");
+               client_text_of(one, "callback"), client_text_of(one, "plugin"),
+               number_of(one, "generation"), client_text_of(one, "version"),
+               listener[0] != '\0' ? ", listener " : "", listener,
+               cJSON_IsTrue(client_list_of(one, "waited")) ? ", which waited" : "");
     }
 }
 
 static void print_quarantine(const cJSON *result) {
     const cJSON *one;
-    cJSON_ArrayForEach(one, list_of(result, "quarantine")) {
+    cJSON_ArrayForEach(one, client_list_of(result, "quarantine")) {
         printf("quarantine: %s for %.0f s: %s; \"berth release %s\" lets it in again\n",
-               text_of(one, "plugin"), number_of(one, "for_ms") / 1000, text_of(one, "reason"),
-               text_of(one, "plugin"));
+               client_text_of(one, "plugin"), number_of(one, "for_ms") / 1000,
+               client_text_of(one, "reason"), client_text_of(one, "plugin"));
     }
 }
 
 /* Where nothing is missing in the log, nothing is said of it. */
 static void print_log(const cJSON *result) {
-    const cJSON *log = list_of(result, "log");
+    const cJSON *log = client_list_of(result, "log");
 #define COUNTER(name, meaning)                                                                     \
     if (number_of(log, #name) > 0) {                                                               \
         printf("log: %.0f " meaning "\n", number_of(log, #name));                                  \
@@ -390,29 +388,31 @@ static void print_log(const cJSON *result) {
 /* All that there is to say while something keeps the host from answering. */
 static void print_busy(const cJSON *result) {
     printf("process %.0f, %s, busy for %.0f ms: %s\n", number_of(result, "pid"),
-           text_of(result, "version"), number_of(result, "busy_ms"), text_of(result, "busy_with"));
+           client_text_of(result, "version"), number_of(result, "busy_ms"),
+           client_text_of(result, "busy_with"));
 }
 
 static void print_status(const cJSON *result) {
-    if (list_of(result, "busy_with")) {
+    if (client_list_of(result, "busy_with")) {
         print_busy(result);
         return;
     }
     double seconds = number_of(result, "uptime_ms") / 1000;
-    printf("%s %s, process %.0f, %s for %.0f s\n", text_of(result, "name"),
-           text_of(result, "version"), number_of(result, "pid"), text_of(result, "state"), seconds);
-    printf("engine %s, %.0f workers, %.0f of %.0f connections\n", text_of(result, "engine"),
+    printf("%s %s, process %.0f, %s for %.0f s\n", client_text_of(result, "name"),
+           client_text_of(result, "version"), number_of(result, "pid"),
+           client_text_of(result, "state"), seconds);
+    printf("engine %s, %.0f workers, %.0f of %.0f connections\n", client_text_of(result, "engine"),
            number_of(result, "workers"), number_of(result, "connections"),
            number_of(result, "connections_max"));
-    printf("manifest %s\n", text_of(result, "manifest"));
-    if (cJSON_IsTrue(list_of(result, "supervised"))) {
+    printf("manifest %s\n", client_text_of(result, "manifest"));
+    if (cJSON_IsTrue(client_list_of(result, "supervised"))) {
         printf("supervised, %.0f restarts\n", number_of(result, "restarts"));
         print_last_end(result);
     }
     print_log(result);
     print_quarantine(result);
     const cJSON *stalled;
-    cJSON_ArrayForEach(stalled, list_of(result, "stalled")) {
+    cJSON_ArrayForEach(stalled, client_list_of(result, "stalled")) {
         printf("stalled: %s\n", cJSON_IsString(stalled) ? stalled->valuestring : "");
     }
     printf("\n");
@@ -424,7 +424,7 @@ static void print_status(const cJSON *result) {
 }
 
 static void print_change(const cJSON *result) {
-    const char *before = cJSON_IsTrue(list_of(result, "dry_run")) ? "would be: " : "";
+    const char *before = cJSON_IsTrue(client_list_of(result, "dry_run")) ? "would be: " : "";
 #define GAUGE(name, label, meaning)                                                                \
     printf("%s%.0f " label, before, number_of(result, #name));                                     \
     before = ", ";
@@ -442,7 +442,7 @@ static void print_resumed(const cJSON *result) {
 }
 
 static void print_stopping(const cJSON *result) {
-    if (list_of(result, "busy_with")) {
+    if (client_list_of(result, "busy_with")) {
         printf("stopping: ");
         print_busy(result);
         fflush(stdout);
@@ -452,8 +452,7 @@ static void print_stopping(const cJSON *result) {
     fflush(stdout);
 }
 
-/* -- the verbs -----------------------------------------------------------------------------------
- */
+/* -- the verbs ------------------------------------------------------------- */
 
 static const struct verb {
     void (*print)(const cJSON *result);
@@ -473,10 +472,10 @@ static const struct verb {
 
 /* Which host it was. */
 static void print_host(FILE *stream, const cJSON *answer) {
-    const cJSON *host = list_of(answer, "host");
+    const cJSON *host = client_list_of(answer, "host");
     if (host) {
-        fprintf(stream, "host \"%s\", process %.0f, manifest %s\n", text_of(host, "name"),
-                number_of(host, "pid"), text_of(host, "manifest"));
+        fprintf(stream, "host \"%s\", process %.0f, manifest %s\n", client_text_of(host, "name"),
+                number_of(host, "pid"), client_text_of(host, "manifest"));
     }
 }
 
@@ -497,20 +496,21 @@ static void make_safe(cJSON *item) {
     }
 }
 
-static int print_answer(const struct verb *verb, const char *text, const struct command *options) {
+static int client_print_answer(const struct verb *verb, const char *text,
+                               const struct command *options) {
     cJSON *answer = cJSON_Parse(text);
     const cJSON *error;
     int code = answer ? (int)number_of(answer, "code") : EXIT_FAILED;
     make_safe(answer);
     if (options->json && answer) {
         print_json(text);
-    } else if (cJSON_IsTrue(list_of(answer, "ok"))) {
+    } else if (cJSON_IsTrue(client_list_of(answer, "ok"))) {
         if (verb->print != print_status) { /* which says so itself */
             print_host(stdout, answer);
         }
-        verb->print(list_of(answer, "result"));
+        verb->print(client_list_of(answer, "result"));
     }
-    cJSON_ArrayForEach(error, list_of(answer, "errors")) {
+    cJSON_ArrayForEach(error, client_list_of(answer, "errors")) {
         if (!options->json) {
             fprintf(stderr, "berth: %s\n", cJSON_IsString(error) ? error->valuestring : "?");
         }
@@ -527,14 +527,14 @@ static int print_answer(const struct verb *verb, const char *text, const struct 
 }
 
 /* The answer to a request; NULL: none came. */
-static char *exchange(struct os_pipe *pipe, const char *request) {
+static char *client_exchange(struct os_pipe *pipe, const char *request) {
     bool sent = request && os_pipe_write(pipe, request, strlen(request), left_ms()) &&
                 os_pipe_write(pipe, "\n", 1, left_ms());
     return sent ? read_answer(pipe) : NULL;
 }
 
 /* Whether the process still answers to the name. */
-static bool is_there(struct os_pipe *pipe, double pid) {
+static bool client_is_there(struct os_pipe *pipe, double pid) {
     struct identity identity;
     return identity_ask(pipe, left_ms(), &identity) && (double)identity.pid == pid;
 }
@@ -560,7 +560,7 @@ static bool await_end(const char *name, struct os_pipe *first, double pid) {
         os_condition_wait(&never, &mutex, AGAIN_MS);
         os_mutex_unlock(&mutex);
         pipe = os_pipe_connect(name, NULL);
-        there = pipe && is_there(pipe, pid);
+        there = pipe && client_is_there(pipe, pid);
     }
     if (pipe != first) {
         os_pipe_close(pipe);
@@ -572,18 +572,18 @@ static bool await_end(const char *name, struct os_pipe *first, double pid) {
 
 static double pid_in(const char *text) {
     cJSON *answer = cJSON_Parse(text);
-    double pid = number_of(list_of(answer, "host"), "pid");
+    double pid = number_of(client_list_of(answer, "host"), "pid");
     cJSON_Delete(answer);
     return pid;
 }
 
-static int talk(const struct verb *verb, const struct found_host *host,
-                const struct command *options) {
+static int client_talk(const struct verb *verb, const struct found_host *host,
+                       const struct command *options) {
     char *request = make_request(options);
-    char *answer = exchange(host->pipe, request);
+    char *answer = client_exchange(host->pipe, request);
     int code = EXIT_FAILED;
     if (answer) {
-        code = print_answer(verb, answer, options);
+        code = client_print_answer(verb, answer, options);
         const char *name = options->name ? options->name : host->identity.name;
         if (code == EXIT_FINE && verb->until_end && !await_end(name, host->pipe, pid_in(answer))) {
             code = EXIT_FAILED;
@@ -593,12 +593,12 @@ static int talk(const struct verb *verb, const struct found_host *host,
                     limit.timeout_s);
         }
     } else if (left_ms() == 0) {
-        fail(options, EXIT_FAILED,
-             "the host has not answered within %u s; it may do what was asked all the same "
-             "(--timeout SECONDS waits longer)",
-             limit.timeout_s);
+        client_fail(options, EXIT_FAILED,
+                    "the host has not answered within %u s; it may do what was asked all the same "
+                    "(--timeout SECONDS waits longer)",
+                    limit.timeout_s);
     } else {
-        fail(options, EXIT_FAILED, "the host does not answer");
+        client_fail(options, EXIT_FAILED, "the host does not answer");
     }
     cJSON_free(request);
     alloc_free(answer);
@@ -615,17 +615,18 @@ static bool read_limit(const char *text) {
     return good;
 }
 
-static int ask(const struct verb *verb, const struct command *options) {
+static int client_ask(const struct verb *verb, const struct command *options) {
     if (!read_limit(options->timeout)) {
-        return fail(options, EXIT_USAGE, "--timeout: expected 1 to %d seconds, not \"%.40s\"",
-                    TIMEOUT_S_MAX, options->timeout);
+        return client_fail(options, EXIT_USAGE,
+                           "--timeout: expected 1 to %d seconds, not \"%.40s\"", TIMEOUT_S_MAX,
+                           options->timeout);
     }
     struct found_host *host = alloc_zeroed(sizeof(*host));
     if (!host) {
-        return fail(options, EXIT_FAILED, "out of memory");
+        return client_fail(options, EXIT_FAILED, "out of memory");
     }
     find_host(options, limit.at_ms, host);
-    int code = host->pipe ? talk(verb, host, options) : fail_to_find(options, host);
+    int code = host->pipe ? client_talk(verb, host, options) : fail_to_find(options, host);
     found_host_fini(host);
     alloc_free(host);
     return code;
@@ -635,10 +636,11 @@ static int ask(const struct verb *verb, const struct command *options) {
 int control_ask(const struct command *options) {
     const struct verb *verb = &verbs[options->verb];
     if (verb->needs_names && options->all == (options->word_count > 0)) {
-        return fail(options, EXIT_USAGE, "expected the names of listeners or plugins, or --all");
+        return client_fail(options, EXIT_USAGE,
+                           "expected the names of listeners or plugins, or --all");
     }
     json_setup();
-    return ask(verb, options);
+    return client_ask(verb, options);
 }
 
 bool control_is_running(void) {

@@ -8,10 +8,10 @@
 #include "base/error.h"
 #include "manifest/manifest.h"
 #include "manifest/schema.h"
-#include "module/config.h"
-#include "module/module.h"
-#include "module/services.h"
 #include "os/os.h"
+#include "plugin/module.h"
+#include "plugin/module_config.h"
+#include "plugin/services.h"
 
 bool config_schema(const struct module *module, struct schema **schema, struct error *error) {
     *schema = NULL;
@@ -55,8 +55,7 @@ void config_check(const struct config_question *question, const struct manifest_
     }
 }
 
-/* -- of a manifest that is broken ----------------------------------------------------------------
- */
+/* -- of a manifest that is broken ------------------------------------------ */
 
 struct config_entry {
     struct config_entry *next;

@@ -10,9 +10,9 @@
 
 #include "os/os.h"
 
-struct errand_limit;
+struct timed_call_limit;
 struct error;
-struct instance;
+struct runtime;
 struct manifest;
 struct manifest_errors;
 struct manifest_listener;
@@ -28,7 +28,7 @@ struct config_question {
     struct schema *schema;     /* or NULL */
     const char *config_folder; /* of relative paths in it */
     const char *manifest_path;
-    const struct errand_limit *limit; /* of `check_config`; NULL: none */
+    const struct timed_call_limit *limit; /* of `check_config`; NULL: none */
 };
 
 /* Adds everything that is wrong with the listener's "config" to `errors`: what the schema says, and

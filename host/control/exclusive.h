@@ -1,8 +1,9 @@
 /* exclusive.h: listeners of which two generations must never be open (BERTH_PLUGIN_EXCLUSIVE).
  *
- * The new generation gets doors and gate of the old one, and the clients that the plugin has not
- * heard of, who wait meanwhile; the old one drains, is cut when its time is over, and closes. Then
- * the new one opens. When it does not, the old one is made and opened anew in the same way.
+ * The new generation gets listen sockets and gate of the old one, and the clients that the plugin
+ * has not heard of, who wait meanwhile; the old one drains, is cut when its time is over, and
+ * closes. Then the new one opens. When it does not, the old one is made and opened anew in the same
+ * way.
  *
  * Owner: the change that replaces. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_EXCLUSIVE_H
@@ -10,17 +11,18 @@
 
 #include <stdbool.h>
 
-struct errand_limit;
+struct timed_call_limit;
 struct error;
-struct instance;
+struct runtime;
 struct listener;
 struct listener_options;
-struct unit;
+struct listener_generation;
 
 struct exclusive {
-    struct instance *instance;
-    struct unit *old; /* whose listener is replaced; its `listener` is NULL afterwards */
-    const struct errand_limit *limit; /* of `listener_open` */
+    struct runtime *runtime;
+    struct listener_generation
+        *old; /* whose listener is replaced; its `listener` is NULL afterwards */
+    const struct timed_call_limit *limit; /* of `listener_open` */
     bool *abandoned; /* set when the new generation has not returned from it in time */
 };
 

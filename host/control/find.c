@@ -25,11 +25,10 @@ struct search {
     bool denied;   /* there was one that is not to be trusted */
 };
 
-/* -- what is said when it is not there ----------------------------------------------------------
- */
+/* -- what is said when it is not there ------------------------------------- */
 
-static void say(struct found_host *found, const char *format, ...) BERTH_PRINTF(2, 3);
-static void say(struct found_host *found, const char *format, ...) {
+static void find_say(struct found_host *found, const char *format, ...) BERTH_PRINTF(2, 3);
+static void find_say(struct found_host *found, const char *format, ...) {
     size_t used = strlen(found->why);
     va_list arguments;
     va_start(arguments, format);
@@ -45,19 +44,18 @@ static void say_other(struct search *search, const char *name, const struct iden
     }
     search->others++;
     if (other) {
-        say(search->found, "; \"%s\" (process %llu) serves %s: \"--name %s\" speaks to it", name,
-            (unsigned long long)other->pid, other->manifest, name);
+        find_say(search->found, "; \"%s\" (process %llu) serves %s: \"--name %s\" speaks to it",
+                 name, (unsigned long long)other->pid, other->manifest, name);
     } else {
-        say(search->found,
-            "; \"%s\" does not say what it serves: \"--name %s\" speaks to it all the same", name,
-            name);
+        find_say(search->found,
+                 "; \"%s\" does not say what it serves: \"--name %s\" speaks to it all the same",
+                 name, name);
     }
 }
 
-/* -- names in a manifest ------------------------------------------------------------------------
- */
+/* -- names in a manifest --------------------------------------------------- */
 
-static void add_name(struct names *names, const char *name) {
+static void find_add_name(struct names *names, const char *name) {
     for (size_t i = 0; i < names->count; i++) {
         if (strcmp(names->items[i], name) == 0) {
             return;
@@ -84,27 +82,26 @@ static void scan_names(const char *path, struct names *names) {
         size_t length = *at == '"' ? strcspn(at + 1, "\"\r\n") : 0;
         if (length > 0 && length < sizeof(name)) {
             memcpy(name, at + 1, length);
-            add_name(names, name);
+            find_add_name(names, name);
         }
     }
     alloc_free(text);
 }
 
-static void read_names(struct found_host *found, struct names *names, bool *controlled) {
+static void find_read_names(struct found_host *found, struct names *names, bool *controlled) {
     struct manifest *manifest = manifest_load(found->path, &found->broken);
     *controlled = !manifest || manifest->host.control;
     if (manifest) {
-        add_name(names, manifest->host.name);
+        find_add_name(names, manifest->host.name);
         manifest_errors_fini(&found->broken);
     } else {
         scan_names(found->path, names);
-        add_name(names, "berth");
+        find_add_name(names, "berth");
     }
     manifest_destroy(manifest);
 }
 
-/* -- looking ------------------------------------------------------------------------------------
- */
+/* -- looking --------------------------------------------------------------- */
 
 static int ask_ms(const struct found_host *found) {
     uint64_t now_ms = engine_now_ms();
@@ -113,7 +110,7 @@ static int ask_ms(const struct found_host *found) {
 }
 
 /* Whether it is the one; the pipe is then the caller's, else it is closed. */
-static bool examine(struct search *search, struct os_pipe *pipe, const char *name) {
+static bool find_examine(struct search *search, struct os_pipe *pipe, const char *name) {
     struct found_host *found = search->found;
     struct identity identity = {0};
     bool known = identity_ask(pipe, ask_ms(found), &identity);
@@ -129,9 +126,9 @@ static bool examine(struct search *search, struct os_pipe *pipe, const char *nam
     return false;
 }
 
-static bool visit(void *context, struct os_pipe *pipe) {
+static bool find_visit(void *context, struct os_pipe *pipe) {
     struct search *search = context;
-    return !examine(search, pipe, NULL) && ask_ms(search->found) > 0;
+    return !find_examine(search, pipe, NULL) && ask_ms(search->found) > 0;
 }
 
 /* Where a host of that name would be. */
@@ -139,29 +136,30 @@ static bool look_by_name(struct search *search, const char *name) {
     struct error error = {0};
     struct os_pipe *pipe = os_pipe_connect(name, &error);
     if (!pipe) {
-        say(search->found, "; \"%s\": %s", name, error.message);
+        find_say(search->found, "; \"%s\": %s", name, error.message);
         search->denied = search->denied || error.kind == ERROR_KIND_DENIED;
     }
-    return pipe && examine(search, pipe, name);
+    return pipe && find_examine(search, pipe, name);
 }
 
 static void find_by_manifest(struct found_host *found) {
     struct search search = {.found = found};
     struct names names = {0};
     bool controlled;
-    read_names(found, &names, &controlled);
-    say(found, "no host that serves %s can be spoken to", found->path);
+    find_read_names(found, &names, &controlled);
+    find_say(found, "no host that serves %s can be spoken to", found->path);
     for (size_t i = 0; i < names.count; i++) {
         if (look_by_name(&search, names.items[i])) {
             return;
         }
     }
-    os_pipe_visit(visit, &search);
+    os_pipe_visit(find_visit, &search);
     if (!found->pipe) {
         found->code = found->broken.count > 0 ? EXIT_MANIFEST : EXIT_FAILED;
-        say(found, "%s%s",
-            controlled ? "" : "; its \"host.control\" is false: such a host cannot be spoken to",
-            search.others == 0 ? "; \"--name\" gives the name of a host" : "");
+        find_say(found, "%s%s",
+                 controlled ? ""
+                            : "; its \"host.control\" is false: such a host cannot be spoken to",
+                 search.others == 0 ? "; \"--name\" gives the name of a host" : "");
     }
 }
 
@@ -170,8 +168,8 @@ static void find_by_name(struct found_host *found, const char *name) {
     found->pipe = os_pipe_connect(name, &error);
     if (!found->pipe) {
         found->code = EXIT_FAILED;
-        say(found, "no host called \"%s\" can be spoken to: %s; \"--name\" gives another name",
-            name, error.message);
+        find_say(found, "no host called \"%s\" can be spoken to: %s; \"--name\" gives another name",
+                 name, error.message);
     } else if (!identity_ask(found->pipe, ask_ms(found), &found->identity)) {
         found->identity = (struct identity){0};
     }
@@ -183,9 +181,9 @@ static void check_manifest(struct found_host *found, const char *name) {
         os_pipe_close(found->pipe);
         found->pipe = NULL;
         found->code = EXIT_FAILED;
-        say(found, "the host called \"%s\" serves %s, and not %s", name,
-            found->identity.pid != 0 ? found->identity.manifest : "what it does not say",
-            found->path);
+        find_say(found, "the host called \"%s\" serves %s, and not %s", name,
+                 found->identity.pid != 0 ? found->identity.manifest : "what it does not say",
+                 found->path);
     }
 }
 
@@ -194,7 +192,8 @@ void find_host(const struct command *options, uint64_t by_ms, struct found_host 
     *found = (struct found_host){.by_ms = by_ms, .code = EXIT_FINE};
     if (options->name && !manifest_name_valid(options->name)) {
         found->code = EXIT_USAGE;
-        say(found,
+        find_say(
+            found,
             "\"%.100s\" is no name of a host: a letter or digit, then up to 62 letters, digits and "
             ". _ -",
             options->name);
@@ -202,7 +201,7 @@ void find_host(const struct command *options, uint64_t by_ms, struct found_host 
     }
     if (!paths_manifest(found->path, sizeof(found->path), options->manifest, &error)) {
         found->code = EXIT_FAILED;
-        say(found, "%s", error.message);
+        find_say(found, "%s", error.message);
         return;
     }
     if (options->name) {

@@ -6,11 +6,11 @@
 #include "base/log.h"
 #include "control/control.h"
 #include "engine/engine.h"
-#include "net/last_words.h"
-#include "net/latch.h"
-#include "net/listener.h"
-#include "net/plugin_call.h"
+#include "net/lib/latch.h"
+#include "net/listen/listener.h"
 #include "os/os_process.h"
+#include "plugin/callback_guard.h"
+#include "plugin/crash_report.h"
 
 enum {
     BUSY_MS = 200,  /* from then on the watching thread takes the requests */
@@ -30,7 +30,7 @@ void guard_configure(struct guard *guard, uint32_t drain_timeout_ms, uint32_t ha
     }
 }
 
-static void end_within(struct guard *guard, uint64_t ms) {
+static void guard_end_within(struct guard *guard, uint64_t ms) {
     uint64_t wanted = engine_now_ms() + ms;
     unsigned long long known = atomic_load(&guard->end_ms);
     while ((known == 0 || wanted < known) &&
@@ -42,12 +42,13 @@ void guard_stop(struct guard *guard, bool now) {
     if (now) {
         atomic_store(&guard->asked_now, true);
     }
-    end_within(guard, now ? GUARD_NOW_MS : (uint64_t)atomic_load(&guard->drain_ms) + GUARD_STOP_MS);
+    guard_end_within(guard,
+                     now ? GUARD_NOW_MS : (uint64_t)atomic_load(&guard->drain_ms) + GUARD_STOP_MS);
 }
 
 void guard_clear(struct guard *guard) {
     if (atomic_load(&guard->end_ms) == 0) {
-        end_within(guard, GUARD_CLEAR_MS);
+        guard_end_within(guard, GUARD_CLEAR_MS);
     }
 }
 
@@ -61,7 +62,7 @@ bool guard_is_asked_now(const struct guard *guard) {
 }
 
 /* A request, on whichever thread it is taken. */
-static void note(struct guard *guard, enum os_signal signal) {
+static void guard_note(struct guard *guard, enum os_signal signal) {
     if (signal == OS_SIGNAL_STOP) {
         guard_stop(guard, atomic_fetch_add(&guard->stops_seen, 1) > 0);
     }
@@ -75,8 +76,7 @@ static void put_off(struct guard *guard, enum os_signal signal) {
     }
 }
 
-/* -- the control thread's side -------------------------------------------------------------------
- */
+/* -- the control thread's side --------------------------------------------- */
 
 enum os_signal guard_wait(struct guard *guard, int timeout_ms) {
     unsigned count = atomic_load(&guard->stops);
@@ -91,17 +91,17 @@ enum os_signal guard_wait(struct guard *guard, int timeout_ms) {
     atomic_store(&guard->busy_since_ms, 0);
     enum os_signal signal = os_signals_wait(timeout_ms);
     atomic_store(&guard->busy_since_ms, engine_now_ms());
-    note(guard, signal);
+    guard_note(guard, signal);
     return signal;
 }
 
 void guard_await_wake(struct guard *guard) {
     enum os_signal signal = os_signals_wait(AWAIT_MS);
-    note(guard, signal);
+    guard_note(guard, signal);
     put_off(guard, signal);
 }
 
-void guard_await_cut(struct guard *guard, const struct listener *listener) {
+void guard_await_aborted(struct guard *guard, const struct listener *listener) {
     latch_note_begin(&guard->waits, "connections that were cut to end");
     while (atomic_load(&listener->references) > 0) {
         guard_await_wake(guard);
@@ -109,11 +109,10 @@ void guard_await_cut(struct guard *guard, const struct listener *listener) {
     latch_note_end(&guard->waits);
 }
 
-/* -- the watching thread's side ------------------------------------------------------------------
- */
+/* -- the watching thread's side -------------------------------------------- */
 
 uint64_t guard_busy_ms(const struct guard *guard, char *text, size_t size) {
-    struct plugin_running running;
+    struct callback_running running;
     uint64_t since_ms = atomic_load(&guard->busy_since_ms);
     uint64_t now_ms = engine_now_ms();
     const char *what;
@@ -121,8 +120,8 @@ uint64_t guard_busy_ms(const struct guard *guard, char *text, size_t size) {
     if (since_ms == 0 || now_ms <= since_ms) {
         return 0;
     }
-    if (plugin_calls_running(SLOW_MS, false, &running, 1) > 0) {
-        plugin_running_describe(&running, text, size);
+    if (callback_guard_running(SLOW_MS, false, &running, 1) > 0) {
+        callback_running_describe(&running, text, size);
     } else {
         snprintf(text, size, "the control thread waits for %s", what ? what : "the system");
     }
@@ -130,15 +129,15 @@ uint64_t guard_busy_ms(const struct guard *guard, char *text, size_t size) {
 }
 
 static void tell_who_does_not_return(const struct guard *guard) {
-    struct plugin_running running[RUNNING_MAX];
+    struct callback_running running[RUNNING_MAX];
     char text[512];
-    size_t count = plugin_calls_running(SLOW_MS, true, running, RUNNING_MAX);
+    size_t count = callback_guard_running(SLOW_MS, true, running, RUNNING_MAX);
     for (size_t i = 0; i < count; i++) {
         struct log_subject subject = {.plugin = running[i].plugin};
         if (running[i].listener[0] != '\0') {
             subject.listener = running[i].listener;
         }
-        plugin_running_describe(&running[i], text, sizeof(text));
+        callback_running_describe(&running[i], text, sizeof(text));
         log_error(&subject, "stop: %s, and is not waited for any longer", text);
     }
     if (count == 0) {
@@ -161,21 +160,21 @@ static void end_process(struct guard *guard) {
 /* Callbacks that take long are looked after by net/plugin_call.h, and what waits behind one waits
  * for it. */
 static void look_at_wait(struct guard *guard, uint64_t now_ms) {
-    struct plugin_running running;
+    struct callback_running running;
     const char *what;
     unsigned number = latch_note_read(&guard->waits, &what);
     uint64_t passed_ms = now_ms - guard->looked_ms;
     uint32_t limit_ms = atomic_load(&guard->hang_ms);
     guard->looked_ms = now_ms;
     if (!what || number != guard->watched || atomic_load(&guard->end_ms) != 0 ||
-        plugin_calls_running(SLOW_MS, false, &running, 1) > 0) {
+        callback_guard_running(SLOW_MS, false, &running, 1) > 0) {
         guard->watched = number;
         guard->waited_ms = 0;
         return;
     }
     guard->waited_ms += passed_ms < PASSED_MAX_MS ? passed_ms : PASSED_MAX_MS;
     if (limit_ms > 0 && guard->waited_ms >= limit_ms) {
-        last_words_of_hung_host(atomic_load(&guard->control_thread), what, guard->waited_ms);
+        crash_report_hung_host(atomic_load(&guard->control_thread), what, guard->waited_ms);
     }
 }
 
@@ -186,7 +185,7 @@ void guard_tick(void *context) {
     look_at_wait(guard, now_ms);
     if (since_ms != 0 && now_ms > since_ms + BUSY_MS) {
         enum os_signal signal = os_signals_look();
-        note(guard, signal);
+        guard_note(guard, signal);
         put_off(guard, signal);
         if (signal != OS_SIGNAL_NONE) {
             os_signals_wake(); /* the control thread may just have begun to wait */

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "net/latch.h"
+#include "net/lib/latch.h"
 #include "os/os.h"
 
 struct listener;
@@ -30,7 +30,7 @@ enum {
     GUARD_CLEAR_MS = 30000, /* for a start that has failed: plugins may have much to close */
 };
 
-/* Zero at first. Owner: what runs, instance.h. */
+/* Zero at first. Owner: what runs, runtime.h. */
 struct guard {
     /* Runs when a stop is not over in time, before the process ends; or NULL. [any] */
     void (*by_force)(void *context);
@@ -62,16 +62,16 @@ enum os_signal guard_wait(struct guard *guard, int timeout_ms);
 void guard_await_wake(struct guard *guard);
 
 /* Waits so until the listener has no connections, which were cut. */
-void guard_await_cut(struct guard *guard, const struct listener *listener);
+void guard_await_aborted(struct guard *guard, const struct listener *listener);
 
 /* A stop is asked for, by whatever way; `now`: without waiting for connections. [any] */
 void guard_stop(struct guard *guard, bool now);
 /* The process ends, in whatever way, within GUARD_CLEAR_MS. */
 void guard_clear(struct guard *guard);
-bool guard_is_asked(const void *guard);             /* [any]; errand_limit.interrupted, too */
+bool guard_is_asked(const void *guard);             /* [any]; timed_call_limit.interrupted, too */
 bool guard_is_asked_now(const struct guard *guard); /* [any] */
 
-/* On the watching thread: plugin_watch_options.tick. */
+/* On the watching thread: stall_watchdog_options.tick. */
 void guard_tick(void *context); /* the guard */
 
 /* How long the control thread has been busy; 0: it waits for requests. `text`: with what. [any] */

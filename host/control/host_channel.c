@@ -24,17 +24,20 @@ static char *answer_at_once(void *context, const char *text, size_t size) {
     return requests_answer_at_once(context, text, size);
 }
 
-static char *answer_busy(void *context, const char *text, size_t size, uint64_t waited_ms) {
+static char *host_channel_answer_busy(void *context, const char *text, size_t size,
+                                      uint64_t waited_ms) {
     return requests_answer_busy(context, text, size, waited_ms);
 }
 
 static bool try_once(struct host_channel *own, struct error *error) {
-    const struct channel_user user = {os_signals_wake, answer_at_once, answer_busy, own->service};
-    own->channel = channel_open(own->service->instance.name, &user, error);
+    const struct channel_user user = {os_signals_wake, answer_at_once, host_channel_answer_busy,
+                                      own->service};
+    own->channel = channel_open(own->service->runtime.name, &user, error);
     return own->channel != NULL;
 }
 
-static bool refuse(const char *name, const struct identity *other, struct error *error) {
+static bool host_channel_refuse(const char *name, const struct identity *other,
+                                struct error *error) {
     const char remedy[] = "give this host another \"host.name\", or \"host.control\": false, which "
                           "does without a channel";
     char taken[ERROR_MESSAGE_MAX / 2];
@@ -53,7 +56,7 @@ static bool refuse(const char *name, const struct identity *other, struct error 
 /* Somebody has the name. True: what can be done about it is done. */
 static bool await_name(struct host_channel *own, struct error *error) {
     struct service *service = own->service;
-    const char *name = service->instance.name;
+    const char *name = service->runtime.name;
     uint64_t began_ms = engine_now_ms();
     while (true) {
         struct identity other;
@@ -67,15 +70,15 @@ static bool await_name(struct host_channel *own, struct error *error) {
             return true;
         }
         if (engine_now_ms() - began_ms >= (known ? GRACE_MS : SILENCE_MS)) {
-            own->awaited = supervised_is_restart(
-                service->instance.supervised); /* its clients wait: it serves all the same */
-            refuse(name, known ? &other : NULL, error);
+            own->awaited = supervisor_client_is_restart(
+                service->runtime.supervised); /* its clients wait: it serves all the same */
+            host_channel_refuse(name, known ? &other : NULL, error);
             if (own->awaited) {
                 log_error(NULL, "no control channel until it is free: %s", error->message);
             }
             return own->awaited;
         }
-        if (guard_wait(&service->instance.guard, TRY_AGAIN_MS) == OS_SIGNAL_STOP) {
+        if (guard_wait(&service->runtime.guard, TRY_AGAIN_MS) == OS_SIGNAL_STOP) {
             service->stop_wanted = true;
         }
         if (try_once(own, error)) {
@@ -109,7 +112,7 @@ void host_channel_look(struct host_channel *own) {
     struct channel_request *request;
     if (own->awaited && try_once(own, NULL)) {
         own->awaited = false;
-        log_info(NULL, "the control channel \"%s\" is taken over", own->service->instance.name);
+        log_info(NULL, "the control channel \"%s\" is taken over", own->service->runtime.name);
     }
     while (own->channel && (request = channel_take(own->channel)) != NULL) {
         char *answer = requests_answer(own->service, request->text, request->size);

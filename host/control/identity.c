@@ -17,7 +17,7 @@ bool identity_describe(const struct identity *identity, cJSON *object) {
            cJSON_AddStringToObject(object, "state", identity->stopping ? "stopping" : "serving");
 }
 
-static const char *text_of(const cJSON *object, const char *key) {
+static const char *identity_text_of(const cJSON *object, const char *key) {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, key));
     return text ? text : "";
 }
@@ -25,16 +25,17 @@ static const char *text_of(const cJSON *object, const char *key) {
 bool identity_read(struct identity *identity, const cJSON *object) {
     const cJSON *pid = cJSON_GetObjectItemCaseSensitive(object, "pid");
     *identity = (struct identity){0};
-    snprintf(identity->name, sizeof(identity->name), "%s", text_of(object, "name"));
-    snprintf(identity->manifest, sizeof(identity->manifest), "%s", text_of(object, "manifest"));
-    identity->stopping = strcmp(text_of(object, "state"), "stopping") == 0;
+    snprintf(identity->name, sizeof(identity->name), "%s", identity_text_of(object, "name"));
+    snprintf(identity->manifest, sizeof(identity->manifest), "%s",
+             identity_text_of(object, "manifest"));
+    identity->stopping = strcmp(identity_text_of(object, "state"), "stopping") == 0;
     bool numbered = cJSON_IsNumber(pid) && pid->valuedouble >= 1 && pid->valuedouble < 1e15;
     identity->pid = numbered ? (uint64_t)pid->valuedouble : 0;
     return numbered && identity->name[0] != '\0';
 }
 
 /* A line, without its end, within the time; false: none came. */
-static bool read_line(struct os_pipe *pipe, char *line, size_t size, uint64_t end_ms) {
+static bool identity_read_line(struct os_pipe *pipe, char *line, size_t size, uint64_t end_ms) {
     size_t filled = 0;
     while (filled < size) {
         uint64_t now_ms = engine_now_ms();
@@ -60,7 +61,7 @@ bool identity_ask(struct os_pipe *pipe, int timeout_ms, struct identity *identit
     char *line = alloc_zeroed(ANSWER_BYTES_MAX);
     bool known = false;
     if (line && os_pipe_write(pipe, request, sizeof(request) - 1, timeout_ms) &&
-        read_line(pipe, line, ANSWER_BYTES_MAX, end_ms)) {
+        identity_read_line(pipe, line, ANSWER_BYTES_MAX, end_ms)) {
         cJSON *answer = cJSON_Parse(line);
         known = identity_read(identity, cJSON_GetObjectItemCaseSensitive(answer, "host"));
         cJSON_Delete(answer);

@@ -3,8 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* -- whose it is ---------------------------------------------------------------------------------
- */
+/* -- whose it is ----------------------------------------------------------- */
 
 /* A call of that plugin becomes the first; one that ran before one that waited. */
 static void put_first(struct last_end *end, const char *plugin) {
@@ -46,10 +45,9 @@ void last_end_judge(struct last_end *end, const struct calls_seen *seen, enum os
     }
 }
 
-/* -- as text -------------------------------------------------------------------------------------
- */
+/* -- as text --------------------------------------------------------------- */
 
-static void add_text(char *text, size_t size, const char *more) {
+static void last_end_add_text(char *text, size_t size, const char *more) {
     size_t used = strlen(text);
     snprintf(text + used, size - used, "%s", more);
 }
@@ -58,12 +56,12 @@ static void add_calls(const struct last_end *end, char *text, size_t size) {
     char one[320];
     for (uint32_t i = 0; i < end->count; i++) {
         call_info_describe(&end->calls[i], one, sizeof(one));
-        add_text(text, size, i > 0 ? "; " : "");
-        add_text(text, size, one);
+        last_end_add_text(text, size, i > 0 ? "; " : "");
+        last_end_add_text(text, size, one);
     }
     if (end->total > end->count) {
         snprintf(one, sizeof(one), "; and %u more", end->total - end->count);
-        add_text(text, size, one);
+        last_end_add_text(text, size, one);
     }
 }
 
@@ -80,17 +78,18 @@ void last_end_describe(const struct last_end *end, char *text, size_t size) {
     if (end->reported || !end->readable) {
         return;
     }
-    add_text(text, size, ", without a crash report");
+    last_end_add_text(text, size, ", without a crash report");
     if (end->count == 0) {
-        add_text(text, size, ", while no plugin was being called");
+        last_end_add_text(text, size, ", while no plugin was being called");
     } else if (end->attributed) {
-        add_text(text, size, ", in ");
+        last_end_add_text(text, size, ", in ");
     } else if (all_wait(end)) {
-        add_text(text, size, ", while a plugin only waited, which it is not laid to: ");
+        last_end_add_text(text, size, ", while a plugin only waited, which it is not laid to: ");
     } else {
-        add_text(text, size,
-                 ", while several calls were under way, and it cannot be told which of them ended "
-                 "it: ");
+        last_end_add_text(
+            text, size,
+            ", while several calls were under way, and it cannot be told which of them ended "
+            "it: ");
     }
     add_calls(end, text, size);
 }

@@ -21,8 +21,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "net/call_page.h"
 #include "os/os_child.h"
+#include "plugin/call_page.h"
 
 struct last_end {
     bool known;      /* there was one */
@@ -33,7 +33,7 @@ struct last_end {
     uint64_t at_ms;  /* in engine_now_ms() */
     uint32_t total;  /* calls that had not returned */
     uint32_t count;  /* those of them that are told */
-    struct call_info calls[CALLS_TOLD_MAX];
+    struct call_info calls[CALLS_REPORTED_MAX];
 };
 
 /* What the notes say of an end of that kind. */

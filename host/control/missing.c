@@ -40,7 +40,7 @@ static bool read_folder(struct missing *missing) {
 void missing_suggest(struct missing *missing, const char *id, char *text, size_t size) {
     text[0] = '\0';
     if (read_folder(missing)) {
-        const char *nearest = manifest_nearest(id, missing->ids, missing->list.count);
+        const char *nearest = manifest_suggest(id, missing->ids, missing->list.count);
         if (nearest && strcmp(nearest, id) != 0) {
             snprintf(text, size, " (did you mean \"%s\"?)", nearest);
         }

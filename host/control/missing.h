@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "module/module.h"
+#include "plugin/module.h"
 
 struct missing {
     char folder[OS_PATH_MAX];

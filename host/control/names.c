@@ -15,30 +15,30 @@ struct parts {
     bool plugin;
 };
 
-static bool begins_with(const char *name, const char *prefix) {
+static bool names_begins_with(const char *name, const char *prefix) {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
 /* No name of either has a colon. */
-static struct parts split(const char *name) {
-    if (begins_with(name, listener_prefix)) {
+static struct parts names_split(const char *name) {
+    if (names_begins_with(name, listener_prefix)) {
         return (struct parts){name + strlen(listener_prefix), true, false};
     }
-    if (begins_with(name, plugin_prefix)) {
+    if (names_begins_with(name, plugin_prefix)) {
         return (struct parts){name + strlen(plugin_prefix), false, true};
     }
     return (struct parts){name, true, true};
 }
 
 bool names_mean(const char *name, const char *listener, const char *plugin) {
-    struct parts parts = split(name);
+    struct parts parts = names_split(name);
     return (parts.listener && strcmp(parts.word, listener) == 0) ||
            (parts.plugin && strcmp(parts.word, plugin) == 0);
 }
 
 bool names_are_ambiguous(const struct manifest *manifest, const char *name, char *text,
                          size_t size) {
-    struct parts parts = split(name);
+    struct parts parts = names_split(name);
     bool is_listener = false;
     unsigned of_plugin = 0;
     bool differ = false;
@@ -62,11 +62,11 @@ bool names_are_ambiguous(const struct manifest *manifest, const char *name, char
 
 void names_explain(const struct manifest *manifest, const struct supervised *supervised,
                    const char *name, char *text, size_t size) {
-    struct parts parts = split(name);
+    struct parts parts = names_split(name);
     for (size_t i = 0; i < manifest->listener_count; i++) {
         const struct manifest_listener *one = &manifest->listeners[i];
         if (names_mean(name, one->name, one->plugin) &&
-            supervised_is_quarantined(supervised, one->plugin)) {
+            supervisor_client_is_quarantined(supervised, one->plugin)) {
             snprintf(text, size,
                      "listener \"%.80s\" is closed: its plugin \"%.80s\" is in quarantine, and "
                      "\"berth release %.80s\" lets it in again",
@@ -89,7 +89,7 @@ bool names_check(const struct manifest *manifest, const struct supervised *super
     for (size_t i = 0; i < manifest->listener_count; i++) {
         const struct manifest_listener *one = &manifest->listeners[i];
         if (names_mean(name, one->name, one->plugin) &&
-            !supervised_is_quarantined(supervised, one->plugin)) {
+            !supervisor_client_is_quarantined(supervised, one->plugin)) {
             return true;
         }
     }

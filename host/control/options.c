@@ -1,12 +1,12 @@
 #include "control/options.h"
 
-#include "control/instance.h"
+#include "control/runtime.h"
 #include "control/supervise.h"
 #include "manifest/manifest.h"
-#include "module/module.h"
-#include "net/call_page.h"
-#include "net/plugin_events.h"
 #include "os/os.h"
+#include "plugin/call_page.h"
+#include "plugin/module.h"
+#include "plugin/plugin_events.h"
 
 /* What the manifest allows, every part has room for: shares and pages are arrays. */
 _Static_assert((int)MANIFEST_WORKERS_MAX == (int)SERVER_WORKERS_MAX, "host.workers");
@@ -22,7 +22,7 @@ struct listener_options options_of_listener(const struct manifest_listener *list
         .hooks = &plugin_listener_hooks,
         .host = &module->host,
         .plugin_state = module->state,
-        .account = module->account,
+        .stats = module->stats,
         .addresses = listener->addresses,
         .address_count = listener->address_count,
         .v6_only = listener->v6_only,
@@ -80,8 +80,7 @@ static unsigned worker_count(const struct manifest *manifest) {
     return count < SERVER_WORKERS_MAX ? count : SERVER_WORKERS_MAX;
 }
 
-struct server_options options_of_server(const struct manifest *manifest,
-                                        struct instance *instance) {
+struct server_options options_of_server(const struct manifest *manifest, struct runtime *runtime) {
     return (struct server_options){
         .engine = manifest_engine_name(manifest->host.engine),
         .workers = worker_count(manifest),
@@ -98,9 +97,9 @@ struct server_options options_of_server(const struct manifest *manifest,
                  .threads_max = manifest->host.work.threads_max,
                  .queue_max = manifest->host.work.queue_max,
                  .idle_ms = manifest->host.work.idle_ms},
-        .keeper = supervised_keeper(instance->supervised),
+        .inherited_sockets = supervisor_client_sockets(runtime->supervised),
         .hooks = &plugin_server_hooks,
-        .waits = &instance->guard.waits,
+        .waits = &runtime->guard.waits,
         .idle = os_signals_wake,
     };
 }

@@ -2,10 +2,10 @@
 #ifndef BERTH_HOST_CONTROL_OPTIONS_H
 #define BERTH_HOST_CONTROL_OPTIONS_H
 
-#include "net/listener.h"
-#include "net/server.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
 
-struct instance;
+struct runtime;
 struct manifest;
 struct manifest_listener;
 struct module;
@@ -13,6 +13,6 @@ struct module;
 /* They point into the manifest and the module, which outlive their use. */
 struct listener_options options_of_listener(const struct manifest_listener *listener,
                                             const struct module *module);
-struct server_options options_of_server(const struct manifest *manifest, struct instance *instance);
+struct server_options options_of_server(const struct manifest *manifest, struct runtime *runtime);
 
 #endif

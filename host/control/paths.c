@@ -16,7 +16,7 @@ static bool beside_executable(char *path, size_t size, const char *name, struct 
     return true;
 }
 
-static bool copy(char *path, size_t size, const char *given, struct error *error) {
+static bool paths_copy(char *path, size_t size, const char *given, struct error *error) {
     int length = snprintf(path, size, "%s", given);
     if (length < 0 || (size_t)length >= size) {
         return error_set(error, "the path is too long: %s", given);
@@ -25,13 +25,13 @@ static bool copy(char *path, size_t size, const char *given, struct error *error
 }
 
 bool paths_manifest(char *path, size_t size, const char *given, struct error *error) {
-    return given ? copy(path, size, given, error)
+    return given ? paths_copy(path, size, given, error)
                  : beside_executable(path, size, "config/berth.json", error);
 }
 
 bool paths_plugins(char *path, size_t size, const char *given, const char *configured,
                    struct error *error) {
-    return given ? copy(path, size, given, error)
+    return given ? paths_copy(path, size, given, error)
                  : beside_executable(path, size, configured, error);
 }
 

@@ -3,13 +3,13 @@
 #define BERTH_HOST_CONTROL_PLUGIN_OPEN_H
 
 struct error;
-struct instance;
+struct runtime;
 struct manifest;
 struct module;
 
 /* The plugin of that id, as the manifest wants it, for that generation. NULL: the error says why.
  */
-struct module *plugin_open(const struct instance *instance, const struct manifest *manifest,
+struct module *plugin_open(const struct runtime *runtime, const struct manifest *manifest,
                            const char *id, unsigned generation, struct error *error);
 
 #endif

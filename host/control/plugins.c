@@ -7,13 +7,13 @@
 #include "control/control.h"
 #include "control/paths.h"
 #include "manifest/schema.h"
-#include "module/module.h"
-#include "module/services.h"
 #include "os/os.h"
+#include "plugin/module.h"
+#include "plugin/services.h"
 
 /* One line, written before and after the library is touched, so that a plugin which takes the
  * process down with it is the last one named. */
-static void describe(const char *folder, const char *id) {
+static void plugins_describe(const char *folder, const char *id) {
     struct error error = {0};
     struct berth_host services = services_table("berth", BERTH_VERSION);
     char name[6 * MODULE_ID_MAX];
@@ -63,7 +63,7 @@ int control_plugins(const struct command *options) {
     text_print(stdout, folder);
     putchar('\n');
     for (size_t i = 0; i < list.count; i++) {
-        describe(folder, list.items[i].id);
+        plugins_describe(folder, list.items[i].id);
     }
     module_list_fini(&list);
     return EXIT_FINE;

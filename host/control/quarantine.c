@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "engine/engine.h"
-#include "net/call_page.h"
+#include "plugin/call_page.h"
 
 enum { CRASHES_REMEMBERED = 1000 };
 
@@ -39,7 +39,8 @@ static unsigned forget_crashes(struct quarantine *quarantine, const char *plugin
 }
 
 /* `why`: what it has done, before where that was. */
-static void ban(struct quarantine *quarantine, const struct call_info *call, const char *why) {
+static void quarantine_start(struct quarantine *quarantine, const struct call_info *call,
+                             const char *why) {
     struct log_subject subject = {.plugin = call->plugin};
     struct banned *banned = alloc_zeroed(sizeof(*banned));
     if (!banned) {
@@ -76,14 +77,15 @@ void quarantine_note(struct quarantine *quarantine, const struct call_info *call
         char why[96];
         snprintf(why, sizeof(why), "%u crashes within %llu ms, the last one", count,
                  (unsigned long long)quarantine->window_ms);
-        ban(quarantine, call, why);
+        quarantine_start(quarantine, call, why);
         /* It begins anew when the plugin is let in. */
         forget_crashes(quarantine, call->plugin, UINT64_MAX);
     }
 }
 
 void quarantine_ban(struct quarantine *quarantine, const struct call_info *call) {
-    ban(quarantine, call, "the host does not get ready, also as it was before the crash: it hangs");
+    quarantine_start(quarantine, call,
+                     "the host does not get ready, also as it was before the crash: it hangs");
     forget_crashes(quarantine, call->plugin, UINT64_MAX);
 }
 

@@ -6,8 +6,8 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "control/announce.h"
 #include "control/identity.h"
+#include "control/startup_report.h"
 #include "manifest/ready.h"
 #include "os/os.h"
 
@@ -41,7 +41,7 @@ bool ready_file_init(struct ready_file *file, const char *path, const char *mani
     return true;
 }
 
-static bool write_text(struct ready_file *file, struct error *error) {
+static bool ready_file_write_text(struct ready_file *file, struct error *error) {
     struct error why = {0};
     bool written = os_output_write(file->path, file->text, strlen(file->text), &why);
     bool unread = !written && why.kind == ERROR_KIND_NO_READER;
@@ -53,28 +53,27 @@ static bool write_text(struct ready_file *file, struct error *error) {
     return written || unread || error_set(error, "ready file %s: %s", file->path, why.message);
 }
 
-bool ready_file_write(struct ready_file *file, const struct instance *instance,
-                      struct error *error) {
+bool ready_file_write(struct ready_file *file, const struct runtime *runtime, struct error *error) {
     if (!file->path) {
         return true;
     }
-    char *text = announce_text(instance);
+    char *text = startup_report_text(runtime);
     if (!text) {
         return error_set(error, "ready file %s: out of memory", file->path);
     }
     alloc_free(file->text);
     file->text = text;
-    return write_text(file, error);
+    return ready_file_write_text(file, error);
 }
 
 void ready_file_look(struct ready_file *file) {
     struct error error = {0};
-    if (file->unread && !write_text(file, &error)) {
+    if (file->unread && !ready_file_write_text(file, &error)) {
         log_warn(NULL, "%s", error.message);
     }
 }
 
-static bool is_own(const struct ready_file *file) {
+static bool ready_file_is_own(const struct ready_file *file) {
     char *text;
     size_t size;
     if (!file->text || !os_file_read(file->path, BYTES_MAX, &text, &size, NULL)) {
@@ -86,7 +85,7 @@ static bool is_own(const struct ready_file *file) {
 }
 
 void ready_file_fini(struct ready_file *file) {
-    if (file->path && is_own(file)) {
+    if (file->path && ready_file_is_own(file)) {
         os_output_clear(file->path);
     }
     alloc_free(file->text);

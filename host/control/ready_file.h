@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 struct error;
-struct instance;
+struct runtime;
 
 enum { READY_FILE_RETRY_MS = 100 };
 
@@ -24,8 +24,7 @@ bool ready_file_init(struct ready_file *file, const char *path, const char *mani
                      struct error *error);
 
 /* Says where the host listens now. A pipe without a reader is no failure: see below. */
-bool ready_file_write(struct ready_file *file, const struct instance *instance,
-                      struct error *error);
+bool ready_file_write(struct ready_file *file, const struct runtime *runtime, struct error *error);
 
 /* To be called every READY_FILE_RETRY_MS while `unread`: writes once there is a reader. */
 void ready_file_look(struct ready_file *file);

@@ -15,11 +15,11 @@
 #include "control/status.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
-#include "net/listener.h"
+#include "net/listen/listener.h"
 #include "os/os.h"
 
 /* A request that is being answered. */
-struct asked {
+struct rpc_request {
     struct service *service;
     const cJSON *request;
     cJSON *result;
@@ -30,158 +30,153 @@ struct asked {
     bool all;
 };
 
-static void refuse(struct asked *asked, int code, const char *text) {
-    json_append(asked->errors, cJSON_CreateString(text));
-    asked->code = code;
+static void request_refuse(struct rpc_request *rpc, int code, const char *text) {
+    json_append(rpc->errors, cJSON_CreateString(text));
+    rpc->code = code;
 }
 
-static bool is_true(const struct asked *asked, const char *key) {
-    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(asked->request, key));
+static bool is_true(const struct rpc_request *rpc, const char *key) {
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(rpc->request, key));
 }
 
-static void add_errors(struct asked *asked, const struct manifest_errors *errors) {
+static void add_errors(struct rpc_request *rpc, const struct manifest_errors *errors) {
     for (size_t i = 0; i < errors->count; i++) {
-        const char *path = asked->service->manifest_path;
+        const char *path = rpc->service->manifest_path;
         char text[OS_PATH_MAX + 2048];
         manifest_error_format(&errors->items[i], path, text, sizeof(text));
-        json_append(asked->errors, cJSON_CreateString(text));
+        json_append(rpc->errors, cJSON_CreateString(text));
     }
 }
 
-/* -- reload, restart -----------------------------------------------------------------------------
- */
+/* -- reload, restart ------------------------------------------------------- */
 
-static void tell_change(struct asked *asked, int code, const struct change_counts *counts,
-                        struct change_problems *problems) {
-    asked->code = code;
-    add_errors(asked, &problems->manifest);
-    add_errors(asked, &problems->plugins);
-    add_errors(asked, &problems->failures);
-    if (code != EXIT_FINE && cJSON_GetArraySize(asked->errors) == 0) {
-        refuse(asked, code, "out of memory, also for saying what is wrong");
+static void tell_change(struct rpc_request *rpc, int code, const struct reconcile_counts *counts,
+                        struct reconcile_problems *problems) {
+    rpc->code = code;
+    add_errors(rpc, &problems->manifest);
+    add_errors(rpc, &problems->plugins);
+    add_errors(rpc, &problems->failures);
+    if (code != EXIT_FINE && cJSON_GetArraySize(rpc->errors) == 0) {
+        request_refuse(rpc, code, "out of memory, also for saying what is wrong");
     }
     if (code == EXIT_FINE) {
-#define GAUGE(name, label, meaning) cJSON_AddNumberToObject(asked->result, #name, counts->name);
+#define GAUGE(name, label, meaning) cJSON_AddNumberToObject(rpc->result, #name, counts->name);
 #define COUNTERS_CHANGE
 #include "base/counters.def"
-        cJSON_AddBoolToObject(asked->result, "dry_run", is_true(asked, "dry_run"));
+        cJSON_AddBoolToObject(rpc->result, "dry_run", is_true(rpc, "dry_run"));
     }
-    if (code != EXIT_FINE || !is_true(asked, "dry_run")) {
-        service_log_outcome(asked->service, code,
-                            cJSON_GetObjectItemCaseSensitive(asked->request, "verb")->valuestring,
-                            is_true(asked, "dry_run") ? "asked for, dry run" : "asked for", counts,
-                            problems);
+    if (code != EXIT_FINE || !is_true(rpc, "dry_run")) {
+        service_log_outcome(
+            rpc->service, code, cJSON_GetObjectItemCaseSensitive(rpc->request, "verb")->valuestring,
+            is_true(rpc, "dry_run") ? "asked for, dry run" : "asked for", counts, problems);
     }
-    change_problems_fini(problems);
+    reconcile_problems_fini(problems);
 }
 
-static void do_reload(struct asked *asked) {
-    struct change_counts counts;
-    struct change_problems problems = {0};
-    int code = service_reload(asked->service, is_true(asked, "dry_run"), &counts, &problems);
-    tell_change(asked, code, &counts, &problems);
+static void do_reload(struct rpc_request *rpc) {
+    struct reconcile_counts counts;
+    struct reconcile_problems problems = {0};
+    int code = service_reload(rpc->service, is_true(rpc, "dry_run"), &counts, &problems);
+    tell_change(rpc, code, &counts, &problems);
 }
 
-static void do_restart(struct asked *asked) {
-    struct change_counts counts;
-    struct change_problems problems = {0};
-    int code = service_restart(asked->service, asked->names, asked->name_count, asked->all, &counts,
-                               &problems);
-    tell_change(asked, code, &counts, &problems);
+static void do_restart(struct rpc_request *rpc) {
+    struct reconcile_counts counts;
+    struct reconcile_problems problems = {0};
+    int code =
+        service_restart(rpc->service, rpc->names, rpc->name_count, rpc->all, &counts, &problems);
+    tell_change(rpc, code, &counts, &problems);
 }
 
-static void do_release(struct asked *asked) {
-    struct change_counts counts;
-    struct change_problems problems = {0};
-    int code = service_release(asked->service, asked->names, asked->name_count, asked->all, &counts,
-                               &problems);
-    tell_change(asked, code, &counts, &problems);
+static void do_release(struct rpc_request *rpc) {
+    struct reconcile_counts counts;
+    struct reconcile_problems problems = {0};
+    int code =
+        service_release(rpc->service, rpc->names, rpc->name_count, rpc->all, &counts, &problems);
+    tell_change(rpc, code, &counts, &problems);
 }
 
-/* -- pause, resume -------------------------------------------------------------------------------
- */
+/* -- pause, resume --------------------------------------------------------- */
 
 /* Every name must be that of something before anything is done. */
-static bool check_names(struct asked *asked) {
+static bool request_check_names(struct rpc_request *rpc) {
     bool known = true;
-    for (size_t i = 0; i < asked->name_count; i++) {
+    for (size_t i = 0; i < rpc->name_count; i++) {
         char text[512];
-        if (!names_check(asked->service->instance.edition->manifest,
-                         asked->service->instance.supervised, asked->names[i], text,
-                         sizeof(text))) {
-            refuse(asked, EXIT_FAILED, text);
+        if (!names_check(rpc->service->runtime.config_snapshot->manifest,
+                         rpc->service->runtime.supervised, rpc->names[i], text, sizeof(text))) {
+            request_refuse(rpc, EXIT_FAILED, text);
             known = false;
         }
     }
     return known;
 }
 
-static void set_paused(struct asked *asked, bool paused) {
+static void set_paused(struct rpc_request *rpc, bool paused) {
     unsigned count = 0;
-    if (!check_names(asked)) {
+    if (!request_check_names(rpc)) {
         return;
     }
-    for (struct unit *unit = asked->service->instance.serving; unit; unit = unit->next) {
-        bool meant = asked->all;
-        for (size_t i = 0; i < asked->name_count && !meant; i++) {
-            meant = names_mean(asked->names[i], unit->from->name, unit->from->plugin);
+    for (struct listener_generation *generation = rpc->service->runtime.serving; generation;
+         generation = generation->next) {
+        bool meant = rpc->all;
+        for (size_t i = 0; i < rpc->name_count && !meant; i++) {
+            meant = names_mean(rpc->names[i], generation->from->name, generation->from->plugin);
         }
         if (meant && paused) {
-            listener_pause(unit->listener);
+            listener_pause(generation->listener);
         } else if (meant) {
-            listener_resume(unit->listener);
+            listener_resume(generation->listener);
         }
         count += meant;
     }
-    cJSON_AddNumberToObject(asked->result, paused ? "paused" : "resumed", count);
+    cJSON_AddNumberToObject(rpc->result, paused ? "paused" : "resumed", count);
 }
 
-static void do_pause(struct asked *asked) {
-    set_paused(asked, true);
+static void do_pause(struct rpc_request *rpc) {
+    set_paused(rpc, true);
 }
 
-static void do_resume(struct asked *asked) {
-    set_paused(asked, false);
+static void do_resume(struct rpc_request *rpc) {
+    set_paused(rpc, false);
 }
 
-/* -- status, stop --------------------------------------------------------------------------------
- */
+/* -- status, stop ---------------------------------------------------------- */
 
-static void do_identity(struct asked *asked) {
-    (void)asked;
+static void do_identity(struct rpc_request *rpc) {
+    (void)rpc;
 }
 
-static void do_status(struct asked *asked) {
-    status_describe(asked->service, asked->result);
+static void do_status(struct rpc_request *rpc) {
+    status_describe(rpc->service, rpc->result);
 }
 
-static void do_listeners(struct asked *asked) {
-    status_describe_listeners(asked->service, asked->result);
+static void do_listeners(struct rpc_request *rpc) {
+    status_describe_listeners(rpc->service, rpc->result);
 }
 
-static void do_plugins(struct asked *asked) {
-    status_describe_plugins(asked->service, asked->result);
+static void do_plugins(struct rpc_request *rpc) {
+    status_describe_plugins(rpc->service, rpc->result);
 }
 
-static void do_stop(struct asked *asked) {
-    asked->service->stop_wanted = true;
-    asked->service->stop_now = asked->service->stop_now || is_true(asked, "now");
-    guard_stop(&asked->service->instance.guard, asked->service->stop_now);
-    cJSON_AddBoolToObject(asked->result, "stopping", true);
-    cJSON_AddNumberToObject(asked->result, "pid", (double)os_process_id());
-    cJSON_AddNumberToObject(asked->result, "connections",
-                            instance_connections(&asked->service->instance));
-    log_info(NULL, "asked to stop%s", is_true(asked, "now") ? " now" : "");
+static void do_stop(struct rpc_request *rpc) {
+    rpc->service->stop_wanted = true;
+    rpc->service->stop_now = rpc->service->stop_now || is_true(rpc, "now");
+    guard_stop(&rpc->service->runtime.guard, rpc->service->stop_now);
+    cJSON_AddBoolToObject(rpc->result, "stopping", true);
+    cJSON_AddNumberToObject(rpc->result, "pid", (double)os_process_id());
+    cJSON_AddNumberToObject(rpc->result, "connections",
+                            runtime_connections(&rpc->service->runtime));
+    log_info(NULL, "asked to stop%s", is_true(rpc, "now") ? " now" : "");
 }
 
-/* -- requests ------------------------------------------------------------------------------------
- */
+/* -- requests -------------------------------------------------------------- */
 
 enum { KEYS_MAX = 3 };
 
 static const struct {
     const char *verb;
-    void (*run)(struct asked *asked);
+    void (*run)(struct rpc_request *rpc);
     const char *keys[KEYS_MAX]; /* besides "berth" and "verb" */
     bool changes;               /* not while the host stops */
 } verbs[] = {
@@ -192,25 +187,25 @@ static const struct {
     {"release", do_release, {"names", "all"}, true}, {"stop", do_stop, {"now"}, false},
 };
 
-static bool read_names(struct asked *asked, const cJSON *names) {
+static bool request_read_names(struct rpc_request *rpc, const cJSON *names) {
     const cJSON *name;
     bool good = cJSON_IsArray(names) && cJSON_GetArraySize(names) > 0;
     cJSON_ArrayForEach(name, names) {
-        good = good && cJSON_IsString(name) && asked->name_count < REQUEST_NAMES_MAX;
+        good = good && cJSON_IsString(name) && rpc->name_count < REQUEST_NAMES_MAX;
         if (good) {
-            asked->names[asked->name_count++] = name->valuestring;
+            rpc->names[rpc->name_count++] = name->valuestring;
         }
     }
     if (!good) {
-        refuse(asked, EXIT_USAGE, "\"names\": expected an array of 1 to 1024 strings");
+        request_refuse(rpc, EXIT_USAGE, "\"names\": expected an array of 1 to 1024 strings");
     }
     return good;
 }
 
 /* " (did you mean …)", or "". */
-static const char *suggest(char *text, size_t size, const char *word, const char *const *known,
-                           size_t count) {
-    const char *nearest = manifest_nearest(word, known, count);
+static const char *request_suggest(char *text, size_t size, const char *word,
+                                   const char *const *known, size_t count) {
+    const char *nearest = manifest_suggest(word, known, count);
     text[0] = '\0';
     if (nearest) {
         snprintf(text, size, " (did you mean \"%s\"?)", nearest);
@@ -219,7 +214,7 @@ static const char *suggest(char *text, size_t size, const char *word, const char
 }
 
 /* A key behind "berth" and "verb": one that the verb knows, once, and of the right kind. */
-static bool read_key(struct asked *asked, const cJSON *item, size_t verb) {
+static bool read_key(struct rpc_request *rpc, const cJSON *item, size_t verb) {
     const char *const *keys = verbs[verb].keys;
     size_t count = 0;
     size_t at = KEYS_MAX;
@@ -230,16 +225,17 @@ static bool read_key(struct asked *asked, const cJSON *item, size_t verb) {
     }
     if (at == KEYS_MAX) {
         snprintf(text, sizeof(text), "\"%.64s\": unknown key of \"%s\"%s", item->string,
-                 verbs[verb].verb, suggest(meant, sizeof(meant), item->string, keys, count));
-        refuse(asked, EXIT_USAGE, text);
+                 verbs[verb].verb,
+                 request_suggest(meant, sizeof(meant), item->string, keys, count));
+        request_refuse(rpc, EXIT_USAGE, text);
         return false;
     }
     if (strcmp(item->string, "names") == 0) {
-        return read_names(asked, item);
+        return request_read_names(rpc, item);
     }
     if (!cJSON_IsBool(item)) {
         snprintf(text, sizeof(text), "\"%s\": expected true or false", item->string);
-        refuse(asked, EXIT_USAGE, text);
+        request_refuse(rpc, EXIT_USAGE, text);
         return false;
     }
     return true;
@@ -254,29 +250,29 @@ static bool is_given_twice(const cJSON *item) {
 }
 
 /* All of its keys, before anything is done. */
-static bool read_keys(struct asked *asked, size_t verb) {
+static bool read_keys(struct rpc_request *rpc, size_t verb) {
     const cJSON *item;
     char text[128];
-    cJSON_ArrayForEach(item, asked->request) {
+    cJSON_ArrayForEach(item, rpc->request) {
         if (is_given_twice(item)) {
             snprintf(text, sizeof(text), "\"%.64s\": given twice", item->string);
-            refuse(asked, EXIT_USAGE, text);
+            request_refuse(rpc, EXIT_USAGE, text);
             return false;
         }
         bool head = strcmp(item->string, "berth") == 0 || strcmp(item->string, "verb") == 0;
-        if (!head && !read_key(asked, item, verb)) {
+        if (!head && !read_key(rpc, item, verb)) {
             return false;
         }
     }
-    asked->all = is_true(asked, "all");
-    if (verbs[verb].keys[1] && asked->all == (asked->name_count > 0)) {
-        refuse(asked, EXIT_USAGE, "expected either \"names\" or \"all\": true");
+    rpc->all = is_true(rpc, "all");
+    if (verbs[verb].keys[1] && rpc->all == (rpc->name_count > 0)) {
+        request_refuse(rpc, EXIT_USAGE, "expected either \"names\" or \"all\": true");
         return false;
     }
     return true;
 }
 
-static void refuse_verb(struct asked *asked, const cJSON *verb) {
+static void request_refuse_verb(struct rpc_request *rpc, const cJSON *verb) {
     const char *known[ARRAY_COUNT(verbs)];
     char text[512] = "\"verb\": expected ";
     char meant[128] = "";
@@ -293,21 +289,21 @@ static void refuse_verb(struct asked *asked, const cJSON *verb) {
     if (cJSON_IsString(verb)) {
         size_t used = strlen(text);
         snprintf(text + used, sizeof(text) - used, "%s",
-                 suggest(meant, sizeof(meant), verb->valuestring, known, count));
+                 request_suggest(meant, sizeof(meant), verb->valuestring, known, count));
     }
-    refuse(asked, EXIT_USAGE, text);
+    request_refuse(rpc, EXIT_USAGE, text);
 }
 
-static void answer(struct asked *asked) {
-    const cJSON *version = cJSON_GetObjectItemCaseSensitive(asked->request, "berth");
-    const cJSON *verb = cJSON_GetObjectItemCaseSensitive(asked->request, "verb");
+static void requests_send_answer(struct rpc_request *rpc) {
+    const cJSON *version = cJSON_GetObjectItemCaseSensitive(rpc->request, "berth");
+    const cJSON *verb = cJSON_GetObjectItemCaseSensitive(rpc->request, "verb");
     size_t at = 0;
-    if (!cJSON_IsObject(asked->request)) {
-        refuse(asked, EXIT_USAGE, "expected a JSON object on one line");
+    if (!cJSON_IsObject(rpc->request)) {
+        request_refuse(rpc, EXIT_USAGE, "expected a JSON object on one line");
         return;
     }
     if (!cJSON_IsNumber(version) || version->valuedouble != REQUESTS_VERSION) {
-        refuse(asked, EXIT_USAGE, "\"berth\": expected 1, the version this host speaks");
+        request_refuse(rpc, EXIT_USAGE, "\"berth\": expected 1, the version this host speaks");
         return;
     }
     while (at < ARRAY_COUNT(verbs) &&
@@ -315,19 +311,19 @@ static void answer(struct asked *asked) {
         at++;
     }
     if (at == ARRAY_COUNT(verbs)) {
-        refuse_verb(asked, verb);
-    } else if (read_keys(asked, at)) {
-        if (verbs[at].changes && asked->service->stopping) {
-            refuse(asked, EXIT_FAILED, "the host is stopping");
+        request_refuse_verb(rpc, verb);
+    } else if (read_keys(rpc, at)) {
+        if (verbs[at].changes && rpc->service->stopping) {
+            request_refuse(rpc, EXIT_FAILED, "the host is stopping");
         } else {
-            verbs[at].run(asked);
+            verbs[at].run(rpc);
         }
     }
 }
 
 /* The line and nothing behind it; cJSON bounds the depth. A NUL ends the text too early, and so
  * does one that an escape makes: no name has any. */
-static cJSON *parse(const char *text, size_t size) {
+static cJSON *request_parse(const char *text, size_t size) {
     bool whole = memchr(text, '\0', size) == NULL && strstr(text, "\\u0000") == NULL;
     return whole ? cJSON_ParseWithLengthOpts(text, size + 1, NULL, true) : NULL;
 }
@@ -354,7 +350,7 @@ char *requests_answer_at_once(const struct service *service, const char *text, s
 }
 
 /* In the place of an answer that is not whole. The verb may have done its work. */
-static char *out_of_memory(void) {
+static char *request_out_of_memory(void) {
     static const char text[] = "{\"berth\":%d,\"ok\":false,\"code\":%d,\"errors\":[\"out of "
                                "memory: the answer is not whole, "
                                "ask again; what the verb was to do may be done\"]}";
@@ -367,33 +363,32 @@ static char *out_of_memory(void) {
 
 char *requests_answer(struct service *service, const char *text, size_t size) {
     json_begin();
-    struct asked *asked = alloc_zeroed(sizeof(*asked));
-    cJSON *request = parse(text, size);
+    struct rpc_request *rpc = alloc_zeroed(sizeof(*rpc));
+    cJSON *request = request_parse(text, size);
     cJSON *root = cJSON_CreateObject();
     char *printed = NULL;
-    if (asked && root) {
-        asked->service = service;
-        asked->request = request;
-        asked->result = cJSON_CreateObject();
-        asked->errors = cJSON_CreateArray();
-        answer(asked);
-        bool fine = asked->code == EXIT_FINE;
+    if (rpc && root) {
+        rpc->service = service;
+        rpc->request = request;
+        rpc->result = cJSON_CreateObject();
+        rpc->errors = cJSON_CreateArray();
+        requests_send_answer(rpc);
+        bool fine = rpc->code == EXIT_FINE;
         cJSON_AddNumberToObject(root, "berth", REQUESTS_VERSION);
         cJSON_AddBoolToObject(root, "ok", fine);
-        cJSON_AddNumberToObject(root, "code", asked->code);
+        cJSON_AddNumberToObject(root, "code", rpc->code);
         add_identity(root, service);
-        json_add(root, fine ? "result" : "errors", fine ? asked->result : asked->errors);
-        cJSON_Delete(fine ? asked->errors : asked->result);
+        json_add(root, fine ? "result" : "errors", fine ? rpc->result : rpc->errors);
+        cJSON_Delete(fine ? rpc->errors : rpc->result);
         printed = json_print(root);
     }
     cJSON_Delete(root);
     cJSON_Delete(request);
-    alloc_free(asked);
-    return printed ? printed : out_of_memory();
+    alloc_free(rpc);
+    return printed ? printed : request_out_of_memory();
 }
 
-/* -- while the control thread is busy ------------------------------------------------------------
- */
+/* -- while the control thread is busy -------------------------------------- */
 
 enum { REFUSE_BUSY_MS = 10000 }; /* the client is told before it gives up by itself */
 
@@ -406,7 +401,7 @@ static void describe_busy(cJSON *result, const char *what, uint64_t busy_ms) {
     cJSON_AddNumberToObject(result, "busy_ms", (double)busy_ms);
 }
 
-static char *print_answer(const struct service *service, bool fine, cJSON *content) {
+static char *request_print_answer(const struct service *service, bool fine, cJSON *content) {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddNumberToObject(root, "berth", REQUESTS_VERSION);
     cJSON_AddBoolToObject(root, "ok", fine);
@@ -423,29 +418,29 @@ static char *refuse_busy(const struct service *service, const char *what) {
     snprintf(message, sizeof(message), "the host is busy, and nothing has been done: %s", what);
     cJSON *errors = cJSON_CreateArray();
     json_append(errors, cJSON_CreateString(message));
-    return print_answer(service, false, errors);
+    return request_print_answer(service, false, errors);
 }
 
 char *requests_answer_busy(struct service *service, const char *text, size_t size,
                            uint64_t waited_ms) {
     char what[512] = "";
-    uint64_t busy_ms = guard_busy_ms(&service->instance.guard, what, sizeof(what));
+    uint64_t busy_ms = guard_busy_ms(&service->runtime.guard, what, sizeof(what));
     json_begin();
-    cJSON *request = parse(text, size);
+    cJSON *request = request_parse(text, size);
     const char *verb = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(request, "verb"));
     bool now = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(request, "now"));
     char *answer = NULL;
     if (busy_ms > 0 && verb && strcmp(verb, "stop") == 0) {
         cJSON *result = cJSON_CreateObject();
-        guard_stop(&service->instance.guard, now);
+        guard_stop(&service->runtime.guard, now);
         os_signals_wake();
         cJSON_AddBoolToObject(result, "stopping", true);
         describe_busy(result, what, busy_ms);
-        answer = print_answer(service, true, result);
+        answer = request_print_answer(service, true, result);
     } else if (busy_ms > 0 && verb && strcmp(verb, "status") == 0) {
         cJSON *result = cJSON_CreateObject();
         describe_busy(result, what, busy_ms);
-        answer = print_answer(service, true, result);
+        answer = request_print_answer(service, true, result);
     } else if (busy_ms > 0 && waited_ms >= REFUSE_BUSY_MS) {
         answer = refuse_busy(service, what);
     }

@@ -9,9 +9,9 @@
 #include "control/control.h"
 #include "control/paths.h"
 #include "manifest/schema.h"
-#include "module/module.h"
-#include "module/services.h"
 #include "os/os.h"
+#include "plugin/module.h"
+#include "plugin/services.h"
 
 struct parts {
     const char *folder;

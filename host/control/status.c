@@ -6,22 +6,22 @@
 
 #include "base/address.h"
 #include "control/control.h"
+#include "control/listener_generation_table.h"
 #include "control/service.h"
 #include "control/supervise.h"
-#include "control/unit_table.h"
 #include "engine/engine.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
-#include "module/module.h"
-#include "net/describe.h"
-#include "net/door.h"
-#include "net/gate.h"
-#include "net/listener.h"
-#include "net/plugin_account.h"
-#include "net/plugin_call.h"
-#include "net/server.h"
-#include "net/work_pool.h"
+#include "net/lib/admission.h"
+#include "net/lib/describe.h"
+#include "net/lib/work_pool.h"
+#include "net/listen/listen_socket.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
 #include "os/log_writer.h"
+#include "plugin/callback_guard.h"
+#include "plugin/module.h"
+#include "plugin/plugin_stats.h"
 
 enum { STALLED_MS = 1000, STALLED_MAX = 64 };
 
@@ -29,8 +29,7 @@ static void add_count(cJSON *object, const char *key, unsigned long long count) 
     cJSON_AddNumberToObject(object, key, (double)count);
 }
 
-/* -- listeners -----------------------------------------------------------------------------------
- */
+/* -- listeners ------------------------------------------------------------- */
 
 /* The same in all rows of a listener: its generations are counted together. */
 static void add_counters(cJSON *object, const struct listener *listener) {
@@ -43,32 +42,34 @@ static void add_counters(cJSON *object, const struct listener *listener) {
     }
 }
 
-static const char *state_of(const struct service *service, const struct unit *unit) {
-    return unit->retired_ms != 0 || service->stopping ? "draining"
-           : atomic_load(&unit->listener->paused)     ? "paused"
-                                                      : "serving";
+static const char *state_of(const struct service *service,
+                            const struct listener_generation *generation) {
+    return generation->retired_ms != 0 || service->stopping ? "draining"
+           : atomic_load(&generation->listener->paused)     ? "paused"
+                                                            : "serving";
 }
 
-static void add_unit(const struct service *service, cJSON *list, const struct unit *unit) {
-    struct listener *listener = unit->listener;
+static void status_add_generation(const struct service *service, cJSON *list,
+                                  const struct listener_generation *generation) {
+    struct listener *listener = generation->listener;
     cJSON *object = cJSON_CreateObject();
     uint64_t now_ms = engine_now_ms();
     cJSON_AddStringToObject(object, "name", listener->name);
-    cJSON_AddStringToObject(object, "plugin", unit->module->id);
-    cJSON_AddStringToObject(object, "version", unit->module->plugin.version);
-    add_count(object, "generation", unit->generation);
-    add_count(object, "plugin_generation", unit->module->generation);
+    cJSON_AddStringToObject(object, "plugin", generation->module->id);
+    cJSON_AddStringToObject(object, "version", generation->module->plugin.version);
+    add_count(object, "generation", generation->number);
+    add_count(object, "plugin_generation", generation->module->generation);
     cJSON_AddStringToObject(object, "transport", listener->options.datagrams ? "udp" : "tcp");
-    cJSON_AddStringToObject(object, "state", state_of(service, unit));
-    if (unit->retired_ms != 0) {
-        uint64_t for_ms = now_ms - unit->retired_ms;
+    cJSON_AddStringToObject(object, "state", state_of(service, generation));
+    if (generation->retired_ms != 0) {
+        uint64_t for_ms = now_ms - generation->retired_ms;
         add_count(object, "draining_for_ms", for_ms);
         cJSON_AddStringToObject(object, "draining_because",
-                                unit->retired_why == BERTH_DRAINING_REMOVED ? "removed"
-                                                                            : "replaced");
-        if (unit->drain_ms > 0) { /* else it drains without a limit */
+                                generation->retired_why == BERTH_DRAINING_REMOVED ? "removed"
+                                                                                  : "replaced");
+        if (generation->drain_ms > 0) { /* else it drains without a limit */
             add_count(object, "drain_left_ms",
-                      unit->drain_ms > for_ms ? unit->drain_ms - for_ms : 0);
+                      generation->drain_ms > for_ms ? generation->drain_ms - for_ms : 0);
         }
     }
     cJSON *addresses = cJSON_AddArrayToObject(object, "addresses");
@@ -83,16 +84,16 @@ static void add_unit(const struct service *service, cJSON *list, const struct un
 #define COUNTERS_GENERATION
 #include "base/counters.def"
     add_count(object, "works_waiting",
-              work_lane_waiting(service->instance.server->work, &listener->work_lane));
+              work_lane_waiting(service->runtime.server->work, &listener->work_lane));
     add_counters(object, listener);
     status_add_metrics(object, listener);
     json_append(list, object);
 }
 
 /* One that is left out, as its plugin is in quarantine. */
-static bool is_left_out(const struct instance *instance, const struct manifest_listener *listener) {
-    return supervised_is_quarantined(instance->supervised, listener->plugin) &&
-           !instance_unit(instance, listener->name);
+static bool is_left_out(const struct runtime *runtime, const struct manifest_listener *listener) {
+    return supervisor_client_is_quarantined(runtime->supervised, listener->plugin) &&
+           !runtime_generation(runtime, listener->name);
 }
 
 static void add_left_out(cJSON *list, const struct manifest_listener *listener) {
@@ -111,25 +112,24 @@ static void add_left_out(cJSON *list, const struct manifest_listener *listener) 
 }
 
 void status_describe_listeners(const struct service *service, struct cJSON *status) {
-    const struct instance *instance = &service->instance;
-    const struct manifest *manifest = instance->edition->manifest;
-    const struct unit *unit;
+    const struct runtime *runtime = &service->runtime;
+    const struct manifest *manifest = runtime->config_snapshot->manifest;
+    const struct listener_generation *generation;
     cJSON *listeners = cJSON_AddArrayToObject(status, "listeners");
-    DL_FOREACH(instance->serving, unit) {
-        add_unit(service, listeners, unit);
+    DL_FOREACH(runtime->serving, generation) {
+        status_add_generation(service, listeners, generation);
     }
-    DL_FOREACH(instance->retired, unit) {
-        add_unit(service, listeners, unit);
+    DL_FOREACH(runtime->retired, generation) {
+        status_add_generation(service, listeners, generation);
     }
     for (size_t i = 0; i < manifest->listener_count; i++) {
-        if (is_left_out(instance, &manifest->listeners[i])) {
+        if (is_left_out(runtime, &manifest->listeners[i])) {
             add_left_out(listeners, &manifest->listeners[i]);
         }
     }
 }
 
-/* -- plugins -------------------------------------------------------------------------------------
- */
+/* -- plugins --------------------------------------------------------------- */
 
 /* The listeners of a plugin, and what they hold for it. */
 struct users {
@@ -139,20 +139,22 @@ struct users {
 };
 
 /* A name once, though several generations of the listener have the plugin. */
-static struct users add_users(const struct unit_table *table, cJSON *list, const struct unit *units,
+static struct users add_users(const struct listener_generation_table *table, cJSON *list,
+                              const struct listener_generation *generations,
                               const struct module *module) {
     struct users users = {0};
-    const struct unit *unit;
-    DL_FOREACH(units, unit) {
-        if (unit->module == module) {
-            struct unit_names *names = unit_table_find(table, unit->from->name);
+    const struct listener_generation *generation;
+    DL_FOREACH(generations, generation) {
+        if (generation->module == module) {
+            struct listener_generations *names =
+                listener_generation_table_find(table, generation->from->name);
             if (names->note != module) {
-                json_append(list, cJSON_CreateString(unit->from->name));
+                json_append(list, cJSON_CreateString(generation->from->name));
             }
             names->note = module;
             users.count++;
-            users.connections += atomic_load(&unit->listener->connections);
-            users.outbound += atomic_load(&unit->listener->outbound);
+            users.connections += atomic_load(&generation->listener->connections);
+            users.outbound += atomic_load(&generation->listener->outbound);
         }
     }
     return users;
@@ -160,12 +162,12 @@ static struct users add_users(const struct unit_table *table, cJSON *list, const
 
 /* [[le_us, count], …]: how many calls took less than so long, and no less than the one before;
  * times that nobody took are left out. */
-static void add_histogram(cJSON *object, const struct plugin_account *account,
+static void add_histogram(cJSON *object, const struct plugin_stats *stats,
                           enum plugin_callback callback) {
     cJSON *list = cJSON_AddArrayToObject(object, "histogram");
     for (unsigned i = 0; i < PLUGIN_TIME_BUCKETS; i++) {
         double end_us;
-        uint64_t count = plugin_account_bucket(account, callback, i, &end_us);
+        uint64_t count = plugin_stats_bucket(stats, callback, i, &end_us);
         if (count > 0) {
             const double pair[] = {end_us, (double)count};
             json_append(list, cJSON_CreateDoubleArray(pair, 2));
@@ -174,10 +176,10 @@ static void add_histogram(cJSON *object, const struct plugin_account *account,
 }
 
 /* Those it was called for at all. */
-static void add_callbacks(cJSON *object, const struct plugin_account *account) {
+static void add_callbacks(cJSON *object, const struct plugin_stats *stats) {
     cJSON *list = cJSON_AddObjectToObject(object, "callbacks");
     for (unsigned i = 0; i < PLUGIN_CALLBACKS; i++) {
-        struct plugin_times times = plugin_account_times(account, (enum plugin_callback)i);
+        struct plugin_times times = plugin_stats_times(stats, (enum plugin_callback)i);
         if (times.count > 0) {
             cJSON *one =
                 cJSON_AddObjectToObject(list, plugin_callback_name((enum plugin_callback)i));
@@ -185,14 +187,14 @@ static void add_callbacks(cJSON *object, const struct plugin_account *account) {
             cJSON_AddNumberToObject(one, "p50_us", times.p50_us);
             cJSON_AddNumberToObject(one, "p99_us", times.p99_us);
             cJSON_AddNumberToObject(one, "max_us", times.max_us);
-            add_histogram(one, account, (enum plugin_callback)i);
+            add_histogram(one, stats, (enum plugin_callback)i);
         }
     }
 }
 
-static void add_held(cJSON *object, const struct plugin_account *account,
-                     const struct users *serving, const struct users *retired) {
-    struct plugin_held held = plugin_account_held(account);
+static void add_held(cJSON *object, const struct plugin_stats *stats, const struct users *serving,
+                     const struct users *retired) {
+    struct plugin_held held = plugin_stats_held(stats);
     cJSON *holds = cJSON_AddObjectToObject(object, "holds");
     add_count(holds, "connections", serving->connections + retired->connections);
     add_count(holds, "outbound", serving->outbound + retired->outbound);
@@ -202,8 +204,8 @@ static void add_held(cJSON *object, const struct plugin_account *account,
 }
 
 /* `is_abandoned`: it stays mapped, as code of it has not returned. */
-static void add_module(const struct instance *instance, const struct unit_table *table, cJSON *list,
-                       const struct module *module, bool is_abandoned) {
+static void add_module(const struct runtime *runtime, const struct listener_generation_table *table,
+                       cJSON *list, const struct module *module, bool is_abandoned) {
     cJSON *object = cJSON_CreateObject();
     cJSON_AddStringToObject(object, "id", module->id);
     cJSON_AddStringToObject(object, "name", module->plugin.name);
@@ -211,14 +213,14 @@ static void add_module(const struct instance *instance, const struct unit_table 
     add_count(object, "generation", module->generation);
     cJSON_AddStringToObject(object, "file", module->file);
     cJSON *users = cJSON_AddArrayToObject(object, "listeners");
-    struct users serving = add_users(table, users, instance->serving, module);
-    struct users retired = add_users(table, users, instance->retired, module);
+    struct users serving = add_users(table, users, runtime->serving, module);
+    struct users retired = add_users(table, users, runtime->retired, module);
     cJSON_AddStringToObject(object, "state",
                             is_abandoned        ? "abandoned"
                             : serving.count > 0 ? "serving"
                                                 : "draining");
-    add_held(object, module->account, &serving, &retired);
-    add_callbacks(object, module->account);
+    add_held(object, module->stats, &serving, &retired);
+    add_callbacks(object, module->stats);
     json_append(list, object);
 }
 
@@ -246,32 +248,31 @@ static bool is_first_of_plugin(const struct manifest *manifest, size_t index) {
 }
 
 void status_describe_plugins(const struct service *service, struct cJSON *status) {
-    const struct instance *instance = &service->instance;
-    const struct manifest *manifest = instance->edition->manifest;
+    const struct runtime *runtime = &service->runtime;
+    const struct manifest *manifest = runtime->config_snapshot->manifest;
     const struct module *module;
     cJSON *plugins = cJSON_AddArrayToObject(status, "plugins");
-    struct unit_table table;
-    if (!unit_table_init(&table, instance)) {
+    struct listener_generation_table table;
+    if (!listener_generation_table_init(&table, runtime)) {
         json_refuse();
-        unit_table_fini(&table);
+        listener_generation_table_fini(&table);
         return;
     }
-    DL_FOREACH(instance->modules, module) {
-        add_module(instance, &table, plugins, module, false);
+    DL_FOREACH(runtime->modules, module) {
+        add_module(runtime, &table, plugins, module, false);
     }
-    DL_FOREACH(instance->abandoned, module) {
-        add_module(instance, &table, plugins, module, true);
+    DL_FOREACH(runtime->abandoned, module) {
+        add_module(runtime, &table, plugins, module, true);
     }
-    unit_table_fini(&table);
+    listener_generation_table_fini(&table);
     for (size_t i = 0; i < manifest->listener_count; i++) {
-        if (is_left_out(instance, &manifest->listeners[i]) && is_first_of_plugin(manifest, i)) {
+        if (is_left_out(runtime, &manifest->listeners[i]) && is_first_of_plugin(manifest, i)) {
             add_banned(manifest, plugins, manifest->listeners[i].plugin);
         }
     }
 }
 
-/* -- the host ------------------------------------------------------------------------------------
- */
+/* -- the host -------------------------------------------------------------- */
 
 static void describe_server_counts(const struct server *server, cJSON *status) {
     cJSON *object = cJSON_AddObjectToObject(status, "server");
@@ -304,12 +305,12 @@ static void describe_log(cJSON *status) {
 
 /* What is waited for, if anything is: callbacks that have not returned for long. */
 static void add_stalled(cJSON *status) {
-    struct plugin_running running[STALLED_MAX];
-    size_t count = plugin_calls_running(STALLED_MS, false, running, STALLED_MAX);
+    struct callback_running running[STALLED_MAX];
+    size_t count = callback_guard_running(STALLED_MS, false, running, STALLED_MAX);
     cJSON *list = cJSON_AddArrayToObject(status, "stalled");
     for (size_t i = 0; i < count; i++) {
         char text[512];
-        plugin_running_describe(&running[i], text, sizeof(text));
+        callback_running_describe(&running[i], text, sizeof(text));
         cJSON_AddItemToArray(list, cJSON_CreateString(text));
     }
 }
@@ -319,51 +320,51 @@ static void add_object(void *context, const char *line) {
 }
 
 /* A line each, of those that any thread may look at. */
-static void add_objects(const struct instance *instance, cJSON *status) {
+static void add_objects(const struct runtime *runtime, cJSON *status) {
     char line[DESCRIBE_BYTES];
     cJSON *list = cJSON_AddArrayToObject(status, "objects");
-    const struct unit *unit;
+    const struct listener_generation *generation;
     const struct module *module;
-    server_describe_whole(instance->server, add_object, list);
-    DL_FOREACH(instance->serving, unit) {
-        listener_describe(unit->listener, line, sizeof(line));
+    server_describe_whole(runtime->server, add_object, list);
+    DL_FOREACH(runtime->serving, generation) {
+        listener_describe(generation->listener, line, sizeof(line));
         add_object(list, line);
     }
-    DL_FOREACH(instance->retired, unit) {
-        listener_describe(unit->listener, line, sizeof(line));
+    DL_FOREACH(runtime->retired, generation) {
+        listener_describe(generation->listener, line, sizeof(line));
         add_object(list, line);
     }
-    DL_FOREACH(instance->modules, module) {
+    DL_FOREACH(runtime->modules, module) {
         module_describe(module, line, sizeof(line));
         add_object(list, line);
     }
-    DL_FOREACH(instance->abandoned, module) {
+    DL_FOREACH(runtime->abandoned, module) {
         module_describe(module, line, sizeof(line));
         add_object(list, line);
     }
 }
 
 void status_describe(const struct service *service, struct cJSON *status) {
-    const struct instance *instance = &service->instance;
-    const struct manifest *manifest = instance->edition->manifest;
+    const struct runtime *runtime = &service->runtime;
+    const struct manifest *manifest = runtime->config_snapshot->manifest;
     cJSON_AddStringToObject(status, "name", manifest->host.name);
     add_count(status, "pid", os_process_id());
     cJSON_AddStringToObject(status, "version", BERTH_VERSION);
     cJSON_AddStringToObject(status, "state", service->stopping ? "stopping" : "serving");
     cJSON_AddStringToObject(status, "manifest", service->manifest_real);
-    cJSON_AddStringToObject(status, "plugins_folder", instance->plugins_folder);
-    cJSON_AddStringToObject(status, "engine", server_traits(instance->server)->name);
-    cJSON_AddStringToObject(status, "socket_reuse", server_traits(instance->server)->socket_reuse);
-    add_count(status, "generation", instance->generation);
-    add_count(status, "workers", instance->server->options.workers);
-    add_count(status, "uptime_ms", engine_now_ms() - instance->started_ms);
-    add_count(status, "connections", atomic_load(&instance->server->connections));
-    add_count(status, "connections_max", instance->server->options.connections_max);
-    supervised_describe(instance->supervised, status);
+    cJSON_AddStringToObject(status, "plugins_folder", runtime->plugins_folder);
+    cJSON_AddStringToObject(status, "engine", server_traits(runtime->server)->name);
+    cJSON_AddStringToObject(status, "socket_reuse", server_traits(runtime->server)->socket_reuse);
+    add_count(status, "generation", runtime->generation);
+    add_count(status, "workers", runtime->server->options.workers);
+    add_count(status, "uptime_ms", engine_now_ms() - runtime->started_ms);
+    add_count(status, "connections", atomic_load(&runtime->server->connections));
+    add_count(status, "connections_max", runtime->server->options.connections_max);
+    supervisor_client_describe(runtime->supervised, status);
     add_stalled(status);
-    describe_server_counts(instance->server, status);
+    describe_server_counts(runtime->server, status);
     describe_log(status);
     status_describe_listeners(service, status);
     status_describe_plugins(service, status);
-    add_objects(instance, status);
+    add_objects(runtime, status);
 }

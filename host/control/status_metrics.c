@@ -4,8 +4,8 @@
 #include "base/macros.h"
 #include "control/status.h"
 #include "manifest/json.h"
-#include "net/listener.h"
-#include "net/plugin_metric.h"
+#include "net/listen/listener.h"
+#include "plugin/plugin_metric.h"
 
 static const char *kind_name(uint32_t kind) {
     return kind == BERTH_METRIC_COUNTER ? "counter"

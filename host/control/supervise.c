@@ -9,15 +9,15 @@
 #include "base/log.h"
 #include "control/control.h"
 #include "control/guard.h"
-#include "control/kept.h"
 #include "control/last_end.h"
+#include "control/last_good_config.h"
 #include "control/quarantine.h"
 #include "engine/engine.h"
 #include "manifest/manifest.h"
-#include "net/call_page.h"
 #include "os/log_writer.h"
 #include "os/os_child.h"
 #include "os/os_private.h"
+#include "plugin/call_page.h"
 
 enum {
     DELAY_FIRST_MS = 10,
@@ -35,9 +35,9 @@ enum {
 };
 
 /* A listening socket of the host's, held open. */
-struct kept {
-    struct kept *prev; /* utlist */
-    struct kept *next;
+struct held_socket {
+    struct held_socket *prev; /* utlist */
+    struct held_socket *next;
     char name[192];
     uint32_t index;
     intptr_t socket;
@@ -46,7 +46,7 @@ struct kept {
 struct supervisor {
     const struct command *options;
     struct os_child *child; /* NULL between two */
-    struct kept *kept;
+    struct held_socket *held;
     struct quarantine quarantine;
     struct last_end last;  /* of this host, or of the one before */
     struct last_end shown; /* the last one but for starts that have said why they failed */
@@ -60,18 +60,18 @@ struct supervisor {
     bool stopping;
     bool served; /* a host has: from then on there always is to be one */
     bool ready;  /* this one has */
-    bool crash_told;
-    bool explained; /* it is said why this one does not serve */
-    bool too_slow;  /* this one was killed, as it did not become ready in time */
-    bool ending;    /* this one's end is wanted */
-    bool use_kept;  /* this one is started with what was in force last */
-    struct os_private *kept_folder;
+    bool crash_notified;
+    bool explained;     /* it is said why this one does not serve */
+    bool too_slow;      /* this one was killed, as it did not become ready in time */
+    bool ending;        /* this one's end is wanted */
+    bool use_last_good; /* this one is started with what was in force last */
+    struct os_private *last_good_folder;
     uint64_t crashed_ms; /* the last time, or 0 */
     uint32_t delay_ms;   /* before the next start */
 };
 
 /* It is killed when it has not ended by then. */
-static void end_within(struct supervisor *supervisor, uint64_t ms) {
+static void supervise_end_within(struct supervisor *supervisor, uint64_t ms) {
     uint64_t by_ms = engine_now_ms() + ms;
     if (supervisor->end_by_ms == 0 || by_ms < supervisor->end_by_ms) {
         supervisor->end_by_ms = by_ms;
@@ -82,11 +82,11 @@ static void end_within(struct supervisor *supervisor, uint64_t ms) {
 static void expect_stop(struct supervisor *supervisor) {
     uint64_t ms = supervisor->asked ? GUARD_NOW_MS : (uint64_t)supervisor->stop_ms + GUARD_STOP_MS;
     supervisor->asked = true;
-    end_within(supervisor, ms + KILL_MS);
+    supervise_end_within(supervisor, ms + KILL_MS);
 }
 
 /* Whom a line about the last end is about. */
-static struct log_subject subject_of(const struct last_end *last) {
+static struct log_subject supervise_subject_of(const struct last_end *last) {
     const struct call_info *call = &last->calls[0];
     return (struct log_subject){
         .plugin = last->attributed ? call->plugin : NULL,
@@ -94,42 +94,41 @@ static struct log_subject subject_of(const struct last_end *last) {
     };
 }
 
-/* -- what the host says --------------------------------------------------------------------------
- */
+/* -- what the host says ---------------------------------------------------- */
 
-static void forget_kept(struct supervisor *supervisor, struct kept *kept) {
-    DL_DELETE(supervisor->kept, kept);
-    os_child_socket_close(kept->socket);
-    alloc_free(kept);
+static void supervise_release_held(struct supervisor *supervisor, struct held_socket *held) {
+    DL_DELETE(supervisor->held, held);
+    os_child_socket_close(held->socket);
+    alloc_free(held);
 }
 
-static struct kept *find_kept(const struct supervisor *supervisor, const char *name,
-                              uint32_t index) {
-    struct kept *kept;
-    DL_FOREACH(supervisor->kept, kept) {
-        if (kept->index == index && strcmp(kept->name, name) == 0) {
-            return kept;
+static struct held_socket *supervise_find_held(const struct supervisor *supervisor,
+                                               const char *name, uint32_t index) {
+    struct held_socket *held;
+    DL_FOREACH(supervisor->held, held) {
+        if (held->index == index && strcmp(held->name, name) == 0) {
+            return held;
         }
     }
     return NULL;
 }
 
-static void keep(struct supervisor *supervisor, const struct supervise_message *message,
-                 intptr_t socket) {
-    struct kept *old = find_kept(supervisor, message->name, message->index);
-    struct kept *kept = alloc_zeroed(sizeof(*kept));
+static void supervise_hold_socket(struct supervisor *supervisor,
+                                  const struct supervise_message *message, intptr_t socket) {
+    struct held_socket *old = supervise_find_held(supervisor, message->name, message->index);
+    struct held_socket *held = alloc_zeroed(sizeof(*held));
     if (old) {
-        forget_kept(supervisor, old);
+        supervise_release_held(supervisor, old);
     }
-    if (!kept) {
+    if (!held) {
         log_warn(NULL, "supervisor: out of memory: %s will be closed by a crash", message->name);
         os_child_socket_close(socket);
         return;
     }
-    snprintf(kept->name, sizeof(kept->name), "%s", message->name);
-    kept->index = message->index;
-    kept->socket = socket;
-    DL_APPEND(supervisor->kept, kept);
+    snprintf(held->name, sizeof(held->name), "%s", message->name);
+    held->index = message->index;
+    held->socket = socket;
+    DL_APPEND(supervisor->held, held);
 }
 
 /* The host says itself whose crash it is. Code of plugins may have written to its memory. */
@@ -164,15 +163,15 @@ static void take_message(struct supervisor *supervisor) {
     }
     message.name[sizeof(message.name) - 1] = '\0';
     message.text[sizeof(message.text) - 1] = '\0';
-    struct kept *kept;
+    struct held_socket *held;
     switch (message.kind) {
     case SUPERVISE_KEEP:
-        keep(supervisor, &message, socket);
+        supervise_hold_socket(supervisor, &message, socket);
         return;
     case SUPERVISE_DROP:
-        kept = find_kept(supervisor, message.name, message.index);
-        if (kept) {
-            forget_kept(supervisor, kept);
+        held = supervise_find_held(supervisor, message.name, message.index);
+        if (held) {
+            supervise_release_held(supervisor, held);
         }
         break;
     case SUPERVISE_STOPPING:
@@ -191,8 +190,8 @@ static void take_message(struct supervisor *supervisor) {
                   message.format == LOG_FORMAT_JSON ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
         break;
     case SUPERVISE_CRASH:
-        supervisor->crash_told = supervisor->explained = true;
-        end_within(supervisor, supervisor->end_ms);
+        supervisor->crash_notified = supervisor->explained = true;
+        supervise_end_within(supervisor, supervisor->end_ms);
         note_report(supervisor, &message.call);
         break;
     case SUPERVISE_RELEASE:
@@ -210,11 +209,10 @@ static void take_message(struct supervisor *supervisor) {
     os_child_socket_close(socket);
 }
 
-/* -- one host after the other --------------------------------------------------------------------
- */
+/* -- one host after the other ---------------------------------------------- */
 
-static bool tell(struct supervisor *supervisor, const struct supervise_message *message,
-                 intptr_t socket) {
+static bool supervise_tell(struct supervisor *supervisor, const struct supervise_message *message,
+                           intptr_t socket) {
     return os_link_send(os_child_link(supervisor->child), message, sizeof(*message), socket);
 }
 
@@ -230,23 +228,23 @@ static bool tell_last_end(struct supervisor *supervisor) {
         return true;
     }
     snprintf(message.text, sizeof(message.text), "%s", last->how);
-    bool told = tell(supervisor, &message, OS_NO_SOCKET);
-    for (uint32_t i = 0; told && i < last->count; i++) {
+    bool sent = supervise_tell(supervisor, &message, OS_NO_SOCKET);
+    for (uint32_t i = 0; sent && i < last->count; i++) {
         message = (struct supervise_message){.kind = SUPERVISE_END_CALL, .call = last->calls[i]};
-        told = tell(supervisor, &message, OS_NO_SOCKET);
+        sent = supervise_tell(supervisor, &message, OS_NO_SOCKET);
     }
-    return told;
+    return sent;
 }
 
 /* All that a new host has to know. It reads while this is written. */
-static void brief(struct supervisor *supervisor) {
-    const struct kept *kept;
+static void supervise_send_state(struct supervisor *supervisor) {
+    const struct held_socket *held;
     const struct banned *banned;
-    bool told = true;
-    DL_FOREACH(supervisor->kept, kept) {
-        struct supervise_message message = {.kind = SUPERVISE_SOCKET, .index = kept->index};
-        memcpy(message.name, kept->name, sizeof(message.name));
-        told = told && tell(supervisor, &message, kept->socket);
+    bool sent = true;
+    DL_FOREACH(supervisor->held, held) {
+        struct supervise_message message = {.kind = SUPERVISE_SOCKET, .index = held->index};
+        memcpy(message.name, held->name, sizeof(message.name));
+        sent = sent && supervise_tell(supervisor, &message, held->socket);
     }
     DL_FOREACH(supervisor->quarantine.banned, banned) {
         struct supervise_message message = {
@@ -255,16 +253,17 @@ static void brief(struct supervisor *supervisor) {
         };
         memcpy(message.name, banned->plugin, sizeof(banned->plugin));
         memcpy(message.text, banned->why, sizeof(message.text));
-        told = told && tell(supervisor, &message, OS_NO_SOCKET);
+        sent = sent && supervise_tell(supervisor, &message, OS_NO_SOCKET);
     }
     struct supervise_message go = {
         .kind = SUPERVISE_GO, .index = supervisor->restarts, .value = supervisor->explained};
-    if (told && tell_last_end(supervisor)) {
-        tell(supervisor, &go, OS_NO_SOCKET); /* one that has ended already is told of below */
+    if (sent && tell_last_end(supervisor)) {
+        supervise_tell(supervisor, &go,
+                       OS_NO_SOCKET); /* one that has ended already is told of below */
     }
 }
 
-static bool start(struct supervisor *supervisor, struct error *error) {
+static bool supervise_start(struct supervisor *supervisor, struct error *error) {
     const struct command *options = supervisor->options;
     const struct {
         const char *option;
@@ -273,7 +272,8 @@ static bool start(struct supervisor *supervisor, struct error *error) {
         {"--manifest", options->manifest},
         {"--ready-file", options->ready_file},
         {"--plugins", options->plugins},
-        {"--kept", supervisor->kept_folder ? os_private_path(supervisor->kept_folder) : NULL},
+        {"--kept",
+         supervisor->last_good_folder ? os_private_path(supervisor->last_good_folder) : NULL},
     };
     const char *arguments[16] = {"run"};
     size_t count = 1;
@@ -286,7 +286,7 @@ static bool start(struct supervisor *supervisor, struct error *error) {
     if (options->watch) {
         arguments[count++] = "--watch";
     }
-    if (supervisor->use_kept) {
+    if (supervisor->use_last_good) {
         arguments[count++] = "--use-kept";
     }
     arguments[count++] = "--supervised";
@@ -295,11 +295,11 @@ static bool start(struct supervisor *supervisor, struct error *error) {
     if (!supervisor->child) {
         return error_prefix(error, "starting the host: ");
     }
-    brief(supervisor);
+    supervise_send_state(supervisor);
     return true;
 }
 
-static void pass_on(struct supervisor *supervisor, enum os_child_event event) {
+static void supervise_pass_on(struct supervisor *supervisor, enum os_child_event event) {
     if (event == OS_CHILD_STOP) {
         supervisor->stopping = true;
     }
@@ -319,7 +319,7 @@ static void end_slow_start(struct supervisor *supervisor) {
     last_end_describe(&supervisor->last, calls, sizeof(calls));
     struct last_end *last = &supervisor->last;
     snprintf(last->how, sizeof(last->how), "not ready within %u ms", supervisor->start_timeout_ms);
-    struct log_subject subject = subject_of(last);
+    struct log_subject subject = supervise_subject_of(last);
     log_error(&subject,
               "supervisor: the host is not ready within %u ms (host.start_timeout_ms)%s: it is "
               "killed",
@@ -329,7 +329,7 @@ static void end_slow_start(struct supervisor *supervisor) {
 }
 
 /* Returns how long to wait for it. */
-static int see_it_start(struct supervisor *supervisor, uint64_t now_ms) {
+static int supervise_await_start(struct supervisor *supervisor, uint64_t now_ms) {
     uint64_t by_ms = supervisor->started_ms + supervisor->start_timeout_ms;
     if (supervisor->ready || supervisor->start_timeout_ms == 0 || supervisor->too_slow) {
         return -1;
@@ -344,15 +344,15 @@ static int see_it_start(struct supervisor *supervisor, uint64_t now_ms) {
 /* A crashed host ends when the system has written its report, and may hang in that, holding its
  * sockets; one that stops may be held by the system, or a debugger. Returns how long to wait for
  * it. */
-static int see_it_end(struct supervisor *supervisor) {
+static int supervise_await_end(struct supervisor *supervisor) {
     uint64_t now_ms = engine_now_ms();
     if (supervisor->end_by_ms == 0) {
-        return see_it_start(supervisor, now_ms);
+        return supervise_await_start(supervisor, now_ms);
     }
     if (now_ms < supervisor->end_by_ms) {
         return (int)(supervisor->end_by_ms - now_ms);
     }
-    if (supervisor->crash_told) {
+    if (supervisor->crash_notified) {
         log_error(NULL,
                   "supervisor: the host has crashed and does not end: it is killed after %u ms",
                   supervisor->end_ms);
@@ -365,8 +365,8 @@ static int see_it_end(struct supervisor *supervisor) {
 }
 
 /* A plugin that hangs a start with what was in force before, too, would hang every one. */
-static void note_whose_end(struct supervisor *supervisor, const struct call_info *call) {
-    if (supervisor->too_slow && supervisor->use_kept) {
+static void supervise_note_culprit(struct supervisor *supervisor, const struct call_info *call) {
+    if (supervisor->too_slow && supervisor->use_last_good) {
         quarantine_ban(&supervisor->quarantine, call);
     } else {
         quarantine_note(&supervisor->quarantine, call);
@@ -374,18 +374,18 @@ static void note_whose_end(struct supervisor *supervisor, const struct call_info
 }
 
 static bool has_crashed(const struct supervisor *supervisor, const struct os_child_end *end) {
-    return end->crashed || supervisor->crash_told || supervisor->last.attributed;
+    return end->crashed || supervisor->crash_notified || supervisor->last.attributed;
 }
 
 /* Nobody else has said how, or why. */
 static void judge_end(struct supervisor *supervisor, const struct os_child_end *end) {
     struct last_end *last = &supervisor->last;
-    if (!supervisor->crash_told && !supervisor->too_slow) {
+    if (!supervisor->crash_notified && !supervisor->too_slow) {
         read_notes(supervisor, end->by);
     }
-    if (!supervisor->crash_told && last->attributed) {
+    if (!supervisor->crash_notified && last->attributed) {
         supervisor->explained = true;
-        note_whose_end(supervisor, &last->calls[0]);
+        supervise_note_culprit(supervisor, &last->calls[0]);
     }
     if (!supervisor->too_slow) {
         snprintf(last->how, sizeof(last->how), "%s", end->text);
@@ -398,16 +398,17 @@ static void judge_end(struct supervisor *supervisor, const struct os_child_end *
     }
 }
 
-static struct os_child_end serve(struct supervisor *supervisor) {
+static struct os_child_end supervise_serve(struct supervisor *supervisor) {
     enum os_child_event event;
     supervisor->end_by_ms = 0;
-    supervisor->ready = supervisor->ending = supervisor->crash_told = supervisor->asked = false;
+    supervisor->ready = supervisor->ending = supervisor->crash_notified = supervisor->asked = false;
     supervisor->explained = supervisor->too_slow = false;
-    while ((event = os_child_wait(supervisor->child, see_it_end(supervisor))) != OS_CHILD_ENDED) {
+    while ((event = os_child_wait(supervisor->child, supervise_await_end(supervisor))) !=
+           OS_CHILD_ENDED) {
         if (event == OS_CHILD_SAYS) {
             take_message(supervisor);
         } else if (event != OS_CHILD_NOTHING) {
-            pass_on(supervisor, event);
+            supervise_pass_on(supervisor, event);
         }
     }
     struct os_child_end end = os_child_end(supervisor->child);
@@ -423,7 +424,7 @@ static uint32_t next_delay_ms(struct supervisor *supervisor) {
     uint64_t now_ms = engine_now_ms();
     bool calm = supervisor->crashed_ms == 0 || now_ms - supervisor->crashed_ms > CALM_MS;
     uint32_t max_ms =
-        supervisor->ready || !supervisor->use_kept ? DELAY_MAX_MS : DELAY_FAILED_MAX_MS;
+        supervisor->ready || !supervisor->use_last_good ? DELAY_MAX_MS : DELAY_FAILED_MAX_MS;
     uint32_t doubled = supervisor->delay_ms * 2 < max_ms ? supervisor->delay_ms * 2 : max_ms;
     supervisor->delay_ms = calm ? DELAY_FIRST_MS : doubled;
     supervisor->crashed_ms = now_ms;
@@ -436,25 +437,25 @@ static void pause_before_restart(struct supervisor *supervisor, uint32_t delay_m
     while (!supervisor->stopping && now_ms < until_ms) {
         enum os_child_event event = os_child_wait(NULL, (int)(until_ms - now_ms));
         if (event != OS_CHILD_NOTHING) {
-            pass_on(supervisor, event);
+            supervise_pass_on(supervisor, event);
         }
         now_ms = engine_now_ms();
     }
 }
 
 /* What comes next. */
-static const char *what_follows(const struct supervisor *supervisor) {
+static const char *supervise_decide_restart(const struct supervisor *supervisor) {
     return supervisor->ready || !supervisor->served ? "it is started again"
-           : supervisor->use_kept                   ? "it is tried again"
+           : supervisor->use_last_good              ? "it is tried again"
                                                     : "it is started with what was in force before";
 }
 
 /* What is said of an end that nobody wanted. */
-static void tell_end(const struct supervisor *supervisor, const struct os_child_end *end,
-                     uint32_t delay_ms) {
+static void supervise_tell_end(const struct supervisor *supervisor, const struct os_child_end *end,
+                               uint32_t delay_ms) {
     char calls[CALLS_TEXT_BYTES];
-    const char *follows = what_follows(supervisor);
-    struct log_subject subject = subject_of(&supervisor->last);
+    const char *follows = supervise_decide_restart(supervisor);
+    struct log_subject subject = supervise_subject_of(&supervisor->last);
     last_end_describe(&supervisor->last, calls, sizeof(calls));
     if (supervisor->too_slow) {
         log_error(&subject, "supervisor: the host did not become ready: %s in %u ms", follows,
@@ -491,9 +492,9 @@ static void tell_first_end(const struct supervisor *supervisor, const struct os_
 }
 
 /* Waits for the host's end. False: it is the last one, and *code what comes of it. */
-static bool outlive(struct supervisor *supervisor, int *code) {
+static bool supervise_handle_exit(struct supervisor *supervisor, int *code) {
     char calls[CALLS_TEXT_BYTES];
-    struct os_child_end end = serve(supervisor);
+    struct os_child_end end = supervise_serve(supervisor);
     bool wanted = supervisor->ending || supervisor->stopping;
     bool crashed = has_crashed(supervisor, &end);
     *code = end.code;
@@ -506,7 +507,7 @@ static bool outlive(struct supervisor *supervisor, int *code) {
     }
     if (!wanted) {
         uint32_t delay_ms = next_delay_ms(supervisor);
-        tell_end(supervisor, &end, delay_ms);
+        supervise_tell_end(supervisor, &end, delay_ms);
         pause_before_restart(supervisor, delay_ms);
     }
     if (wanted || supervisor->stopping) {
@@ -519,10 +520,10 @@ static bool outlive(struct supervisor *supervisor, int *code) {
     return true;
 }
 
-static unsigned count_kept(const struct supervisor *supervisor) {
+static unsigned supervise_count_held(const struct supervisor *supervisor) {
     unsigned count = 0;
-    const struct kept *kept;
-    DL_FOREACH(supervisor->kept, kept) {
+    const struct held_socket *held;
+    DL_FOREACH(supervisor->held, held) {
         count++;
     }
     return count;
@@ -533,7 +534,7 @@ static unsigned count_kept(const struct supervisor *supervisor) {
 static bool start_again(struct supervisor *supervisor) {
     struct error error = {0};
     uint32_t delay_ms = FAILED_FIRST_MS;
-    while (!start(supervisor, &error)) {
+    while (!supervise_start(supervisor, &error)) {
         if (!supervisor->served) {
             log_error(NULL, "supervisor: %s", error.message);
             return false;
@@ -541,7 +542,7 @@ static bool start_again(struct supervisor *supervisor) {
         log_error(NULL,
                   "supervisor: %s: it is tried again in %u ms; %u listening sockets stay open, and "
                   "clients wait",
-                  error.message, (unsigned)delay_ms, count_kept(supervisor));
+                  error.message, (unsigned)delay_ms, supervise_count_held(supervisor));
         pause_before_restart(supervisor, delay_ms);
         if (supervisor->stopping) {
             return false;
@@ -551,14 +552,15 @@ static bool start_again(struct supervisor *supervisor) {
     return true;
 }
 
-static int run(struct supervisor *supervisor) {
+static int supervise_run(struct supervisor *supervisor) {
     int code;
     while (start_again(supervisor)) {
-        if (!outlive(supervisor, &code)) {
+        if (!supervise_handle_exit(supervisor, &code)) {
             return code;
         }
         supervisor->restarts++;
-        supervisor->use_kept = supervisor->served && !supervisor->ready && !supervisor->use_kept;
+        supervisor->use_last_good =
+            supervisor->served && !supervisor->ready && !supervisor->use_last_good;
     }
     return EXIT_FAILED;
 }
@@ -581,11 +583,11 @@ int supervise(const struct command *options) {
         log_error(NULL, "supervisor: %s", error.message);
         return EXIT_FAILED;
     }
-    supervisor.kept_folder = kept_create();
-    int code = run(&supervisor);
-    os_private_remove(supervisor.kept_folder);
-    while (supervisor.kept) {
-        forget_kept(&supervisor, supervisor.kept);
+    supervisor.last_good_folder = last_good_config_create();
+    int code = supervise_run(&supervisor);
+    os_private_remove(supervisor.last_good_folder);
+    while (supervisor.held) {
+        supervise_release_held(&supervisor, supervisor.held);
     }
     quarantine_fini(&supervisor.quarantine);
     return code;

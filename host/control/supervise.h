@@ -5,8 +5,8 @@
  * to a plugin, and after host.crashes_max of them in host.crash_window_ms starts the host without
  * that plugin: its listeners are closed until `berth release` lets it in again.
  *
- * supervise.c is the parent, supervised.c the host's side. Between them go struct supervise_message
- * and sockets, over an os_link. Threads: [control], but where it says more. */
+ * supervise.c is the parent, supervisor_client.c the host's side. Between them go struct
+ * supervise_message and sockets, over an os_link. Threads: [control], but where it says more. */
 #ifndef BERTH_HOST_CONTROL_SUPERVISE_H
 #define BERTH_HOST_CONTROL_SUPERVISE_H
 
@@ -15,12 +15,12 @@
 
 #include "control/last_end.h"
 #include "engine/engine.h"
-#include "net/call_page.h"
+#include "plugin/call_page.h"
 
 struct command;
 struct cJSON;
 struct error;
-struct instance;
+struct runtime;
 struct manifest;
 
 enum supervise_kind {
@@ -65,55 +65,56 @@ int supervise(const struct command *options);
  */
 
 struct os_link;
-struct supervised_given;
+struct supervisor_client_given;
 
 /* A host's way to its parent, and what that has given it. Zero at first. Owner: the verb `run`. */
 struct supervised {
-    struct os_link *link;                 /* NULL: nobody supervises */
-    struct supervised_given *sockets;     /* utlist: of earlier hosts, not taken over yet */
-    struct supervised_given *quarantines; /* utlist: plugins */
+    struct os_link *link;                        /* NULL: nobody supervises */
+    struct supervisor_client_given *sockets;     /* utlist: of earlier hosts, not taken over yet */
+    struct supervisor_client_given *quarantines; /* utlist: plugins */
     struct last_end last;
     bool explained;
     uint32_t restarts;
-    struct engine_keeper keeper;
+    struct inherited_sockets keeper;
 };
 
 /* Hears what the parent has for it. */
-bool supervised_begin(struct supervised *parent, const char *link, struct error *error);
+bool supervisor_client_begin(struct supervised *parent, const char *link, struct error *error);
 
 /* Who keeps the listening sockets; NULL: nobody. */
-const struct engine_keeper *supervised_keeper(struct supervised *parent);
+const struct inherited_sockets *supervisor_client_sockets(struct supervised *parent);
 
 /* The manifest is read, and the parent learns how long the start may take. */
-void supervised_starting(struct supervised *parent, const struct manifest *manifest);
-void supervised_failed(
+void supervisor_client_starting(struct supervised *parent, const struct manifest *manifest);
+void supervisor_client_failed(
     struct supervised *parent); /* the host cannot serve, which the log explains */
 
 /* The listeners stand: sockets that none of them wanted are closed, and the parent learns the
  * manifest's limits. */
-void supervised_ready(struct supervised *parent, const struct manifest *manifest);
+void supervisor_client_ready(struct supervised *parent, const struct manifest *manifest);
 
-bool supervised_is_restart(
+bool supervisor_client_is_restart(
     const struct supervised *parent); /* the host takes the place of one that has crashed */
-bool supervised_is_explained(
-    const struct supervised *parent);                /* the log says why that one did not serve */
-void supervised_stopping(struct supervised *parent); /* the host ends because it was asked to */
-void supervised_ends_by_force(
+bool supervisor_client_is_explained(
+    const struct supervised *parent); /* the log says why that one did not serve */
+void supervisor_client_stopping(
+    struct supervised *parent); /* the host ends because it was asked to */
+void supervisor_client_ends_by_force(
     struct supervised *parent); /* likewise, and the process ends now. [any] */
-void supervised_end(struct supervised *parent);
+void supervisor_client_end(struct supervised *parent);
 
-bool supervised_is_quarantined(const struct supervised *parent, const char *plugin);
+bool supervisor_client_is_quarantined(const struct supervised *parent, const char *plugin);
 /* False: it is not in quarantine. */
-bool supervised_release(struct supervised *parent, const char *plugin);
-void supervised_quarantine_again(struct supervised *parent,
-                                 const char *plugin); /* it could not be let in */
-void supervised_released(struct supervised *parent,
-                         const char *plugin); /* it is let in: the parent learns of it */
+bool supervisor_client_release(struct supervised *parent, const char *plugin);
+void supervisor_client_quarantine_again(struct supervised *parent,
+                                        const char *plugin); /* it could not be let in */
+void supervisor_client_released(struct supervised *parent,
+                                const char *plugin); /* it is let in: the parent learns of it */
 
 /* Adds "supervised", "restarts", "last_end" and "quarantine". */
-void supervised_describe(const struct supervised *parent, struct cJSON *status);
+void supervisor_client_describe(const struct supervised *parent, struct cJSON *status);
 
 /* In a crash: tells the parent, which is the context. [any] */
-void supervised_last_words(void *context, const struct call_info *call);
+void supervisor_client_report_crash(void *context, const struct call_info *call);
 
 #endif

@@ -10,8 +10,8 @@
 #include "control/control.h"
 #include "control/service.h"
 #include "engine/engine.h"
-#include "module/module.h"
 #include "os/os.h"
+#include "plugin/module.h"
 
 #define FNV_BASIS UINT64_C(14695981039346656037)
 #define FNV_PRIME UINT64_C(1099511628211)
@@ -52,7 +52,7 @@ struct watch {
     uint64_t next_ms;
 };
 
-static struct look look_at(const char *path) {
+static struct look watch_look_at(const char *path) {
     struct look look = {0};
     struct os_file file;
     struct os_file_status status;
@@ -65,7 +65,7 @@ static struct look look_at(const char *path) {
     return look;
 }
 
-static uint64_t sum_bytes(uint64_t sum, const void *bytes, size_t size) {
+static uint64_t watch_sum_bytes(uint64_t sum, const void *bytes, size_t size) {
     const unsigned char *at = bytes;
     for (size_t i = 0; i < size; i++) {
         sum = (sum ^ at[i]) * FNV_PRIME;
@@ -74,7 +74,7 @@ static uint64_t sum_bytes(uint64_t sum, const void *bytes, size_t size) {
 }
 
 static uint64_t sum_number(uint64_t sum, uint64_t number) {
-    return sum_bytes(sum, &number, sizeof(number));
+    return watch_sum_bytes(sum, &number, sizeof(number));
 }
 
 /* FNV-1a of the file; 0 where it cannot be read. */
@@ -88,40 +88,40 @@ static uint64_t content_sum(const char *path) {
         return 0;
     }
     while ((got = os_file_read_at(&file, offset, block, sizeof(block))) > 0) {
-        sum = sum_bytes(sum, block, (size_t)got);
+        sum = watch_sum_bytes(sum, block, (size_t)got);
         offset += (uint64_t)got;
     }
     os_file_close(&file);
     return got < 0 ? 0 : sum;
 }
 
-static bool same(const struct look *one, const struct look *other) {
+static bool watch_same(const struct look *one, const struct look *other) {
     return os_file_status_same(&one->status, &other->status);
 }
 
 /* Size and time may stay while the contents change (rsync -t, layers of images, reproducible
  * builds); and the id or the time of the last change may differ while they stay (chmod, a hard
  * link, a file system that makes ids up). In between, the contents themselves decide. */
-static bool differs(const struct watched *file, struct look *now) {
+static bool watch_differs(const struct watched *file, struct look *now) {
     const struct os_file_status *known = &file->known.status;
     now->sum = content_sum(file->path);
     return now->status.size != known->size ||
            now->status.modified_unix_ns != known->modified_unix_ns || now->sum != file->known.sum;
 }
 
-static void release(struct watched *file) {
+static void watch_release(struct watched *file) {
     alloc_free(file->path);
     alloc_free(file->plugin);
     alloc_free(file);
 }
 
-static void forget(struct watch *watch, struct watched *file) {
+static void watch_forget(struct watch *watch, struct watched *file) {
     DL_DELETE(watch->files, file);
-    release(file);
+    watch_release(file);
 }
 
 /* Watches it from now on. NULL: it is watched already, or will be at the next look. */
-static struct watched *see(struct watch *watch, const char *path, const char *plugin) {
+static struct watched *watch_see(struct watch *watch, const char *path, const char *plugin) {
     struct watched *file;
     DL_FOREACH(watch->files, file) {
         if (strcmp(file->path, path) == 0) {
@@ -137,11 +137,11 @@ static struct watched *see(struct watch *watch, const char *path, const char *pl
     file->plugin = plugin ? alloc_string(plugin) : NULL;
     file->seen = true;
     if (!file->path || (plugin && !file->plugin)) {
-        release(file);
+        watch_release(file);
         return NULL;
     }
     DL_APPEND(watch->files, file);
-    file->known = look_at(path);
+    file->known = watch_look_at(path);
     file->known.sum = content_sum(path);
     file->last = file->known;
     return file;
@@ -150,10 +150,10 @@ static struct watched *see(struct watch *watch, const char *path, const char *pl
 /* What was written between its loading and the first look is a change, too. What is served from the
  * copies of an earlier host has no file that could be compared. */
 static void see_manifest(struct watch *watch, const struct service *service) {
-    const struct manifest *manifest = service->instance.edition->manifest;
-    struct watched *file = see(watch, service->manifest_path, NULL);
-    if (file && !service->options->use_kept && manifest->text &&
-        sum_bytes(FNV_BASIS, manifest->text, manifest->text_size) != file->known.sum) {
+    const struct manifest *manifest = service->runtime.config_snapshot->manifest;
+    struct watched *file = watch_see(watch, service->manifest_path, NULL);
+    if (file && !service->options->use_last_good && manifest->text &&
+        watch_sum_bytes(FNV_BASIS, manifest->text, manifest->text_size) != file->known.sum) {
         file->known = (struct look){0};
     }
 }
@@ -165,7 +165,7 @@ static void see_beside(struct watch *watch, const struct module *module,
     if (!module_files_path(path, sizeof(path), module->file, one->name)) {
         return;
     }
-    struct watched *file = see(watch, path, module->id);
+    struct watched *file = watch_see(watch, path, module->id);
     if (file) {
         file->is_beside = true;
         if (one->status.size > 0 && !os_file_status_same(&one->status, &file->known.status)) {
@@ -175,7 +175,7 @@ static void see_beside(struct watch *watch, const struct module *module,
 }
 
 static void see_plugin(struct watch *watch, const struct module *module) {
-    struct watched *file = see(watch, module->file, module->id);
+    struct watched *file = watch_see(watch, module->file, module->id);
     if (file && module->file_status.size > 0 &&
         !os_file_status_same(&module->file_status, &file->known.status)) {
         file->known = (struct look){0};
@@ -186,19 +186,19 @@ static void see_plugin(struct watch *watch, const struct module *module) {
 }
 
 static void see_all(struct watch *watch, const struct service *service) {
-    const struct unit *unit;
+    const struct listener_generation *generation;
     struct watched *file;
     struct watched *next;
     DL_FOREACH(watch->files, file) {
         file->seen = false;
     }
     see_manifest(watch, service);
-    DL_FOREACH(service->instance.serving, unit) {
-        see_plugin(watch, unit->module);
+    DL_FOREACH(service->runtime.serving, generation) {
+        see_plugin(watch, generation->module);
     }
     DL_FOREACH_SAFE(watch->files, file, next) {
         if (!file->seen) {
-            forget(watch, file);
+            watch_forget(watch, file);
         }
     }
 }
@@ -208,8 +208,8 @@ static bool add_look(void *context, const char *name) {
     struct folder_look *look = context;
     char path[OS_PATH_MAX];
     if (os_path_join(path, sizeof(path), look->folder, name)) {
-        struct os_file_status one = look_at(path).status;
-        uint64_t sum = sum_bytes(look->sum, name, strlen(name) + 1);
+        struct os_file_status one = watch_look_at(path).status;
+        uint64_t sum = watch_sum_bytes(look->sum, name, strlen(name) + 1);
         sum = sum_number(sum, one.size);
         sum = sum_number(sum, (uint64_t)one.modified_unix_ns);
         sum = sum_number(sum, (uint64_t)one.changed_unix_ns);
@@ -219,7 +219,7 @@ static bool add_look(void *context, const char *name) {
 }
 
 static bool folder_has_changed(struct watch *watch, const struct service *service) {
-    struct folder_look now = {.folder = service->instance.plugins_folder, .sum = FNV_BASIS};
+    struct folder_look now = {.folder = service->runtime.plugins_folder, .sum = FNV_BASIS};
     os_folder_visit(now.folder, add_look, &now, NULL);
     bool still = now.sum == watch->plugins.sum;
     bool changed = still && now.sum != watch->known_plugins.sum;
@@ -240,13 +240,13 @@ struct watch *watch_create(const struct service *service) {
 
 void watch_destroy(struct watch *watch) {
     while (watch && watch->files) {
-        forget(watch, watch->files);
+        watch_forget(watch, watch->files);
     }
     alloc_free(watch);
 }
 
 /* A library that is being written slowly is let be; one that stays as it is gets told of. */
-static bool is_whole(struct watched *file, uint64_t bytes_max) {
+static bool watch_is_whole(struct watched *file, uint64_t bytes_max) {
     struct error error = {0};
     struct log_subject subject = {.plugin = file->plugin};
     if (!file->plugin || file->is_beside || os_library_check(file->path, bytes_max, &error)) {
@@ -261,20 +261,20 @@ static bool is_whole(struct watched *file, uint64_t bytes_max) {
 /* Whether it has changed, and is complete: it stays as it is, and a library is whole, too. Then it
  * is wanted until it is in force. */
 static bool has_changed(struct watched *file, uint64_t bytes_max) {
-    struct look now = look_at(file->path);
-    bool still = same(&now, &file->last);
+    struct look now = watch_look_at(file->path);
+    bool still = watch_same(&now, &file->last);
     file->last = now;
     if (!still) {
         file->unfinished = 0;
     }
-    if (!still || now.status.size == 0 || same(&now, &file->known)) {
+    if (!still || now.status.size == 0 || watch_same(&now, &file->known)) {
         return false;
     }
-    if (!differs(file, &now)) {
+    if (!watch_differs(file, &now)) {
         file->known = now;
         return false;
     }
-    if (!is_whole(file, bytes_max)) {
+    if (!watch_is_whole(file, bytes_max)) {
         return false;
     }
     file->known = now;
@@ -284,7 +284,7 @@ static bool has_changed(struct watched *file, uint64_t bytes_max) {
 }
 
 /* A plugin at a time: a broken one does not hold back the others. */
-static void restart(struct watched *file, struct service *service) {
+static void watch_restart(struct watched *file, struct service *service) {
     char text[MODULE_ID_MAX + 16];
     const char *name = text;
     snprintf(text, sizeof(text), "plugin:%s", file->plugin);
@@ -292,15 +292,15 @@ static void restart(struct watched *file, struct service *service) {
     file->wanted = service_restart_and_log(service, &name, 1, "a plugin's file has changed") != 0;
 }
 
-static void reload(struct watched *file, struct service *service) {
+static void watch_reload(struct watched *file, struct service *service) {
     file->tried = true;
     file->wanted = service_reload_and_log(service, "the manifest has changed") != 0;
 }
 
 static unsigned count_retired(const struct service *service) {
     unsigned count = 0;
-    const struct unit *unit;
-    DL_FOREACH(service->instance.retired, unit) {
+    const struct listener_generation *generation;
+    DL_FOREACH(service->runtime.retired, generation) {
         count++;
     }
     return count;
@@ -318,18 +318,19 @@ void watch_look(struct watch *watch, struct service *service) {
     bool again = folder_has_changed(watch, service) || retired < watch->retired;
     DL_FOREACH(watch->files, file) {
         again =
-            has_changed(file, service->instance.edition->manifest->host.plugin_files.bytes_max) ||
+            has_changed(file,
+                        service->runtime.config_snapshot->manifest->host.plugin_files.bytes_max) ||
             again;
     }
     DL_FOREACH(watch->files, file) {
         file->tried = file->tried && !again;
         if (file->plugin && file->wanted && !file->tried) {
-            restart(file, service);
+            watch_restart(file, service);
         }
     }
     DL_FOREACH(watch->files, file) {
         if (!file->plugin && file->wanted && !file->tried) {
-            reload(file, service);
+            watch_reload(file, service);
         }
     }
     watch->retired = count_retired(service);

@@ -47,13 +47,13 @@ struct engine_acceptor; /* one listening socket of a listener at work on one por
 /* "reset by peer", …: for logs. */
 const char *engine_error_text(int64_t result);
 
-/* -- the clock -------------------------------------------------------------------------------- */
+/* -- the clock ------------------------------------------------------------- */
 
 /* Monotonic milliseconds, of the system or of a simulated world. Nothing above the engine has
  * another clock; a worker's code asks worker_now_ms(). [any] */
 uint64_t engine_now_ms(void);
 
-/* -- the engine ------------------------------------------------------------------------------- */
+/* -- the engine ------------------------------------------------------------ */
 
 struct engine_traits {
     const char *name; /* "iocp", "io_uring", "epoll" */
@@ -70,7 +70,7 @@ struct engine_traits {
 };
 
 /* Somebody who keeps duplicates of listening sockets for a time when this process is gone. */
-struct engine_keeper {
+struct inherited_sockets {
     /* One that an earlier process has bound, the caller's from now on; -1: there is none. */
     intptr_t (*take)(void *context, const char *name, unsigned index);
     void (*keep)(void *context, const char *name, unsigned index, intptr_t socket);
@@ -90,7 +90,7 @@ struct engine_options {
      * (direct descriptors); those beyond that have one as ever. 0: all have. Not every engine has
      * such a table. */
     unsigned direct_descriptors;
-    const struct engine_keeper *keeper; /* NULL: nobody */
+    const struct inherited_sockets *inherited_sockets; /* NULL: nobody */
 };
 
 struct engine *engine_create(const struct engine_options *options,
@@ -103,7 +103,7 @@ bool engine_file_take(struct engine *engine);
 void engine_file_give(struct engine *engine);
 const struct engine_traits *engine_traits(const struct engine *engine);
 
-/* -- buffers: lent by the layer above ---------------------------------------------------------- */
+/* -- buffers: lent by the layer above -------------------------------------- */
 
 struct engine_buffer {
     void *owner; /* the layer above's handle of the buffer */
@@ -122,7 +122,7 @@ struct engine_buffer_source {
     uint8_t *(*bytes)(void *owner); /* where the buffer begins, as take() said */
 };
 
-/* -- ports ------------------------------------------------------------------------------------- */
+/* -- ports ----------------------------------------------------------------- */
 
 struct engine_port_options {
     struct engine_buffer_source buffers;
@@ -169,7 +169,7 @@ void engine_port_trim(struct engine_port *port);
 /* Operations started and not yet completed, posts included. */
 unsigned engine_port_pending(const struct engine_port *port);
 
-/* -- sockets ----------------------------------------------------------------------------------- */
+/* -- sockets --------------------------------------------------------------- */
 
 /* A connected socket. Copy it freely; exactly one owner closes it. Handles of Windows have 32
  * significant bits, too, and are widened with their sign. */
@@ -188,7 +188,7 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
 
 /* How much of what was sent, with the FIN for one, the peer has not taken yet (SIOCOUTQ). False:
  * the system does not tell. */
-bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes);
+bool engine_unacked_bytes(struct engine_port *port, struct engine_socket socket, uint64_t *bytes);
 
 /* No operation may be in flight. `reset`: with linger 0. ENGINE_NO_SOCKET is legal. On the thread
  * of the port it is attached to; of one that is not, any port's thread, or [control]. */
@@ -210,7 +210,7 @@ struct engine_socket_options {
     uint32_t send_bytes;           /* SO_SNDBUF */
 };
 
-/* -- listening and accepting ------------------------------------------------------------------- */
+/* -- listening and accepting ----------------------------------------------- */
 
 struct engine_listen_options {
     struct berth_address address; /* port 0: the system chooses one */
@@ -298,7 +298,7 @@ bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor);
 /* Of one engine: more ports work, but may miss what an engine offers to few. */
 enum { ENGINE_PORTS_MAX = 65 };
 
-/* -- receiving --------------------------------------------------------------------------------- */
+/* -- receiving ------------------------------------------------------------- */
 
 enum engine_receive_mode {
     ENGINE_RECEIVE_ZERO_BYTE, /* no memory is held while nothing comes for long */
@@ -327,15 +327,15 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
 /* Waits for the peer's FIN, behind ours, and for nothing else: what comes before it is not wanted
  * and may be thrown away, which is told as a delivery without a buffer; what is delivered with one
  * is the receiver's, as always. */
-void engine_receive_end(struct engine_port *port, struct engine_socket socket,
-                        struct engine_receive *receive);
+void engine_receive_drain(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive);
 
 /* Asks for the last completion, ENGINE_E_CANCELLED or what came first; data may still come before
  * it. Legal at any time while armed, also from within its completion, and more than once. */
 void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
                          struct engine_receive *receive);
 
-/* -- sending ----------------------------------------------------------------------------------- */
+/* -- sending --------------------------------------------------------------- */
 
 #define ENGINE_PIECES_MAX 16
 
@@ -359,8 +359,9 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
 
 /* The same, with the promise that engine_shutdown_send() or engine_close() follows at once when it
  * has sent all: where the system has a way for that, the last bytes and the FIN share a packet. */
-int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
-                         struct engine_op *op, const struct engine_piece *pieces, unsigned count);
+int64_t engine_send_and_fin(struct engine_port *port, struct engine_socket socket,
+                            struct engine_op *op, const struct engine_piece *pieces,
+                            unsigned count);
 
 /* Asks a pending send to complete soon. */
 void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
@@ -373,7 +374,7 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
 bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
                             struct engine_receive *receive, struct engine_op *send);
 
-/* -- datagrams --------------------------------------------------------------------------------- */
+/* -- datagrams ------------------------------------------------------------- */
 
 struct engine_receiver; /* one socket of a listener for datagrams, at work on one port */
 
@@ -414,14 +415,14 @@ int64_t engine_datagram_send(struct engine_listener *listener, const struct bert
                              const struct berth_address *remote, const uint8_t *bytes,
                              uint32_t size);
 
-/* -- names ------------------------------------------------------------------------------------- */
+/* -- names ----------------------------------------------------------------- */
 
 /* The addresses of a host's name, or of a literal address, in the order the system prefers; at
  * least one. Blocks, for seconds where a name server does not answer. [any] */
 bool engine_resolve(const char *host, uint16_t port, struct berth_address *addresses,
                     unsigned capacity, unsigned *count, struct error *error);
 
-/* -- connecting -------------------------------------------------------------------------------- */
+/* -- connecting ------------------------------------------------------------ */
 
 /* One outbound connection to come. */
 struct engine_connect {

@@ -12,16 +12,16 @@ enum { KEYS_MAX = 32 };
 void check_error(struct checker *checker, const char *pointer, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    struct place place = places_value(checker->places, pointer);
-    checker->failed |= !errors_add(checker->errors, place, pointer, format, arguments);
+    struct json_location location = json_locations_value(checker->locations, pointer);
+    checker->failed |= !errors_add(checker->errors, location, pointer, format, arguments);
     va_end(arguments);
 }
 
 void check_key_error(struct checker *checker, const char *pointer, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    struct place place = places_key(checker->places, pointer);
-    checker->failed |= !errors_add(checker->errors, place, pointer, format, arguments);
+    struct json_location location = json_locations_key(checker->locations, pointer);
+    checker->failed |= !errors_add(checker->errors, location, pointer, format, arguments);
     va_end(arguments);
 }
 
@@ -61,8 +61,7 @@ void check_pointer(char *pointer, const char *parent, const char *token) {
     pointer[length] = '\0';
 }
 
-/* -- objects -------------------------------------------------------------------------------------
- */
+/* -- objects --------------------------------------------------------------- */
 
 static const struct field *find_field(const struct field *fields, const char *key) {
     while (fields->key && strcmp(fields->key, key) != 0) {
@@ -71,14 +70,14 @@ static const struct field *find_field(const struct field *fields, const char *ke
     return fields->key ? fields : NULL;
 }
 
-static void unknown_key(struct checker *checker, const char *pointer, const char *key,
-                        const struct field *fields) {
+static void check_unknown_key(struct checker *checker, const char *pointer, const char *key,
+                              const struct field *fields) {
     const char *keys[KEYS_MAX];
     size_t count = 0;
     for (; fields[count].key && count < KEYS_MAX; count++) {
         keys[count] = fields[count].key;
     }
-    const char *nearest = manifest_nearest(key, keys, count);
+    const char *nearest = manifest_suggest(key, keys, count);
     if (nearest) {
         check_key_error(checker, pointer, "unknown key (did you mean \"%s\"?)", nearest);
         return;
@@ -106,7 +105,7 @@ void check_object(struct checker *checker, struct checked value, const struct fi
         if (field) {
             option_kinds[field->kind].read(checker, (struct checked){item, pointer}, field, target);
         } else {
-            unknown_key(checker, pointer, item->string, fields);
+            check_unknown_key(checker, pointer, item->string, fields);
         }
     }
     for (size_t i = 0; fields[i].key; i++) {

@@ -8,11 +8,11 @@
 #include <cjson/cJSON.h>
 #include <stdint.h>
 
+#include "manifest/json_locations.h"
 #include "manifest/manifest.h"
-#include "manifest/places.h"
 
 struct checker {
-    const struct places *places;
+    const struct json_locations *locations;
     struct manifest_errors *errors;
     struct manifest *manifest;
     bool failed; /* no memory */

@@ -6,8 +6,8 @@
 #include "manifest/check.h"
 #include "manifest/options.h"
 
-static void report(struct checker *checker, const struct manifest_listener *one, size_t index,
-                   const struct address_holder *first) {
+static void clash_report(struct checker *checker, const struct manifest_listener *one, size_t index,
+                         const struct address_holder *first) {
     const struct manifest_listener *other = first->owner;
     char pointer[CHECK_POINTER_MAX];
     char text[BERTH_ADDRESS_TEXT_MAX];
@@ -25,7 +25,7 @@ static void check_listener(struct checker *checker, const struct manifest_listen
         const struct address_holder *first =
             address_table_overlapping(table, one->transport, address, one->v6_only);
         if (first) {
-            report(checker, one, i, first);
+            clash_report(checker, one, i, first);
         }
         if (address->port != 0 &&
             !address_table_add(table, one->transport, address, one->v6_only, one)) {

@@ -45,7 +45,7 @@ static bool make_room(struct manifest_errors *errors) {
     return true;
 }
 
-bool errors_add(struct manifest_errors *errors, struct place place, const char *pointer,
+bool errors_add(struct manifest_errors *errors, struct json_location location, const char *pointer,
                 const char *format, va_list arguments) {
     char text[MESSAGE_MAX];
     char message[MESSAGE_MAX];
@@ -55,8 +55,8 @@ bool errors_add(struct manifest_errors *errors, struct place place, const char *
     vsnprintf(text, sizeof(text), format, arguments);
     make_printable(message, sizeof(message), text);
     struct manifest_error error = {
-        .line = place.line,
-        .column = place.column,
+        .line = location.line,
+        .column = location.column,
         .pointer = alloc_string(pointer),
         .message = alloc_string(message),
         .order = errors->count,
@@ -71,16 +71,16 @@ bool errors_add(struct manifest_errors *errors, struct place place, const char *
     return true;
 }
 
-bool errors_addf(struct manifest_errors *errors, struct place place, const char *pointer,
+bool errors_addf(struct manifest_errors *errors, struct json_location location, const char *pointer,
                  const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    bool added = errors_add(errors, place, pointer, format, arguments);
+    bool added = errors_add(errors, location, pointer, format, arguments);
     va_end(arguments);
     return added;
 }
 
-static int compare_places(const void *left, const void *right) {
+static int errors_compare_locations(const void *left, const void *right) {
     const struct manifest_error *one = left;
     const struct manifest_error *other = right;
     if (one->line != other->line) {
@@ -94,7 +94,7 @@ static int compare_places(const void *left, const void *right) {
 
 void errors_sort(struct manifest_errors *errors) {
     if (errors->count > 1) {
-        qsort(errors->items, errors->count, sizeof(*errors->items), compare_places);
+        qsort(errors->items, errors->count, sizeof(*errors->items), errors_compare_locations);
     }
 }
 
@@ -120,7 +120,7 @@ void manifest_errors_fini(struct manifest_errors *errors) {
     }
     alloc_free(errors->items);
     if (errors->looked_up) {
-        places_fini(&errors->looked_up->places);
+        json_locations_fini(&errors->looked_up->locations);
         alloc_free(errors->looked_up->path);
         alloc_free(errors->looked_up);
     }

@@ -6,19 +6,19 @@
 
 #include <stdarg.h>
 
+#include "manifest/json_locations.h"
 #include "manifest/manifest.h"
-#include "manifest/places.h"
 
 /* The places of a file that errors are added to later: found once. */
 struct looked_up {
     char *path;
-    struct places places;
+    struct json_locations locations;
 };
 
 /* Adds an error; false without memory. */
-bool errors_add(struct manifest_errors *errors, struct place place, const char *pointer,
+bool errors_add(struct manifest_errors *errors, struct json_location location, const char *pointer,
                 const char *format, va_list arguments);
-bool errors_addf(struct manifest_errors *errors, struct place place, const char *pointer,
+bool errors_addf(struct manifest_errors *errors, struct json_location location, const char *pointer,
                  const char *format, ...) BERTH_PRINTF(4, 5);
 
 /* By place; those of one place stay in the order they were found. */

@@ -7,14 +7,14 @@
 
 static _Thread_local bool refused;
 
-static void *take(size_t size) {
+static void *json_take(size_t size) {
     void *memory = alloc_zeroed(size);
     refused = refused || !memory;
     return memory;
 }
 
 void json_setup(void) {
-    cJSON_Hooks hooks = {.malloc_fn = take, .free_fn = alloc_free};
+    cJSON_Hooks hooks = {.malloc_fn = json_take, .free_fn = alloc_free};
     cJSON_InitHooks(&hooks);
 }
 

@@ -26,7 +26,7 @@ static const char *after_key(const char *at, const char *end, const char *key) {
 }
 
 /* In a text that is no JSON: the first "log" with an object that has a "format". */
-static bool search(const char *text, size_t size, enum log_format *format) {
+static bool log_format_search(const char *text, size_t size, enum log_format *format) {
     const char *end = text + size;
     const char *log = text;
     while ((log = after_key(log, end, "log")) != NULL) {
@@ -54,7 +54,7 @@ bool manifest_log_format(const char *path, enum log_format *format) {
     if (root) {
         found = name && options_log_format(name, strlen(name), format);
     } else {
-        found = search(text, size, format);
+        found = log_format_search(text, size, format);
     }
     cJSON_Delete(root);
     alloc_free(text);

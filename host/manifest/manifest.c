@@ -7,18 +7,19 @@
 #include "base/error.h"
 #include "manifest/errors.h"
 #include "manifest/json.h"
+#include "manifest/json_locations.h"
 #include "manifest/options.h"
-#include "manifest/places.h"
 #include "os/os.h"
 
-static const struct place beginning = {1, 1};
+static const struct json_location beginning = {1, 1};
 
-static void on_syntax(void *context, struct place place, const char *pointer, const char *message) {
-    errors_addf(context, place, pointer, "%s", message);
+static void manifest_on_syntax(void *context, struct json_location location, const char *pointer,
+                               const char *message) {
+    errors_addf(context, location, pointer, "%s", message);
 }
 
 /* Without memory for the error either, the list stays empty: callers take NULL as enough. */
-static void out_of_memory(struct manifest_errors *errors) {
+static void manifest_out_of_memory(struct manifest_errors *errors) {
     manifest_errors_fini(errors);
     errors_addf(errors, beginning, "", "out of memory");
 }
@@ -30,9 +31,9 @@ bool manifest_json_check(const char *text, struct error *error) {
     bool is_object = cJSON_IsObject(tree);
     bool is_json = tree != NULL;
     cJSON_Delete(tree);
-    const char *place = end && end > text + NEAR_BYTES ? end - NEAR_BYTES : text;
+    const char *location = end && end > text + NEAR_BYTES ? end - NEAR_BYTES : text;
     return is_object || (is_json ? error_set(error, "it is not a JSON object")
-                                 : error_set(error, "it is not JSON, near \"%.30s\"", place));
+                                 : error_set(error, "it is not JSON, near \"%.30s\"", location));
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): cJSON has a limit of its own */
@@ -105,13 +106,13 @@ static void look_at_plugins(struct checker *checker, const struct manifest_look 
     }
 }
 
-static struct manifest *check_tree(const cJSON *root, const struct places *places, const char *path,
-                                   const struct manifest_look *look,
+static struct manifest *check_tree(const cJSON *root, const struct json_locations *locations,
+                                   const char *path, const struct manifest_look *look,
                                    struct manifest_errors *errors) {
     struct manifest *manifest = alloc_zeroed(sizeof(*manifest));
-    struct checker checker = {.places = places, .errors = errors, .manifest = manifest};
+    struct checker checker = {.locations = locations, .errors = errors, .manifest = manifest};
     if (!manifest) {
-        out_of_memory(errors);
+        manifest_out_of_memory(errors);
         return NULL;
     }
     manifest->path = alloc_string(path);
@@ -122,7 +123,7 @@ static struct manifest *check_tree(const cJSON *root, const struct places *place
         look_at_plugins(&checker, look);
     }
     if (checker.failed) {
-        out_of_memory(errors);
+        manifest_out_of_memory(errors);
     }
     if (checker.failed || errors->count > 0) {
         manifest_destroy(manifest);
@@ -131,7 +132,7 @@ static struct manifest *check_tree(const cJSON *root, const struct places *place
     return manifest;
 }
 
-static bool check_size(size_t size, struct manifest_errors *errors) {
+static bool manifest_check_size(size_t size, struct manifest_errors *errors) {
     if (size > MANIFEST_BYTES_MAX) {
         errors_addf(errors, beginning, "", "the file has more than %zu bytes", MANIFEST_BYTES_MAX);
         return false;
@@ -142,30 +143,31 @@ static bool check_size(size_t size, struct manifest_errors *errors) {
 static struct manifest *parse_with(const char *path, const char *text, size_t size,
                                    const struct manifest_look *look,
                                    struct manifest_errors *errors) {
-    struct places places = {0};
+    struct json_locations locations = {0};
     struct manifest *manifest = NULL;
     *errors = (struct manifest_errors){0};
-    if (!check_size(size, errors)) {
+    if (!manifest_check_size(size, errors)) {
         return NULL;
     }
     json_skip_mark(&text, &size);
-    if (places_init(&places, text, size, MANIFEST_DEPTH_MAX, on_syntax, errors)) {
+    if (json_locations_init(&locations, text, size, MANIFEST_DEPTH_MAX, manifest_on_syntax,
+                            errors)) {
         cJSON *root = json_parse(text, size);
         if (root) {
-            manifest = check_tree(root, &places, path, look, errors);
+            manifest = check_tree(root, &locations, path, look, errors);
             cJSON_Delete(root);
         } else {
-            out_of_memory(errors); /* the syntax is right: nothing else is left */
+            manifest_out_of_memory(errors); /* the syntax is right: nothing else is left */
         }
-    } else if (places.failed) {
-        out_of_memory(errors);
+    } else if (locations.failed) {
+        manifest_out_of_memory(errors);
     }
     if (errors->lost) { /* something is wrong, and there is no memory to say what */
         manifest_destroy(manifest);
         manifest = NULL;
-        out_of_memory(errors);
+        manifest_out_of_memory(errors);
     }
-    places_fini(&places);
+    json_locations_fini(&locations);
     errors_sort(errors);
     return manifest;
 }
@@ -213,21 +215,21 @@ void manifest_destroy(struct manifest *manifest) {
     alloc_free(manifest);
 }
 
-static void ignore_syntax(void *context, struct place place, const char *pointer,
+static void ignore_syntax(void *context, struct json_location location, const char *pointer,
                           const char *message) {
     (void)context;
-    (void)place;
+    (void)location;
     (void)pointer;
     (void)message;
 }
 
 /* The places of the file as it is now; NULL: it cannot be read, or there is no memory. */
-static const struct places *look_up(struct manifest_errors *errors, const char *path) {
+static const struct json_locations *look_up(struct manifest_errors *errors, const char *path) {
     struct looked_up *known = errors->looked_up;
     char *text;
     size_t size;
     if (known) {
-        return known->path && strcmp(known->path, path) == 0 ? &known->places : NULL;
+        return known->path && strcmp(known->path, path) == 0 ? &known->locations : NULL;
     }
     errors->looked_up = known = alloc_zeroed(sizeof(*known));
     if (!known || !os_file_read(path, MANIFEST_BYTES_MAX, &text, &size, NULL)) {
@@ -235,35 +237,37 @@ static const struct places *look_up(struct manifest_errors *errors, const char *
     }
     const char *from = text;
     json_skip_mark(&from, &size);
-    if (places_init(&known->places, from, size, MANIFEST_DEPTH_MAX, ignore_syntax, NULL)) {
+    if (json_locations_init(&known->locations, from, size, MANIFEST_DEPTH_MAX, ignore_syntax,
+                            NULL)) {
         known->path = alloc_string(path);
     }
     alloc_free(text);
-    return known->path ? &known->places : NULL;
+    return known->path ? &known->locations : NULL;
 }
 
 bool manifest_errors_add(struct manifest_errors *errors, const char *message) {
-    return errors_addf(errors, (struct place){0, 0}, "", "%s", message);
+    return errors_addf(errors, (struct json_location){0, 0}, "", "%s", message);
 }
 
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) {
-    const struct places *places = look_up(errors, path);
-    struct place place = places ? places_value(places, pointer) : beginning;
+    const struct json_locations *locations = look_up(errors, path);
+    struct json_location location =
+        locations ? json_locations_value(locations, pointer) : beginning;
     va_list arguments;
     va_start(arguments, format);
-    bool added = errors_add(errors, place, pointer, format, arguments);
+    bool added = errors_add(errors, location, pointer, format, arguments);
     va_end(arguments);
     return added;
 }
 
 bool manifest_errors_add_at_key(struct manifest_errors *errors, const char *path,
                                 const char *pointer, const char *format, ...) {
-    const struct places *places = look_up(errors, path);
-    struct place place = places ? places_key(places, pointer) : beginning;
+    const struct json_locations *locations = look_up(errors, path);
+    struct json_location location = locations ? json_locations_key(locations, pointer) : beginning;
     va_list arguments;
     va_start(arguments, format);
-    bool added = errors_add(errors, place, pointer, format, arguments);
+    bool added = errors_add(errors, location, pointer, format, arguments);
     va_end(arguments);
     return added;
 }

@@ -171,6 +171,6 @@ char *manifest_json_change(const char *text, manifest_string_fn *change, void *c
 bool manifest_name_valid(const char *name);
 
 /* The candidate nearest in spelling, or NULL when none is near: for "did you mean". */
-const char *manifest_nearest(const char *word, const char *const *candidates, size_t count);
+const char *manifest_suggest(const char *word, const char *const *candidates, size_t count);
 
 #endif

@@ -127,7 +127,7 @@ static void choice_read(struct checker *checker, struct checked value, const str
             return;
         }
     }
-    const char *nearest = manifest_nearest(word, field->choices, field->choice_count);
+    const char *nearest = manifest_suggest(word, field->choices, field->choice_count);
     check_error(checker, value.pointer, "expected %s, found \"%.64s\"%s%s%s", choices, word,
                 nearest ? " (did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?)" : "");
 }
@@ -153,7 +153,7 @@ bool manifest_name_valid(const char *text) {
                length;
 }
 
-static bool is_plugin_id(const char *id) {
+static bool option_kinds_is_plugin_id(const char *id) {
     size_t length = strlen(id);
     return length >= 1 && length <= NAME_MAX_BYTES &&
            strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
@@ -208,7 +208,7 @@ static void host_name_read(struct checker *checker, struct checked value, const 
 
 static void plugin_id_read(struct checker *checker, struct checked value, const struct field *field,
                            void *target) {
-    if (!cJSON_IsString(value.item) || !is_plugin_id(value.item->valuestring)) {
+    if (!cJSON_IsString(value.item) || !option_kinds_is_plugin_id(value.item->valuestring)) {
         check_error(checker, value.pointer,
                     "expected a plugin's id (1 to 63 of a-z, 0-9 and -; no path, no suffix), found "
                     "%s",
@@ -305,8 +305,8 @@ static void networks_read(struct checker *checker, struct checked value, const s
 }
 
 /* False: an error says what is wrong. */
-static bool read_address(struct checker *checker, struct checked value,
-                         struct berth_address *address) {
+static bool option_kinds_read_address(struct checker *checker, struct checked value,
+                                      struct berth_address *address) {
     struct error error;
     if (!cJSON_IsString(value.item)) {
         check_error(checker, value.pointer,
@@ -360,8 +360,8 @@ static void addresses_read(struct checker *checker, struct checked value, const 
         char index[16];
         snprintf(index, sizeof(index), "%d", i);
         check_pointer(pointer, value.pointer, index);
-        count += read_address(checker, (struct checked){item, is_list ? pointer : value.pointer},
-                              &addresses[count]);
+        count += option_kinds_read_address(
+            checker, (struct checked){item, is_list ? pointer : value.pointer}, &addresses[count]);
     }
     memcpy((char *)target + field->count_offset, &count, sizeof(count));
 }

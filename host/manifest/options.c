@@ -166,7 +166,8 @@ static void fill_listener(struct manifest_listener *one) {
 static void read_listener(struct checker *checker, struct checked value,
                           struct manifest_listener *one) {
     const char *name = value.item->string;
-    *one = (struct manifest_listener){.line = places_key(checker->places, value.pointer).line};
+    *one = (struct manifest_listener){
+        .line = json_locations_key(checker->locations, value.pointer).line};
     checker->failed |= !options_set_defaults(options_listener, one);
     one->name = check_copy(checker, name);
     char *json = cJSON_PrintUnformatted(value.item);
@@ -216,7 +217,7 @@ void options_free_listener(struct manifest_listener *one) {
 
 /* -- the document -- */
 
-static void read_version(struct checker *checker, struct checked value, void *target) {
+static void options_read_version(struct checker *checker, struct checked value, void *target) {
     (void)target;
     if (!cJSON_IsNumber(value.item) || value.item->valuedouble != 1) {
         check_error(checker, value.pointer,
@@ -224,7 +225,7 @@ static void read_version(struct checker *checker, struct checked value, void *ta
     }
 }
 
-static void read_schema(struct checker *checker, struct checked value, void *target) {
+static void options_read_schema(struct checker *checker, struct checked value, void *target) {
     (void)target; /* for editors */
     if (!cJSON_IsString(value.item)) {
         check_error(checker, value.pointer, "expected a string, found %s", check_found(value.item));
@@ -232,8 +233,8 @@ static void read_schema(struct checker *checker, struct checked value, void *tar
 }
 
 const struct field options_document[] = {
-    {.key = "$schema", .kind = FIELD_OTHER, .read = read_schema},
-    {.key = "manifest", .kind = FIELD_OTHER, .required = true, .read = read_version},
+    {.key = "$schema", .kind = FIELD_OTHER, .read = options_read_schema},
+    {.key = "manifest", .kind = FIELD_OTHER, .required = true, .read = options_read_version},
     {.key = "host", .kind = FIELD_OBJECT, .fields = options_host},
     {.key = "listeners", .kind = FIELD_OTHER, .required = true, .read = read_listeners},
     {.key = NULL},

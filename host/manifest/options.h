@@ -19,7 +19,7 @@ void options_free_listener(struct manifest_listener *listener);
 /* "text" or "json". False: it is neither. */
 bool options_log_format(const char *word, size_t size, enum log_format *format);
 
-/* What no single value shows: clashing addresses, watermarks in the wrong order; together.c. */
+/* What no single value shows: clashing addresses, watermarks in the wrong order; cross_checks.c. */
 void options_check_together(struct checker *checker);
 
 /* Addresses that two listeners, or one, cannot listen at side by side; clashes.c. */

@@ -43,12 +43,11 @@ struct pattern {
     int stack[PATTERN_PROGRAM_MAX + 1];
 };
 
-/* -- the program --------------------------------------------------------------------------------
- */
+/* -- the program ----------------------------------------------------------- */
 
 static bool emit_node(struct pattern *pattern, int index);
 
-static int emit(struct pattern *pattern, enum code code, int node) {
+static int pattern_emit(struct pattern *pattern, enum code code, int node) {
     if (pattern->size == PATTERN_PROGRAM_MAX) {
         return -1;
     }
@@ -64,11 +63,11 @@ static bool emit_repeat(struct pattern *pattern, const struct pattern_node *node
         }
     }
     if (node->max == PATTERN_NO_LIMIT) {
-        int split = emit(pattern, CODE_SPLIT, 0);
+        int split = pattern_emit(pattern, CODE_SPLIT, 0);
         if (split < 0 || !emit_node(pattern, node->one)) {
             return false;
         }
-        int back = emit(pattern, CODE_JUMP, 0);
+        int back = pattern_emit(pattern, CODE_JUMP, 0);
         if (back < 0) {
             return false;
         }
@@ -78,7 +77,7 @@ static bool emit_repeat(struct pattern *pattern, const struct pattern_node *node
         return true;
     }
     for (int i = node->min; i < node->max; i++) {
-        int split = emit(pattern, CODE_SPLIT, 0);
+        int split = pattern_emit(pattern, CODE_SPLIT, 0);
         if (split < 0 || !emit_node(pattern, node->one)) {
             return false;
         }
@@ -89,11 +88,11 @@ static bool emit_repeat(struct pattern *pattern, const struct pattern_node *node
 }
 
 static bool emit_either(struct pattern *pattern, const struct pattern_node *node) {
-    int split = emit(pattern, CODE_SPLIT, 0);
+    int split = pattern_emit(pattern, CODE_SPLIT, 0);
     if (split < 0 || !emit_node(pattern, node->one)) {
         return false;
     }
-    int jump = emit(pattern, CODE_JUMP, 0);
+    int jump = pattern_emit(pattern, CODE_JUMP, 0);
     if (jump < 0) {
         return false;
     }
@@ -113,11 +112,11 @@ static bool emit_node(struct pattern *pattern, int index) {
     case PATTERN_EMPTY:
         return true;
     case PATTERN_SET:
-        return emit(pattern, CODE_SET, index) >= 0;
+        return pattern_emit(pattern, CODE_SET, index) >= 0;
     case PATTERN_BEGIN:
-        return emit(pattern, CODE_BEGIN, index) >= 0;
+        return pattern_emit(pattern, CODE_BEGIN, index) >= 0;
     case PATTERN_END:
-        return emit(pattern, CODE_END, index) >= 0;
+        return pattern_emit(pattern, CODE_END, index) >= 0;
     case PATTERN_CAT:
         return emit_node(pattern, node->one) && emit_node(pattern, node->other);
     case PATTERN_ALT:
@@ -139,7 +138,7 @@ struct pattern *pattern_create(const char *text, struct error *error) {
         pattern_destroy(pattern);
         return NULL;
     }
-    if (!emit_node(pattern, root) || emit(pattern, CODE_MATCH, 0) < 0) {
+    if (!emit_node(pattern, root) || pattern_emit(pattern, CODE_MATCH, 0) < 0) {
         error_set(error,
                   "the regular expression is too large: with what it counts written out it may "
                   "have %d parts",
@@ -154,8 +153,7 @@ void pattern_destroy(struct pattern *pattern) {
     alloc_free(pattern);
 }
 
-/* -- matching -----------------------------------------------------------------------------------
- */
+/* -- matching -------------------------------------------------------------- */
 
 /* What needs no character is gone through at once. Each instruction is on the stack once a round at
  * most. True: the program has ended. */

@@ -18,7 +18,7 @@ struct reader {
 
 static int read_alternatives(struct reader *reader);
 
-static int refuse(const struct reader *reader, const char *at, const char *what) {
+static int pattern_read_refuse(const struct reader *reader, const char *at, const char *what) {
     size_t column = 1;
     for (const char *one = reader->start; one < at; one++) {
         column += ((unsigned char)*one & 0xc0) != 0x80;
@@ -44,7 +44,7 @@ uint32_t pattern_next(const char **at) {
 
 static int add_node(struct reader *reader, struct pattern_node node) {
     if (reader->tree->node_count == PATTERN_NODES_MAX) {
-        return refuse(reader, reader->at, "it is too long");
+        return pattern_read_refuse(reader, reader->at, "it is too long");
     }
     reader->tree->nodes[reader->tree->node_count] = node;
     return reader->tree->node_count++;
@@ -52,15 +52,14 @@ static int add_node(struct reader *reader, struct pattern_node node) {
 
 static bool add_range(struct reader *reader, uint32_t from, uint32_t to) {
     if (reader->tree->range_count == PATTERN_RANGES_MAX) {
-        refuse(reader, reader->at, "its sets of characters are too many");
+        pattern_read_refuse(reader, reader->at, "its sets of characters are too many");
         return false;
     }
     reader->tree->ranges[reader->tree->range_count++] = (struct pattern_range){from, to};
     return true;
 }
 
-/* -- classes of characters ----------------------------------------------------------------------
- */
+/* -- classes of characters ------------------------------------------------- */
 
 static const struct pattern_range digits[] = {{'0', '9'}};
 static const struct pattern_range words[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
@@ -105,8 +104,7 @@ static int add_class(struct reader *reader, char letter) {
     return 0;
 }
 
-/* -- escapes ------------------------------------------------------------------------------------
- */
+/* -- escapes --------------------------------------------------------------- */
 
 static bool read_hex(struct reader *reader, int count, uint32_t *code) {
     static const char digits_of_hex[] = "0123456789abcdef0123456789ABCDEF";
@@ -114,7 +112,7 @@ static bool read_hex(struct reader *reader, int count, uint32_t *code) {
     for (int i = 0; i < count; i++) {
         const char *found = *reader->at ? strchr(digits_of_hex, *reader->at) : NULL;
         if (!found) {
-            refuse(reader, reader->at, "expected a hexadecimal digit");
+            pattern_read_refuse(reader, reader->at, "expected a hexadecimal digit");
             return false;
         }
         *code = *code << 4 | (uint32_t)((found - digits_of_hex) % 16);
@@ -123,7 +121,7 @@ static bool read_hex(struct reader *reader, int count, uint32_t *code) {
     return true;
 }
 
-static bool read_unicode(struct reader *reader, uint32_t *code) {
+static bool pattern_read_unicode(struct reader *reader, uint32_t *code) {
     uint32_t low;
     if (!read_hex(reader, 4, code)) {
         return false;
@@ -132,12 +130,12 @@ static bool read_unicode(struct reader *reader, uint32_t *code) {
         return true;
     }
     if (*code > 0xdbff || reader->at[0] != '\\' || reader->at[1] != 'u') {
-        refuse(reader, reader->at, "half of a surrogate pair stands alone");
+        pattern_read_refuse(reader, reader->at, "half of a surrogate pair stands alone");
         return false;
     }
     reader->at += 2;
     if (!read_hex(reader, 4, &low) || low < 0xdc00 || low > 0xdfff) {
-        refuse(reader, reader->at, "half of a surrogate pair stands alone");
+        pattern_read_refuse(reader, reader->at, "half of a surrogate pair stands alone");
         return false;
     }
     *code = 0x10000 + ((*code - 0xd800) << 10) + (low - 0xdc00);
@@ -158,33 +156,33 @@ static bool read_escaped(struct reader *reader, uint32_t *code) {
     }
     if (c == 'x' || c == 'u') {
         reader->at++;
-        return c == 'x' ? read_hex(reader, 2, code) : read_unicode(reader, code);
+        return c == 'x' ? read_hex(reader, 2, code) : pattern_read_unicode(reader, code);
     }
     if (c && strchr("^$\\.*+?()[]{}|/-", c)) {
         *code = (unsigned char)c;
         reader->at++;
         return true;
     }
-    refuse(reader, start,
-           c >= '0' && c <= '9'   ? "a reference back to a group is not supported"
-           : c == 'b' || c == 'B' ? "\\b and \\B are not supported"
-           : c == 'p' || c == 'P' ? "\\p and \\P are not supported: list the characters"
-           : c == 'k'             ? "a reference back to a group is not supported"
-           : c == '\0'            ? "it ends behind a backslash"
-                                  : "an unknown escape");
+    pattern_read_refuse(reader, start,
+                        c >= '0' && c <= '9'   ? "a reference back to a group is not supported"
+                        : c == 'b' || c == 'B' ? "\\b and \\B are not supported"
+                        : c == 'p' || c == 'P'
+                            ? "\\p and \\P are not supported: list the characters"
+                        : c == 'k'  ? "a reference back to a group is not supported"
+                        : c == '\0' ? "it ends behind a backslash"
+                                    : "an unknown escape");
     return false;
 }
 
-/* -- sets ---------------------------------------------------------------------------------------
- */
+/* -- sets ------------------------------------------------------------------ */
 
 /* A member of a set: 1: one character; 0: a class, which has been added; -1: an error. */
-static int read_member(struct reader *reader, uint32_t *code) {
+static int pattern_read_member(struct reader *reader, uint32_t *code) {
     if (*reader->at == '\0') {
-        return refuse(reader, reader->at, "expected \"]\"");
+        return pattern_read_refuse(reader, reader->at, "expected \"]\"");
     }
     if (*reader->at == '[') {
-        return refuse(reader, reader->at, "\"[\" within a set is written \"\\[\"");
+        return pattern_read_refuse(reader, reader->at, "\"[\" within a set is written \"\\[\"");
     }
     if (*reader->at != '\\') {
         *code = pattern_next(&reader->at);
@@ -203,20 +201,20 @@ static bool read_range(struct reader *reader) {
     uint32_t from = 0;
     uint32_t to = 0;
     const char *start = reader->at;
-    int kind = read_member(reader, &from);
+    int kind = pattern_read_member(reader, &from);
     bool is_range = kind >= 0 && reader->at[0] == '-' && reader->at[1] != ']';
     if (!is_range) {
         return kind >= 0 && (kind == 0 || add_range(reader, from, from));
     }
     reader->at++;
-    int end_kind = read_member(reader, &to);
+    int end_kind = pattern_read_member(reader, &to);
     if (end_kind < 0) {
         return false;
     }
     if (kind == 0 || end_kind == 0 || from > to) {
-        refuse(reader, start,
-               from > to ? "this range ends before it begins"
-                         : "a range goes from one character to another");
+        pattern_read_refuse(reader, start,
+                            from > to ? "this range ends before it begins"
+                                      : "a range goes from one character to another");
         return false;
     }
     return add_range(reader, from, to);
@@ -263,8 +261,7 @@ static int read_set(struct reader *reader) {
     return add_node(reader, node);
 }
 
-/* -- what is repeated ---------------------------------------------------------------------------
- */
+/* -- what is repeated ------------------------------------------------------ */
 
 static int add_set(struct reader *reader, int begin, bool negated) {
     struct pattern_node node = {.kind = PATTERN_SET,
@@ -278,26 +275,26 @@ static int read_group(struct reader *reader) {
     const char *start = reader->at - 1;
     if (reader->at[0] == '?') {
         if (reader->at[1] != ':') {
-            return refuse(
+            return pattern_read_refuse(
                 reader, start,
                 "only (…) and (?:…) are supported: no lookarounds, named groups or flags");
         }
         reader->at += 2;
     }
     if (++reader->depth > PATTERN_DEPTH_MAX) {
-        return refuse(reader, start, "its groups are nested too deep");
+        return pattern_read_refuse(reader, start, "its groups are nested too deep");
     }
     int inner = read_alternatives(reader);
     reader->depth--;
     if (inner >= 0 && *reader->at != ')') {
-        return refuse(reader, start, "this group does not end");
+        return pattern_read_refuse(reader, start, "this group does not end");
     }
     reader->at += inner >= 0;
     return inner;
 }
 
 /* A class or one character, behind a backslash. */
-static int read_escape(struct reader *reader) {
+static int pattern_read_escape(struct reader *reader) {
     int begin = reader->tree->range_count;
     uint32_t code = 0;
     reader->at++;
@@ -335,13 +332,14 @@ static int read_atom(struct reader *reader) {
     case '*':
     case '+':
     case '?':
-        return refuse(reader, start, "there is nothing to repeat");
+        return pattern_read_refuse(reader, start, "there is nothing to repeat");
     case '{':
     case '}':
     case ']':
-        return refuse(reader, start, "{, } and ] as characters are written with a backslash");
+        return pattern_read_refuse(reader, start,
+                                   "{, } and ] as characters are written with a backslash");
     case '\\':
-        return read_escape(reader);
+        return pattern_read_escape(reader);
     default:
         code = pattern_next(&reader->at);
         return add_range(reader, code, code) ? add_set(reader, begin, false) : -1;
@@ -349,15 +347,16 @@ static int read_atom(struct reader *reader) {
 }
 
 /* Digits of a count; -1: there are none, or they are too many. */
-static int read_count(struct reader *reader) {
+static int pattern_read_count(struct reader *reader) {
     int count = -1;
     while (*reader->at >= '0' && *reader->at <= '9') {
         count = (count < 0 ? 0 : count) * 10 + (*reader->at++ - '0');
         if (count > PATTERN_REPEAT_MAX) {
-            return refuse(reader, reader->at, "at most 255 repetitions can be counted");
+            return pattern_read_refuse(reader, reader->at,
+                                       "at most 255 repetitions can be counted");
         }
     }
-    return count >= 0 ? count : refuse(reader, reader->at, "expected a count");
+    return count >= 0 ? count : pattern_read_refuse(reader, reader->at, "expected a count");
 }
 
 /* The bounds of a quantifier. 1: there is one; 0: none; -1: an error. */
@@ -373,21 +372,22 @@ static int read_bounds(struct reader *reader, int *min, int *max) {
         return 0;
     }
     reader->at++;
-    *min = read_count(reader);
+    *min = pattern_read_count(reader);
     if (*min < 0) {
         return -1;
     }
     *max = *min;
     if (*reader->at == ',') {
         reader->at++;
-        *max = *reader->at == '}' ? PATTERN_NO_LIMIT : read_count(reader);
+        *max = *reader->at == '}' ? PATTERN_NO_LIMIT : pattern_read_count(reader);
         if (*max < 0 && *reader->at != '}') {
             return -1;
         }
     }
     if (*reader->at != '}' || (*max != PATTERN_NO_LIMIT && *max < *min)) {
-        return refuse(reader, reader->at,
-                      *reader->at != '}' ? "expected \"}\"" : "this count ends before it begins");
+        return pattern_read_refuse(reader, reader->at,
+                                   *reader->at != '}' ? "expected \"}\""
+                                                      : "this count ends before it begins");
     }
     reader->at++;
     return 1;
@@ -407,13 +407,14 @@ static int read_repeated(struct reader *reader) {
     }
     enum pattern_kind kind = reader->tree->nodes[atom].kind;
     if (kind == PATTERN_BEGIN || kind == PATTERN_END) {
-        return refuse(reader, start, "there is nothing to repeat");
+        return pattern_read_refuse(reader, start, "there is nothing to repeat");
     }
     if (*reader->at == '?' || *reader->at == '+' || *reader->at == '*' || *reader->at == '{') {
-        return refuse(reader, reader->at,
-                      *reader->at == '?' ? "lazy quantifiers are not supported, and change nothing "
-                                           "in whether a text matches"
-                                         : "there is nothing to repeat");
+        return pattern_read_refuse(reader, reader->at,
+                                   *reader->at == '?'
+                                       ? "lazy quantifiers are not supported, and change nothing "
+                                         "in whether a text matches"
+                                       : "there is nothing to repeat");
     }
     return add_node(
         reader, (struct pattern_node){.kind = PATTERN_REPEAT, .one = atom, .min = min, .max = max});
@@ -452,7 +453,7 @@ int pattern_read(struct pattern_tree *tree, const char *text, struct error *erro
     struct reader reader = {.tree = tree, .start = text, .at = text, .error = error};
     int root = read_alternatives(&reader);
     if (root >= 0 && *reader.at) { /* only a ")" ends it before its end */
-        return refuse(&reader, reader.at, "there is no \"(\" for this \")\"");
+        return pattern_read_refuse(&reader, reader.at, "there is no \"(\" for this \")\"");
     }
     return root;
 }

@@ -42,8 +42,7 @@ struct path {
 static bool check_value(struct checking *checking, const struct schema_node *node,
                         const cJSON *value, const struct path *path);
 
-/* -- words --------------------------------------------------------------------------------------
- */
+/* -- words ----------------------------------------------------------------- */
 
 static void make_pointer(char *pointer, const struct path *path) {
     char parent[CHECK_POINTER_MAX];
@@ -59,7 +58,7 @@ static void make_pointer(char *pointer, const struct path *path) {
 
 /* Whether there are words to be made, which may cost more than what they are about. What is no
  * longer told is counted. */
-static bool speaks(struct checking *checking) {
+static bool schema_check_speaks(struct checking *checking) {
     if (checking->quiet || checking->reported < SCHEMA_ERRORS_MAX) {
         return !checking->quiet;
     }
@@ -67,10 +66,11 @@ static bool speaks(struct checking *checking) {
     return false;
 }
 
-/* Says it; after speaks() only. Returns false. */
-static bool say(struct checking *checking, const struct path *path, const char *format, ...)
-    BERTH_PRINTF(3, 4);
-static bool say(struct checking *checking, const struct path *path, const char *format, ...) {
+/* Says it; after schema_check_speaks() only. Returns false. */
+static bool schema_check_say(struct checking *checking, const struct path *path, const char *format,
+                             ...) BERTH_PRINTF(3, 4);
+static bool schema_check_say(struct checking *checking, const struct path *path, const char *format,
+                             ...) {
     char words[WORDS_BYTES];
     char pointer[CHECK_POINTER_MAX];
     va_list arguments;
@@ -83,7 +83,7 @@ static bool say(struct checking *checking, const struct path *path, const char *
     return false;
 }
 
-static const char *found(const cJSON *value, char *text, size_t size) {
+static const char *schema_check_found(const cJSON *value, char *text, size_t size) {
     if (cJSON_IsNumber(value)) {
         snprintf(text, size, "%.17g", value->valuedouble);
         if (strtod(text, NULL) == value->valuedouble) { /* as short as it is exact */
@@ -135,8 +135,7 @@ static void list_types(char *text, size_t size, unsigned types) {
     }
 }
 
-/* -- kinds of values ----------------------------------------------------------------------------
- */
+/* -- kinds of values ------------------------------------------------------- */
 
 static unsigned types_of(const cJSON *value) {
     if (cJSON_IsNumber(value)) {
@@ -173,13 +172,14 @@ static bool misfit_number(struct checking *checking, const struct schema_node *n
                           const cJSON *value, const struct path *path) {
     char range[96];
     char number[40];
-    if (!speaks(checking)) {
+    if (!schema_check_speaks(checking)) {
         return false;
     }
     bool whole = (node->types & (SCHEMA_NUMBER | SCHEMA_INTEGER)) == SCHEMA_INTEGER;
     describe_range(range, sizeof(range), node);
-    return say(checking, path, "expected %s%s, found %s", whole ? "a whole number" : "a number",
-               range, found(value, number, sizeof(number)));
+    return schema_check_say(checking, path, "expected %s%s, found %s",
+                            whole ? "a whole number" : "a number", range,
+                            schema_check_found(value, number, sizeof(number)));
 }
 
 static bool check_number(struct checking *checking, const struct schema_node *node,
@@ -191,8 +191,9 @@ static bool check_number(struct checking *checking, const struct schema_node *no
                 (number > node->maximum || (node->maximum_is_out && number == node->maximum));
     bool fits = (!low && !high) || misfit_number(checking, node, value, path);
     if (node->multiple > 0 && fmod(number, node->multiple) != 0) { /* of an infinity: NaN */
-        fits = speaks(checking) && say(checking, path, "expected a multiple of %.15g, found %.17g",
-                                       node->multiple, number);
+        fits = schema_check_speaks(checking) &&
+               schema_check_say(checking, path, "expected a multiple of %.15g, found %.17g",
+                                node->multiple, number);
     }
     return fits;
 }
@@ -220,11 +221,11 @@ static bool check_bounds(struct checking *checking, const struct schema_bounds *
     if ((bounds->min < 0 || number >= bounds->min) && (bounds->max < 0 || number <= bounds->max)) {
         return true;
     }
-    if (!speaks(checking)) {
+    if (!schema_check_speaks(checking)) {
         return false;
     }
     describe_bounds(text, sizeof(text), bounds, things);
-    return say(checking, path, "expected %s%s, found %zu", of, text, count);
+    return schema_check_say(checking, path, "expected %s%s, found %zu", of, text, count);
 }
 
 /* A text that is too long is not matched. */
@@ -240,13 +241,13 @@ static bool check_string(struct checking *checking, const struct schema_node *no
     if (!node->pattern || pattern_matches(node->pattern, text)) {
         return true;
     }
-    return speaks(checking) && say(checking, path, "expected %s%.200s, found \"%.64s\"",
-                                   node->title ? "" : "a string that matches ",
-                                   node->title ? node->title : node->pattern_text, text);
+    return schema_check_speaks(checking) &&
+           schema_check_say(checking, path, "expected %s%.200s, found \"%.64s\"",
+                            node->title ? "" : "a string that matches ",
+                            node->title ? node->title : node->pattern_text, text);
 }
 
-/* -- arrays -------------------------------------------------------------------------------------
- */
+/* -- arrays ---------------------------------------------------------------- */
 
 struct numbered {
     struct digest digest;
@@ -280,8 +281,9 @@ static bool check_unique(struct checking *checking, const cJSON *value, size_t c
             continue;
         }
         const struct path at = {path, NULL, items[i].index};
-        fits = speaks(checking) && say(checking, &at, "the same as item %zu; each may be here once",
-                                       items[first].index);
+        fits = schema_check_speaks(checking) &&
+               schema_check_say(checking, &at, "the same as item %zu; each may be here once",
+                                items[first].index);
     }
     alloc_free(items);
     return fits;
@@ -306,8 +308,7 @@ static bool check_array(struct checking *checking, const struct schema_node *nod
     return fits;
 }
 
-/* -- objects ------------------------------------------------------------------------------------
- */
+/* -- objects --------------------------------------------------------------- */
 
 static void say_known(struct checking *checking, const struct schema_node *node, const char *key,
                       const struct path *path) {
@@ -321,20 +322,20 @@ static void say_known(struct checking *checking, const struct schema_node *node,
             keys[count++] = name->key;
         }
     }
-    const char *nearest = manifest_nearest(key, keys, count);
+    const char *nearest = manifest_suggest(key, keys, count);
     if (nearest) {
-        say(checking, path, "unknown key (did you mean \"%s\"?)", nearest);
+        schema_check_say(checking, path, "unknown key (did you mean \"%s\"?)", nearest);
         return;
     }
     for (size_t i = 0; i < count && used < sizeof(known) - 80; i++) {
         text_append(known, sizeof(known), &used, "%s\"%.64s\"", i > 0 ? ", " : "", keys[i]);
     }
-    say(checking, path, "unknown key; known here: %s", known);
+    schema_check_say(checking, path, "unknown key; known here: %s", known);
 }
 
 static bool misfit_key(struct checking *checking, const struct schema_node *node, const char *key,
                        const struct path *path) {
-    if (speaks(checking)) {
+    if (schema_check_speaks(checking)) {
         bool outer = checking->at_key;
         checking->at_key = true;
         say_known(checking, node, key, path);
@@ -375,8 +376,8 @@ static bool misfit_missing(struct checking *checking, const struct schema_node *
                            const struct path *path, unsigned long number) {
     const struct schema_name *name = checking->quiet ? NULL : node->names;
     for (; name; name = name->hh.next) {
-        if (name->required && name->seen != number && speaks(checking)) {
-            say(checking, path, "the key \"%.64s\" is missing", name->key);
+        if (name->required && name->seen != number && schema_check_speaks(checking)) {
+            schema_check_say(checking, path, "the key \"%.64s\" is missing", name->key);
         }
     }
     return false;
@@ -402,12 +403,11 @@ static bool check_object_value(struct checking *checking, const struct schema_no
     return fits;
 }
 
-/* -- anyOf --------------------------------------------------------------------------------------
- */
+/* -- anyOf ----------------------------------------------------------------- */
 
 /* Whether a form is of another kind: a member of it that can have one value only has another. */
-static bool contradicts(struct checking *checking, const struct schema_node *form,
-                        const cJSON *value) {
+static bool schema_check_contradicts(struct checking *checking, const struct schema_node *form,
+                                     const cJSON *value) {
     if (!cJSON_IsObject(value)) {
         return false;
     }
@@ -439,7 +439,7 @@ static bool misfit_forms(struct checking *checking, const struct schema_node *no
         types |= form->types;
         bool is_of_type = has_type(form, value);
         of_type += is_of_type;
-        if (is_of_type && !contradicts(checking, form, value)) {
+        if (is_of_type && !schema_check_contradicts(checking, form, value)) {
             meant = form;
             candidates++;
         }
@@ -447,12 +447,13 @@ static bool misfit_forms(struct checking *checking, const struct schema_node *no
     if (candidates == 1) {
         return check_value(checking, meant, value, path);
     }
-    if (!speaks(checking)) {
+    if (!schema_check_speaks(checking)) {
         return false;
     }
     if (of_type == 0 && types != 0) {
         list_types(list, sizeof(list), types);
-        return say(checking, path, "expected %s, found %s", list, found(value, text, sizeof(text)));
+        return schema_check_say(checking, path, "expected %s, found %s", list,
+                                schema_check_found(value, text, sizeof(text)));
     }
     list[0] = '\0';
     for (size_t i = 0; i < node->any_of_count && used < sizeof(list) - 96; i++) {
@@ -461,8 +462,9 @@ static bool misfit_forms(struct checking *checking, const struct schema_node *no
                         node->any_of[i]->title);
         }
     }
-    return say(checking, path, "%s is none of the %zu forms that are allowed here%s",
-               found(value, text, sizeof(text)), node->any_of_count, list);
+    return schema_check_say(checking, path, "%s is none of the %zu forms that are allowed here%s",
+                            schema_check_found(value, text, sizeof(text)), node->any_of_count,
+                            list);
 }
 
 static bool check_any_of(struct checking *checking, const struct schema_node *node,
@@ -480,8 +482,7 @@ static bool check_any_of(struct checking *checking, const struct schema_node *no
     return !quiet && misfit_forms(checking, node, value, path);
 }
 
-/* -- values -------------------------------------------------------------------------------------
- */
+/* -- values ---------------------------------------------------------------- */
 
 static bool check_enum(struct checking *checking, const struct schema_node *node,
                        const cJSON *value, const struct path *path) {
@@ -493,7 +494,7 @@ static bool check_enum(struct checking *checking, const struct schema_node *node
     if (bsearch(&digest, node->digests, node->digest_count, sizeof(digest), digest_compare)) {
         return true;
     }
-    if (!speaks(checking)) {
+    if (!schema_check_speaks(checking)) {
         return false;
     }
     for (const cJSON *one = node->values->child; one && count < SUGGESTED_MAX; one = one->next) {
@@ -502,11 +503,12 @@ static bool check_enum(struct checking *checking, const struct schema_node *node
         }
     }
     const char *nearest =
-        cJSON_IsString(value) ? manifest_nearest(value->valuestring, words, count) : NULL;
+        cJSON_IsString(value) ? manifest_suggest(value->valuestring, words, count) : NULL;
     list_values(list, sizeof(list), node->values);
-    return say(checking, path, "expected %s, found %s%s%.64s%s", list,
-               found(value, text, sizeof(text)), nearest ? " (did you mean \"" : "",
-               nearest ? nearest : "", nearest ? "\"?)" : "");
+    return schema_check_say(checking, path, "expected %s, found %s%s%.64s%s", list,
+                            schema_check_found(value, text, sizeof(text)),
+                            nearest ? " (did you mean \"" : "", nearest ? nearest : "",
+                            nearest ? "\"?)" : "");
 }
 
 static bool check_const(struct checking *checking, const struct schema_node *node,
@@ -518,11 +520,12 @@ static bool check_const(struct checking *checking, const struct schema_node *nod
     if (digest_compare(&digest, &node->constant_digest) == 0) {
         return true;
     }
-    if (!speaks(checking)) {
+    if (!schema_check_speaks(checking)) {
         return false;
     }
     append_value(list, sizeof(list), &used, node->constant);
-    return say(checking, path, "expected %s, found %s", list, found(value, text, sizeof(text)));
+    return schema_check_say(checking, path, "expected %s, found %s", list,
+                            schema_check_found(value, text, sizeof(text)));
 }
 
 static bool misfit_type(struct checking *checking, const struct schema_node *node,
@@ -532,14 +535,15 @@ static bool misfit_type(struct checking *checking, const struct schema_node *nod
     if (!node->refuses_all && (node->types == SCHEMA_INTEGER || node->types == SCHEMA_NUMBER)) {
         return misfit_number(checking, node, value, path);
     }
-    if (!speaks(checking)) {
+    if (!schema_check_speaks(checking)) {
         return false;
     }
     if (node->refuses_all) {
-        return say(checking, path, "nothing is allowed here");
+        return schema_check_say(checking, path, "nothing is allowed here");
     }
     list_types(list, sizeof(list), node->types);
-    return say(checking, path, "expected %s, found %s", list, found(value, text, sizeof(text)));
+    return schema_check_say(checking, path, "expected %s, found %s", list,
+                            schema_check_found(value, text, sizeof(text)));
 }
 
 static bool check_value(struct checking *checking, const struct schema_node *node,
@@ -587,8 +591,7 @@ enum schema_result schema_check(struct schema *schema, const char *json, schema_
     return checking.failed ? SCHEMA_NO_MEMORY : fits ? SCHEMA_FITS : SCHEMA_MISFITS;
 }
 
-/* -- a listener's config ------------------------------------------------------------------------
- */
+/* -- a listener's config --------------------------------------------------- */
 
 struct listener_errors {
     const char *path;
@@ -619,8 +622,7 @@ bool schema_check_listener(struct schema *schema, const char *path,
     return result != SCHEMA_NO_MEMORY && !to.failed;
 }
 
-/* -- a text -------------------------------------------------------------------------------------
- */
+/* -- a text ---------------------------------------------------------------- */
 
 struct text_errors {
     char *text;

@@ -9,9 +9,9 @@
 #include "base/macros.h"
 #include "manifest/check.h"
 #include "manifest/json.h"
+#include "manifest/json_locations.h"
 #include "manifest/manifest.h"
 #include "manifest/pattern.h"
-#include "manifest/places.h"
 #include "manifest/schema.h"
 #include "manifest/schema_private.h"
 
@@ -22,7 +22,7 @@ const char *const schema_type_names[SCHEMA_TYPES] = {"null",   "boolean", "objec
 
 struct reader {
     struct schema *schema;
-    struct places places;
+    struct json_locations locations;
     struct error *error;
 };
 
@@ -34,27 +34,27 @@ struct part {
 
 static struct schema_node *read_node(struct reader *reader, struct part part);
 
-static bool refuse(const struct reader *reader, const char *pointer, const char *format, ...)
-    BERTH_PRINTF(3, 4);
-static bool refuse(const struct reader *reader, const char *pointer, const char *format, ...) {
+static bool schema_read_refuse(const struct reader *reader, const char *pointer, const char *format,
+                               ...) BERTH_PRINTF(3, 4);
+static bool schema_read_refuse(const struct reader *reader, const char *pointer, const char *format,
+                               ...) {
     char words[512];
-    struct place place = places_value(&reader->places, pointer);
+    struct json_location location = json_locations_value(&reader->locations, pointer);
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(words, sizeof(words), format, arguments);
     va_end(arguments);
     return error_set(reader->error, "%.300s (line %zu, column %zu of the schema): %s",
-                     pointer[0] ? pointer : "/", place.line, place.column, words);
+                     pointer[0] ? pointer : "/", location.line, location.column, words);
 }
 
-static bool no_memory(const struct reader *reader) {
+static bool schema_read_no_memory(const struct reader *reader) {
     return error_set(reader->error, "out of memory");
 }
 
-/* -- keywords -----------------------------------------------------------------------------------
- */
+/* -- keywords -------------------------------------------------------------- */
 
-static bool read_types(struct reader *reader, struct schema_node *node, struct part part) {
+static bool schema_read_types(struct reader *reader, struct schema_node *node, struct part part) {
     bool is_list = cJSON_IsArray(part.item) && part.item->child;
     for (const cJSON *one = is_list ? part.item->child : part.item; one; one = one->next) {
         unsigned bit = 0;
@@ -62,11 +62,12 @@ static bool read_types(struct reader *reader, struct schema_node *node, struct p
             bit |= strcmp(one->valuestring, schema_type_names[i]) == 0 ? 1u << i : 0;
         }
         if (bit == 0 || (node->types & bit) != 0) {
-            return refuse(reader, part.pointer,
-                          bit == 0 ? "expected a type, or a list of them: \"null\", \"boolean\", "
-                                     "\"object\", \"array\", \"string\", \"number\", \"integer\""
-                                   : "the type \"%s\" is here twice",
-                          bit == 0 ? "" : one->valuestring);
+            return schema_read_refuse(
+                reader, part.pointer,
+                bit == 0 ? "expected a type, or a list of them: \"null\", \"boolean\", "
+                           "\"object\", \"array\", \"string\", \"number\", \"integer\""
+                         : "the type \"%s\" is here twice",
+                bit == 0 ? "" : one->valuestring);
         }
         node->types |= bit;
         if (!is_list) {
@@ -76,9 +77,9 @@ static bool read_types(struct reader *reader, struct schema_node *node, struct p
     return true;
 }
 
-static bool read_number(struct reader *reader, struct part part, double *number) {
+static bool schema_read_number(struct reader *reader, struct part part, double *number) {
     if (!cJSON_IsNumber(part.item) || !isfinite(part.item->valuedouble)) {
-        return refuse(reader, part.pointer, "expected a number");
+        return schema_read_refuse(reader, part.pointer, "expected a number");
     }
     *number = part.item->valuedouble;
     return true;
@@ -89,7 +90,7 @@ static bool read_number(struct reader *reader, struct part part, double *number)
 static bool set_minimum(struct reader *reader, struct schema_node *node, struct part part,
                         bool is_out) {
     double number = 0;
-    if (!read_number(reader, part, &number)) {
+    if (!schema_read_number(reader, part, &number)) {
         return false;
     }
     if (!node->has_minimum || number > node->minimum || (number == node->minimum && is_out)) {
@@ -103,7 +104,7 @@ static bool set_minimum(struct reader *reader, struct schema_node *node, struct 
 static bool set_maximum(struct reader *reader, struct schema_node *node, struct part part,
                         bool is_out) {
     double number = 0;
-    if (!read_number(reader, part, &number)) {
+    if (!schema_read_number(reader, part, &number)) {
         return false;
     }
     if (!node->has_maximum || number < node->maximum || (number == node->maximum && is_out)) {
@@ -133,70 +134,72 @@ static bool read_exclusive_maximum(struct reader *reader, struct schema_node *no
 }
 
 static bool read_multiple(struct reader *reader, struct schema_node *node, struct part part) {
-    if (!read_number(reader, part, &node->multiple)) {
+    if (!schema_read_number(reader, part, &node->multiple)) {
         return false;
     }
     return (node->multiple >= 1 && node->multiple == floor(node->multiple)) ||
-           refuse(reader, part.pointer,
-                  "expected a whole number of 1 or more (fractions are not exact)");
+           schema_read_refuse(reader, part.pointer,
+                              "expected a whole number of 1 or more (fractions are not exact)");
 }
 
-static bool read_count(struct reader *reader, struct part part, double *count) {
-    if (!read_number(reader, part, count)) {
+static bool schema_read_count(struct reader *reader, struct part part, double *count) {
+    if (!schema_read_number(reader, part, count)) {
         return false;
     }
     return (*count >= 0 && *count == floor(*count)) ||
-           refuse(reader, part.pointer, "expected a whole number of 0 or more");
+           schema_read_refuse(reader, part.pointer, "expected a whole number of 0 or more");
 }
 
 static bool read_min_length(struct reader *reader, struct schema_node *node, struct part part) {
-    return read_count(reader, part, &node->length.min);
+    return schema_read_count(reader, part, &node->length.min);
 }
 
 static bool read_max_length(struct reader *reader, struct schema_node *node, struct part part) {
-    return read_count(reader, part, &node->length.max);
+    return schema_read_count(reader, part, &node->length.max);
 }
 
 static bool read_min_items(struct reader *reader, struct schema_node *node, struct part part) {
-    return read_count(reader, part, &node->items_count.min);
+    return schema_read_count(reader, part, &node->items_count.min);
 }
 
 static bool read_max_items(struct reader *reader, struct schema_node *node, struct part part) {
-    return read_count(reader, part, &node->items_count.max);
+    return schema_read_count(reader, part, &node->items_count.max);
 }
 
 static bool read_min_members(struct reader *reader, struct schema_node *node, struct part part) {
-    return read_count(reader, part, &node->members_count.min);
+    return schema_read_count(reader, part, &node->members_count.min);
 }
 
 static bool read_max_members(struct reader *reader, struct schema_node *node, struct part part) {
-    return read_count(reader, part, &node->members_count.max);
+    return schema_read_count(reader, part, &node->members_count.max);
 }
 
 static bool read_unique(struct reader *reader, struct schema_node *node, struct part part) {
     node->unique = cJSON_IsTrue(part.item);
-    return cJSON_IsBool(part.item) || refuse(reader, part.pointer, "expected true or false");
+    return cJSON_IsBool(part.item) ||
+           schema_read_refuse(reader, part.pointer, "expected true or false");
 }
 
 static bool read_pattern(struct reader *reader, struct schema_node *node, struct part part) {
     struct error error = {0};
     if (!cJSON_IsString(part.item)) {
-        return refuse(reader, part.pointer, "expected a regular expression, as a string");
+        return schema_read_refuse(reader, part.pointer,
+                                  "expected a regular expression, as a string");
     }
     node->pattern_text = part.item->valuestring;
     node->pattern = pattern_create(node->pattern_text, &error);
-    return node->pattern || refuse(reader, part.pointer, "%s", error.message);
+    return node->pattern || schema_read_refuse(reader, part.pointer, "%s", error.message);
 }
 
 static bool read_enum(struct reader *reader, struct schema_node *node, struct part part) {
     if (!cJSON_IsArray(part.item) || !part.item->child) {
-        return refuse(reader, part.pointer, "expected a list of one value or more");
+        return schema_read_refuse(reader, part.pointer, "expected a list of one value or more");
     }
     size_t count = (size_t)cJSON_GetArraySize(part.item);
     node->values = part.item;
     node->digests = alloc_array(count, sizeof(*node->digests));
     if (!node->digests) {
-        return no_memory(reader);
+        return schema_read_no_memory(reader);
     }
     for (const cJSON *one = part.item->child; one; one = one->next) {
         node->digests[node->digest_count++] = digest_of(&reader->schema->keys, one);
@@ -233,12 +236,12 @@ static struct schema_name *name_of(struct schema_node *node, const char *key) {
 static bool read_properties(struct reader *reader, struct schema_node *node, struct part part) {
     char pointer[CHECK_POINTER_MAX];
     if (!cJSON_IsObject(part.item)) {
-        return refuse(reader, part.pointer, "expected an object of schemas");
+        return schema_read_refuse(reader, part.pointer, "expected an object of schemas");
     }
     for (const cJSON *one = part.item->child; one; one = one->next) {
         struct schema_name *name = name_of(node, one->string);
         if (!name) {
-            return no_memory(reader);
+            return schema_read_no_memory(reader);
         }
         check_pointer(pointer, part.pointer, one->string);
         name->node = read_node(reader, (struct part){one, pointer});
@@ -251,19 +254,19 @@ static bool read_properties(struct reader *reader, struct schema_node *node, str
 
 static bool read_required(struct reader *reader, struct schema_node *node, struct part part) {
     if (!cJSON_IsArray(part.item)) {
-        return refuse(reader, part.pointer, "expected a list of keys");
+        return schema_read_refuse(reader, part.pointer, "expected a list of keys");
     }
     for (const cJSON *one = part.item->child; one; one = one->next) {
         if (!cJSON_IsString(one)) {
-            return refuse(reader, part.pointer, "expected a list of keys, as strings");
+            return schema_read_refuse(reader, part.pointer, "expected a list of keys, as strings");
         }
         struct schema_name *name = name_of(node, one->valuestring);
         if (!name) {
-            return no_memory(reader);
+            return schema_read_no_memory(reader);
         }
         if (name->required) {
-            return refuse(reader, part.pointer, "the key \"%.64s\" is here twice",
-                          one->valuestring);
+            return schema_read_refuse(reader, part.pointer, "the key \"%.64s\" is here twice",
+                                      one->valuestring);
         }
         name->required = true;
         node->required_count++;
@@ -281,9 +284,9 @@ static bool read_key_names(struct reader *reader, struct schema_node *node, stru
     return node->key_names != NULL;
 }
 
-static bool read_items(struct reader *reader, struct schema_node *node, struct part part) {
+static bool schema_read_items(struct reader *reader, struct schema_node *node, struct part part) {
     if (cJSON_IsArray(part.item)) {
-        return refuse(reader, part.pointer, "expected one schema, for all items");
+        return schema_read_refuse(reader, part.pointer, "expected one schema, for all items");
     }
     node->items = read_node(reader, part);
     return node->items != NULL;
@@ -293,12 +296,12 @@ static bool read_any_of(struct reader *reader, struct schema_node *node, struct 
     char pointer[CHECK_POINTER_MAX];
     char index[24];
     if (!cJSON_IsArray(part.item) || !part.item->child) {
-        return refuse(reader, part.pointer, "expected a list of one schema or more");
+        return schema_read_refuse(reader, part.pointer, "expected a list of one schema or more");
     }
     size_t count = (size_t)cJSON_GetArraySize(part.item);
     node->any_of = alloc_array(count, sizeof(struct schema_node *));
     if (!node->any_of) {
-        return no_memory(reader);
+        return schema_read_no_memory(reader);
     }
     for (const cJSON *one = part.item->child; one; one = one->next) {
         snprintf(index, sizeof(index), "%zu", node->any_of_count);
@@ -312,12 +315,12 @@ static bool read_any_of(struct reader *reader, struct schema_node *node, struct 
     return true;
 }
 
-/* -- notes, which are of no effect ----------------------------------------------------------------
- */
+/* -- notes, which are of no effect ----------------------------------------- */
 
 static bool read_text_note(struct reader *reader, struct schema_node *node, struct part part) {
     (void)node;
-    return cJSON_IsString(part.item) || refuse(reader, part.pointer, "expected a string");
+    return cJSON_IsString(part.item) ||
+           schema_read_refuse(reader, part.pointer, "expected a string");
 }
 
 static bool read_title(struct reader *reader, struct schema_node *node, struct part part) {
@@ -327,12 +330,13 @@ static bool read_title(struct reader *reader, struct schema_node *node, struct p
 
 static bool read_flag_note(struct reader *reader, struct schema_node *node, struct part part) {
     (void)node;
-    return cJSON_IsBool(part.item) || refuse(reader, part.pointer, "expected true or false");
+    return cJSON_IsBool(part.item) ||
+           schema_read_refuse(reader, part.pointer, "expected true or false");
 }
 
 static bool read_list_note(struct reader *reader, struct schema_node *node, struct part part) {
     (void)node;
-    return cJSON_IsArray(part.item) || refuse(reader, part.pointer, "expected a list");
+    return cJSON_IsArray(part.item) || schema_read_refuse(reader, part.pointer, "expected a list");
 }
 
 static bool read_any_note(struct reader *reader, struct schema_node *node, struct part part) {
@@ -345,20 +349,19 @@ static bool read_any_note(struct reader *reader, struct schema_node *node, struc
 static bool read_dialect(struct reader *reader, struct schema_node *node, struct part part) {
     (void)node;
     if (strcmp(part.pointer, "/$schema") != 0) {
-        return refuse(reader, part.pointer, "only the whole schema has a \"$schema\"");
+        return schema_read_refuse(reader, part.pointer, "only the whole schema has a \"$schema\"");
     }
     return (cJSON_IsString(part.item) && strcmp(part.item->valuestring, dialect) == 0) ||
-           refuse(reader, part.pointer, "expected \"%s\"", dialect);
+           schema_read_refuse(reader, part.pointer, "expected \"%s\"", dialect);
 }
 
-/* -- schemas ------------------------------------------------------------------------------------
- */
+/* -- schemas --------------------------------------------------------------- */
 
 static const struct keyword {
     const char *name;
     bool (*read)(struct reader *reader, struct schema_node *node, struct part part);
 } keywords[] = {
-    {"type", read_types},
+    {"type", schema_read_types},
     {"enum", read_enum},
     {"const", read_const},
     {"minimum", read_minimum},
@@ -369,7 +372,7 @@ static const struct keyword {
     {"minLength", read_min_length},
     {"maxLength", read_max_length},
     {"pattern", read_pattern},
-    {"items", read_items},
+    {"items", schema_read_items},
     {"minItems", read_min_items},
     {"maxItems", read_max_items},
     {"uniqueItems", read_unique},
@@ -426,20 +429,21 @@ static bool refuse_keyword(const struct reader *reader, struct part part) {
     const char *names[ARRAY_COUNT(keywords)];
     for (size_t i = 0; i < ARRAY_COUNT(foreign); i++) {
         if (strcmp(part.item->string, foreign[i]) == 0) {
-            return refuse(reader, part.pointer,
-                          "\"%s\" is not in the subset of JSON Schema that Berth enforces",
-                          foreign[i]);
+            return schema_read_refuse(
+                reader, part.pointer,
+                "\"%s\" is not in the subset of JSON Schema that Berth enforces", foreign[i]);
         }
     }
     for (size_t i = 0; i < ARRAY_COUNT(keywords); i++) {
         names[i] = keywords[i].name;
     }
-    const char *nearest = manifest_nearest(part.item->string, names, ARRAY_COUNT(names));
-    return refuse(reader, part.pointer,
-                  "\"%.64s\" is no keyword of JSON Schema%s%s%s; notes of your own begin with "
-                  "\"x-\"",
-                  part.item->string, nearest ? " (did you mean \"" : "", nearest ? nearest : "",
-                  nearest ? "\"?)" : "");
+    const char *nearest = manifest_suggest(part.item->string, names, ARRAY_COUNT(names));
+    return schema_read_refuse(
+        reader, part.pointer,
+        "\"%.64s\" is no keyword of JSON Schema%s%s%s; notes of your own begin with "
+        "\"x-\"",
+        part.item->string, nearest ? " (did you mean \"" : "", nearest ? nearest : "",
+        nearest ? "\"?)" : "");
 }
 
 static bool read_keyword(struct reader *reader, struct schema_node *node, struct part part) {
@@ -478,12 +482,12 @@ static struct schema_node *read_node(struct reader *reader, struct part part) {
     static const struct schema_bounds none = {-1, -1};
     char pointer[CHECK_POINTER_MAX];
     if (!cJSON_IsObject(part.item) && !cJSON_IsBool(part.item)) {
-        refuse(reader, part.pointer, "expected a schema: an object, true or false");
+        schema_read_refuse(reader, part.pointer, "expected a schema: an object, true or false");
         return NULL;
     }
     struct schema_node *node = alloc_zeroed(sizeof(*node));
     if (!node) {
-        no_memory(reader);
+        schema_read_no_memory(reader);
         return NULL;
     }
     node->refuses_all = cJSON_IsFalse(part.item);
@@ -500,29 +504,30 @@ static struct schema_node *read_node(struct reader *reader, struct part part) {
     return node;
 }
 
-/* -- the text -----------------------------------------------------------------------------------
- */
+/* -- the text -------------------------------------------------------------- */
 
-static void on_syntax(void *context, struct place place, const char *pointer, const char *message) {
+static void schema_read_on_syntax(void *context, struct json_location location, const char *pointer,
+                                  const char *message) {
     struct error *error = context;
     if (error->message[0] == '\0') {
         error_set(error, "%.300s (line %zu, column %zu of the schema): %s",
-                  pointer[0] ? pointer : "/", place.line, place.column, message);
+                  pointer[0] ? pointer : "/", location.line, location.column, message);
     }
 }
 
-static bool read_text(struct reader *reader, const char *text, size_t size) {
+static bool schema_read_text(struct reader *reader, const char *text, size_t size) {
     struct error syntax = {0};
-    bool read = places_init(&reader->places, text, size, SCHEMA_DEPTH_MAX, on_syntax, &syntax);
-    if (reader->places.failed) {
-        return no_memory(reader);
+    bool read = json_locations_init(&reader->locations, text, size, SCHEMA_DEPTH_MAX,
+                                    schema_read_on_syntax, &syntax);
+    if (reader->locations.failed) {
+        return schema_read_no_memory(reader);
     }
     if (!read || syntax.message[0] != '\0') { /* a key that is there twice is told, and read over */
         return error_set(reader->error, "%s", syntax.message);
     }
     reader->schema->tree = cJSON_ParseWithLength(text, size);
     if (!reader->schema->tree) {
-        return no_memory(reader);
+        return schema_read_no_memory(reader);
     }
     reader->schema->root = read_node(reader, (struct part){reader->schema->tree, ""});
     return reader->schema->root != NULL;
@@ -540,9 +545,9 @@ struct schema *schema_create(const char *text, struct error *error) {
         error_set(&why, "it has more than %zu bytes", SCHEMA_BYTES_MAX);
     } else {
         digest_keys_init(&reader.schema->keys);
-        read = read_text(&reader, text, size);
+        read = schema_read_text(&reader, text, size);
     }
-    places_fini(&reader.places);
+    json_locations_fini(&reader.locations);
     if (!read) {
         error_set(error, "its config_schema_json is refused: %s", why.message);
         schema_destroy(reader.schema);

@@ -16,7 +16,7 @@ static cJSON *object_with(const char *key, cJSON *value) {
     return object;
 }
 
-static cJSON *list_of(const char *text) {
+static cJSON *schema_whole_list_of(const char *text) {
     cJSON *list = cJSON_CreateArray();
     json_append(list, cJSON_CreateString(text));
     return list;
@@ -37,12 +37,12 @@ static cJSON *rule_of(const struct schema_part *part) {
     cJSON *condition =
         object_with("properties",
                     object_with("plugin", object_with("const", cJSON_CreateString(part->plugin))));
-    json_add(condition, "required", list_of("plugin"));
+    json_add(condition, "required", schema_whole_list_of("plugin"));
     cJSON *schema = cJSON_Parse(part->json);
     cJSON_DeleteItemFromObjectCaseSensitive(schema, "$schema"); /* the whole one's counts */
     cJSON *consequence = object_with("properties", object_with("config", schema));
     if (needs_config(part->json)) {
-        json_add(consequence, "required", list_of("config"));
+        json_add(consequence, "required", schema_whole_list_of("config"));
     }
     json_add(rule, "if", condition);
     json_add(rule, "then", consequence);

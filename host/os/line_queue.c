@@ -9,7 +9,7 @@ enum {
     END_GRACE_MS = 50 /* for the thread to end, once it has nothing to write */
 };
 
-/* -- the ring; under the mutex ------------------------------------------------ */
+/* -- the ring; under the mutex --------------------------------------------- */
 
 static void ring_write(struct line_queue *queue, const char *bytes, size_t size) {
     size_t end = (queue->begin + queue->used) % queue->size;
@@ -38,7 +38,7 @@ static size_t ring_take(struct line_queue *queue, char *chunk) {
     return size;
 }
 
-static size_t room(const struct line_queue *queue, bool first) {
+static size_t line_queue_room(const struct line_queue *queue, bool first) {
     size_t limit = first ? queue->size : queue->size / 4 * 3;
     return queue->used < limit ? limit - queue->used : 0;
 }
@@ -50,7 +50,7 @@ static bool put_notice(struct line_queue *queue, size_t more, bool first) {
         return true;
     }
     size_t size = queue->notice(line, sizeof(line), queue->untold);
-    if (room(queue, first) < size + more) {
+    if (line_queue_room(queue, first) < size + more) {
         return false;
     }
     ring_write(queue, line, size);
@@ -63,9 +63,9 @@ static void count_dropped(struct line_queue *queue, uint64_t lines) {
     queue->untold += lines;
 }
 
-/* -- the thread --------------------------------------------------------------- */
+/* -- the thread ------------------------------------------------------------ */
 
-static bool is_over(struct line_queue *queue) {
+static bool line_queue_is_over(struct line_queue *queue) {
     os_mutex_lock(&queue->mutex);
     bool over = queue->stopping && os_now_ms() >= queue->end_by_ms;
     os_mutex_unlock(&queue->mutex);
@@ -85,7 +85,7 @@ static uint64_t lines_in(const char *bytes, size_t size) {
 static uint64_t write_lines(struct line_queue *queue, const char *chunk, size_t size) {
     while (size > 0) {
         int64_t written = os_stream_write(queue->stream, chunk, size);
-        if (written < 0 || (written == 0 && is_over(queue))) {
+        if (written < 0 || (written == 0 && line_queue_is_over(queue))) {
             return lines_in(chunk, size);
         }
         if (written == 0) {
@@ -120,7 +120,7 @@ static bool await_lines(struct line_queue *queue) {
     return true;
 }
 
-static void write_out(void *argument) {
+static void line_queue_write_out(void *argument) {
     struct line_queue *queue = argument;
     char chunk[LOG_LINE_MAX];
     os_mutex_lock(&queue->mutex);
@@ -142,7 +142,7 @@ static void write_out(void *argument) {
     os_mutex_unlock(&queue->mutex);
 }
 
-/* -- what others call --------------------------------------------------------- */
+/* -- what others call ------------------------------------------------------ */
 
 bool line_queue_start(struct line_queue *queue, size_t size, struct error *error) {
     os_mutex_init(&queue->mutex);
@@ -154,7 +154,7 @@ bool line_queue_start(struct line_queue *queue, size_t size, struct error *error
     if (!queue->ring) {
         return error_set(error, "out of memory");
     }
-    if (!os_thread_start_small(&queue->thread, "log", write_out, queue, error)) {
+    if (!os_thread_start_small(&queue->thread, "log", line_queue_write_out, queue, error)) {
         os_pages_free(queue->ring, queue->size);
         return false;
     }
@@ -163,7 +163,7 @@ bool line_queue_start(struct line_queue *queue, size_t size, struct error *error
 
 void line_queue_put(struct line_queue *queue, const char *line, size_t size, bool first) {
     os_mutex_lock(&queue->mutex);
-    if (!queue->open || room(queue, first) < size || !put_notice(queue, size, first)) {
+    if (!queue->open || line_queue_room(queue, first) < size || !put_notice(queue, size, first)) {
         count_dropped(queue, lines_in(line, size));
     } else {
         ring_write(queue, line, size);
@@ -189,7 +189,7 @@ bool line_queue_resize(struct line_queue *queue, size_t size) {
     return done;
 }
 
-void line_queue_hurry(struct line_queue *queue) {
+void line_queue_flush_soon(struct line_queue *queue) {
     os_mutex_lock(&queue->mutex);
     queue->tick_due = true;
     os_condition_signal_all(&queue->changed);

@@ -57,7 +57,7 @@ void line_queue_put(struct line_queue *queue, const char *line, size_t size, boo
 bool line_queue_resize(struct line_queue *queue, size_t size);
 
 /* The tick is due now. */
-void line_queue_hurry(struct line_queue *queue);
+void line_queue_flush_soon(struct line_queue *queue);
 
 /* Waits until all is written, at most so long. It takes no lock: for a process that crashes. */
 void line_queue_flush(struct line_queue *queue, unsigned timeout_ms);

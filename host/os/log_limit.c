@@ -64,7 +64,7 @@ void log_limit_configure(unsigned lines, unsigned window_ms) {
     os_mutex_unlock(&limit.mutex);
 }
 
-/* -- windows ------------------------------------------------------------------ */
+/* -- windows --------------------------------------------------------------- */
 
 /* The words a message begins with: up to the first character that tends to differ. */
 static uint8_t beginning_of(const char *text, size_t size) {
@@ -79,8 +79,9 @@ static uint8_t beginning_of(const char *text, size_t size) {
     return (uint8_t)((hash ^ hash >> 16) % BEGINNINGS);
 }
 
-static struct key key_of(enum log_kind kind, enum log_level level,
-                         const struct log_subject *subject, const char *text, size_t size) {
+static struct key log_limit_key_of(enum log_kind kind, enum log_level level,
+                                   const struct log_subject *subject, const char *text,
+                                   size_t size) {
     struct key key;
     memset(&key, 0, sizeof(key)); /* it is compared byte by byte */
     if (subject) {
@@ -95,7 +96,7 @@ static struct key key_of(enum log_kind kind, enum log_level level,
 }
 
 /* One that is new has ended already. */
-static struct window *find(const struct key *key) {
+static struct window *log_limit_find(const struct key *key) {
     struct window *window;
     HASH_FIND(hh, limit.windows, key, sizeof(*key), window);
     if (window) {
@@ -116,7 +117,7 @@ static struct window *find(const struct key *key) {
 }
 
 /* Tells what was held back in the window. */
-static void tell(struct window *window) {
+static void log_limit_tell(struct window *window) {
     const struct key *key = &window->key;
     struct log_subject subject = {
         .plugin = key->plugin[0] ? key->plugin : NULL,
@@ -140,12 +141,12 @@ static void note_sample(struct window *window, const char *text, size_t size) {
 
 bool log_limit_admit(enum log_kind kind, enum log_level level, const struct log_subject *subject,
                      const char *text, size_t size, uint64_t now_ms, bool *begins) {
-    struct key key = key_of(kind, level, subject, text, size);
+    struct key key = log_limit_key_of(kind, level, subject, text, size);
     *begins = false;
     os_mutex_lock(&limit.mutex);
-    struct window *window = limit.lines > 0 ? find(&key) : NULL;
+    struct window *window = limit.lines > 0 ? log_limit_find(&key) : NULL;
     if (window && now_ms >= window->end_ms) {
-        tell(window);
+        log_limit_tell(window);
         window->end_ms = now_ms + limit.window_ms;
         window->passed = 0;
     }
@@ -161,7 +162,7 @@ bool log_limit_admit(enum log_kind kind, enum log_level level, const struct log_
     return passes;
 }
 
-/* -- what has ended ----------------------------------------------------------- */
+/* -- what has ended -------------------------------------------------------- */
 
 int log_limit_tick(uint64_t now_ms, bool all) {
     struct window *window;
@@ -170,7 +171,7 @@ int log_limit_tick(uint64_t now_ms, bool all) {
     os_mutex_lock(&limit.mutex);
     HASH_ITER(hh, limit.windows, window, next) {
         if (all || now_ms >= window->end_ms) {
-            tell(window);
+            log_limit_tell(window);
             HASH_DELETE(hh, limit.windows, window);
             alloc_free(window);
         } else if (window->held_back > 0 && window->end_ms < end_ms) {
@@ -178,7 +179,7 @@ int log_limit_tick(uint64_t now_ms, bool all) {
         }
     }
     if (all || now_ms >= limit.shared.end_ms) {
-        tell(&limit.shared);
+        log_limit_tell(&limit.shared);
     } else if (limit.shared.held_back > 0 && limit.shared.end_ms < end_ms) {
         end_ms = limit.shared.end_ms;
     }

@@ -17,18 +17,19 @@ enum {
     FLUSH_MS_DEFAULT = 2000,
 };
 
-static size_t notice(char *line, size_t size, uint64_t dropped);
-static int tick(void);
+static size_t log_writer_notice(char *line, size_t size, uint64_t dropped);
+static int log_writer_tick(void);
 
-static struct line_queue lines = {.stream = OS_STREAM_ERROR, .notice = notice, .tick = tick};
+static struct line_queue lines = {
+    .stream = OS_STREAM_ERROR, .notice = log_writer_notice, .tick = log_writer_tick};
 static struct line_queue output = {.stream = OS_STREAM_OUTPUT};
 static bool started;
 static bool ended_well; /* all that was queued is written */
 static atomic_uint flush_ms = FLUSH_MS_DEFAULT;
 
-/* -- the sink ----------------------------------------------------------------- */
+/* -- the sink -------------------------------------------------------------- */
 
-static size_t notice(char *line, size_t size, uint64_t dropped) {
+static size_t log_writer_notice(char *line, size_t size, uint64_t dropped) {
     char text[128];
     static const struct log_subject subject = {.reason = "log_dropped"};
     snprintf(text, sizeof(text),
@@ -37,7 +38,7 @@ static size_t notice(char *line, size_t size, uint64_t dropped) {
     return log_format(line, size, LOG_LEVEL_WARN, &subject, text);
 }
 
-static int tick(void) {
+static int log_writer_tick(void) {
     return log_limit_tick(os_now_ms(), false);
 }
 
@@ -50,7 +51,7 @@ static bool sink_admit(enum log_kind kind, enum log_level level, const struct lo
     bool begins;
     bool passes = log_limit_admit(kind, level, subject, text, size, os_now_ms(), &begins);
     if (begins) {
-        line_queue_hurry(&lines);
+        line_queue_flush_soon(&lines);
     }
     return passes;
 }
@@ -59,7 +60,7 @@ static void sink_flush(unsigned timeout_ms) {
     line_queue_flush(&lines, timeout_ms);
 }
 
-/* -- begin and end ------------------------------------------------------------ */
+/* -- begin and end --------------------------------------------------------- */
 
 bool log_writer_start(struct error *error) {
     static const struct log_sink sink = {sink_write, sink_admit, sink_flush};
@@ -109,7 +110,7 @@ struct log_writer_counts log_writer_counts(void) {
 }
 
 /* For what is said after the end: not for long, and not where the log could not be written. */
-static void write_last(enum log_level level, const char *line, size_t size) {
+static void log_writer_write_last(enum log_level level, const char *line, size_t size) {
     (void)level;
     if (ended_well) {
         os_crash_write(line, size);
@@ -117,7 +118,7 @@ static void write_last(enum log_level level, const char *line, size_t size) {
 }
 
 void log_writer_stop(void) {
-    static const struct log_sink last = {.write = write_last};
+    static const struct log_sink last = {.write = log_writer_write_last};
     if (!started) {
         return;
     }

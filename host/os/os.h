@@ -14,7 +14,7 @@ struct error;
 
 #define OS_PATH_MAX 4096
 
-/* -- the process ----------------------------------------------------------------------------- */
+/* -- the process ----------------------------------------------------------- */
 
 /* Called first in main(): makes argv UTF-8 where it is not, the console too; sets what is inherited
  * (standard descriptors, signals, timers, umask); and blocks the signals that os_signals_wait()
@@ -42,7 +42,7 @@ const char *os_name(void); /* "linux", "windows" */
 /* The folder of the running executable, absolute. */
 bool os_executable_folder(char *path, size_t size, struct error *error);
 
-/* -- clock and memory ------------------------------------------------------------------------ */
+/* -- clock and memory ------------------------------------------------------ */
 
 uint64_t os_now_ms(void); /* monotonic; counts while the machine runs */
 uint64_t os_now_us(void); /* the same clock, in microseconds */
@@ -56,7 +56,7 @@ size_t os_page_bytes(void);
  */
 void os_heap_trim(void);
 
-/* -- threads --------------------------------------------------------------------------------- */
+/* -- threads --------------------------------------------------------------- */
 
 struct os_thread {
     uintptr_t handle;
@@ -107,7 +107,7 @@ void os_condition_signal_all(struct os_condition *condition);
  * test the condition again. */
 bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, int timeout_ms);
 
-/* -- what asks the host to stop -------------------------------------------------------------- */
+/* -- what asks the host to stop -------------------------------------------- */
 
 enum os_signal {
     OS_SIGNAL_NONE,   /* the time-out passed, or os_signals_wake() was called */
@@ -123,13 +123,13 @@ enum os_signal os_signals_look(void);           /* without waiting, or taking a 
 void os_signals_wake(void);                     /* [any] */
 void os_signals_finished(void);                 /* the host has stopped in good order */
 
-/* -- the network ----------------------------------------------------------------------------- */
+/* -- the network ----------------------------------------------------------- */
 
 /* The index of the network interface with that name (on Windows also the one that is shown to
  * users, "Ethernet") or that number. False: there is no such interface. Fits address_zone_fn. */
 bool os_interface_find(const char *name, uint32_t *index);
 
-/* -- files ----------------------------------------------------------------------------------- */
+/* -- files ----------------------------------------------------------------- */
 
 /* Reads a whole regular file; more than max_bytes is an error. The text is terminated (also when it
  * holds NULs) and freed with alloc_free(). */
@@ -205,7 +205,7 @@ bool os_path_real(char *real, size_t size, const char *path);
 /* Whether two such paths are the same name. */
 bool os_path_same(const char *one, const char *other);
 
-/* -- a channel to a running host --------------------------------------------------------------- */
+/* -- a channel to a running host ------------------------------------------- */
 
 /* Linux: a Unix socket NAME.sock, mode 0600, in a folder of this user's alone: $BERTH_RUNTIME_DIR,
  * else /run/berth (root), $XDG_RUNTIME_DIR/berth or /tmp/berth-UID; root finds those of other
@@ -236,7 +236,7 @@ void os_pipe_cut(struct os_pipe *pipe);       /* all ends from now on. [any] */
 void os_pipe_finish(struct os_pipe *pipe);
 void os_pipe_close(struct os_pipe *pipe); /* NULL is legal */
 
-/* -- libraries ------------------------------------------------------------------------------- */
+/* -- libraries ------------------------------------------------------------- */
 
 struct os_library; /* a loaded library */
 

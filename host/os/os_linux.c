@@ -23,7 +23,7 @@
 #include "os/os_crash.h"
 #include "os/os_linux.h"
 
-/* -- the process ------------------------------------------------------------------------------- */
+/* -- the process ----------------------------------------------------------- */
 
 uint64_t os_process_id(void) {
     return (uint64_t)getpid();
@@ -82,9 +82,9 @@ bool os_executable_folder(char *path, size_t size, struct error *error) {
     return true;
 }
 
-/* -- clock and memory -------------------------------------------------------------------------- */
+/* -- clock and memory ------------------------------------------------------ */
 
-static uint64_t now(uint64_t units_a_second) {
+static uint64_t linux_now(uint64_t units_a_second) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * units_a_second +
@@ -92,11 +92,11 @@ static uint64_t now(uint64_t units_a_second) {
 }
 
 uint64_t os_now_ms(void) {
-    return now(1000);
+    return linux_now(1000);
 }
 
 uint64_t os_now_us(void) {
-    return now(1000000);
+    return linux_now(1000000);
 }
 
 int64_t os_unix_ns(void) {
@@ -149,7 +149,7 @@ void os_heap_trim(void) {
 #endif
 }
 
-/* -- threads ----------------------------------------------------------------------------------- */
+/* -- threads --------------------------------------------------------------- */
 
 _Static_assert(sizeof(pthread_t) <= sizeof(uintptr_t), "struct os_thread holds a pthread_t");
 _Static_assert(sizeof(pthread_mutex_t) <= sizeof(struct os_mutex), "the room fits");
@@ -168,7 +168,7 @@ enum { SMALL_STACK_BYTES = 0 };
 enum { SMALL_STACK_BYTES = 256 * 1024 };
 #endif
 
-static void *thread_main(void *pointer) {
+static void *linux_thread_main(void *pointer) {
     struct thread_start start = *(struct thread_start *)pointer;
     alloc_free(pointer);
     pthread_setname_np(pthread_self(), start.name);
@@ -195,7 +195,7 @@ static bool thread_start(struct os_thread *thread, const char *name, size_t stac
         if (stack_bytes > 0) {
             pthread_attr_setstacksize(&attributes, stack_bytes);
         }
-        code = pthread_create(&handle, &attributes, thread_main, start);
+        code = pthread_create(&handle, &attributes, linux_thread_main, start);
         pthread_attr_destroy(&attributes);
     }
     if (code != 0) {
@@ -224,14 +224,14 @@ void os_thread_abandon(struct os_thread *thread) {
     pthread_detach((pthread_t)thread->handle);
 }
 
-static uint64_t microseconds(struct timeval time) {
+static uint64_t linux_microseconds(struct timeval time) {
     return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
 }
 
 void os_thread_usage(struct os_thread_usage *usage) {
     struct rusage used = {0};
     getrusage(RUSAGE_THREAD, &used);
-    usage->cpu_us = microseconds(used.ru_utime) + microseconds(used.ru_stime);
+    usage->cpu_us = linux_microseconds(used.ru_utime) + linux_microseconds(used.ru_stime);
     usage->waits = (uint64_t)used.ru_nvcsw;
     usage->faults = (uint64_t)used.ru_majflt;
 }
@@ -318,7 +318,7 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
     return pthread_cond_timedwait(condition_of(condition), mutex_of(mutex), &until) != ETIMEDOUT;
 }
 
-/* -- what asks the host to stop ---------------------------------------------------------------- */
+/* -- what asks the host to stop -------------------------------------------- */
 
 static int signal_fd = -1;
 static int wake_fd = -1;

@@ -38,8 +38,7 @@ struct os_pipe {
     int socket;
 };
 
-/* -- where it is ---------------------------------------------------------------------------------
- */
+/* -- where it is ----------------------------------------------------------- */
 
 /* The folders it may be in, the first ones first; returns how many. */
 static int list_folders(char folders[PLACES][OS_PATH_MAX]) {
@@ -64,7 +63,7 @@ static bool is_writable_by_others(const struct stat *status) {
 }
 
 /* Makes it where it is missing; it must be ours, and nobody else may write to it. */
-static bool make_folder(const char *folder, struct error *error) {
+static bool linux_channel_make_folder(const char *folder, struct error *error) {
     struct stat status;
     if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
         return error_set(error, "%s: %s", folder, strerror(errno));
@@ -78,8 +77,8 @@ static bool make_folder(const char *folder, struct error *error) {
     return true;
 }
 
-static bool make_address(struct sockaddr_un *address, const char *folder, const char *name,
-                         struct error *error) {
+static bool linux_channel_make_address(struct sockaddr_un *address, const char *folder,
+                                       const char *name, struct error *error) {
     memset(address, 0, sizeof(*address));
     address->sun_family = AF_UNIX;
     int length = snprintf(address->sun_path, sizeof(address->sun_path), "%s/%s.sock", folder, name);
@@ -92,7 +91,7 @@ static bool make_address(struct sockaddr_un *address, const char *folder, const 
 
 /* Not blocking: where a host has stopped to accept, its backlog is full one day, and connect()
  * would wait for ever. EAGAIN says so. */
-static int connect_to(const struct sockaddr_un *address) {
+static int linux_channel_connect_to(const struct sockaddr_un *address) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
         int code = errno;
@@ -103,8 +102,7 @@ static int connect_to(const struct sockaddr_un *address) {
     return fd;
 }
 
-/* -- whom to trust -------------------------------------------------------------------------------
- */
+/* -- whom to trust --------------------------------------------------------- */
 
 /* A folder that somebody else may have made is trusted when its name says whose it is, and to root
  * when others could not have put it there. */
@@ -126,7 +124,7 @@ static bool is_guarded(const char *folder) {
 }
 
 /* Whose channels are in that folder, if they can be trusted. */
-static bool check_folder(const char *folder, uid_t *owner, struct error *error) {
+static bool linux_channel_check_folder(const char *folder, uid_t *owner, struct error *error) {
     struct stat status;
     if (lstat(folder, &status) != 0) {
         return error_set_kind(error, ERROR_KIND_NOT_FOUND, "%s: %s", folder, strerror(errno));
@@ -179,8 +177,7 @@ static bool check_peer(int fd, const char *path, uid_t owner, struct error *erro
                           (unsigned)peer.uid, (long)peer.pid);
 }
 
-/* -- the host's end ------------------------------------------------------------------------------
- */
+/* -- the host's end -------------------------------------------------------- */
 
 /* Whoever takes a name, or gives one up, holds its folder for that moment: else two that start at
  * once would each take the other's socket for one that a killed host has left. Never for long. */
@@ -196,8 +193,8 @@ static int lock_folder(const char *folder) {
     return fd;
 }
 
-static bool is_taken(const struct sockaddr_un *address, struct error *error) {
-    int other = connect_to(address);
+static bool linux_channel_is_taken(const struct sockaddr_un *address, struct error *error) {
+    int other = linux_channel_connect_to(address);
     if (other < 0 && errno != EAGAIN) {
         return false;
     }
@@ -210,12 +207,13 @@ static bool is_taken(const struct sockaddr_un *address, struct error *error) {
 }
 
 /* A socket that a killed host has left is nobody's. */
-static bool bind_socket(int fd, const struct sockaddr_un *address, struct error *error) {
+static bool linux_channel_bind_socket(int fd, const struct sockaddr_un *address,
+                                      struct error *error) {
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
         return true;
     }
     if (errno == EADDRINUSE) {
-        if (is_taken(address, error)) {
+        if (linux_channel_is_taken(address, error)) {
             return false;
         }
         if (errno == ECONNREFUSED && unlink(address->sun_path) == 0 &&
@@ -229,7 +227,7 @@ static bool bind_socket(int fd, const struct sockaddr_un *address, struct error 
 static bool listen_at(struct os_channel *channel, const struct sockaddr_un *address,
                       struct error *error) {
     struct stat status;
-    if (!bind_socket(channel->socket, address, error)) {
+    if (!linux_channel_bind_socket(channel->socket, address, error)) {
         return false;
     }
     memcpy(channel->path, address->sun_path, sizeof(channel->path));
@@ -242,10 +240,11 @@ static bool listen_at(struct os_channel *channel, const struct sockaddr_un *addr
     return true;
 }
 
-static bool open_in(struct os_channel *channel, const char *folder, const char *name,
-                    struct error *error) {
+static bool linux_channel_open_in(struct os_channel *channel, const char *folder, const char *name,
+                                  struct error *error) {
     struct sockaddr_un address;
-    if (!make_folder(folder, error) || !make_address(&address, folder, name, error)) {
+    if (!linux_channel_make_folder(folder, error) ||
+        !linux_channel_make_address(&address, folder, name, error)) {
         return false;
     }
     int lock = lock_folder(folder);
@@ -263,9 +262,10 @@ static bool is_taken_anywhere(char folders[PLACES][OS_PATH_MAX], int count, cons
     struct sockaddr_un address;
     for (int i = 0; i < count; i++) {
         uid_t owner;
-        if (check_folder(folders[i], &owner, NULL) &&
-            make_address(&address, folders[i], name, NULL) &&
-            check_socket(address.sun_path, owner, NULL) && is_taken(&address, error)) {
+        if (linux_channel_check_folder(folders[i], &owner, NULL) &&
+            linux_channel_make_address(&address, folders[i], name, NULL) &&
+            check_socket(address.sun_path, owner, NULL) &&
+            linux_channel_is_taken(&address, error)) {
             return true;
         }
     }
@@ -286,7 +286,7 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
         error_set(error, "%s", strerror(errno));
     } else if (!is_taken_anywhere(folders, count, name, error)) {
         for (int i = 0; i < count; i++) {
-            if (open_in(channel, folders[i], name, error)) {
+            if (linux_channel_open_in(channel, folders[i], name, error)) {
                 return channel;
             }
         }
@@ -296,14 +296,14 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
 }
 
 /* Root may, and whoever the host runs as. */
-static bool is_ours(int fd) {
+static bool linux_channel_is_ours(int fd) {
     struct ucred peer;
     socklen_t size = sizeof(peer);
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 &&
            (peer.uid == geteuid() || peer.uid == 0);
 }
 
-static struct os_pipe *make_pipe(int fd) {
+static struct os_pipe *linux_channel_make_pipe(int fd) {
     struct os_pipe *pipe = alloc_zeroed(sizeof(*pipe));
     if (!pipe) {
         close(fd);
@@ -321,8 +321,8 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
             return NULL;
         }
         int fd = accept4(channel->socket, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0 && is_ours(fd)) {
-            struct os_pipe *pipe = make_pipe(fd);
+        if (fd >= 0 && linux_channel_is_ours(fd)) {
+            struct os_pipe *pipe = linux_channel_make_pipe(fd);
             if (pipe) {
                 return pipe;
             }
@@ -370,20 +370,20 @@ void os_channel_close(struct os_channel *channel) {
     alloc_free(channel);
 }
 
-/* -- connections ---------------------------------------------------------------------------------
- */
+/* -- connections ----------------------------------------------------------- */
 
 static struct os_pipe *connect_in(const char *folder, const char *name, struct error *error) {
     struct sockaddr_un address;
     uid_t owner;
-    if (!check_folder(folder, &owner, error) || !make_address(&address, folder, name, error) ||
+    if (!linux_channel_check_folder(folder, &owner, error) ||
+        !linux_channel_make_address(&address, folder, name, error) ||
         !check_socket(address.sun_path, owner, error)) {
         return NULL;
     }
-    int fd = connect_to(&address);
+    int fd = linux_channel_connect_to(&address);
     for (int tries = 0; fd < 0 && errno == EAGAIN && tries < CONNECT_TRIES; tries++) {
         poll(NULL, 0, CONNECT_WAIT_MS);
-        fd = connect_to(&address);
+        fd = linux_channel_connect_to(&address);
     }
     if (fd < 0) {
         error_set_kind(error, ERROR_KIND_NOT_FOUND, "%s: %s", address.sun_path, strerror(errno));
@@ -393,7 +393,7 @@ static struct os_pipe *connect_in(const char *folder, const char *name, struct e
         close(fd);
         return NULL;
     }
-    struct os_pipe *pipe = make_pipe(fd);
+    struct os_pipe *pipe = linux_channel_make_pipe(fd);
     if (!pipe) {
         error_set(error, "out of memory");
     }
@@ -507,7 +507,7 @@ static bool visit_folder(void *context, const char *folder) {
     struct visitor *visitor = context;
     uid_t owner;
     visitor->folder = folder;
-    if (check_folder(folder, &owner, NULL)) {
+    if (linux_channel_check_folder(folder, &owner, NULL)) {
         os_folder_visit(folder, visit_socket, visitor, NULL);
     }
     return !visitor->ended;
@@ -525,7 +525,7 @@ void os_pipe_visit(bool (*visit)(void *context, struct os_pipe *pipe), void *con
     }
 }
 
-static bool wait_for(const struct os_pipe *pipe, short events, int timeout_ms) {
+static bool linux_channel_wait_for(const struct os_pipe *pipe, short events, int timeout_ms) {
     struct pollfd wait = {.fd = pipe->socket, .events = events};
     int result;
     do {
@@ -535,13 +535,14 @@ static bool wait_for(const struct os_pipe *pipe, short events, int timeout_ms) {
 }
 
 int64_t os_pipe_read(struct os_pipe *pipe, void *bytes, size_t size, int timeout_ms) {
-    return wait_for(pipe, POLLIN, timeout_ms) ? recv(pipe->socket, bytes, size, 0) : -1;
+    return linux_channel_wait_for(pipe, POLLIN, timeout_ms) ? recv(pipe->socket, bytes, size, 0)
+                                                            : -1;
 }
 
 bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int timeout_ms) {
     const char *at = bytes;
     while (size > 0) {
-        ssize_t sent = wait_for(pipe, POLLOUT, timeout_ms)
+        ssize_t sent = linux_channel_wait_for(pipe, POLLOUT, timeout_ms)
                            ? send(pipe->socket, at, size, MSG_NOSIGNAL | MSG_DONTWAIT)
                            : -1;
         if (sent <= 0) {

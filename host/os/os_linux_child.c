@@ -42,8 +42,7 @@ struct os_child {
 
 static int signals_fd = -1;
 
-/* -- the link ------------------------------------------------------------------------------------
- */
+/* -- the link -------------------------------------------------------------- */
 
 struct os_link *os_link_open(const char *text, struct error *error) {
     struct os_link *link = alloc_zeroed(sizeof(*link));
@@ -158,8 +157,7 @@ void os_child_socket_close(intptr_t socket) {
     }
 }
 
-/* -- the child -----------------------------------------------------------------------------------
- */
+/* -- the child ------------------------------------------------------------- */
 
 bool os_child_init(struct error *error) {
     sigset_t set;

@@ -38,7 +38,7 @@ enum { SANITIZED = 0 };
 
 enum {
     STACK_BYTES = 128 * 1024, /* of a thread, for its last words; untouched it costs no memory */
-    LAST_WORDS_S = 5,
+    CRASH_REPORT_S = 5,
     FRAMES_OF_HANDLER = 8, /* room for what lies above the code that crashed */
     PAGE_BYTES = 4096,
     CODE_AT_WORST = 134,
@@ -51,7 +51,7 @@ static struct os_crash_words words;
 static atomic_flag crashing = ATOMIC_FLAG_INIT;
 static _Atomic(const char *) hung; /* why a thread that has not crashed is made to say its words */
 
-static const char *text_of(int number, int code) {
+static const char *linux_crash_text_of(int number, int code) {
     switch (number) {
     case SIGSEGV:
         return code == SEGV_ACCERR ? "SIGSEGV: an access that the memory does not allow"
@@ -106,7 +106,7 @@ static void add_frame(struct os_crash *crash, void *frame) {
 }
 
 /* The stack from the instruction that crashed on, without what the handler has put on top. */
-static void walk(struct os_crash *crash, const void *instruction) {
+static void linux_crash_walk(struct os_crash *crash, const void *instruction) {
     void *frames[OS_CRASH_FRAMES_MAX + FRAMES_OF_HANDLER];
     int count = backtrace(frames, (int)ARRAY_COUNT(frames));
     int first = count; /* what lies above is the handler's: nothing of it is told */
@@ -122,12 +122,12 @@ static void walk(struct os_crash *crash, const void *instruction) {
 
 /* A call of what is no function has left its return address on the stack: walking begins there, as
  * if it had come back. */
-static void trace(struct os_crash *crash, ucontext_t *context) {
+static void linux_crash_trace(struct os_crash *crash, ucontext_t *context) {
     uintptr_t code = (uintptr_t)*instruction_of(context);
     uintptr_t stack = (uintptr_t)*stack_of(context);
     add_frame(crash, (void *)code);
     if (is_mapped(code)) {
-        walk(crash, (void *)code);
+        linux_crash_walk(crash, (void *)code);
         return;
     }
     if (!HAS_RETURN_ON_STACK || stack % sizeof(uintptr_t) != 0 || !is_mapped(stack)) {
@@ -140,13 +140,13 @@ static void trace(struct os_crash *crash, ucontext_t *context) {
     add_frame(crash, (void *)back);
     *instruction_of(context) = (long long)back;
     *stack_of(context) += (long long)sizeof(uintptr_t);
-    walk(crash, (void *)back);
+    linux_crash_walk(crash, (void *)back);
     *instruction_of(context) = (long long)code;
     *stack_of(context) = (long long)stack;
 }
 
 /* It is held back until this handler returns, and then finds the process as it crashed. */
-static void end(int number) {
+static void linux_crash_end(int number) {
     sigset_t one;
     sigemptyset(&one);
     sigaddset(&one, number);
@@ -178,7 +178,7 @@ static _Noreturn void on_second_crash(void) {
     _exit(CODE_AT_WORST);
 }
 
-static void on_crash(int number, siginfo_t *info, void *context) {
+static void linux_crash_on_crash(int number, siginfo_t *info, void *context) {
     if (atomic_flag_test_and_set(&crashing)) {
         if (pthread_equal(told.thread, pthread_self())) {
             on_second_crash();
@@ -190,20 +190,21 @@ static void on_crash(int number, siginfo_t *info, void *context) {
     told.thread = pthread_self();
     told.number = number;
     signal(SIGALRM, SIG_DFL);
-    alarm(LAST_WORDS_S);
+    alarm(CRASH_REPORT_S);
     told.crash = (struct os_crash){
-        .what = number == SIGABRT && atomic_load(&hung) ? atomic_load(&hung)
-                                                        : text_of(number, info->si_code),
+        .what = number == SIGABRT && atomic_load(&hung)
+                    ? atomic_load(&hung)
+                    : linux_crash_text_of(number, info->si_code),
         .has_address = (number == SIGSEGV || number == SIGBUS) && info->si_code > 0 &&
                        info->si_code != SI_KERNEL,
         .address = (uintptr_t)info->si_addr,
         .code = (const void *)(uintptr_t)*instruction_of(context),
     };
     words.first(&told.crash);
-    trace(&told.crash, context);
+    linux_crash_trace(&told.crash, context);
     told.told = true;
     words.frames(&told.crash);
-    end(number);
+    linux_crash_end(number);
 }
 
 /* It may block the signal, have a handler of its own, or wait in the kernel for good. */
@@ -261,7 +262,7 @@ void os_crash_start(const struct os_crash_words *last_words) {
     started = true;
     backtrace(&frame, 1); /* the first call loads a library, which a crash must not */
     os_crash_thread_begin();
-    struct sigaction action = {.sa_sigaction = on_crash,
+    struct sigaction action = {.sa_sigaction = linux_crash_on_crash,
                                .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigemptyset(&action.sa_mask);
     for (size_t i = 0; i < ARRAY_COUNT(signals); i++) {

@@ -16,15 +16,17 @@
 #include "os/os.h"
 
 /* A run of the file's bytes, or NULL when it does not lie within. */
-static const void *within(const char *bytes, size_t size, uint64_t offset, uint64_t length) {
+static const void *linux_elf_within(const char *bytes, size_t size, uint64_t offset,
+                                    uint64_t length) {
     return offset <= size && length <= size - offset ? bytes + offset : NULL;
 }
 
 static const char *find_unique(const char *bytes, size_t size, const Elf64_Shdr *sections,
                                uint16_t count, const Elf64_Shdr *table, size_t *length) {
     const Elf64_Shdr *names = table->sh_link < count ? &sections[table->sh_link] : NULL;
-    const char *text = names ? within(bytes, size, names->sh_offset, names->sh_size) : NULL;
-    const Elf64_Sym *symbols = within(bytes, size, table->sh_offset, table->sh_size);
+    const char *text =
+        names ? linux_elf_within(bytes, size, names->sh_offset, names->sh_size) : NULL;
+    const Elf64_Sym *symbols = linux_elf_within(bytes, size, table->sh_offset, table->sh_size);
     for (uint64_t i = 0; text && symbols && i < table->sh_size / sizeof(*symbols); i++) {
         if (ELF64_ST_BIND(symbols[i].st_info) == STB_GNU_UNIQUE &&
             symbols[i].st_shndx != SHN_UNDEF && symbols[i].st_name < names->sh_size) {
@@ -36,15 +38,15 @@ static const char *find_unique(const char *bytes, size_t size, const Elf64_Shdr 
     return NULL;
 }
 
-static void look(const char *bytes, size_t size, char *symbol, size_t capacity) {
-    const Elf64_Ehdr *header = within(bytes, size, 0, sizeof(*header));
+static void linux_elf_look(const char *bytes, size_t size, char *symbol, size_t capacity) {
+    const Elf64_Ehdr *header = linux_elf_within(bytes, size, 0, sizeof(*header));
     if (!header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
         header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_shentsize != sizeof(Elf64_Shdr) ||
         header->e_shoff % _Alignof(Elf64_Shdr) != 0) {
         return; /* loading it will say what is wrong */
     }
-    const Elf64_Shdr *sections =
-        within(bytes, size, header->e_shoff, (uint64_t)header->e_shnum * sizeof(*sections));
+    const Elf64_Shdr *sections = linux_elf_within(bytes, size, header->e_shoff,
+                                                  (uint64_t)header->e_shnum * sizeof(*sections));
     for (uint16_t i = 0; sections && i < header->e_shnum; i++) {
         size_t length;
         const char *name =
@@ -58,8 +60,7 @@ static void look(const char *bytes, size_t size, char *symbol, size_t capacity) 
     }
 }
 
-/* -- whether it is whole -------------------------------------------------------------------------
- */
+/* -- whether it is whole --------------------------------------------------- */
 
 #if defined(__x86_64__)
 enum { MACHINE = EM_X86_64 };
@@ -75,7 +76,7 @@ struct image {
 };
 
 static bool check_header(struct image *image, struct error *error) {
-    const Elf64_Ehdr *header = within(image->bytes, image->size, 0, sizeof(*header));
+    const Elf64_Ehdr *header = linux_elf_within(image->bytes, image->size, 0, sizeof(*header));
     if (!header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0) {
         return error_set(error, "it is no ELF file");
     }
@@ -87,8 +88,8 @@ static bool check_header(struct image *image, struct error *error) {
     }
     image->header = header;
     if (header->e_phentsize == sizeof(Elf64_Phdr) && header->e_phoff % _Alignof(Elf64_Phdr) == 0) {
-        image->segments = within(image->bytes, image->size, header->e_phoff,
-                                 (uint64_t)header->e_phnum * sizeof(Elf64_Phdr));
+        image->segments = linux_elf_within(image->bytes, image->size, header->e_phoff,
+                                           (uint64_t)header->e_phnum * sizeof(Elf64_Phdr));
     }
     return image->segments || error_set(error, "it is not complete: its headers are missing");
 }
@@ -101,14 +102,15 @@ static bool check_sections(const struct image *image, struct error *error) {
     }
     const Elf64_Shdr *sections = NULL;
     if (header->e_shentsize == sizeof(Elf64_Shdr) && header->e_shoff % _Alignof(Elf64_Shdr) == 0) {
-        sections = within(image->bytes, image->size, header->e_shoff,
-                          (uint64_t)header->e_shnum * sizeof(*sections));
+        sections = linux_elf_within(image->bytes, image->size, header->e_shoff,
+                                    (uint64_t)header->e_shnum * sizeof(*sections));
     }
     bool named = sections && header->e_shstrndx < header->e_shnum &&
                  sections[header->e_shstrndx].sh_type == SHT_STRTAB;
     for (uint16_t i = 0; named && i < header->e_shnum; i++) {
-        named = sections[i].sh_type == SHT_NOBITS ||
-                within(image->bytes, image->size, sections[i].sh_offset, sections[i].sh_size);
+        named =
+            sections[i].sh_type == SHT_NOBITS ||
+            linux_elf_within(image->bytes, image->size, sections[i].sh_offset, sections[i].sh_size);
     }
     return named || error_set(error, "it is not complete: its table of sections is missing");
 }
@@ -129,7 +131,7 @@ static bool is_loaded(const struct image *image, uint64_t address, uint64_t leng
 static bool check_dynamic(const struct image *image, const Elf64_Phdr *segment,
                           struct error *error) {
     const Elf64_Dyn *entries =
-        within(image->bytes, image->size, segment->p_offset, segment->p_filesz);
+        linux_elf_within(image->bytes, image->size, segment->p_offset, segment->p_filesz);
     uint64_t strings = 0;
     uint64_t strings_size = 0;
     uint64_t symbols = 0;
@@ -159,7 +161,7 @@ static bool check_segments(const struct image *image, struct error *error) {
         const Elf64_Phdr *one = &image->segments[i];
         if (one->p_type == PT_LOAD &&
             (one->p_memsz < one->p_filesz ||
-             !within(image->bytes, image->size, one->p_offset, one->p_filesz))) {
+             !linux_elf_within(image->bytes, image->size, one->p_offset, one->p_filesz))) {
             return error_set(error, "it is not complete: only %zu bytes of it are there",
                              image->size);
         }
@@ -186,15 +188,14 @@ bool os_library_check(const char *path, uint64_t bytes_max, struct error *error)
     return whole;
 }
 
-/* -- symbols -------------------------------------------------------------------------------------
- */
+/* -- symbols --------------------------------------------------------------- */
 
 void os_library_unique_symbol(const char *path, char *symbol, size_t size) {
     char *bytes;
     size_t length;
     symbol[0] = '\0';
     if (os_file_read(path, SIZE_MAX, &bytes, &length, NULL)) {
-        look(bytes, length, symbol, size);
+        linux_elf_look(bytes, length, symbol, size);
         alloc_free(bytes);
     }
 }

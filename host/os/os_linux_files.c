@@ -13,9 +13,10 @@
 #include "base/error.h"
 #include "os/os.h"
 
-/* -- reading and writing ----------------------------------------------------------------------- */
+/* -- reading and writing --------------------------------------------------- */
 
-static bool read_all(int fd, char *text, size_t size, size_t *length, struct error *error) {
+static bool linux_files_read_all(int fd, char *text, size_t size, size_t *length,
+                                 struct error *error) {
     size_t filled = 0;
     while (filled < size) {
         ssize_t count = read(fd, text + filled, size - filled);
@@ -31,7 +32,7 @@ static bool read_all(int fd, char *text, size_t size, size_t *length, struct err
     return true;
 }
 
-static bool write_all(int fd, const char *text, size_t size, struct error *error) {
+static bool linux_files_write_all(int fd, const char *text, size_t size, struct error *error) {
     while (size > 0) {
         ssize_t count = write(fd, text, size);
         if (count < 0 && errno != EINTR) {
@@ -45,7 +46,7 @@ static bool write_all(int fd, const char *text, size_t size, struct error *error
     return true;
 }
 
-static bool set_errno(struct error *error) {
+static bool linux_files_set_errno(struct error *error) {
     int code = errno;
     enum error_kind kind = ERROR_KIND_OTHER;
     switch (code) {
@@ -79,7 +80,7 @@ static bool set_errno(struct error *error) {
 static int open_regular(const char *path, struct stat *status, struct error *error) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, status) != 0) {
-        set_errno(error);
+        linux_files_set_errno(error);
         if (fd >= 0) {
             close(fd);
         }
@@ -110,7 +111,7 @@ bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
     } else if (!(buffer = alloc_zeroed(length + 1))) {
         error_set(error, "out of memory");
     }
-    bool done = buffer && read_all(fd, buffer, length, size, error);
+    bool done = buffer && linux_files_read_all(fd, buffer, length, size, error);
     close(fd);
     if (!done) {
         alloc_free(buffer);
@@ -134,7 +135,7 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
     struct stat before; /* whoever could not read the old file cannot read the new one */
     bool replaces = lstat(path, &before) == 0 && S_ISREG(before.st_mode);
     mode_t mode = replaces ? before.st_mode & 0777 : 0644;
-    bool written = write_all(fd, text, size, error);
+    bool written = linux_files_write_all(fd, text, size, error);
     if (written && (fchmod(fd, mode) != 0 || fsync(fd) != 0)) {
         written = error_set(error, "%s", strerror(errno));
     }
@@ -152,8 +153,8 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
 
 bool os_file_write_new(const char *path, const char *text, size_t size, struct error *error) {
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool written =
-        fd >= 0 ? write_all(fd, text, size, error) : error_set(error, "%s", strerror(errno));
+    bool written = fd >= 0 ? linux_files_write_all(fd, text, size, error)
+                           : error_set(error, "%s", strerror(errno));
     if (fd >= 0 && close(fd) != 0 && written) {
         written = error_set(error, "%s", strerror(errno));
     }
@@ -166,7 +167,7 @@ bool os_file_open(struct os_file *file, const char *path, struct error *error) {
     return file->handle >= 0;
 }
 
-static int64_t nanoseconds(const struct timespec *time) {
+static int64_t linux_files_nanoseconds(const struct timespec *time) {
     return (int64_t)((uint64_t)time->tv_sec * 1000000000 + (uint64_t)time->tv_nsec);
 }
 
@@ -180,8 +181,8 @@ bool os_file_status(const struct os_file *file, struct os_file_status *status,
         .size = (uint64_t)now.st_size,
         .modified_unix_ms =
             (int64_t)now.st_mtim.tv_sec * 1000 + (int64_t)now.st_mtim.tv_nsec / 1000000,
-        .modified_unix_ns = nanoseconds(&now.st_mtim),
-        .changed_unix_ns = nanoseconds(&now.st_ctim),
+        .modified_unix_ns = linux_files_nanoseconds(&now.st_mtim),
+        .changed_unix_ns = linux_files_nanoseconds(&now.st_ctim),
         .volume = (uint64_t)now.st_dev,
         .id = {(uint64_t)now.st_ino},
     };
@@ -210,7 +211,7 @@ bool os_file_remove(const char *path) {
     return unlink(path) == 0;
 }
 
-/* -- folders ----------------------------------------------------------------------------------- */
+/* -- folders --------------------------------------------------------------- */
 
 static int no_dots(const struct dirent *entry) {
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
@@ -245,7 +246,7 @@ bool os_folder_remove(const char *path) {
     return rmdir(path) == 0;
 }
 
-/* -- paths ------------------------------------------------------------------------------------- */
+/* -- paths ----------------------------------------------------------------- */
 
 bool os_path_is_absolute(const char *path) {
     return path[0] == '/';
@@ -286,7 +287,7 @@ bool os_path_same(const char *one, const char *other) {
     return strcmp(one, other) == 0;
 }
 
-/* -- libraries --------------------------------------------------------------------------------- */
+/* -- libraries ------------------------------------------------------------- */
 
 struct os_library {
     void *handle;

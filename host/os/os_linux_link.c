@@ -46,19 +46,19 @@ struct folder {
     struct error *error;
 };
 
-static void *within(const struct library *library, uint64_t offset, uint64_t length) {
+static void *linux_link_within(const struct library *library, uint64_t offset, uint64_t length) {
     return offset <= library->size && length <= library->size - offset ? library->bytes + offset
                                                                        : NULL;
 }
 
 /* Where in the file what is loaded at that address lies; NULL: nowhere. */
-static void *loaded(const struct library *library, uint64_t address, uint64_t length) {
+static void *linux_link_loaded(const struct library *library, uint64_t address, uint64_t length) {
     for (uint16_t i = 0; i < library->header->e_phnum; i++) {
         const Elf64_Phdr *one = &library->segments[i];
         if (one->p_type == PT_LOAD && address >= one->p_vaddr &&
             address - one->p_vaddr <= one->p_filesz &&
             length <= one->p_filesz - (address - one->p_vaddr)) {
-            return within(library, one->p_offset + (address - one->p_vaddr), length);
+            return linux_link_within(library, one->p_offset + (address - one->p_vaddr), length);
         }
     }
     return NULL;
@@ -84,7 +84,7 @@ static bool read_dynamic(struct library *library) {
     for (uint16_t i = 0; i < library->header->e_phnum; i++) {
         const Elf64_Phdr *one = &library->segments[i];
         if (one->p_type == PT_DYNAMIC && one->p_offset % _Alignof(Elf64_Dyn) == 0) {
-            library->dynamic = within(library, one->p_offset, one->p_filesz);
+            library->dynamic = linux_link_within(library, one->p_offset, one->p_filesz);
             size_t room = library->dynamic ? one->p_filesz / sizeof(Elf64_Dyn) : 0;
             while (library->dynamic_count < room &&
                    library->dynamic[library->dynamic_count].d_tag != DT_NULL) {
@@ -98,23 +98,24 @@ static bool read_dynamic(struct library *library) {
 
 /* What os_library_check() has found to be whole. */
 static bool read_library(struct library *library) {
-    library->header = within(library, 0, sizeof(*library->header));
-    library->segments = within(library, library->header->e_phoff,
-                               (uint64_t)library->header->e_phnum * sizeof(*library->segments));
+    library->header = linux_link_within(library, 0, sizeof(*library->header));
+    library->segments =
+        linux_link_within(library, library->header->e_phoff,
+                          (uint64_t)library->header->e_phnum * sizeof(*library->segments));
     if (!library->segments || !read_dynamic(library)) {
         return false;
     }
     library->strings_size = dynamic_value(library, DT_STRSZ);
-    library->strings = loaded(library, dynamic_value(library, DT_STRTAB), library->strings_size);
+    library->strings =
+        linux_link_loaded(library, dynamic_value(library, DT_STRTAB), library->strings_size);
     uint64_t soname = dynamic_value(library, DT_SONAME);
     library->soname = library->strings && soname > 0 ? string_at(library, soname) : NULL;
     return library->strings != NULL;
 }
 
-/* -- the libraries of the folder -----------------------------------------------------------------
- */
+/* -- the libraries of the folder ------------------------------------------- */
 
-static bool add_library(void *context, const char *name) {
+static bool linux_link_add_library(void *context, const char *name) {
     struct folder *folder = context;
     char path[OS_PATH_MAX];
     struct library library = {0};
@@ -169,8 +170,7 @@ static const struct library *find_library(const struct folder *folder, const cha
     return NULL;
 }
 
-/* -- what is written behind the end ---------------------------------------------------------------
- */
+/* -- what is written behind the end ---------------------------------------- */
 
 struct addition {
     const struct folder *folder;
@@ -251,7 +251,7 @@ static void write_versions(struct addition *addition) {
     uint64_t address = dynamic_value(library, DT_VERNEED);
     uint64_t count = dynamic_value(library, DT_VERNEEDNUM);
     for (uint64_t i = 0; i < count; i++) {
-        char *at = loaded(library, address, sizeof(Elf64_Verneed));
+        char *at = linux_link_loaded(library, address, sizeof(Elf64_Verneed));
         if (!at) {
             return;
         }
@@ -315,8 +315,7 @@ static void write_headers(struct addition *addition) {
     addition->size = addition->at + addition->strings + addition->strings_size;
 }
 
-/* -- a library ------------------------------------------------------------------------------------
- */
+/* -- a library ------------------------------------------------------------- */
 
 static bool needs_change(const struct folder *folder, const struct library *library) {
     bool needs = library->soname != NULL;
@@ -369,7 +368,7 @@ bool os_copy_join(const struct os_copy *copy, const char *alias, struct error *e
         return error_set(error, "the path is too long");
     }
     folder.main = slash + 1;
-    bool good = os_folder_visit(path, add_library, &folder, error) && !folder.failed;
+    bool good = os_folder_visit(path, linux_link_add_library, &folder, error) && !folder.failed;
     for (size_t i = 0; i < folder.count && good; i++) {
         good = make_own(&folder, &folder.items[i]);
     }

@@ -46,7 +46,8 @@ static bool set_open_error(const char *path, int code, struct error *error) {
 
 /* O_NONBLOCK: a named pipe without a reader is told at once. A link may lead to a file that is yet
  * to be made. */
-static int open_into(const char *path, int more, struct stat *status, struct error *error) {
+static int linux_output_open_into(const char *path, int more, struct stat *status,
+                                  struct error *error) {
     int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | more, 0644);
     if (fd < 0) {
         set_open_error(path, errno, error);
@@ -58,7 +59,7 @@ static int open_into(const char *path, int more, struct stat *status, struct err
     return fd;
 }
 
-static bool write_all(int fd, const char *text, size_t size, struct error *error) {
+static bool linux_output_write_all(int fd, const char *text, size_t size, struct error *error) {
     struct pollfd wait = {.fd = fd, .events = POLLOUT};
     while (size > 0) {
         ssize_t count = write(fd, text, size);
@@ -77,15 +78,16 @@ static bool write_all(int fd, const char *text, size_t size, struct error *error
     return true;
 }
 
-static bool write_into(const char *path, const char *text, size_t size, struct error *error) {
+static bool linux_output_write_into(const char *path, const char *text, size_t size,
+                                    struct error *error) {
     struct stat status;
-    int fd = open_into(path, O_CREAT, &status, error);
+    int fd = linux_output_open_into(path, O_CREAT, &status, error);
     int own = fd >= 0 && S_ISREG(status.st_mode) ? find_own_output(&status) : -1;
     bool written = fd >= 0;
     if (written && S_ISREG(status.st_mode) && own < 0) {
         written = ftruncate(fd, 0) == 0 || error_set(error, "%s", strerror(errno));
     }
-    written = written && write_all(own >= 0 ? own : fd, text, size, error);
+    written = written && linux_output_write_all(own >= 0 ? own : fd, text, size, error);
     if (fd >= 0) {
         close(fd);
     }
@@ -94,11 +96,11 @@ static bool write_into(const char *path, const char *text, size_t size, struct e
 
 bool os_output_write(const char *path, const char *text, size_t size, struct error *error) {
     return is_replaceable(path) ? os_file_write_atomic(path, text, size, error)
-                                : write_into(path, text, size, error);
+                                : linux_output_write_into(path, text, size, error);
 }
 
 /* What replaces a file is made beside it. */
-static bool try_beside(const char *path, struct error *error) {
+static bool linux_output_try_beside(const char *path, struct error *error) {
     char temporary[OS_PATH_MAX];
     int length = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
     if (length < 0 || (size_t)length >= sizeof(temporary)) {
@@ -117,9 +119,9 @@ bool os_output_try(const char *path, struct error *error) {
     struct stat status;
     struct error why = {0};
     if (is_replaceable(path)) {
-        return try_beside(path, error);
+        return linux_output_try_beside(path, error);
     }
-    int fd = open_into(path, 0, &status, &why);
+    int fd = linux_output_open_into(path, 0, &status, &why);
     if (fd >= 0) {
         close(fd);
         return true;
@@ -138,7 +140,7 @@ void os_output_clear(const char *path) {
         unlink(path);
     } else if (S_ISLNK(status.st_mode) && stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
                find_own_output(&status) < 0) {
-        int fd = open_into(path, 0, &status, NULL);
+        int fd = linux_output_open_into(path, 0, &status, NULL);
         if (fd >= 0) {
             int ignored = S_ISREG(status.st_mode) ? ftruncate(fd, 0) : 0;
             (void)ignored; /* it may be one that cannot be emptied */

@@ -61,7 +61,7 @@ static int open_folder(const char *path) {
 
 /* Makes a folder and locks it: 1, or 0 when another process took it for a left one first, or -1
  * with errno. */
-static int make_folder(struct os_private *folder, size_t size, const char *place) {
+static int linux_private_make_folder(struct os_private *folder, size_t size, const char *place) {
     snprintf(folder->path, size, "%s/%s%ld-XXXXXX", place, prefix, (long)getpid());
     if (!mkdtemp(folder->path)) { /* mode 0700 */
         return -1;
@@ -95,7 +95,7 @@ struct os_private *os_private_create(const char *place, struct error *error) {
     int made = 0;
     errno = EAGAIN;
     for (int i = 0; i < CREATE_TRIES && made == 0; i++) {
-        made = make_folder(folder, size, place);
+        made = linux_private_make_folder(folder, size, place);
     }
     if (made != 1) {
         error_set(error, "%s: %s", place, strerror(errno));
@@ -113,23 +113,23 @@ int linux_private_descriptor(const struct os_private *folder) {
     return folder->fd;
 }
 
-static void remove_files(int fd, bool with_folders);
+static void linux_private_remove_files(int fd, bool with_folders);
 
 /* A file, or a folder with the files in it. */
-static void remove_entry(int fd, const char *name, bool with_folders) {
+static void linux_private_remove_entry(int fd, const char *name, bool with_folders) {
     if (unlinkat(fd, name, 0) == 0 || !with_folders || name[0] == '.') {
         return; /* "." and ".." are no files */
     }
     int inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (inner >= 0) {
-        remove_files(inner, false);
+        linux_private_remove_files(inner, false);
         close(inner);
         unlinkat(fd, name, AT_REMOVEDIR);
     }
 }
 
 /* By the descriptor: whatever has become of the path, these are the folder's own files. */
-static void remove_files(int fd, bool with_folders) {
+static void linux_private_remove_files(int fd, bool with_folders) {
     int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = again < 0 ? NULL : fdopendir(again);
     if (!entries) {
@@ -140,14 +140,14 @@ static void remove_files(int fd, bool with_folders) {
     }
     const struct dirent *entry;
     while ((entry = readdir(entries)) != NULL) {
-        remove_entry(fd, entry->d_name, with_folders);
+        linux_private_remove_entry(fd, entry->d_name, with_folders);
     }
     closedir(entries);
 }
 
 void os_private_remove(struct os_private *folder) {
     if (folder) {
-        remove_files(folder->fd, true);
+        linux_private_remove_files(folder->fd, true);
         rmdir(folder->path);
         close(folder->fd);
         alloc_free(folder);
@@ -155,7 +155,7 @@ void os_private_remove(struct os_private *folder) {
 }
 
 /* "berth-PROCESS-…" */
-static bool is_private_name(const char *name) {
+static bool linux_private_is_private_name(const char *name) {
     size_t length = sizeof(prefix) - 1;
     if (strncmp(name, prefix, length) != 0) {
         return false;
@@ -165,10 +165,10 @@ static bool is_private_name(const char *name) {
 }
 
 /* Only a folder of this user's own: nobody else can have put it there. */
-static bool clean_one(void *context, const char *name) {
+static bool linux_private_clean_one(void *context, const char *name) {
     char path[OS_PATH_MAX];
     struct stat status;
-    if (!is_private_name(name) || !os_path_join(path, sizeof(path), context, name)) {
+    if (!linux_private_is_private_name(name) || !os_path_join(path, sizeof(path), context, name)) {
         return true;
     }
     int fd = open_folder(path);
@@ -177,7 +177,7 @@ static bool clean_one(void *context, const char *name) {
     }
     if (fstat(fd, &status) == 0 && status.st_uid == geteuid() &&
         flock(fd, LOCK_EX | LOCK_NB) == 0 && is_at(fd, path)) {
-        remove_files(fd, true);
+        linux_private_remove_files(fd, true);
         rmdir(path);
     }
     close(fd);
@@ -187,7 +187,7 @@ static bool clean_one(void *context, const char *name) {
 void os_private_clean(const char *place) {
     char folder[OS_PATH_MAX];
     snprintf(folder, sizeof(folder), "%s", place ? place : temporary_place());
-    os_folder_visit(folder, clean_one, folder, NULL);
+    os_folder_visit(folder, linux_private_clean_one, folder, NULL);
 }
 
 /* -- copies ---------------------------------------------------------------- */
@@ -199,7 +199,7 @@ struct os_copy {
     char path[OS_PATH_MAX];
 };
 
-static bool write_all(int to, const char *bytes, size_t size, struct error *error) {
+static bool linux_private_write_all(int to, const char *bytes, size_t size, struct error *error) {
     while (size > 0) {
         ssize_t count = write(to, bytes, size);
         if (count < 0 && errno != EINTR) {
@@ -213,8 +213,8 @@ static bool write_all(int to, const char *bytes, size_t size, struct error *erro
 
 /* From the beginning, however much of it has been read before. A file that grows meanwhile is
  * bounded, too. */
-static bool copy_bytes(const struct os_file *file, int to, uint64_t bytes_max,
-                       struct error *error) {
+static bool linux_private_copy_bytes(const struct os_file *file, int to, uint64_t bytes_max,
+                                     struct error *error) {
     static _Thread_local char chunk[CHUNK_BYTES];
     uint64_t offset = 0;
     int64_t count;
@@ -224,7 +224,7 @@ static bool copy_bytes(const struct os_file *file, int to, uint64_t bytes_max,
             return error_set(error, "it grows while it is copied; at most %llu bytes are allowed",
                              (unsigned long long)bytes_max);
         }
-        if (!write_all(to, chunk, (size_t)count, error)) {
+        if (!linux_private_write_all(to, chunk, (size_t)count, error)) {
             return false;
         }
     }
@@ -244,7 +244,7 @@ static bool write_in_folder(struct os_copy *copy, const struct os_file *file, co
     if (to < 0) {
         return error_set(error, "%s/%s: %s", copy->folder->path, name, strerror(errno));
     }
-    bool written = copy_bytes(file, to, bytes_max, error);
+    bool written = linux_private_copy_bytes(file, to, bytes_max, error);
     if (close(to) != 0 && written) {
         written = error_set(error, "%s", strerror(errno));
     }
@@ -279,7 +279,7 @@ static bool copy_to_memory(struct os_copy *copy, const struct os_file *file, con
     if (fd < 0) {
         return error_set(error, "memfd_create: %s", strerror(errno));
     }
-    if (!copy_bytes(file, fd, rules->bytes_max, error)) {
+    if (!linux_private_copy_bytes(file, fd, rules->bytes_max, error)) {
         close(fd);
         return false;
     }

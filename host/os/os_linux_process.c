@@ -41,11 +41,10 @@ bool os_process_become(const char *const *arguments, int *code, struct error *er
     return error_set(error, "%s", strerror(errno));
 }
 
-/* -- running one --------------------------------------------------------------------------------
- */
+/* -- running one ----------------------------------------------------------- */
 
-static bool keep_output(struct os_process_result *result, const char *chunk, size_t size,
-                        size_t output_max) {
+static bool linux_process_keep_output(struct os_process_result *result, const char *chunk,
+                                      size_t size, size_t output_max) {
     size_t room = output_max - result->output_size;
     size = size < room ? size : room;
     char *grown = alloc_resize(result->output, result->output_size + size + 1);
@@ -60,9 +59,10 @@ static bool keep_output(struct os_process_result *result, const char *chunk, siz
 }
 
 /* Reads until the other end is closed, or the time is over. */
-static void collect(int from, uint64_t until, size_t output_max, struct os_process_result *result) {
+static void linux_process_collect(int from, uint64_t until, size_t output_max,
+                                  struct os_process_result *result) {
     char chunk[CHUNK_BYTES];
-    keep_output(result, "", 0, output_max);
+    linux_process_keep_output(result, "", 0, output_max);
     for (;;) {
         uint64_t now = os_now_ms();
         struct pollfd one = {.fd = from, .events = POLLIN};
@@ -73,14 +73,14 @@ static void collect(int from, uint64_t until, size_t output_max, struct os_proce
         }
         ssize_t got = ready > 0 ? read(from, chunk, sizeof(chunk)) : -1;
         if (got == 0 || (got < 0 && errno != EINTR) ||
-            (got > 0 && !keep_output(result, chunk, (size_t)got, output_max))) {
+            (got > 0 && !linux_process_keep_output(result, chunk, (size_t)got, output_max))) {
             return;
         }
     }
 }
 
-static bool spawn(pid_t *child, const char *const *arguments, int descriptor, int to,
-                  struct error *error) {
+static bool linux_process_spawn(pid_t *child, const char *const *arguments, int descriptor, int to,
+                                struct error *error) {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     if (descriptor >= 0) { /* to itself: it is open in the other program, too */
@@ -114,14 +114,14 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
     if (pipe2(ends, O_CLOEXEC) != 0) {
         return error_set(error, "making a pipe: %s", strerror(errno));
     }
-    if (!spawn(&child, arguments, descriptor, ends[1], error)) {
+    if (!linux_process_spawn(&child, arguments, descriptor, ends[1], error)) {
         close(ends[0]);
         close(ends[1]);
         return false;
     }
     close(ends[1]);
     uint64_t until_ms = os_now_ms() + (uint64_t)timeout_ms;
-    collect(ends[0], until_ms, output_max, result);
+    linux_process_collect(ends[0], until_ms, output_max, result);
     close(ends[0]);
     result->timed_out = result->timed_out || !ends_until(child, until_ms, &status);
     if (result->timed_out) {
@@ -147,13 +147,12 @@ void os_process_end_with_parent(void) {
     }
 }
 
-/* -- the end of this one ------------------------------------------------------------------------
- */
+/* -- the end of this one --------------------------------------------------- */
 
 static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
 static void (*crash_words)(const char *how, bool no_code);
 
-static void on_crash(int number, siginfo_t *info, void *context) {
+static void linux_process_on_crash(int number, siginfo_t *info, void *context) {
     char how[32];
     const char *name = sigabbrev_np(number);
     bool is_fault = number == SIGSEGV || number == SIGBUS;
@@ -169,7 +168,7 @@ void os_process_on_crash(void (*last_words)(const char *how, bool no_code)) {
     crash_words = last_words;
     sigaltstack(&stack, NULL);
     for (size_t i = 0; i < ARRAY_COUNT(crashes); i++) {
-        struct sigaction action = {.sa_sigaction = on_crash,
+        struct sigaction action = {.sa_sigaction = linux_process_on_crash,
                                    .sa_flags = (int)(SA_ONSTACK | SA_RESETHAND | SA_SIGINFO)};
         sigaction(crashes[i], &action, NULL);
     }
@@ -216,8 +215,7 @@ void os_process_end_within(unsigned seconds) {
     alarm(seconds);
 }
 
-/* -- what it holds ------------------------------------------------------------------------------
- */
+/* -- what it holds --------------------------------------------------------- */
 
 size_t os_process_memory_bytes(void) {
     unsigned long long all = 0;

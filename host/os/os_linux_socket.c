@@ -63,7 +63,7 @@ bool os_sockets_start(struct error *error) {
     return true;
 }
 
-static bool fail(int handle, const char *what, struct error *error) {
+static bool linux_socket_fail(int handle, const char *what, struct error *error) {
     error_set(error, "%s: %s", what, strerror(errno));
     if (handle >= 0) {
         close(handle);
@@ -78,12 +78,12 @@ bool os_socket_listen(struct os_socket *listener, const struct berth_address *ad
     socklen_t size = linux_address_to_system(address, &name);
     int handle = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (handle < 0) {
-        return fail(handle, "socket", error);
+        return linux_socket_fail(handle, "socket", error);
     }
     setsockopt(handle, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(handle, &name.any, size) != 0 || listen(handle, 8) != 0 ||
         getsockname(handle, &name.any, &size) != 0) {
-        return fail(handle, "listen", error);
+        return linux_socket_fail(handle, "listen", error);
     }
     *actual = linux_address(&name);
     listener->handle = handle;
@@ -106,7 +106,7 @@ bool os_socket_connect(struct os_socket *socket_, const struct berth_address *ad
     socklen_t size = linux_address_to_system(address, &name);
     int handle = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (handle < 0 || connect(handle, &name.any, size) != 0) {
-        return fail(handle, "connect", error);
+        return linux_socket_fail(handle, "connect", error);
     }
     socket_->handle = handle;
     return true;

@@ -28,8 +28,7 @@
 
 enum { HEAP_BYTES = 64 << 20, HEAP_SHARE = 4, HEAPS_MAX = 1024 };
 
-/* -- descriptors ---------------------------------------------------------------------------------
- */
+/* -- descriptors ----------------------------------------------------------- */
 
 /* A descriptor of the host's must never be taken for standard input, output or error. */
 static bool open_standard_descriptors(struct error *error) {
@@ -70,8 +69,7 @@ static void raise_descriptor_limit(void) {
     }
 }
 
-/* -- signals -------------------------------------------------------------------------------------
- */
+/* -- signals --------------------------------------------------------------- */
 
 void linux_stop_signals(sigset_t *set) {
     sigemptyset(set);
@@ -162,11 +160,10 @@ void os_signals_leave(void) {
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* -- process 1 -----------------------------------------------------------------------------------
- */
+/* -- process 1 ------------------------------------------------------------- */
 
 /* Reaps what has ended; true when the child is among it. */
-static bool reap(pid_t child, int *code) {
+static bool linux_start_reap(pid_t child, int *code) {
     bool ended = false;
     int status;
     pid_t pid;
@@ -203,7 +200,7 @@ bool os_init_process(int *code) {
     }
     while (true) {
         int number = sigwaitinfo(&all, NULL);
-        if (number == SIGCHLD && reap(child, code)) {
+        if (number == SIGCHLD && linux_start_reap(child, code)) {
             return true; /* all others end with this one */
         }
         if (number > 0 && is_passed_on(number)) {

@@ -8,7 +8,7 @@
 enum { POLL_MS = 100 };
 
 /* What passes, perhaps; the rest does not. */
-static bool passes(int code) {
+static bool linux_stream_passes(int code) {
     return code == EAGAIN || code == EINTR || code == ENOSPC || code == EDQUOT || code == EFBIG ||
            code == ENOBUFS || code == ENOMEM;
 }
@@ -24,5 +24,5 @@ int64_t os_stream_write(enum os_stream stream, const void *bytes, size_t size) {
         struct pollfd wait = {.fd = fd, .events = POLLOUT};
         poll(&wait, 1, POLL_MS);
     }
-    return passes(code) ? 0 : -1;
+    return linux_stream_passes(code) ? 0 : -1;
 }

@@ -22,12 +22,12 @@
 
 enum { LINKS_MAX = 40 };
 
-static bool is_own(uid_t user) {
+static bool linux_trust_is_own(uid_t user) {
     return user == 0 || user == geteuid();
 }
 
 static bool check_owner(const char *path, const struct stat *status, struct error *error) {
-    if (is_own(status->st_uid)) {
+    if (linux_trust_is_own(status->st_uid)) {
         return true;
     }
     if (geteuid() == 0) {

@@ -21,7 +21,7 @@
 #include "os/os_crash.h"
 #include "os/os_windows.h"
 
-/* -- text ------------------------------------------------------------------------------------ */
+/* -- text ------------------------------------------------------------------ */
 
 bool windows_text(const wchar_t *wide, char *text, size_t size) {
     return size > 0 && size <= INT_MAX &&
@@ -87,7 +87,7 @@ bool windows_error_set(struct error *error, unsigned long code) {
     return error_set_kind(error, kind, "%s", text);
 }
 
-/* -- the process ------------------------------------------------------------------------------ */
+/* -- the process ----------------------------------------------------------- */
 
 /* Takes one argument off the command line, by the rules that Microsoft's C run-time documents:
  * blanks divide, quotes group, 2n backslashes before a quote are n and the quote counts, 2n+1 are n
@@ -246,7 +246,7 @@ bool os_executable_folder(char *path, size_t size, struct error *error) {
     return true;
 }
 
-/* -- clock and memory -------------------------------------------------------------------------- */
+/* -- clock and memory ------------------------------------------------------ */
 
 uint64_t os_now_us(void) {
     static atomic_llong frequency; /* fixed at boot, so every thread stores the same */
@@ -305,7 +305,7 @@ size_t os_page_bytes(void) {
     return info.dwPageSize;
 }
 
-/* -- threads ----------------------------------------------------------------------------------- */
+/* -- threads --------------------------------------------------------------- */
 
 struct thread_start {
     void (*function)(void *argument);
@@ -330,7 +330,7 @@ static void thread_name(const wchar_t *name) {
 
 enum { SMALL_STACK_BYTES = 256 * 1024 };
 
-static unsigned __stdcall thread_main(void *argument) {
+static unsigned __stdcall windows_thread_main(void *argument) {
     struct thread_start start = *(struct thread_start *)argument;
     alloc_free(argument);
     thread_name(start.name);
@@ -353,7 +353,7 @@ static bool thread_begin(struct os_thread *thread, const char *name, unsigned st
     if (MultiByteToWideChar(CP_UTF8, 0, name, -1, start->name, ARRAY_COUNT(start->name)) == 0) {
         start->name[0] = L'\0';
     }
-    thread->handle = _beginthreadex(NULL, stack_bytes, thread_main, start,
+    thread->handle = _beginthreadex(NULL, stack_bytes, windows_thread_main, start,
                                     STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
     if (thread->handle == 0) {
         unsigned long code = _doserrno;
@@ -386,7 +386,7 @@ void os_thread_abandon(struct os_thread *thread) {
     thread->handle = 0;
 }
 
-static uint64_t microseconds(FILETIME time) {
+static uint64_t windows_microseconds(FILETIME time) {
     return ((uint64_t)time.dwHighDateTime << 32 | time.dwLowDateTime) / 10;
 }
 
@@ -396,7 +396,7 @@ void os_thread_usage(struct os_thread_usage *usage) {
     FILETIME kernel = {0};
     FILETIME user = {0};
     GetThreadTimes(GetCurrentThread(), &created, &exited, &kernel, &user);
-    usage->cpu_us = microseconds(kernel) + microseconds(user);
+    usage->cpu_us = windows_microseconds(kernel) + windows_microseconds(user);
     usage->waits = UINT64_MAX;
     usage->faults = 0;
 }
@@ -468,7 +468,7 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
                                      timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, 0);
 }
 
-/* -- what asks the host to stop ---------------------------------------------------------------- */
+/* -- what asks the host to stop -------------------------------------------- */
 
 /* The system calls the console handler on a thread of its own, whenever it likes and until the
  * process ends: so these live as long as the process and are never closed. */
@@ -609,7 +609,7 @@ void os_signals_finished(void) {
     }
 }
 
-/* -- libraries --------------------------------------------------------------------------------- */
+/* -- libraries ------------------------------------------------------------- */
 
 /* The opaque os_library is the module itself: Windows counts its references. */
 

@@ -75,8 +75,7 @@ void windows_filter_set(long(__stdcall *function)(struct _EXCEPTION_POINTERS *po
 /* UTF-16 to UTF-8, terminated; half a surrogate pair becomes U+FFFD. False when it does not fit. */
 bool windows_text(const wchar_t *wide, char *text, size_t size);
 
-/* -- libraries beside a library -------------------------------------------------------------------
- */
+/* -- libraries beside a library -------------------------------------------- */
 
 /* Of a library that os_copy_join() has joined to others: their names mean these files for whatever
  * is loaded until windows_libraries_leave(). INVALID_HANDLE_VALUE where there are none. */

@@ -58,7 +58,7 @@ static void destroy_pipe(struct os_pipe *pipe) {
     alloc_free(pipe);
 }
 
-static struct os_pipe *make_pipe(HANDLE handle, bool served) {
+static struct os_pipe *windows_channel_make_pipe(HANDLE handle, bool served) {
     struct os_pipe *pipe = alloc_zeroed(sizeof(*pipe));
     if (!pipe) {
         CloseHandle(handle);
@@ -77,14 +77,14 @@ static struct os_pipe *make_pipe(HANDLE handle, bool served) {
 }
 
 /* Waits for the end of the operation; what is not done by then is cancelled. */
-static bool await(struct os_pipe *pipe, HANDLE interrupted, int timeout_ms, DWORD *count) {
+static bool windows_channel_await(struct os_pipe *pipe, HANDLE interrupted, int timeout_ms,
+                                  DWORD *count) {
     return windows_operation_end(&pipe->operation, pipe->handle, interrupted,
                                  timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, count,
                                  "the control channel");
 }
 
-/* -- whose pipe it is ----------------------------------------------------------------------------
- */
+/* -- whose pipe it is ------------------------------------------------------ */
 
 /* Services of the system, and those that have an account of their own (NT SERVICE\NAME). */
 static bool is_system_account(PSID user) {
@@ -167,8 +167,7 @@ static void set_taken(const wchar_t *path, const char *name, struct error *error
     }
 }
 
-/* -- the host's end ------------------------------------------------------------------------------
- */
+/* -- the host's end -------------------------------------------------------- */
 
 static HANDLE make_instance(struct os_channel *channel, bool first) {
     return CreateNamedPipeW(
@@ -220,7 +219,8 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
         HANDLE handle =
             channel->next != INVALID_HANDLE_VALUE ? channel->next : make_instance(channel, false);
         channel->next = INVALID_HANDLE_VALUE;
-        struct os_pipe *pipe = handle != INVALID_HANDLE_VALUE ? make_pipe(handle, true) : NULL;
+        struct os_pipe *pipe =
+            handle != INVALID_HANDLE_VALUE ? windows_channel_make_pipe(handle, true) : NULL;
         if (!pipe) {
             WaitForSingleObject(channel->interrupted, 100); /* resources may come back */
             continue;
@@ -229,7 +229,8 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
         bool connected = ConnectNamedPipe(handle, windows_operation_prepare(pipe->operation)) != 0;
         DWORD code = connected ? ERROR_SUCCESS : GetLastError();
         connected = connected || code == ERROR_PIPE_CONNECTED ||
-                    (code == ERROR_IO_PENDING && await(pipe, channel->interrupted, -1, &count));
+                    (code == ERROR_IO_PENDING &&
+                     windows_channel_await(pipe, channel->interrupted, -1, &count));
         if (connected) {
             channel->next = make_instance(channel, false); /* before this one can end */
             return pipe;
@@ -257,15 +258,14 @@ void os_channel_close(struct os_channel *channel) {
     alloc_free(channel);
 }
 
-/* -- connections ---------------------------------------------------------------------------------
- */
+/* -- connections ----------------------------------------------------------- */
 
 static struct os_pipe *make_checked(HANDLE handle, const char *name, struct error *error) {
     if (!check_server(handle, name, error)) {
         CloseHandle(handle);
         return NULL;
     }
-    struct os_pipe *pipe = make_pipe(handle, false);
+    struct os_pipe *pipe = windows_channel_make_pipe(handle, false);
     if (!pipe) {
         error_set(error, "out of memory");
     }
@@ -321,7 +321,7 @@ int64_t os_pipe_read(struct os_pipe *pipe, void *bytes, size_t size, int timeout
     if (!operation ||
         !windows_operation_begun(ReadFile(pipe->handle, operation->bytes, wanted, NULL,
                                           windows_operation_prepare(operation))) ||
-        !await(pipe, pipe->interrupted, timeout_ms, &count)) {
+        !windows_channel_await(pipe, pipe->interrupted, timeout_ms, &count)) {
         return -1;
     }
     memcpy(bytes, operation->bytes, count);
@@ -340,7 +340,7 @@ bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int tim
         memcpy(operation->bytes, at, part);
         if (!windows_operation_begun(WriteFile(pipe->handle, operation->bytes, part, NULL,
                                                windows_operation_prepare(operation))) ||
-            !await(pipe, pipe->cut, timeout_ms, &count) || count == 0) {
+            !windows_channel_await(pipe, pipe->cut, timeout_ms, &count) || count == 0) {
             return false;
         }
         at += count;

@@ -72,8 +72,7 @@ struct os_child {
     struct os_link link;
 };
 
-/* -- the link ------------------------------------------------------------------------------------
- */
+/* -- the link -------------------------------------------------------------- */
 
 static const char LINK[] = "the link between the host and its supervisor";
 
@@ -194,8 +193,7 @@ void os_child_socket_close(intptr_t socket) {
     }
 }
 
-/* -- the child's end -----------------------------------------------------------------------------
- */
+/* -- the child's end ------------------------------------------------------- */
 
 static void CALLBACK ask_to_stop(void *argument, BOOLEAN timed_out) {
     (void)argument;
@@ -293,8 +291,7 @@ void os_link_close(struct os_link *link) {
     alloc_free(link);
 }
 
-/* -- the parent's end ----------------------------------------------------------------------------
- */
+/* -- the parent's end ------------------------------------------------------ */
 
 bool os_child_init(struct error *error) {
     WSADATA data;

@@ -21,7 +21,7 @@ enum {
     EXCEPTION_OF_GCC = 0x20474343,
     CODE_OF_SECOND = 3, /* as abort() has it */
     WRITER_BYTES = 4096,
-    LAST_WORDS_MS = 5000,
+    CRASH_REPORT_MS = 5000,
 };
 static const DWORD EXCEPTION_OF_MSVC = 0xE06D7363;
 
@@ -38,7 +38,7 @@ static struct {
     char text[WRITER_BYTES];
 } writer;
 
-static const char *text_of(DWORD code) {
+static const char *windows_crash_text_of(DWORD code) {
     switch (code) {
     case EXCEPTION_ACCESS_VIOLATION:
         return "access violation (0xC0000005)";
@@ -100,7 +100,7 @@ static bool leave_leaf(CONTEXT *context) {
 #endif
 
 /* Walks the stack from where it crashed, by the tables that functions have on x64 and on ARM64. */
-static void trace(struct os_crash *crash, const CONTEXT *from) {
+static void windows_crash_trace(struct os_crash *crash, const CONTEXT *from) {
     CONTEXT context = *from;
     while ((program_counter(&context) != 0 || crash->frame_count == 0) &&
            crash->frame_count < OS_CRASH_FRAMES_MAX) {
@@ -125,7 +125,7 @@ static struct os_crash told; /* of the thread that crashed first */
 static DWORD telling;        /* which that is */
 static bool over;            /* there is nothing more to say */
 
-static void finish(void) {
+static void windows_crash_finish(void) {
     if (!over) {
         over = true;
         words.frames(&told);
@@ -133,7 +133,7 @@ static void finish(void) {
 }
 
 /* Walking the stack may crash in its turn, and comes here again: what is known by then is all. */
-static void begin(const struct os_crash *crash) {
+static void windows_crash_begin(const struct os_crash *crash) {
     if (!atomic_flag_test_and_set(&crashing)) {
         telling = GetCurrentThreadId();
         told = *crash;
@@ -143,24 +143,24 @@ static void begin(const struct os_crash *crash) {
     if (telling != GetCurrentThreadId()) {
         Sleep(INFINITE); /* another thread was first; its end is ours */
     }
-    finish();
+    windows_crash_finish();
     TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
 }
 
-static void tell(const EXCEPTION_POINTERS *pointers) {
+static void windows_crash_tell(const EXCEPTION_POINTERS *pointers) {
     const EXCEPTION_RECORD *record = pointers->ExceptionRecord;
     bool access = record->ExceptionCode == EXCEPTION_ACCESS_VIOLATION ||
                   record->ExceptionCode == EXCEPTION_IN_PAGE_ERROR;
     struct os_crash crash = {
-        .what = text_of(record->ExceptionCode),
+        .what = windows_crash_text_of(record->ExceptionCode),
         .has_address = access && record->NumberParameters >= 2,
         .address = access ? (uintptr_t)record->ExceptionInformation[1] : 0,
         .code = record->ExceptionAddress,
     };
-    begin(&crash);
+    windows_crash_begin(&crash);
     TlsSetValue(walked_slot, (void *)(uintptr_t)pointers);
-    trace(&told, pointers->ContextRecord);
-    finish();
+    windows_crash_trace(&told, pointers->ContextRecord);
+    windows_crash_finish();
     if (writer.stalled) { /* the system's report could go there, too, and would not end */
         TerminateProcess(GetCurrentProcess(), record->ExceptionCode);
     }
@@ -172,7 +172,7 @@ static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
         (record->ExceptionFlags & EXCEPTION_NONCONTINUABLE) == 0) {
         return EXCEPTION_CONTINUE_EXECUTION; /* GCC asks whether anybody catches; then it aborts */
     }
-    tell(pointers);
+    windows_crash_tell(pointers);
     return EXCEPTION_CONTINUE_SEARCH; /* the system's own report and dump */
 }
 
@@ -225,21 +225,21 @@ static LONG WINAPI on_first_chance(EXCEPTION_POINTERS *pointers) {
         TlsSetValue(walked_slot, NULL);
     }
     if (walked) {
-        tell(walked);
+        windows_crash_tell(walked);
         TerminateProcess(GetCurrentProcess(), walked->ExceptionRecord->ExceptionCode);
     }
     SetLastError(error);
     return EXCEPTION_CONTINUE_SEARCH;
 }
 
-static void on_abort(int number) {
+static void windows_crash_on_abort(int number) {
     struct os_crash crash = {
         .what = "abort (an exception of C++ may have left the plugin)",
     };
     (void)number;
-    begin(&crash);
+    windows_crash_begin(&crash);
     told.frame_count = os_crash_stack(told.frames, OS_CRASH_FRAMES_MAX);
-    finish();
+    windows_crash_finish();
 }
 
 /* A thread that hangs may hold the loader's lock, which describing its stack takes, and which
@@ -249,7 +249,7 @@ static HANDLE words_begun;
 static unsigned __stdcall end_in_time(void *argument) {
     (void)argument;
     WaitForSingleObject(words_begun, INFINITE);
-    Sleep(LAST_WORDS_MS);
+    Sleep(CRASH_REPORT_MS);
     TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
     return 0;
 }
@@ -264,11 +264,11 @@ _Noreturn void os_crash_hung(uintptr_t thread, const char *what) {
         known = GetThreadContext(handle, &context) != 0;
         ResumeThread(handle); /* it may hold locks that are needed now; and it hangs */
     }
-    begin(&crash);
+    windows_crash_begin(&crash);
     if (known) {
-        trace(&told, &context);
+        windows_crash_trace(&told, &context);
     }
-    finish();
+    windows_crash_finish();
     TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
     for (;;) {
         Sleep(INFINITE);
@@ -334,7 +334,7 @@ void os_crash_start(const struct os_crash_words *last_words) {
         vectored = AddVectoredExceptionHandler(FALSE, on_first_chance); /* after those of others */
     }
     windows_filter_set(on_exception);
-    signal(SIGABRT, on_abort);
+    signal(SIGABRT, windows_crash_on_abort);
 }
 
 void os_crash_start_again(void) {

@@ -29,7 +29,7 @@ static bool is_separator(char c) {
     return c == '\\' || c == '/';
 }
 
-/* -- paths ------------------------------------------------------------------------------------- */
+/* -- paths ----------------------------------------------------------------- */
 
 bool windows_path(const char *path, wchar_t *wide, size_t capacity, struct error *error) {
     wchar_t given[WINDOWS_PATH_MAX];
@@ -149,9 +149,9 @@ bool os_path_same(const char *one, const char *other) {
            CompareStringOrdinal(first, -1, second, -1, TRUE) == CSTR_EQUAL;
 }
 
-/* -- reading and writing ----------------------------------------------------------------------- */
+/* -- reading and writing --------------------------------------------------- */
 
-static bool is_folder(const wchar_t *wide) {
+static bool windows_files_is_folder(const wchar_t *wide) {
     DWORD attributes = GetFileAttributesW(wide);
     return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_DIRECTORY);
 }
@@ -169,7 +169,7 @@ static HANDLE file_open_regular(const char *path, uint64_t *size, struct error *
                     NULL, OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, NULL);
     if (file == INVALID_HANDLE_VALUE) {
         DWORD code = GetLastError();
-        if (is_folder(wide)) { /* the system says "access denied" */
+        if (windows_files_is_folder(wide)) { /* the system says "access denied" */
             error_set_kind(error, ERROR_KIND_NOT_REGULAR, "is a folder");
         } else {
             windows_error_set(error, code);
@@ -338,10 +338,10 @@ static bool file_rename_over(const wchar_t *from, const wchar_t *to, struct erro
         }
         DWORD code = GetLastError();
         bool held = code == ERROR_SHARING_VIOLATION || code == ERROR_ACCESS_DENIED;
-        if (held && !is_folder(to) && file_rename_posix(from, to)) {
+        if (held && !windows_files_is_folder(to) && file_rename_posix(from, to)) {
             return true;
         }
-        if (!held || attempt == REPLACE_TRIES || is_folder(to)) {
+        if (!held || attempt == REPLACE_TRIES || windows_files_is_folder(to)) {
             return windows_error_set(error, code);
         }
         Sleep(REPLACE_WAIT_MS);
@@ -388,7 +388,7 @@ bool os_file_remove(const char *path) {
     return windows_path(path, wide, ARRAY_COUNT(wide), NULL) && DeleteFileW(wide);
 }
 
-/* -- folders ----------------------------------------------------------------------------------- */
+/* -- folders --------------------------------------------------------------- */
 
 struct names {
     char **items;

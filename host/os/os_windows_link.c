@@ -40,7 +40,7 @@ struct assembly {
     bool failed;
 };
 
-static void add_text(struct assembly *assembly, const char *text) {
+static void windows_link_add_text(struct assembly *assembly, const char *text) {
     size_t length = strlen(text);
     char *grown = alloc_resize(assembly->text, assembly->size + length + 1);
     if (!grown) {
@@ -53,22 +53,22 @@ static void add_text(struct assembly *assembly, const char *text) {
 }
 
 /* What means something in XML is written as a number. */
-static void add_escaped(struct assembly *assembly, const char *text) {
+static void windows_link_add_escaped(struct assembly *assembly, const char *text) {
     for (; *text; text++) {
         char one[16];
         bool plain = !strchr("<>&\"'", *text);
         snprintf(one, sizeof(one), plain ? "%c" : "&#%d;", *text);
-        add_text(assembly, one);
+        windows_link_add_text(assembly, one);
     }
 }
 
-static bool add_library(void *context, const char *name) {
+static bool windows_link_add_library(void *context, const char *name) {
     struct assembly *assembly = context;
     size_t length = strlen(name);
     if (length > 4 && _stricmp(name + length - 4, ".dll") == 0) {
-        add_text(assembly, "<file name=\"");
-        add_escaped(assembly, name);
-        add_text(assembly, "\"/>\r\n");
+        windows_link_add_text(assembly, "<file name=\"");
+        windows_link_add_escaped(assembly, name);
+        windows_link_add_text(assembly, "\"/>\r\n");
         assembly->libraries++;
     }
     return !assembly->failed;
@@ -93,13 +93,13 @@ bool os_copy_join(const struct os_copy *copy, const char *alias, struct error *e
     if (!os_path_folder(folder, sizeof(folder), os_copy_path(copy))) {
         return error_set(error, "the path is too long");
     }
-    add_text(&root, head);
-    add_text(&root, root_body);
-    add_text(&root, tail);
-    add_text(&assembly, head);
-    add_text(&assembly, "<assemblyIdentity " IDENTITY "/>\r\n");
-    bool good = os_folder_visit(folder, add_library, &assembly, error);
-    add_text(&assembly, tail);
+    windows_link_add_text(&root, head);
+    windows_link_add_text(&root, root_body);
+    windows_link_add_text(&root, tail);
+    windows_link_add_text(&assembly, head);
+    windows_link_add_text(&assembly, "<assemblyIdentity " IDENTITY "/>\r\n");
+    bool good = os_folder_visit(folder, windows_link_add_library, &assembly, error);
+    windows_link_add_text(&assembly, tail);
     good = good && write_manifest(folder, assembly_name, &assembly, error) &&
            write_manifest(folder, root_name, &root, error);
     alloc_free(root.text);
@@ -113,8 +113,7 @@ bool os_copy_original(const struct os_copy *copy, const char *name, char *path, 
            os_path_join(path, size, folder, name);
 }
 
-/* -- while it is loaded ---------------------------------------------------------------------------
- */
+/* -- while it is loaded ---------------------------------------------------- */
 
 bool windows_libraries_enter(struct windows_libraries *libraries, const char *path,
                              struct error *error) {

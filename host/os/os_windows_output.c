@@ -25,7 +25,7 @@ static bool is_unended(void) {
 }
 
 /* NUL, CON, COM1 and named pipes: their full paths begin with \\.\ */
-static bool is_device(const wchar_t *wide) {
+static bool windows_output_is_device(const wchar_t *wide) {
     return wcsncmp(wide, L"\\\\.\\", 4) == 0;
 }
 
@@ -34,14 +34,15 @@ static bool is_link(const wchar_t *wide) {
     return attributes != INVALID_FILE_ATTRIBUTES && (attributes & FILE_ATTRIBUTE_REPARSE_POINT);
 }
 
-static HANDLE open_into(const wchar_t *wide, struct error *error) {
+static HANDLE windows_output_open_into(const wchar_t *wide, struct error *error) {
     HANDLE file =
         CreateFileW(wide, GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
-                    is_device(wide) ? OPEN_EXISTING : OPEN_ALWAYS,
+                    windows_output_is_device(wide) ? OPEN_EXISTING : OPEN_ALWAYS,
                     FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_ANONYMOUS, NULL);
     if (file == INVALID_HANDLE_VALUE) {
         DWORD code = GetLastError();
-        bool unread = is_device(wide) && (code == ERROR_PIPE_BUSY || code == ERROR_FILE_NOT_FOUND);
+        bool unread = windows_output_is_device(wide) &&
+                      (code == ERROR_PIPE_BUSY || code == ERROR_FILE_NOT_FOUND);
         windows_error_set(error, code);
         if (unread && error) {
             error->kind = ERROR_KIND_NO_READER;
@@ -51,8 +52,9 @@ static HANDLE open_into(const wchar_t *wide, struct error *error) {
 }
 
 /* One piece, at that place of the file; false when nobody takes it in time. */
-static bool write_piece(struct windows_operation **operation, HANDLE file, uint64_t offset,
-                        const char *text, DWORD size, DWORD *count) {
+static bool windows_output_write_piece(struct windows_operation **operation, HANDLE file,
+                                       uint64_t offset, const char *text, DWORD size,
+                                       DWORD *count) {
     struct windows_operation *started = *operation;
     OVERLAPPED *overlapped = windows_operation_prepare(started);
     overlapped->Offset = (DWORD)offset;
@@ -70,14 +72,14 @@ static bool write_piece(struct windows_operation **operation, HANDLE file, uint6
     return written;
 }
 
-static bool write_pieces(HANDLE file, const char *text, size_t size) {
+static bool windows_output_write_pieces(HANDLE file, const char *text, size_t size) {
     struct windows_operation *operation =
         windows_operation_create(size < PIECE_BYTES ? size : PIECE_BYTES);
     bool written = operation != NULL;
     for (size_t at = 0; written && at < size;) {
         DWORD count = 0;
         DWORD part = size - at < PIECE_BYTES ? (DWORD)(size - at) : PIECE_BYTES;
-        written = write_piece(&operation, file, at, text + at, part, &count);
+        written = windows_output_write_piece(&operation, file, at, text + at, part, &count);
         at += count;
     }
     DWORD code = GetLastError();
@@ -86,19 +88,20 @@ static bool write_pieces(HANDLE file, const char *text, size_t size) {
     return written;
 }
 
-static bool write_into(const wchar_t *wide, const char *text, size_t size, struct error *error) {
+static bool windows_output_write_into(const wchar_t *wide, const char *text, size_t size,
+                                      struct error *error) {
     if (is_unended()) {
         return error_set_kind(error, ERROR_KIND_NO_READER,
                               "a write of before has not ended, although it was cancelled");
     }
-    HANDLE file = open_into(wide, error);
+    HANDLE file = windows_output_open_into(wide, error);
     if (file == INVALID_HANDLE_VALUE) {
         return false;
     }
     if (GetFileType(file) == FILE_TYPE_DISK) {
         SetEndOfFile(file); /* of what a link leads to; it stands at the beginning */
     }
-    bool written = write_pieces(file, text, size);
+    bool written = windows_output_write_pieces(file, text, size);
     if (!written) {
         DWORD code = GetLastError();
         bool unread = code == ERROR_OPERATION_ABORTED;
@@ -115,22 +118,23 @@ bool os_output_write(const char *path, const char *text, size_t size, struct err
     if (!windows_path(path, wide, ARRAY_COUNT(wide), error)) {
         return false;
     }
-    return is_device(wide) || is_link(wide) ? write_into(wide, text, size, error)
-                                            : os_file_write_atomic(path, text, size, error);
+    return windows_output_is_device(wide) || is_link(wide)
+               ? windows_output_write_into(wide, text, size, error)
+               : os_file_write_atomic(path, text, size, error);
 }
 
-static bool stop_at_once(void *context, const char *name) {
+static bool windows_output_stop_at_once(void *context, const char *name) {
     (void)context;
     (void)name;
     return false;
 }
 
 /* What replaces a file is made beside it. */
-static bool try_beside(const char *path, struct error *error) {
+static bool windows_output_try_beside(const char *path, struct error *error) {
     char beside[OS_PATH_MAX + 64];
     wchar_t wide[WINDOWS_PATH_MAX];
     snprintf(beside, sizeof(beside), "%s.%lu-try.tmp", path, GetCurrentProcessId());
-    if (os_folder_visit(path, stop_at_once, NULL, NULL)) {
+    if (os_folder_visit(path, windows_output_stop_at_once, NULL, NULL)) {
         return error_set(error, "is a folder");
     }
     if (!windows_path(beside, wide, ARRAY_COUNT(wide), error)) {
@@ -150,13 +154,13 @@ bool os_output_try(const char *path, struct error *error) {
     if (!windows_path(path, wide, ARRAY_COUNT(wide), error)) {
         return false;
     }
-    if (is_device(wide)) {
+    if (windows_output_is_device(wide)) {
         return true; /* a pipe takes one client: the one who writes in the end */
     }
     if (!is_link(wide)) {
-        return try_beside(path, error);
+        return windows_output_try_beside(path, error);
     }
-    HANDLE file = open_into(wide, error);
+    HANDLE file = windows_output_open_into(wide, error);
     if (file == INVALID_HANDLE_VALUE) {
         return false;
     }
@@ -166,7 +170,7 @@ bool os_output_try(const char *path, struct error *error) {
 
 void os_output_clear(const char *path) {
     wchar_t wide[WINDOWS_PATH_MAX];
-    if (!windows_path(path, wide, ARRAY_COUNT(wide), NULL) || is_device(wide)) {
+    if (!windows_path(path, wide, ARRAY_COUNT(wide), NULL) || windows_output_is_device(wide)) {
         return;
     }
     if (!is_link(wide)) {

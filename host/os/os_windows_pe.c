@@ -15,25 +15,25 @@
 
 enum { SYMBOL_BYTES = 18, STRINGS_MIN = 4 };
 
-static bool is_within(size_t size, uint64_t offset, uint64_t length) {
+static bool windows_pe_is_within(size_t size, uint64_t offset, uint64_t length) {
     return offset <= size && length <= size - offset;
 }
 
 /* What the headers say, of the sections and of the symbols behind them. */
-static bool is_whole(const char *bytes, size_t size, const IMAGE_FILE_HEADER *header,
-                     uint64_t sections_at) {
+static bool windows_pe_is_whole(const char *bytes, size_t size, const IMAGE_FILE_HEADER *header,
+                                uint64_t sections_at) {
     uint64_t symbols = (uint64_t)header->NumberOfSymbols * SYMBOL_BYTES;
-    if (!is_within(size, sections_at,
-                   (uint64_t)header->NumberOfSections * sizeof(IMAGE_SECTION_HEADER)) ||
+    if (!windows_pe_is_within(size, sections_at,
+                              (uint64_t)header->NumberOfSections * sizeof(IMAGE_SECTION_HEADER)) ||
         (header->PointerToSymbolTable != 0 &&
-         !is_within(size, header->PointerToSymbolTable, symbols + STRINGS_MIN))) {
+         !windows_pe_is_within(size, header->PointerToSymbolTable, symbols + STRINGS_MIN))) {
         return false;
     }
     if (header->PointerToSymbolTable != 0) {
         uint32_t strings;
         uint64_t strings_at = header->PointerToSymbolTable + symbols;
         memcpy(&strings, bytes + strings_at, sizeof(strings));
-        if (!is_within(size, strings_at, strings)) {
+        if (!windows_pe_is_within(size, strings_at, strings)) {
             return false;
         }
     }
@@ -41,7 +41,7 @@ static bool is_whole(const char *bytes, size_t size, const IMAGE_FILE_HEADER *he
         IMAGE_SECTION_HEADER section;
         memcpy(&section, bytes + sections_at + i * sizeof(section), sizeof(section));
         if (section.PointerToRawData != 0 &&
-            !is_within(size, section.PointerToRawData, section.SizeOfRawData)) {
+            !windows_pe_is_within(size, section.PointerToRawData, section.SizeOfRawData)) {
             return false;
         }
     }
@@ -72,7 +72,7 @@ static const char *machine_name(unsigned machine) {
     }
 }
 
-static bool check(const char *bytes, size_t size, struct error *error) {
+static bool windows_pe_check(const char *bytes, size_t size, struct error *error) {
     IMAGE_DOS_HEADER dos;
     DWORD signature;
     IMAGE_FILE_HEADER header;
@@ -82,7 +82,7 @@ static bool check(const char *bytes, size_t size, struct error *error) {
     memcpy(&dos, bytes, sizeof(dos));
     uint64_t at = (uint32_t)dos.e_lfanew;
     if (dos.e_magic != IMAGE_DOS_SIGNATURE ||
-        !is_within(size, at, sizeof(signature) + sizeof(header))) {
+        !windows_pe_is_within(size, at, sizeof(signature) + sizeof(header))) {
         return error_set(error, "it is no library");
     }
     memcpy(&signature, bytes + at, sizeof(signature));
@@ -98,7 +98,7 @@ static bool check(const char *bytes, size_t size, struct error *error) {
                          known ? known : unknown, machine_name(MACHINE), machine_name(MACHINE));
     }
     uint64_t sections_at = at + sizeof(signature) + sizeof(header) + header.SizeOfOptionalHeader;
-    return is_whole(bytes, size, &header, sections_at) ||
+    return windows_pe_is_whole(bytes, size, &header, sections_at) ||
            error_set(error, "it is not complete: %zu bytes are there", size);
 }
 
@@ -108,17 +108,16 @@ bool os_library_check(const char *path, uint64_t bytes_max, struct error *error)
     if (!os_file_read(path, (size_t)bytes_max, &bytes, &size, error)) {
         return false;
     }
-    bool whole = check(bytes, size, error);
+    bool whole = windows_pe_check(bytes, size, error);
     alloc_free(bytes);
     return whole;
 }
 
-/* -- what it imports ------------------------------------------------------------------------------
- */
+/* -- what it imports ------------------------------------------------------- */
 
 enum { LIBRARIES_MAX = 256 };
 
-/* The headers of a file that check() has found to be whole. */
+/* The headers of a file that windows_pe_check() has found to be whole. */
 struct image {
     const char *bytes;
     size_t size;
@@ -126,14 +125,14 @@ struct image {
     uint64_t sections_at;
 };
 
-static bool read_headers(struct image *image) {
+static bool windows_pe_read_headers(struct image *image) {
     IMAGE_DOS_HEADER dos;
     if (image->size < sizeof(dos)) {
         return false;
     }
     memcpy(&dos, image->bytes, sizeof(dos));
     uint64_t at = (uint32_t)dos.e_lfanew;
-    if (!is_within(image->size, at, sizeof(image->headers))) {
+    if (!windows_pe_is_within(image->size, at, sizeof(image->headers))) {
         return false;
     }
     memcpy(&image->headers, image->bytes + at, sizeof(image->headers));
@@ -144,17 +143,17 @@ static bool read_headers(struct image *image) {
 }
 
 /* What is loaded at that address, in the file, and how much of it is left there; NULL: nothing. */
-static const char *loaded(const struct image *image, uint32_t address, size_t *left) {
+static const char *windows_pe_loaded(const struct image *image, uint32_t address, size_t *left) {
     for (WORD i = 0; i < image->headers.FileHeader.NumberOfSections; i++) {
         IMAGE_SECTION_HEADER section;
         uint64_t at = image->sections_at + i * sizeof(section);
-        if (!is_within(image->size, at, sizeof(section))) {
+        if (!windows_pe_is_within(image->size, at, sizeof(section))) {
             return NULL;
         }
         memcpy(&section, image->bytes + at, sizeof(section));
         uint32_t within = address - section.VirtualAddress;
         if (address >= section.VirtualAddress && within < section.SizeOfRawData &&
-            is_within(image->size, section.PointerToRawData, section.SizeOfRawData)) {
+            windows_pe_is_within(image->size, section.PointerToRawData, section.SizeOfRawData)) {
             *left = section.SizeOfRawData - within;
             return image->bytes + section.PointerToRawData + within;
         }
@@ -190,17 +189,17 @@ static void add_imports(struct imports *imports, const char *path) {
         return;
     }
     image.bytes = bytes;
-    bool good = read_headers(&image);
+    bool good = windows_pe_read_headers(&image);
     uint32_t address =
         good ? image.headers.OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT]
                    .VirtualAddress
              : 0;
-    const char *at = good && address != 0 ? loaded(&image, address, &left) : NULL;
+    const char *at = good && address != 0 ? windows_pe_loaded(&image, address, &left) : NULL;
     IMAGE_IMPORT_DESCRIPTOR one;
     while (at && left >= sizeof(one)) {
         memcpy(&one, at, sizeof(one));
         size_t name_left = 0;
-        const char *name = one.Name != 0 ? loaded(&image, one.Name, &name_left) : NULL;
+        const char *name = one.Name != 0 ? windows_pe_loaded(&image, one.Name, &name_left) : NULL;
         if (!name) {
             break;
         }

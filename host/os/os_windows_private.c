@@ -93,7 +93,7 @@ static bool remove_file_in(void *context, const char *name) {
 }
 
 /* A file, or a folder with the files in it; a way to another folder is not followed. */
-static bool remove_entry(const char *path) {
+static bool windows_private_remove_entry(const char *path) {
     wchar_t wide[WINDOWS_PATH_MAX];
     char folder[OS_PATH_MAX];
     if (os_file_remove(path)) {
@@ -115,15 +115,15 @@ static bool remove_entry_in(void *context, const char *name) {
     char path[OS_PATH_MAX];
     if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
         os_path_join(path, sizeof(path), context, name)) {
-        remove_entry(path);
+        windows_private_remove_entry(path);
     }
     return true;
 }
 
 /* Makes the folder and holds it: a Win32 code. The name need not be secret, only new: the folder is
  * made with its access list. */
-static DWORD make_folder(struct os_private *folder, const char *place, unsigned number,
-                         SECURITY_ATTRIBUTES *attributes) {
+static DWORD windows_private_make_folder(struct os_private *folder, const char *place,
+                                         unsigned number, SECURITY_ATTRIBUTES *attributes) {
     snprintf(folder->path, sizeof(folder->path), "%s%s%s%lu-%08lx", place,
              place[strlen(place) - 1] == '\\' ? "" : "\\", prefix, GetCurrentProcessId(),
              (unsigned long)os_now_us() + number);
@@ -164,7 +164,7 @@ struct os_private *os_private_create(const char *place, struct error *error) {
     SECURITY_ATTRIBUTES attributes = {sizeof(attributes), descriptor, FALSE};
     DWORD code = ERROR_ALREADY_EXISTS;
     for (unsigned i = 0; i < CREATE_TRIES && code == ERROR_ALREADY_EXISTS; i++) {
-        code = make_folder(folder, base, i, &attributes);
+        code = windows_private_make_folder(folder, base, i, &attributes);
     }
     LocalFree(descriptor);
     if (code != ERROR_SUCCESS) {
@@ -190,7 +190,7 @@ void os_private_remove(struct os_private *folder) {
 }
 
 /* "berth-PROCESS-…" */
-static bool is_private_name(const char *name) {
+static bool windows_private_is_private_name(const char *name) {
     size_t length = sizeof(prefix) - 1;
     if (strncmp(name, prefix, length) != 0) {
         return false;
@@ -231,7 +231,8 @@ static bool remove_listed(FILE_ID_BOTH_DIR_INFO *entry, const char *path) {
             char file[OS_PATH_MAX];
             removed = (wcscmp(wide, L".") != 0 && wcscmp(wide, L"..") != 0 &&
                        windows_text(wide, name, sizeof(name)) &&
-                       os_path_join(file, sizeof(file), path, name) && remove_entry(file)) ||
+                       os_path_join(file, sizeof(file), path, name) &&
+                       windows_private_remove_entry(file)) ||
                       removed;
         }
         if (entry->NextEntryOffset == 0) {
@@ -241,7 +242,7 @@ static bool remove_listed(FILE_ID_BOTH_DIR_INFO *entry, const char *path) {
     }
 }
 
-static void remove_files(HANDLE folder, const char *path) {
+static void windows_private_remove_files(HANDLE folder, const char *path) {
     void *entries = alloc_zeroed(LIST_BYTES);
     while (
         entries &&
@@ -251,11 +252,12 @@ static void remove_files(HANDLE folder, const char *path) {
     alloc_free(entries);
 }
 
-static bool clean_one(void *context, const char *name) {
+static bool windows_private_clean_one(void *context, const char *name) {
     char path[OS_PATH_MAX];
     wchar_t wide[WINDOWS_PATH_MAX];
     FILE_DISPOSITION_INFO gone = {TRUE};
-    if (!is_private_name(name) || !os_path_join(path, sizeof(path), context, name) ||
+    if (!windows_private_is_private_name(name) ||
+        !os_path_join(path, sizeof(path), context, name) ||
         !windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
         return true;
     }
@@ -266,7 +268,7 @@ static bool clean_one(void *context, const char *name) {
         return true; /* its process lives, or it is another user's */
     }
     if (is_own_folder(folder)) {
-        remove_files(folder, path);
+        windows_private_remove_files(folder, path);
         SetFileInformationByHandle(folder, FileDispositionInfo, &gone, sizeof(gone));
     }
     CloseHandle(folder);
@@ -276,7 +278,7 @@ static bool clean_one(void *context, const char *name) {
 void os_private_clean(const char *place) {
     char base[OS_PATH_MAX];
     if (find_place(base, sizeof(base), place, NULL)) {
-        os_folder_visit(base, clean_one, base, NULL);
+        os_folder_visit(base, windows_private_clean_one, base, NULL);
     }
 }
 
@@ -287,7 +289,8 @@ struct os_copy {
     char path[OS_PATH_MAX];
 };
 
-static bool write_all(HANDLE to, const char *bytes, size_t size, struct error *error) {
+static bool windows_private_write_all(HANDLE to, const char *bytes, size_t size,
+                                      struct error *error) {
     while (size > 0) {
         DWORD written = 0;
         if (!WriteFile(to, bytes, (DWORD)size, &written, NULL)) {
@@ -300,8 +303,8 @@ static bool write_all(HANDLE to, const char *bytes, size_t size, struct error *e
 }
 
 /* A file that grows meanwhile is bounded, too. */
-static bool copy_bytes(const struct os_file *file, HANDLE to, uint64_t bytes_max,
-                       struct error *error) {
+static bool windows_private_copy_bytes(const struct os_file *file, HANDLE to, uint64_t bytes_max,
+                                       struct error *error) {
     char *chunk = alloc_zeroed(CHUNK_BYTES);
     uint64_t offset = 0;
     int64_t count = 0;
@@ -309,7 +312,7 @@ static bool copy_bytes(const struct os_file *file, HANDLE to, uint64_t bytes_max
     while (good && (count = os_file_read_at(file, offset, chunk, CHUNK_BYTES)) > 0) {
         offset += (uint64_t)count;
         good = offset <= bytes_max
-                   ? write_all(to, chunk, (size_t)count, error)
+                   ? windows_private_write_all(to, chunk, (size_t)count, error)
                    : error_set(error, "it grows while it is copied; at most %llu bytes are allowed",
                                (unsigned long long)bytes_max);
     }
@@ -321,8 +324,8 @@ static bool copy_bytes(const struct os_file *file, HANDLE to, uint64_t bytes_max
     return good;
 }
 
-static bool write_copy(const struct os_file *file, const char *path, uint64_t bytes_max,
-                       struct error *error) {
+static bool windows_private_write_copy(const struct os_file *file, const char *path,
+                                       uint64_t bytes_max, struct error *error) {
     wchar_t wide[WINDOWS_PATH_MAX];
     if (!windows_path(path, wide, ARRAY_COUNT(wide), NULL)) {
         return error_set(error, "the path is too long");
@@ -331,7 +334,7 @@ static bool write_copy(const struct os_file *file, const char *path, uint64_t by
     if (to == INVALID_HANDLE_VALUE) {
         return windows_error_set(error, GetLastError());
     }
-    bool written = copy_bytes(file, to, bytes_max, error);
+    bool written = windows_private_copy_bytes(file, to, bytes_max, error);
     CloseHandle(to);
     return written;
 }
@@ -349,7 +352,7 @@ struct os_copy *os_copy_create(const struct os_file *file, const char *name,
         return NULL;
     }
     bool written = os_path_join(copy->path, sizeof(copy->path), copy->folder->path, name)
-                       ? write_copy(file, copy->path, rules->bytes_max, error)
+                       ? windows_private_write_copy(file, copy->path, rules->bytes_max, error)
                        : error_set(error, "the path is too long");
     if (!written) {
         error_prefix(error, "%s: ", copy->path);
@@ -364,7 +367,8 @@ bool os_copy_add(struct os_copy *copy, const struct os_file *file, const char *n
     char path[OS_PATH_MAX];
     return (os_path_join(path, sizeof(path), copy->folder->path, name) ||
             error_set(error, "the path is too long")) &&
-           (write_copy(file, path, bytes_max, error) || error_prefix(error, "%s: ", path));
+           (windows_private_write_copy(file, path, bytes_max, error) ||
+            error_prefix(error, "%s: ", path));
 }
 
 const char *os_copy_path(const struct os_copy *copy) {

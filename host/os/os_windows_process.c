@@ -33,11 +33,10 @@ bool os_executable_again(char *path, size_t size, struct error *error) {
     return os_executable_path(path, size, error); /* which Windows keeps while it runs */
 }
 
-/* -- running one --------------------------------------------------------------------------------
- */
+/* -- running one ----------------------------------------------------------- */
 
-static bool keep_output(struct os_process_result *result, const char *chunk, size_t size,
-                        size_t output_max) {
+static bool windows_process_keep_output(struct os_process_result *result, const char *chunk,
+                                        size_t size, size_t output_max) {
     size_t room = output_max - result->output_size;
     size = size < room ? size : room;
     char *grown = alloc_resize(result->output, result->output_size + size + 1);
@@ -53,7 +52,7 @@ static bool keep_output(struct os_process_result *result, const char *chunk, siz
 
 /* One argument in quotes, so that the C run-time of the other side takes it as it is: backslashes
  * before a quote are doubled, a quote gets one. */
-static size_t quote(const char *argument, char *line, size_t at, size_t size) {
+static size_t windows_process_quote(const char *argument, char *line, size_t at, size_t size) {
     size_t slashes = 0;
     if (at + 2 * strlen(argument) + 4 > size) {
         return size;
@@ -82,7 +81,7 @@ static wchar_t *command_line(const char *const *arguments, struct error *error) 
     wchar_t *wide = alloc_array(LINE_MAX_CHARACTERS, sizeof(*wide));
     size_t at = 0;
     for (size_t i = 0; line && wide && arguments[i] && at < LINE_MAX_CHARACTERS; i++) {
-        at = quote(arguments[i], line, at, LINE_MAX_CHARACTERS);
+        at = windows_process_quote(arguments[i], line, at, LINE_MAX_CHARACTERS);
     }
     bool good = line && wide && at < LINE_MAX_CHARACTERS &&
                 MultiByteToWideChar(CP_UTF8, 0, line, -1, wide, LINE_MAX_CHARACTERS) > 0;
@@ -109,8 +108,8 @@ static HANDLE create_job(void) {
     return job;
 }
 
-static bool spawn(struct windows_process *child, const char *const *arguments, HANDLE output,
-                  HANDLE job, struct error *error) {
+static bool windows_process_spawn(struct windows_process *child, const char *const *arguments,
+                                  HANDLE output, HANDLE job, struct error *error) {
     wchar_t program[WINDOWS_PATH_MAX];
     if (!windows_path(arguments[0], program, WINDOWS_PATH_MAX, error)) {
         return false;
@@ -172,17 +171,17 @@ bool os_process_become(const char *const *arguments, int *code, struct error *er
 }
 
 /* Anonymous pipes know no time-out: it is looked at every few milliseconds. */
-static void collect(HANDLE from, HANDLE process, uint64_t until, size_t output_max,
-                    struct os_process_result *result) {
+static void windows_process_collect(HANDLE from, HANDLE process, uint64_t until, size_t output_max,
+                                    struct os_process_result *result) {
     char chunk[CHUNK_BYTES];
     bool ended = false;
-    keep_output(result, "", 0, output_max);
+    windows_process_keep_output(result, "", 0, output_max);
     for (;;) {
         DWORD there = 0;
         DWORD got = 0;
         if (PeekNamedPipe(from, NULL, 0, NULL, &there, NULL) && there > 0) {
             if (!ReadFile(from, chunk, sizeof(chunk), &got, NULL) ||
-                !keep_output(result, chunk, got, output_max)) {
+                !windows_process_keep_output(result, chunk, got, output_max)) {
                 return;
             }
             continue;
@@ -210,11 +209,11 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
         return windows_error_set(error, GetLastError());
     }
     HANDLE job = create_job();
-    bool started = spawn(&child, arguments, to, job, error);
+    bool started = windows_process_spawn(&child, arguments, to, job, error);
     CloseHandle(to);
     if (started) {
         uint64_t until_ms = os_now_ms() + (uint64_t)timeout_ms;
-        collect(from, child.handle, until_ms, output_max, result);
+        windows_process_collect(from, child.handle, until_ms, output_max, result);
         uint64_t now_ms = os_now_ms();
         DWORD left_ms = now_ms < until_ms ? (DWORD)(until_ms - now_ms) : 0;
         result->timed_out =
@@ -240,8 +239,7 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
 
 void os_process_end_with_parent(void) {}
 
-/* -- the end of this one ------------------------------------------------------------------------
- */
+/* -- the end of this one --------------------------------------------------- */
 
 static void (*crash_words)(const char *how, bool no_code);
 
@@ -257,7 +255,7 @@ static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
     os_process_exit_now(1);
 }
 
-static void on_abort(int number) {
+static void windows_process_on_abort(int number) {
     (void)number;
     crash_words("abort()", false);
     os_process_exit_now(1);
@@ -267,7 +265,7 @@ void os_process_on_crash(void (*last_words)(const char *how, bool no_code)) {
     crash_words = last_words;
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX);
     windows_filter_set(on_exception);
-    signal(SIGABRT, on_abort);
+    signal(SIGABRT, windows_process_on_abort);
 }
 
 static HANDLE output; /* NULL: standard output */
@@ -308,8 +306,7 @@ void os_process_end_within(unsigned seconds) {
     (void)seconds;
 }
 
-/* -- what it holds ------------------------------------------------------------------------------
- */
+/* -- what it holds --------------------------------------------------------- */
 
 size_t os_process_memory_bytes(void) {
     PROCESS_MEMORY_COUNTERS counters = {.cb = sizeof(counters)};

@@ -18,7 +18,7 @@ bool os_sockets_start(struct error *error) {
 }
 
 /* No child inherits it: its peer would see no end while the child lives. */
-static SOCKET open_socket(int family, int type) {
+static SOCKET windows_socket_open_socket(int family, int type) {
     return WSASocketW(family, type, 0, NULL, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 }
 
@@ -28,7 +28,7 @@ bool os_address_is_local(const struct berth_address *address) {
     struct sockaddr_storage name;
     any_port.port = 0;
     int size = windows_address_to_system(&any_port, &name);
-    SOCKET handle = open_socket(name.ss_family, SOCK_DGRAM);
+    SOCKET handle = windows_socket_open_socket(name.ss_family, SOCK_DGRAM);
     if (handle == INVALID_SOCKET) {
         return false;
     }
@@ -37,7 +37,7 @@ bool os_address_is_local(const struct berth_address *address) {
     return bound;
 }
 
-static bool fail(SOCKET handle, const char *what, struct error *error) {
+static bool windows_socket_fail(SOCKET handle, const char *what, struct error *error) {
     windows_error_set(error, (unsigned long)WSAGetLastError());
     error_prefix(error, "%s: ", what);
     if (handle != INVALID_SOCKET) {
@@ -65,13 +65,13 @@ bool os_socket_listen(struct os_socket *listener, const struct berth_address *ad
                       struct berth_address *actual, struct error *error) {
     struct sockaddr_storage name;
     int size = windows_address_to_system(address, &name);
-    SOCKET handle = open_socket(name.ss_family, SOCK_STREAM);
+    SOCKET handle = windows_socket_open_socket(name.ss_family, SOCK_STREAM);
     if (handle == INVALID_SOCKET) {
-        return fail(handle, "socket", error);
+        return windows_socket_fail(handle, "socket", error);
     }
     if (!bind_listener(handle, &name, size) || listen(handle, 8) != 0 ||
         getsockname(handle, (struct sockaddr *)&name, &size) != 0) {
-        return fail(handle, "listen", error);
+        return windows_socket_fail(handle, "listen", error);
     }
     *actual = windows_address((struct sockaddr *)&name);
     listener->handle = (intptr_t)handle;
@@ -99,9 +99,9 @@ bool os_socket_connect(struct os_socket *socket_, const struct berth_address *ad
                        struct error *error) {
     struct sockaddr_storage name;
     int size = windows_address_to_system(address, &name);
-    SOCKET handle = open_socket(name.ss_family, SOCK_STREAM);
+    SOCKET handle = windows_socket_open_socket(name.ss_family, SOCK_STREAM);
     if (handle == INVALID_SOCKET || connect(handle, (struct sockaddr *)&name, size) != 0) {
-        return fail(handle, "connect", error);
+        return windows_socket_fail(handle, "connect", error);
     }
     socket_->handle = (intptr_t)handle;
     return true;

@@ -141,7 +141,7 @@ static bool check_handle(HANDLE handle, ACCESS_MASK writes, const char *path, st
     return good;
 }
 
-static bool check_folder(const char *path, struct error *error) {
+static bool windows_trust_check_folder(const char *path, struct error *error) {
     char folder[OS_PATH_MAX];
     wchar_t wide[WINDOWS_PATH_MAX];
     if (!os_path_folder(folder, sizeof(folder), path) ||
@@ -163,5 +163,5 @@ static bool check_folder(const char *path, struct error *error) {
 bool os_file_is_trusted(const struct os_file *file, const char *path, struct error *error) {
     return !has_more_rights_than_users() ||
            (check_handle((HANDLE)file->handle, WRITES_FILE, path, error) &&
-            check_folder(path, error));
+            windows_trust_check_folder(path, error));
 }

@@ -88,8 +88,7 @@ static void drop_timer(struct member *member) {
     member->is_timed = false;
 }
 
-/* -- lines --------------------------------------------------------------------------------------
- */
+/* -- lines ----------------------------------------------------------------- */
 
 /* What has come stays where it is until the member may go on: when more of what it said is
  * delivered, or what it was answered so far is sent. */
@@ -125,7 +124,7 @@ static bool is_too_long(const struct chat *chat, const uint8_t *line, uint32_t s
 }
 
 /* False: the member has said too much for one turn. */
-static bool may_go_on(const struct member *member, uint32_t lines) {
+static bool chat_may_go_on(const struct member *member, uint32_t lines) {
     return lines < LINES_A_TURN_MAX && member->answered < ANSWERED_A_TURN_MAX &&
            !message_must_wait(member);
 }
@@ -143,7 +142,7 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
     member->answered = 0;
     while (consumed < data->size) {
         const uint8_t *bytes = data->bytes + consumed;
-        if (!may_go_on(member, count)) {
+        if (!chat_may_go_on(member, count)) {
             wait_for_next_turn(member);
             return consumed;
         }
@@ -172,8 +171,7 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
     return consumed;
 }
 
-/* -- the life of a connection -------------------------------------------------------------------
- */
+/* -- the life of a connection ---------------------------------------------- */
 
 static void BERTH_CALL opened(struct berth_conn *conn) {
     struct member *member = conn->state;
@@ -237,8 +235,7 @@ static uint32_t BERTH_CALL busy(const struct berth_listener *listener,
     return sizeof(text) - 1;
 }
 
-/* -- the plugin ---------------------------------------------------------------------------------
- */
+/* -- the plugin ------------------------------------------------------------ */
 
 static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_state,
                                struct berth_error *error) {
@@ -248,7 +245,7 @@ static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_stat
                                            "this host has no timers (" BERTH_TIMER_ID ")");
 }
 
-static int32_t read_settings(struct chat *chat, struct berth_error *error) {
+static int32_t chat_read_settings(struct chat *chat, struct berth_error *error) {
     static const char *const slow[] = {"drop-message", "disconnect", NULL};
     const struct config_member members[] = {
         {"line_bytes", CONFIG_NUMBER, .target = &chat->line_bytes, .min = 64,
@@ -287,7 +284,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, v
     chat->rooms_max = 1000;
     chat->members_max = 20000;
     chat->announce_max = 50;
-    int32_t status = read_settings(chat, error);
+    int32_t status = chat_read_settings(chat, error);
     if (status == BERTH_OK && !random_bytes(&chat->key, sizeof(chat->key))) {
         status = berth_error_set(error, BERTH_E_FAILED, "the system has no random bytes");
     }

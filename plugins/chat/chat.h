@@ -87,13 +87,13 @@ static inline struct chat *chat_of(const struct berth_conn *conn) {
     return conn->listener->state;
 }
 
-/* -- chat.c ------------------------------------------------------------------------------------ */
+/* -- chat.c ---------------------------------------------------------------- */
 
 /* One line to the member, which is formatted as by printf and gets its end here; what is too long
  * is cut. */
 PLUGIN_PRINTF(2, 3) void member_answer(struct member *member, const char *format, ...);
 
-/* -- commands.c -------------------------------------------------------------------------------- */
+/* -- commands.c ------------------------------------------------------------ */
 
 void command_run(struct member *member, const struct line *line);
 
@@ -101,7 +101,7 @@ void command_run(struct member *member, const struct line *line);
  * closed, which its client may take its time for. The second time it does nothing. */
 void member_leave(struct member *member);
 
-/* -- rooms.c ----------------------------------------------------------------------------------- */
+/* -- rooms.c --------------------------------------------------------------- */
 
 /* BERTH_E_STATE: somebody else has the name. BERTH_E_NO_MEMORY. */
 int32_t rooms_rename(struct chat *chat, struct member *member, const char *nick);
@@ -128,7 +128,7 @@ uint64_t rooms_find(struct chat *chat, const char *nick);
 bool rooms_list_members(struct chat *chat, const char *name, char text[ANSWER_BYTES_MAX]);
 void rooms_list(struct chat *chat, char text[ANSWER_BYTES_MAX]);
 
-/* -- messages.c -------------------------------------------------------------------------------- */
+/* -- messages.c ------------------------------------------------------------ */
 
 enum { MESSAGE_PARTLY = 1 };
 

@@ -10,13 +10,13 @@ static void copy_name(char name[NAME_BYTES_MAX + 1], const struct span *span) {
 }
 
 /* What could not be sent: the sender may try again. */
-static void answer_busy(struct member *member) {
+static void command_answer_busy(struct member *member) {
     member_answer(member, "error busy too much is under way, try again");
 }
 
 /* Comings and goings are told in small rooms only: in a large one they would be most of what there
  * is to hear, and n members who come one after the other would be told n*n/2 times. */
-static void announce(struct member *member, struct room *room, const char *kind) {
+static void command_announce(struct member *member, struct room *room, const char *kind) {
     struct chat *chat = chat_of(member->conn);
     if (rooms_count(chat, room) <= chat->announce_max) {
         message_to_room(chat, member, room, kind, member->nick, NULL);
@@ -37,7 +37,7 @@ static void run_nick(struct member *member, const struct line *line) {
     if (status == BERTH_E_STATE) {
         member_answer(member, "error nick-taken %s", name);
     } else if (status != BERTH_OK) {
-        answer_busy(member);
+        command_answer_busy(member);
     } else {
         member_answer(member, "ok nick %s", name);
     }
@@ -69,13 +69,13 @@ static void run_join(struct member *member, const struct line *line) {
     } else if (status == BERTH_E_STATE) {
         member_answer(member, "error rooms-full");
     } else if (status != BERTH_OK) {
-        answer_busy(member);
+        command_answer_busy(member);
     } else {
         answer_joined(member);
         if (left) {
-            announce(member, left, "left");
+            command_announce(member, left, "left");
         }
-        announce(member, member->room, "joined");
+        command_announce(member, member->room, "joined");
     }
     rooms_release(chat, left);
 }
@@ -84,7 +84,7 @@ static void run_leave(struct member *member) {
     struct chat *chat = chat_of(member->conn);
     struct room *room = rooms_leave(chat, member);
     member_answer(member, "ok leave %s", room->name);
-    announce(member, room, "left");
+    command_announce(member, room, "left");
     rooms_release(chat, room);
 }
 
@@ -94,7 +94,7 @@ static void run_say(struct member *member, const struct line *line) {
     if (status == MESSAGE_PARTLY) {
         member_answer(member, "error partly-said too much is under way, some have not heard it");
     } else if (status != BERTH_OK) {
-        answer_busy(member);
+        command_answer_busy(member);
     }
 }
 
@@ -109,7 +109,7 @@ static void run_msg(struct member *member, const struct line *line) {
     } else if (status == BERTH_E_GONE) {
         member_answer(member, "error no-such-nick %s", name);
     } else {
-        answer_busy(member);
+        command_answer_busy(member);
     }
 }
 
@@ -137,7 +137,7 @@ void member_leave(struct member *member) {
     struct chat *chat = chat_of(member->conn);
     struct room *room = member->room ? rooms_leave(chat, member) : NULL;
     if (room) {
-        announce(member, room, "left");
+        command_announce(member, room, "left");
     }
     rooms_release(chat, room);
     rooms_forget(chat, member);

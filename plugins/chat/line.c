@@ -37,7 +37,7 @@ static void skip_spaces(struct span *rest) {
 }
 
 /* Takes what stands in front of the next space, and the spaces behind it. */
-static struct span take_word(struct span *rest) {
+static struct span line_take_word(struct span *rest) {
     struct span word = {rest->bytes, 0};
     while (word.size < rest->size && word.bytes[word.size] != ' ') {
         word.size++;
@@ -48,10 +48,10 @@ static struct span take_word(struct span *rest) {
     return word;
 }
 
-static enum line_kind read_arguments(struct line *line, enum argument argument, struct span rest,
-                                     uint32_t name_max) {
+static enum line_kind line_read_arguments(struct line *line, enum argument argument,
+                                          struct span rest, uint32_t name_max) {
     if (argument != TAKES_NOTHING && rest.size > 0) {
-        line->name = take_word(&rest);
+        line->name = line_take_word(&rest);
         if (!line_is_name(line->name.bytes, line->name.size, name_max)) {
             return LINE_BAD_NAME;
         }
@@ -67,12 +67,12 @@ static enum line_kind read_arguments(struct line *line, enum argument argument, 
 
 static struct line read_command(struct span rest, uint32_t name_max) {
     struct line line = {.kind = LINE_UNKNOWN};
-    struct span word = take_word(&rest);
+    struct span word = line_take_word(&rest);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strlen(commands[i].word) == word.size &&
             memcmp(commands[i].word, word.bytes, word.size) == 0) {
             line.kind = commands[i].kind;
-            line.kind = read_arguments(&line, commands[i].argument, rest, name_max);
+            line.kind = line_read_arguments(&line, commands[i].argument, rest, name_max);
             break;
         }
     }
@@ -80,7 +80,7 @@ static struct line read_command(struct span rest, uint32_t name_max) {
 }
 
 /* Without anything that could make one line look like two, or like another. */
-static bool is_text(const uint8_t *bytes, uint32_t size) {
+static bool line_is_text(const uint8_t *bytes, uint32_t size) {
     uint32_t at = 0;
     while (at < size) {
         uint32_t character = 0;
@@ -98,7 +98,7 @@ struct line line_read(const uint8_t *bytes, uint32_t size, uint32_t name_max) {
     if (size > 0 && bytes[size - 1] == '\r') {
         rest.size--;
     }
-    if (!is_text(bytes, rest.size)) {
+    if (!line_is_text(bytes, rest.size)) {
         return (struct line){.kind = LINE_NOT_TEXT};
     }
     struct span begin = rest;

@@ -28,8 +28,7 @@ struct message {
     atomic_uint references; /* who makes it, and posts */
 };
 
-/* -- how much of a sender's is under way --------------------------------------------------------
- */
+/* -- how much of a sender's is under way ----------------------------------- */
 
 static void under_way_release(atomic_uint *under_way) {
     if (under_way && atomic_fetch_sub(under_way, 1) == 1) {
@@ -59,8 +58,7 @@ void message_forget_sender(struct member *member) {
     member->under_way = NULL;
 }
 
-/* -- a message ----------------------------------------------------------------------------------
- */
+/* -- a message ------------------------------------------------------------- */
 
 static void message_release(struct message *message) {
     struct chat *chat = message->chat;
@@ -73,7 +71,7 @@ static void message_release(struct message *message) {
     free(message);
 }
 
-static void append(struct berth_slice *line, const char *bytes, size_t size) {
+static void message_append(struct berth_slice *line, const char *bytes, size_t size) {
     memcpy(line->bytes + line->size, bytes, size);
     line->size += (uint32_t)size;
 }
@@ -102,15 +100,15 @@ static struct message *message_create(struct chat *chat, struct member *sender,
     for (int i = 0; i < 3; i++) {
         size_t length = strlen(words[i]);
         if (length > 0) {
-            append(&message->line, " ", message->line.size > 0 ? 1 : 0);
-            append(&message->line, words[i], length);
+            message_append(&message->line, " ", message->line.size > 0 ? 1 : 0);
+            message_append(&message->line, words[i], length);
         }
     }
     if (text) {
-        append(&message->line, " ", 1);
-        append(&message->line, text->bytes, text->size);
+        message_append(&message->line, " ", 1);
+        message_append(&message->line, text->bytes, text->size);
     }
-    append(&message->line, "\n", 1);
+    message_append(&message->line, "\n", 1);
     return message;
 }
 
@@ -126,8 +124,7 @@ static void member_receive(struct member *member, const struct message *message)
     host->send_slices(member->conn, &message->line, 1); /* a failure ends it: `closed` follows */
 }
 
-/* -- to a room ----------------------------------------------------------------------------------
- */
+/* -- to a room ------------------------------------------------------------- */
 
 static void BERTH_CALL deliver_to_seats(const struct berth_listener *listener, uint32_t worker,
                                         void *argument) {
@@ -169,8 +166,7 @@ int32_t message_to_room(struct chat *chat, struct member *sender, struct room *r
     return refused != BERTH_OK && taken > 0 ? MESSAGE_PARTLY : refused;
 }
 
-/* -- to one member ------------------------------------------------------------------------------
- */
+/* -- to one member --------------------------------------------------------- */
 
 static void BERTH_CALL deliver_to_member(struct berth_conn *conn, int32_t status, void *argument) {
     struct message *message = argument;

@@ -7,26 +7,25 @@
 
 #include "chat/chat.h"
 
-static unsigned hash_of(const struct chat *chat, const char *name) {
+static unsigned room_hash_of(const struct chat *chat, const char *name) {
     return (unsigned)siphash(&chat->key, name, strlen(name));
 }
 
 #define FIND_NAME(chat, table, name, found)                                                        \
-    HASH_FIND_BYHASHVALUE(hh, (chat)->table, name, strlen(name), hash_of(chat, name), found)
+    HASH_FIND_BYHASHVALUE(hh, (chat)->table, name, strlen(name), room_hash_of(chat, name), found)
 #define ADD_NAME(chat, table, member, added)                                                       \
     HASH_ADD_BYHASHVALUE(hh, (chat)->table, member[0], strlen((added)->member),                    \
-                         hash_of(chat, (added)->member), added)
+                         room_hash_of(chat, (added)->member), added)
 
-static void lock(struct chat *chat) {
+static void room_lock(struct chat *chat) {
     lock_acquire(&chat->lock);
 }
 
-static void unlock(struct chat *chat) {
+static void room_unlock(struct chat *chat) {
     lock_release(&chat->lock);
 }
 
-/* -- names --------------------------------------------------------------------------------------
- */
+/* -- names ----------------------------------------------------------------- */
 
 static void name_remove(struct chat *chat, struct member *member) {
     if (member->nick[0] != '\0') {
@@ -38,7 +37,7 @@ static void name_remove(struct chat *chat, struct member *member) {
 int32_t rooms_rename(struct chat *chat, struct member *member, const char *nick) {
     struct member *holder = NULL;
     int32_t status = BERTH_OK;
-    lock(chat);
+    room_lock(chat);
     FIND_NAME(chat, names, nick, holder);
     if (holder) {
         status = holder == member ? BERTH_OK : BERTH_E_STATE;
@@ -51,27 +50,26 @@ int32_t rooms_rename(struct chat *chat, struct member *member, const char *nick)
             status = BERTH_E_NO_MEMORY;
         }
     }
-    unlock(chat);
+    room_unlock(chat);
     return status;
 }
 
 void rooms_forget(struct chat *chat, struct member *member) {
-    lock(chat);
+    room_lock(chat);
     name_remove(chat, member);
-    unlock(chat);
+    room_unlock(chat);
 }
 
 uint64_t rooms_find(struct chat *chat, const char *nick) {
     struct member *member = NULL;
-    lock(chat);
+    room_lock(chat);
     FIND_NAME(chat, names, nick, member);
     uint64_t id = member ? member->conn->id : 0;
-    unlock(chat);
+    room_unlock(chat);
     return id;
 }
 
-/* -- rooms --------------------------------------------------------------------------------------
- */
+/* -- rooms ----------------------------------------------------------------- */
 
 static void room_unrefer(struct chat *chat, struct room *room) {
     if (--room->references == 0) {
@@ -111,7 +109,7 @@ static struct seats *seats_of(const struct member *member) {
 int32_t rooms_enter(struct chat *chat, struct member *member, const char *name,
                     struct room **left) {
     struct room *room = NULL;
-    lock(chat);
+    room_lock(chat);
     int32_t status = room_find_or_create(chat, name, &room);
     if (status == BERTH_OK && room->count >= chat->members_max) {
         status = BERTH_E_LIMIT;
@@ -120,7 +118,7 @@ int32_t rooms_enter(struct chat *chat, struct member *member, const char *name,
         room->references++;
         room->count++;
     }
-    unlock(chat);
+    room_unlock(chat);
     if (status != BERTH_OK) {
         return status;
     }
@@ -128,9 +126,9 @@ int32_t rooms_enter(struct chat *chat, struct member *member, const char *name,
     member->room = room;
     DL_APPEND(seats_of(member)->members, member);
     atomic_fetch_add(&seats_of(member)->count, 1);
-    lock(chat);
+    room_lock(chat);
     DL_APPEND2(room->everybody, member, everybody_prev, everybody_next);
-    unlock(chat);
+    room_unlock(chat);
     return BERTH_OK;
 }
 
@@ -138,37 +136,36 @@ struct room *rooms_leave(struct chat *chat, struct member *member) {
     struct room *room = member->room;
     atomic_fetch_sub(&seats_of(member)->count, 1);
     DL_DELETE(seats_of(member)->members, member);
-    lock(chat);
+    room_lock(chat);
     room->count--;
     DL_DELETE2(room->everybody, member, everybody_prev, everybody_next);
-    unlock(chat);
+    room_unlock(chat);
     member->room = NULL;
     return room;
 }
 
 void rooms_acquire(struct chat *chat, struct room *room) {
-    lock(chat);
+    room_lock(chat);
     room->references++;
-    unlock(chat);
+    room_unlock(chat);
 }
 
 void rooms_release(struct chat *chat, struct room *room) {
     if (room) {
-        lock(chat);
+        room_lock(chat);
         room_unrefer(chat, room);
-        unlock(chat);
+        room_unlock(chat);
     }
 }
 
 uint32_t rooms_count(struct chat *chat, const struct room *room) {
-    lock(chat);
+    room_lock(chat);
     uint32_t count = room->count;
-    unlock(chat);
+    room_unlock(chat);
     return count;
 }
 
-/* -- lists --------------------------------------------------------------------------------------
- */
+/* -- lists ----------------------------------------------------------------- */
 
 /* Appends " WORD" where there is room for it. */
 static bool append_word(char text[ANSWER_BYTES_MAX], size_t *used, const char *word) {
@@ -185,7 +182,7 @@ static bool append_word(char text[ANSWER_BYTES_MAX], size_t *used, const char *w
 bool rooms_list_members(struct chat *chat, const char *name, char text[ANSWER_BYTES_MAX]) {
     struct room *room = NULL;
     struct member *member;
-    lock(chat);
+    room_lock(chat);
     FIND_NAME(chat, rooms, name, room);
     if (room) {
         size_t used = (size_t)snprintf(text, ANSWER_BYTES_MAX, "%s %u", name, room->count);
@@ -195,19 +192,19 @@ bool rooms_list_members(struct chat *chat, const char *name, char text[ANSWER_BY
             }
         }
     }
-    unlock(chat);
+    room_unlock(chat);
     return room != NULL;
 }
 
 void rooms_list(struct chat *chat, char text[ANSWER_BYTES_MAX]) {
     struct room *room;
     struct room *next;
-    lock(chat);
+    room_lock(chat);
     size_t used = (size_t)snprintf(text, ANSWER_BYTES_MAX, "%u", HASH_COUNT(chat->rooms));
     HASH_ITER(hh, chat->rooms, room, next) {
         if (!append_word(text, &used, room->name)) {
             break;
         }
     }
-    unlock(chat);
+    room_unlock(chat);
 }

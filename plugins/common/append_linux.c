@@ -7,7 +7,7 @@
 #include "common/trusted_open.h"
 
 /* A file with a second name is somewhere else as well: its folder's owner may have put it there. */
-static bool is_one_file(int descriptor) {
+static bool append_is_one_file(int descriptor) {
     struct stat found;
     if (fstat(descriptor, &found) != 0) {
         return false;
@@ -18,7 +18,8 @@ static bool is_one_file(int descriptor) {
 
 FILE *append_open(const char *path) {
     int descriptor = trusted_open(path, O_WRONLY | O_APPEND | O_CREAT, false);
-    FILE *file = descriptor >= 0 && is_one_file(descriptor) ? fdopen(descriptor, "ab") : NULL;
+    FILE *file =
+        descriptor >= 0 && append_is_one_file(descriptor) ? fdopen(descriptor, "ab") : NULL;
     if (!file && descriptor >= 0) {
         int error = errno;
         close(descriptor);

@@ -10,7 +10,7 @@
 #include "common/append.h"
 #include "common/wide_path.h"
 
-static void set_errno(DWORD error) {
+static void append_set_errno(DWORD error) {
     switch (error) {
     case ERROR_FILE_NOT_FOUND:
     case ERROR_PATH_NOT_FOUND:
@@ -28,7 +28,7 @@ static void set_errno(DWORD error) {
 }
 
 /* A link could lead out of its folder, and a second name of the file is in another one. */
-static bool is_one_file(HANDLE handle) {
+static bool append_is_one_file(HANDLE handle) {
     BY_HANDLE_FILE_INFORMATION found;
     if (GetFileType(handle) != FILE_TYPE_DISK || !GetFileInformationByHandle(handle, &found)) {
         errno = ENXIO;
@@ -52,10 +52,10 @@ static HANDLE open_handle(const char *path) {
                                 FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
                                 OPEN_ALWAYS, FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (handle == INVALID_HANDLE_VALUE) {
-        set_errno(GetLastError());
+        append_set_errno(GetLastError());
         return handle;
     }
-    if (!is_one_file(handle)) {
+    if (!append_is_one_file(handle)) {
         CloseHandle(handle);
         return INVALID_HANDLE_VALUE;
     }

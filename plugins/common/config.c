@@ -7,8 +7,8 @@
 
 enum { LIST_MAX = 512, PATH_BYTES_MAX = 4096 };
 
-static int32_t read_number(const cJSON *value, const struct config_member *member,
-                           struct berth_error *error) {
+static int32_t config_read_number(const cJSON *value, const struct config_member *member,
+                                  struct berth_error *error) {
     double found = cJSON_IsNumber(value) ? value->valuedouble : -1;
     if (!(found >= member->min && found <= member->max) || found != (double)(uint32_t)found) {
         return berth_error_set(error, BERTH_E_INVALID, "/%s: expected a whole number from %u to %u",
@@ -18,8 +18,8 @@ static int32_t read_number(const cJSON *value, const struct config_member *membe
     return BERTH_OK;
 }
 
-static int32_t read_text(const cJSON *value, const struct config_member *member,
-                         struct berth_error *error) {
+static int32_t config_read_text(const cJSON *value, const struct config_member *member,
+                                struct berth_error *error) {
     size_t size = cJSON_IsString(value) ? strlen(value->valuestring) : 0;
     if (size < 1 || size > member->max) {
         return berth_error_set(error, BERTH_E_INVALID, "/%s: expected %s, of 1 to %u bytes",
@@ -46,8 +46,8 @@ static void list_words(const char *const *words, char text[LIST_MAX]) {
     }
 }
 
-static int32_t read_word(const cJSON *value, const struct config_member *member,
-                         struct berth_error *error) {
+static int32_t config_read_word(const cJSON *value, const struct config_member *member,
+                                struct berth_error *error) {
     char list[LIST_MAX];
     for (uint32_t i = 0; cJSON_IsString(value) && member->words[i]; i++) {
         if (strcmp(value->valuestring, member->words[i]) == 0) {
@@ -68,8 +68,8 @@ static int32_t read_flag(const cJSON *value, const struct config_member *member,
     return BERTH_OK;
 }
 
-static int32_t resolve(const struct berth_host *host, const struct config_member *member,
-                       struct berth_error *error) {
+static int32_t config_resolve(const struct berth_host *host, const struct config_member *member,
+                              struct berth_error *error) {
     char **target = member->target;
     char *path = malloc(PATH_BYTES_MAX);
     if (!path) {
@@ -84,29 +84,29 @@ static int32_t resolve(const struct berth_host *host, const struct config_member
     return BERTH_OK;
 }
 
-static int32_t read_member(const struct berth_host *host, const cJSON *value,
-                           const struct config_member *member, struct berth_error *error) {
+static int32_t config_read_member(const struct berth_host *host, const cJSON *value,
+                                  const struct config_member *member, struct berth_error *error) {
     int32_t status;
     switch (member->kind) {
     case CONFIG_NUMBER:
-        return read_number(value, member, error);
+        return config_read_number(value, member, error);
     case CONFIG_TEXT:
-        return read_text(value, member, error);
+        return config_read_text(value, member, error);
     case CONFIG_WORD:
-        return read_word(value, member, error);
+        return config_read_word(value, member, error);
     case CONFIG_FLAG:
         return read_flag(value, member, error);
     case CONFIG_PATH:
-        status = read_text(value, member, error);
-        return status == BERTH_OK ? resolve(host, member, error) : status;
+        status = config_read_text(value, member, error);
+        return status == BERTH_OK ? config_resolve(host, member, error) : status;
     case CONFIG_OWN:
         break;
     }
     return member->read(value, member->target, error);
 }
 
-static int32_t unknown_key(const char *name, const struct config_member *members, size_t count,
-                           struct berth_error *error) {
+static int32_t config_unknown_key(const char *name, const struct config_member *members,
+                                  size_t count, struct berth_error *error) {
     char list[LIST_MAX] = "none";
     size_t used = 0;
     for (size_t i = 0; i < count && used < LIST_MAX; i++) {
@@ -116,16 +116,16 @@ static int32_t unknown_key(const char *name, const struct config_member *members
     return berth_error_set(error, BERTH_E_INVALID, "/%s: unknown key; known here: %s", name, list);
 }
 
-static int32_t read_all(const struct berth_host *host, const cJSON *config,
-                        const struct config_member *members, size_t count,
-                        struct berth_error *error) {
+static int32_t config_read_all(const struct berth_host *host, const cJSON *config,
+                               const struct config_member *members, size_t count,
+                               struct berth_error *error) {
     for (const cJSON *value = config->child; value; value = value->next) {
         size_t i = 0;
         while (i < count && strcmp(members[i].name, value->string) != 0) {
             i++;
         }
-        int32_t status = i < count ? read_member(host, value, &members[i], error)
-                                   : unknown_key(value->string, members, count, error);
+        int32_t status = i < count ? config_read_member(host, value, &members[i], error)
+                                   : config_unknown_key(value->string, members, count, error);
         if (status != BERTH_OK) {
             return status;
         }
@@ -145,7 +145,7 @@ int32_t config_read(const struct berth_listener *listener, const struct config_m
     if (!config) { /* the manifest was checked, so it is JSON */
         return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
     }
-    int32_t status = read_all(listener->host, config, members, count, error);
+    int32_t status = config_read_all(listener->host, config, members, count, error);
     cJSON_Delete(config);
     return status;
 }

@@ -12,8 +12,8 @@ cJSON *config_parse(const struct berth_config_request *request) {
     return cJSON_Parse(request->config_json);
 }
 
-static void add(struct berth_config_errors *errors, const char *member, const char *path,
-                const char *what) {
+static void config_check_add(struct berth_config_errors *errors, const char *member,
+                             const char *path, const char *what) {
     char pointer[64];
     char text[TEXT_BYTES_MAX];
     snprintf(pointer, sizeof(pointer), "/%s", member);
@@ -22,13 +22,13 @@ static void add(struct berth_config_errors *errors, const char *member, const ch
 }
 
 /* The member as an absolute path, which the caller frees; NULL: there is none, or no memory. */
-static char *resolve(const struct berth_config_request *request, const cJSON *config,
-                     const char *member, struct berth_config_errors *errors) {
+static char *config_check_resolve(const struct berth_config_request *request, const cJSON *config,
+                                  const char *member, struct berth_config_errors *errors) {
     const cJSON *value = cJSON_GetObjectItemCaseSensitive(config, member);
     char *path = cJSON_IsString(value) ? malloc(PATH_BYTES_MAX) : NULL;
     if (path && request->host->path_resolve(request->host, value->valuestring, path,
                                             PATH_BYTES_MAX) != BERTH_OK) {
-        add(errors, member, value->valuestring, "is too long for a path");
+        config_check_add(errors, member, value->valuestring, "is too long for a path");
         free(path);
         return NULL;
     }
@@ -38,21 +38,21 @@ static char *resolve(const struct berth_config_request *request, const cJSON *co
 void config_check_path(const struct berth_config_request *request, const cJSON *config,
                        const char *member, enum path_kind wanted,
                        struct berth_config_errors *errors) {
-    char *path = resolve(request, config, member, errors);
+    char *path = config_check_resolve(request, config, member, errors);
     enum path_kind found = path ? path_kind(path) : wanted;
     if (found != wanted) {
         bool folder = wanted == PATH_FOLDER;
-        add(errors, member, path,
-            found == PATH_NOTHING ? "is not there"
-            : folder              ? "is a file, and a folder is expected"
-                                  : "is a folder, and a file is expected");
+        config_check_add(errors, member, path,
+                         found == PATH_NOTHING ? "is not there"
+                         : folder              ? "is a file, and a folder is expected"
+                                               : "is a folder, and a file is expected");
     }
     free(path);
 }
 
 void config_check_parent(const struct berth_config_request *request, const cJSON *config,
                          const char *member, struct berth_config_errors *errors) {
-    char *path = resolve(request, config, member, errors);
+    char *path = config_check_resolve(request, config, member, errors);
     char *last = NULL;
     for (char *at = path; at && *at; at++) {
         last = *at == '/' || *at == '\\' ? at : last;
@@ -60,7 +60,7 @@ void config_check_parent(const struct berth_config_request *request, const cJSON
     if (last && last != path && last[-1] != ':') { /* the root is there */
         *last = '\0';
         if (path_kind(path) != PATH_FOLDER) {
-            add(errors, member, path, "is no folder, and the file is to be in it");
+            config_check_add(errors, member, path, "is no folder, and the file is to be in it");
         }
     }
     free(path);

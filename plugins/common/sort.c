@@ -11,8 +11,8 @@ struct order {
 };
 
 /* Two runs that follow each other, from `left` to `middle` to `end`, become one at `to`. */
-static void merge(const struct order *order, const uint8_t *left, const uint8_t *middle,
-                  const uint8_t *end, uint8_t *to) {
+static void sort_merge(const struct order *order, const uint8_t *left, const uint8_t *middle,
+                       const uint8_t *end, uint8_t *to) {
     const uint8_t *right = middle;
     while (left < middle && right < end) {
         const uint8_t **first = order->compare(left, right, order->context) <= 0 ? &left : &right;
@@ -42,8 +42,8 @@ bool sort_items(void *items, size_t count, size_t size,
         for (size_t begin = 0; begin < count; begin += 2 * run) {
             size_t middle = begin + run < count ? begin + run : count;
             size_t end = middle + run < count ? middle + run : count;
-            merge(&order, from + begin * size, from + middle * size, from + end * size,
-                  to + begin * size);
+            sort_merge(&order, from + begin * size, from + middle * size, from + end * size,
+                       to + begin * size);
         }
         uint8_t *sorted = to;
         to = from;

@@ -10,7 +10,7 @@
 
 enum { LINKS_MAX = 40, FILE_MODE = 0666 };
 
-static int refuse(int descriptor, int error) {
+static int trusted_open_refuse(int descriptor, int error) {
     if (descriptor >= 0) {
         close(descriptor);
     }
@@ -26,10 +26,10 @@ int trusted_open_in(int folder, const char *name, int flags) {
         return -1;
     }
     if (fstat(descriptor, &found) != 0) {
-        return refuse(descriptor, errno);
+        return trusted_open_refuse(descriptor, errno);
     }
     if (!S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode)) {
-        return refuse(descriptor, ENXIO);
+        return trusted_open_refuse(descriptor, ENXIO);
     }
     return descriptor;
 }
@@ -54,7 +54,7 @@ static bool walk_enter(struct walk *walk, const char *name) {
 static bool walk_begin(struct walk *walk, const char *path) {
     walk->folder = open(path[0] == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (walk->folder >= 0 && strlen(path) >= sizeof(walk->rest)) {
-        refuse(walk->folder, ENAMETOOLONG);
+        trusted_open_refuse(walk->folder, ENAMETOOLONG);
         return false;
     }
     snprintf(walk->rest, sizeof(walk->rest), "%s", path);

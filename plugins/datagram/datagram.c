@@ -54,8 +54,7 @@ uint64_t unix_now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000;
 }
 
-/* -- what is told rarely ------------------------------------------------------------------------
- */
+/* -- what is told rarely --------------------------------------------------- */
 
 static void tally_tell(struct tally *tally, const struct berth_listener *listener,
                        const char *what) {
@@ -84,10 +83,10 @@ void tally_finish(struct tally *tally, const struct berth_listener *listener, co
     }
 }
 
-/* -- echo ---------------------------------------------------------------------------------------
- */
+/* -- echo ------------------------------------------------------------------ */
 
-static void echo(const struct berth_listener *listener, const struct berth_datagram *datagram) {
+static void datagram_send_back(const struct berth_listener *listener,
+                               const struct berth_datagram *datagram) {
     const struct extensions *extensions = listener->plugin_state;
     struct service *service = listener->state;
     if ((datagram->flags & BERTH_DATAGRAM_TRUNCATED) != 0 ||
@@ -99,8 +98,7 @@ static void echo(const struct berth_listener *listener, const struct berth_datag
     extensions->datagram->send(listener, &datagram->local, &datagram->remote, &datagram->data);
 }
 
-/* -- syslog -------------------------------------------------------------------------------------
- */
+/* -- syslog ---------------------------------------------------------------- */
 
 static void receive_message(const struct berth_listener *listener,
                             const struct berth_datagram *datagram) {
@@ -133,14 +131,13 @@ static void BERTH_CALL on_datagram(const struct berth_listener *listener,
                                    const struct berth_datagram *datagram) {
     const struct service *service = listener->state;
     if (service->mode == MODE_ECHO) {
-        echo(listener, datagram);
+        datagram_send_back(listener, datagram);
     } else {
         receive_message(listener, datagram);
     }
 }
 
-/* -- the plugin ---------------------------------------------------------------------------------
- */
+/* -- the plugin ------------------------------------------------------------ */
 
 static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_state,
                                struct berth_error *error) {
@@ -163,8 +160,9 @@ static void BERTH_CALL unload(void *plugin_state) {
     free(plugin_state);
 }
 
-static int32_t read_settings(struct service *service, const struct berth_listener *listener,
-                             struct berth_error *error) {
+static int32_t datagram_read_settings(struct service *service,
+                                      const struct berth_listener *listener,
+                                      struct berth_error *error) {
     static const char *const modes[] = {"echo", "syslog", NULL};
     static const char *const malformed[] = {"keep", "drop", NULL};
     const struct config_member members[] = {
@@ -209,7 +207,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, v
         return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
     }
     service->queue_max_bytes = 1048576;
-    int32_t status = read_settings(service, listener, error);
+    int32_t status = datagram_read_settings(service, listener, error);
     if (status == BERTH_OK && service->mode == MODE_SYSLOG) {
         struct log_file_options options = {
             .listener = listener,

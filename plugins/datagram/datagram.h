@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* -- log_file.c -------------------------------------------------------------------------------- */
+/* -- log_file.c ------------------------------------------------------------ */
 
 /* Bounded, and written by one work at a time: what comes while one is under way is the next one's.
  * The file is opened for each of them anew, so one that was renamed or removed is made again. */
@@ -35,8 +35,7 @@ void log_file_destroy(struct log_file *log_file);
 char *log_file_reserve(struct log_file *log_file, size_t *room);
 void log_file_commit(struct log_file *log_file, size_t size);
 
-/* -- what is told rarely: datagram.c ------------------------------------------------------------
- */
+/* -- what is told rarely: datagram.c --------------------------------------- */
 
 enum { TELL_AGAIN_MS = 10000 };
 

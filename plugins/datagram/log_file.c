@@ -43,8 +43,7 @@ static const char *const dropped_text =
     "messages dropped: they came faster than they could be written (queue_max_bytes)";
 static const char *const lost_text = "messages lost: the file cannot be written";
 
-/* -- writing: within the work, or when there is none any more -----------------------------------
- */
+/* -- writing: within the work, or when there is none any more -------------- */
 
 /* A line of our own, in the form of the others. */
 static void write_dropped(FILE *file, uint64_t dropped) {
@@ -54,7 +53,7 @@ static void write_dropped(FILE *file, uint64_t dropped) {
             (unsigned long long)dropped);
 }
 
-static const char *why(int error) {
+static const char *log_file_why(int error) {
     const char *reason = append_reason(error);
     return reason ? reason : strerror(error);
 }
@@ -83,7 +82,7 @@ static bool write_batch(struct log_file *log_file, const struct batch *batch) {
     return whole;
 }
 
-static void tell(const struct log_file *log_file, uint32_t level, const char *what) {
+static void log_file_tell(const struct log_file *log_file, uint32_t level, const char *what) {
     const struct berth_listener *listener = log_file->options.listener;
     char text[NOTE_BYTES_MAX + 512];
     int length =
@@ -102,10 +101,10 @@ static void write_what_waits(struct log_file *log_file) {
     bool written = write_batch(log_file, batch);
     if (!written && !log_file->is_failing) {
         char text[NOTE_BYTES_MAX];
-        snprintf(text, sizeof(text), "cannot be written: %s", why(errno));
-        tell(log_file, BERTH_LOG_ERROR, text);
+        snprintf(text, sizeof(text), "cannot be written: %s", log_file_why(errno));
+        log_file_tell(log_file, BERTH_LOG_ERROR, text);
     } else if (written && log_file->is_failing) {
-        tell(log_file, BERTH_LOG_INFO, "is written again");
+        log_file_tell(log_file, BERTH_LOG_INFO, "is written again");
     }
     log_file->is_failing = !written;
     if (batch->dropped > 0) {
@@ -116,8 +115,7 @@ static void write_what_waits(struct log_file *log_file) {
     }
 }
 
-/* -- the work -----------------------------------------------------------------------------------
- */
+/* -- the work -------------------------------------------------------------- */
 
 static void BERTH_CALL work(void *argument) {
     write_what_waits(argument);
@@ -130,7 +128,7 @@ static bool has_something(const struct batch *batch) {
 static void BERTH_CALL done(struct berth_conn *conn, int32_t status, void *argument);
 
 /* When none can be had, the next line asks again. */
-static void submit(struct log_file *log_file) {
+static void log_file_submit(struct log_file *log_file) {
     const struct berth_work_host *service = log_file->options.work;
     if (service->submit_for_listener(log_file->options.listener, work, done, log_file) !=
         BERTH_OK) {
@@ -148,12 +146,11 @@ static void BERTH_CALL done(struct berth_conn *conn, int32_t status, void *argum
     log_file->is_written = again;
     lock_release(&log_file->lock);
     if (again) {
-        submit(log_file);
+        log_file_submit(log_file);
     }
 }
 
-/* -- lines --------------------------------------------------------------------------------------
- */
+/* -- lines ----------------------------------------------------------------- */
 
 char *log_file_reserve(struct log_file *log_file, size_t *room) {
     lock_acquire(&log_file->lock);
@@ -175,14 +172,13 @@ void log_file_commit(struct log_file *log_file, size_t size) {
     log_file->is_written = true;
     lock_release(&log_file->lock);
     if (is_first) {
-        submit(log_file);
+        log_file_submit(log_file);
     }
 }
 
-/* -- its life -----------------------------------------------------------------------------------
- */
+/* -- its life -------------------------------------------------------------- */
 
-static void discard(struct log_file *log_file) {
+static void log_file_discard(struct log_file *log_file) {
     free(log_file->gathering.bytes);
     free(log_file->writing.bytes);
     free(log_file);
@@ -193,7 +189,7 @@ struct log_file *log_file_create(const struct log_file_options *options,
     FILE *file = append_open(options->path);
     if (!file || fclose(file) != 0) {
         berth_error_set(error, BERTH_E_FAILED, "/file: %s cannot be written: %s", options->path,
-                        why(errno));
+                        log_file_why(errno));
         return NULL;
     }
     struct log_file *log_file = calloc(1, sizeof(*log_file));
@@ -204,7 +200,7 @@ struct log_file *log_file_create(const struct log_file_options *options,
         if (log_file->gathering.bytes && log_file->writing.bytes && lock_init(&log_file->lock)) {
             return log_file;
         }
-        discard(log_file);
+        log_file_discard(log_file);
     }
     berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
     return NULL;
@@ -220,5 +216,5 @@ void log_file_destroy(struct log_file *log_file) {
     tally_finish(&log_file->dropped, log_file->options.listener, dropped_text);
     tally_finish(&log_file->lost, log_file->options.listener, lost_text);
     lock_fini(&log_file->lock);
-    discard(log_file);
+    log_file_discard(log_file);
 }

@@ -44,8 +44,7 @@ struct syslog_message {
 const char *syslog_read(const uint8_t *bytes, uint32_t size, bool truncated,
                         struct syslog_message *message);
 
-/* -- lines --------------------------------------------------------------------------------------
- */
+/* -- lines ----------------------------------------------------------------- */
 
 /* What is written, and how much it would be: more than the capacity means that not all fitted. */
 struct syslog_line {

@@ -14,7 +14,7 @@ static bool is_digit(uint8_t byte) {
 }
 
 /* Takes that byte, if it comes next. */
-static bool take(struct rest *rest, char byte) {
+static bool syslog_read_take(struct rest *rest, char byte) {
     if (rest->at == rest->end || *rest->at != (uint8_t)byte) {
         return false;
     }
@@ -23,7 +23,8 @@ static bool take(struct rest *rest, char byte) {
 }
 
 /* Takes `least` to `most` digits; `most` is 6 at the most. */
-static bool take_number(struct rest *rest, unsigned least, unsigned most, uint32_t *number) {
+static bool syslog_read_take_number(struct rest *rest, unsigned least, unsigned most,
+                                    uint32_t *number) {
     unsigned count = 0;
     *number = 0;
     while (count < most && rest->at < rest->end && is_digit(*rest->at)) {
@@ -40,18 +41,17 @@ static bool take_field(struct rest *rest, uint32_t max, struct syslog_span *fiel
         rest->at++;
     }
     field->size = (uint32_t)(rest->at - field->bytes);
-    return field->size >= 1 && field->size <= max && take(rest, ' ');
+    return field->size >= 1 && field->size <= max && syslog_read_take(rest, ' ');
 }
 
-/* -- the header ---------------------------------------------------------------------------------
- */
+/* -- the header ------------------------------------------------------------ */
 
 /* "<165>": no leading zeros, 191 at the most */
 static bool take_priority(struct rest *rest, struct syslog_message *message) {
     uint32_t value;
     const uint8_t *digits = rest->at + 1;
-    if (!take(rest, '<') || !take_number(rest, 1, 3, &value) || value > 191 ||
-        (*digits == '0' && rest->at - digits > 1) || !take(rest, '>')) {
+    if (!syslog_read_take(rest, '<') || !syslog_read_take_number(rest, 1, 3, &value) ||
+        value > 191 || (*digits == '0' && rest->at - digits > 1) || !syslog_read_take(rest, '>')) {
         return false;
     }
     message->facility = value / 8;
@@ -64,8 +64,9 @@ static bool take_date(struct rest *rest) {
     uint32_t year;
     uint32_t month;
     uint32_t day;
-    if (!take_number(rest, 4, 4, &year) || !take(rest, '-') || !take_number(rest, 2, 2, &month) ||
-        !take(rest, '-') || !take_number(rest, 2, 2, &day) || month < 1 || month > 12 || day < 1) {
+    if (!syslog_read_take_number(rest, 4, 4, &year) || !syslog_read_take(rest, '-') ||
+        !syslog_read_take_number(rest, 2, 2, &month) || !syslog_read_take(rest, '-') ||
+        !syslog_read_take_number(rest, 2, 2, &day) || month < 1 || month > 12 || day < 1) {
         return false;
     }
     bool is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -76,21 +77,23 @@ static bool take_date(struct rest *rest) {
 static bool take_hour_and_minute(struct rest *rest) {
     uint32_t hour;
     uint32_t minute;
-    return take_number(rest, 2, 2, &hour) && take(rest, ':') && take_number(rest, 2, 2, &minute) &&
-           hour <= 23 && minute <= 59;
+    return syslog_read_take_number(rest, 2, 2, &hour) && syslog_read_take(rest, ':') &&
+           syslog_read_take_number(rest, 2, 2, &minute) && hour <= 23 && minute <= 59;
 }
 
 static bool is_timestamp(const struct syslog_span *field) {
     struct rest rest = {field->bytes, field->bytes + field->size};
     uint32_t second;
     uint32_t fraction;
-    if (!take_date(&rest) || !take(&rest, 'T') || !take_hour_and_minute(&rest) ||
-        !take(&rest, ':') || !take_number(&rest, 2, 2, &second) || second > 59 ||
-        (take(&rest, '.') && !take_number(&rest, 1, 6, &fraction))) {
+    if (!take_date(&rest) || !syslog_read_take(&rest, 'T') || !take_hour_and_minute(&rest) ||
+        !syslog_read_take(&rest, ':') || !syslog_read_take_number(&rest, 2, 2, &second) ||
+        second > 59 ||
+        (syslog_read_take(&rest, '.') && !syslog_read_take_number(&rest, 1, 6, &fraction))) {
         return false;
     }
-    bool has_zone =
-        take(&rest, 'Z') || ((take(&rest, '+') || take(&rest, '-')) && take_hour_and_minute(&rest));
+    bool has_zone = syslog_read_take(&rest, 'Z') ||
+                    ((syslog_read_take(&rest, '+') || syslog_read_take(&rest, '-')) &&
+                     take_hour_and_minute(&rest));
     return has_zone && rest.at == rest.end;
 }
 
@@ -99,8 +102,8 @@ static const char *take_header(struct rest *rest, struct syslog_message *message
     if (!take_priority(rest, message)) {
         return "it does not begin with a priority like <165>";
     }
-    if (!take_number(rest, 1, 3, &version) || version != 1 || rest->at[-1] != '1' ||
-        rest->at[-2] != '>' || !take(rest, ' ')) {
+    if (!syslog_read_take_number(rest, 1, 3, &version) || version != 1 || rest->at[-1] != '1' ||
+        rest->at[-2] != '>' || !syslog_read_take(rest, ' ')) {
         return "its version is not 1 (is it RFC 3164?)";
     }
     if (!take_field(rest, 32, &message->timestamp) ||
@@ -115,11 +118,10 @@ static const char *take_header(struct rest *rest, struct syslog_message *message
     return NULL;
 }
 
-/* -- structured data ----------------------------------------------------------------------------
- */
+/* -- structured data ------------------------------------------------------- */
 
 /* 1 to 32 bytes of printable ASCII, without those that end it */
-static bool take_name(struct rest *rest) {
+static bool syslog_read_take_name(struct rest *rest) {
     const uint8_t *begin = rest->at;
     while (rest->at<rest->end && * rest->at> ' ' && *rest->at < 0x7f && *rest->at != '=' &&
            *rest->at != ']' && *rest->at != '"') {
@@ -129,8 +131,8 @@ static bool take_name(struct rest *rest) {
 }
 
 /* "value", with \" \\ and \] in place of what would end it */
-static bool take_value(struct rest *rest) {
-    if (!take(rest, '"')) {
+static bool syslog_read_take_value(struct rest *rest) {
+    if (!syslog_read_take(rest, '"')) {
         return false;
     }
     while (rest->at < rest->end && *rest->at != '"') {
@@ -145,7 +147,7 @@ static bool take_value(struct rest *rest) {
             rest->at++;
         }
     }
-    return take(rest, '"');
+    return syslog_read_take(rest, '"');
 }
 
 /* RFC 5424, 6.3.2: the same name must not stand there twice. Each is compared with all others, so
@@ -172,20 +174,21 @@ static bool is_new(struct names *names, const uint8_t *begin, const uint8_t *end
 
 static bool take_data(struct rest *rest, struct syslog_span *data) {
     data->bytes = rest->at;
-    bool is_nil = take(rest, '-');
+    bool is_nil = syslog_read_take(rest, '-');
     struct names names;
     names.count = 0; /* the rest needs no value */
-    while (!is_nil && take(rest, '[')) {
+    while (!is_nil && syslog_read_take(rest, '[')) {
         const uint8_t *name = rest->at;
-        if (!take_name(rest) || !is_new(&names, name, rest->at)) {
+        if (!syslog_read_take_name(rest) || !is_new(&names, name, rest->at)) {
             return false;
         }
-        while (take(rest, ' ')) {
-            if (!take_name(rest) || !take(rest, '=') || !take_value(rest)) {
+        while (syslog_read_take(rest, ' ')) {
+            if (!syslog_read_take_name(rest) || !syslog_read_take(rest, '=') ||
+                !syslog_read_take_value(rest)) {
                 return false;
             }
         }
-        if (!take(rest, ']')) {
+        if (!syslog_read_take(rest, ']')) {
             return false;
         }
     }
@@ -193,8 +196,7 @@ static bool take_data(struct rest *rest, struct syslog_span *data) {
     return is_nil || names.count > 0;
 }
 
-/* -- the text -----------------------------------------------------------------------------------
- */
+/* -- the text -------------------------------------------------------------- */
 
 /* Without what is there of a character whose end is not. */
 static const uint8_t *cut_end(const uint8_t *begin, const uint8_t *end) {
@@ -236,7 +238,7 @@ const char *syslog_read(const uint8_t *bytes, uint32_t size, bool truncated,
     if (rest.at < rest.end && rest.end[-1] == '\n') {
         rest.end--;
     }
-    if (rest.at < rest.end && !take(&rest, ' ')) {
+    if (rest.at < rest.end && !syslog_read_take(&rest, ' ')) {
         return "something follows its structured data";
     }
     if (truncated) {

@@ -9,8 +9,7 @@
 #include "http/range.h"
 #include "http/target.h"
 
-/* -- the head ------------------------------------------------------------------------------------
- */
+/* -- the head -------------------------------------------------------------- */
 
 struct head {
     uint32_t size;
@@ -69,7 +68,7 @@ static void add_bytes(struct head *head, const char *bytes, size_t size) {
     }
 }
 
-static void add(struct head *head, const char *text) {
+static void answer_add(struct head *head, const char *text) {
     add_bytes(head, text, strlen(text));
 }
 
@@ -83,37 +82,37 @@ static void add_number(struct head *head, uint64_t number) {
     add_bytes(head, digits + at, sizeof(digits) - at);
 }
 
-static void begin(struct head *head, uint32_t status) {
+static void answer_start(struct head *head, uint32_t status) {
     char date[DATE_BYTES];
     head->size = 0;
     date_write((int64_t)time(NULL), date);
-    add(head, "HTTP/1.1 ");
+    answer_add(head, "HTTP/1.1 ");
     add_number(head, status);
-    add(head, " ");
-    add(head, reason_of(status));
-    add(head, "\r\nServer: Berth\r\nDate: ");
-    add(head, date);
-    add(head, "\r\n");
+    answer_add(head, " ");
+    answer_add(head, reason_of(status));
+    answer_add(head, "\r\nServer: Berth\r\nDate: ");
+    answer_add(head, date);
+    answer_add(head, "\r\n");
 }
 
 static void add_length(struct head *head, uint64_t length) {
-    add(head, "Content-Length: ");
+    answer_add(head, "Content-Length: ");
     add_number(head, length);
-    add(head, "\r\n");
+    answer_add(head, "\r\n");
 }
 
-static void end(struct head *head, const struct site *site, const struct request *request) {
+static void answer_finish(struct head *head, const struct site *site,
+                          const struct request *request) {
     add_bytes(head, site->fields, site->fields_size);
     if (!request->keep_alive) {
-        add(head, "Connection: close\r\n");
+        answer_add(head, "Connection: close\r\n");
     } else if (request->minor == 0) {
-        add(head, "Connection: keep-alive\r\n");
+        answer_add(head, "Connection: keep-alive\r\n");
     }
-    add(head, "\r\n");
+    answer_add(head, "\r\n");
 }
 
-/* -- without a file ------------------------------------------------------------------------------
- */
+/* -- without a file -------------------------------------------------------- */
 
 static void send_head(struct berth_conn *conn, struct head *head) {
     conn->host->send(conn, head->bytes, head->size);
@@ -121,7 +120,7 @@ static void send_head(struct berth_conn *conn, struct head *head) {
 }
 
 /* `plain`: what stays as it is beside letters and digits. */
-static void add_escaped(struct head *head, struct text text, const char *plain) {
+static void answer_add_escaped(struct head *head, struct text text, const char *plain) {
     static const char hex[] = "0123456789ABCDEF";
     for (uint32_t i = 0; i < text.size; i++) {
         uint8_t c = (uint8_t)text.bytes[i];
@@ -139,41 +138,41 @@ static void add_escaped(struct head *head, struct text text, const char *plain) 
  * query stays; it may be longer than there is room for in one head. */
 static void add_location(struct berth_conn *conn, struct head *head, const char *name,
                          struct text query) {
-    add(head, "Location: /");
-    add_escaped(head, (struct text){name, (uint32_t)strlen(name)}, "-._~/!$&'()*+,;=@");
-    add(head, query.bytes ? "/?" : "/");
+    answer_add(head, "Location: /");
+    answer_add_escaped(head, (struct text){name, (uint32_t)strlen(name)}, "-._~/!$&'()*+,;=@");
+    answer_add(head, query.bytes ? "/?" : "/");
     while (query.bytes && query.size > 0) {
         struct text part = {query.bytes, query.size < 1024 ? query.size : 1024};
         send_head(conn, head);
-        add_escaped(head, part, "-._~/!$&'()*+,;=@:?%");
+        answer_add_escaped(head, part, "-._~/!$&'()*+,;=@:?%");
         query.bytes += part.size;
         query.size -= part.size;
     }
-    add(head, "\r\n");
+    answer_add(head, "\r\n");
 }
 
 /* `name` is that of the folder to go to, with 301. `size` is the file's, with 416. */
-static struct answered say(struct berth_conn *conn, const struct request *request, uint32_t status,
-                           const char *name, uint64_t size) {
+static struct answered answer_say(struct berth_conn *conn, const struct request *request,
+                                  uint32_t status, const char *name, uint64_t size) {
     const struct site *site = conn->listener->state;
     struct head head;
     char body[80];
     int length = snprintf(body, sizeof(body), "%u %s\n", (unsigned)status, reason_of(status));
-    begin(&head, status);
-    add(&head, "Content-Type: text/plain; charset=utf-8\r\n");
+    answer_start(&head, status);
+    answer_add(&head, "Content-Type: text/plain; charset=utf-8\r\n");
     add_length(&head, (uint64_t)length);
     if (status == 301) {
         add_location(conn, &head, name, request->query);
     } else if (status == 405) {
-        add(&head, "Allow: GET, HEAD, OPTIONS\r\n");
+        answer_add(&head, "Allow: GET, HEAD, OPTIONS\r\n");
     } else if (status == 416) {
-        add(&head, "Content-Range: bytes */");
+        answer_add(&head, "Content-Range: bytes */");
         add_number(&head, size);
-        add(&head, "\r\n");
+        answer_add(&head, "\r\n");
     } else if (status == 503) {
-        add(&head, "Retry-After: 1\r\n");
+        answer_add(&head, "Retry-After: 1\r\n");
     }
-    end(&head, site, request);
+    answer_finish(&head, site, request);
     if (request->method == METHOD_HEAD) {
         length = 0;
     }
@@ -184,14 +183,14 @@ static struct answered say(struct berth_conn *conn, const struct request *reques
 
 struct answered answer_error(struct berth_conn *conn, const struct request *request,
                              uint32_t status) {
-    return say(conn, request, status, "", 0);
+    return answer_say(conn, request, status, "", 0);
 }
 
 struct answered answer_options(struct berth_conn *conn, const struct request *request) {
     struct head head;
-    begin(&head, 204);
-    add(&head, "Allow: GET, HEAD, OPTIONS\r\n");
-    end(&head, conn->listener->state, request);
+    answer_start(&head, 204);
+    answer_add(&head, "Allow: GET, HEAD, OPTIONS\r\n");
+    answer_finish(&head, conn->listener->state, request);
     send_head(conn, &head);
     return (struct answered){204, 0};
 }
@@ -206,8 +205,7 @@ uint32_t answer_busy(char *text, uint32_t capacity) {
     return (uint32_t)sizeof(answer) - 1;
 }
 
-/* -- files ---------------------------------------------------------------------------------------
- */
+/* -- files ----------------------------------------------------------------- */
 
 static void send_run(struct berth_conn *conn, const struct entry *entry, uint64_t first,
                      uint64_t size) {
@@ -230,22 +228,22 @@ static void send_run(struct berth_conn *conn, const struct entry *entry, uint64_
 }
 
 static void add_content_range(struct head *head, const struct range *range, uint64_t size) {
-    add(head, "Content-Range: bytes ");
+    answer_add(head, "Content-Range: bytes ");
     add_number(head, range->first);
-    add(head, "-");
+    answer_add(head, "-");
     add_number(head, range->first + range->size - 1);
-    add(head, "/");
+    answer_add(head, "/");
     add_number(head, size);
-    add(head, "\r\n");
+    answer_add(head, "\r\n");
 }
 
 static struct answered send_whole(struct berth_conn *conn, const struct request *request,
                                   const struct entry *entry) {
     struct head head;
-    begin(&head, 200);
+    answer_start(&head, 200);
     add_bytes(&head, entry->fields, entry->fields_size);
     add_length(&head, entry->size);
-    end(&head, conn->listener->state, request);
+    answer_finish(&head, conn->listener->state, request);
     send_head(conn, &head);
     if (request->method == METHOD_HEAD) {
         return (struct answered){200, 0};
@@ -257,11 +255,11 @@ static struct answered send_whole(struct berth_conn *conn, const struct request 
 static struct answered send_one_range(struct berth_conn *conn, const struct request *request,
                                       const struct entry *entry, const struct range *range) {
     struct head head;
-    begin(&head, 206);
+    answer_start(&head, 206);
     add_bytes(&head, entry->fields, entry->fields_size);
     add_content_range(&head, range, entry->size);
     add_length(&head, range->size);
-    end(&head, conn->listener->state, request);
+    answer_finish(&head, conn->listener->state, request);
     send_head(conn, &head);
     send_run(conn, entry, range->first, range->size);
     return (struct answered){206, range->size};
@@ -278,18 +276,18 @@ static void make_boundary(struct berth_conn *conn, const struct entry *entry, ch
 static void begin_part(struct head *part, const char *boundary, const struct entry *entry,
                        const struct range *range) {
     part->size = 0;
-    add(part, "\r\n--");
-    add(part, boundary);
-    add(part, "\r\nContent-Type: ");
-    add(part, entry->type);
-    add(part, "\r\n");
+    answer_add(part, "\r\n--");
+    answer_add(part, boundary);
+    answer_add(part, "\r\nContent-Type: ");
+    answer_add(part, entry->type);
+    answer_add(part, "\r\n");
     add_content_range(part, range, entry->size);
-    add(part, "\r\n");
+    answer_add(part, "\r\n");
 }
 
 static void add_validators(struct head *head, const struct entry *entry) {
     const char *rest = strstr(entry->fields, "\r\n"); /* all but the type */
-    add(head, rest + 2);
+    answer_add(head, rest + 2);
 }
 
 static struct answered send_ranges(struct berth_conn *conn, const struct request *request,
@@ -304,22 +302,22 @@ static struct answered send_ranges(struct berth_conn *conn, const struct request
         length += head.size + ranges[i].size;
     }
     length += strlen(boundary) + 8; /* "\r\n--" and "--\r\n" */
-    begin(&head, 206);
-    add(&head, "Content-Type: multipart/byteranges; boundary=");
-    add(&head, boundary);
-    add(&head, "\r\n");
+    answer_start(&head, 206);
+    answer_add(&head, "Content-Type: multipart/byteranges; boundary=");
+    answer_add(&head, boundary);
+    answer_add(&head, "\r\n");
     add_validators(&head, entry);
     add_length(&head, length);
-    end(&head, conn->listener->state, request);
+    answer_finish(&head, conn->listener->state, request);
     send_head(conn, &head);
     for (uint32_t i = 0; i < count; i++) {
         begin_part(&head, boundary, entry, &ranges[i]);
         send_head(conn, &head);
         send_run(conn, entry, ranges[i].first, ranges[i].size);
     }
-    add(&head, "\r\n--");
-    add(&head, boundary);
-    add(&head, "--\r\n");
+    answer_add(&head, "\r\n--");
+    answer_add(&head, boundary);
+    answer_add(&head, "--\r\n");
     send_head(conn, &head);
     return (struct answered){206, length};
 }
@@ -327,9 +325,9 @@ static struct answered send_ranges(struct berth_conn *conn, const struct request
 static struct answered send_not_modified(struct berth_conn *conn, const struct request *request,
                                          const struct entry *entry) {
     struct head head;
-    begin(&head, 304);
+    answer_start(&head, 304);
     add_validators(&head, entry);
-    end(&head, conn->listener->state, request);
+    answer_finish(&head, conn->listener->state, request);
     send_head(conn, &head);
     return (struct answered){304, 0};
 }
@@ -341,13 +339,13 @@ struct answered answer_entry(struct berth_conn *conn, const struct request *requ
     const struct validators now = {entry->etag, entry->modified_s, entry->changed_s,
                                    (int64_t)time(NULL)};
     if (entry->status != 200) {
-        return say(conn, request, entry->status, name, 0);
+        return answer_say(conn, request, entry->status, name, 0);
     }
     switch (conditions_check(request, &now)) {
     case 304:
         return send_not_modified(conn, request, entry);
     case 412:
-        return say(conn, request, 412, "", 0);
+        return answer_say(conn, request, 412, "", 0);
     default:
         break;
     }
@@ -357,7 +355,7 @@ struct answered answer_entry(struct berth_conn *conn, const struct request *requ
             return count == 1 ? send_one_range(conn, request, entry, ranges)
                               : send_ranges(conn, request, entry, ranges, count);
         case 416:
-            return say(conn, request, 416, "", entry->size);
+            return answer_say(conn, request, 416, "", entry->size);
         default:
             break;
         }

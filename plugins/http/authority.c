@@ -11,7 +11,7 @@ static bool is_name_char(uint8_t c) {
     return is_alphanumeric(c) || (c != '\0' && strchr("-._~!$&'()*+;=", c));
 }
 
-static bool is_name(struct text text) {
+static bool authority_is_name(struct text text) {
     for (uint32_t i = 0; i < text.size; i++) {
         uint8_t c = (uint8_t)text.bytes[i];
         if (c == '%') {
@@ -135,5 +135,5 @@ bool is_authority(struct text text) {
         host = text;
         text.size = 0;
     }
-    return is_name(host) && is_port(text);
+    return authority_is_name(host) && is_port(text);
 }

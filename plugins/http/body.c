@@ -61,7 +61,7 @@ static bool take_token(struct body_drain *drain, uint8_t c, enum body_state next
     return char_is_token(c);
 }
 
-static bool is_text(uint8_t c) {
+static bool body_is_text(uint8_t c) {
     return c == '\t' || (c >= 0x20 && c != 0x7f);
 }
 
@@ -94,10 +94,10 @@ static uint32_t take_extension(struct body_drain *drain, uint8_t c) {
             drain->state = c == '"' ? BODY_VALUE_END : BODY_VALUE_ESCAPED;
             return 0;
         }
-        return is_text(c) ? 0 : 400;
+        return body_is_text(c) ? 0 : 400;
     case BODY_VALUE_ESCAPED:
         drain->state = BODY_VALUE_QUOTED;
-        return is_text(c) ? 0 : 400;
+        return body_is_text(c) ? 0 : 400;
     case BODY_VALUE_TOKEN:
         return char_is_token(c) ? 0 : end_word(drain, c, BODY_SIZE_BLANK);
     default: /* behind the quotes, or blanks */
@@ -117,7 +117,7 @@ static uint32_t take_trailer(struct body_drain *drain, uint8_t c) {
     }
     if (drain->state == BODY_TRAILER_VALUE) {
         drain->state = c == '\r' ? BODY_TRAILER_LF : BODY_TRAILER_VALUE;
-        return c == '\r' || is_text(c) ? 0 : 400;
+        return c == '\r' || body_is_text(c) ? 0 : 400;
     }
     if (drain->state == BODY_TRAILER_NAME && c == ':') {
         drain->state = BODY_TRAILER_VALUE;

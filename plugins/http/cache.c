@@ -95,16 +95,16 @@ struct cache *cache_create(const struct berth_listener *listener, const struct s
     return cache;
 }
 
-static unsigned hash_of(const struct cache *cache, const char *name) {
+static unsigned cache_hash_of(const struct cache *cache, const char *name) {
     return (unsigned)siphash(&cache->key, name, strlen(name));
 }
 
-static struct slot *slot_of(struct entry *entry) {
+static struct slot *cache_slot_of(struct entry *entry) {
     return (struct slot *)entry; /* its first member */
 }
 
 void entry_release(struct entry *entry) {
-    struct slot *slot = slot_of(entry);
+    struct slot *slot = cache_slot_of(entry);
     if (entry && atomic_fetch_sub(&slot->references, 1) == 1) {
         const struct site *site = slot->cache->site;
         site->services->file->release(entry->file);
@@ -119,8 +119,7 @@ static void take_out(struct cache *cache, struct slot *slot) {
     DL_DELETE(cache->by_use, slot);
 }
 
-/* -- giving back ---------------------------------------------------------------------------------
- */
+/* -- giving back ----------------------------------------------------------- */
 
 static void release_all(struct slot *slots) {
     struct slot *slot;
@@ -166,7 +165,7 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, const struct berth_li
 }
 
 /* All that is only kept, for whatever listener: what is being sent goes when it is sent. */
-static void give_back(struct caches *caches) {
+static void cache_give_back(struct caches *caches) {
     struct cache *cache;
     lock_acquire(&caches->mutex);
     DL_FOREACH(caches->list, cache) {
@@ -194,7 +193,7 @@ struct entry *cache_find(struct cache *cache, const char *name) {
     struct slot *stale = NULL;
     uint64_t now_ms = host->now_ms(host);
     lock_acquire(&cache->mutex);
-    HASH_FIND_BYHASHVALUE(hh, cache->by_name, name, strlen(name), hash_of(cache, name), slot);
+    HASH_FIND_BYHASHVALUE(hh, cache->by_name, name, strlen(name), cache_hash_of(cache, name), slot);
     if (slot && slot->expires_ms <= now_ms) {
         take_out(cache, slot);
         stale = slot;
@@ -213,13 +212,13 @@ struct entry *cache_find(struct cache *cache, const char *name) {
 }
 
 /* In the place of an older one of that name, or of the one used longest ago. */
-static void put(struct cache *cache, struct slot *slot) {
+static void cache_put(struct cache *cache, struct slot *slot) {
     const struct site *site = cache->site;
     struct slot *out;
     slot->expires_ms = site->host->now_ms(site->host) + site->cache_ms;
     atomic_fetch_add(&slot->references, 1);
     lock_acquire(&cache->mutex);
-    unsigned hash = hash_of(cache, slot->name);
+    unsigned hash = cache_hash_of(cache, slot->name);
     HASH_FIND_BYHASHVALUE(hh, cache->by_name, slot->name, strlen(slot->name), hash, out);
     if (!out && HASH_COUNT(cache->by_name) >= site->cache_files_max) {
         out = cache->by_use;
@@ -242,8 +241,7 @@ static void put(struct cache *cache, struct slot *slot) {
     entry_release(is_added ? NULL : &slot->entry);
 }
 
-/* -- looking up ----------------------------------------------------------------------------------
- */
+/* -- looking up ------------------------------------------------------------ */
 
 static uint32_t http_status(int32_t status) {
     switch (status) {
@@ -271,7 +269,7 @@ static int32_t open_at(const struct site *site, const char *name, const char *in
     }
     int32_t status = site->services->file->open(site->host, path, file, NULL);
     if (status == BERTH_E_NO_MEMORY) {
-        give_back(site->services->caches);
+        cache_give_back(site->services->caches);
         status = site->services->file->open(site->host, path, file, NULL);
     }
     return status;
@@ -345,7 +343,7 @@ static bool may_change_unseen(const struct berth_file_info *info) {
     return now_ns() - changed < grain;
 }
 
-static uint64_t mix(uint64_t hash, uint64_t number) {
+static uint64_t cache_mix(uint64_t hash, uint64_t number) {
     hash = (hash ^ number) * UINT64_C(0x9e3779b97f4a7c15);
     return hash ^ hash >> 29;
 }
@@ -354,14 +352,15 @@ static uint64_t mix(uint64_t hash, uint64_t number) {
  * is not certain, and another one when it is: what was cached meanwhile is then fetched again. */
 static void write_etag(struct entry *entry, const struct berth_file_info *info) {
     bool weak = may_change_unseen(info);
-    uint64_t hash = mix(mix((uint64_t)info->changed_unix_ns, info->volume), info->id[0]);
-    hash = mix(mix(hash, info->id[1]), weak);
+    uint64_t hash =
+        cache_mix(cache_mix((uint64_t)info->changed_unix_ns, info->volume), info->id[0]);
+    hash = cache_mix(cache_mix(hash, info->id[1]), weak);
     snprintf(entry->etag, sizeof(entry->etag), "%s\"%llx-%llx-%llx\"", weak ? "W/" : "",
              (unsigned long long)info->size, (unsigned long long)info->modified_unix_ns,
              (unsigned long long)hash);
 }
 
-static bool describe(const struct site *site, struct slot *slot, const char *index) {
+static bool cache_describe(const struct site *site, struct slot *slot, const char *index) {
     struct entry *entry = &slot->entry;
     struct berth_file_info info = {.struct_size = sizeof(info)};
     char date[DATE_BYTES];
@@ -401,12 +400,12 @@ struct entry *cache_look_up(struct cache *cache, const char *name) {
     atomic_init(&slot->references, 1);
     memcpy(slot->name, name, size);
     slot->entry.status = open_name(cache->site, name, &slot->entry.file, &index);
-    if (slot->entry.status == 200 && !describe(cache->site, slot, index)) {
+    if (slot->entry.status == 200 && !cache_describe(cache->site, slot, index)) {
         slot->entry.status = 500;
     }
     bool may_keep = !slot->entry.file || files_may_stay_open;
     if (slot->entry.status == 200 && may_keep && cache->site->cache_ms > 0) {
-        put(cache, slot);
+        cache_put(cache, slot);
     }
     return &slot->entry;
 }

@@ -107,7 +107,7 @@ uint32_t conditions_check(const struct request *request, const struct validators
 
 /* Whether If-Range, which is one validator, names the file as it is now. A date does when it is the
  * file's and a second has passed since: it may change twice in one (8.8.2.2). */
-static bool is_same(struct text validator, const struct validators *now) {
+static bool condition_is_same(struct text validator, const struct validators *now) {
     int64_t then;
     struct text opaque;
     bool weak;
@@ -120,5 +120,5 @@ static bool is_same(struct text validator, const struct validators *now) {
 
 bool conditions_want_range(const struct request *request, const struct validators *now) {
     return request->range.size > 0 && request->method == METHOD_GET &&
-           (!request->if_range.bytes || is_same(request->if_range, now));
+           (!request->if_range.bytes || condition_is_same(request->if_range, now));
 }

@@ -45,7 +45,7 @@ static struct date date_of(int64_t unix_s) {
     };
 }
 
-static void put_number(char *at, int32_t number, unsigned digits) {
+static void date_put_number(char *at, int32_t number, unsigned digits) {
     while (digits > 0) {
         at[--digits] = (char)('0' + number % 10);
         number /= 10;
@@ -57,16 +57,15 @@ void date_write(int64_t unix_s, char text[DATE_BYTES]) {
     int64_t day = days_of(date.year, date.month, date.day);
     memcpy(text, "Sun, 01 Jan 1970 00:00:00 GMT", DATE_BYTES);
     memcpy(text, days + ((day + 4) % 7 + 7) % 7 * 3, 3); /* 1970-01-01 was a Thursday */
-    put_number(text + 5, date.day, 2);
+    date_put_number(text + 5, date.day, 2);
     memcpy(text + 8, months + (size_t)(date.month - 1) * 3, 3);
-    put_number(text + 12, date.year, 4);
-    put_number(text + 17, date.hour, 2);
-    put_number(text + 20, date.minute, 2);
-    put_number(text + 23, date.second, 2);
+    date_put_number(text + 12, date.year, 4);
+    date_put_number(text + 17, date.hour, 2);
+    date_put_number(text + 20, date.minute, 2);
+    date_put_number(text + 23, date.second, 2);
 }
 
-/* -- reading -------------------------------------------------------------------------------------
- */
+/* -- reading --------------------------------------------------------------- */
 
 /* What is left of the text; not ok once something in it was not as expected. */
 struct scan {
@@ -74,7 +73,7 @@ struct scan {
     bool ok;
 };
 
-static char take(struct scan *scan) {
+static char date_take(struct scan *scan) {
     if (!scan->ok || scan->rest.size == 0) {
         scan->ok = false;
         return '\0';
@@ -83,50 +82,50 @@ static char take(struct scan *scan) {
     return *scan->rest.bytes++;
 }
 
-static void expect(struct scan *scan, const char *text) {
+static void date_expect(struct scan *scan, const char *text) {
     for (; *text != '\0'; text++) {
-        scan->ok = take(scan) == *text && scan->ok;
+        scan->ok = date_take(scan) == *text && scan->ok;
     }
 }
 
-static int32_t take_number(struct scan *scan, unsigned digits) {
+static int32_t date_take_number(struct scan *scan, unsigned digits) {
     int32_t number = 0;
     while (digits-- > 0) {
-        char c = take(scan);
+        char c = date_take(scan);
         scan->ok = scan->ok && c >= '0' && c <= '9';
         number = number * 10 + (c - '0');
     }
     return scan->ok ? number : 0;
 }
 
-static int32_t take_name(struct scan *scan, const char *names) {
-    char word[4] = {take(scan), take(scan), take(scan), '\0'};
+static int32_t date_take_name(struct scan *scan, const char *names) {
+    char word[4] = {date_take(scan), date_take(scan), date_take(scan), '\0'};
     const char *found = scan->ok ? strstr(names, word) : NULL;
     scan->ok = found && (found - names) % 3 == 0;
     return scan->ok ? (int32_t)((found - names) / 3) : 0;
 }
 
 static void take_time(struct scan *scan, struct date *date) {
-    date->hour = take_number(scan, 2);
-    expect(scan, ":");
-    date->minute = take_number(scan, 2);
-    expect(scan, ":");
-    date->second = take_number(scan, 2);
+    date->hour = date_take_number(scan, 2);
+    date_expect(scan, ":");
+    date->minute = date_take_number(scan, 2);
+    date_expect(scan, ":");
+    date->second = date_take_number(scan, 2);
 }
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 static bool read_fixdate(struct text text, struct date *date) {
     struct scan scan = {text, true};
-    take_name(&scan, days);
-    expect(&scan, ", ");
-    date->day = take_number(&scan, 2);
-    expect(&scan, " ");
-    date->month = take_name(&scan, months) + 1;
-    expect(&scan, " ");
-    date->year = take_number(&scan, 4);
-    expect(&scan, " ");
+    date_take_name(&scan, days);
+    date_expect(&scan, ", ");
+    date->day = date_take_number(&scan, 2);
+    date_expect(&scan, " ");
+    date->month = date_take_name(&scan, months) + 1;
+    date_expect(&scan, " ");
+    date->year = date_take_number(&scan, 4);
+    date_expect(&scan, " ");
     take_time(&scan, date);
-    expect(&scan, " GMT");
+    date_expect(&scan, " GMT");
     return scan.ok && scan.rest.size == 0;
 }
 
@@ -134,40 +133,40 @@ static bool read_fixdate(struct text text, struct date *date) {
 static bool read_rfc850(struct text text, int32_t this_year, struct date *date) {
     const char *comma = memchr(text.bytes, ',', text.size);
     struct scan scan = {text, comma != NULL};
-    take_name(&scan, days);
+    date_take_name(&scan, days);
     while (scan.ok && scan.rest.bytes < comma) {
-        take(&scan);
+        date_take(&scan);
     }
-    expect(&scan, ", ");
-    date->day = take_number(&scan, 2);
-    expect(&scan, "-");
-    date->month = take_name(&scan, months) + 1;
-    expect(&scan, "-");
-    date->year = take_number(&scan, 2) + this_year / 100 * 100;
+    date_expect(&scan, ", ");
+    date->day = date_take_number(&scan, 2);
+    date_expect(&scan, "-");
+    date->month = date_take_name(&scan, months) + 1;
+    date_expect(&scan, "-");
+    date->year = date_take_number(&scan, 2) + this_year / 100 * 100;
     date->year -= date->year > this_year + 50 ? 100 : 0;
-    expect(&scan, " ");
+    date_expect(&scan, " ");
     take_time(&scan, date);
-    expect(&scan, " GMT");
+    date_expect(&scan, " GMT");
     return scan.ok && scan.rest.size == 0;
 }
 
 /* "Sun Nov  6 08:49:37 1994" */
 static bool read_asctime(struct text text, struct date *date) {
     struct scan scan = {text, true};
-    take_name(&scan, days);
-    expect(&scan, " ");
-    date->month = take_name(&scan, months) + 1;
-    expect(&scan, " ");
+    date_take_name(&scan, days);
+    date_expect(&scan, " ");
+    date->month = date_take_name(&scan, months) + 1;
+    date_expect(&scan, " ");
     if (scan.ok && scan.rest.size > 0 && scan.rest.bytes[0] == ' ') {
-        take(&scan);
-        date->day = take_number(&scan, 1);
+        date_take(&scan);
+        date->day = date_take_number(&scan, 1);
     } else {
-        date->day = take_number(&scan, 2);
+        date->day = date_take_number(&scan, 2);
     }
-    expect(&scan, " ");
+    date_expect(&scan, " ");
     take_time(&scan, date);
-    expect(&scan, " ");
-    date->year = take_number(&scan, 4);
+    date_expect(&scan, " ");
+    date->year = date_take_number(&scan, 4);
     return scan.ok && scan.rest.size == 0;
 }
 

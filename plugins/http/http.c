@@ -55,7 +55,7 @@ struct client {
     bool over;        /* closed by us */
 };
 
-static struct client *client_of(const struct berth_conn *conn) {
+static struct client *http_client_of(const struct berth_conn *conn) {
     return conn->state;
 }
 
@@ -84,8 +84,8 @@ static void log_answer(struct berth_conn *conn, const struct request *request,
 
 /* What the client still says is read over until it has the answer, or a reset could take that from
  * it: RFC 9112, 9.6. It may pause as long as on a connection that goes on. */
-static void finish(struct berth_conn *conn) {
-    client_of(conn)->over = true;
+static void http_finish(struct berth_conn *conn) {
+    http_client_of(conn)->over = true;
     if (BERTH_HAS(conn->host, close_with_timeout)) {
         conn->host->close_with_timeout(conn, site_of(conn)->keep_alive_timeout_ms);
     } else {
@@ -95,17 +95,17 @@ static void finish(struct berth_conn *conn) {
 
 /* What cannot be understood, or takes too long, is answered and is the end: where the next request
  * would begin is not known. `request` is NULL where its head has not been read. */
-static void refuse(struct berth_conn *conn, const struct request *request, uint32_t status) {
-    const struct request unread = {.method = client_of(conn)->is_head ? METHOD_HEAD : METHOD_GET};
+static void http_refuse(struct berth_conn *conn, const struct request *request, uint32_t status) {
+    const struct request unread = {.method =
+                                       http_client_of(conn)->is_head ? METHOD_HEAD : METHOD_GET};
     log_answer(conn, request, answer_error(conn, &unread, status));
-    finish(conn);
+    http_finish(conn);
 }
 
-/* -- the clock -----------------------------------------------------------------------------------
- */
+/* -- the clock ------------------------------------------------------------- */
 
-static void wait_for(struct berth_conn *conn, enum waiting waiting, uint64_t delay_ms) {
-    struct client *client = client_of(conn);
+static void http_wait_for(struct berth_conn *conn, enum waiting waiting, uint64_t delay_ms) {
+    struct client *client = http_client_of(conn);
     const struct berth_timer_host *timers = site_of(conn)->services->timer;
     client->waiting = (uint8_t)waiting;
     if (waiting == WAITING_NONE) {
@@ -119,29 +119,28 @@ static void wait_for(struct berth_conn *conn, enum waiting waiting, uint64_t del
  * the last answer's end: as long as the client takes bytes it begins anew. */
 static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
     struct berth_conn *conn = argument;
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     struct berth_conn_info info = {.struct_size = sizeof(info)};
     (void)timer;
     if (client->over) {
         return;
     }
     if (client->waiting != WAITING_REQUEST) {
-        refuse(conn, NULL, 408);
+        http_refuse(conn, NULL, 408);
         return;
     }
     conn->host->conn_info(conn, &info);
     if (info.bytes_queued == 0) {
-        finish(conn);
+        http_finish(conn);
     } else if (info.bytes_sent != client->sent) {
         client->sent = info.bytes_sent;
-        wait_for(conn, WAITING_REQUEST, site_of(conn)->keep_alive_timeout_ms);
+        http_wait_for(conn, WAITING_REQUEST, site_of(conn)->keep_alive_timeout_ms);
     } else {
         conn->host->abort(conn); /* it has not taken a byte all the time */
     }
 }
 
-/* -- looking files up ----------------------------------------------------------------------------
- */
+/* -- looking files up ------------------------------------------------------ */
 
 struct lookup {
     const struct site *site;
@@ -154,22 +153,22 @@ static void BERTH_CALL look_up(void *argument) {
     lookup->entry = cache_look_up(lookup->site->cache, lookup->name);
 }
 
-static void go_on(struct berth_conn *conn);
+static void http_go_on(struct berth_conn *conn);
 
 static void BERTH_CALL looked_up(struct berth_conn *conn, int32_t status, void *argument) {
     struct lookup *lookup = argument;
     struct entry *entry = lookup->entry;
     free(lookup);
-    if (status != BERTH_OK || client_of(conn)->over) {
+    if (status != BERTH_OK || http_client_of(conn)->over) {
         entry_release(entry);
         return;
     }
-    client_of(conn)->looking = false;
-    client_of(conn)->found = entry;
+    http_client_of(conn)->looking = false;
+    http_client_of(conn)->found = entry;
     if (entry) {
-        go_on(conn);
+        http_go_on(conn);
     } else {
-        refuse(conn, NULL, 503);
+        http_refuse(conn, NULL, 503);
     }
 }
 
@@ -187,18 +186,17 @@ static bool start_lookup(struct berth_conn *conn, const char *name) {
         free(lookup);
         return false;
     }
-    client_of(conn)->looking = true;
+    http_client_of(conn)->looking = true;
     conn->host->receive_pause(conn);
     return true;
 }
 
-/* -- requests ------------------------------------------------------------------------------------
- */
+/* -- requests -------------------------------------------------------------- */
 
 /* The file, from the cache or looked up; false when it comes later. */
 static bool answer_file(struct berth_conn *conn, const struct request *request,
                         struct answered *answered) {
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     const struct site *site = site_of(conn);
     char name[NAME_BYTES_MAX];
     uint32_t status = target_to_name(request->path, site->dot_files, name);
@@ -217,8 +215,8 @@ static bool answer_file(struct berth_conn *conn, const struct request *request,
 }
 
 /* False: it is answered later, and not consumed before. */
-static bool answer(struct berth_conn *conn, struct request *request) {
-    struct client *client = client_of(conn);
+static bool http_answer(struct berth_conn *conn, struct request *request) {
+    struct client *client = http_client_of(conn);
     struct answered answered;
     request->keep_alive = request->keep_alive && !client->stopping;
     switch (request->method) {
@@ -238,14 +236,14 @@ static bool answer(struct berth_conn *conn, struct request *request) {
     client->answers++;
     log_answer(conn, request, answered);
     if (!request->keep_alive) {
-        finish(conn);
+        http_finish(conn);
     }
     return true;
 }
 
 /* Its body comes first. False when there is no memory for it. */
-static bool hold(struct berth_conn *conn, const struct request *request, const uint8_t *head,
-                 uint32_t size) {
+static bool http_hold(struct berth_conn *conn, const struct request *request, const uint8_t *head,
+                      uint32_t size) {
     struct held *held = malloc(sizeof(*held) + size);
     if (!held) {
         return false;
@@ -254,18 +252,18 @@ static bool hold(struct berth_conn *conn, const struct request *request, const u
                site_of(conn)->body_bytes_max);
     held->size = size;
     memcpy(held->head, head, size);
-    client_of(conn)->held = held;
+    http_client_of(conn)->held = held;
     if (request->expects_continue) {
         conn->host->send(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
     }
-    wait_for(conn, WAITING_BODY, site_of(conn)->body_timeout_ms);
+    http_wait_for(conn, WAITING_BODY, site_of(conn)->body_timeout_ms);
     return true;
 }
 
 /* Each of these returns how many bytes it has consumed; 0 when more must come first, or when the
  * connection is closed, or waits for a file. */
 
-static uint32_t take_request(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
+static uint32_t http_take_request(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
     const struct site *site = site_of(conn);
     struct request request;
     request_read(bytes, size, &site->limits, &request);
@@ -280,27 +278,27 @@ static uint32_t take_request(struct berth_conn *conn, const uint8_t *bytes, uint
         status = 405; /* the answer is known: the body need not come at all */
     }
     if (status != 0) {
-        refuse(conn, &request, status);
+        http_refuse(conn, &request, status);
         return 0;
     }
     if (has_body) {
-        if (!hold(conn, &request, bytes, size)) {
-            refuse(conn, NULL, 503);
+        if (!http_hold(conn, &request, bytes, size)) {
+            http_refuse(conn, NULL, 503);
             return 0;
         }
-    } else if (!answer(conn, &request)) {
+    } else if (!http_answer(conn, &request)) {
         return 0;
     }
-    client_of(conn)->searched = 0;
+    http_client_of(conn)->searched = 0;
     return size;
 }
 
 static uint32_t take_head(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     uint32_t status;
     if (bytes[0] == '\r') { /* an empty line in front of a request: RFC 9112, 2.2 */
         if (size > 1 && bytes[1] != '\n') {
-            refuse(conn, NULL, 400);
+            http_refuse(conn, NULL, 400);
         }
         return !client->over && size > 1 ? 2 : 0;
     }
@@ -308,30 +306,30 @@ static uint32_t take_head(struct berth_conn *conn, const uint8_t *bytes, uint32_
     uint32_t head =
         request_head_size(bytes, size, &site_of(conn)->limits, &client->searched, &status);
     if (status != 0) {
-        refuse(conn, NULL, status);
+        http_refuse(conn, NULL, status);
         return 0;
     }
-    return head > 0 ? take_request(conn, bytes, head) : 0;
+    return head > 0 ? http_take_request(conn, bytes, head) : 0;
 }
 
 /* The body has passed. */
 static void answer_held(struct berth_conn *conn) {
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     struct held *held = client->held;
     struct request request;
     request_read(held->head, held->size, &site_of(conn)->limits, &request);
-    if (answer(conn, &request)) {
+    if (http_answer(conn, &request)) {
         free(held);
         client->held = NULL;
     }
 }
 
 static uint32_t take_body(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
-    struct held *held = client_of(conn)->held;
+    struct held *held = http_client_of(conn)->held;
     uint32_t status;
     uint32_t taken = body_take(&held->drain, bytes, size, &status);
     if (status != 0) {
-        refuse(conn, NULL, status);
+        http_refuse(conn, NULL, status);
     } else if (held->drain.state == BODY_DONE) {
         answer_held(conn);
     }
@@ -340,23 +338,23 @@ static uint32_t take_body(struct berth_conn *conn, const uint8_t *bytes, uint32_
 
 /* Sets the clock for what is to come; `rest`: bytes of a request are there. */
 static void set_clock(struct berth_conn *conn, bool answered, bool rest) {
-    const struct client *client = client_of(conn);
+    const struct client *client = http_client_of(conn);
     const struct site *site = site_of(conn);
     if (client->over || client->looking) {
-        wait_for(conn, WAITING_NONE, 0);
+        http_wait_for(conn, WAITING_NONE, 0);
     } else if (client->held) {
         return; /* since the body began */
     } else if (rest) {
         if (client->waiting != WAITING_HEAD || answered) {
-            wait_for(conn, WAITING_HEAD, site->head_timeout_ms);
+            http_wait_for(conn, WAITING_HEAD, site->head_timeout_ms);
         }
     } else if (client->waiting != WAITING_REQUEST || answered) {
-        wait_for(conn, WAITING_REQUEST, site->keep_alive_timeout_ms);
+        http_wait_for(conn, WAITING_REQUEST, site->keep_alive_timeout_ms);
     }
 }
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     const uint32_t answers = client->answers;
     uint32_t consumed = 0;
     uint32_t turns = 0;
@@ -383,8 +381,8 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
 
 /* The file is there: for the request whose body has passed, or for the one at the front, which then
  * comes again. */
-static void go_on(struct berth_conn *conn) {
-    struct client *client = client_of(conn);
+static void http_go_on(struct berth_conn *conn) {
+    struct client *client = http_client_of(conn);
     if (client->held) {
         answer_held(conn);
     }
@@ -394,11 +392,10 @@ static void go_on(struct berth_conn *conn) {
     }
 }
 
-/* -- connections ---------------------------------------------------------------------------------
- */
+/* -- connections ----------------------------------------------------------- */
 
 static void BERTH_CALL opened(struct berth_conn *conn) {
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     const struct site *site = site_of(conn);
     client->timer = site->services->timer->create_for_conn(conn, on_timer, conn);
     if (!client->timer) {
@@ -406,7 +403,7 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
         client->over = true;
         return;
     }
-    wait_for(conn, WAITING_REQUEST, site->head_timeout_ms);
+    http_wait_for(conn, WAITING_REQUEST, site->head_timeout_ms);
 }
 
 /* Stopping: the next answer says that it is the last one, so that no request is lost which the
@@ -414,7 +411,7 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
  * its time, so that one ends between two requests; but not before its first, for which it was made.
  */
 static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     bool between = client->waiting == WAITING_REQUEST && client->answers > 0 && !client->more;
     bool host_stops = conn->host->draining(conn->listener) == BERTH_DRAINING_HOST_STOPS;
     if (reason != BERTH_CLOSED_STOPPING || (host_stops && between)) {
@@ -425,7 +422,7 @@ static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
 }
 
 static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
-    struct client *client = client_of(conn);
+    struct client *client = http_client_of(conn);
     (void)reason;
     entry_release(client->found);
     free(client->held);
@@ -439,8 +436,7 @@ static uint32_t BERTH_CALL busy(const struct berth_listener *listener,
     return answer_busy((char *)answer, capacity);
 }
 
-/* -- the plugin ----------------------------------------------------------------------------------
- */
+/* -- the plugin ------------------------------------------------------------ */
 
 static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_state,
                                struct berth_error *error) {

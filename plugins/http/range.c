@@ -2,7 +2,7 @@
 
 /* A number; one that is larger than any file is as good as the largest. False when there is none.
  */
-static bool read_number(struct text text, uint64_t *number) {
+static bool range_read_number(struct text text, uint64_t *number) {
     *number = 0;
     for (uint32_t i = 0; i < text.size; i++) {
         char c = text.bytes[i];
@@ -30,14 +30,14 @@ static bool read_one(struct text spec, uint64_t file_size, struct range *range) 
     struct text right = {spec.bytes + dash + 1, spec.size - dash - 1};
     *range = (struct range){0};
     if (left.size == 0) { /* the last so many bytes */
-        if (!read_number(right, &last) || (last > 0 && file_size == 0)) {
+        if (!range_read_number(right, &last) || (last > 0 && file_size == 0)) {
             return false; /* the last bytes of nothing are all of it, which no range can say */
         }
         range->size = last < file_size ? last : file_size;
         range->first = file_size - range->size;
         return true;
     }
-    if (!read_number(left, &first) || (right.size > 0 && !read_number(right, &last))) {
+    if (!range_read_number(left, &first) || (right.size > 0 && !range_read_number(right, &last))) {
         return false;
     }
     if (right.size == 0 || last >= file_size) {

@@ -21,8 +21,7 @@ static uint32_t too_long(const uint8_t *bytes, uint32_t size, const struct reque
     return memchr(bytes, '\n', line < size ? line : size) ? 431 : 414;
 }
 
-/* -- where the head ends -------------------------------------------------------------------------
- */
+/* -- where the head ends --------------------------------------------------- */
 
 uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct request_limits *limits,
                            uint32_t *searched, uint32_t *status) {
@@ -53,8 +52,7 @@ uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct req
     return 0;
 }
 
-/* -- the first line ------------------------------------------------------------------------------
- */
+/* -- the first line -------------------------------------------------------- */
 
 /* Methods are case-sensitive. */
 static uint32_t read_method(struct text word, struct request *request) {
@@ -132,7 +130,7 @@ static uint32_t read_target(struct text target, struct request *request) {
     return 0;
 }
 
-static uint32_t read_version(struct text version, struct request *request) {
+static uint32_t request_read_version(struct text version, struct request *request) {
     bool shaped = version.size == 8 && memcmp(version.bytes, "HTTP/", 5) == 0 &&
                   version.bytes[5] >= '0' && version.bytes[5] <= '9' && version.bytes[6] == '.' &&
                   version.bytes[7] >= '0' && version.bytes[7] <= '9';
@@ -160,15 +158,14 @@ static uint32_t read_first_line(struct text line, const struct request_limits *l
     if (target.size > limits->target_bytes_max) {
         return 414;
     }
-    uint32_t status = read_version(line, request);
+    uint32_t status = request_read_version(line, request);
     if (status == 0 && unknown == 0) {
         status = read_target(target, request);
     }
     return status != 0 ? status : unknown;
 }
 
-/* -- fields --------------------------------------------------------------------------------------
- */
+/* -- fields ---------------------------------------------------------------- */
 
 enum { FIELD_HOST = 1, FIELD_LENGTH = 2, FIELD_CODING = 4 };
 
@@ -311,7 +308,7 @@ static uint32_t read_field(struct reading *reading, struct text line) {
 }
 
 /* What follows from the fields together. */
-static uint32_t settle(const struct reading *reading) {
+static uint32_t request_settle(const struct reading *reading) {
     struct request *request = reading->request;
     request->keep_alive = !reading->closes && (request->minor == 1 || request->keep_alive);
     if (request->minor == 0) { /* whose clients expect nothing: RFC 9110, 10.1.1 */
@@ -349,8 +346,8 @@ bool request_next_value(struct text *fields, const char *name, struct text *valu
     return false;
 }
 
-static uint32_t read_fields(struct text rest, const struct request_limits *limits,
-                            struct request *request) {
+static uint32_t request_read_fields(struct text rest, const struct request_limits *limits,
+                                    struct request *request) {
     struct reading reading = {.request = request};
     struct text line;
     uint32_t status = 0;
@@ -367,7 +364,7 @@ static uint32_t read_fields(struct text rest, const struct request_limits *limit
             return 431;
         }
     }
-    status = settle(&reading);
+    status = request_settle(&reading);
     return status != 0 ? status : refused;
 }
 
@@ -381,7 +378,7 @@ void request_read(const uint8_t *bytes, uint32_t size, const struct request_limi
     }
     line.size--;
     uint32_t first = read_first_line(line, limits, request);
-    uint32_t fields = first == 400 || first == 505 ? 0 : read_fields(rest, limits, request);
+    uint32_t fields = first == 400 || first == 505 ? 0 : request_read_fields(rest, limits, request);
     request->status = fields == 400 || first == 0 ? fields : first;
     if (request->status != 0) {
         request->keep_alive = false;

@@ -9,11 +9,11 @@
 #include "common/config_check.h"
 #include "http/types.h"
 
-static int32_t no_memory(struct berth_error *error) {
+static int32_t site_no_memory(struct berth_error *error) {
     return berth_error_set(error, BERTH_E_NO_MEMORY, "out of memory");
 }
 
-static char *copy_text(const char *text) {
+static char *site_copy_text(const char *text) {
     size_t size = strlen(text) + 1;
     char *copy = malloc(size);
     return copy ? memcpy(copy, text, size) : NULL;
@@ -56,9 +56,9 @@ static int32_t read_index(const cJSON *value, void *target, struct berth_error *
                                    "/index/%d: expected the name of a file, like \"index.html\"",
                                    i);
         }
-        site->indexes[i] = copy_text(name->valuestring);
+        site->indexes[i] = site_copy_text(name->valuestring);
         if (!site->indexes[i]) {
-            return no_memory(error);
+            return site_no_memory(error);
         }
     }
     return BERTH_OK;
@@ -74,7 +74,7 @@ static bool is_printable(const char *text) {
     return true;
 }
 
-static int32_t read_types(const cJSON *value, void *target, struct berth_error *error) {
+static int32_t site_read_types(const cJSON *value, void *target, struct berth_error *error) {
     struct site *site = target;
     for (const cJSON *item = cJSON_IsObject(value) ? value->child : NULL; item; item = item->next) {
         if (item->string[0] == '\0' || item->string[0] == '.' || strchr(item->string, '/')) {
@@ -92,12 +92,12 @@ static int32_t read_types(const cJSON *value, void *target, struct berth_error *
                                    "them at most)",
                                    item->string, TYPES_MAX);
         }
-        char *end = copy_text(item->string);
-        char *type = copy_text(item->valuestring);
+        char *end = site_copy_text(item->string);
+        char *type = site_copy_text(item->valuestring);
         site->ends[site->type_count] = end;
         site->types[site->type_count++] = type;
         if (!end || !type) {
-            return no_memory(error);
+            return site_no_memory(error);
         }
     }
     return cJSON_IsObject(value)
@@ -129,7 +129,7 @@ static bool is_field_name(const char *name) {
     return text_is_token(text);
 }
 
-static int32_t read_headers(const cJSON *value, void *target, struct berth_error *error) {
+static int32_t site_read_headers(const cJSON *value, void *target, struct berth_error *error) {
     struct site *site = target;
     if (!cJSON_IsObject(value)) {
         return berth_error_set(error, BERTH_E_INVALID,
@@ -156,8 +156,8 @@ static int32_t read_headers(const cJSON *value, void *target, struct berth_error
     return BERTH_OK;
 }
 
-static int32_t read_config(struct site *site, const struct berth_listener *listener,
-                           struct berth_error *error) {
+static int32_t site_read_config(struct site *site, const struct berth_listener *listener,
+                                struct berth_error *error) {
 #define NUMBER(key, member, least, most)                                                           \
     { .name = key, .kind = CONFIG_NUMBER, .target = &site->member, .min = least, .max = most }
 #define OWN(key, function)                                                                         \
@@ -170,8 +170,8 @@ static int32_t read_config(struct site *site, const struct berth_listener *liste
          .expected = "the folder to serve",
          .read = read_root},
         OWN("index", read_index),
-        OWN("types", read_types),
-        OWN("headers", read_headers),
+        OWN("types", site_read_types),
+        OWN("headers", site_read_headers),
         {.name = "access_log", .kind = CONFIG_FLAG, .target = &site->access_log},
         {.name = "dot_files", .kind = CONFIG_FLAG, .target = &site->dot_files},
         NUMBER("head_bytes_max", limits.head_bytes_max, 256, 1048576),
@@ -227,7 +227,7 @@ int32_t BERTH_CALL site_check_config(const struct berth_config_request *request,
 struct site *site_create(const struct berth_listener *listener, struct berth_error *error) {
     struct site *site = calloc(1, sizeof(*site));
     if (!site) {
-        no_memory(error);
+        site_no_memory(error);
         return NULL;
     }
     site->host = listener->host;
@@ -240,14 +240,14 @@ struct site *site_create(const struct berth_listener *listener, struct berth_err
     site->cache_ms = 1000;
     site->cache_files_max = 1024;
     site->cache_file_bytes = 65536;
-    site->indexes[0] = copy_text("index.html"); /* without memory for it none is served */
-    int32_t status = read_config(site, listener, error);
+    site->indexes[0] = site_copy_text("index.html"); /* without memory for it none is served */
+    int32_t status = site_read_config(site, listener, error);
     if (status == BERTH_OK) {
         status = check_limits(site, listener, error);
     }
     if (status == BERTH_OK) {
         site->cache = cache_create(listener, site);
-        status = site->cache ? BERTH_OK : no_memory(error);
+        status = site->cache ? BERTH_OK : site_no_memory(error);
     }
     if (status != BERTH_OK) {
         site_destroy(site);

@@ -34,7 +34,7 @@ static bool stem_is(const char *stem, size_t size, const char *word) {
 /* CON, PRN, AUX, NUL, COM0-9, LPT0-9 (the digits also as the superscripts of Latin-1), CONIN$,
  * CONOUT$, CLOCK$: with any extension, and with blanks in front of it.
  * Source: "Naming Files, Paths, and Namespaces" of the Win32 documentation. */
-static bool is_device(const char *name, size_t size) {
+static bool target_is_device(const char *name, size_t size) {
     static const char *const words[] = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"};
     const char *dot = memchr(name, '.', size);
     size_t stem = dot ? (size_t)(dot - name) : size;
@@ -87,7 +87,7 @@ static bool can_be_file(const char *part, size_t size, bool dot_files) {
             return false;
         }
     }
-    return part[size - 1] != '.' && part[size - 1] != ' ' && !is_device(part, size) &&
+    return part[size - 1] != '.' && part[size - 1] != ' ' && !target_is_device(part, size) &&
            !is_alias(part, size);
 }
 

@@ -2,13 +2,13 @@
 
 #include <string.h>
 
-static char small(char c) {
+static char text_small(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
 bool text_is(struct text text, const char *word) {
     uint32_t i = 0;
-    while (i < text.size && word[i] != '\0' && small(text.bytes[i]) == word[i]) {
+    while (i < text.size && word[i] != '\0' && text_small(text.bytes[i]) == word[i]) {
         i++;
     }
     return i == text.size && word[i] == '\0' && text.bytes;

@@ -55,7 +55,7 @@ static const struct {
     {"epub", "application/epub+zip"},
 };
 
-static char small(char c) {
+static char types_small(char c) {
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
@@ -66,7 +66,7 @@ bool type_has_end(const char *name, const char *end) {
         return false;
     }
     for (size_t i = 0; i < size; i++) {
-        if (small(name[length - size + i]) != small(end[i])) {
+        if (types_small(name[length - size + i]) != types_small(end[i])) {
             return false;
         }
     }

@@ -13,12 +13,11 @@ enum {
     PIECE_BYTES = 2 * READ_BYTES + LINE_BYTES_MAX + STUFFING_END_MAX,
 };
 
-static void go_on(struct session *session);
+static void answer_continue(struct session *session);
 
-/* -- on a thread of the pool -------------------------------------------------------------------
- */
+/* -- on a thread of the pool ----------------------------------------------- */
 
-static void put_text(struct berth_slice *piece, const char *text) {
+static void answer_put_text(struct berth_slice *piece, const char *text) {
     size_t size = strlen(text);
     memcpy(piece->bytes + piece->size, text, size);
     piece->size += (uint32_t)size;
@@ -31,12 +30,12 @@ static bool begin_message(struct session *session) {
     char text[LINE_BYTES_MAX];
     answer->file = message ? mailbox_read(session->mailbox, message) : NULL;
     if (!answer->file) {
-        put_text(&answer->piece, "-ERR the message is not there any more\r\n");
+        answer_put_text(&answer->piece, "-ERR the message is not there any more\r\n");
         answer->is_finished = true;
         return false;
     }
     snprintf(text, sizeof(text), "+OK %llu octets\r\n", (unsigned long long)message->octets);
-    put_text(&answer->piece, text);
+    answer_put_text(&answer->piece, text);
     return true;
 }
 
@@ -68,7 +67,7 @@ static void make_of_list(struct session *session) {
     char text[LINE_BYTES_MAX];
     char uid[MAILBOX_UID_MAX + 1];
     if (!answer->is_begun) {
-        put_text(&answer->piece, "+OK\r\n");
+        answer_put_text(&answer->piece, "+OK\r\n");
     }
     while (answer->number <= mailbox->count &&
            answer->piece.size + LINE_BYTES_MAX + STUFFING_END_MAX <= PIECE_BYTES) {
@@ -76,21 +75,21 @@ static void make_of_list(struct session *session) {
         if (message && answer->kind == ANSWER_UIDS) {
             mailbox_uid(message, uid);
             snprintf(text, sizeof(text), "%u %s\r\n", (unsigned)answer->number, uid);
-            put_text(&answer->piece, text);
+            answer_put_text(&answer->piece, text);
         } else if (message) {
             snprintf(text, sizeof(text), "%u %llu\r\n", (unsigned)answer->number,
                      (unsigned long long)message->octets);
-            put_text(&answer->piece, text);
+            answer_put_text(&answer->piece, text);
         }
         answer->number++;
     }
     if (answer->number > mailbox->count) {
-        put_text(&answer->piece, ".\r\n");
+        answer_put_text(&answer->piece, ".\r\n");
         answer->is_finished = true;
     }
 }
 
-static void make(struct session *session) {
+static void answer_make(struct session *session) {
     struct answer *answer = &session->answer;
     if (session->host->buffer_create(session->host, PIECE_BYTES, &answer->piece) != BERTH_OK) {
         answer->is_failed = true;
@@ -105,10 +104,9 @@ static void make(struct session *session) {
     answer->is_begun = true;
 }
 
-/* -- on the connection's worker ----------------------------------------------------------------
- */
+/* -- on the connection's worker -------------------------------------------- */
 
-static void made(struct session *session) {
+static void answer_made(struct session *session) {
     struct answer *answer = &session->answer;
     struct berth_slice piece = answer->piece;
     answer->piece = (struct berth_slice){0};
@@ -128,36 +126,36 @@ static void made(struct session *session) {
         session_ready(session);
         return;
     }
-    go_on(session);
+    answer_continue(session);
 }
 
-static void go_on(struct session *session) {
+static void answer_continue(struct session *session) {
     session_note_activity(session);
     session->answer.waits = session->is_filled;
     if (!session->is_filled) {
-        session_work(session, 0, make, made);
+        session_work(session, 0, answer_make, answer_made);
     }
 }
 
 void answer_go_on(struct session *session) {
     if (session->answer.waits) {
-        go_on(session);
+        answer_continue(session);
     }
 }
 
-static void begin(struct session *session, struct answer answer) {
+static void answer_start(struct session *session, struct answer answer) {
     session->answer = answer;
     session->busy = true;
     session->host->receive_pause(session->conn);
-    go_on(session);
+    answer_continue(session);
 }
 
 void answer_message(struct session *session, uint32_t number, uint32_t lines) {
     struct answer answer = {.kind = ANSWER_MESSAGE, .number = number};
     stuffing_init(&answer.stuffing, lines);
-    begin(session, answer);
+    answer_start(session, answer);
 }
 
 void answer_list(struct session *session, bool uids) {
-    begin(session, (struct answer){.kind = uids ? ANSWER_UIDS : ANSWER_SIZES, .number = 1});
+    answer_start(session, (struct answer){.kind = uids ? ANSWER_UIDS : ANSWER_SIZES, .number = 1});
 }

@@ -38,7 +38,7 @@ static uint32_t word_size(const uint8_t *bytes, uint32_t size) {
     return space ? (uint32_t)(space - bytes) : size;
 }
 
-static bool is_named(const uint8_t *word, uint32_t size, const char *name) {
+static bool command_is_named(const uint8_t *word, uint32_t size, const char *name) {
     for (uint32_t i = 0; i < size; i++) {
         uint8_t c = word[i] >= 'a' && word[i] <= 'z' ? (uint8_t)(word[i] - 'a' + 'A') : word[i];
         if (name[i] == '\0' || c != (uint8_t)name[i]) {
@@ -48,7 +48,7 @@ static bool is_named(const uint8_t *word, uint32_t size, const char *name) {
     return name[size] == '\0';
 }
 
-static bool read_number(const uint8_t *word, uint32_t size, uint32_t *number) {
+static bool command_read_number(const uint8_t *word, uint32_t size, uint32_t *number) {
     uint64_t found = 0;
     for (uint32_t i = 0; i < size; i++) {
         if (word[i] < '0' || word[i] > '9') {
@@ -63,20 +63,20 @@ static bool read_number(const uint8_t *word, uint32_t size, uint32_t *number) {
 
 static bool read_numbers(const uint8_t *rest, uint32_t size, struct command *command) {
     uint32_t first = word_size(rest, size);
-    if (!read_number(rest, first, &command->number)) {
+    if (!command_read_number(rest, first, &command->number)) {
         return false;
     }
     command->count = 1;
     if (first < size) {
         command->count = 2;
-        return read_number(rest + first + 1, size - first - 1, &command->lines);
+        return command_read_number(rest + first + 1, size - first - 1, &command->lines);
     }
     return true;
 }
 
 /* What follows the command's name and one space, at line + at. */
-static bool read_arguments(enum arguments wanted, const uint8_t *line, uint32_t at, uint32_t size,
-                           struct command *command) {
+static bool command_read_arguments(enum arguments wanted, const uint8_t *line, uint32_t at,
+                                   uint32_t size, struct command *command) {
     uint32_t first = word_size(line + at, size);
     command->text_at = at;
     command->text_size = wanted == NAME_AND_DIGEST ? first : size;
@@ -103,7 +103,7 @@ static bool read_arguments(enum arguments wanted, const uint8_t *line, uint32_t 
     return read_numbers(line + at, size, command) && command->count == 2;
 }
 
-static void read_line(const uint8_t *line, uint32_t size, struct command *command) {
+static void command_read_line(const uint8_t *line, uint32_t size, struct command *command) {
     command->kind = COMMAND_UNKNOWN;
     for (uint32_t i = 0; i < size; i++) {
         if (line[i] < 0x20 || line[i] == 0x7f) {
@@ -112,14 +112,15 @@ static void read_line(const uint8_t *line, uint32_t size, struct command *comman
     }
     uint32_t name = word_size(line, size);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (is_named(line, name, commands[i].name)) {
+        if (command_is_named(line, name, commands[i].name)) {
             uint32_t at = name < size ? name + 1 : size;
             while (commands[i].arguments != TEXT && size > at && line[size - 1] == ' ') {
                 size--; /* some clients end a line with a space */
             }
-            command->kind = read_arguments(commands[i].arguments, line, at, size - at, command)
-                                ? commands[i].kind
-                                : COMMAND_ARGUMENTS;
+            command->kind =
+                command_read_arguments(commands[i].arguments, line, at, size - at, command)
+                    ? commands[i].kind
+                    : COMMAND_ARGUMENTS;
             return;
         }
     }
@@ -137,6 +138,6 @@ enum command_verdict command_read(const uint8_t *bytes, uint32_t size, struct co
     if (length > 0 && bytes[length - 1] == '\r') {
         length--;
     }
-    read_line(bytes, length, command);
+    command_read_line(bytes, length, command);
     return COMMAND_WHOLE;
 }

@@ -27,7 +27,7 @@ bool files_is_absolute(const char *path) {
     return path[0] == '/';
 }
 
-static enum files_status status_of(int error) {
+static enum files_status files_status_of(int error) {
     switch (error) {
     case ENOENT:
         return FILES_MISSING;
@@ -41,7 +41,7 @@ static enum files_status status_of(int error) {
     }
 }
 
-static FILE *reading(int descriptor, enum files_status *status) {
+static FILE *files_reading(int descriptor, enum files_status *status) {
     struct stat found;
     FILE *file = NULL;
     if (fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode)) {
@@ -58,18 +58,17 @@ static FILE *reading(int descriptor, enum files_status *status) {
 
 FILE *files_open(const char *path, enum files_status *status) {
     int descriptor = trusted_open(path, O_RDONLY, true);
-    *status = descriptor < 0 ? status_of(errno) : FILES_OK;
-    return descriptor < 0 ? NULL : reading(descriptor, status);
+    *status = descriptor < 0 ? files_status_of(errno) : FILES_OK;
+    return descriptor < 0 ? NULL : files_reading(descriptor, status);
 }
 
-/* -- folders -----------------------------------------------------------------------------------
- */
+/* -- folders --------------------------------------------------------------- */
 
 enum files_status files_folder_open(const char *path, struct files_folder *folder) {
     struct stat found;
     int descriptor = trusted_open(path, FOLDER_FLAGS, false);
     if (descriptor < 0) {
-        return status_of(errno);
+        return files_status_of(errno);
     }
     if (fstat(descriptor, &found) != 0) {
         close(descriptor);
@@ -92,11 +91,11 @@ enum files_status files_folder_enter(const struct files_folder *parent, const ch
     struct stat found;
     bool made = mkdirat((int)parent->handle, name, 0700) == 0;
     if (!made && errno != EEXIST) {
-        return status_of(errno);
+        return files_status_of(errno);
     }
     int descriptor = trusted_open_in((int)parent->handle, name, FOLDER_FLAGS);
     if (descriptor < 0) {
-        return status_of(errno);
+        return files_status_of(errno);
     }
     if (fstat(descriptor, &found) != 0 ||
         (found.st_uid != parent->owner && found.st_uid != geteuid())) {
@@ -115,8 +114,7 @@ void files_folder_close(struct files_folder *folder) {
     close((int)folder->handle);
 }
 
-/* -- what is in them ---------------------------------------------------------------------------
- */
+/* -- what is in them ------------------------------------------------------- */
 
 static bool is_ordinary(DIR *folder, const struct dirent *entry) {
     struct stat found;
@@ -132,7 +130,7 @@ enum files_status files_list(const struct files_folder *folder,
     int descriptor = trusted_open_in((int)folder->handle, ".", FOLDER_FLAGS);
     DIR *open_folder = descriptor >= 0 ? fdopendir(descriptor) : NULL;
     if (!open_folder) {
-        enum files_status status = status_of(errno);
+        enum files_status status = files_status_of(errno);
         if (descriptor >= 0) {
             close(descriptor);
         }
@@ -155,7 +153,7 @@ FILE *files_read(const struct files_folder *folder, const char *name, enum files
     struct stat found;
     int descriptor = trusted_open_in((int)folder->handle, name, O_RDONLY);
     if (descriptor < 0) {
-        *status = status_of(errno);
+        *status = files_status_of(errno);
         return NULL;
     }
     /* A hard link to somebody else's file keeps that one's owner. */
@@ -164,11 +162,11 @@ FILE *files_read(const struct files_folder *folder, const char *name, enum files
         *status = FILES_FOREIGN;
         return NULL;
     }
-    return reading(descriptor, status);
+    return files_reading(descriptor, status);
 }
 
 enum files_status files_remove(const struct files_folder *folder, const char *name) {
-    return unlinkat((int)folder->handle, name, 0) == 0 ? FILES_OK : status_of(errno);
+    return unlinkat((int)folder->handle, name, 0) == 0 ? FILES_OK : files_status_of(errno);
 }
 
 /* Of the lock itself: no second name of a file that others lock. */
@@ -181,7 +179,7 @@ static bool is_lock(int descriptor, const struct files_folder *folder) {
 enum files_status files_lock(const struct files_folder *folder, const char *name, intptr_t *lock) {
     int descriptor = trusted_open_in((int)folder->handle, name, O_RDWR | O_CREAT);
     if (descriptor < 0) {
-        return status_of(errno);
+        return files_status_of(errno);
     }
     enum files_status status = FILES_OK;
     if (!is_lock(descriptor, folder)) {

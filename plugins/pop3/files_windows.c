@@ -38,7 +38,7 @@ bool files_is_absolute(const char *path) {
     return files_is_separator(path[0]) || (drive && path[1] == ':' && files_is_separator(path[2]));
 }
 
-static enum files_status status_of(DWORD code) {
+static enum files_status files_status_of(DWORD code) {
     switch (code) {
     case ERROR_FILE_NOT_FOUND:
     case ERROR_PATH_NOT_FOUND:
@@ -52,14 +52,14 @@ static enum files_status status_of(DWORD code) {
     }
 }
 
-static bool is_plain(HANDLE handle, bool is_folder) {
+static bool files_is_plain(HANDLE handle, bool is_folder) {
     BY_HANDLE_FILE_INFORMATION found;
     return GetFileType(handle) == FILE_TYPE_DISK && GetFileInformationByHandle(handle, &found) &&
            (found.dwFileAttributes & FILE_ATTRIBUTE_REPARSE_POINT) == 0 &&
            ((found.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY) != 0) == is_folder;
 }
 
-static FILE *reading(HANDLE handle, enum files_status *status) {
+static FILE *files_reading(HANDLE handle, enum files_status *status) {
     *status = FILES_FAILED;
     int descriptor = _open_osfhandle((intptr_t)handle, _O_RDONLY | _O_BINARY);
     if (descriptor < 0) {
@@ -84,7 +84,7 @@ FILE *files_open(const char *path, enum files_status *status) {
     HANDLE handle =
         CreateFileW(wide, GENERIC_READ, SHARED, NULL, OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
     if (handle == INVALID_HANDLE_VALUE) {
-        *status = status_of(GetLastError());
+        *status = files_status_of(GetLastError());
         return NULL;
     }
     if (GetFileType(handle) != FILE_TYPE_DISK) {
@@ -92,11 +92,10 @@ FILE *files_open(const char *path, enum files_status *status) {
         *status = FILES_FOREIGN;
         return NULL;
     }
-    return reading(handle, status);
+    return files_reading(handle, status);
 }
 
-/* -- folders -----------------------------------------------------------------------------------
- */
+/* -- folders --------------------------------------------------------------- */
 
 enum files_status files_folder_open(const char *path, struct files_folder *folder) {
     wchar_t wide[WIDE_PATH_MAX];
@@ -106,9 +105,9 @@ enum files_status files_folder_open(const char *path, struct files_folder *folde
     HANDLE handle = CreateFileW(wide, GENERIC_READ, SHARED, NULL, OPEN_EXISTING,
                                 FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT, NULL);
     if (handle == INVALID_HANDLE_VALUE) {
-        return status_of(GetLastError());
+        return files_status_of(GetLastError());
     }
-    if (!is_plain(handle, true)) {
+    if (!files_is_plain(handle, true)) {
         CloseHandle(handle);
         return FILES_FOREIGN;
     }
@@ -117,9 +116,9 @@ enum files_status files_folder_open(const char *path, struct files_folder *folde
 }
 
 /* One name in the folder. */
-static enum files_status open_in(const struct files_folder *folder, const char *name,
-                                 ACCESS_MASK access, ULONG shared, ULONG disposition, ULONG options,
-                                 HANDLE *opened) {
+static enum files_status files_open_in(const struct files_folder *folder, const char *name,
+                                       ACCESS_MASK access, ULONG shared, ULONG disposition,
+                                       ULONG options, HANDLE *opened) {
     wchar_t wide[NAME_UNITS_MAX];
     int units = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, name, -1, wide, NAME_UNITS_MAX);
     if (units == 0) {
@@ -135,9 +134,9 @@ static enum files_status open_in(const struct files_folder *folder, const char *
                                    &done, NULL, FILE_ATTRIBUTE_NORMAL, shared, disposition,
                                    options | OPTION_SYNCHRONOUS | OPTION_LINK_ITSELF, NULL, 0);
     if (!NT_SUCCESS(status)) {
-        return status_of(RtlNtStatusToDosError(status));
+        return files_status_of(RtlNtStatusToDosError(status));
     }
-    if (!is_plain(*opened, (options & OPTION_FOLDER) != 0)) {
+    if (!files_is_plain(*opened, (options & OPTION_FOLDER) != 0)) {
         CloseHandle(*opened);
         return FILES_FOREIGN;
     }
@@ -147,8 +146,8 @@ static enum files_status open_in(const struct files_folder *folder, const char *
 enum files_status files_folder_enter(const struct files_folder *parent, const char *name,
                                      struct files_folder *folder) {
     HANDLE handle = NULL;
-    enum files_status status =
-        open_in(parent, name, FILE_LIST_DIRECTORY, SHARED, OPEN_OR_MAKE, OPTION_FOLDER, &handle);
+    enum files_status status = files_open_in(parent, name, FILE_LIST_DIRECTORY, SHARED,
+                                             OPEN_OR_MAKE, OPTION_FOLDER, &handle);
     *folder = (struct files_folder){.handle = (intptr_t)handle};
     return status;
 }
@@ -157,8 +156,7 @@ void files_folder_close(struct files_folder *folder) {
     CloseHandle((HANDLE)folder->handle);
 }
 
-/* -- what is in them ---------------------------------------------------------------------------
- */
+/* -- what is in them ------------------------------------------------------- */
 
 /* False: `each` wants no more. */
 static bool tell_of(const FILE_ID_BOTH_DIR_INFO *found,
@@ -197,15 +195,15 @@ enum files_status files_list(const struct files_folder *folder,
 
 FILE *files_read(const struct files_folder *folder, const char *name, enum files_status *status) {
     HANDLE handle = NULL;
-    *status = open_in(folder, name, GENERIC_READ, SHARED, OPEN_ONLY, OPTION_FILE, &handle);
-    return *status == FILES_OK ? reading(handle, status) : NULL;
+    *status = files_open_in(folder, name, GENERIC_READ, SHARED, OPEN_ONLY, OPTION_FILE, &handle);
+    return *status == FILES_OK ? files_reading(handle, status) : NULL;
 }
 
 enum files_status files_remove(const struct files_folder *folder, const char *name) {
     FILE_DISPOSITION_INFO removed = {.DeleteFile = TRUE};
     HANDLE handle = NULL;
     enum files_status status =
-        open_in(folder, name, DELETE, SHARED, OPEN_ONLY, OPTION_FILE, &handle);
+        files_open_in(folder, name, DELETE, SHARED, OPEN_ONLY, OPTION_FILE, &handle);
     if (status == FILES_OK) {
         if (!SetFileInformationByHandle(handle, FileDispositionInfo, &removed, sizeof(removed))) {
             status = FILES_FAILED;
@@ -217,8 +215,8 @@ enum files_status files_remove(const struct files_folder *folder, const char *na
 
 enum files_status files_lock(const struct files_folder *folder, const char *name, intptr_t *lock) {
     HANDLE handle = NULL;
-    enum files_status status =
-        open_in(folder, name, GENERIC_READ | GENERIC_WRITE, 0, OPEN_OR_MAKE, OPTION_FILE, &handle);
+    enum files_status status = files_open_in(folder, name, GENERIC_READ | GENERIC_WRITE, 0,
+                                             OPEN_OR_MAKE, OPTION_FILE, &handle);
     *lock = (intptr_t)handle;
     return status;
 }

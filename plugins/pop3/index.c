@@ -9,8 +9,7 @@
 
 enum { NAMES_BYTES_FIRST = 4096 };
 
-/* -- filling -----------------------------------------------------------------------------------
- */
+/* -- filling --------------------------------------------------------------- */
 
 struct listing {
     struct index *index;
@@ -18,7 +17,7 @@ struct listing {
 };
 
 /* Room for one more item of that size. */
-static bool grow(void **items, size_t *room, size_t needed, size_t size, size_t first) {
+static bool index_grow(void **items, size_t *room, size_t needed, size_t size, size_t first) {
     size_t larger = *room;
     while (larger < needed) {
         larger = larger > 0 ? larger * 2 : first;
@@ -34,7 +33,7 @@ static bool grow(void **items, size_t *room, size_t needed, size_t size, size_t 
     return true;
 }
 
-static bool list_one(void *argument, const char *name) {
+static bool index_list_one(void *argument, const char *name) {
     struct listing *listing = argument;
     struct index *index = listing->index;
     size_t size = strlen(name) + 1;
@@ -46,8 +45,9 @@ static bool list_one(void *argument, const char *name) {
     if (index->count == MAILBOX_MESSAGES_MAX) {
         return false;
     }
-    bool room = grow(&entries, &index->room, index->count + 1, sizeof(*index->entries), 64) &&
-                grow(&names, &index->names_room, index->names_size + size, 1, NAMES_BYTES_FIRST);
+    bool room =
+        index_grow(&entries, &index->room, index->count + 1, sizeof(*index->entries), 64) &&
+        index_grow(&names, &index->names_room, index->names_size + size, 1, NAMES_BYTES_FIRST);
     index->entries = entries;
     index->names = names;
     if (!room) {
@@ -63,7 +63,7 @@ static bool list_one(void *argument, const char *name) {
 
 void index_list(struct index *index, const struct files_folder *folder, bool in_new) {
     struct listing listing = {index, in_new};
-    files_list(folder, list_one, &listing);
+    files_list(folder, index_list_one, &listing);
 }
 
 static int compare_unique(const char *one, uint32_t one_size, const char *other,
@@ -75,7 +75,7 @@ static int compare_unique(const char *one, uint32_t one_size, const char *other,
     return one_size < other_size ? -1 : 1;
 }
 
-static int in_order(const void *left, const void *right, const void *context) {
+static int index_in_order(const void *left, const void *right, const void *context) {
     const struct index_entry *one = left;
     const struct index_entry *other = right;
     const struct index *index = context;
@@ -85,15 +85,14 @@ static int in_order(const void *left, const void *right, const void *context) {
 
 bool index_finish(struct index *index) {
     if (!index->no_memory &&
-        sort_items(index->entries, index->count, sizeof(*index->entries), in_order, index)) {
+        sort_items(index->entries, index->count, sizeof(*index->entries), index_in_order, index)) {
         return true;
     }
     index_fini(index);
     return false;
 }
 
-/* -- looking -----------------------------------------------------------------------------------
- */
+/* -- looking --------------------------------------------------------------- */
 
 const char *index_name(const struct index *index, const struct index_entry *entry) {
     return index->names + entry->name_at;

@@ -8,8 +8,7 @@
 
 #include "session.h"
 
-/* -- on a thread of the pool -------------------------------------------------------------------
- */
+/* -- on a thread of the pool ----------------------------------------------- */
 
 static bool is_right(const struct session *session, const struct user *user) {
     const struct login *login = &session->login;
@@ -21,7 +20,7 @@ static bool is_right(const struct session *session, const struct user *user) {
                            login->secret_size);
 }
 
-static void verify(struct session *session) {
+static void login_verify(struct session *session) {
     struct login *login = &session->login;
     const struct user *user = users_find(session->site->users, login->name);
     bool right = is_right(session, user) && user;
@@ -45,17 +44,16 @@ static void verify(struct session *session) {
     }
 }
 
-/* -- on the connection's worker ----------------------------------------------------------------
- */
+/* -- on the connection's worker -------------------------------------------- */
 
-static struct berth_address client_of(const struct session *session) {
+static struct berth_address login_client_of(const struct session *session) {
     struct berth_conn_info info = {.struct_size = sizeof(info)};
     session->host->conn_info(session->conn, &info);
     return info.remote;
 }
 
 /* What a client names itself need not be UTF-8, as the log is. */
-static const char *shown(struct session *session) {
+static const char *login_shown(struct session *session) {
     for (char *at = session->login.name; *at != '\0'; at++) {
         if (*at < 0x20 || *at > 0x7e) {
             *at = '?';
@@ -64,8 +62,8 @@ static const char *shown(struct session *session) {
     return session->login.name;
 }
 
-static void wrong(struct session *session) {
-    session_log(session, BERTH_LOG_INFO, "log-in failed: user \"%s\"", shown(session));
+static void login_wrong(struct session *session) {
+    session_log(session, BERTH_LOG_INFO, "log-in failed: user \"%s\"", login_shown(session));
     session_say(session, "-ERR [AUTH] wrong user name or password\r\n");
     session->failures++;
     if (session->failures >= session->site->login_failures_max) {
@@ -75,18 +73,18 @@ static void wrong(struct session *session) {
     session_ready(session);
 }
 
-static void verified(struct session *session) {
+static void login_verified(struct session *session) {
     char text[96];
     switch (session->login.result) {
     case LOGIN_DONE:
         session->state = SESSION_TRANSACTION;
-        session_log(session, BERTH_LOG_INFO, "logged in: user \"%s\", %u messages", shown(session),
-                    (unsigned)session->mailbox->count);
+        session_log(session, BERTH_LOG_INFO, "logged in: user \"%s\", %u messages",
+                    login_shown(session), (unsigned)session->mailbox->count);
         if (session->mailbox->foreign > 0) {
             session_log(session, BERTH_LOG_WARN,
                         "%u files in the mailbox of user \"%s\" are no messages of its owner, but "
                         "links, FIFOs or of others: left out",
-                        (unsigned)session->mailbox->foreign, shown(session));
+                        (unsigned)session->mailbox->foreign, login_shown(session));
         }
         snprintf(text, sizeof(text), "+OK %u messages, %llu octets\r\n",
                  (unsigned)session->mailbox->count,
@@ -95,7 +93,7 @@ static void verified(struct session *session) {
         session_ready(session);
         return;
     case LOGIN_WRONG:
-        wrong(session);
+        login_wrong(session);
         return;
     case LOGIN_IN_USE:
         session_say(session, "-ERR [IN-USE] another session has the mailbox\r\n");
@@ -103,23 +101,23 @@ static void verified(struct session *session) {
         return;
     case LOGIN_FAILED:
         session_log(session, BERTH_LOG_ERROR, "the mailbox of user \"%s\" cannot be opened: %s",
-                    shown(session), session->login.words);
+                    login_shown(session), session->login.words);
         session_say(session, "-ERR [SYS/PERM] the mailbox cannot be opened\r\n");
         session_ready(session);
         return;
     }
 }
 
-static void ask(struct session *session) {
+static void login_ask(struct session *session) {
     struct login *login = &session->login;
     uint64_t wait_ms;
     switch (throttle_begin(session->site->throttle, &login->attempt,
                            session->host->now_ms(session->host), &wait_ms)) {
     case THROTTLE_GO:
-        session_work(session, wait_ms, verify, verified);
+        session_work(session, wait_ms, login_verify, login_verified);
         return;
     case THROTTLE_ASK_AGAIN:
-        session_wait(session, wait_ms, ask);
+        session_wait(session, wait_ms, login_ask);
         return;
     case THROTTLE_TURNED_AWAY:
         password_forget(login->secret, sizeof(login->secret));
@@ -134,10 +132,10 @@ void login_begin(struct session *session, bool is_apop, const char *name, const 
                  uint32_t secret_size) {
     struct login *login = &session->login;
     memset(login, 0, sizeof(*login));
-    login->attempt.client = client_of(session);
+    login->attempt.client = login_client_of(session);
     login->is_apop = is_apop;
     snprintf(login->name, sizeof(login->name), "%s", name);
     memcpy(login->secret, secret, secret_size);
     login->secret_size = secret_size;
-    ask(session);
+    login_ask(session);
 }

@@ -15,7 +15,7 @@ enum {
     INDEXINGS_MAX = 3, /* of one work */
 };
 
-static char *copy_of(const char *text) {
+static char *mailbox_copy_of(const char *text) {
     size_t size = strlen(text) + 1;
     char *copy = malloc(size);
     if (copy) {
@@ -24,22 +24,21 @@ static char *copy_of(const char *text) {
     return copy;
 }
 
-/* -- names -------------------------------------------------------------------------------------
- */
+/* -- names ----------------------------------------------------------------- */
 
 uint32_t mailbox_unique_size(const char *name) {
     const char *separator = strchr(name, files_info_separator());
     return (uint32_t)(separator ? (size_t)(separator - name) : strlen(name));
 }
 
-static bool is_same(const struct message *one, const struct message *other) {
+static bool mailbox_is_same(const struct message *one, const struct message *other) {
     return one->unique_size == other->unique_size &&
            memcmp(one->name, other->name, one->unique_size) == 0;
 }
 
 /* By the time in front of the name, then by the name; of one message twice, first where it has gone
  * to. */
-static int in_order(const void *left, const void *right, const void *context) {
+static int mailbox_in_order(const void *left, const void *right, const void *context) {
     const struct message *one = left;
     const struct message *other = right;
     unsigned long long came = strtoull(one->name, NULL, 10);
@@ -60,8 +59,7 @@ static int in_order(const void *left, const void *right, const void *context) {
     return moved != 0 ? moved : strcmp(one->name, other->name);
 }
 
-/* -- the two folders, for one work -------------------------------------------------------------
- */
+/* -- the two folders, for one work ----------------------------------------- */
 
 struct parts {
     struct mailbox *mailbox;
@@ -99,8 +97,7 @@ static FILE *open_file(struct parts *parts, const struct message *message,
     return folder ? files_read(folder, message->name, status) : NULL;
 }
 
-/* -- what others may have moved ----------------------------------------------------------------
- */
+/* -- what others may have moved -------------------------------------------- */
 
 static bool build_index(struct parts *parts) {
     struct mailbox *mailbox = parts->mailbox;
@@ -140,8 +137,9 @@ static bool find_again(struct parts *parts, struct message *message) {
         }
         entry = index_find(index, message->name, message->unique_size);
     }
-    char *name =
-        entry && !is_where_it_was(index, entry, message) ? copy_of(index_name(index, entry)) : NULL;
+    char *name = entry && !is_where_it_was(index, entry, message)
+                     ? mailbox_copy_of(index_name(index, entry))
+                     : NULL;
     if (!name) {
         return false;
     }
@@ -160,8 +158,7 @@ static FILE *open_message(struct parts *parts, struct message *message, enum fil
     return file;
 }
 
-/* -- opening -----------------------------------------------------------------------------------
- */
+/* -- opening --------------------------------------------------------------- */
 
 struct listing {
     struct mailbox *mailbox;
@@ -169,7 +166,7 @@ struct listing {
     bool no_memory;
 };
 
-static bool list_one(void *argument, const char *name) {
+static bool mailbox_list_one(void *argument, const char *name) {
     struct listing *listing = argument;
     struct mailbox *mailbox = listing->mailbox;
     if (name[0] == '.') {
@@ -187,7 +184,7 @@ static bool list_one(void *argument, const char *name) {
         }
         mailbox->messages = messages;
     }
-    char *copy = copy_of(name);
+    char *copy = mailbox_copy_of(name);
     listing->no_memory = !copy;
     if (!copy) {
         return false;
@@ -197,13 +194,14 @@ static bool list_one(void *argument, const char *name) {
     return true;
 }
 
-static enum mailbox_status fail(char words[MAILBOX_WORDS_MAX], const char *what, const char *name) {
+static enum mailbox_status mailbox_fail(char words[MAILBOX_WORDS_MAX], const char *what,
+                                        const char *name) {
     snprintf(words, MAILBOX_WORDS_MAX, "%s %.300s", what, name);
     return MAILBOX_FAILED;
 }
 
 /* First new/, then cur/: what somebody moves meanwhile is seen twice, and not never. */
-static enum mailbox_status list(struct parts *parts, char words[MAILBOX_WORDS_MAX]) {
+static enum mailbox_status mailbox_list(struct parts *parts, char words[MAILBOX_WORDS_MAX]) {
     struct mailbox *mailbox = parts->mailbox;
     for (int i = 0; i < 2; i++) {
         struct listing listing = {.mailbox = mailbox, .in_new = i == 0};
@@ -211,22 +209,23 @@ static enum mailbox_status list(struct parts *parts, char words[MAILBOX_WORDS_MA
         enum files_status status = FILES_OK;
         const struct files_folder *folder = parts_get(parts, i == 0, &status);
         if (status == FILES_FOREIGN) {
-            return fail(words,
-                        "not a folder of the mailbox's owner, but a link or another's:", name);
+            return mailbox_fail(
+                words, "not a folder of the mailbox's owner, but a link or another's:", name);
         }
-        if (!folder || files_list(folder, list_one, &listing) != FILES_OK) {
-            return fail(words, "cannot list", name);
+        if (!folder || files_list(folder, mailbox_list_one, &listing) != FILES_OK) {
+            return mailbox_fail(words, "cannot list", name);
         }
         if (listing.no_memory) {
-            return fail(words, "out of memory in", name);
+            return mailbox_fail(words, "out of memory in", name);
         }
     }
-    return sort_items(mailbox->messages, mailbox->count, sizeof(*mailbox->messages), in_order, NULL)
+    return sort_items(mailbox->messages, mailbox->count, sizeof(*mailbox->messages),
+                      mailbox_in_order, NULL)
                ? MAILBOX_OPEN
-               : fail(words, "out of memory in", "new and cur");
+               : mailbox_fail(words, "out of memory in", "new and cur");
 }
 
-static bool is_there(struct parts *parts, const struct message *message) {
+static bool mailbox_is_there(struct parts *parts, const struct message *message) {
     enum files_status status = FILES_FAILED;
     FILE *file = open_file(parts, message, &status);
     if (file) {
@@ -245,13 +244,14 @@ static void tell_twins_apart(struct parts *parts) {
     for (uint32_t begin = 0; begin < mailbox->count; begin = end) {
         uint32_t first = kept;
         end = begin + 1;
-        while (end < mailbox->count && is_same(&messages[begin], &messages[end])) {
+        while (end < mailbox->count && mailbox_is_same(&messages[begin], &messages[end])) {
             end++;
         }
         for (uint32_t i = begin; i < end; i++) {
             bool is_last_chance = i + 1 == end && kept == first; /* it is looked for elsewhere */
-            bool is_again = kept > first && in_order(&messages[kept - 1], &messages[i], NULL) == 0;
-            if (is_last_chance || (!is_again && is_there(parts, &messages[i]))) {
+            bool is_again =
+                kept > first && mailbox_in_order(&messages[kept - 1], &messages[i], NULL) == 0;
+            if (is_last_chance || (!is_again && mailbox_is_there(parts, &messages[i]))) {
                 messages[kept++] = messages[i];
             } else {
                 free(messages[i].name);
@@ -264,7 +264,7 @@ static void tell_twins_apart(struct parts *parts) {
     mailbox->count = kept;
 }
 
-static bool measure(FILE *file, uint64_t *count) {
+static bool mailbox_measure(FILE *file, uint64_t *count) {
     struct octets octets = {0};
     uint8_t bytes[READ_BYTES];
     size_t size;
@@ -295,7 +295,7 @@ static bool make_hash(struct message *message) {
 
 /* Its size, and its id where its name is none. */
 static bool measure_one(struct message *message, FILE *file) {
-    return measure(file, &message->octets) && (!needs_hash(message) || make_hash(message));
+    return mailbox_measure(file, &message->octets) && (!needs_hash(message) || make_hash(message));
 }
 
 /* Sizes must be known at once and to the byte (STAT comes first), so everything is read. */
@@ -317,7 +317,7 @@ static enum mailbox_status measure_all(struct parts *parts, char words[MAILBOX_W
             fclose(file);
         }
         if (!done) {
-            return fail(words, "cannot read", message->name);
+            return mailbox_fail(words, "cannot read", message->name);
         }
         mailbox->octets += message->octets;
         struct message measured = *message;
@@ -328,31 +328,32 @@ static enum mailbox_status measure_all(struct parts *parts, char words[MAILBOX_W
     return MAILBOX_OPEN;
 }
 
-static enum mailbox_status take(struct mailbox *mailbox, const char *path,
-                                char words[MAILBOX_WORDS_MAX]) {
+static enum mailbox_status mailbox_take(struct mailbox *mailbox, const char *path,
+                                        char words[MAILBOX_WORDS_MAX]) {
     enum files_status status = files_folder_open(path, &mailbox->folder);
     mailbox->is_open = status == FILES_OK;
     if (status == FILES_FOREIGN) {
-        return fail(words,
-                    "it is a link, or reached by one that belongs to neither root nor the host's "
-                    "user, or is no folder; the users file needs its own path:",
-                    path);
+        return mailbox_fail(
+            words,
+            "it is a link, or reached by one that belongs to neither root nor the host's "
+            "user, or is no folder; the users file needs its own path:",
+            path);
     }
     if (status != FILES_OK) {
-        return fail(words, status == FILES_MISSING ? "there is no" : "cannot open", path);
+        return mailbox_fail(words, status == FILES_MISSING ? "there is no" : "cannot open", path);
     }
     status = files_lock(&mailbox->folder, LOCK_NAME, &mailbox->lock);
     mailbox->is_locked = status == FILES_OK;
     if (status == FILES_IN_USE) {
         return MAILBOX_IN_USE;
     }
-    return status == FILES_OK ? MAILBOX_OPEN : fail(words, "cannot make the lock in", path);
+    return status == FILES_OK ? MAILBOX_OPEN : mailbox_fail(words, "cannot make the lock in", path);
 }
 
-static enum mailbox_status fill(struct mailbox *mailbox, char words[MAILBOX_WORDS_MAX]) {
+static enum mailbox_status mailbox_fill(struct mailbox *mailbox, char words[MAILBOX_WORDS_MAX]) {
     struct parts parts;
     parts_init(&parts, mailbox);
-    enum mailbox_status status = list(&parts, words);
+    enum mailbox_status status = mailbox_list(&parts, words);
     if (status == MAILBOX_OPEN) {
         tell_twins_apart(&parts);
         status = measure_all(&parts, words);
@@ -365,12 +366,12 @@ enum mailbox_status mailbox_open(const char *path, struct mailbox **opened,
                                  char words[MAILBOX_WORDS_MAX]) {
     struct mailbox *mailbox = calloc(1, sizeof(*mailbox));
     if (!mailbox) {
-        return fail(words, "out of memory for", path);
+        return mailbox_fail(words, "out of memory for", path);
     }
     mailbox->marking = 1;
-    enum mailbox_status status = take(mailbox, path, words);
+    enum mailbox_status status = mailbox_take(mailbox, path, words);
     if (status == MAILBOX_OPEN) {
-        status = fill(mailbox, words);
+        status = mailbox_fill(mailbox, words);
     }
     if (status != MAILBOX_OPEN) {
         mailbox_close(mailbox);
@@ -398,8 +399,7 @@ void mailbox_close(struct mailbox *mailbox) {
     free(mailbox);
 }
 
-/* -- messages ----------------------------------------------------------------------------------
- */
+/* -- messages -------------------------------------------------------------- */
 
 static bool is_marked(const struct mailbox *mailbox, const struct message *message) {
     return message->marked_in == mailbox->marking;
@@ -443,8 +443,7 @@ uint32_t mailbox_uid(const struct message *message, char uid[MAILBOX_UID_MAX + 1
     return message->unique_size;
 }
 
-/* -- reading and removing -----------------------------------------------------------------------
- */
+/* -- reading and removing -------------------------------------------------- */
 
 FILE *mailbox_read(struct mailbox *mailbox, struct message *message) {
     struct parts parts;
@@ -455,16 +454,16 @@ FILE *mailbox_read(struct mailbox *mailbox, struct message *message) {
     return file;
 }
 
-static enum files_status remove_file(struct parts *parts, const struct message *message) {
+static enum files_status mailbox_remove_file(struct parts *parts, const struct message *message) {
     enum files_status status = FILES_FAILED;
     const struct files_folder *folder = parts_get(parts, message->in_new, &status);
     return folder ? files_remove(folder, message->name) : status;
 }
 
-static bool remove_one(struct parts *parts, struct message *message) {
-    enum files_status status = remove_file(parts, message);
+static bool mailbox_remove_one(struct parts *parts, struct message *message) {
+    enum files_status status = mailbox_remove_file(parts, message);
     while (status == FILES_MISSING && find_again(parts, message)) {
-        status = remove_file(parts, message);
+        status = mailbox_remove_file(parts, message);
     }
     return status == FILES_OK || status == FILES_MISSING; /* what another removed is removed */
 }
@@ -475,7 +474,7 @@ uint32_t mailbox_update(struct mailbox *mailbox) {
     parts_init(&parts, mailbox);
     for (uint32_t i = 0; i < mailbox->count; i++) {
         struct message *message = &mailbox->messages[i];
-        if (is_marked(mailbox, message) && !remove_one(&parts, message)) {
+        if (is_marked(mailbox, message) && !mailbox_remove_one(&parts, message)) {
             left++;
         }
     }

@@ -12,7 +12,7 @@ static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /* The bytes that the text stands for; -1: it is no such text, or stands for more than `capacity`.
  */
-static int decode(const char *text, size_t size, uint8_t *bytes, size_t capacity) {
+static int password_decode(const char *text, size_t size, uint8_t *bytes, size_t capacity) {
     uint32_t bits = 0;
     unsigned count = 0;
     size_t used = 0;
@@ -34,7 +34,7 @@ static int decode(const char *text, size_t size, uint8_t *bytes, size_t capacity
     return size % 4 == 1 || (bits & ((1U << count) - 1)) != 0 ? -1 : (int)used;
 }
 
-static char *encode(const uint8_t *bytes, size_t size, char *text) {
+static char *password_encode(const uint8_t *bytes, size_t size, char *text) {
     uint32_t bits = 0;
     unsigned count = 0;
     for (size_t i = 0; i < size; i++) {
@@ -69,10 +69,10 @@ void password_forget(void *bytes, size_t size) {
     }
 }
 
-/* -- reading -----------------------------------------------------------------------------------
- */
+/* -- reading --------------------------------------------------------------- */
 
-static const char *read_rounds(const char **at, const char *end, struct password *password) {
+static const char *password_read_rounds(const char **at, const char *end,
+                                        struct password *password) {
     uint32_t rounds = 0;
     const char *digit = *at;
     while (digit < end && *digit >= '0' && *digit <= '9' && rounds <= PASSWORD_ROUNDS_MAX) {
@@ -87,7 +87,7 @@ static const char *read_rounds(const char **at, const char *end, struct password
 }
 
 static const char *read_hashed(const char *at, const char *end, struct password *password) {
-    const char *wrong = read_rounds(&at, end, password);
+    const char *wrong = password_read_rounds(&at, end, password);
     if (wrong) {
         return wrong;
     }
@@ -95,28 +95,28 @@ static const char *read_hashed(const char *at, const char *end, struct password 
     if (!between) {
         return "its salt or its hash is missing";
     }
-    int salt = decode(at, (size_t)(between - at), password->salt, sizeof(password->salt));
+    int salt = password_decode(at, (size_t)(between - at), password->salt, sizeof(password->salt));
     if (salt < 0) {
         return "its salt is not base64 of at most 64 bytes";
     }
     password->salt_size = (uint32_t)salt;
-    if (decode(between + 1, (size_t)(end - between - 1), password->hash, sizeof(password->hash)) !=
-        CRYPTO_SHA256_BYTES) {
+    if (password_decode(between + 1, (size_t)(end - between - 1), password->hash,
+                        sizeof(password->hash)) != CRYPTO_SHA256_BYTES) {
         return "its hash is not base64 of 32 bytes";
     }
     return NULL;
 }
 
-static bool begins_with(const char *entry, size_t size, const char *beginning) {
+static bool password_begins_with(const char *entry, size_t size, const char *beginning) {
     return size >= strlen(beginning) && memcmp(entry, beginning, strlen(beginning)) == 0;
 }
 
 const char *password_read(const char *entry, size_t size, struct password *password) {
     memset(password, 0, sizeof(*password));
-    if (begins_with(entry, size, HASHED)) {
+    if (password_begins_with(entry, size, HASHED)) {
         return read_hashed(entry + strlen(HASHED), entry + size, password);
     }
-    if (!begins_with(entry, size, SECRET)) {
+    if (!password_begins_with(entry, size, SECRET)) {
         return "it begins neither with " HASHED " nor with " SECRET;
     }
     size -= strlen(SECRET);
@@ -128,8 +128,7 @@ const char *password_read(const char *entry, size_t size, struct password *passw
     return NULL;
 }
 
-/* -- verifying ---------------------------------------------------------------------------------
- */
+/* -- verifying ------------------------------------------------------------- */
 
 bool password_verify(const struct password *password, uint32_t rounds_max, const char *words,
                      size_t size) {
@@ -175,8 +174,7 @@ bool password_verify_apop(const struct password *password, const char *stamp, co
     return right && digest_size == sizeof(lower) && known != &nobody;
 }
 
-/* -- writing -----------------------------------------------------------------------------------
- */
+/* -- writing --------------------------------------------------------------- */
 
 bool password_write(const char *words, size_t size, uint32_t rounds,
                     char entry[PASSWORD_ENTRY_MAX]) {
@@ -187,8 +185,8 @@ bool password_write(const char *words, size_t size, uint32_t rounds,
         return false;
     }
     int used = snprintf(entry, PASSWORD_ENTRY_MAX, HASHED "%u$", (unsigned)rounds);
-    char *end = encode(salt, sizeof(salt), entry + used);
+    char *end = password_encode(salt, sizeof(salt), entry + used);
     *end++ = '$';
-    encode(hash, sizeof(hash), end);
+    password_encode(hash, sizeof(hash), end);
     return true;
 }

@@ -29,8 +29,7 @@ static struct session *session_of(const struct berth_conn *conn) {
     return ((struct place *)conn->state)->session;
 }
 
-/* -- connections -------------------------------------------------------------------------------
- */
+/* -- connections ----------------------------------------------------------- */
 
 static void BERTH_CALL opened(struct berth_conn *conn) {
     static const char why[] = "no session: out of memory, or limits.timers are less than 2";
@@ -138,8 +137,7 @@ static uint32_t BERTH_CALL busy(const struct berth_listener *listener,
     return sizeof(words) - 1;
 }
 
-/* -- listeners ---------------------------------------------------------------------------------
- */
+/* -- listeners ------------------------------------------------------------- */
 
 static void site_destroy(struct site *site) {
     users_destroy(site->users);
@@ -159,8 +157,8 @@ static struct config_member time_member(const char *name, uint32_t *target, uint
         .name = name, .kind = CONFIG_NUMBER, .target = target, .min = min, .max = TIME_MAX_MS};
 }
 
-static int32_t read_config(const struct berth_listener *listener, struct settings *settings,
-                           struct site *site, struct berth_error *error) {
+static int32_t pop3_read_config(const struct berth_listener *listener, struct settings *settings,
+                                struct site *site, struct berth_error *error) {
     static const char *const apop_words[] = {"auto", "always", "never", NULL};
     const struct config_member members[] = {
         {.name = "users",
@@ -222,7 +220,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener,
     site->autologout_ms = 600000;
     site->login_timeout_ms = 120000;
     site->login_failures_max = 3;
-    int32_t status = read_config(listener, &settings, site, error);
+    int32_t status = pop3_read_config(listener, &settings, site, error);
     if (status == BERTH_OK) {
         site->users = users_read(settings.users, error);
         status = site->users ? BERTH_OK : BERTH_E_INVALID;
@@ -247,8 +245,7 @@ static void BERTH_CALL listener_close(const struct berth_listener *listener) {
     site_destroy(listener->state);
 }
 
-/* -- the plugin --------------------------------------------------------------------------------
- */
+/* -- the plugin ------------------------------------------------------------ */
 
 static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_state,
                                struct berth_error *error) {

@@ -6,8 +6,7 @@
 
 enum { POOL_RETRY_MS = 100 };
 
-/* -- talking -----------------------------------------------------------------------------------
- */
+/* -- talking --------------------------------------------------------------- */
 
 void session_say(struct session *session, const char *text) {
     session->host->send(session->conn, text, (uint32_t)strlen(text));
@@ -25,8 +24,7 @@ void session_log(struct session *session, uint32_t level, const char *format, ..
     }
 }
 
-/* -- time-outs ---------------------------------------------------------------------------------
- */
+/* -- time-outs ------------------------------------------------------------- */
 
 void session_note_activity(struct session *session) {
     if (session->state == SESSION_TRANSACTION) {
@@ -57,12 +55,11 @@ static void BERTH_CALL on_timeout(struct berth_timer *timer, void *argument) {
     session_close(session);
 }
 
-/* -- works -------------------------------------------------------------------------------------
- */
+/* -- works ----------------------------------------------------------------- */
 
 static void BERTH_CALL released(struct berth_conn *conn, int32_t status, void *argument);
 
-static void let_go(struct session *session) {
+static void session_let_go(struct session *session) {
     if (session->answer.file) {
         fclose(session->answer.file);
     }
@@ -72,19 +69,19 @@ static void let_go(struct session *session) {
 }
 
 static void BERTH_CALL release(void *argument) {
-    let_go(argument);
+    session_let_go(argument);
 }
 
 static void BERTH_CALL released(struct berth_conn *conn, int32_t status, void *argument) {
     struct session *session = argument;
     (void)conn;
     (void)status;
-    let_go(session); /* if it never ran, as the host ends */
+    session_let_go(session); /* if it never ran, as the host ends */
     free(session);
 }
 
 /* Neither connection nor work are left. Files are closed off the I/O threads, if that can be. */
-static void destroy(struct session *session) {
+static void session_destroy(struct session *session) {
     session->host->buffer_release(session->answer.piece.buffer);
     throttle_cancel(session->site->throttle, &session->login.attempt);
     password_forget(&session->login, sizeof(session->login));
@@ -93,7 +90,7 @@ static void destroy(struct session *session) {
             BERTH_OK) {
         return;
     }
-    let_go(session);
+    session_let_go(session);
     free(session);
 }
 
@@ -109,11 +106,11 @@ static void BERTH_CALL ran(struct berth_conn *conn, int32_t status, void *argume
     if (conn) {
         session->then(session);
     } else if (!session->conn) {
-        destroy(session);
+        session_destroy(session);
     }
 }
 
-static void submit(struct session *session) {
+static void session_submit(struct session *session) {
     int32_t status = session->site->work->submit(session->conn, run, ran, session);
     session->working = status == BERTH_OK;
     if (status == BERTH_E_LIMIT) {
@@ -135,7 +132,7 @@ static void BERTH_CALL on_pause_over(struct berth_timer *timer, void *argument) 
         session->again = NULL;
         again(session);
     } else if (session->task) {
-        submit(session);
+        session_submit(session);
     } else {
         session_ready(session);
     }
@@ -164,7 +161,7 @@ void session_work(struct session *session, uint64_t delay_ms, void (*task)(struc
     if (delay_ms > 0) {
         session->site->timer->start(session->pause, delay_ms);
     } else {
-        submit(session);
+        session_submit(session);
     }
 }
 
@@ -174,8 +171,7 @@ void session_ready(struct session *session) {
     session->host->receive_resume(session->conn);
 }
 
-/* -- beginning and end -------------------------------------------------------------------------
- */
+/* -- beginning and end ----------------------------------------------------- */
 
 static void close_connection(struct session *session) {
     session->host->close(session->conn);
@@ -187,7 +183,7 @@ void session_close(struct session *session) {
     session->state = SESSION_OVER;
     if (session->mailbox && !session->working) {
         session->host->receive_pause(session->conn);
-        session->task = let_go;
+        session->task = session_let_go;
         session->then = close_connection;
         session->working =
             session->site->work->submit(session->conn, run, ran, session) == BERTH_OK;
@@ -220,6 +216,6 @@ struct session *session_create(struct berth_conn *conn) {
 void session_end(struct session *session) {
     session->conn = NULL;
     if (!session->working) {
-        destroy(session);
+        session_destroy(session);
     }
 }

@@ -34,7 +34,7 @@ enum {
     APOP_NEVER,
 };
 
-/* -- what a listener has: unchanged while it is open ------------------------------------------- */
+/* -- what a listener has: unchanged while it is open ----------------------- */
 
 struct site {
     const struct berth_timer_host *timer;
@@ -48,7 +48,7 @@ struct site {
     bool offers_apop;
 };
 
-/* -- a session --------------------------------------------------------------------------------- */
+/* -- a session ------------------------------------------------------------- */
 
 enum session_state {
     SESSION_AUTHORIZATION,
@@ -144,7 +144,7 @@ void session_log(struct session *session, uint32_t level, const char *format, ..
 /* Closes in good order, when the mailbox has been given back. Nothing is removed by it. */
 void session_close(struct session *session);
 
-/* -- talk.c, login.c, answer.c ----------------------------------------------------------------- */
+/* -- talk.c, login.c, answer.c --------------------------------------------- */
 
 void talk_greet(struct session *session);
 void talk_command(struct session *session, const uint8_t *line, const struct command *command);

@@ -16,16 +16,15 @@ void talk_greet(struct session *session) {
     session_say(session, text);
 }
 
-/* -- before the log-in -------------------------------------------------------------------------
- */
+/* -- before the log-in ----------------------------------------------------- */
 
-static void copy_text(char to[COMMAND_BYTES_MAX + 1], const uint8_t *from, uint32_t size) {
+static void talk_copy_text(char to[COMMAND_BYTES_MAX + 1], const uint8_t *from, uint32_t size) {
     memcpy(to, from, size);
     to[size] = '\0';
 }
 
 static void do_user(struct session *session, const uint8_t *line, const struct command *command) {
-    copy_text(session->user, line + command->text_at, command->text_size);
+    talk_copy_text(session->user, line + command->text_at, command->text_size);
     session_say(session, "+OK the password, please\r\n"); /* whether there is such a user or not */
 }
 
@@ -44,13 +43,12 @@ static void do_apop(struct session *session, const uint8_t *line, const struct c
         session_say(session, "-ERR there is no APOP here\r\n");
         return;
     }
-    copy_text(name, line + command->text_at, command->text_size);
+    talk_copy_text(name, line + command->text_at, command->text_size);
     session->user[0] = '\0';
     login_begin(session, true, name, line + command->digest_at, command->digest_size);
 }
 
-/* -- after it ----------------------------------------------------------------------------------
- */
+/* -- after it -------------------------------------------------------------- */
 
 static void say_number(struct session *session, const char *before, uint64_t number,
                        const char *after) {
@@ -117,13 +115,13 @@ static void do_rset(struct session *session, const struct command *command) {
     session_say(session, "+OK nothing is deleted\r\n");
 }
 
-static void update(struct session *session) {
+static void talk_update(struct session *session) {
     session->left = mailbox_update(session->mailbox);
     mailbox_close(session->mailbox); /* before the answer: the next session may follow at once */
     session->mailbox = NULL;
 }
 
-static void updated(struct session *session) {
+static void talk_updated(struct session *session) {
     if (session->left > 0) {
         session_log(session, BERTH_LOG_ERROR, "%u deleted messages could not be removed",
                     (unsigned)session->left);
@@ -134,12 +132,11 @@ static void updated(struct session *session) {
     session_close(session);
 }
 
-/* -- in both -----------------------------------------------------------------------------------
- */
+/* -- in both --------------------------------------------------------------- */
 
 static void do_quit(struct session *session) {
     if (session->state == SESSION_TRANSACTION) {
-        session_work(session, 0, update, updated);
+        session_work(session, 0, talk_update, talk_updated);
         return;
     }
     session_say(session, "+OK goodbye\r\n");

@@ -57,7 +57,7 @@ struct throttle *throttle_create(uint32_t delay_ms, uint32_t delay_max_ms, uint3
     return throttle;
 }
 
-static void forget(struct throttle *throttle, struct client *client) {
+static void throttle_forget(struct throttle *throttle, struct client *client) {
     HASH_DEL(throttle->clients, client);
     free(client);
 }
@@ -69,13 +69,13 @@ void throttle_destroy(struct throttle *throttle) {
     struct client *client;
     struct client *next;
     HASH_ITER(hh, throttle->clients, client, next) {
-        forget(throttle, client);
+        throttle_forget(throttle, client);
     }
     lock_fini(&throttle->lock);
     free(throttle);
 }
 
-static struct key key_of(const struct berth_address *address) {
+static struct key throttle_key_of(const struct berth_address *address) {
     struct key key;
     memset(&key, 0, sizeof(key)); /* it is compared with its padding */
     key.family = address->family;
@@ -83,34 +83,35 @@ static struct key key_of(const struct berth_address *address) {
     return key;
 }
 
-static unsigned hash_of(const struct throttle *throttle, const struct key *key) {
+static unsigned throttle_hash_of(const struct throttle *throttle, const struct key *key) {
     return (unsigned)siphash(&throttle->key, key, sizeof(*key));
 }
 
-static void add(struct throttle *throttle, struct client *client) {
+static void throttle_add(struct throttle *throttle, struct client *client) {
     HASH_ADD_BYHASHVALUE(hh, throttle->clients, key, sizeof(client->key),
-                         hash_of(throttle, &client->key), client);
+                         throttle_hash_of(throttle, &client->key), client);
 }
 
-static struct client *find(struct throttle *throttle, const struct berth_address *address) {
-    struct key key = key_of(address);
+static struct client *throttle_find(struct throttle *throttle,
+                                    const struct berth_address *address) {
+    struct key key = throttle_key_of(address);
     struct client *client;
-    HASH_FIND_BYHASHVALUE(hh, throttle->clients, &key, sizeof(key), hash_of(throttle, &key),
-                          client);
+    HASH_FIND_BYHASHVALUE(hh, throttle->clients, &key, sizeof(key),
+                          throttle_hash_of(throttle, &key), client);
     return client;
 }
 
 /* Nothing is held against the client, and none of its attempts is under way. */
 static void forget_if_idle(struct throttle *throttle, struct client *client) {
     if (client->failures == 0 && !client->is_checked && client->asking == 0) {
-        forget(throttle, client);
+        throttle_forget(throttle, client);
     }
 }
 
 /* The client, whose failures of long ago do not count. NULL: there is no memory. */
-static struct client *get(struct throttle *throttle, const struct berth_address *address,
-                          uint64_t now_ms) {
-    struct client *client = find(throttle, address);
+static struct client *throttle_get(struct throttle *throttle, const struct berth_address *address,
+                                   uint64_t now_ms) {
+    struct client *client = throttle_find(throttle, address);
     if (client) {
         uint64_t memory_ms = (uint64_t)throttle->delay_max_ms * FORGET_AFTER_MAXIMA;
         if (now_ms > client->failed_ms && now_ms - client->failed_ms > memory_ms &&
@@ -124,11 +125,11 @@ static struct client *get(struct throttle *throttle, const struct berth_address 
         return NULL;
     }
     if (HASH_COUNT(throttle->clients) >= throttle->clients_max) {
-        forget(throttle, throttle->clients); /* the first is the oldest */
+        throttle_forget(throttle, throttle->clients); /* the first is the oldest */
     }
-    client->key = key_of(address);
+    client->key = throttle_key_of(address);
     client->is_added = true;
-    add(throttle, client);
+    throttle_add(throttle, client);
     if (!client->is_added) {
         free(client);
         return NULL;
@@ -144,8 +145,7 @@ static uint64_t delay_of(const struct throttle *throttle, const struct client *c
     return delay < throttle->delay_max_ms ? delay : throttle->delay_max_ms;
 }
 
-/* -- attempts ----------------------------------------------------------------------------------
- */
+/* -- attempts -------------------------------------------------------------- */
 
 static enum throttle_verdict ask_again(struct client *client, struct attempt *attempt,
                                        uint64_t *wait_ms) {
@@ -156,8 +156,9 @@ static enum throttle_verdict ask_again(struct client *client, struct attempt *at
     return THROTTLE_ASK_AGAIN;
 }
 
-static enum throttle_verdict count(const struct throttle *throttle, struct client *client,
-                                   struct attempt *attempt, uint64_t now_ms, uint64_t *wait_ms) {
+static enum throttle_verdict throttle_count(const struct throttle *throttle, struct client *client,
+                                            struct attempt *attempt, uint64_t now_ms,
+                                            uint64_t *wait_ms) {
     uint64_t begin = client->next_ms > now_ms ? client->next_ms : now_ms;
     if (begin - now_ms > throttle->delay_max_ms) {
         return THROTTLE_TURNED_AWAY;
@@ -170,9 +171,9 @@ static enum throttle_verdict count(const struct throttle *throttle, struct clien
     return THROTTLE_GO;
 }
 
-static enum throttle_verdict begin(struct throttle *throttle, struct attempt *attempt,
-                                   uint64_t now_ms, uint64_t *wait_ms) {
-    struct client *client = get(throttle, &attempt->client, now_ms);
+static enum throttle_verdict throttle_start(struct throttle *throttle, struct attempt *attempt,
+                                            uint64_t now_ms, uint64_t *wait_ms) {
+    struct client *client = throttle_get(throttle, &attempt->client, now_ms);
     bool asked = attempt->state == ATTEMPT_ASKS;
     attempt->state = ATTEMPT_NONE;
     if (!client) {
@@ -180,7 +181,7 @@ static enum throttle_verdict begin(struct throttle *throttle, struct attempt *at
     }
     client->asking -= asked && client->asking > 0 ? 1 : 0;
     if (client->failures > 0) {
-        return count(throttle, client, attempt, now_ms, wait_ms);
+        return throttle_count(throttle, client, attempt, now_ms, wait_ms);
     }
     if (client->is_checked) {
         return ask_again(client, attempt, wait_ms);
@@ -197,14 +198,14 @@ enum throttle_verdict throttle_begin(struct throttle *throttle, struct attempt *
         return THROTTLE_GO;
     }
     lock_acquire(&throttle->lock);
-    enum throttle_verdict verdict = begin(throttle, attempt, now_ms, wait_ms);
+    enum throttle_verdict verdict = throttle_start(throttle, attempt, now_ms, wait_ms);
     lock_release(&throttle->lock);
     return verdict;
 }
 
 /* What it took is as if it had never been. */
-static void give_back(struct throttle *throttle, struct client *client,
-                      const struct attempt *attempt) {
+static void throttle_give_back(struct throttle *throttle, struct client *client,
+                               const struct attempt *attempt) {
     if (attempt->state == ATTEMPT_ALONE) {
         client->is_checked = false;
     } else if (attempt->state == ATTEMPT_ASKS && client->asking > 0) {
@@ -217,8 +218,9 @@ static void give_back(struct throttle *throttle, struct client *client,
     forget_if_idle(throttle, client);
 }
 
-static void fail(struct throttle *throttle, const struct attempt *attempt, uint64_t now_ms) {
-    struct client *client = get(throttle, &attempt->client, now_ms);
+static void throttle_fail(struct throttle *throttle, const struct attempt *attempt,
+                          uint64_t now_ms) {
+    struct client *client = throttle_get(throttle, &attempt->client, now_ms);
     if (!client) {
         return;
     }
@@ -232,7 +234,7 @@ static void fail(struct throttle *throttle, const struct attempt *attempt, uint6
     client->failed_ms = now_ms;
     client->next_ms = client->next_ms > earliest_ms ? client->next_ms : earliest_ms;
     HASH_DEL(throttle->clients, client); /* to be the newest again */
-    add(throttle, client);
+    throttle_add(throttle, client);
     if (!client->is_added) {
         free(client);
     }
@@ -242,7 +244,7 @@ void throttle_end(struct throttle *throttle, struct attempt *attempt, bool is_ri
                   uint64_t now_ms) {
     if (!is_right && attempt->state != ATTEMPT_NONE) {
         lock_acquire(&throttle->lock);
-        fail(throttle, attempt, now_ms);
+        throttle_fail(throttle, attempt, now_ms);
         lock_release(&throttle->lock);
         attempt->state = ATTEMPT_NONE;
     }
@@ -254,9 +256,9 @@ void throttle_cancel(struct throttle *throttle, struct attempt *attempt) {
         return;
     }
     lock_acquire(&throttle->lock);
-    struct client *client = find(throttle, &attempt->client);
+    struct client *client = throttle_find(throttle, &attempt->client);
     if (client) {
-        give_back(throttle, client, attempt);
+        throttle_give_back(throttle, client, attempt);
     }
     lock_release(&throttle->lock);
     attempt->state = ATTEMPT_NONE;

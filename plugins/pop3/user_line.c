@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_name(const char *name, size_t size) {
+static bool user_line_is_name(const char *name, size_t size) {
     for (size_t i = 0; i < size; i++) {
         if ((unsigned char)name[i] <= ' ' || name[i] == 0x7f) {
             return false;
@@ -12,7 +12,7 @@ static bool is_name(const char *name, size_t size) {
     return size > 0 && size <= USER_NAME_MAX;
 }
 
-static bool wrong(char words[USER_WORDS_MAX], const char *what) {
+static bool user_line_wrong(char words[USER_WORDS_MAX], const char *what) {
     snprintf(words, USER_WORDS_MAX, "%s", what);
     return false;
 }
@@ -28,17 +28,18 @@ bool user_line_read(const char *line, size_t size, struct user_line *found,
     const char *entry = size > 0 ? memchr(line, ':', size) : NULL;
     const char *maildir = entry ? memchr(entry + 1, ':', (size_t)(end - entry - 1)) : NULL;
     if (size > 0 && memchr(line, '\0', size)) {
-        return wrong(words, "there is a zero byte in it");
+        return user_line_wrong(words, "there is a zero byte in it");
     }
     if (!maildir || maildir + 1 == end) {
-        return wrong(words, "expected NAME:ENTRY:MAILDIR (berth-pop3-user writes such lines)");
+        return user_line_wrong(words,
+                               "expected NAME:ENTRY:MAILDIR (berth-pop3-user writes such lines)");
     }
     found->name = line;
     found->name_size = (size_t)(entry - line);
     found->maildir = maildir + 1;
     found->maildir_size = (size_t)(end - maildir - 1);
-    if (!is_name(found->name, found->name_size)) {
-        return wrong(words, "the name must have 1 to 128 bytes, without spaces");
+    if (!user_line_is_name(found->name, found->name_size)) {
+        return user_line_wrong(words, "the name must have 1 to 128 bytes, without spaces");
     }
     const char *fault = password_read(entry + 1, (size_t)(maildir - entry - 1), &found->password);
     if (fault) {

@@ -16,16 +16,16 @@ struct reading {
     struct berth_error *error;
 };
 
-static int32_t wrong(const struct reading *reading, const char *words) {
+static int32_t users_wrong(const struct reading *reading, const char *words) {
     return berth_error_set(reading->error, BERTH_E_INVALID, "/users: %s:%u: %s", reading->path,
                            reading->line, words);
 }
 
-static int32_t no_memory(const struct reading *reading) {
+static int32_t users_no_memory(const struct reading *reading) {
     return berth_error_set(reading->error, BERTH_E_NO_MEMORY, "out of memory");
 }
 
-static char *copy_of(const char *folder, size_t folder_size, const char *text, size_t size) {
+static char *users_copy_of(const char *folder, size_t folder_size, const char *text, size_t size) {
     char *copy = malloc(folder_size + size + 1);
     if (copy) {
         memcpy(copy, folder, folder_size);
@@ -35,7 +35,7 @@ static char *copy_of(const char *folder, size_t folder_size, const char *text, s
     return copy;
 }
 
-static struct user *append(const struct reading *reading) {
+static struct user *users_append(const struct reading *reading) {
     struct users *users = reading->users;
     if ((users->count & (users->count - 1)) == 0) { /* full: 0, 1, 2, 4, … */
         size_t room = users->count > 0 ? (size_t)users->count * 2 : 1;
@@ -54,24 +54,24 @@ static int32_t add_user(const struct reading *reading, const char *line, size_t 
     struct user_line found;
     char words[USER_WORDS_MAX];
     if (!user_line_read(line, size, &found, words)) {
-        return wrong(reading, words);
+        return users_wrong(reading, words);
     }
-    struct user *user = reading->users->count < USERS_MAX ? append(reading) : NULL;
+    struct user *user = reading->users->count < USERS_MAX ? users_append(reading) : NULL;
     if (!user) {
-        return reading->users->count < USERS_MAX ? no_memory(reading)
-                                                 : wrong(reading, "more than 100000 users");
+        return reading->users->count < USERS_MAX ? users_no_memory(reading)
+                                                 : users_wrong(reading, "more than 100000 users");
     }
     user->password = found.password;
     password_forget(&found.password, sizeof(found.password));
-    user->name = copy_of("", 0, found.name, found.name_size);
+    user->name = users_copy_of("", 0, found.name, found.name_size);
     user->maildir =
-        copy_of(reading->path, files_is_absolute(found.maildir) ? 0 : reading->folder_size,
-                found.maildir, found.maildir_size);
-    return user->name && user->maildir ? BERTH_OK : no_memory(reading);
+        users_copy_of(reading->path, files_is_absolute(found.maildir) ? 0 : reading->folder_size,
+                      found.maildir, found.maildir_size);
+    return user->name && user->maildir ? BERTH_OK : users_no_memory(reading);
 }
 
 /* Its bytes up to LF, CR LF or the end of the file; -1: it has more than LINE_MAX_BYTES. */
-static long read_line(FILE *file, char line[LINE_MAX_BYTES]) {
+static long users_read_line(FILE *file, char line[LINE_MAX_BYTES]) {
     long size = 0;
     int c;
     while ((c = getc(file)) != EOF && c != '\n') {
@@ -92,15 +92,15 @@ static void skip_mark(FILE *file) {
     }
 }
 
-static int32_t read_lines(struct reading *reading, FILE *file) {
+static int32_t users_read_lines(struct reading *reading, FILE *file) {
     char line[LINE_MAX_BYTES + 1];
     int32_t status = BERTH_OK;
     skip_mark(file);
     while (status == BERTH_OK && !feof(file) && !ferror(file)) {
-        long size = read_line(file, line);
+        long size = users_read_line(file, line);
         reading->line++;
         if (size < 0) {
-            status = wrong(reading, "a line is longer than 4096 bytes");
+            status = users_wrong(reading, "a line is longer than 4096 bytes");
         } else if (!user_line_is_comment(line, (size_t)size)) {
             line[size] = '\0';
             status = add_user(reading, line, (size_t)size);
@@ -108,7 +108,7 @@ static int32_t read_lines(struct reading *reading, FILE *file) {
         password_forget(line, sizeof(line));
     }
     if (status == BERTH_OK && ferror(file)) {
-        return wrong(reading, "the file cannot be read");
+        return users_wrong(reading, "the file cannot be read");
     }
     return status;
 }
@@ -162,7 +162,7 @@ struct users *users_read(const char *path, struct berth_error *error) {
     for (size_t i = 0; path[i] != '\0'; i++) {
         reading.folder_size = files_is_separator(path[i]) ? i + 1 : reading.folder_size;
     }
-    int32_t read = users ? read_lines(&reading, file) : no_memory(&reading);
+    int32_t read = users ? users_read_lines(&reading, file) : users_no_memory(&reading);
     fclose(file);
     password_forget(buffer, sizeof(buffer));
     if (users && read == BERTH_OK && put_in_order(&reading) == BERTH_OK) {

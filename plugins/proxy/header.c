@@ -30,12 +30,12 @@ static uint32_t write_line(const struct berth_host *host, const struct berth_add
     return (uint32_t)size;
 }
 
-static uint8_t *put(uint8_t *at, const void *bytes, size_t size) {
+static uint8_t *header_put(uint8_t *at, const void *bytes, size_t size) {
     memcpy(at, bytes, size);
     return at + size;
 }
 
-static uint8_t *put16(uint8_t *at, uint32_t number) {
+static uint8_t *header_put16(uint8_t *at, uint32_t number) {
     *at++ = (uint8_t)(number >> 8);
     *at++ = (uint8_t)number;
     return at;
@@ -45,14 +45,14 @@ static uint32_t write_binary(const struct berth_address *client, const struct be
                              uint8_t *bytes) {
     bool v6 = client->family == BERTH_FAMILY_IPV6;
     size_t ip_size = v6 ? 16 : 4;
-    uint8_t *at = put(bytes, "\r\n\r\n\0\r\nQUIT\n", 12);
+    uint8_t *at = header_put(bytes, "\r\n\r\n\0\r\nQUIT\n", 12);
     *at++ = 0x21; /* version 2, PROXY */
     *at++ = v6 ? 0x21 : 0x11;
-    at = put16(at, (uint32_t)(2 * ip_size + 4));
-    at = put(at, client->bytes, ip_size);
-    at = put(at, target->bytes, ip_size);
-    at = put16(at, client->port);
-    at = put16(at, target->port);
+    at = header_put16(at, (uint32_t)(2 * ip_size + 4));
+    at = header_put(at, client->bytes, ip_size);
+    at = header_put(at, target->bytes, ip_size);
+    at = header_put16(at, client->port);
+    at = header_put16(at, target->port);
     return (uint32_t)(at - bytes);
 }
 
@@ -80,8 +80,8 @@ uint32_t header_write(const struct berth_host *host, uint32_t version,
     }
     if (version == 1) {
         return known ? write_line(host, client, target, bytes)
-                     : (uint32_t)(put(bytes, "PROXY UNKNOWN\r\n", 15) - bytes);
+                     : (uint32_t)(header_put(bytes, "PROXY UNKNOWN\r\n", 15) - bytes);
     }
     return known ? write_binary(client, target, bytes)
-                 : (uint32_t)(put(bytes, "\r\n\r\n\0\r\nQUIT\n\x20\0\0", 16) - bytes);
+                 : (uint32_t)(header_put(bytes, "\r\n\r\n\0\r\nQUIT\n\x20\0\0", 16) - bytes);
 }

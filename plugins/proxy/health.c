@@ -20,8 +20,8 @@ struct check {
     struct upstream *upstream;
 };
 
-static void say(const struct health *health, uint32_t level, const struct upstream *upstream,
-                const char *text) {
+static void health_say(const struct health *health, uint32_t level, const struct upstream *upstream,
+                       const char *text) {
     const struct berth_host *host = health->listener->host;
     const struct berth_log_field fields[] = {
         {.key = "upstream",
@@ -41,19 +41,20 @@ static void say(const struct health *health, uint32_t level, const struct upstre
     host->log_fields(host, &entry);
 }
 
-static void note(const struct health *health, struct upstream *upstream, bool answers) {
+static void health_note(const struct health *health, struct upstream *upstream, bool answers) {
     const struct berth_host *host = health->listener->host;
     health->metrics->set(upstream->is_up, answers ? 1 : 0);
     if (answers) {
         if (upstream_answered(upstream)) {
-            say(health, BERTH_LOG_INFO, upstream, "health check: the upstream answers again");
+            health_say(health, BERTH_LOG_INFO, upstream,
+                       "health check: the upstream answers again");
         }
         return;
     }
     health->metrics->add(upstream->failures, 1);
     bool is_news = upstream_failed(health->upstreams, upstream, host->now_ms(host));
     if (is_news && health->upstreams->retry_after_ms > 0) {
-        say(health, BERTH_LOG_WARN, upstream, "health check: the upstream does not answer");
+        health_say(health, BERTH_LOG_WARN, upstream, "health check: the upstream does not answer");
     }
 }
 
@@ -65,11 +66,11 @@ static void BERTH_CALL checked(struct berth_conn *conn, int32_t status, void *ar
         conn->host->close(conn); /* that it answers is all there is to know */
     }
     if (status != BERTH_E_CANCELLED && status != BERTH_E_NO_MEMORY) {
-        note(check.health, check.upstream, status == BERTH_OK);
+        health_note(check.health, check.upstream, status == BERTH_OK);
     }
 }
 
-static void check(struct health *health, struct upstream *upstream) {
+static void health_check(struct health *health, struct upstream *upstream) {
     const struct berth_host *host = health->listener->host;
     const struct upstreams *upstreams = health->upstreams;
     const struct berth_address nobody = {0};
@@ -105,7 +106,7 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, const struct berth_li
     (void)worker;
     for (uint32_t i = 0; i < health->upstreams->count; i++) {
         if (!health->upstreams->items[i].is_checked) {
-            check(health, &health->upstreams->items[i]);
+            health_check(health, &health->upstreams->items[i]);
         }
     }
     health->timers->start(timer, health->upstreams->health_check_ms);

@@ -46,12 +46,11 @@ static struct berth_conn *other_side(const struct berth_conn *conn) {
     return is_upstream(conn) ? pair->client : pair->upstream;
 }
 
-static void say(struct berth_conn *conn, uint32_t level, const char *text) {
+static void proxy_say(struct berth_conn *conn, uint32_t level, const char *text) {
     conn->host->conn_log(conn, level, text, (uint32_t)strlen(text));
 }
 
-/* -- finding an upstream -------------------------------------------------------------------------
- */
+/* -- finding an upstream --------------------------------------------------- */
 
 static const char cannot_connect[] = "no connection can be made: the connection is reset";
 
@@ -62,14 +61,14 @@ static void say_of(struct berth_conn *conn, uint32_t level, const struct upstrea
     char text[HOST_BYTES_MAX + 64];
     snprintf(text, sizeof(text), "upstream %s port %u %s", upstream->target.host,
              (unsigned)upstream->target.port, what);
-    say(conn, level, text);
+    proxy_say(conn, level, text);
 }
 
 /* Asks for a connection to the upstream, which hears first whom it is for; `info` all zero: for
  * nobody. Without its header there is none: the client's first bytes could be taken for one. */
-static int32_t connect_to(struct berth_conn *client, const struct upstream *upstream,
-                          const struct berth_conn_info *info, berth_connected_fn done,
-                          void *argument) {
+static int32_t proxy_connect_to(struct berth_conn *client, const struct upstream *upstream,
+                                const struct berth_conn_info *info, berth_connected_fn done,
+                                void *argument) {
     const struct berth_host *host = client->host;
     const struct berth_connect_host *service = client->listener->plugin_state;
     const struct upstreams *upstreams = client->listener->state;
@@ -105,17 +104,17 @@ static void try_next(struct pair *pair) {
     struct berth_conn_info info = {.struct_size = sizeof(info)};
     pair->chosen = upstreams_choose(pair->upstreams, &pair->tried);
     if (!pair->chosen) {
-        say(client, BERTH_LOG_WARN, "no upstream answers: the connection is reset");
+        proxy_say(client, BERTH_LOG_WARN, "no upstream answers: the connection is reset");
         host->abort(client);
         return;
     }
     host->conn_info(client, &info);
-    int32_t status = connect_to(client, pair->chosen, &info, connected, pair);
+    int32_t status = proxy_connect_to(client, pair->chosen, &info, connected, pair);
     if (status != BERTH_OK) {
         leave_upstream(pair);
-        say(client, BERTH_LOG_WARN,
-            status == BERTH_E_LIMIT ? "limits.outbound is reached: the connection is reset"
-                                    : cannot_connect);
+        proxy_say(client, BERTH_LOG_WARN,
+                  status == BERTH_E_LIMIT ? "limits.outbound is reached: the connection is reset"
+                                          : cannot_connect);
         host->abort(client);
     }
 }
@@ -142,15 +141,14 @@ static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *
         leave_upstream(pair); /* the client is gone, and its `closed` follows */
     } else if (status == BERTH_E_NO_MEMORY) {
         leave_upstream(pair); /* which is not the upstream's fault */
-        say(pair->client, BERTH_LOG_WARN, cannot_connect);
+        proxy_say(pair->client, BERTH_LOG_WARN, cannot_connect);
         pair->client->host->abort(pair->client);
     } else {
         upstream_did_not_answer(pair);
     }
 }
 
-/* -- asking those that are left out -------------------------------------------------------------
- */
+/* -- asking those that are left out ---------------------------------------- */
 
 struct probe {
     struct berth_conn *client; /* it goes with it */
@@ -185,14 +183,13 @@ static void ask_one_left_out(struct berth_conn *client, uint64_t tried) {
     if (probe) {
         *probe = (struct probe){client, upstream};
     }
-    if (!probe || connect_to(client, upstream, &nobody, probed, probe) != BERTH_OK) {
+    if (!probe || proxy_connect_to(client, upstream, &nobody, probed, probe) != BERTH_OK) {
         upstream_call_off_probe(upstream, now_ms);
         free(probe);
     }
 }
 
-/* -- what passes between the two -----------------------------------------------------------------
- */
+/* -- what passes between the two ------------------------------------------- */
 
 static void BERTH_CALL opened(struct berth_conn *conn) {
     struct pair *pair = calloc(1, sizeof(*pair));
@@ -257,7 +254,7 @@ static void BERTH_CALL peer_closed(struct berth_conn *conn) {
 
 /* Whether the other side still gets all that this one had to say. One that has finished waits in
  * silence while the other side takes the rest, and may be closed for that. */
-static bool is_whole(uint32_t reason, bool finished) {
+static bool proxy_is_whole(uint32_t reason, bool finished) {
     return reason == BERTH_CLOSED_BY_PEER || reason == BERTH_CLOSED_BY_PLUGIN ||
            (reason == BERTH_CLOSED_TIMEOUT && finished);
 }
@@ -274,7 +271,7 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     } else {
         pair->client = NULL;
     }
-    if (other && is_whole(reason, finished)) {
+    if (other && proxy_is_whole(reason, finished)) {
         conn->host->close(other);
     } else if (other) {
         conn->host->abort(other); /* what was lost on one side must not look whole on the other */
@@ -284,8 +281,7 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     }
 }
 
-/* -- the plugin ----------------------------------------------------------------------------------
- */
+/* -- the plugin ------------------------------------------------------------ */
 
 static int32_t BERTH_CALL load(const struct berth_host *host, void **plugin_state,
                                struct berth_error *error) {

@@ -14,7 +14,7 @@
 
 #include "proxy/target.h"
 
-/* -- upstreams.c ------------------------------------------------------------------------------- */
+/* -- upstreams.c ----------------------------------------------------------- */
 
 struct upstream {
     struct target target;
@@ -66,14 +66,14 @@ bool upstream_answered(struct upstream *upstream);
 struct upstream *upstreams_to_probe(struct upstreams *upstreams, uint64_t now_ms, uint64_t tried);
 void upstream_call_off_probe(struct upstream *upstream, uint64_t now_ms);
 
-/* -- health.c ---------------------------------------------------------------------------------- */
+/* -- health.c -------------------------------------------------------------- */
 
 /* Asks each upstream at once, and then every health_check_ms. In `listener_open`. */
 int32_t health_start(struct upstreams *upstreams, const struct berth_listener *listener,
                      struct berth_error *error);
 void health_stop(struct health *health); /* NULL is legal */
 
-/* -- header.c ---------------------------------------------------------------------------------- */
+/* -- header.c -------------------------------------------------------------- */
 
 enum { HEADER_BYTES_MAX = 107 };
 

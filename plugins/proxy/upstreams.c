@@ -8,8 +8,7 @@
 
 enum { UPSTREAMS_MAX = 64, TIME_MAX_MS = 3600000 };
 
-/* -- the configuration -------------------------------------------------------------------------
- */
+/* -- the configuration ----------------------------------------------------- */
 
 static int32_t read_targets(const cJSON *value, void *target, struct berth_error *error) {
     struct upstreams *upstreams = target;
@@ -112,12 +111,11 @@ void upstreams_destroy(struct upstreams *upstreams) {
     }
 }
 
-/* -- the choice --------------------------------------------------------------------------------
- */
+/* -- the choice ------------------------------------------------------------ */
 
 /* The best of those that are up (or down, when `down`), beginning with number `from`. */
-static struct upstream *best(struct upstreams *upstreams, uint32_t from, bool down,
-                             uint64_t tried) {
+static struct upstream *upstreams_best(struct upstreams *upstreams, uint32_t from, bool down,
+                                       uint64_t tried) {
     struct upstream *found = NULL;
     for (uint32_t i = 0; i < upstreams->count; i++) {
         uint32_t index = (from + i) % upstreams->count;
@@ -137,9 +135,9 @@ static struct upstream *best(struct upstreams *upstreams, uint32_t from, bool do
 
 struct upstream *upstreams_choose(struct upstreams *upstreams, uint64_t *tried) {
     uint32_t from = atomic_fetch_add(&upstreams->next, 1) % upstreams->count;
-    struct upstream *one = best(upstreams, from, false, *tried);
+    struct upstream *one = upstreams_best(upstreams, from, false, *tried);
     if (!one) {
-        one = best(upstreams, from, true, *tried);
+        one = upstreams_best(upstreams, from, true, *tried);
     }
     if (one) {
         *tried |= UINT64_C(1) << (one - upstreams->items);
@@ -152,8 +150,7 @@ void upstream_leave(struct upstream *upstream) {
     atomic_fetch_sub(&upstream->connections, 1);
 }
 
-/* -- who is down -------------------------------------------------------------------------------
- */
+/* -- who is down ----------------------------------------------------------- */
 
 bool upstream_failed(struct upstreams *upstreams, struct upstream *upstream, uint64_t now_ms) {
     if (upstreams->retry_after_ms == 0) {

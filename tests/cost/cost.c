@@ -12,8 +12,8 @@
 #include <string.h>
 
 #include "chat/chat.h"
-#include "net/client_table.h"
-#include "net/proxy_header.h"
+#include "net/lib/client_table.h"
+#include "net/lib/proxy_header.h"
 #include "pop3/mailbox.h"
 
 static void check(int holds, const char *what) {
@@ -35,7 +35,7 @@ static unsigned long read_number(unsigned long *number) {
     return scanf("%lx", number) == 1; // NOLINT(cert-err34-c): of our own making
 }
 
-/* -- tables ------------------------------------------------------------------------------------ */
+/* -- tables ---------------------------------------------------------------- */
 
 static void print_names(unsigned long count) {
     char name[NAME_BYTES_MAX + 1];
@@ -108,7 +108,7 @@ static void clients(unsigned long count) {
     free(numbers);
 }
 
-/* -- a header ---------------------------------------------------------------------------------- */
+/* -- a header -------------------------------------------------------------- */
 
 static void header(unsigned long count) {
     static uint8_t bytes[PROXY_HEADER_BYTES_MAX] = "\r\n\r\n\0\r\nQUIT\n\x21\x11";
@@ -123,7 +123,7 @@ static void header(unsigned long count) {
     check(proxy_header_read(bytes, size, &read) == PROXY_HEADER_WHOLE, "a header");
 }
 
-/* -- a mailbox --------------------------------------------------------------------------------- */
+/* -- a mailbox ------------------------------------------------------------- */
 
 static void move_all(const char *folder, const struct mailbox *mailbox) {
     char from[1024];

@@ -5,7 +5,7 @@
 const struct berth_address loopback_v4 = {.family = BERTH_FAMILY_IPV4, .bytes = {127, 0, 0, 1}};
 const struct berth_address loopback_v6 = {.family = BERTH_FAMILY_IPV6, .bytes = {[15] = 1}};
 
-/* -- the world --------------------------------------------------------------------------------- */
+/* -- the world ------------------------------------------------------------- */
 
 static bool buffer_take(void *context, struct engine_buffer *buffer) {
     struct world *world = context;
@@ -123,7 +123,7 @@ void run_quietly(struct world *world) {
     }
 }
 
-/* -- accepting --------------------------------------------------------------------------------- */
+/* -- accepting ------------------------------------------------------------- */
 
 void count_starved(struct engine_acceptor *acceptor, void *context) {
     struct world *world = context;
@@ -180,7 +180,7 @@ void expect_accepting(struct world *world) {
     peer_close(peer);
 }
 
-/* -- links ------------------------------------------------------------------------------------- */
+/* -- links ----------------------------------------------------------------- */
 
 static void on_received(struct engine_op *op, int64_t result) {
     struct link *link = CONTAINER_OF(op, struct link, receive.op);
@@ -194,7 +194,7 @@ static void on_received(struct engine_op *op, int64_t result) {
     assert_int_equal(data->size, result);
     link->told += (size_t)result;
     if (!data->owner) {
-        return; /* read and thrown away, as engine_receive_end() may do */
+        return; /* read and thrown away, as engine_receive_drain() may do */
     }
     assert_true(result <= BUFFER_BYTES);
     if (link->received_size + data->size > link->received_room) {
@@ -314,7 +314,7 @@ void expect_reset_at_peer(struct peer peer) {
     }
 }
 
-/* -- bytes ------------------------------------------------------------------------------------- */
+/* -- bytes ----------------------------------------------------------------- */
 
 uint8_t pattern(uint64_t at) {
     return (uint8_t)((at * UINT64_C(0x9E3779B97F4A7C15)) >> 56);

@@ -1,6 +1,6 @@
 #include "iocp_world.h"
 
-/* -- fixture ---------------------------------------------------------------------------------- */
+/* -- fixture --------------------------------------------------------------- */
 
 bool buffer_take(void *context, struct engine_buffer *buffer) {
     struct world *world = context;
@@ -140,7 +140,7 @@ void run_some(struct world *world) {
     }
 }
 
-/* -- clients: blocking sockets of the system -------------------------------------------------- */
+/* -- clients: blocking sockets of the system ------------------------------- */
 
 SOCKET client_connect(struct world *world) {
     struct sockaddr_in to = {.sin_family = AF_INET};
@@ -169,7 +169,7 @@ void client_expect(SOCKET client, const char *text) {
     assert_memory_equal(bytes, text, size);
 }
 
-/* -- the server's side ------------------------------------------------------------------------ */
+/* -- the server's side ----------------------------------------------------- */
 
 static void accept_complete(struct engine_op *op, int64_t result) {
     struct accepted *accepted =

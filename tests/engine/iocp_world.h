@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/macros.h"
-#include "engine/engine_iocp.h"
+#include "engine/iocp/iocp.h"
 
 enum {
     BUFFER_BYTES = 512, /* small, so that a flood is many of them */

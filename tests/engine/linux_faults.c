@@ -91,7 +91,7 @@ unsigned faults_injected(enum fault_call call) {
     return plans[call].injected;
 }
 
-/* -- system calls ------------------------------------------------------------------------------ */
+/* -- system calls ---------------------------------------------------------- */
 
 static int fault_socket(int family, int type, int protocol) {
     return fails(FAULT_SOCKET) ? -1 : linux_system.socket(family, type, protocol);
@@ -241,7 +241,7 @@ static void *fault_mmap(void *at, size_t size, int protection, int flags, int fd
                              : linux_system.mmap(at, size, protection, flags, fd, offset);
 }
 
-/* -- operations of the ring -------------------------------------------------------------------- */
+/* -- operations of the ring ------------------------------------------------ */
 
 /* One that the kernel does not see; it gets one that does nothing, with the address of this and its
  * highest bit set as what it is about. */
@@ -363,7 +363,7 @@ static void undo_spoiling(struct uring_completion *completion) {
     }
 }
 
-/* -- calls of the ring ------------------------------------------------------------------------- */
+/* -- calls of the ring ----------------------------------------------------- */
 
 static int fault_create(unsigned entries, struct io_uring *ring,
                         struct io_uring_params *parameters) {
@@ -485,7 +485,7 @@ static int fault_register_files_update(struct io_uring *ring, unsigned from, con
                                      : uring_system.register_files_update(ring, from, files, count);
 }
 
-/* -- control ----------------------------------------------------------------------------------- */
+/* -- control --------------------------------------------------------------- */
 
 void faults_hold(void) {
     holding = true;

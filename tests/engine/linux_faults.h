@@ -1,7 +1,7 @@
 /* linux_faults.h: a Linux for tests that does what a healthy machine seldom does.
  *
  * The engines of the library `engine_faults` make their calls through tables
- * (host/engine/engine_linux_calls.h, engine_uring_calls.h). They are the system's own, over real
+ * (host/engine/linux/linux_calls.h, uring_calls.h). They are the system's own, over real
  * sockets and a real ring, until they are told otherwise: to let calls fail, to cut transfers
  * short, to have operations of the ring end with an error that the kernel has not met, and to hold
  * completions back. Peers and the tests themselves call the system directly.
@@ -15,8 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "engine/engine_linux_calls.h"
-#include "engine/engine_uring_calls.h"
+#include "engine/linux/linux_calls.h"
+#include "engine/uring/uring_calls.h"
 
 enum fault_call {
     FAULT_SOCKET,
@@ -75,7 +75,7 @@ void faults_shorten(enum fault_call call, unsigned count, size_t bytes);
 unsigned faults_calls(enum fault_call call);
 unsigned faults_injected(enum fault_call call);
 
-/* -- the ring ---------------------------------------------------------------------------------- */
+/* -- the ring -------------------------------------------------------------- */
 
 /* Lets `pass` more operations of that kind (IORING_OP_…) go to the kernel, then ends `count` of
  * them with the code, as if the kernel had: it does not see them. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "engine/engine_linux.h"
+#include "engine/linux/linux.h"
 
 enum {
     SPIN_MS = 200,

@@ -177,7 +177,7 @@ static void test_connects_at_once_all_come_through(void **state) {
     assert_int_equal(engine_port_pending(world->port), 0);
 }
 
-/* -- failures ---------------------------------------------------------------------------------- */
+/* -- failures -------------------------------------------------------------- */
 
 static void test_connect_to_a_closed_port_is_refused(void **state) {
     struct world *world = *state;
@@ -213,7 +213,7 @@ static void test_connect_without_sockets_fails_as_its_completion(void **state) {
     converse(world, &no_options, 0, 5);
 }
 
-/* -- cancelling -------------------------------------------------------------------------------- */
+/* -- cancelling ------------------------------------------------------------ */
 
 /* A listener that accepts nothing, with clients enough that others get no answer: nor a refusal,
  * where the system has such ones try again. */

@@ -5,7 +5,7 @@
 static void link_await_end(struct link *link) {
     assert_int_equal(engine_shutdown_send(link->world->port, link->socket), 0);
     link->ends = 0;
-    engine_receive_end(link->world->port, link->socket, &link->receive);
+    engine_receive_drain(link->world->port, link->socket, &link->receive);
 }
 
 /* `quick`: it comes before anybody can have looked for it; else when the looking has stopped. */

@@ -15,7 +15,7 @@ enum {
 };
 #define BEYOND_4_GIB (UINT64_C(0x100000000) + 12345)
 
-/* -- files ------------------------------------------------------------------------------------- */
+/* -- files ----------------------------------------------------------------- */
 
 /* Byte `at` of a file is pattern(at), from `start` on. */
 struct test_file {
@@ -69,7 +69,7 @@ static struct engine_piece memory(uint32_t from, uint32_t size) {
     return (struct engine_piece){.bytes = bytes + from, .size = size};
 }
 
-/* -- sending ----------------------------------------------------------------------------------- */
+/* -- sending --------------------------------------------------------------- */
 
 /* Pieces on their way, as a caller sends them: whatever each call takes, the rest by the next. */
 struct sending {
@@ -152,7 +152,7 @@ static void sendings_finish(struct world *world, struct sending *sendings, unsig
     }
 }
 
-/* -- readers ----------------------------------------------------------------------------------- */
+/* -- readers --------------------------------------------------------------- */
 
 /* A peer in a thread that knows what is to come, to the FIN. */
 struct reader {
@@ -237,7 +237,7 @@ static void expect_sent(struct world *world, const struct engine_piece *pieces, 
     link_close(link);
 }
 
-/* -- what is sent ------------------------------------------------------------------------------ */
+/* -- what is sent ---------------------------------------------------------- */
 
 static void test_file_arrives_whole(void **state) {
     struct test_file file;
@@ -347,7 +347,7 @@ static void test_long_file_to_a_slow_reader_arrives_whole(void **state) {
     file_end(&file);
 }
 
-/* -- files that end early ---------------------------------------------------------------------- */
+/* -- files that end early -------------------------------------------------- */
 
 /* Sends them: so many bytes arrive, then the file is too short. */
 static void expect_short(struct world *world, const struct engine_piece *pieces, unsigned count,
@@ -390,7 +390,7 @@ static void test_empty_file_is_short(void **state) {
     file_end(&file);
 }
 
-/* -- several at once, and cancelling ----------------------------------------------------------- */
+/* -- several at once, and cancelling --------------------------------------- */
 
 static void send_at_once(struct world *world, unsigned count) {
     struct test_file file;

@@ -670,7 +670,7 @@ static void expect_last_bytes(struct world *world, bool by_closing) {
     struct engine_piece pieces[] = {{.bytes = (const uint8_t *)"good", .size = 4},
                                     {.bytes = (const uint8_t *)"bye", .size = 3}};
     char byte;
-    int64_t sent = engine_send_last(world->port, link->socket, &link->send, pieces, 2);
+    int64_t sent = engine_send_and_fin(world->port, link->socket, &link->send, pieces, 2);
     if (sent == ENGINE_PENDING) {
         RUN_UNTIL(world, link->sends > 0);
         sent = link->sent;

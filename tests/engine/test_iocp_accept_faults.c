@@ -2,7 +2,7 @@
  * starting and accepting. After every fault the listener must go on as engine.h says. */
 #include "iocp_world.h"
 
-/* -- accepting -------------------------------------------------------------------------------- */
+/* -- accepting ------------------------------------------------------------- */
 
 static void test_accept_succeeding_at_once_completes_through_the_port(void **state) {
     struct world *world = *state;
@@ -315,7 +315,7 @@ static void test_starved_is_told_although_the_wake_up_failed(void **state) {
     }
 }
 
-/* -- set-up and posts ------------------------------------------------------------------------- */
+/* -- set-up and posts ------------------------------------------------------ */
 
 struct posted {
     struct engine_op op;

@@ -32,7 +32,7 @@ static bool sees_the_end(SOCKET client) {
     return recv(client, &byte, 1, 0) <= 0;
 }
 
-/* -- accepts ----------------------------------------------------------------------------------- */
+/* -- accepts --------------------------------------------------------------- */
 
 static void test_accept_whose_cancel_is_lost_ends_with_its_socket(void **state) {
     struct world *world = hurry(state);
@@ -88,7 +88,7 @@ static void test_accept_that_never_ends_is_abandoned(void **state) {
     expect_accepting(world);
 }
 
-/* -- connects ---------------------------------------------------------------------------------- */
+/* -- connects -------------------------------------------------------------- */
 
 struct attempt {
     struct engine_connect connect;
@@ -144,7 +144,7 @@ static void test_connect_that_never_ends_is_abandoned(void **state) {
     expect_nothing_pending(world);
 }
 
-/* -- connections ------------------------------------------------------------------------------- */
+/* -- connections ----------------------------------------------------------- */
 
 static void connection_free(struct connection *connection) {
     assert_int_equal(connection->socket.handle, ENGINE_NO_SOCKET.handle);
@@ -256,7 +256,7 @@ static void test_connection_that_never_ends_is_abandoned(void **state) {
     connection_free(connection);
 }
 
-/* -- files ------------------------------------------------------------------------------------- */
+/* -- files ----------------------------------------------------------------- */
 
 static HANDLE file_open(void) {
     wchar_t folder[MAX_PATH];
@@ -310,7 +310,7 @@ static void test_transmit_that_never_ends_is_abandoned(void **state) {
     file_is_closed(state, true);
 }
 
-/* -- disconnects ------------------------------------------------------------------------------- */
+/* -- disconnects ----------------------------------------------------------- */
 
 static void disconnect_stalls(struct world *world) {
     struct connection *connection = connection_open(world);
@@ -345,7 +345,7 @@ static void test_disconnect_that_never_ends_is_abandoned(void **state) {
     assert_int_equal(world->listener->reusable_count, 0);
 }
 
-/* -- datagrams --------------------------------------------------------------------------------- */
+/* -- datagrams ------------------------------------------------------------- */
 
 static void on_datagram(struct engine_receiver *receiver, const struct engine_datagram *datagram,
                         void *context) {

@@ -72,7 +72,7 @@ static void expect_connecting(struct world *world) {
     expect_success(world, &attempt, "hello", 5);
 }
 
-/* -- preparing --------------------------------------------------------------------------------- */
+/* -- preparing ------------------------------------------------------------- */
 
 static void test_connect_that_cannot_be_prepared_completes_with_the_reason(void **state) {
     struct world *world = *state;
@@ -118,7 +118,7 @@ static void test_connect_without_connect_ex_fails(void **state) {
     expect_failure(world, &attempt, ENGINE_E_OTHER, 1);
 }
 
-/* -- ConnectEx --------------------------------------------------------------------------------- */
+/* -- ConnectEx ------------------------------------------------------------- */
 
 static const struct {
     int code;
@@ -213,7 +213,7 @@ static void test_connect_to_this_machine_is_refused_at_once(void **state) {
     assert_int_equal(faults_ioctls(initial_rto), 1); /* others are far: SYNs get lost */
 }
 
-/* -- cancelling -------------------------------------------------------------------------------- */
+/* -- cancelling ------------------------------------------------------------ */
 
 static void test_connect_cancelled_after_its_completion_succeeds(void **state) {
     struct world *world = *state;

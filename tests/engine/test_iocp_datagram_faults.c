@@ -168,7 +168,7 @@ static void test_receive_that_fails_is_posted_again_at_once(void **state) {
             engine_port_run(((struct world *)*state)->port, 10);
         }
         assert_int_equal(faults_calls(FAULT_RECEIVE_FROM), before + 1);
-        assert_false(((struct world *)*state)->port->receivers_starving);
+        assert_false(((struct world *)*state)->port->receivers_waiting_for_buffer);
         expect_answer(socket, &end, (char)('a' + i));
     }
     end_close(&end);
@@ -182,10 +182,10 @@ static void test_receive_that_fails_for_good_does_not_use_up_a_processor(void **
     SOCKET socket = asker();
     faults_fail(FAULT_RECEIVE_FROM, 0, 560, WSAEINVAL);
     end_open(world, &end, false);
-    for (int i = 0; i < 1000 && !world->port->receivers_starving; i++) {
+    for (int i = 0; i < 1000 && !world->port->receivers_waiting_for_buffer; i++) {
         engine_port_run(world->port, 0);
     }
-    assert_true(world->port->receivers_starving);
+    assert_true(world->port->receivers_waiting_for_buffer);
     assert_true(faults_injected(FAULT_RECEIVE_FROM) < 560);
     expect_answer(socket, &end, 'a');
     end_close(&end);

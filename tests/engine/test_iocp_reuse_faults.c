@@ -60,7 +60,7 @@ static void expect_fresh(struct world *world, struct engine_port *home) {
     closesocket(client);
 }
 
-/* -- what the trial finds ---------------------------------------------------------------------- */
+/* -- what the trial finds -------------------------------------------------- */
 
 static void test_trial_here_finds_out_without_leaving_anything(void **state) {
     struct world *world = *state;
@@ -111,7 +111,7 @@ static void test_trial_every_failing_call_only_turns_it_off(void **state) {
     }
 }
 
-/* -- two lives --------------------------------------------------------------------------------- */
+/* -- two lives ------------------------------------------------------------- */
 
 static void test_recycled_socket_is_used_again_and_again(void **state) {
     struct world *world = *state;
@@ -153,7 +153,7 @@ static void test_recycled_socket_is_closed_where_the_option_is_off(void **state)
     world->listener->reuse_sockets = true;
 }
 
-/* -- other options ----------------------------------------------------------------------------- */
+/* -- other options --------------------------------------------------------- */
 
 static const struct engine_listen_options plain = {.acceptors = 1, .reuse_sockets = true};
 
@@ -252,7 +252,7 @@ static void test_recycled_by_transmit_file_is_used_again(void **state) {
     expect_used_again(world, socket);
 }
 
-/* -- what goes wrong --------------------------------------------------------------------------- */
+/* -- what goes wrong ------------------------------------------------------- */
 
 static void test_disconnect_that_ends_later_keeps_the_socket(void **state) {
     struct world *world = *state;

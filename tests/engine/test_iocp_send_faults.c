@@ -12,7 +12,7 @@ enum {
     SENDS_MAX = 5,
 };
 
-/* -- a file ------------------------------------------------------------------------------------ */
+/* -- a file ---------------------------------------------------------------- */
 
 static struct os_file file;
 static struct os_private *folder;
@@ -55,7 +55,7 @@ static struct engine_piece text(const char *bytes) {
     return (struct engine_piece){.bytes = (const uint8_t *)bytes, .size = strlen(bytes)};
 }
 
-/* -- sends ------------------------------------------------------------------------------------- */
+/* -- sends ----------------------------------------------------------------- */
 
 static unsigned turns;
 
@@ -128,7 +128,7 @@ static void expect_sending(struct connection *connection) {
     client_expect_run(connection->client, 7, 50);
 }
 
-/* -- TransmitPackets --------------------------------------------------------------------------- */
+/* -- TransmitPackets ------------------------------------------------------- */
 
 static int setup_packets(void **state) {
     return setup_after(state, faults_provide_packets);
@@ -202,7 +202,7 @@ static void test_packets_leave_out_what_one_call_does_not_send(void **state) {
     connection_close(connection);
 }
 
-/* -- whichever call it is ---------------------------------------------------------------------- */
+/* -- whichever call it is -------------------------------------------------- */
 
 static enum fault_call the_call(const struct world *world) {
     return world->engine->transmit_packets ? FAULT_PACKETS : FAULT_TRANSMIT;
@@ -301,7 +301,7 @@ static void test_file_that_is_none_fails(void **state) {
     connection_close(connection);
 }
 
-/* -- TransmitFile ------------------------------------------------------------------------------ */
+/* -- TransmitFile ---------------------------------------------------------- */
 
 static void test_transmit_file_takes_one_piece_on_each_side(void **state) {
     struct world *world = *state;
@@ -376,7 +376,7 @@ static void test_file_to_be_read_waits_for_a_buffer(void **state) {
     connection_close(connection);
 }
 
-/* -- the limit of the client editions ---------------------------------------------------------- */
+/* -- the limit of the client editions -------------------------------------- */
 
 /* Connections first: accepting them runs the port. */
 static void sendings_open(struct world *world, struct sending *sendings) {

@@ -4,9 +4,9 @@
 
 #include <errno.h>
 
-#include "engine/engine_linux.h"
+#include "engine/linux/linux.h"
 
-/* -- listening --------------------------------------------------------------------------------- */
+/* -- listening ------------------------------------------------------------- */
 
 enum { SOCKETS = 3 }; /* a listener's */
 
@@ -97,7 +97,7 @@ static void test_listener_that_cannot_listen_tells_why_and_can_later(void **stat
     engine_listener_close(listener);
 }
 
-/* -- acceptors --------------------------------------------------------------------------------- */
+/* -- acceptors ------------------------------------------------------------- */
 
 static void test_acceptor_that_cannot_be_watched_tells_why_and_can_later(void **state) {
     struct world *world = *state;
@@ -134,7 +134,7 @@ static void test_acceptor_whose_poll_fails_goes_on_and_does_not_spin(void **stat
     expect_accepting(world);
 }
 
-/* -- accepting --------------------------------------------------------------------------------- */
+/* -- accepting ------------------------------------------------------------- */
 
 static void test_accept_of_a_client_that_is_gone_takes_the_next(void **state) {
     static const int codes[] = {ECONNABORTED, EINTR, EPERM, EPROTO, ENETDOWN, ETIMEDOUT};
@@ -230,7 +230,7 @@ static void test_accept_whose_local_address_is_not_told_has_the_listeners(void *
     peer_close(peer);
 }
 
-/* -- the first data ---------------------------------------------------------------------------- */
+/* -- the first data -------------------------------------------------------- */
 
 static void test_first_data_that_there_is_no_memory_for_waits(void **state) {
     static const int codes[] = {ENOMEM, ENOBUFS, EINTR, EAGAIN};

@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "engine/engine_linux.h"
+#include "engine/linux/linux.h"
 
 enum { LONG_MS = 20000 }; /* what a wait may take that nothing ends */
 
-/* -- making ports ------------------------------------------------------------------------------ */
+/* -- making ports ---------------------------------------------------------- */
 
 static bool take(void *context, struct engine_buffer *buffer) {
     unsigned *out = context;
@@ -123,7 +123,7 @@ static void test_port_each_of_whose_allocations_fails_is_whole_or_none(void **st
     }
 }
 
-/* -- posts ------------------------------------------------------------------------------------- */
+/* -- posts ----------------------------------------------------------------- */
 
 struct post {
     struct engine_op op;
@@ -210,7 +210,7 @@ static void test_port_whose_eventfd_cannot_be_read_does_not_spin(void **state) {
     assert_false(atomic_load(&world->port->unwoken)); /* it hears of them by itself again */
 }
 
-/* -- waits ------------------------------------------------------------------------------------- */
+/* -- waits ----------------------------------------------------------------- */
 
 static void test_wait_that_fails_for_a_while_goes_on(void **state) {
     static const int codes[] = {EINTR, EAGAIN, EBUSY, ENOMEM, EPERM};
@@ -241,7 +241,7 @@ static void test_wait_that_always_fails_does_not_spin(void **state) {
     expect_accepting(world);
 }
 
-/* -- the choice of an engine ------------------------------------------------------------------- */
+/* -- the choice of an engine ----------------------------------------------- */
 
 static const struct {
     enum fault_call call;

@@ -46,7 +46,7 @@ static unsigned failed_sends(bool several) {
            faults_completed(several ? IORING_OP_SENDMSG : IORING_OP_SEND);
 }
 
-/* -- receiving --------------------------------------------------------------------------------- */
+/* -- receiving ------------------------------------------------------------- */
 
 static void test_receive_that_there_is_no_memory_for_waits(void **state) {
     static const int codes[] = {ENOMEM, ENOBUFS, EINTR, EAGAIN, ENFILE};
@@ -158,7 +158,7 @@ static void test_end_that_there_is_no_memory_for_is_waited_for(void **state) {
         if (on_ring()) {
             faults_complete(IORING_OP_POLL_ADD, 0, 1, codes[i]);
         }
-        engine_receive_end(world->port, link->socket, &link->receive);
+        engine_receive_drain(world->port, link->socket, &link->receive);
         assert_true(peer_send(link->peer, "unwanted", 8));
         run_quietly(world);
         peer_shutdown_send(link->peer);
@@ -171,7 +171,7 @@ static void test_end_that_there_is_no_memory_for_is_waited_for(void **state) {
     }
 }
 
-/* -- sending memory ---------------------------------------------------------------------------- */
+/* -- sending memory -------------------------------------------------------- */
 
 static void test_send_that_is_interrupted_goes_on(void **state) {
     struct world *world = *state;
@@ -322,7 +322,7 @@ static void test_shutdown_that_fails_tells_why(void **state) {
     assert_int_equal(engine_shutdown_send(world->port, link->socket), 0);
     uint64_t bytes;
     faults_fail(FAULT_IOCTL, 0, 1, ENOTTY);
-    assert_false(engine_untaken(world->port, link->socket, &bytes));
+    assert_false(engine_unacked_bytes(world->port, link->socket, &bytes));
     link_close(link);
 }
 
@@ -339,7 +339,7 @@ static void test_close_whose_reset_is_refused_closes(void **state) {
     link_close(link);
 }
 
-/* -- files ------------------------------------------------------------------------------------- */
+/* -- files ----------------------------------------------------------------- */
 
 struct test_file {
     struct os_file file;

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/engine_linux.h"
+#include "engine/linux/linux.h"
 #include "os/os_private.h"
 
 enum {
@@ -47,7 +47,7 @@ static void run_until_held(struct world *world, unsigned count) {
     assert_true(faults_held() >= count);
 }
 
-/* -- small and full queues --------------------------------------------------------------------- */
+/* -- small and full queues ------------------------------------------------- */
 
 /* All of them speak before the ring is looked at: what does not fit, the kernel keeps. */
 static void test_completions_that_do_not_fit_are_not_lost(void **state) {
@@ -107,7 +107,7 @@ static void test_listener_closed_while_the_ring_is_refused_frees_its_port(void *
     }
 }
 
-/* -- completions that are late ----------------------------------------------------------------- */
+/* -- completions that are late --------------------------------------------- */
 
 static void test_receive_stopped_as_its_bytes_come_delivers_them_and_ends(void **state) {
     struct world *world = *state;
@@ -260,7 +260,7 @@ static void test_send_cancelled_as_there_is_room_is_over_once(void **state) {
     link_close(link);
 }
 
-/* -- buffers ----------------------------------------------------------------------------------- */
+/* -- buffers --------------------------------------------------------------- */
 
 static void test_receives_that_find_no_buffer_wait_in_their_order(void **state) {
     struct world *world = *state;
@@ -311,7 +311,7 @@ static void test_ring_of_buffers_that_is_lost_is_registered_again(void **state) 
     link_close(link);
 }
 
-/* -- older kernels ----------------------------------------------------------------------------- */
+/* -- older kernels --------------------------------------------------------- */
 
 static void test_older_kernel_serves_a_crowd(void **state) {
     struct world *world = *state;
@@ -351,7 +351,7 @@ static void test_older_kernel_receives_a_flood_whole_and_can_be_stopped(void **s
     link_close(link);
 }
 
-/* -- the table of sockets ---------------------------------------------------------------------- */
+/* -- the table of sockets -------------------------------------------------- */
 
 static void test_socket_that_finds_no_place_in_the_table_keeps_its_descriptor(void **state) {
     struct world *world = *state;

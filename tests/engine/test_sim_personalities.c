@@ -124,7 +124,7 @@ static void receive_to_the_end(void) {
     run_until_complete();
 }
 
-/* -- the tests ------------------------------------------------------------ */
+/* -- the tests ------------------------------------------------------------- */
 
 static void test_sim_iocp_accepts_on_one_port_and_the_others_on_each(void **state) {
     (void)state;
@@ -251,7 +251,7 @@ static void test_sim_iocp_alone_sends_first_data_with_the_connect(void **state) 
     }
 }
 
-/* -- cancels that are lost ------------------------------------------------ */
+/* -- cancels that are lost ------------------------------------------------- */
 
 static void begin_lost_cancel(void) {
     begin(SIM_IOCP, false);

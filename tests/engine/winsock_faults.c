@@ -6,7 +6,7 @@
 
 #include "base/assert.h"
 #include "base/macros.h"
-#include "engine/engine_iocp.h"
+#include "engine/iocp/iocp.h"
 #include "winsock_faults_inner.h"
 
 enum {
@@ -184,7 +184,7 @@ bool fault_fails(enum fault_call call) {
     return fail;
 }
 
-/* -- second lives ------------------------------------------------------------------------------ */
+/* -- second lives ---------------------------------------------------------- */
 
 static struct second_life *second_life_find(SOCKET handle) {
     for (unsigned i = 0; i < HANDLES_MAX; i++) {
@@ -205,7 +205,7 @@ static HANDLE real_handle(HANDLE handle) {
     return (HANDLE)fault_real((SOCKET)handle);
 }
 
-/* -- handles and operations -------------------------------------------------------------------- */
+/* -- handles and operations ------------------------------------------------ */
 
 static struct bound *bound_find(HANDLE handle) {
     for (unsigned i = 0; i < HANDLES_MAX; i++) {
@@ -321,7 +321,7 @@ bool fault_outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, 
     return done;
 }
 
-/* -- calls that may only fail ------------------------------------------------------------------ */
+/* -- calls that may only fail ---------------------------------------------- */
 
 static int WSAAPI startup_call(WORD version, WSADATA *data) {
     return fault_fails(FAULT_STARTUP) ? WSAGetLastError() : WSAStartup(version, data);
@@ -420,7 +420,7 @@ static BOOL WINAPI port_post_call(HANDLE port, DWORD bytes, ULONG_PTR key, OVERL
                                         : PostQueuedCompletionStatus(port, bytes, key, overlapped);
 }
 
-/* -- operations -------------------------------------------------------------------------------- */
+/* -- operations ------------------------------------------------------------ */
 
 static BOOL PASCAL accept_ex_call(SOCKET listening, SOCKET socket, void *memory, DWORD data_room,
                                   DWORD local_room, DWORD remote_room, DWORD *received,
@@ -434,7 +434,7 @@ static BOOL PASCAL accept_ex_call(SOCKET listening, SOCKET socket, void *memory,
     return fault_outcome((HANDLE)listening, FAULT_ACCEPT, overlapped, done, received);
 }
 
-/* -- disconnecting ----------------------------------------------------------------------------- */
+/* -- disconnecting --------------------------------------------------------- */
 
 /* The handle's first life ends, for its peer too, and a new socket takes its place. */
 static bool live_again(SOCKET handle) {
@@ -528,7 +528,7 @@ static BOOL PASCAL transmit_file_call(SOCKET socket, HANDLE file, DWORD size, DW
     return fault_outcome((HANDLE)socket, FAULT_TRANSMIT, overlapped, done, &bytes);
 }
 
-/* -- connecting and cancelling ----------------------------------------------------------------- */
+/* -- connecting and cancelling --------------------------------------------- */
 
 static BOOL PASCAL connect_ex_call(SOCKET socket, const struct sockaddr *address, int size,
                                    void *first, DWORD first_size, DWORD *sent,
@@ -563,7 +563,7 @@ static BOOL WINAPI cancel_call(HANDLE handle, OVERLAPPED *overlapped) {
     return fault_cancel_is_ignored(handle, overlapped) || fault_cancel(handle, overlapped);
 }
 
-/* -- extension functions ----------------------------------------------------------------------- */
+/* -- extension functions --------------------------------------------------- */
 
 typedef void any_function(void);
 
@@ -634,7 +634,7 @@ static int WSAAPI ioctl_call(SOCKET socket, DWORD code, void *in, DWORD in_size,
     return result;
 }
 
-/* -- transfers --------------------------------------------------------------------------------- */
+/* -- transfers ------------------------------------------------------------- */
 
 static int WSAAPI wsa_recv_call(SOCKET socket, WSABUF *buffers, DWORD count, DWORD *received,
                                 DWORD *flags, OVERLAPPED *overlapped,
@@ -671,7 +671,7 @@ static BOOL WSAAPI overlapped_result_call(SOCKET socket, OVERLAPPED *overlapped,
     return WSAGetOverlappedResult(fault_real(socket), overlapped, bytes, wait, flags);
 }
 
-/* -- ports ------------------------------------------------------------------------------------- */
+/* -- ports ----------------------------------------------------------------- */
 
 static HANDLE WINAPI port_create_call(HANDLE handle, HANDLE port, ULONG_PTR key,
                                       DWORD concurrency) {

@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-#include "engine/winsock_table.h"
+#include "engine/iocp/winsock_table.h"
 
 enum fault_call {
     FAULT_STARTUP,

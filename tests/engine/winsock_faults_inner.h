@@ -27,13 +27,13 @@ struct operation *fault_operation(OVERLAPPED *overlapped, enum fault_call call);
 bool fault_outcome(HANDLE handle, enum fault_call call, OVERLAPPED *overlapped, bool done,
                    DWORD *bytes);
 
-/* -- winsock_faults_cancel.c ------------------------------------------------------------------- */
+/* -- winsock_faults_cancel.c ----------------------------------------------- */
 
 void fault_cancel_reset(void);
 bool fault_cancel_is_ignored(HANDLE handle, OVERLAPPED *overlapped);
 void fault_cancel_of_closed(SOCKET socket);
 
-/* -- winsock_faults_messages.c ----------------------------------------------------------------- */
+/* -- winsock_faults_messages.c --------------------------------------------- */
 
 extern LPFN_WSARECVMSG fault_real_receive_from;
 extern LPFN_WSASENDMSG fault_real_send_to;

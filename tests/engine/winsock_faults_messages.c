@@ -67,7 +67,7 @@ const struct fault_packets *faults_packets(void) {
     return &packets;
 }
 
-/* -- TransmitPackets, which Wine has not ------------------------------------------------------- */
+/* -- TransmitPackets, which Wine has not ----------------------------------- */
 
 /* All the elements' bytes in one piece of memory, which stays until the reset. */
 static char *packets_copy(const TRANSMIT_PACKETS_ELEMENT *elements, DWORD count, DWORD *size) {
@@ -120,7 +120,7 @@ BOOL PASCAL fault_transmit_packets(SOCKET socket, TRANSMIT_PACKETS_ELEMENT *elem
     return fault_outcome((HANDLE)socket, FAULT_PACKETS, overlapped, done, &sent);
 }
 
-/* -- datagrams --------------------------------------------------------------------------------- */
+/* -- datagrams ------------------------------------------------------------- */
 
 int WSAAPI fault_receive_from(SOCKET socket, WSAMSG *message, DWORD *received,
                               OVERLAPPED *overlapped, LPWSAOVERLAPPED_COMPLETION_ROUTINE routine) {

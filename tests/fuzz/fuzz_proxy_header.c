@@ -1,11 +1,11 @@
 /* The PROXY protocol's header on hostile bytes: whatever comes, the header lies within what came,
  * and more bytes never change the word on those that were enough.
  *
- * Links: host/net/proxy_header.c host/base/address.c host/base/error.c */
+ * Links: host/net/lib/proxy_header.c host/base/address.c host/base/error.c */
 #include <string.h>
 
 #include "fuzz.h"
-#include "net/proxy_header.h"
+#include "net/lib/proxy_header.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct proxy_header whole;

@@ -19,7 +19,7 @@ static bool is_http, has_body;
 static uint8_t *body; /* NULL with has_body: it is empty */
 static size_t body_size;
 
-/* -- at the start ---------------------------------------------------------------------------- */
+/* -- at the start ---------------------------------------------------------- */
 
 /* \r, \n and \\ as in C. */
 static bool unescape(const char *name, const char *from, uint8_t *to, size_t *size,
@@ -99,7 +99,7 @@ const uint8_t *dialogue_question(uint64_t position, size_t *size) {
     return question + at;
 }
 
-/* -- an answer ------------------------------------------------------------------------------- */
+/* -- an answer ------------------------------------------------------------- */
 
 /* The value of a header field in a head that ends in a zero, NULL without. */
 static const char *field(const char *head, const char *name) {

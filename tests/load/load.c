@@ -60,7 +60,7 @@ void load_count_unsent(struct load *load, uint64_t first_ns, double each_ns, uin
     }
 }
 
-/* -- what is due ----------------------------------------------------------------------------- */
+/* -- what is due ----------------------------------------------------------- */
 
 /* The next block waits until all of this one is served. */
 static bool block_allows(const struct load *load) {
@@ -156,7 +156,7 @@ static void allow_reads(struct load *load, uint64_t *next_ns) {
     }
 }
 
-/* -- phases ---------------------------------------------------------------------------------- */
+/* -- phases ---------------------------------------------------------------- */
 
 /* One process asks for all of them. */
 static uint64_t server_ns(const struct load *load) {
@@ -318,7 +318,7 @@ static void advance(struct load *load) {
     }
 }
 
-/* -- once a second --------------------------------------------------------------------------- */
+/* -- once a second --------------------------------------------------------- */
 
 static void show_progress(const struct load *load) {
     static const char *const names[] = {"connecting", "waiting for the other processes",
@@ -373,7 +373,7 @@ static void loop(struct load *load, bool shows) {
     }
 }
 
-/* -- begin and end --------------------------------------------------------------------------- */
+/* -- begin and end --------------------------------------------------------- */
 
 /* The share of this process in a total; the first ones take what does not divide. */
 static uint64_t share(uint64_t total, unsigned processes, unsigned process) {

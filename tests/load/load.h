@@ -107,7 +107,7 @@ struct load {
 bool load_run(const struct options *options, struct result *results, struct gathering *gathering,
               unsigned process, struct error *error);
 
-/* -- for session.c --------------------------------------------------------------------------- */
+/* -- for session.c --------------------------------------------------------- */
 
 /* How many of `wanted` new operations may begin now. */
 uint64_t load_take(struct load *load, uint64_t wanted);

@@ -45,7 +45,7 @@ struct transport {
     uint8_t *buffer; /* of whoever receives */
 };
 
-/* -- the program ----------------------------------------------------------------------------- */
+/* -- the program ----------------------------------------------------------- */
 
 static volatile sig_atomic_t stop_asked;
 
@@ -170,7 +170,7 @@ bool transport_in_processes(unsigned count, void (*work)(void *argument, unsigne
     return fine && started == count;
 }
 
-/* -- sockets --------------------------------------------------------------------------------- */
+/* -- sockets --------------------------------------------------------------- */
 
 struct transport *transport_create(uint32_t slots, const struct transport_events *events,
                                    void *owner, struct error *error) {
@@ -337,7 +337,7 @@ void transport_reason(struct transport *transport, uint32_t slot, char *text, si
     snprintf(text, size, "%s", strerror(transport->slots[slot].code));
 }
 
-/* -- what has happened ----------------------------------------------------------------------- */
+/* -- what has happened ----------------------------------------------------- */
 
 /* Reads to the end of what is there: a short read is that end, and a FIN behind it comes with an
  * edge of its own, unless this edge has brought it (`all`). */

@@ -45,7 +45,7 @@ struct transport {
     LPFN_CONNECTEX connect_ex;
 };
 
-/* -- the program ----------------------------------------------------------------------------- */
+/* -- the program ----------------------------------------------------------- */
 
 static volatile LONG stops_asked;
 
@@ -94,7 +94,7 @@ bool transport_in_processes(unsigned count, void (*work)(void *argument, unsigne
     return error_set(error, "--processes is for Linux, where a process has few descriptors");
 }
 
-/* -- sockets --------------------------------------------------------------------------------- */
+/* -- sockets --------------------------------------------------------------- */
 
 /* Any socket tells the function of its provider. */
 static bool find_connect_ex(struct transport *transport) {
@@ -348,7 +348,7 @@ void transport_reason(struct transport *transport, uint32_t slot, char *text, si
     }
 }
 
-/* -- what has happened ----------------------------------------------------------------------- */
+/* -- what has happened ----------------------------------------------------- */
 
 static int code_of(struct slot *place, struct operation *operation) {
     DWORD size, flags;

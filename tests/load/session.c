@@ -23,7 +23,7 @@ static bool greets(const struct load *load) {
     return mode == MODE_ECHO || mode == MODE_STREAM || mode == MODE_IDLE;
 }
 
-/* -- the ways out ---------------------------------------------------------------------------- */
+/* -- the ways out ---------------------------------------------------------- */
 
 static void settle(struct load *load, const struct session *session) {
     if (session->state == SESSION_CONNECTING || session->state == SESSION_GREETING) {
@@ -122,7 +122,7 @@ void session_report_missing(struct load *load, uint32_t slot) {
                  number(load, slot), session->received, session->target);
 }
 
-/* -- sending --------------------------------------------------------------------------------- */
+/* -- sending --------------------------------------------------------------- */
 
 /* What lies at a place of what the session sends, and how much of it lies together. */
 static const uint8_t *bytes_at(const struct session *session, uint64_t position, size_t *size) {
@@ -255,7 +255,7 @@ static void on_sendable(void *owner, uint32_t slot) {
     }
 }
 
-/* -- connecting ------------------------------------------------------------------------------ */
+/* -- connecting ------------------------------------------------------------ */
 
 void session_connect(struct load *load, uint32_t slot, uint64_t due_ns) {
     struct session *session = &load->sessions[slot];
@@ -309,7 +309,7 @@ static void on_connected(void *owner, uint32_t slot) {
     }
 }
 
-/* -- receiving ------------------------------------------------------------------------------- */
+/* -- receiving ------------------------------------------------------------- */
 
 static void count_operation(struct load *load, uint64_t due_ns, uint64_t began_ns) {
     load->operation_ns = load->now_ns;

@@ -34,7 +34,7 @@ struct transport_events {
     void (*closed)(void *owner, uint32_t slot);
 };
 
-/* -- the program ----------------------------------------------------------------------------- */
+/* -- the program ----------------------------------------------------------- */
 
 bool transport_start(struct error *error); /* first of all */
 uint64_t transport_now_ns(void);           /* monotonic */
@@ -53,7 +53,7 @@ bool transport_in_processes(unsigned count, void (*work)(void *argument, unsigne
                             void *argument, struct error *error);
 void *transport_shared_memory(size_t size); /* zeroed; never given back */
 
-/* -- sockets --------------------------------------------------------------------------------- */
+/* -- sockets --------------------------------------------------------------- */
 
 struct transport *transport_create(uint32_t slots, const struct transport_events *events,
                                    void *owner, struct error *error);

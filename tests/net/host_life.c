@@ -6,18 +6,18 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "control/change.h"
-#include "control/instance.h"
-#include "control/report.h"
+#include "control/error_report.h"
+#include "control/reconcile.h"
+#include "control/runtime.h"
 #include "engine/engine.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
-#include "module/trial.h"
-#include "net/listener.h"
+#include "net/listen/listener.h"
 #include "os/os.h"
 #include "os/os_private.h"
 #include "os/os_process.h"
 #include "peer.h"
+#include "plugin/load_probe.h"
 
 enum {
     PATIENCE_MS = 20000,
@@ -42,7 +42,7 @@ static const char manifest_text[] =
 static char plugins_folder[OS_PATH_MAX];
 
 struct life {
-    struct instance instance;
+    struct runtime runtime;
     struct os_private *folder;
     char path[OS_PATH_MAX];
     char file[OS_PATH_MAX];
@@ -51,52 +51,53 @@ struct life {
     bool stays_out; /* a client may have to wait until nothing fails any more */
 };
 
-/* -- what is done with a host ------------------------------------------------------------------ */
+/* -- what is done with a host ---------------------------------------------- */
 
-static struct edition *edition_of(const struct life *life, unsigned limit, const char *more) {
+static struct config_snapshot *config_snapshot_of(const struct life *life, unsigned limit,
+                                                  const char *more) {
     char text[2048];
     struct manifest_errors errors = {0};
     int size = snprintf(text, sizeof(text), manifest_text, life->host, limit, more);
     assert_in_range(size, 1, sizeof(text) - 1);
     struct manifest *manifest = manifest_parse(life->path, text, (size_t)size, &errors);
-    struct edition *edition = manifest ? edition_create(manifest) : NULL;
-    if (!edition && !life->may_fail && errors.count > 0) {
+    struct config_snapshot *config_snapshot = manifest ? config_snapshot_create(manifest) : NULL;
+    if (!config_snapshot && !life->may_fail && errors.count > 0) {
         fail_msg("%s", errors.items[0].message);
     }
     manifest_errors_fini(&errors);
-    return edition;
+    return config_snapshot;
 }
 
 /* Whether it was done. If not it is said: an operator would wait for what never comes. */
-static bool apply(struct life *life, struct edition *edition, bool restart) {
-    struct change_options options = {.restart_all = restart};
-    struct change_counts counts;
-    struct change_problems problems = {0};
-    bool done = change_apply(&life->instance, edition, &options, &counts, &problems);
-    assert_int_equal(done, report_code(&problems) == 0);
+static bool apply(struct life *life, struct config_snapshot *config_snapshot, bool restart) {
+    struct reconcile_options options = {.restart_all = restart};
+    struct reconcile_counts counts;
+    struct reconcile_problems problems = {0};
+    bool done = reconcile_apply(&life->runtime, config_snapshot, &options, &counts, &problems);
+    assert_int_equal(done, error_report_code(&problems) == 0);
     if (!done && !life->may_fail) {
-        report_log_problems(&problems, life->path);
+        error_report_log(&problems, life->path);
         fail_msg("a change failed where nothing was to fail");
     }
-    change_problems_fini(&problems);
+    reconcile_problems_fini(&problems);
     return done;
 }
 
 static bool reload(struct life *life, unsigned limit, const char *more) {
-    struct edition *edition = edition_of(life, limit, more);
-    bool done = edition && apply(life, edition, false);
-    edition_release(edition);
+    struct config_snapshot *config_snapshot = config_snapshot_of(life, limit, more);
+    bool done = config_snapshot && apply(life, config_snapshot, false);
+    config_snapshot_release(config_snapshot);
     return done;
 }
 
 static bool restart(struct life *life) {
-    return apply(life, life->instance.edition, true);
+    return apply(life, life->runtime.config_snapshot, true);
 }
 
 static const struct listener *listener_of(const struct life *life, const char *name) {
-    const struct unit *unit = instance_unit(&life->instance, name);
-    assert_non_null(unit);
-    return unit->listener;
+    const struct listener_generation *generation = runtime_generation(&life->runtime, name);
+    assert_non_null(generation);
+    return generation->listener;
 }
 
 /* A word and its echo. False: the connection was cut, which is heard. */
@@ -167,31 +168,31 @@ static struct peer expect_served(const struct life *life, const char *name) {
 
 static void look_after(struct life *life) {
     uint64_t start_ms = os_now_ms();
-    while (life->instance.retired && os_now_ms() - start_ms < PATIENCE_MS) {
-        if (instance_look_after(&life->instance) >= 0 || life->instance.retired) {
+    while (life->runtime.retired && os_now_ms() - start_ms < PATIENCE_MS) {
+        if (runtime_look_after(&life->runtime) >= 0 || life->runtime.retired) {
             peer_pause(1);
         }
     }
-    assert_null(life->instance.retired);
+    assert_null(life->runtime.retired);
 }
 
 static void stop(struct life *life) {
-    struct instance *instance = &life->instance;
+    struct runtime *runtime = &life->runtime;
     uint64_t start_ms = os_now_ms();
-    const struct unit *unit;
-    instance_stop(instance);
-    for (unit = instance->serving; unit; unit = unit->next) {
-        listener_stop_accepting(unit->listener);
+    const struct listener_generation *generation;
+    runtime_stop(runtime);
+    for (generation = runtime->serving; generation; generation = generation->next) {
+        listener_stop_accepting(generation->listener);
     }
-    instance_cut(instance);
-    while (instance_connections(instance) > 0) {
+    runtime_abort_all(runtime);
+    while (runtime_connections(runtime) > 0) {
         assert_true(os_now_ms() - start_ms < PATIENCE_MS);
         peer_pause(1);
     }
-    instance_destroy(instance);
+    runtime_destroy(runtime);
 }
 
-/* -- lives ------------------------------------------------------------------------------------- */
+/* -- lives ----------------------------------------------------------------- */
 
 static void serve_while_failing(struct life *life) {
     static const char another[] =
@@ -261,11 +262,11 @@ void host_live(const struct life_plan *plan) {
     if (plan) {
         plan->begin(plan, false);
     }
-    struct edition *edition = edition_of(&life, 1000, "");
-    bool starts = edition &&
-                  instance_init(&life.instance, edition->manifest, plugins_folder, &error) &&
-                  apply(&life, edition, false);
-    edition_release(edition);
+    struct config_snapshot *config_snapshot = config_snapshot_of(&life, 1000, "");
+    bool starts = config_snapshot &&
+                  runtime_init(&life.runtime, config_snapshot->manifest, plugins_folder, &error) &&
+                  apply(&life, config_snapshot, false);
+    config_snapshot_release(config_snapshot);
     if (starts) {
         serve_while_failing(&life);
     }
@@ -315,7 +316,7 @@ void host_live_each(const struct life_plan *plan, long total, const char *variab
 void host_life_main(int argc, char **argv) {
     char folder[OS_PATH_MAX];
     struct error error = {0};
-    if (argc == 4 && strcmp(argv[1], TRIAL_VERB) == 0) {
+    if (argc == 4 && strcmp(argv[1], LOAD_PROBE_VERB) == 0) {
         trial_take(argv[2], argv[3]); /* the host starts its own program for that */
     }
     json_setup();

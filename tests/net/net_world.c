@@ -8,10 +8,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine_under_test.h"
-#include "net/connection.h"
-#include "net/listener.h"
-#include "net/plugin_events.h"
-#include "net/server.h"
+#include "net/conn/connection.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "plugin/plugin_events.h"
 
 static const struct server_driver *driver;
 static struct server *server;
@@ -102,7 +102,7 @@ void net_world_serve(const struct berth_plugin *plugin, bool on_data,
 
 void net_world_serve_end(void) {
     listener_stop_accepting(listener);
-    listener_cut(listener);
+    listener_abort_all(listener);
     while (atomic_load(&listener->references) > 0) {
         net_world_pause();
     }

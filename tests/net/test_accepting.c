@@ -8,14 +8,14 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "engine_under_test.h"
-#include "net/connection.h"
-#include "net/gate.h"
-#include "net/listener.h"
-#include "net/plugin_events.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/conn/connection.h"
+#include "net/lib/admission.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "os/os.h"
 #include "peer.h"
+#include "plugin/plugin_events.h"
 
 enum {
     PATIENCE_MS = 30000, /* for what must happen; seldom needed */
@@ -24,8 +24,7 @@ enum {
     FIRST_DATA_MS = 1000,
 };
 
-/* -- the plugin ---------------------------------------------------------------------------------
- */
+/* -- the plugin ------------------------------------------------------------ */
 
 static uint32_t BERTH_CALL on_received(struct berth_conn *conn, const struct berth_slice *data) {
     conn->host->send(conn, data->bytes, data->size);
@@ -61,8 +60,7 @@ static const struct berth_plugin echo = {
     .busy = on_busy,
 };
 
-/* -- a server and a listener ---------------------------------------------------------------------
- */
+/* -- a server and a listener ----------------------------------------------- */
 
 static struct server *server;
 static struct listener *listener;
@@ -135,7 +133,7 @@ static int tear_down(void **state) {
     (void)state;
     if (listener) {
         listener_stop_accepting(listener);
-        listener_cut(listener);
+        listener_abort_all(listener);
         WAIT_UNTIL(atomic_load(&listener->references) == 0);
         if (atomic_load(&listener->connections) + atomic_load(&listener->pending) +
                 atomic_load(&listener->waiting) + atomic_load(&listener->refusing) +
@@ -150,8 +148,7 @@ static int tear_down(void **state) {
     return alloc_live() == 0 ? 0 : -1;
 }
 
-/* -- clients ------------------------------------------------------------------------------------
- */
+/* -- clients --------------------------------------------------------------- */
 
 static struct peer client(void) {
     struct peer peer;
@@ -204,8 +201,7 @@ static unsigned long long refused(enum listener_refusal why) {
     return count(&listener->counters.refused[why]);
 }
 
-/* -- counters ------------------------------------------------------------------------------------
- */
+/* -- counters -------------------------------------------------------------- */
 
 static void test_counters_of_ordinary_connections_are_exact(void **state) {
     const struct listener_counters *counters;
@@ -325,14 +321,14 @@ static void test_refused_by_the_host_and_by_the_client_are_told_apart(void **sta
     assert_true(hears_busy(surplus));
     peer_close(surplus);
     assert_int_equal(refused(LISTENER_REFUSED_PER_CLIENT), 1);
-    assert_int_equal(client_table_counts(&listener->gate->clients).clients, 1);
-    server_rest(server, allow_two, NULL);
+    assert_int_equal(client_table_counts(&listener->admission->clients).clients, 1);
+    server_stop_the_world(server, allow_two, NULL);
     surplus = client();
     assert_true(hears_busy(surplus));
     peer_close(surplus);
     assert_int_equal(refused(LISTENER_REFUSED_HOST), 1);
     close_all(served, 2);
-    WAIT_UNTIL(client_table_counts(&listener->gate->clients).clients == 0);
+    WAIT_UNTIL(client_table_counts(&listener->admission->clients).clients == 0);
 }
 
 static void test_refused_by_rate_and_lists_are_counted(void **state) {
@@ -354,7 +350,7 @@ static void test_refused_by_rate_and_lists_are_counted(void **state) {
     assert_true(served >= 5);
     WAIT_UNTIL(count(&listener->counters.opened) + refused(LISTENER_REFUSED_RATE) == 20);
     assert_int_equal(count(&listener->counters.opened), served);
-    assert_true(client_table_counts(&listener->gate->clients).clients <= 1);
+    assert_true(client_table_counts(&listener->admission->clients).clients <= 1);
     WAIT_UNTIL(atomic_load(&listener->references) == 0);
     listener_stop_accepting(listener);
     listener_destroy(listener);
@@ -420,8 +416,7 @@ static void test_low_water_is_counted_and_high_water_kept(void **state) {
     close_all(peers, ARRAY_COUNT(peers));
 }
 
-/* -- pause and resume ----------------------------------------------------------------------------
- */
+/* -- pause and resume ------------------------------------------------------ */
 
 static void pause_and_resume(bool on_data) {
     struct peer waiting[30];
@@ -523,8 +518,7 @@ static void test_paused_with_all_accepts_taken_by_the_silent_goes_on_after(void 
     close_all(silent, ARRAY_COUNT(silent));
 }
 
-/* -- workers -------------------------------------------------------------------------------------
- */
+/* -- workers --------------------------------------------------------------- */
 
 static void test_long_connections_spread_evenly_over_the_workers(void **state) {
     struct peer peers[200];

@@ -8,21 +8,21 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "control/guard.h"
-#include "control/instance.h"
 #include "control/requests.h"
+#include "control/runtime.h"
 #include "control/service.h"
 #include "control/supervise.h"
 #include "manifest/errors.h"
 #include "manifest/json.h"
 #include "manifest/manifest.h"
 #include "manifest/ready.h"
-#include "module/module.h"
-#include "net/listener.h"
-#include "net/plugin_account.h"
-#include "net/plugin_events.h"
+#include "net/listen/listener.h"
 #include "net_world.h"
 #include "os/os.h"
 #include "os/os_child.h"
+#include "plugin/module.h"
+#include "plugin/plugin_events.h"
+#include "plugin/plugin_stats.h"
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
     (void)conn;
@@ -35,10 +35,10 @@ static const char manifest_text[] =
     " \"two\": {\"address\": \"127.0.0.1:0\", \"plugin\": \"other\"}}}";
 
 static struct service service;
-static struct edition edition;
+static struct config_snapshot config_snapshot;
 static struct module module;
 static char file[] = "echo.so";
-static struct unit unit;
+static struct listener_generation generation;
 
 static struct listener *make_listener(void) {
     static const struct berth_address address = {.family = BERTH_FAMILY_IPV4,
@@ -47,7 +47,7 @@ static struct listener *make_listener(void) {
                                        .config_json = "{}",
                                        .plugin = &module.plugin,
                                        .hooks = &plugin_listener_hooks,
-                                       .account = module.account,
+                                       .stats = module.stats,
                                        .addresses = &address,
                                        .address_count = 1,
                                        .pool_initial = 1,
@@ -74,29 +74,30 @@ static int set_up(void **state) {
     if (net_world_start(1) != 0) {
         return -1;
     }
-    edition.manifest = manifest_parse("m.json", manifest_text, sizeof(manifest_text) - 1, &errors);
+    config_snapshot.manifest =
+        manifest_parse("m.json", manifest_text, sizeof(manifest_text) - 1, &errors);
     snprintf(module.id, sizeof(module.id), "echo");
     module.plugin = (struct berth_plugin){.name = "Echo", .version = "1.0.0", .received = received};
     module.file = file;
-    module.account = plugin_account_create("echo", 1);
-    service.instance.server = net_world_server();
-    service.instance.supervised = &supervised;
-    service.instance.edition = &edition;
-    service.instance.modules = module.prev = &module;
-    unit = (struct unit){.listener = make_listener(),
-                         .module = &module,
-                         .edition = &edition,
-                         .from = &edition.manifest->listeners[0],
-                         .generation = 1};
-    service.instance.serving = unit.prev = &unit;
-    return edition.manifest && module.account ? 0 : -1;
+    module.stats = plugin_stats_create("echo", 1);
+    service.runtime.server = net_world_server();
+    service.runtime.supervised = &supervised;
+    service.runtime.config_snapshot = &config_snapshot;
+    service.runtime.modules = module.prev = &module;
+    generation = (struct listener_generation){.listener = make_listener(),
+                                              .module = &module,
+                                              .config_snapshot = &config_snapshot,
+                                              .from = &config_snapshot.manifest->listeners[0],
+                                              .number = 1};
+    service.runtime.serving = generation.prev = &generation;
+    return config_snapshot.manifest && module.stats ? 0 : -1;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    listener_destroy(unit.listener);
-    plugin_account_close(module.account);
-    manifest_destroy(edition.manifest);
+    listener_destroy(generation.listener);
+    plugin_stats_close(module.stats);
+    manifest_destroy(config_snapshot.manifest);
     return net_world_end();
 }
 
@@ -173,7 +174,7 @@ static void test_answer_of_the_channel_itself_is_whole_or_none(void **state) {
 static void test_answer_of_a_busy_host_is_whole_or_none(void **state) {
     static const char *const verbs[] = {"status", "stop", "listeners"};
     (void)state;
-    guard_configure(&service.instance.guard, 0, 0);
+    guard_configure(&service.runtime.guard, 0, 0);
     os_sleep_ms(2); /* it has been busy from then on */
     for (size_t i = 0; i < ARRAY_COUNT(verbs); i++) {
         char request[128];
@@ -354,7 +355,7 @@ static const char *supervisor; /* the link to it */
 
 static int set_up_supervised(void **state) {
     struct error error;
-    if (!supervised_begin(&supervised, supervisor, &error)) {
+    if (!supervisor_client_begin(&supervised, supervisor, &error)) {
         fputs(error.message, stderr);
         return -1;
     }
@@ -362,7 +363,7 @@ static int set_up_supervised(void **state) {
 }
 
 static int tear_down_supervised(void **state) {
-    supervised_end(&supervised);
+    supervisor_client_end(&supervised);
     return tear_down(state);
 }
 

@@ -4,10 +4,10 @@
 
 #include <stdatomic.h>
 
-#include "net/plugin_call.h"
-#include "net/server.h"
-#include "net/timers.h"
-#include "net/worker.h"
+#include "net/lib/timers.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
+#include "plugin/callback_guard.h"
 
 enum { LONG_MS = 120, DELAY_MS = 60, PATIENCE_MS = 20000 };
 
@@ -30,9 +30,9 @@ static void call(void (*function)(struct worker *worker, void *argument)) {
 }
 
 static void spend_in_callback(void) {
-    struct plugin_thread *thread = plugin_call_begin(NULL, NULL, NULL, PLUGIN_RECEIVED);
+    struct plugin_thread *thread = callback_guard_begin(NULL, NULL, NULL, PLUGIN_RECEIVED);
     peer_pause(LONG_MS);
-    plugin_call_end(thread);
+    callback_guard_end(thread);
 }
 
 static void look_twice(struct worker *worker, void *argument) {
@@ -62,11 +62,11 @@ static void test_clock_after_a_long_callback_is_not_old(void **state) {
 static void look_within_a_callback(struct worker *worker, void *argument) {
     uint64_t before_ms = worker_now_ms(worker);
     (void)argument;
-    struct plugin_thread *thread = plugin_call_begin(NULL, NULL, NULL, PLUGIN_RECEIVED);
+    struct plugin_thread *thread = callback_guard_begin(NULL, NULL, NULL, PLUGIN_RECEIVED);
     assert_true(worker_now_ms(worker) >= before_ms);
     peer_pause(LONG_MS);
     assert_true(worker_now_ms(worker) >= before_ms + LONG_MS - 1);
-    plugin_call_end(thread);
+    callback_guard_end(thread);
 }
 
 static void test_clock_asked_late_in_a_callback_is_not_that_of_its_begin(void **state) {

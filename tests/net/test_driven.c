@@ -7,20 +7,19 @@
 #include <stdio.h>
 
 #include "base/error.h"
-#include "net/connection.h"
-#include "net/latch.h"
-#include "net/listener.h"
-#include "net/plugin_post.h"
-#include "net/plugin_timer.h"
-#include "net/plugin_work.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/conn/connection.h"
+#include "net/lib/latch.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "os/os.h"
+#include "plugin/plugin_post.h"
+#include "plugin/plugin_timer.h"
+#include "plugin/plugin_work.h"
 
 enum { WORKERS = 2, DELAY_MS = 40, PATIENCE_MS = 30000 };
 
-/* -- the driver ----------------------------------------------------------------------------------
- */
+/* -- the driver ------------------------------------------------------------ */
 
 static struct {
     uintptr_t thread;
@@ -62,8 +61,7 @@ static void drive_a_while(void) {
     }
 }
 
-/* -- the plugin, and a client on a thread of its own ---------------------------------------------
- */
+/* -- the plugin, and a client on a thread of its own ----------------------- */
 
 static struct {
     unsigned received;
@@ -174,8 +172,7 @@ static int tear_down(void **state) {
     return code;
 }
 
-/* -- the tests -----------------------------------------------------------------------------------
- */
+/* -- the tests ------------------------------------------------------------- */
 
 static void test_driven_server_serves_on_the_drivers_thread(void **state) {
     struct client clients[4] = {0};
@@ -282,7 +279,7 @@ static void test_driven_rest_needs_no_turn(void **state) {
     unsigned rests = 0;
     (void)state;
     unsigned before = drive.steps;
-    server_rest(net_world_server(), note_rest, &rests);
+    server_stop_the_world(net_world_server(), note_rest, &rests);
     assert_int_equal(rests, 1);
     assert_int_equal(drive.steps, before);
 }

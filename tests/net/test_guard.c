@@ -7,23 +7,23 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "control/guard.h"
-#include "net/last_words.h"
-#include "net/latch.h"
-#include "net/plugin_call.h"
+#include "net/lib/latch.h"
 #include "os/os_process.h"
+#include "plugin/callback_guard.h"
+#include "plugin/crash_report.h"
 
 enum { HANG_MS = 300, PATIENCE_MS = 30000, MOMENT_MS = 1500 };
 
 static int wait_for_ever(const char *how) {
     const uint32_t hang_ms = strcmp(how, "hang") == 0 ? HANG_MS : 0;
     static struct guard guard;
-    const struct plugin_watch_options watch = {
+    const struct stall_watchdog_options watch = {
         .hang_ms = hang_ms, .tick = guard_tick, .context = &guard};
     struct error error;
     struct latch latch;
-    last_words_start(NULL, NULL);
+    crash_report_start(NULL, NULL);
     guard_configure(&guard, 0, hang_ms);
-    if (!plugin_watch_start(&watch, &error)) {
+    if (!stall_watchdog_start(&watch, &error)) {
         return 2;
     }
     if (strcmp(how, "stop") == 0) {

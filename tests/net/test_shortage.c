@@ -3,9 +3,9 @@
 #include "unit.h"
 
 #include "base/alloc.h"
-#include "net/buffer.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/lib/buffer.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "net_world.h"
 #include "peer.h"
 

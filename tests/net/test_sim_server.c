@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "engine/sim/sim.h"
-#include "net/listener.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "sim_clients.h"
 
 enum { WORKERS = 3, CLIENTS = 10, SEEDS = 20, STEPS_MAX = 3000000 };

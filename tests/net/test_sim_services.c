@@ -15,15 +15,15 @@
 #include "berth/timer.h"
 #include "berth/work.h"
 #include "engine/sim/sim.h"
-#include "module/module.h"
-#include "module/services.h"
-#include "net/connection.h"
-#include "net/gate.h"
-#include "net/listener.h"
-#include "net/plugin_account.h"
-#include "net/plugin_events.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/conn/connection.h"
+#include "net/lib/admission.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
+#include "plugin/module.h"
+#include "plugin/plugin_events.h"
+#include "plugin/plugin_stats.h"
+#include "plugin/services.h"
 #include "sim_clients.h"
 
 enum {
@@ -91,8 +91,7 @@ static void leave(void) {
     inside = false;
 }
 
-/* -- what it asks for ----------------------------------------------------------------------------
- */
+/* -- what it asks for ------------------------------------------------------ */
 
 static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *argument) {
     (void)argument;
@@ -233,8 +232,7 @@ static void ask_for_something(struct berth_conn *conn, struct talk *talk) {
     }
 }
 
-/* -- callbacks -----------------------------------------------------------------------------------
- */
+/* -- callbacks ------------------------------------------------------------- */
 
 static void BERTH_CALL on_opened(struct berth_conn *conn) {
     struct talk *talk = conn->state;
@@ -387,8 +385,7 @@ static const struct berth_plugin plugin = {
     .busy = on_busy,
 };
 
-/* -- the world -----------------------------------------------------------------------------------
- */
+/* -- the world ------------------------------------------------------------- */
 
 static void step(void *context, const char *what) {
     struct engine_port *port;
@@ -422,7 +419,7 @@ static struct listener_options random_options(void) {
         .plugin = &plugin,
         .hooks = &plugin_listener_hooks,
         .host = &module.host,
-        .account = module.account,
+        .stats = module.stats,
         .addresses = &address,
         .access = {.deny = &everybody, .deny_count = nobody_comes_in},
         .address_count = 1,
@@ -468,7 +465,7 @@ static void start(void) {
     assert_non_null(server);
     module =
         (struct module){.host = services_table("sim", "1"), .server = server, .plugin = plugin};
-    module.account = plugin_account_create(plugin.id, 1);
+    module.stats = plugin_stats_create(plugin.id, 1);
     timers = module.host.query(&module.host, BERTH_TIMER_ID);
     works = module.host.query(&module.host, BERTH_WORK_ID);
     connects = module.host.query(&module.host, BERTH_CONNECT_ID);
@@ -494,7 +491,7 @@ static void replace(void) {
 }
 
 static void await_end(struct listener *of) {
-    listener_cut(of);
+    listener_abort_all(of);
     for (unsigned i = 0; atomic_load(&of->references) > 0; i++) {
         assert_true(i < STEPS_MAX);
         step(NULL, NULL);
@@ -503,7 +500,7 @@ static void await_end(struct listener *of) {
 
 static void check_counts(void) {
     struct listener_counters total;
-    struct plugin_held held = plugin_account_held(module.account);
+    struct plugin_held held = plugin_stats_held(module.stats);
     listener_total(listener, &total);
     assert_int_equal(atomic_load(&total.opened) + atomic_load(&total.connected), told.opened);
     assert_int_equal(atomic_load(&total.closed), told.closed);
@@ -518,7 +515,7 @@ static void check_counts(void) {
     assert_int_equal(held.timers, 0);
     assert_int_equal(held.works, 0);
     assert_int_equal(held.posts, 0);
-    assert_int_equal(atomic_load(&listener->gate->connections), 0);
+    assert_int_equal(atomic_load(&listener->admission->connections), 0);
     assert_int_equal(atomic_load(&server->connections), 0);
 }
 
@@ -535,7 +532,7 @@ static void stop(void) {
     listener_destroy(listener);
     replaced = NULL;
     server_destroy(server);
-    plugin_account_close(module.account);
+    plugin_stats_close(module.stats);
     assert_int_equal(sim_sockets(), 0);
     assert_int_equal(sim_operations(), 0);
 }
@@ -586,7 +583,7 @@ static uint64_t play(const struct sim_options *options, bool is_polite) {
         if (steps == replace_at) {
             replace();
         }
-        assert_true(listener->turns.taken <= listener->turns.max);
+        assert_true(listener->io_permits.taken <= listener->io_permits.max);
         if (steps == STEPS_MAX / 4 || (steps > 50000 && atomic_load(&listener->paused))) {
             listener_resume(listener);
         }

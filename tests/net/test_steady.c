@@ -10,16 +10,15 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "net_world.h"
 #include "os/os.h"
 #include "peer.h"
 
 enum { PEERS = 16, ROUNDS = 200, WARM_ROUNDS = 20, BYTES_MAX = 16384 };
 
-/* -- counting -----------------------------------------------------------------------------------
- */
+/* -- counting -------------------------------------------------------------- */
 
 static atomic_ullong memory_calls;
 static atomic_ullong lock_calls;
@@ -57,8 +56,7 @@ WRAP(bool, os_condition_wait, lock_calls,
      (struct os_condition * condition, struct os_mutex *mutex, int timeout_ms),
      (condition, mutex, timeout_ms))
 
-/* -- the plugin: an echo, which may be a careless one --------------------------------------------
- */
+/* -- the plugin: an echo, which may be a careless one ---------------------- */
 
 static bool careless;
 static struct os_mutex plugin_mutex;
@@ -112,8 +110,7 @@ static void stop(void) {
     net_world_serve_end();
 }
 
-/* -- echoes --------------------------------------------------------------------------------------
- */
+/* -- echoes ---------------------------------------------------------------- */
 
 static void receive_all(struct peer peer, const uint8_t *wanted, size_t size) {
     static uint8_t bytes[BYTES_MAX];

@@ -1,6 +1,6 @@
 /* The plugin: what the host tells it is compared with what it must be told. */
 #include "host_in_world.h"
-#include "net/listener.h"
+#include "net/listen/listener.h"
 #include "outbound_by_chance.h"
 #include "rule.h"
 #include "world.h"

@@ -3,7 +3,7 @@
 #include "base/macros.h"
 #include "berth/datagram.h"
 #include "host_in_world.h"
-#include "net/listener.h"
+#include "net/listen/listener.h"
 #include "rule.h"
 #include "world.h"
 

@@ -9,20 +9,20 @@
 #include "base/error.h"
 #include "base/macros.h"
 #include "berth/file.h"
-#include "control/change.h"
-#include "control/instance.h"
-#include "module/module.h"
-#include "net/listener.h"
-#include "net/plugin_account.h"
-#include "net/server.h"
-#include "net/work_pool.h"
+#include "control/reconcile.h"
+#include "control/runtime.h"
+#include "net/lib/work_pool.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "plugin/module.h"
+#include "plugin/plugin_stats.h"
 #include "replaced.h"
 #include "rule.h"
 #include "world.h"
 
 enum { STOP_US = 300000000, ALLOCATIONS_AHEAD = 200, CUT_MS = 15000 };
 
-static struct instance instance;
+static struct runtime runtime;
 static struct {
     const struct server_driver *driver;
     bool load_fails; /* of the next generation; or its listener_open */
@@ -76,7 +76,7 @@ void BERTH_CALL host_on_unload(void *state) {
     files(generation)->release(generation->file);
     life.files -= generation->file != NULL;
     const struct module *module = CONTAINER_OF(generation->host, const struct module, host);
-    struct plugin_held held = plugin_account_held(module->account);
+    struct plugin_held held = plugin_stats_held(module->stats);
     RULE(held.buffers == 0 && held.files == 0 && held.timers == 0 && held.works == 0,
          "references balance: %lld buffers, %lld files, %lld timers, %lld works", held.buffers,
          held.files, held.timers, held.works);
@@ -117,7 +117,7 @@ void BERTH_CALL host_on_listener_close(const struct berth_listener *listener) {
 
 /* -- changes --------------------------------------------------------------- */
 
-static const char *first_problem(const struct change_problems *problems) {
+static const char *first_problem(const struct reconcile_problems *problems) {
     const struct manifest_errors *all[] = {&problems->manifest, &problems->plugins,
                                            &problems->failures};
     for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
@@ -130,24 +130,24 @@ static const char *first_problem(const struct change_problems *problems) {
 
 /* What serves can be connected to. */
 static void check_serving(void) {
-    const struct unit *unit;
-    DL_FOREACH(instance.serving, unit) {
-        const struct listener *listener = unit->listener;
-        for (size_t i = 0; !listener->options.datagrams && i < listener->door_count; i++) {
+    const struct listener_generation *generation;
+    DL_FOREACH(runtime.serving, generation) {
+        const struct listener *listener = generation->listener;
+        for (size_t i = 0; !listener->options.datagrams && i < listener->listen_socket_count; i++) {
             struct berth_address address = listener_address(listener, i);
             RULE(sim_listens(&address), "what serves can be connected to: listener \"%s\"",
-                 unit->from->name);
+                 generation->from->name);
         }
     }
 }
 
 /* All of it or nothing. `may_fail`: something is broken on purpose. */
-static void apply(struct edition *edition, bool restart, bool may_fail) {
-    struct change_options options = {.restart_all = restart};
-    struct change_counts counts;
-    struct change_problems problems = {0};
-    const struct edition *before = instance.edition;
-    const struct unit *serving = instance.serving;
+static void apply(struct config_snapshot *config_snapshot, bool restart, bool may_fail) {
+    struct reconcile_options options = {.restart_all = restart};
+    struct reconcile_counts counts;
+    struct reconcile_problems problems = {0};
+    const struct config_snapshot *before = runtime.config_snapshot;
+    const struct listener_generation *serving = runtime.serving;
     const struct listener *listener = serving ? serving->listener : NULL;
     unsigned generations = life.generations;
     if (world.is_faulty && world.allocations > 0 && serving && sim_random(2) == 0) {
@@ -155,14 +155,15 @@ static void apply(struct edition *edition, bool restart, bool may_fail) {
         world.memory_failed = true;
     }
     life.changed_ms = engine_now_ms();
-    bool done = change_apply(&instance, edition, &options, &counts, &problems);
+    bool done = reconcile_apply(&runtime, config_snapshot, &options, &counts, &problems);
     alloc_fail_after(-1, false);
     RULE(done || may_fail || world.is_faulty, "a change succeeds without a fault: %s",
          first_problem(&problems));
     if (done) {
-        RULE(instance.edition == edition, "a change is all: the manifest is in force");
+        RULE(runtime.config_snapshot == config_snapshot,
+             "a change is all: the manifest is in force");
     } else {
-        RULE(instance.edition == before && instance.serving == serving &&
+        RULE(runtime.config_snapshot == before && runtime.serving == serving &&
                  (!serving || serving->listener == listener),
              "a change that fails changes nothing");
         RULE(life.generations == generations, "a change that fails leaves no generation");
@@ -170,15 +171,15 @@ static void apply(struct edition *edition, bool restart, bool may_fail) {
                  strcmp(first_problem(&problems), "no reason is given") != 0,
              "a change that fails says why");
     }
-    change_problems_fini(&problems);
+    reconcile_problems_fini(&problems);
     check_serving();
 }
 
 static void reload(void) {
     life.config += (unsigned)sim_random(2);
-    struct edition *edition = edition_by_chance(life.config, life.workers);
-    apply(edition, sim_random(8) == 0, life.load_fails || life.open_fails);
-    edition_release(edition);
+    struct config_snapshot *config_snapshot = config_snapshot_by_chance(life.config, life.workers);
+    apply(config_snapshot, sim_random(8) == 0, life.load_fails || life.open_fails);
+    config_snapshot_release(config_snapshot);
 }
 
 void host_change(void) {
@@ -189,7 +190,7 @@ void host_change(void) {
         reload();
         break;
     case 1:
-        apply(instance.edition, true, life.load_fails || life.open_fails);
+        apply(runtime.config_snapshot, true, life.load_fails || life.open_fails);
         break;
     case 2:
         listener_pause(host_main_listener());
@@ -208,28 +209,30 @@ void host_resume(void) {
 }
 
 struct listener *host_main_listener(void) {
-    const struct unit *unit = instance_unit(&instance, "main");
-    return unit ? unit->listener : NULL;
+    const struct listener_generation *generation = runtime_generation(&runtime, "main");
+    return generation ? generation->listener : NULL;
 }
 
 /* A generation's connections are cut when its time is over; works that run may outlive that. */
 static void check_drains(void) {
-    const struct unit *unit;
-    DL_FOREACH(instance.retired, unit) {
-        uint64_t end_ms = unit->retired_ms + unit->drain_ms;
+    const struct listener_generation *generation;
+    DL_FOREACH(runtime.retired, generation) {
+        uint64_t end_ms = generation->retired_ms + generation->drain_ms;
         end_ms = (end_ms > life.changed_ms ? end_ms : life.changed_ms) + CUT_MS;
-        RULE(unit->drain_ms == 0 || engine_now_ms() < end_ms ||
-                 atomic_load(&unit->listener->references) <= atomic_load(&unit->listener->works),
+        RULE(generation->drain_ms == 0 || engine_now_ms() < end_ms ||
+                 atomic_load(&generation->listener->references) <=
+                     atomic_load(&generation->listener->works),
              "generation_drain_timeout_ms is not exceeded: generation %u has %u references",
-             unit->generation, atomic_load(&unit->listener->references));
+             generation->number, atomic_load(&generation->listener->references));
     }
 }
 
 static bool is_used(const struct module *module) {
-    const struct unit *lists[] = {instance.serving, instance.retired};
+    const struct listener_generation *lists[] = {runtime.serving, runtime.retired};
     for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
-        for (const struct unit *unit = lists[i]; unit; unit = unit->next) {
-            if (unit->module == module) {
+        for (const struct listener_generation *generation = lists[i]; generation;
+             generation = generation->next) {
+            if (generation->module == module) {
                 return true;
             }
         }
@@ -239,15 +242,15 @@ static bool is_used(const struct module *module) {
 
 static void check_modules(void) {
     const struct module *module;
-    DL_FOREACH(instance.modules, module) {
+    DL_FOREACH(runtime.modules, module) {
         RULE(is_used(module), "a plugin without listeners is unloaded: generation %u",
              module->generation);
     }
 }
 
 struct listener *host_datagram_listener(void) {
-    const struct unit *unit = instance_unit(&instance, "datagrams");
-    return unit ? unit->listener : NULL;
+    const struct listener_generation *generation = runtime_generation(&runtime, "datagrams");
+    return generation ? generation->listener : NULL;
 }
 
 struct open_listener *host_open_listeners(void) {
@@ -275,8 +278,8 @@ uint32_t host_works_waiting(void) {
 }
 
 void host_look_after(void) {
-    if (instance.retired) {
-        instance_look_after(&instance);
+    if (runtime.retired) {
+        runtime_look_after(&runtime);
         check_drains();
     }
     check_modules();
@@ -287,33 +290,34 @@ void host_look_after(void) {
 void host_start(const struct server_driver *driver) {
     struct error error = {0};
     memset(&life, 0, sizeof(life));
-    memset(&instance, 0, sizeof(instance));
+    memset(&runtime, 0, sizeof(runtime));
     life.driver = driver;
     life.workers = 1 + (unsigned)sim_random(WORKERS_MAX);
     manifest_settings_by_chance();
     replaced_begin(driver, &checking_plugin);
-    struct edition *edition = edition_by_chance(life.config, life.workers);
-    RULE(instance_init(&instance, edition->manifest, "/plugins", &error), "%s", error.message);
-    apply(edition, false, false);
-    edition_release(edition);
+    struct config_snapshot *config_snapshot = config_snapshot_by_chance(life.config, life.workers);
+    RULE(runtime_init(&runtime, config_snapshot->manifest, "/plugins", &error), "%s",
+         error.message);
+    apply(config_snapshot, false, false);
+    config_snapshot_release(config_snapshot);
     world.address = listener_address(host_main_listener(), 0);
 }
 
 void host_stop(void (*check)(void)) {
     uint64_t until_us = sim_now_us() + STOP_US;
-    const struct unit *unit;
-    instance_stop(&instance);
-    for (unit = instance.serving; unit; unit = unit->next) {
-        listener_stop_accepting(unit->listener);
+    const struct listener_generation *generation;
+    runtime_stop(&runtime);
+    for (generation = runtime.serving; generation; generation = generation->next) {
+        listener_stop_accepting(generation->listener);
     }
-    instance_cut(&instance);
-    while (instance_connections(&instance) > 0) {
+    runtime_abort_all(&runtime);
+    while (runtime_connections(&runtime) > 0) {
         RULE(sim_now_us() < until_us, "a stop comes to its end: %u connections and works are left",
-             instance_connections(&instance));
+             runtime_connections(&runtime));
         life.driver->step(life.driver->context, NULL);
     }
     check();
-    instance_destroy(&instance);
+    runtime_destroy(&runtime);
     RULE(life.generations == 0, "every generation is unloaded: %u are not", life.generations);
     while (life.open) {
         struct open_listener *open = life.open;

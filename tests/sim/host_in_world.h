@@ -11,7 +11,7 @@
 
 struct listener;
 struct server_driver;
-struct edition;
+struct config_snapshot;
 
 enum { LISTENER_TIMERS = 3 };
 struct listener_timer {
@@ -62,7 +62,7 @@ uint32_t host_works_waiting(void);                        /* for a thread, of al
 
 /* What is written into manifests (manifests_by_chance.c): for a whole world, and for a change. */
 void manifest_settings_by_chance(void);
-struct edition *edition_by_chance(unsigned config, unsigned workers);
+struct config_snapshot *config_snapshot_by_chance(unsigned config, unsigned workers);
 
 /* The plugin's part. */
 int32_t BERTH_CALL host_on_load(const struct berth_host *host, void **state,

@@ -9,10 +9,10 @@
 
 #include "base/macros.h"
 #include "host_in_world.h"
-#include "net/gate.h"
-#include "net/listener.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/lib/admission.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "rule.h"
 #include "world.h"
 
@@ -54,7 +54,7 @@ static void check_counts_of(const struct open_listener *open) {
 
 /* limits.active_io: no turn more than there may be, and none is free while somebody waits. */
 static void check_turns_of(const struct listener *listener) {
-    const struct turns *turns = &listener->turns;
+    const struct io_permits *turns = &listener->io_permits;
     RULE(turns->taken <= world.active_io_max, "limits.active_io is not exceeded: %u", turns->taken);
     RULE(!turns->waiting || turns->max == 0 || turns->taken >= turns->max,
          "limits.active_io: %u of %u are active, and others wait", turns->taken, turns->max);
@@ -67,9 +67,9 @@ static void check_counts(void) {
     RULE(atomic_load(&server->connections) == count,
          "counts are exact: %u connections of the host, %u are open",
          atomic_load(&server->connections), count);
-    RULE(atomic_load(&world.gate->connections) == count,
+    RULE(atomic_load(&world.admission->connections) == count,
          "counts are exact: %u connections of all generations, %u are open",
-         atomic_load(&world.gate->connections), count);
+         atomic_load(&world.admission->connections), count);
     LL_FOREACH(host_open_listeners(), open) {
         if (open->public) {
             check_counts_of(open);
@@ -109,7 +109,7 @@ static void run_clocks(void) {
     last_us = now_us;
     had_room = !world.is_faulty && listener && !is_refusing() && !atomic_load(&listener->paused) &&
                listener->accepting &&
-               atomic_load(&listener->gate->connections) < listener->options.connections_max &&
+               atomic_load(&listener->admission->connections) < listener->options.connections_max &&
                atomic_load(&server->connections) < server->options.connections_max;
     had_entry = had_room && atomic_load(&listener->pending) < listener->options.pending_max;
 }

@@ -1,7 +1,7 @@
 /* Timers of listeners: created while one opens, started and stopped by whoever is called. */
 #include "berth/timer.h"
 #include "host_in_world.h"
-#include "net/listener.h"
+#include "net/listen/listener.h"
 #include "rule.h"
 #include "world.h"
 

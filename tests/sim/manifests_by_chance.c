@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/macros.h"
-#include "control/instance.h"
+#include "control/runtime.h"
 #include "host_in_world.h"
 #include "rule.h"
 #include "world.h"
@@ -144,7 +144,7 @@ static const char datagrams_text[] =
     ", \"datagrams\": {\"address\": \"127.0.0.1:0\", \"transport\": \"udp\", \"plugin\": "
     "\"checking\", \"config\": {\"number\": %u}, \"limits\": {\"timers\": %u}%s}";
 
-struct edition *edition_by_chance(unsigned config, unsigned workers) {
+struct config_snapshot *config_snapshot_by_chance(unsigned config, unsigned workers) {
     char listeners[TEXT_BYTES / 2];
     char other[256] = "";
     char datagrams[512] = "";
@@ -167,7 +167,7 @@ struct edition *edition_by_chance(unsigned config, unsigned workers) {
     RULE(manifest, "the manifest is right: %s in %s",
          errors.count > 0 ? errors.items[0].message : "memory", text);
     manifest_errors_fini(&errors);
-    struct edition *edition = edition_create(manifest);
-    RULE(edition, "there is memory without a fault");
-    return edition;
+    struct config_snapshot *config_snapshot = config_snapshot_create(manifest);
+    RULE(config_snapshot, "there is memory without a fault");
+    return config_snapshot;
 }

@@ -30,7 +30,7 @@ WORLDS = 100  # of a test that plays worlds by seeds, too
 # On engines in memory, so that they are quick. The first ones play worlds by seeds, the last one
 # plays whole lives of a host.
 TESTS = ("test_sim_services", "test_sim_server", "test_connection", "test_connection_memory",
-         "test_connection_turn", "test_connection_cancel", "test_describe", "test_plugin_slice",
+         "test_connection_io_permit", "test_connection_cancel", "test_describe", "test_plugin_slice",
          "test_outbound", "test_accept_pool", "test_answers", "test_send_queue", "test_timers",
          "test_client_table", "test_work_pool", "test_buffer", "test_driven", "test_newcomers",
          "test_steady", "test_failing_allocations")

@@ -5,7 +5,7 @@
 
 #include "berth/connect.h"
 #include "host_in_world.h"
-#include "net/listener.h"
+#include "net/listen/listener.h"
 #include "rule.h"
 #include "world.h"
 

@@ -6,12 +6,12 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "control/guard.h"
-#include "module/module.h"
-#include "net/errand.h"
-#include "net/listener.h"
-#include "net/plugin_account.h"
-#include "net/server.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
 #include "os/os.h"
+#include "plugin/module.h"
+#include "plugin/plugin_stats.h"
+#include "plugin/timed_call.h"
 
 static const struct server_driver *driver;
 static const struct berth_plugin *plugin;
@@ -30,9 +30,10 @@ void replaced_begin(const struct server_driver *by, const struct berth_plugin *e
 void __wrap_os_random(void *bytes, size_t size);
 struct server *__real_server_create(const struct server_options *options, struct error *error);
 struct server *__wrap_server_create(const struct server_options *options, struct error *error);
-enum errand_result __wrap_errand_run(void (*function)(void *argument), void *argument,
-                                     const struct errand_limit *limit, struct error *error);
-void __wrap_guard_await_cut(struct guard *guard, const struct listener *listener);
+enum timed_call_result __wrap_timed_call_run(void (*function)(void *argument), void *argument,
+                                             const struct timed_call_limit *limit,
+                                             struct error *error);
+void __wrap_guard_await_aborted(struct guard *guard, const struct listener *listener);
 struct module *__wrap_module_open(const char *folder, const char *id,
                                   const struct module_rules *rules,
                                   const struct berth_host *services, unsigned generation,
@@ -56,15 +57,16 @@ struct server *__wrap_server_create(const struct server_options *options, struct
     return server;
 }
 
-enum errand_result __wrap_errand_run(void (*function)(void *argument), void *argument,
-                                     const struct errand_limit *limit, struct error *error) {
+enum timed_call_result __wrap_timed_call_run(void (*function)(void *argument), void *argument,
+                                             const struct timed_call_limit *limit,
+                                             struct error *error) {
     (void)limit;
     (void)error;
     function(argument);
-    return ERRAND_DONE;
+    return TIMED_CALL_DONE;
 }
 
-void __wrap_guard_await_cut(struct guard *guard, const struct listener *listener) {
+void __wrap_guard_await_aborted(struct guard *guard, const struct listener *listener) {
     (void)guard;
     while (atomic_load(&listener->references) > 0) {
         driver->step(driver->context, "connections that were cut to end");
@@ -88,8 +90,8 @@ struct module *__wrap_module_open(const char *folder, const char *id,
     module->generation = generation;
     module->plugin = *plugin;
     module->file = alloc_string(id);
-    module->account = plugin_account_create(id, generation);
-    if (!module->file || !module->account) {
+    module->stats = plugin_stats_create(id, generation);
+    if (!module->file || !module->stats) {
         module_close(module);
         error_set(error, "out of memory");
         return NULL;

@@ -2,7 +2,7 @@
  * and buffers that it has received and kept. */
 #include "berth/file.h"
 #include "host_in_world.h"
-#include "net/listener.h"
+#include "net/listen/listener.h"
 #include "rule.h"
 #include "world.h"
 
@@ -187,7 +187,7 @@ static void kept_release(struct conversation *conversation, struct kept *kept) {
 }
 
 /* Gives it back to its client, or to the host. */
-static void use_kept(struct conversation *conversation) {
+static void use_last_good(struct conversation *conversation) {
     struct berth_conn *conn = conversation->conn;
     struct kept *kept = &conversation->kept[sim_random(KEPT_MAX)];
     if (!kept->slice.buffer) {
@@ -219,7 +219,7 @@ void kept_end(struct conversation *conversation) {
 
 void send_by_chance(struct conversation *conversation) {
     static void (*const ways[])(struct conversation * conversation) = {
-        use_send, use_send, use_flood, use_slices, use_pieces, use_kept,
+        use_send, use_send, use_flood, use_slices, use_pieces, use_last_good,
     };
     ways[sim_random(sizeof(ways) / sizeof(ways[0]))](conversation);
 }

@@ -7,11 +7,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "host_in_world.h"
-#include "net/connection.h"
-#include "net/describe.h"
-#include "net/listener.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/conn/connection.h"
+#include "net/lib/describe.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "outbound_by_chance.h"
 #include "rule.h"
 
@@ -279,7 +279,7 @@ uint64_t world_play(uint64_t seed, sim_trace_fn *trace) {
     rule_begin(seed);
     upstream_start();
     host_start(&driver);
-    world.gate = host_main_listener()->gate;
+    world.admission = host_main_listener()->admission;
     datagrams_begin();
     fail_listening(seed);
     world.is_faulty = world.is_counted = true;

@@ -121,7 +121,8 @@ struct conversation {
 
 struct world {
     struct server *server;
-    const struct gate *gate; /* of the listener that the clients are on, for all its generations */
+    const struct admission
+        *admission; /* of the listener that the clients are on, for all its generations */
     struct berth_address address; /* of the listener, through all its generations */
     unsigned conversation_count;
     struct conversation conversations[CONVERSATIONS_MAX];

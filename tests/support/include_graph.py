@@ -2,7 +2,7 @@
 """The include graph of host/: units, rooms, arrows and cycles.
 
 A unit is a header with the sources that implement it: NAME.h, NAME.c, and NAME_*.c without a header of
-their own. A room is a folder. While host/net is flat, FLAT_ROOMS says which room a unit of it is in.
+their own. A room is a folder.
 
     tests/support/include_graph.py             prints the rooms, the arrows between them, and the cycles
     tests/support/include_graph.py --dot       prints the rooms as a graph for Graphviz
@@ -17,19 +17,8 @@ import sys
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
 # Each may include from those after it.
-ROOMS = ["control", "devkit", "author", "command", "module", "plugin", "net/run", "net/listen", "net/conn", "net/lib", "manifest",
+ROOMS = ["control", "devkit", "command", "plugin", "net/run", "net/listen", "net/conn", "net/lib", "manifest",
          "engine", "os", "base"]
-
-FLAT_ROOMS = {
-    "net/lib": "access_list buffer client_table describe file gate handle latch listener_counters local_address "
-               "plugin_slice proxy_header send_queue timers work_pool",
-    "net/conn": "connection connection_parts connection_state listener_core server_core turns worker_core",
-    "net/listen": "accept_pool datagrams door listener",
-    "net/run": "server shortage worker",
-    "plugin": "call_page errand last_words outbound plugin_account plugin_call plugin_callback plugin_events "
-              "plugin_datagram plugin_fault plugin_listener plugin_metric plugin_post plugin_timer plugin_work",
-}
-_ROOM_OF_FLAT = {name: room for room, names in FLAT_ROOMS.items() for name in names.split()}
 
 
 class Unit:
@@ -55,8 +44,6 @@ def _owner(path, headers):
 
 def _room(stem):
     parts = stem.parts[:-1]
-    if parts == ("net",):
-        return _ROOM_OF_FLAT.get(stem.name, "net")
     return "/".join(parts[:2]) if parts[:1] == ("net",) else parts[0] if parts else "programs"
 
 

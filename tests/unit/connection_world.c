@@ -6,13 +6,13 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "fake_engine.h"
-#include "net/buffer.h"
-#include "net/connection.h"
-#include "net/listener.h"
-#include "net/plugin_account.h"
-#include "net/plugin_events.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/conn/connection.h"
+#include "net/lib/buffer.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
+#include "plugin/plugin_events.h"
+#include "plugin/plugin_stats.h"
 
 /* -- the plugin under the connections: it writes a diary
  * ------------------------------------------- */
@@ -152,7 +152,7 @@ struct connection *nth_connection(const struct worker *worker, unsigned index) {
 struct connection *adopt(struct worker *worker, int number, const char *first) {
     struct engine_accept accept = {.socket = {number}, .remote = any_address};
     uint32_t size = 0;
-    listener_refer(listener);
+    listener_ref(listener);
     atomic_fetch_add(&worker->load, 1);
     if (first) {
         struct berth_buffer *buffer = buffer_take(worker->buffers);

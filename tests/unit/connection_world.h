@@ -8,15 +8,14 @@
 #include <stdbool.h>
 
 #include "berth/plugin.h"
-#include "net/connection.h"
-#include "net/listener.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/conn/connection.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 
 enum { BUFFER_BYTES = 4096, MESSAGE_BYTES = 1000, QUEUE_BYTES = 8192 };
 
-/* -- the plugin: its diary, and what it does besides writing it ----------------------------------
- */
+/* -- the plugin: its diary, and what it does besides writing it ------------ */
 
 extern char diary[4096];
 extern uint32_t consume_max; /* what `received` consumes at the most */
@@ -26,8 +25,7 @@ extern const struct berth_plugin diarist;
 
 void note(const char *format, ...);
 
-/* -- the server, with one worker and one listener ------------------------------------------------
- */
+/* -- the server, with one worker and one listener -------------------------- */
 
 extern struct server *server;
 extern struct listener *listener;

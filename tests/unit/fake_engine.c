@@ -71,8 +71,7 @@ const struct engine_traits *engine_traits(const struct engine *engine) {
     return &traits;
 }
 
-/* -- ports ---------------------------------------------------------------------------------------
- */
+/* -- ports ----------------------------------------------------------------- */
 
 struct engine_port *engine_port_create(struct engine *engine,
                                        const struct engine_port_options *options,
@@ -152,8 +151,7 @@ unsigned engine_port_pending(const struct engine_port *port) {
     return port->pending;
 }
 
-/* -- sockets -------------------------------------------------------------------------------------
- */
+/* -- sockets --------------------------------------------------------------- */
 
 bool engine_attach(struct engine_port *port, struct engine_socket *socket, struct error *error) {
     (void)port;
@@ -166,7 +164,7 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
     return 0;
 }
 
-bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
+bool engine_unacked_bytes(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
     (void)port;
     *bytes = sockets[socket.handle].untaken;
     return *bytes > 0;
@@ -212,8 +210,7 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     sockets[socket.handle].recycled = true;
 }
 
-/* -- receiving -----------------------------------------------------------------------------------
- */
+/* -- receiving ------------------------------------------------------------- */
 
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive, enum engine_receive_mode mode,
@@ -226,8 +223,8 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
     sockets[socket.handle].receive_stopping = false;
 }
 
-void engine_receive_end(struct engine_port *port, struct engine_socket socket,
-                        struct engine_receive *receive) {
+void engine_receive_drain(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive) {
     engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE, false);
 }
 
@@ -260,8 +257,7 @@ void fake_end(int number, int64_t result) {
     receive->op.complete(&receive->op, result);
 }
 
-/* -- sending -------------------------------------------------------------------------------------
- */
+/* -- sending --------------------------------------------------------------- */
 
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
                     const struct engine_piece *pieces, unsigned count) {
@@ -287,8 +283,9 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     return sent;
 }
 
-int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
-                         struct engine_op *op, const struct engine_piece *pieces, unsigned count) {
+int64_t engine_send_and_fin(struct engine_port *port, struct engine_socket socket,
+                            struct engine_op *op, const struct engine_piece *pieces,
+                            unsigned count) {
     return engine_send(port, socket, op, pieces, count);
 }
 
@@ -367,8 +364,7 @@ void engine_listener_close(struct engine_listener *listener) {
     alloc_free(listener);
 }
 
-/* -- accepting: what is posted waits for the test ------------------------------------------------
- */
+/* -- accepting: what is posted waits for the test -------------------------- */
 
 static struct fake_acceptor the_acceptor;
 
@@ -485,8 +481,7 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     post(the_acceptor.port, &accept->op, ENGINE_E_CANCELLED);
 }
 
-/* -- connecting: nobody does (test_outbound.c is on the simulated engine) ------------------------
- */
+/* -- connecting: nobody does (test_outbound.c is on the simulated engine) -- */
 
 bool engine_resolve(const char *host, uint16_t port, struct berth_address *addresses,
                     unsigned capacity, unsigned *count, struct error *error) {
@@ -504,8 +499,7 @@ void engine_connect_cancel(struct engine_port *port, struct engine_connect *conn
     ASSERT(false);
 }
 
-/* -- datagrams: none -----------------------------------------------------------------------------
- */
+/* -- datagrams: none ------------------------------------------------------- */
 
 struct engine_receiver *engine_receiver_create(struct engine_port *port, struct engine_listener *of,
                                                unsigned index, engine_datagram_fn *received,

@@ -6,11 +6,11 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "fake_engine.h"
-#include "net/listener.h"
-#include "net/plugin_events.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
 #include "os/os.h"
+#include "plugin/plugin_events.h"
 
 enum { PATIENCE_MS = 30000 };
 
@@ -89,7 +89,7 @@ static void run_stopped(struct worker *worker, void *argument) {
 static int tear_down(void **state) {
     (void)state;
     listener_stop_accepting(listener);
-    listener_cut(listener);
+    listener_abort_all(listener);
     for (uint64_t start_ms = os_now_ms(); atomic_load(&listener->references) > 0;) {
         worker_call(&server->workers[0], run_stopped, NULL);
         if (os_now_ms() - start_ms > PATIENCE_MS) {
@@ -109,8 +109,7 @@ static unsigned long long count(const atomic_ullong *counter) {
     return atomic_load(counter);
 }
 
-/* -- the end -------------------------------------------------------------------------------------
- */
+/* -- the end --------------------------------------------------------------- */
 
 static void expect_three_late(struct worker *worker, void *argument) {
     (void)worker;
@@ -140,8 +139,7 @@ static void test_clients_who_come_without_data_as_the_pool_stops_have_not_ended(
     assert_int_equal(count(&listener->counters.ended_silent), 0); /* which a FIN would be */
 }
 
-/* -- watermarks ----------------------------------------------------------------------------------
- */
+/* -- watermarks ------------------------------------------------------------ */
 
 static void steps_below_low(struct worker *worker, void *argument) {
     (void)worker;
@@ -204,8 +202,7 @@ static void test_pool_grows_for_those_who_queue_up_to_high(void **state) {
     on_worker(steps_starve);
 }
 
-/* -- silent clients ------------------------------------------------------------------------------
- */
+/* -- silent clients -------------------------------------------------------- */
 
 static void steps_silent(struct worker *worker, void *argument) {
     (void)worker;
@@ -321,8 +318,7 @@ static void test_pool_of_one_is_not_taken_by_one_silent_client(void **state) {
     on_worker(steps_one_accept_only);
 }
 
-/* -- limits --------------------------------------------------------------------------------------
- */
+/* -- limits ---------------------------------------------------------------- */
 
 static void steps_full(struct worker *worker, void *argument) {
     (void)worker;
@@ -378,8 +374,7 @@ static void test_pool_posts_none_while_a_limit_leaves_no_room(void **state) {
     on_worker(steps_posting_again);
 }
 
-/* -- failures ------------------------------------------------------------------------------------
- */
+/* -- failures -------------------------------------------------------------- */
 
 static void steps_failing_codes(struct worker *worker, void *argument) {
     (void)worker;

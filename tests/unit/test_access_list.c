@@ -3,7 +3,7 @@
 
 #include "base/address.h"
 #include "base/error.h"
-#include "net/access_list.h"
+#include "net/lib/access_list.h"
 
 static struct berth_address address(const char *text) {
     struct berth_address parsed;

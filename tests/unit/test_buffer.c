@@ -3,7 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "net/buffer.h"
+#include "net/lib/buffer.h"
 #include "os/os.h"
 
 enum { BYTES = 16384, RETAINED = 4 };

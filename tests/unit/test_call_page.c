@@ -7,17 +7,17 @@
 
 #include "base/alloc.h"
 #include "control/last_end.h"
-#include "net/call_page.h"
-#include "net/listener.h"
-#include "net/plugin_account.h"
-#include "net/plugin_call.h"
+#include "net/listen/listener.h"
+#include "plugin/call_page.h"
+#include "plugin/callback_guard.h"
+#include "plugin/plugin_stats.h"
 
 enum { HEADER_BYTES = 64, ROUNDS = 200 };
 
 struct world {
     void *page;
-    struct plugin_account *shop;
-    struct plugin_account *bank;
+    struct plugin_stats *shop;
+    struct plugin_stats *bank;
     struct listener_label *label;
 };
 
@@ -26,9 +26,9 @@ static int begin(void **state) {
     world->page = alloc_zeroed(call_page_bytes());
     plugin_thread_leave();
     call_page_start(world->page);
-    world->shop = plugin_account_create("shop", 3);
-    world->bank = plugin_account_create("bank", 4);
-    plugin_account_set_version(world->shop, "1.4.0");
+    world->shop = plugin_stats_create("shop", 3);
+    world->bank = plugin_stats_create("bank", 4);
+    plugin_stats_set_version(world->shop, "1.4.0");
     world->label = alloc_zeroed(sizeof(*world->label) + sizeof("front"));
     world->label->generation = 5;
     memcpy(world->label->name, "front", sizeof("front"));
@@ -41,8 +41,8 @@ static int end(void **state) {
     struct world *world = *state;
     plugin_thread_leave();
     call_page_start(NULL);
-    plugin_account_close(world->shop);
-    plugin_account_close(world->bank);
+    plugin_stats_close(world->shop);
+    plugin_stats_close(world->bank);
     alloc_free(world->label);
     alloc_free(world->page);
     alloc_free(world);
@@ -56,10 +56,10 @@ static struct calls_seen look(const struct world *world) {
 }
 
 /* A call on another thread, as far as the notes tell. */
-static struct call_record *call_elsewhere(struct plugin_account *account, unsigned callback) {
+static struct call_record *call_elsewhere(struct plugin_stats *stats, unsigned callback) {
     struct call_record *record = call_page_take();
     assert_non_null(record);
-    atomic_store(&record->account, account);
+    atomic_store(&record->stats, stats);
     atomic_store(&record->callback, callback);
     atomic_store(&record->sequence, 7);
     return record;
@@ -69,7 +69,7 @@ static void test_call_page_call_that_goes_on_is_read_as_it_is(void **state) {
     struct world *world = *state;
     char text[256];
     struct plugin_thread *call =
-        plugin_call_begin(world->shop, world->label->name, NULL, PLUGIN_RECEIVED);
+        callback_guard_begin(world->shop, world->label->name, NULL, PLUGIN_RECEIVED);
     struct calls_seen seen = look(world);
     assert_true(seen.readable);
     assert_int_equal(seen.count, 1);
@@ -78,7 +78,7 @@ static void test_call_page_call_that_goes_on_is_read_as_it_is(void **state) {
     call_info_describe(&seen.calls[0], text, sizeof(text));
     assert_string_equal(
         text, "callback received of plugin \"shop\", generation 5 (1.4.0), listener \"front\"");
-    plugin_call_end(call);
+    callback_guard_end(call);
     assert_int_equal(look(world).total, 0);
 }
 
@@ -129,14 +129,14 @@ static void test_call_page_thread_without_a_record_leaves_it_open(void **state) 
 
 static void test_call_page_calls_that_ran_are_told_before_those_that_waited(void **state) {
     struct world *world = *state;
-    for (int i = 0; i < 2 * CALLS_TOLD_MAX; i++) {
+    for (int i = 0; i < 2 * CALLS_REPORTED_MAX; i++) {
         atomic_store(&call_elsewhere(world->bank, PLUGIN_WORK)->waits, 7);
     }
     call_elsewhere(world->shop, PLUGIN_RECEIVED);
     struct calls_seen seen = look(world);
     bool found = false;
-    assert_int_equal(seen.total, 2 * CALLS_TOLD_MAX + 1);
-    assert_int_equal(seen.count, CALLS_TOLD_MAX);
+    assert_int_equal(seen.total, 2 * CALLS_REPORTED_MAX + 1);
+    assert_int_equal(seen.count, CALLS_REPORTED_MAX);
     for (size_t i = 0; i < seen.count; i++) {
         found = found || strcmp(seen.calls[i].plugin, "shop") == 0;
     }
@@ -144,8 +144,7 @@ static void test_call_page_calls_that_ran_are_told_before_those_that_waited(void
     assert_string_equal(seen.running, "shop");
 }
 
-/* -- what a plugin has written over --------------------------------------------------------------
- */
+/* -- what a plugin has written over ---------------------------------------- */
 
 static bool is_safe(const char *text, size_t size) {
     bool safe = memchr(text, '\0', size) != NULL;
@@ -170,7 +169,7 @@ static void test_call_page_full_of_anything_is_read_within_bounds(void **state) 
         scribble(world, HEADER_BYTES);
         struct calls_seen seen = look(world);
         assert_true(seen.readable);
-        assert_in_range(seen.count, 1, CALLS_TOLD_MAX);
+        assert_in_range(seen.count, 1, CALLS_REPORTED_MAX);
         assert_in_range(seen.total, seen.count, CALL_RECORDS_MAX);
         for (size_t i = 0; i < seen.count; i++) {
             assert_true(is_safe(seen.calls[i].plugin, sizeof(seen.calls[i].plugin)));
@@ -185,7 +184,7 @@ static void test_call_page_names_with_anything_in_them_are_made_safe(void **stat
     struct world *world = *state;
     char wild[64];
     memset(wild, '\x1b', sizeof(wild)); /* not terminated either */
-    plugin_account_set_version(world->shop, "\x1b[31m\n");
+    plugin_stats_set_version(world->shop, "\x1b[31m\n");
     call_page_name(world->label->name, 5, "\x1b]0;title\a", "");
     struct call_record *record = call_elsewhere(world->shop, PLUGIN_CALLBACKS + 1000);
     atomic_store(&record->listener, world->label->name);
@@ -207,8 +206,7 @@ static void test_call_page_names_with_anything_in_them_are_made_safe(void **stat
     assert_int_equal(strlen(seen.calls[0].plugin), sizeof(seen.calls[0].plugin) - 1);
 }
 
-/* -- whose end it is -----------------------------------------------------------------------------
- */
+/* -- whose end it is ------------------------------------------------------- */
 
 static struct last_end judge(const struct world *world, enum os_end_by by) {
     struct calls_seen seen = look(world);

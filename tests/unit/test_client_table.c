@@ -3,7 +3,7 @@
 #include "unit.h"
 
 #include "base/alloc.h"
-#include "net/client_table.h"
+#include "net/lib/client_table.h"
 
 static struct berth_address client(uint8_t last, uint16_t port) {
     struct berth_address address = {.family = BERTH_FAMILY_IPV4, .port = port};

@@ -9,10 +9,10 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "fake_engine.h"
-#include "net/buffer.h"
-#include "net/latch.h"
-#include "net/plugin_account.h"
-#include "net/plugin_post.h"
+#include "net/lib/buffer.h"
+#include "net/lib/latch.h"
+#include "plugin/plugin_post.h"
+#include "plugin/plugin_stats.h"
 
 /* -- the tests: each is its steps on the worker, and what must have come of them
  * ---------------------- */
@@ -260,7 +260,7 @@ static struct connection *closed_one(struct worker *worker, uint64_t untaken) {
 
 static void deadline_comes(struct worker *worker, struct connection *connection) {
     connection_deadline(&connection->deadline);
-    worker_settle(worker);
+    worker_run_pending(worker);
     fake_run_stopped();
 }
 
@@ -435,10 +435,10 @@ static void steps_hard_cap(struct worker *worker, void *argument) {
         assert_int_equal(connection_send(connection, chunk, sizeof(chunk)), BERTH_OK);
     }
     assert_int_equal(connection_send(connection, chunk, 1), BERTH_OK); /* of the same callback */
-    worker_settle(worker);
+    worker_run_pending(worker);
     assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_LIMIT);
     assert_int_equal(connection_send(connection, chunk, 1), BERTH_E_GONE);
-    worker_settle(worker);
+    worker_run_pending(worker);
     fake_run_stopped();
 }
 
@@ -454,13 +454,13 @@ static void steps_pause(struct worker *worker, void *argument) {
     struct connection *connection = adopt(worker, 0, NULL);
     connection_pause(connection);
     connection_pause(connection);
-    worker_settle(worker);
+    worker_run_pending(worker);
     arrive(worker, 0, "a");
     arrive(worker, 0, "b");
     fake_end(0, 0); /* the FIN waits too */
     assert_string_equal(diary, "opened ");
     connection_resume(connection);
-    worker_settle(worker);
+    worker_run_pending(worker);
 }
 
 static void test_connection_paused_hears_nothing_until_resumed(void **state) {
@@ -478,7 +478,7 @@ static void steps_half_open(struct worker *worker, void *argument) {
     assert_int_equal(connection_send(connection, "later", 5), BERTH_OK);
     assert_int_equal(connection_shutdown_send(connection), BERTH_OK);
     assert_int_equal(connection_send(connection, "x", 1), BERTH_E_STATE);
-    worker_settle(worker);
+    worker_run_pending(worker);
 }
 
 static void test_connection_half_open_plugin_may_send_then_finish(void **state) {
@@ -506,7 +506,7 @@ static void steps_run_stopped(struct worker *worker, void *argument) {
 static void test_connection_cut_resets_only_where_something_is_lost(void **state) {
     (void)state;
     on_worker(steps_cut);
-    assert_int_equal(listener_cut(listener), 2);
+    assert_int_equal(listener_abort_all(listener), 2);
     on_worker(steps_run_stopped);
     assert_false(fake_socket(0)->reset);
     assert_true(fake_socket(1)->reset);
@@ -531,7 +531,7 @@ static void steps_out_of_memory(struct worker *worker, void *argument) {
     (void)argument;
     for (int number = 0; number < 8; number++) {
         struct engine_accept accept = {.socket = {number}, .remote = any_address};
-        listener_refer(listener);
+        listener_ref(listener);
         atomic_fetch_add(&worker->load, 1);
         alloc_fail_after(number, true);
         connection_adopt(worker, listener, &accept, 0, false);
@@ -553,7 +553,7 @@ static void test_connection_every_failing_allocation_loses_only_that_one(void **
 static uint64_t known_id;
 static int known_number;
 static int posts_ok;
-static struct plugin_account *account;
+static struct plugin_stats *stats;
 static int posts_gone;
 
 static void BERTH_CALL on_post(struct berth_conn *conn, int32_t status, void *argument) {
@@ -588,47 +588,47 @@ static void test_connection_post_reaches_it_by_id_and_tells_when_it_is_gone(void
     (void)state;
     posts_ok = posts_gone = 0;
     known_number = 0;
-    account = plugin_account_create("diarist", 1);
+    stats = plugin_stats_create("diarist", 1);
     on_worker(steps_adopt_for_post);
-    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, stats), BERTH_OK);
     on_worker(steps_nothing); /* behind it in the same queue */
     assert_int_equal(posts_ok, 1);
     on_worker(steps_end);
-    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, stats), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 1);
     uint64_t old_id = known_id;
     on_worker(steps_adopt_for_post); /* the slot is used again: the old id stays gone */
     assert_int_not_equal(known_id, old_id);
-    assert_int_equal(plugin_post(server, old_id, on_post, &posts_ok, account), BERTH_OK);
+    assert_int_equal(plugin_post(server, old_id, on_post, &posts_ok, stats), BERTH_OK);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 2);
     on_worker(steps_end);
-    assert_int_equal(plugin_post(server, 0, on_post, &posts_ok, account), BERTH_E_GONE);
-    assert_int_equal(plugin_post(server, UINT64_MAX, on_post, &posts_ok, account), BERTH_E_GONE);
-    plugin_account_close(account);
+    assert_int_equal(plugin_post(server, 0, on_post, &posts_ok, stats), BERTH_E_GONE);
+    assert_int_equal(plugin_post(server, UINT64_MAX, on_post, &posts_ok, stats), BERTH_E_GONE);
+    plugin_stats_close(stats);
 }
 
 static void steps_posts_are_bounded(struct worker *worker, void *argument) {
     (void)worker;
     (void)argument;
     /* From here they cannot run before this function returns. */
-    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
-    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_OK);
-    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, account), BERTH_E_LIMIT);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, stats), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, stats), BERTH_OK);
+    assert_int_equal(plugin_post(server, known_id, on_post, &posts_ok, stats), BERTH_E_LIMIT);
 }
 
 static void test_connection_posts_are_bounded(void **state) {
     (void)state;
     posts_ok = posts_gone = 0;
     known_number = 0;
-    account = plugin_account_create("diarist", 1);
+    stats = plugin_stats_create("diarist", 1);
     on_worker(steps_adopt_for_post);
     on_worker(steps_end);
     on_worker(steps_posts_are_bounded);
     on_worker(steps_nothing);
     assert_int_equal(posts_gone, 2);
-    plugin_account_close(account);
+    plugin_stats_close(stats);
 }
 
 static void steps_info(struct worker *worker, void *argument) {
@@ -658,12 +658,11 @@ static void test_connection_info_fills_no_more_than_the_caller_has(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
-/* -- turns ("limits.active_io") ------------------------------------------------------------------
- */
+/* -- turns ("limits.active_io") -------------------------------------------- */
 
 static void steps_two_and_one_turn(struct worker *worker, void *argument) {
     (void)argument;
-    turns_configure(&listener->turns, 1);
+    io_permits_configure(&listener->io_permits, 1);
     in_received = echo;
     fake_socket(0)->send_room = 0;
     adopt(worker, 0, NULL);

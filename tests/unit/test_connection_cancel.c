@@ -15,7 +15,7 @@ static struct connection *cancelled_one(struct worker *worker, bool sends) {
     struct connection *connection = adopt(worker, 0, NULL);
     arrive(worker, 0, "x");
     connection_end(connection, BERTH_CLOSED_BY_PLUGIN, false);
-    worker_settle(worker);
+    worker_run_pending(worker);
     assert_true(fake_socket(0)->receive_stopping);
     assert_true(timer_is_running(&connection->deadline));
     return connection;
@@ -83,8 +83,8 @@ static void steps_abandoned(struct worker *worker, void *argument) {
     assert_int_equal(worker->connection_count, 0);
     /* The system may still write there. */
     assert_true(abandoned->is_abandoned);
-    assert_non_null(abandoned->traffic->send.complete);
-    assert_false(send_queue_is_empty(&abandoned->traffic->queue));
+    assert_non_null(abandoned->io->send.complete);
+    assert_false(send_queue_is_empty(&abandoned->io->queue));
 }
 
 static void test_connection_that_is_abandoned_ends_and_keeps_its_memory(void **state) {

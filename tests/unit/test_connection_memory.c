@@ -4,7 +4,7 @@
 
 #include "base/alloc.h"
 #include "fake_engine.h"
-#include "net/buffer.h"
+#include "net/lib/buffer.h"
 
 enum {
     IDLE_BYTES_MAX = 256, /* of the host's own memory, without the plugin's state */
@@ -88,8 +88,7 @@ static void test_connection_echoes_without_an_allocation(void **state) {
     on_worker(steps_all_end);
 }
 
-/* -- no memory -----------------------------------------------------------------------------------
- */
+/* -- no memory ------------------------------------------------------------- */
 
 static void steps_no_memory_to_send(struct worker *worker, void *argument) {
     (void)argument;
@@ -139,7 +138,7 @@ static void steps_no_memory_at_first(struct worker *worker, void *argument) {
         accept.data = (struct engine_buffer){buffer, buffer->bytes, 1};
         accept.local.port = (uint16_t)(1 + countdown); /* another one than that of the first */
         fake_socket(1)->open = true;
-        listener_refer(listener);
+        listener_ref(listener);
         atomic_fetch_add(&worker->load, 1);
         alloc_fail_after(countdown, true);
         connection_adopt(worker, listener, &accept, 1, false);
@@ -155,8 +154,7 @@ static void test_connection_without_memory_at_first_is_reset(void **state) {
     on_worker(steps_all_end);
 }
 
-/* -- addresses of ours ---------------------------------------------------------------------------
- */
+/* -- addresses of ours ----------------------------------------------------- */
 
 static struct berth_address local(uint16_t port) {
     return (struct berth_address){.family = BERTH_FAMILY_IPV4, .port = port};

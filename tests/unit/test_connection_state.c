@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "net/connection_state.h"
+#include "net/conn/connection_state.h"
 
-/* -- each machine --------------------------------------------------------------------------------
- */
+/* -- each machine ---------------------------------------------------------- */
 
 static void test_connection_state_life_moves_are_exactly_those_of_the_table(void **state) {
     static const struct {
@@ -101,16 +100,15 @@ static void test_connection_state_holds_are_apart(void **state) {
     connection_state_hold(&now, CONNECTION_HELD_BY_PLUGIN);
     connection_state_set_queue_full(&now, true);
     connection_state_hold(&now, CONNECTION_HELD_BY_QUEUE);
-    connection_state_hold(&now, CONNECTION_HELD_BY_TURN);
+    connection_state_hold(&now, CONNECTION_HELD_BY_IO_PERMIT);
     assert_false(connection_state_may_move(now, CONNECTION_QUEUE_FULL, false));
     connection_state_release(&now, CONNECTION_HELD_BY_QUEUE);
     connection_state_release(&now, CONNECTION_HELD_BY_QUEUE);
-    assert_int_equal(now.held, CONNECTION_HELD_BY_PLUGIN | CONNECTION_HELD_BY_TURN);
+    assert_int_equal(now.held, CONNECTION_HELD_BY_PLUGIN | CONNECTION_HELD_BY_IO_PERMIT);
     assert_true(connection_state_may_move(now, CONNECTION_QUEUE_FULL, false));
 }
 
-/* -- all combinations ----------------------------------------------------------------------------
- */
+/* -- all combinations ------------------------------------------------------ */
 
 /* The combinations of values by number, whether they are legal or not. */
 static unsigned combination_count(void) {
@@ -146,7 +144,7 @@ static struct connection_state combination(unsigned number) {
         .held = (values[CONNECTION_HOLD_PLUGIN] * CONNECTION_HELD_BY_PLUGIN |
                  values[CONNECTION_HOLD_QUEUE] * CONNECTION_HELD_BY_QUEUE |
                  values[CONNECTION_HOLD_LIMIT] * CONNECTION_HELD_BY_LIMIT |
-                 values[CONNECTION_HOLD_TURN] * CONNECTION_HELD_BY_TURN) &
+                 values[CONNECTION_HOLD_IO_PERMIT] * CONNECTION_HELD_BY_IO_PERMIT) &
                 0xffu,
         .queue_full = values[CONNECTION_QUEUE_FULL] & 1u,
         .redeliver = values[CONNECTION_REDELIVER] & 1u,
@@ -265,8 +263,7 @@ static void test_connection_state_illegal_ones_are_found(void **state) {
     }
 }
 
-/* -- in words ------------------------------------------------------------------------------------
- */
+/* -- in words -------------------------------------------------------------- */
 
 static void test_connection_state_describes_itself(void **state) {
     char text[320];

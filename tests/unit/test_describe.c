@@ -2,8 +2,8 @@
 #include "connection_world.h"
 
 #include "fake_engine.h"
-#include "net/describe.h"
-#include "net/plugin_timer.h"
+#include "net/lib/describe.h"
+#include "plugin/plugin_timer.h"
 
 static char lines[4096];
 
@@ -28,14 +28,14 @@ static void steps_connection(struct worker *worker, void *argument) {
     fake_socket(0)->send_room = 0;
     connection_send(connection, "answer", 6);
     connection_pause(connection);
-    worker_settle(worker);
+    worker_run_pending(worker);
     connection_describe_whole(connection, tell, NULL);
     assert_told("from 0.0.0.0:0: open, admitted, receive stopping, send pending, hold-plugin; "
                 "5 bytes received, 0 sent, 6 queued in 1 pieces\n");
     connection_describe(connection, cut, sizeof(cut));
     assert_int_equal(strlen(cut), sizeof(cut) - 1);
     connection_end(connection, BERTH_CLOSED_BY_PLUGIN, true);
-    worker_settle(worker);
+    worker_run_pending(worker);
     fake_run_stopped();
 }
 

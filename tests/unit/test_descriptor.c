@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/macros.h"
-#include "module/descriptor.h"
+#include "plugin/descriptor.h"
 
 static void test_descriptor_loads_on_a_host_of_its_very_draft(void **state) {
     static const struct {

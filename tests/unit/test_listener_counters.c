@@ -1,7 +1,7 @@
 /* The counters of a listener: each can be read, and totals are the sums of what was counted. */
 #include "unit.h"
 
-#include "net/listener_counters.h"
+#include "net/lib/listener_counters.h"
 
 enum { NUMBERS = sizeof(struct listener_counters) / sizeof(atomic_ullong) };
 

@@ -148,12 +148,12 @@ static void test_manifest_without_a_file_says_so(void **state) {
 static void test_manifest_nearest_word_is_near(void **state) {
     static const char *const words[] = {"accept", "address", "plugin", "limits"};
     (void)state;
-    assert_string_equal(manifest_nearest("acept", words, 4), "accept");
-    assert_string_equal(manifest_nearest("adress", words, 4), "address");
-    assert_string_equal(manifest_nearest("pulgin", words, 4), "plugin"); /* swapped neighbours */
-    assert_string_equal(manifest_nearest("Plugin", words, 4), "plugin");
-    assert_null(manifest_nearest("backlog", words, 4));
-    assert_null(manifest_nearest("x", words, 4));
+    assert_string_equal(manifest_suggest("acept", words, 4), "accept");
+    assert_string_equal(manifest_suggest("adress", words, 4), "address");
+    assert_string_equal(manifest_suggest("pulgin", words, 4), "plugin"); /* swapped neighbours */
+    assert_string_equal(manifest_suggest("Plugin", words, 4), "plugin");
+    assert_null(manifest_suggest("backlog", words, 4));
+    assert_null(manifest_suggest("x", words, 4));
 }
 
 /* With every single allocation failing, and with all from some point on. */

@@ -41,7 +41,7 @@ static const char *inside(const char *name) {
     return path;
 }
 
-/* -- the process ------------------------------------------------------------------------------- */
+/* -- the process ----------------------------------------------------------- */
 
 static void test_process_tells_about_itself(void **state) {
     char path[OS_PATH_MAX];
@@ -70,7 +70,7 @@ static void test_clock_runs_forward_in_both_units(void **state) {
     assert_true(os_now_ms() >= ms);
 }
 
-/* -- memory ------------------------------------------------------------------------------------ */
+/* -- memory ---------------------------------------------------------------- */
 
 static void test_pages_are_aligned_and_writable(void **state) {
     (void)state;
@@ -99,7 +99,7 @@ static void test_pages_beyond_all_memory_fail(void **state) {
     assert_null(os_pages_alloc(SIZE_MAX / 2));
 }
 
-/* -- threads ----------------------------------------------------------------------------------- */
+/* -- threads --------------------------------------------------------------- */
 
 struct counting {
     struct os_mutex mutex;
@@ -221,7 +221,7 @@ static void test_thread_without_memory_is_not_started(void **state) {
     assert_string_equal(error.message, "out of memory");
 }
 
-/* -- signals ----------------------------------------------------------------------------------- */
+/* -- signals --------------------------------------------------------------- */
 
 static void wake(void *argument) {
     (void)argument;
@@ -243,7 +243,7 @@ static void test_signals_wait_ends_by_time_and_by_wake(void **state) {
     assert_int_equal(os_signals_wait(0), OS_SIGNAL_NONE);
 }
 
-/* -- files ------------------------------------------------------------------------------------- */
+/* -- files ----------------------------------------------------------------- */
 
 static void expect_file(const char *path, const char *text, size_t size) {
     struct error error = {0};
@@ -356,7 +356,7 @@ static void test_file_status_tells_another_file_of_the_same_content(void **state
     assert_false(os_file_status_same(&first, &again)); /* its id alone tells */
 }
 
-/* -- folders ----------------------------------------------------------------------------------- */
+/* -- folders --------------------------------------------------------------- */
 
 struct names {
     char text[64];
@@ -400,7 +400,7 @@ static void test_folder_with_files_is_not_removed(void **state) {
     assert_false(os_folder_remove(folder));
 }
 
-/* -- paths ------------------------------------------------------------------------------------- */
+/* -- paths ----------------------------------------------------------------- */
 
 static void test_path_join_and_folder_undo_each_other(void **state) {
     char path[OS_PATH_MAX];
@@ -429,7 +429,7 @@ static void test_path_that_does_not_fit_is_refused(void **state) {
     assert_string_equal(path, "abcd");
 }
 
-/* -- libraries --------------------------------------------------------------------------------- */
+/* -- libraries ------------------------------------------------------------- */
 
 static void test_library_that_is_not_there_or_no_library_says_why(void **state) {
     struct error error = {0};

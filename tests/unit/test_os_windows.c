@@ -229,7 +229,7 @@ static void test_process_that_is_run_ends_with_its_runner(void **state) {
     os_private_remove(folder);
 }
 
-/* -- processors -------------------------------------------------------------------------------- */
+/* -- processors ------------------------------------------------------------ */
 
 static void test_threads_are_spread_over_all_groups_of_processors(void **state) {
     static const unsigned counts[] = {64, 0, 36};
@@ -267,7 +267,7 @@ static void test_process_with_an_affinity_of_its_own_keeps_to_it(void **state) {
     assert_true(SetProcessAffinityMask(GetCurrentProcess(), before));
 }
 
-/* -- dialogs, files ---------------------------------------------------------------------------- */
+/* -- dialogs, files -------------------------------------------------------- */
 
 static void test_no_dialog_holds_up_a_process(void **state) {
     typedef HRESULT(WINAPI * wer_get_flags)(HANDLE, DWORD *);

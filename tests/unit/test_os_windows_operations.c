@@ -19,8 +19,7 @@ enum {
     END_MS = 30000, /* a wait that ends at all */
 };
 
-/* -- the system's CancelIoEx(), of which the linker takes the first that it finds ----------------
- */
+/* -- the system's CancelIoEx(), of which the linker takes the first that it finds -- */
 
 static bool cancels_are_lost;
 static bool files_stay_open; /* after a cancel: closing the handle would end the operation */
@@ -44,8 +43,7 @@ static BOOL WINAPI cancel(HANDLE file, OVERLAPPED *operation) {
 extern BOOL(WINAPI *cancel_io)(HANDLE, OVERLAPPED *) __asm__("__imp_CancelIoEx");
 BOOL(WINAPI *cancel_io)(HANDLE, OVERLAPPED *) = cancel;
 
-/* -- pipes ---------------------------------------------------------------------------------------
- */
+/* -- pipes ----------------------------------------------------------------- */
 
 struct ends {
     wchar_t wide[128];
@@ -88,8 +86,7 @@ static int set_up(void **state) {
     return 0;
 }
 
-/* -- operations ----------------------------------------------------------------------------------
- */
+/* -- operations ------------------------------------------------------------ */
 
 static struct windows_operation *begin_read(struct ends *ends) {
     struct windows_operation *operation = windows_operation_create(8);
@@ -165,8 +162,7 @@ static void test_operation_that_another_handle_interrupts_ends(void **state) {
     CloseHandle(until);
 }
 
-/* -- the control channel -------------------------------------------------------------------------
- */
+/* -- the control channel --------------------------------------------------- */
 
 struct host {
     struct os_channel *channel;
@@ -249,8 +245,7 @@ static void test_channel_whose_cancel_is_lost_ends_its_wait_for_a_client(void **
     os_channel_close(host.channel);
 }
 
-/* -- files that a user has named -----------------------------------------------------------------
- */
+/* -- files that a user has named ------------------------------------------- */
 
 static void test_output_whose_write_is_not_ended_is_not_written_again_before(void **state) {
     static char text[4 * BYTES_MAX];
@@ -283,8 +278,7 @@ static void test_output_whose_write_is_not_ended_is_not_written_again_before(voi
     close_ends(&ends);
 }
 
-/* -- the link between a host and its supervisor --------------------------------------------------
- */
+/* -- the link between a host and its supervisor ---------------------------- */
 
 /* In the child: it stays until its parent's end is closed. */
 static int stay_linked(const char *text) {

@@ -7,13 +7,13 @@
 #include "base/alloc.h"
 #include "base/error.h"
 #include "engine/sim/sim.h"
-#include "net/buffer.h"
-#include "net/connection.h"
-#include "net/listener.h"
-#include "net/outbound.h"
-#include "net/plugin_events.h"
-#include "net/server.h"
-#include "net/worker.h"
+#include "net/conn/connection.h"
+#include "net/lib/buffer.h"
+#include "net/listen/listener.h"
+#include "net/run/server.h"
+#include "net/run/worker.h"
+#include "plugin/outbound.h"
+#include "plugin/plugin_events.h"
 
 enum {
     PORT = 7,
@@ -62,8 +62,7 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
     note("connected", status);
 }
 
-/* -- a world with one client --------------------------------------------------------------------
- */
+/* -- a world with one client ----------------------------------------------- */
 
 static void turn_of(const struct engine_port *port) {
     for (unsigned i = 0; i < server->started; i++) { /* the worker, or who accepts for it */
@@ -189,7 +188,7 @@ static void end_all(void) {
         client = NULL;
     }
     wait_ms(1);
-    listener_cut(listener);
+    listener_abort_all(listener);
     wait_ms(1);
 }
 
@@ -216,8 +215,7 @@ static int tear_down_abandoned(void **state) {
     return tear_down(state) != 0 && !is_left() && alloc_live() > 0 ? 0 : -1;
 }
 
-/* -- calls ---------------------------------------------------------------------------------------
- */
+/* -- calls ----------------------------------------------------------------- */
 
 static const char *host; /* to call */
 
@@ -262,8 +260,7 @@ static void assert_heard(struct sim_peer *peer, const char *text) {
     assert_memory_equal(bytes, text, strlen(text));
 }
 
-/* -- the tests -----------------------------------------------------------------------------------
- */
+/* -- the tests ------------------------------------------------------------- */
 
 static void test_outbound_connection_to_itself_is_refused(void **state) {
     (void)state;

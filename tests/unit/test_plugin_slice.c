@@ -6,12 +6,11 @@
 
 #include "base/error.h"
 #include "fake_engine.h"
-#include "net/buffer.h"
-#include "net/file.h"
-#include "net/plugin_slice.h"
+#include "net/lib/buffer.h"
+#include "net/lib/file.h"
+#include "net/lib/plugin_slice.h"
 
-/* -- handles -------------------------------------------------------------------------------------
- */
+/* -- handles --------------------------------------------------------------- */
 
 static struct berth_buffer *lent(struct worker *worker, struct berth_buffer **given) {
     struct berth_buffer *buffer = buffer_take(worker->buffers);
@@ -99,8 +98,7 @@ static void test_buffer_handed_over_is_the_hosts(void **state) {
     on_worker(steps_both);
 }
 
-/* -- slices --------------------------------------------------------------------------------------
- */
+/* -- slices ---------------------------------------------------------------- */
 
 static void steps_slices(struct worker *worker, void *argument) {
     static const struct {
@@ -190,8 +188,7 @@ static void test_piece_of_a_run_that_no_file_has_is_wrong(void **state) {
     remove(name);
 }
 
-/* -- the connection ------------------------------------------------------------------------------
- */
+/* -- the connection -------------------------------------------------------- */
 
 static void send_too_much(struct berth_conn *conn, const struct berth_slice *data) {
     struct berth_slice slice = *data;

@@ -1,5 +1,5 @@
 /* The PROXY protocol's header: what is one, what is none, and how it comes in pieces. */
-#include "net/proxy_header.h"
+#include "net/lib/proxy_header.h"
 
 #include <string.h>
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "net/buffer.h"
-#include "net/send_queue.h"
+#include "net/lib/buffer.h"
+#include "net/lib/send_queue.h"
 
 enum { BYTES = 4096 };
 

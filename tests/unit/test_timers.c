@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "net/timers.h"
+#include "net/lib/timers.h"
 
 struct probe {
     struct timer timer;

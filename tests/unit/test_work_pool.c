@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "net/work_pool.h"
+#include "net/lib/work_pool.h"
 #include "os/os.h"
 
 enum { JOBS_MAX = 256, QUEUE_MAX = 100 };

@@ -22,7 +22,7 @@ static struct engine_port *reused_port(struct sim_accept *accept) {
 }
 
 /* The last thing that is done with it; the acceptor may be destroyed within. */
-static void finish(struct sim_accept *accept, int64_t result) {
+static void sim_accept_finish(struct sim_accept *accept, int64_t result) {
     accept->acceptor->started--;
     sim_event_cancel(&accept->late);
     sim_want_end(accept->op.port, &accept->want);
@@ -48,10 +48,10 @@ static void finish_with_client(struct sim_accept *accept, struct engine_buffer d
     told->remote = end->remote;
     told->data = data;
     sim_note(SIM_NOTE_ACCEPT, sim_end_id(end), data.size);
-    finish(accept, data.size);
+    sim_accept_finish(accept, data.size);
 }
 
-static void lose_client(struct sim_accept *accept, bool reset) {
+static void sim_accept_lose_client(struct sim_accept *accept, bool reset) {
     struct sim_end *end = accept->end;
     end->accept = NULL;
     accept->end = NULL;
@@ -103,8 +103,8 @@ static void cancel_with_client(struct sim_accept *accept) {
         finish_with_client(accept, (struct engine_buffer){0});
         return;
     }
-    lose_client(accept, true);
-    finish(accept, ENGINE_E_CANCELLED);
+    sim_accept_lose_client(accept, true);
+    sim_accept_finish(accept, ENGINE_E_CANCELLED);
 }
 
 /* -- the task of an accept ------------------------------------------------- */
@@ -124,7 +124,7 @@ static void cancel_without_client(struct sim_accept *accept) {
         serve_client(accept, false);
         return;
     }
-    finish(accept, ENGINE_E_CANCELLED);
+    sim_accept_finish(accept, ENGINE_E_CANCELLED);
 }
 
 static void run_accept(struct sim_task *task) {
@@ -136,7 +136,7 @@ static void run_accept(struct sim_task *task) {
         if (accept->is_cancelled) {
             cancel_without_client(accept);
         } else {
-            finish(accept, accept->result);
+            sim_accept_finish(accept, accept->result);
         }
         return;
     case ACCEPT_WAITING:
@@ -148,9 +148,9 @@ static void run_accept(struct sim_task *task) {
     }
     if (accept->end->error != 0) { /* the client is gone: the next one is served first */
         struct engine_acceptor *acceptor = accept->acceptor;
-        lose_client(accept, false);
+        sim_accept_lose_client(accept, false);
         if (acceptor->port->engine->sim->accept_owns_memory) {
-            finish(accept, ENGINE_E_RESET);
+            sim_accept_finish(accept, ENGINE_E_RESET);
             return;
         }
         sim_want_end(accept->op.port, &accept->want);
@@ -169,7 +169,7 @@ void sim_accept_give_client(struct engine_acceptor *acceptor, struct sim_backlog
     DL_DELETE(acceptor->posted, accept);
     int64_t fault = sim_sockets_full() ? ENGINE_E_NO_RESOURCES : sim_fault(SIM_ACCEPT);
     if (fault < 0) {
-        finish(accept, fault);
+        sim_accept_finish(accept, fault);
         return;
     }
     struct sim_end *end = sim_backlog_take(backlog);
@@ -188,7 +188,7 @@ void sim_accept_give_client(struct engine_acceptor *acceptor, struct sim_backlog
 /* -- engine.h -------------------------------------------------------------- */
 
 /* What has to have its memory and its socket from the beginning fails at once without. */
-static int64_t claim(struct sim_accept *accept) {
+static int64_t sim_accept_claim(struct sim_accept *accept) {
     const struct sim_traits *traits = accept->op.port->engine->sim;
     if (!traits->accept_owns_memory || accept->acceptor->is_plain) {
         return 0;
@@ -219,8 +219,8 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     accept->data = (struct engine_buffer){0};
     accept->with_data = accept->with_data && !acceptor->is_plain;
     acceptor->started++;
-    acceptor->is_told = false;
-    int64_t failure = claim(record);
+    acceptor->is_notified = false;
+    int64_t failure = sim_accept_claim(record);
     if (failure < 0) {
         end_with(record, failure);
     } else {
@@ -245,7 +245,7 @@ int64_t engine_accept_connected_ms(const struct engine_accept *accept) {
     return ms;
 }
 
-static void cancel(struct sim_accept *accept) {
+static void sim_accept_cancel(struct sim_accept *accept) {
     if (accept->state == ACCEPT_POSTED) {
         accept->is_cancelled = true;
         DL_DELETE(accept->acceptor->posted, accept);
@@ -256,8 +256,8 @@ static void cancel(struct sim_accept *accept) {
     }
 }
 
-static void cancel_late(struct sim_event *event) {
-    cancel(CONTAINER_OF(event, struct sim_accept, late));
+static void sim_accept_cancel_late(struct sim_event *event) {
+    sim_accept_cancel(CONTAINER_OF(event, struct sim_accept, late));
 }
 
 void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept *accept) {
@@ -268,10 +268,10 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     } else if (record && record->op.kind == SIM_OP_ACCEPT && !record->is_cancel_asked) {
         record->is_cancel_asked = true;
         if (sim_cancel_is_lost(acceptor->port)) {
-            record->late.fire = cancel_late;
+            record->late.fire = sim_accept_cancel_late;
             sim_event_in(&record->late, SIM_CANCEL_US);
         } else {
-            cancel(record);
+            sim_accept_cancel(record);
         }
     }
     sim_leave();

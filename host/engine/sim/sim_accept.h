@@ -36,7 +36,7 @@ struct engine_acceptor {
     struct engine_acceptor *next;
     struct sim_accept *posted;
     unsigned started;
-    bool is_told; /* that clients starve, since the last post */
+    bool is_notified; /* that clients starve, since the last post */
     bool is_plain;
     bool is_running;
     bool is_destroyed;

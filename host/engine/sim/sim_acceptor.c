@@ -73,8 +73,8 @@ void sim_backlog_forget(struct engine_listener *listener) {
 /* -- the task of an acceptor ----------------------------------------------- */
 
 static void tell_starved(struct engine_acceptor *acceptor) {
-    if (!acceptor->is_told) {
-        acceptor->is_told = true;
+    if (!acceptor->is_notified) {
+        acceptor->is_notified = true;
         sim_note(SIM_NOTE_STARVED, acceptor->index, 0);
         acceptor->starved(acceptor, acceptor->context);
     }

@@ -69,7 +69,7 @@ struct connecting {
     struct sim_task told;
 };
 
-static void decide(struct connecting *one, int64_t result) {
+static void sim_connect_decide(struct connecting *one, int64_t result) {
     one->is_decided = true;
     one->result = result;
     sim_event_cancel(&one->attempt);
@@ -92,21 +92,21 @@ static int64_t send_first(struct connecting *one) {
     return (int64_t)size;
 }
 
-static void attempt(struct sim_event *event) {
+static void sim_connect_attempt(struct sim_event *event) {
     struct connecting *one = CONTAINER_OF(event, struct connecting, attempt);
     int64_t error = ENGINE_E_REFUSED;
     switch (sim_try_connect(one->end, &error)) {
     case SIM_TRY_DONE:
-        decide(one, send_first(one));
+        sim_connect_decide(one, send_first(one));
         return;
     case SIM_TRY_REFUSED:
     case SIM_TRY_FAILED:
-        decide(one, error);
+        sim_connect_decide(one, error);
         return;
     case SIM_TRY_AGAIN:
     case SIM_TRY_SILENT:
         if (++one->attempts == ATTEMPTS_MAX) {
-            decide(one, ENGINE_E_TIMED_OUT);
+            sim_connect_decide(one, ENGINE_E_TIMED_OUT);
         } else {
             sim_event_in(event, (uint64_t)RETRY_US << one->attempts);
         }
@@ -114,7 +114,7 @@ static void attempt(struct sim_event *event) {
     }
 }
 
-static void run_told(struct sim_task *task) {
+static void sim_connect_run_notified(struct sim_task *task) {
     struct connecting *one = CONTAINER_OF(task, struct connecting, told);
     struct engine_connect *connect = one->connect;
     struct sim_end *end = one->end;
@@ -158,11 +158,11 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
     }
     connect->socket = ENGINE_NO_SOCKET;
     one->connect = connect;
-    one->attempt.fire = attempt;
-    one->told.run = run_told;
+    one->attempt.fire = sim_connect_attempt;
+    one->told.run = sim_connect_run_notified;
     int64_t fault = sim_sockets_full() ? ENGINE_E_NO_RESOURCES : sim_fault(SIM_CONNECT);
     if (fault < 0) {
-        decide(one, fault);
+        sim_connect_decide(one, fault);
     } else {
         end_prepare(one);
         sim_event_in(&one->attempt, sim_latency());
@@ -170,23 +170,23 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
     sim_leave();
 }
 
-static void cancel_late(struct sim_event *event) {
+static void sim_connect_cancel_late(struct sim_event *event) {
     struct connecting *one = CONTAINER_OF(event, struct connecting, late);
     if (!one->is_decided && !one->is_closed && sim_chance(sim->options.cancel_abandoned)) {
         one->is_closed = true; /* closing its socket does not end it either */
         sim_event_in(event, SIM_CANCEL_US);
     } else if (!one->is_decided) {
-        decide(one, one->is_closed ? ENGINE_E_ABANDONED : ENGINE_E_CANCELLED);
+        sim_connect_decide(one, one->is_closed ? ENGINE_E_ABANDONED : ENGINE_E_CANCELLED);
     }
 }
 
-static void cancel(struct connecting *one) {
+static void sim_connect_cancel(struct connecting *one) {
     if (sim_chance(sim->options.cancel_late)) {
         sim_event_cancel(&one->attempt);
-        attempt(&one->attempt); /* it is decided just then, if it can be */
+        sim_connect_attempt(&one->attempt); /* it is decided just then, if it can be */
     }
     if (!one->is_decided) {
-        decide(one, ENGINE_E_CANCELLED);
+        sim_connect_decide(one, ENGINE_E_CANCELLED);
     }
 }
 
@@ -195,10 +195,10 @@ void engine_connect_cancel(struct engine_port *port, struct engine_connect *conn
     struct connecting *one = (struct connecting *)sim_op_find(&connect->op);
     if (one && one->op.kind == SIM_OP_CONNECT && !one->is_decided && one->late.place == 0) {
         if (sim_cancel_is_lost(port)) {
-            one->late.fire = cancel_late;
+            one->late.fire = sim_connect_cancel_late;
             sim_event_in(&one->late, SIM_CANCEL_US);
         } else {
-            cancel(one);
+            sim_connect_cancel(one);
         }
     }
     sim_leave();
@@ -254,7 +254,8 @@ static bool parse_literal(const char *host, struct berth_address *address) {
     return address_parse(address, text, NULL);
 }
 
-static unsigned resolve(const char *host, struct berth_address *addresses, unsigned capacity) {
+static unsigned sim_connect_resolve(const char *host, struct berth_address *addresses,
+                                    unsigned capacity) {
     unsigned count = 0;
     if (capacity == 0) {
         return 0;
@@ -278,7 +279,7 @@ bool engine_resolve(const char *host, uint16_t port, struct berth_address *addre
                     unsigned capacity, unsigned *count, struct error *error) {
     sim_enter();
     int64_t fault = sim_fault(SIM_RESOLVE);
-    *count = fault == 0 ? resolve(host, addresses, capacity) : 0;
+    *count = fault == 0 ? sim_connect_resolve(host, addresses, capacity) : 0;
     for (unsigned i = 0; i < *count; i++) {
         addresses[i].port = port;
     }

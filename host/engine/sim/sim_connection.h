@@ -36,7 +36,7 @@ struct sim_receive {
     struct sim_op op;
     struct sim_want want;
     enum engine_receive_mode mode;
-    bool is_drain; /* engine_receive_end() */
+    bool is_drain; /* engine_receive_drain() */
     bool is_stop_asked;
     bool is_stopping;
     bool is_abandoned; /* closing its socket does not end it either */

@@ -61,8 +61,8 @@ static void queue_free(struct datagram **queue) {
 }
 
 /* A sender always meets the same socket, as addresses and ports are hashed. */
-static struct sim_backlog *backlog_of(struct engine_listener *listener,
-                                      const struct berth_address *from) {
+static struct sim_backlog *sim_datagram_backlog_of(struct engine_listener *listener,
+                                                   const struct berth_address *from) {
     uint32_t hash = from->port * 2654435761u;
     for (unsigned i = 0; i < sizeof(from->bytes); i++) {
         hash = (hash ^ from->bytes[i]) * 16777619u;
@@ -80,12 +80,12 @@ static void wake_receivers(struct engine_listener *listener, const struct sim_ba
     }
 }
 
-static void arrive(struct sim_event *event) {
+static void sim_datagram_arrive(struct sim_event *event) {
     struct datagram *one = CONTAINER_OF(event, struct datagram, arrival);
     const struct sim_bound *bound = sim_bound_find(&one->to, true);
     struct engine_listener *listener = bound ? bound->listener : NULL;
     struct sim_datagrams *socket = bound ? bound->socket : NULL;
-    struct sim_backlog *backlog = listener ? backlog_of(listener, &one->from) : NULL;
+    struct sim_backlog *backlog = listener ? sim_datagram_backlog_of(listener, &one->from) : NULL;
     DL_DELETE(sim->flying, one);
     sim_note(SIM_NOTE_DATAGRAM, one->to.port, one->size);
     if (backlog && backlog->datagram_count < QUEUE_MAX) {
@@ -117,10 +117,11 @@ static uint64_t arrival_time(uint64_t *last_us) {
     return at;
 }
 
-static void send_one(struct sim_bound *from_bound, const struct berth_address *from,
-                     const struct berth_address *to, const uint8_t *bytes, uint32_t size) {
+static void sim_datagram_send_one(struct sim_bound *from_bound, const struct berth_address *from,
+                                  const struct berth_address *to, const uint8_t *bytes,
+                                  uint32_t size) {
     struct datagram *one = sim_memory(sizeof(*one) + size);
-    one->arrival.fire = arrive;
+    one->arrival.fire = sim_datagram_arrive;
     one->from = *from;
     one->to = sim_reachable(to);
     one->size = size;
@@ -137,15 +138,15 @@ static void send_maybe(struct sim_bound *from_bound, const struct berth_address 
         sim_note(SIM_NOTE_LOST, to->port, size);
         return;
     }
-    send_one(from_bound, from, to, bytes, size);
+    sim_datagram_send_one(from_bound, from, to, bytes, size);
     if (sim_chance(sim->options.datagram_twice)) {
-        send_one(from_bound, from, to, bytes, size);
+        sim_datagram_send_one(from_bound, from, to, bytes, size);
     }
 }
 
 /* -- the engine's ---------------------------------------------------------- */
 
-static struct datagram *take_first(struct sim_backlog *backlog) {
+static struct datagram *sim_datagram_take_first(struct sim_backlog *backlog) {
     struct datagram *one = backlog->datagrams;
     DL_DELETE(backlog->datagrams, one);
     backlog->datagram_count--;
@@ -153,7 +154,7 @@ static struct datagram *take_first(struct sim_backlog *backlog) {
 }
 
 static void receive_one(struct engine_receiver *receiver, struct engine_buffer buffer) {
-    struct datagram *one = take_first(receiver->backlog);
+    struct datagram *one = sim_datagram_take_first(receiver->backlog);
     struct engine_datagram told = {
         .local = one->to,
         .remote = one->from,
@@ -169,7 +170,7 @@ static void receive_one(struct engine_receiver *receiver, struct engine_buffer b
 }
 
 static void lose_one(struct engine_receiver *receiver) {
-    struct datagram *one = take_first(receiver->backlog);
+    struct datagram *one = sim_datagram_take_first(receiver->backlog);
     sim_memory_free(one);
     sim_note(SIM_NOTE_LOST, receiver->listener->bound.address.port, 0);
     receiver->lost(receiver, receiver->context);

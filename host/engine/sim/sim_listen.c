@@ -40,11 +40,11 @@ struct berth_address sim_source_of(const struct berth_address *to) {
 }
 
 /* This machine has loopback, and nothing else. */
-static bool is_ours(const struct berth_address *address) {
+static bool sim_listen_is_ours(const struct berth_address *address) {
     return address_is_any(address) || address_is_loopback(address) || address_is_group(address);
 }
 
-static bool is_taken(const struct sim_bound *bound) {
+static bool sim_listen_is_taken(const struct sim_bound *bound) {
     const struct sim_bound *other;
     DL_FOREACH(sim->bound, other) {
         if (other->datagrams == bound->datagrams &&
@@ -56,14 +56,14 @@ static bool is_taken(const struct sim_bound *bound) {
 }
 
 bool sim_bind(struct sim_bound *bound, struct error *error) {
-    if (!is_ours(&bound->address)) {
+    if (!sim_listen_is_ours(&bound->address)) {
         return error_set(error, "address not available");
     }
     if (bound->address.port == 0) {
         do {
             bound->address.port = sim_ephemeral_port();
-        } while (is_taken(bound));
-    } else if (is_taken(bound)) {
+        } while (sim_listen_is_taken(bound));
+    } else if (sim_listen_is_taken(bound)) {
         return error_set(error, "address in use");
     }
     DL_APPEND(sim->bound, bound);
@@ -93,10 +93,12 @@ struct sim_bound *sim_bound_find(const struct berth_address *to, bool datagrams)
 
 /* Nobody keeps sockets for the next process here, since there is none; the one who would is told
  * all the same. */
-static void keep(struct engine_listener *listener) {
-    const struct engine_keeper *keeper = listener->engine->keeper;
-    for (unsigned i = 0; keeper && listener->options.name && i < listener->options.acceptors; i++) {
-        keeper->keep(keeper->context, listener->options.name, i, KEPT_HANDLE + (intptr_t)i);
+static void sim_listen_keep(struct engine_listener *listener) {
+    const struct inherited_sockets *inherited_sockets = listener->engine->inherited_sockets;
+    for (unsigned i = 0;
+         inherited_sockets && listener->options.name && i < listener->options.acceptors; i++) {
+        inherited_sockets->keep(inherited_sockets->context, listener->options.name, i,
+                                KEPT_HANDLE + (intptr_t)i);
         listener->kept = i + 1;
     }
 }
@@ -126,7 +128,7 @@ struct engine_listener *engine_listener_open(struct engine *engine,
             snprintf(listener->name, sizeof(listener->name), "%s", options->name);
             listener->options.name = listener->name;
         }
-        keep(listener);
+        sim_listen_keep(listener);
     }
     sim_leave();
     if (!is_bound) {
@@ -181,7 +183,8 @@ void engine_listener_close(struct engine_listener *listener) {
         }
     }
     for (unsigned i = 0; i < listener->kept; i++) {
-        listener->engine->keeper->drop(listener->engine->keeper->context, listener->name, i);
+        listener->engine->inherited_sockets->drop(listener->engine->inherited_sockets->context,
+                                                  listener->name, i);
     }
     sim_leave();
     alloc_free(listener);

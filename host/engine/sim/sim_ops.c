@@ -14,22 +14,22 @@ static const char *const kind_names[] = {
     [SIM_OP_SEND] = "send", [SIM_OP_CONNECT] = "connect", [SIM_OP_STOP] = "engine_receiver_stop",
 };
 
-static uint64_t canary(const struct sim_op *record) {
+static uint64_t sim_op_canary(const struct sim_op *record) {
     return (record->serial ^ (uintptr_t)record->op) * UINT64_C(0x9E3779B97F4A7C15);
 }
 
-static uint32_t bucket_of(const struct engine_op *op) {
+static uint32_t sim_op_bucket_of(const struct engine_op *op) {
     return (uint32_t)(((uintptr_t)op >> 3) * UINT64_C(0x9E3779B97F4A7C15) >> 32) &
            (sim->ops_room - 1);
 }
 
-static void insert(struct sim_op *record) {
-    struct sim_op **bucket = &sim->ops[bucket_of(record->op)];
+static void sim_op_insert(struct sim_op *record) {
+    struct sim_op **bucket = &sim->ops[sim_op_bucket_of(record->op)];
     record->next = *bucket;
     *bucket = record;
 }
 
-static void grow(void) {
+static void sim_op_grow(void) {
     struct sim_op **old = sim->ops;
     uint32_t old_room = sim->ops_room;
     sim->ops_room = old_room == 0 ? 64 : old_room * 2;
@@ -38,7 +38,7 @@ static void grow(void) {
         struct sim_op *next;
         for (struct sim_op *record = old[i]; record; record = next) {
             next = record->next;
-            insert(record);
+            sim_op_insert(record);
         }
     }
     sim_memory_free(old);
@@ -48,7 +48,7 @@ struct sim_op *sim_op_find(const struct engine_op *op) {
     if (sim->ops_room == 0) {
         return NULL;
     }
-    struct sim_op *record = sim->ops[bucket_of(op)];
+    struct sim_op *record = sim->ops[sim_op_bucket_of(op)];
     while (record && record->op != op) {
         record = record->next;
     }
@@ -64,12 +64,12 @@ bool sim_op_start(struct sim_op *record, struct engine_op *op, struct engine_por
         return false;
     }
     if (sim->ops_count >= sim->ops_room) {
-        grow();
+        sim_op_grow();
     }
     *record = (struct sim_op){
         .op = op, .port = port, .complete = op->complete, .serial = ++sim->op_serial, .kind = kind};
-    op->opaque[0] = canary(record);
-    insert(record);
+    op->opaque[0] = sim_op_canary(record);
+    sim_op_insert(record);
     sim->ops_count++;
     port->pending++;
     sim_note(SIM_NOTE_START, record->serial, (int64_t)kind);
@@ -78,7 +78,7 @@ bool sim_op_start(struct sim_op *record, struct engine_op *op, struct engine_por
 
 static bool is_untouched(const struct sim_op *record) {
     const struct engine_op *op = record->op;
-    if (op->opaque[0] == canary(record) && op->complete == record->complete) {
+    if (op->opaque[0] == sim_op_canary(record) && op->complete == record->complete) {
         return true;
     }
     sim_broken("the memory of a %s in flight was written to or used again (operation %" PRIu64 ")",
@@ -87,7 +87,7 @@ static bool is_untouched(const struct sim_op *record) {
 }
 
 static void remove_from_table(struct sim_op *record) {
-    struct sim_op **link = &sim->ops[bucket_of(record->op)];
+    struct sim_op **link = &sim->ops[sim_op_bucket_of(record->op)];
     while (*link != record) {
         link = &(*link)->next;
     }
@@ -95,7 +95,7 @@ static void remove_from_table(struct sim_op *record) {
     sim->ops_count--;
 }
 
-static void complete(struct sim_op *record, int64_t result, uint64_t left_behind) {
+static void sim_op_finish(struct sim_op *record, int64_t result, uint64_t left_behind) {
     struct engine_op *op = record->op;
     bool untouched = is_untouched(record);
     remove_from_table(record);
@@ -110,7 +110,7 @@ static void complete(struct sim_op *record, int64_t result, uint64_t left_behind
 }
 
 void sim_op_complete(struct sim_op *record, int64_t result) {
-    complete(record, result, 0);
+    sim_op_finish(record, result, 0);
 }
 
 void sim_op_abandon(struct sim_op *record) {
@@ -118,7 +118,7 @@ void sim_op_abandon(struct sim_op *record) {
     one->op = record->op;
     one->next = sim->abandoned;
     sim->abandoned = one;
-    complete(record, ENGINE_E_ABANDONED, ABANDONED_MARK);
+    sim_op_finish(record, ENGINE_E_ABANDONED, ABANDONED_MARK);
 }
 
 bool sim_cancel_is_lost(const struct engine_port *port) {

@@ -21,13 +21,13 @@ struct sim_options sim_options_calm(enum sim_personality personality, uint64_t s
 }
 
 /* One world in three is free of it; the others have it seldom or often. */
-static uint32_t some(uint64_t *state, uint32_t most) {
+static uint32_t sim_option_some(uint64_t *state, uint32_t most) {
     uint64_t drawn = sim_next_random(state);
     unsigned kind = drawn % 3;
     return kind == 0 ? 0 : (uint32_t)((drawn >> 8) % (kind == 1 ? most / 16 + 1 : most + 1));
 }
 
-static uint32_t least(uint32_t one, uint32_t other) {
+static uint32_t sim_option_least(uint32_t one, uint32_t other) {
     return one < other ? one : other;
 }
 
@@ -42,23 +42,23 @@ struct sim_options sim_options_rough(enum sim_personality personality, uint64_t 
     options.window_max = windows[sim_next_random(&state) % ARRAY_COUNT(windows)];
     options.window_min = options.window_max / 4 + 1;
     if (options.window_max < TINY_WINDOW) { /* else a conversation takes longer than any patience */
-        options.latency_max_us = least(options.latency_max_us, TINY_WINDOW_US);
-        options.completion_max_us = least(options.completion_max_us, TINY_WINDOW_US);
+        options.latency_max_us = sim_option_least(options.latency_max_us, TINY_WINDOW_US);
+        options.completion_max_us = sim_option_least(options.completion_max_us, TINY_WINDOW_US);
     }
-    options.fragment = some(&state, SIM_ALWAYS);
-    options.short_receive = some(&state, SIM_ALWAYS);
-    options.short_send = some(&state, SIM_ALWAYS);
-    options.pending_send = some(&state, SIM_ALWAYS);
-    options.full_buffer = some(&state, SIM_ALWAYS / 2);
-    options.cancel_late = some(&state, SIM_ALWAYS);
-    options.data_with_accept = some(&state, SIM_ALWAYS);
-    options.reuse = some(&state, SIM_ALWAYS);
-    options.partial_turn = some(&state, SIM_ALWAYS);
-    options.event_first = some(&state, SIM_ALWAYS / 2);
-    options.reset_as_fin = personality == SIM_IOCP ? some(&state, SIM_ALWAYS) : 0;
-    options.plain_acceptor = personality == SIM_IOCP ? some(&state, SIM_ALWAYS / 4) : 0;
-    options.datagram_lost = some(&state, SIM_ALWAYS / 4);
-    options.datagram_twice = some(&state, SIM_ALWAYS / 4);
+    options.fragment = sim_option_some(&state, SIM_ALWAYS);
+    options.short_receive = sim_option_some(&state, SIM_ALWAYS);
+    options.short_send = sim_option_some(&state, SIM_ALWAYS);
+    options.pending_send = sim_option_some(&state, SIM_ALWAYS);
+    options.full_buffer = sim_option_some(&state, SIM_ALWAYS / 2);
+    options.cancel_late = sim_option_some(&state, SIM_ALWAYS);
+    options.data_with_accept = sim_option_some(&state, SIM_ALWAYS);
+    options.reuse = sim_option_some(&state, SIM_ALWAYS);
+    options.partial_turn = sim_option_some(&state, SIM_ALWAYS);
+    options.event_first = sim_option_some(&state, SIM_ALWAYS / 2);
+    options.reset_as_fin = personality == SIM_IOCP ? sim_option_some(&state, SIM_ALWAYS) : 0;
+    options.plain_acceptor = personality == SIM_IOCP ? sim_option_some(&state, SIM_ALWAYS / 4) : 0;
+    options.datagram_lost = sim_option_some(&state, SIM_ALWAYS / 4);
+    options.datagram_twice = sim_option_some(&state, SIM_ALWAYS / 4);
     return options;
 }
 
@@ -83,14 +83,15 @@ static const unsigned possible[SIM_OPERATIONS] = {
 struct sim_options sim_options_hostile(enum sim_personality personality, uint64_t seed) {
     struct sim_options options = sim_options_rough(personality, seed);
     uint64_t state = seed ^ UINT64_C(0xbadbadbadbad);
-    options.reset = some(&state, SIM_ALWAYS / 50);
-    options.cancel_lost = personality == SIM_IOCP ? some(&state, SIM_ALWAYS / 4) : 0;
-    options.half_close = some(&state, SIM_ALWAYS / 20);
+    options.reset = sim_option_some(&state, SIM_ALWAYS / 50);
+    options.cancel_lost = personality == SIM_IOCP ? sim_option_some(&state, SIM_ALWAYS / 4) : 0;
+    options.half_close = sim_option_some(&state, SIM_ALWAYS / 20);
     for (unsigned i = 0; i < SIM_OPERATIONS; i++) {
         for (unsigned k = 0; k < ENGINE_ERRORS; k++) {
-            options.faults[i][k] = possible[i] >> k & 1 ? some(&state, SIM_ALWAYS / 50) : 0;
+            options.faults[i][k] =
+                possible[i] >> k & 1 ? sim_option_some(&state, SIM_ALWAYS / 50) : 0;
         }
     }
-    options.connect_to_itself = some(&state, SIM_ALWAYS / 50);
+    options.connect_to_itself = sim_option_some(&state, SIM_ALWAYS / 50);
     return options;
 }

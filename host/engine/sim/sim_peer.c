@@ -33,28 +33,28 @@ void sim_peer_heard(struct sim_end *end) {
     }
 }
 
-static void settle(struct sim_end *end, enum sim_peer_state state) {
+static void sim_peer_settle(struct sim_end *end, enum sim_peer_state state) {
     end->state = state;
     end->error = state == SIM_PEER_REFUSED ? ENGINE_E_REFUSED : end->error;
     sim_note(SIM_NOTE_PEER, sim_end_id(end), (int64_t)state);
     sim_end_heard(end);
 }
 
-static void attempt(struct sim_event *event) {
+static void sim_peer_attempt(struct sim_event *event) {
     struct sim_end *end = CONTAINER_OF(event, struct sim_end, attempt);
     int64_t error = 0;
     switch (sim_try_connect(end, &error)) {
     case SIM_TRY_DONE:
-        settle(end, SIM_PEER_CONNECTED);
+        sim_peer_settle(end, SIM_PEER_CONNECTED);
         return;
     case SIM_TRY_REFUSED:
     case SIM_TRY_FAILED:
-        settle(end, SIM_PEER_REFUSED);
+        sim_peer_settle(end, SIM_PEER_REFUSED);
         return;
     case SIM_TRY_AGAIN:
     case SIM_TRY_SILENT:
         if (++end->attempts == ATTEMPTS_MAX) {
-            settle(end, SIM_PEER_REFUSED);
+            sim_peer_settle(end, SIM_PEER_REFUSED);
         } else {
             sim_event_in(event, (uint64_t)RETRY_US << end->attempts);
         }
@@ -76,7 +76,7 @@ struct sim_peer *sim_peer_connect(const struct berth_address *to,
         end->changed = options->changed;
         end->context = options->context;
     }
-    end->attempt.fire = attempt;
+    end->attempt.fire = sim_peer_attempt;
     sim_event_in(&end->attempt, sim_latency());
     sim_leave();
     return (struct sim_peer *)end;

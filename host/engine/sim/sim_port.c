@@ -62,7 +62,7 @@ struct engine *engine_create(const struct engine_options *options, struct error 
         alloc_free(engine);
         return NULL;
     }
-    engine->keeper = options->keeper;
+    engine->inherited_sockets = options->inherited_sockets;
     engine->direct_descriptors = options->direct_descriptors;
     bool is_automatic = !options->engine || strcmp(options->engine, "auto") == 0;
     engine->traits = (struct engine_traits){
@@ -243,7 +243,7 @@ static void run_turn(struct engine_port *port) {
 }
 
 /* Lets time pass until the port has something to do. */
-static void wait_for_work(struct engine_port *port, int timeout_ms) {
+static void sim_port_wait_for_work(struct engine_port *port, int timeout_ms) {
     uint64_t deadline =
         timeout_ms < 0 ? UINT64_MAX : sim_now_us() + (uint64_t)timeout_ms * UINT64_C(1000);
     bool has_waited = false;
@@ -274,7 +274,7 @@ unsigned engine_port_run(struct engine_port *port, int timeout_ms) {
     port->ran = 0;
     while (sim_fire_next(sim_now_us())) {
     }
-    wait_for_work(port, timeout_ms);
+    sim_port_wait_for_work(port, timeout_ms);
     port->is_running = true;
     run_turn(port);
     port->is_running = false;

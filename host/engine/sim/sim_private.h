@@ -74,7 +74,7 @@ struct sim_traits {
     bool connect_sends;      /* first data goes along with the connect */
     bool refuses_full;       /* a backlog that is full refuses; else the client tries again */
     bool reset_drops;        /* a reset throws away what is not yet received */
-    bool tells_unsent;       /* engine_untaken() */
+    bool tells_unsent;       /* engine_unacked_bytes() */
     bool datagram_waits;     /* without memory it waits; else it is lost */
 };
 extern const struct sim_traits sim_traits[SIM_PERSONALITIES];
@@ -268,7 +268,7 @@ struct engine {
     struct sim_traits const *sim;
     struct engine_traits traits;
     unsigned direct_descriptors;
-    const struct engine_keeper *keeper;
+    const struct inherited_sockets *inherited_sockets;
     struct engine *next;
 };
 

@@ -6,7 +6,7 @@
  * port's row. */
 #include "engine/sim/sim_connection.h"
 
-static void finish(struct sim_end *end, int64_t result) {
+static void sim_receive_finish(struct sim_end *end, int64_t result) {
     struct sim_receive *receive = &end->receive;
     bool is_orphan = end->is_orphan; /* else the owner may close it within */
     sim_want_end(end->port, &receive->want);
@@ -44,7 +44,7 @@ static void take_ahead(struct sim_end *end) {
 }
 
 /* False: it waits for memory. */
-static bool deliver(struct sim_end *end) {
+static bool sim_receive_deliver(struct sim_end *end) {
     struct sim_receive *receive = &end->receive;
     struct engine_port *port = end->port;
     struct engine_buffer buffer;
@@ -91,7 +91,7 @@ static bool is_at_end(const struct sim_end *end, int64_t *result) {
 }
 
 /* Failures by chance. True: the receive has ended with one. */
-static bool fails(struct sim_end *end) {
+static bool sim_receive_fails(struct sim_end *end) {
     int64_t fault = sim_fault(SIM_RECEIVE);
     if (fault == 0) {
         return false;
@@ -101,7 +101,7 @@ static bool fails(struct sim_end *end) {
         sim_stream_break(end, fault);
         return false; /* which ends it in its own way */
     }
-    finish(end, fault);
+    sim_receive_finish(end, fault);
     return true;
 }
 
@@ -115,18 +115,18 @@ void sim_receive_run(struct sim_task *task) {
     }
     if (receive->is_abandoned) {
         if (end->abandon.place == 0) { /* the time is over */
-            finish(end, ENGINE_E_ABANDONED);
+            sim_receive_finish(end, ENGINE_E_ABANDONED);
         }
         return;
     }
-    if (fails(end)) {
+    if (sim_receive_fails(end)) {
         return;
     }
     /* One that ends within a completion may be started again there: it has a turn of its own. */
     while (receive->op.op && receive->op.serial == serial) {
         int64_t result;
         if (is_at_end(end, &result)) {
-            finish(end, result);
+            sim_receive_finish(end, result);
             return;
         }
         if (end->in.readable == 0) {
@@ -140,7 +140,7 @@ void sim_receive_run(struct sim_task *task) {
             sim_task_ready(&end->task, end->port);
             return;
         }
-        if (!deliver(end)) {
+        if (!sim_receive_deliver(end)) {
             if (receive->is_stopping) { /* it does not wait for memory */
                 receive->stops_late = false;
                 continue;
@@ -160,8 +160,9 @@ const struct engine_buffer *engine_received(const struct engine_port *port) {
     return &port->received;
 }
 
-static void start(struct engine_port *port, struct engine_socket socket,
-                  struct engine_receive *receive, enum engine_receive_mode mode, bool is_drain) {
+static void sim_receive_start(struct engine_port *port, struct engine_socket socket,
+                              struct engine_receive *receive, enum engine_receive_mode mode,
+                              bool is_drain) {
     struct sim_end *end =
         sim_socket_end(socket, port, is_drain ? "engine_receive_end" : "engine_receive_start");
     if (!end) {
@@ -192,14 +193,14 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           bool is_first) {
     (void)is_first;
     sim_enter();
-    start(port, socket, receive, mode, false);
+    sim_receive_start(port, socket, receive, mode, false);
     sim_leave();
 }
 
-void engine_receive_end(struct engine_port *port, struct engine_socket socket,
-                        struct engine_receive *receive) {
+void engine_receive_drain(struct engine_port *port, struct engine_socket socket,
+                          struct engine_receive *receive) {
     sim_enter();
-    start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE, true);
+    sim_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE, true);
     sim_leave();
 }
 

@@ -12,17 +12,17 @@ static bool comes_before(const struct sim_due *one, const struct sim_due *other)
     return one->at_us != other->at_us ? one->at_us < other->at_us : one->order < other->order;
 }
 
-static void put(uint32_t place, struct sim_due due) {
+static void sim_schedule_put(uint32_t place, struct sim_due due) {
     sim->heap[place - 1] = due;
     due.event->place = place;
 }
 
 static void sift_up(uint32_t place, struct sim_due due) {
     while (place > 1 && comes_before(&due, &sim->heap[place / 2 - 1])) {
-        put(place, sim->heap[place / 2 - 1]);
+        sim_schedule_put(place, sim->heap[place / 2 - 1]);
         place /= 2;
     }
-    put(place, due);
+    sim_schedule_put(place, due);
 }
 
 static void sift_down(uint32_t place, struct sim_due due) {
@@ -37,10 +37,10 @@ static void sift_down(uint32_t place, struct sim_due due) {
         if (!comes_before(&sim->heap[child - 1], &due)) {
             break;
         }
-        put(place, sim->heap[child - 1]);
+        sim_schedule_put(place, sim->heap[child - 1]);
         place = child;
     }
-    put(place, due);
+    sim_schedule_put(place, due);
 }
 
 void sim_event_cancel(struct sim_event *event) {
@@ -107,7 +107,7 @@ bool sim_fire_next(uint64_t until_us) {
  *
  * The array of a port begins with those that may still run in the present turn. */
 
-static void set(struct engine_port *port, uint32_t index, struct sim_task *task) {
+static void sim_schedule_set(struct engine_port *port, uint32_t index, struct sim_task *task) {
     port->ready[index] = task;
     task->place = index + 1;
 }
@@ -122,7 +122,7 @@ void sim_task_ready(struct sim_task *task, struct engine_port *port) {
         port->ready = sim_memory_resize(port->ready, port->ready_room * sizeof(struct sim_task *));
     }
     task->port = port;
-    set(port, port->ready_count++, task);
+    sim_schedule_set(port, port->ready_count++, task);
 }
 
 void sim_task_cancel(struct sim_task *task) {
@@ -135,13 +135,13 @@ void sim_task_cancel(struct sim_task *task) {
     if (hole < port->turn_left) {
         port->turn_left--;
         if (hole != port->turn_left) {
-            set(port, hole, port->ready[port->turn_left]);
+            sim_schedule_set(port, hole, port->ready[port->turn_left]);
             hole = port->turn_left;
         }
     }
     port->ready_count--;
     if (hole != port->ready_count) {
-        set(port, hole, port->ready[port->ready_count]);
+        sim_schedule_set(port, hole, port->ready[port->ready_count]);
     }
 }
 
@@ -162,7 +162,7 @@ static uint64_t to_us(uint64_t ms) {
     return ms > UINT64_MAX / 1000 ? UINT64_MAX : ms * 1000;
 }
 
-static enum sim_next step(uint64_t until_ms, struct engine_port **port) {
+static enum sim_next sim_schedule_step(uint64_t until_ms, struct engine_port **port) {
     uint64_t until_us = to_us(until_ms);
     struct engine_port *ready = choose_port();
     *port = NULL;
@@ -182,7 +182,7 @@ static enum sim_next step(uint64_t until_ms, struct engine_port **port) {
 
 enum sim_next sim_step(uint64_t until_ms, struct engine_port **port) {
     sim_enter();
-    enum sim_next next = step(until_ms, port);
+    enum sim_next next = sim_schedule_step(until_ms, port);
     sim_leave();
     return next;
 }

@@ -15,7 +15,7 @@ enum {
 
 /* -- the pieces ------------------------------------------------------------ */
 
-static uint64_t sum_bytes(uint64_t sum, const uint8_t *bytes, uint64_t size) {
+static uint64_t sim_send_sum_bytes(uint64_t sum, const uint8_t *bytes, uint64_t size) {
     uint64_t word = 0;
     for (; size >= sizeof(word); bytes += sizeof(word), size -= sizeof(word)) {
         memcpy(&word, bytes, sizeof(word));
@@ -28,7 +28,7 @@ static uint64_t sum_bytes(uint64_t sum, const uint8_t *bytes, uint64_t size) {
     return sum;
 }
 
-static uint64_t checksum(const struct engine_piece *pieces, unsigned count) {
+static uint64_t sim_send_checksum(const struct engine_piece *pieces, unsigned count) {
     uint64_t sum = 1;
     for (unsigned i = 0; i < count; i++) {
         const struct engine_piece *piece = &pieces[i];
@@ -36,17 +36,17 @@ static uint64_t checksum(const struct engine_piece *pieces, unsigned count) {
             continue;
         }
         if (piece->size <= SUMMED_WHOLE_BYTES) {
-            sum = sum_bytes(sum, piece->bytes, piece->size);
+            sum = sim_send_sum_bytes(sum, piece->bytes, piece->size);
         } else {
-            sum = sum_bytes(sum, piece->bytes, SUMMED_WHOLE_BYTES / 2);
-            sum = sum_bytes(sum, piece->bytes + piece->size - SUMMED_WHOLE_BYTES / 2,
-                            SUMMED_WHOLE_BYTES / 2);
+            sum = sim_send_sum_bytes(sum, piece->bytes, SUMMED_WHOLE_BYTES / 2);
+            sum = sim_send_sum_bytes(sum, piece->bytes + piece->size - SUMMED_WHOLE_BYTES / 2,
+                                     SUMMED_WHOLE_BYTES / 2);
         }
     }
     return sum;
 }
 
-static uint64_t size_of(const struct engine_piece *pieces, unsigned count) {
+static uint64_t sim_send_size_of(const struct engine_piece *pieces, unsigned count) {
     uint64_t size = 0;
     for (unsigned i = 0; i < count; i++) {
         uint64_t more = pieces[i].size;
@@ -56,8 +56,8 @@ static uint64_t size_of(const struct engine_piece *pieces, unsigned count) {
 }
 
 /* A run of a file. False: it has ended, or cannot be read. */
-static bool write_file(struct sim_end *end, const struct engine_piece *piece, uint64_t at,
-                       uint64_t size, uint64_t *done) {
+static bool sim_send_write_file(struct sim_end *end, const struct engine_piece *piece, uint64_t at,
+                                uint64_t size, uint64_t *done) {
     static uint8_t bytes[CHUNK_BYTES];
     const struct os_file file = {.handle = piece->file};
     while (size > 0) {
@@ -76,8 +76,8 @@ static bool write_file(struct sim_end *end, const struct engine_piece *piece, ui
 
 /* What comes after the first `skip` bytes of them, `most` at the most. ENGINE_E_FILE_SHORT: a file
  * has ended where the next byte should be. */
-static int64_t write_pieces(struct sim_end *end, const struct engine_piece *pieces, unsigned count,
-                            uint64_t skip, uint64_t most) {
+static int64_t sim_send_write_pieces(struct sim_end *end, const struct engine_piece *pieces,
+                                     unsigned count, uint64_t skip, uint64_t most) {
     uint64_t done = 0;
     for (unsigned i = 0; i < count && done < most; i++) {
         const struct engine_piece *piece = &pieces[i];
@@ -89,7 +89,7 @@ static int64_t write_pieces(struct sim_end *end, const struct engine_piece *piec
         if (piece->bytes) {
             sim_stream_write(end, piece->bytes + skip, (uint32_t)size);
             done += size;
-        } else if (!write_file(end, piece, skip, size, &done)) {
+        } else if (!sim_send_write_file(end, piece, skip, size, &done)) {
             return done > 0 ? (int64_t)done : ENGINE_E_FILE_SHORT;
         }
         skip = 0;
@@ -99,17 +99,17 @@ static int64_t write_pieces(struct sim_end *end, const struct engine_piece *piec
 
 /* -- a pending send -------------------------------------------------------- */
 
-static void decide(struct sim_send *send, int64_t result) {
+static void sim_send_decide(struct sim_send *send, int64_t result) {
     send->is_decided = true;
     send->result = result;
     sim_event_cancel(&send->go_on);
     sim_task_ready(&send->told, send->op.port);
 }
 
-static void run_told(struct sim_task *task) {
+static void sim_send_run_notified(struct sim_task *task) {
     struct sim_send *send = CONTAINER_OF(task, struct sim_send, told);
     int64_t result = send->result;
-    if (checksum(send->pieces, send->count) != send->checksum) {
+    if (sim_send_checksum(send->pieces, send->count) != send->checksum) {
         sim_broken("the bytes of a send in flight were changed");
     }
     struct sim_end *end = send->end;
@@ -134,13 +134,13 @@ static bool fails_later(struct sim_send *send, const struct sim_traits *traits) 
     if (fault == ENGINE_E_RESET || fault == ENGINE_E_TIMED_OUT) {
         sim_stream_break(send->end, fault);
     } else if (fault < 0 && fault != ENGINE_E_FILE_SHORT) {
-        decide(send, send->done > 0 && !traits->send_whole ? (int64_t)send->done : fault);
+        sim_send_decide(send, send->done > 0 && !traits->send_whole ? (int64_t)send->done : fault);
     }
     return send->is_decided;
 }
 
 /* The system's side: there may be room. */
-static void go_on(struct sim_event *event) {
+static void sim_send_go_on(struct sim_event *event) {
     struct sim_send *send = CONTAINER_OF(event, struct sim_send, go_on);
     struct sim_end *end = send->end;
     const struct sim_traits *traits = send->op.port->engine->sim;
@@ -149,7 +149,7 @@ static void go_on(struct sim_event *event) {
     }
     uint32_t room = sim_stream_room(end);
     if (room == 0 && send->ends_late) {
-        decide(send, send->done > 0 ? (int64_t)send->done : ENGINE_E_CANCELLED);
+        sim_send_decide(send, send->done > 0 ? (int64_t)send->done : ENGINE_E_CANCELLED);
         return;
     }
     if (room == 0) {
@@ -163,20 +163,20 @@ static void go_on(struct sim_event *event) {
         return;
     }
     if (traits->send_again && sim_chance(SIM_ALWAYS / 2)) {
-        decide(send, 0);
+        sim_send_decide(send, 0);
         return;
     }
     uint64_t most = sim_chance(sim->options.short_send) ? sim_between(1, room) : room;
-    int64_t written = write_pieces(end, send->pieces, send->count, send->done, most);
+    int64_t written = sim_send_write_pieces(end, send->pieces, send->count, send->done, most);
     if (written < 0) {
-        decide(send, send->done > 0 ? (int64_t)send->done : written);
+        sim_send_decide(send, send->done > 0 ? (int64_t)send->done : written);
         return;
     }
     send->done += (uint64_t)written;
     bool is_short = written == 0 || (uint64_t)written < most;
     if (!traits->send_whole || is_short || send->ends_late ||
-        send->done >= size_of(send->pieces, send->count)) {
-        decide(send, (int64_t)send->done);
+        send->done >= sim_send_size_of(send->pieces, send->count)) {
+        sim_send_decide(send, (int64_t)send->done);
     } else {
         sim_send_goes_on(end);
     }
@@ -191,20 +191,20 @@ void sim_send_goes_on(struct sim_end *end) {
 
 void sim_send_fails(struct sim_end *end, int64_t error) {
     if (!end->send->is_decided && !end->send->is_abandoned) {
-        decide(end->send, error);
+        sim_send_decide(end->send, error);
     }
 }
 
 void sim_send_abandon(struct sim_end *end) {
     if (!end->send->is_decided) {
-        decide(end->send, ENGINE_E_ABANDONED);
+        sim_send_decide(end->send, ENGINE_E_ABANDONED);
     }
 }
 
 /* -- engine.h -------------------------------------------------------------- */
 
-static int64_t pend(struct engine_port *port, struct sim_end *end, struct engine_op *op,
-                    const struct engine_piece *pieces, unsigned count) {
+static int64_t sim_send_pend(struct engine_port *port, struct sim_end *end, struct engine_op *op,
+                             const struct engine_piece *pieces, unsigned count) {
     struct sim_send *send = sim_pool_take(&sim->free_sends, sizeof(*send));
     if (!sim_op_start(&send->op, op, port, SIM_OP_SEND)) {
         sim_pool_give(&sim->free_sends, send);
@@ -212,10 +212,10 @@ static int64_t pend(struct engine_port *port, struct sim_end *end, struct engine
     }
     memcpy(send->pieces, pieces, count * sizeof(*pieces));
     send->count = count;
-    send->checksum = checksum(pieces, count);
+    send->checksum = sim_send_checksum(pieces, count);
     send->end = end;
-    send->go_on.fire = go_on;
-    send->told.run = run_told;
+    send->go_on.fire = sim_send_go_on;
+    send->told.run = sim_send_run_notified;
     end->send = send;
     sim_send_goes_on(end);
     return ENGINE_PENDING;
@@ -226,15 +226,15 @@ static int64_t send_at_once(struct engine_port *port, struct sim_end *end, struc
     uint64_t room = sim_stream_room(end);
     if (room == 0 || sim_chance(sim->options.pending_send) ||
         sim_chance(sim->options.full_buffer)) {
-        return pend(port, end, op, pieces, count);
+        return sim_send_pend(port, end, op, pieces, count);
     }
     if (sim_chance(sim->options.short_send)) {
         room = sim_between(1, room);
     }
-    if (port->engine->sim->send_whole && size_of(pieces, count) > room) {
-        return pend(port, end, op, pieces, count);
+    if (port->engine->sim->send_whole && sim_send_size_of(pieces, count) > room) {
+        return sim_send_pend(port, end, op, pieces, count);
     }
-    return write_pieces(end, pieces, count, 0, room);
+    return sim_send_write_pieces(end, pieces, count, 0, room);
 }
 
 int64_t engine_send(struct engine_port *port, struct engine_socket socket, struct engine_op *op,
@@ -244,7 +244,8 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     int64_t result = ENGINE_E_OTHER;
     if (end && end->send) {
         sim_broken("engine_send: a send of the socket is in flight");
-    } else if (end && (count == 0 || count > ENGINE_PIECES_MAX || size_of(pieces, count) == 0)) {
+    } else if (end &&
+               (count == 0 || count > ENGINE_PIECES_MAX || sim_send_size_of(pieces, count) == 0)) {
         sim_broken("engine_send: %u pieces without bytes", count);
     } else if (end && end->keeps_fin) {
         sim_broken("engine_send: the FIN is sent already");
@@ -264,8 +265,9 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     return result;
 }
 
-int64_t engine_send_last(struct engine_port *port, struct engine_socket socket,
-                         struct engine_op *op, const struct engine_piece *pieces, unsigned count) {
+int64_t engine_send_and_fin(struct engine_port *port, struct engine_socket socket,
+                            struct engine_op *op, const struct engine_piece *pieces,
+                            unsigned count) {
     return engine_send(port, socket, op, pieces, count);
 }
 
@@ -283,7 +285,7 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
             send->ends_late = true; /* with what there is room for now */
             sim_send_goes_on(end);
         } else {
-            decide(send, send->done > 0 ? (int64_t)send->done : ENGINE_E_CANCELLED);
+            sim_send_decide(send, send->done > 0 ? (int64_t)send->done : ENGINE_E_CANCELLED);
         }
     }
     sim_leave();

@@ -131,11 +131,11 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
 
 /* Half of a window is the sender's buffer, the other one the receiver's, whose bytes are
  * acknowledged when they have arrived. */
-bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
+bool engine_unacked_bytes(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
     sim_enter();
     const struct sim_end *end = sim_socket_end(socket, port, "engine_untaken");
-    bool is_told = end && end->port->engine->sim->tells_unsent && !end->is_direct;
-    if (is_told) {
+    bool is_notified = end && end->port->engine->sim->tells_unsent && !end->is_direct;
+    if (is_notified) {
         const struct sim_pipe *pipe = &sim_other(end)->in;
         uint64_t used = (uint64_t)pipe->readable + pipe->flying;
         uint64_t receivers = pipe->window / 2;
@@ -144,7 +144,7 @@ bool engine_untaken(struct engine_port *port, struct engine_socket socket, uint6
         *bytes += end->keeps_fin && !pipe->fin_arrived && end->error == 0;
     }
     sim_leave();
-    return is_told;
+    return is_notified;
 }
 
 static bool is_idle(const struct sim_end *end, const char *what) {
@@ -157,7 +157,7 @@ static bool is_idle(const struct sim_end *end, const char *what) {
 }
 
 /* Closing does not end them either: they are given up a while later. */
-static void abandon(struct sim_event *event) {
+static void sim_socket_abandon(struct sim_event *event) {
     struct sim_end *end = CONTAINER_OF(event, struct sim_end, abandon);
     if (end->receive.op.op && end->receive.is_abandoned) {
         sim_task_ready(&end->task, end->port);
@@ -175,15 +175,15 @@ static void maybe_abandon(struct sim_end *end) {
     if (end->send) {
         end->send->is_abandoned = !end->send->is_decided;
     }
-    end->abandon.fire = abandon;
+    end->abandon.fire = sim_socket_abandon;
     sim_event_in(&end->abandon, SIM_CANCEL_US);
 }
 
 /* The socket is closed, and its end lives on until its operations have completed. False: the last
  * run of the port left some, which may be those. What a close itself makes ready does not count, or
  * a crowd of sockets would be closed one a second. */
-static bool close_in_flight(struct engine_port *port, struct engine_socket *socket,
-                            struct sim_end *end) {
+static bool sim_socket_close_in_flight(struct engine_port *port, struct engine_socket *socket,
+                                       struct sim_end *end) {
     if (port->is_saturated) {
         return false;
     }
@@ -204,7 +204,7 @@ bool engine_close_in_flight(struct engine_port *port, struct engine_socket *sock
                 (end->send ? end->send->op.op : NULL) != send)) {
         sim_broken("engine_close_in_flight: these are not the operations in flight");
     } else if (end && port->engine->sim->loses_cancels && (receive || send)) {
-        is_done = close_in_flight(port, socket, end);
+        is_done = sim_socket_close_in_flight(port, socket, end);
     }
     sim_leave();
     return is_done;

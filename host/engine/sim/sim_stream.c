@@ -15,8 +15,8 @@ enum {
     GIVE_UP_US = 900000000, /* of a sender that nobody acknowledges anything */
 };
 
-static void arrive(struct sim_event *event);
-static void notify(struct sim_event *event);
+static void sim_stream_arrive(struct sim_event *event);
+static void sim_stream_notify(struct sim_event *event);
 static void wait_for_acknowledgement(struct sim_end *end);
 
 /* -- life ------------------------------------------------------------------ */
@@ -31,8 +31,8 @@ static void end_init(struct sim_connection *connection, struct sim_end *end, uin
     end->in.mark_room = mark_room;
     end->in.window = (uint32_t)sim_between(sim->options.window_min, sim->options.window_max);
     end->in.window += end->in.window == 0;
-    end->in.arrival.fire = arrive;
-    end->notify.fire = notify;
+    end->in.arrival.fire = sim_stream_arrive;
+    end->notify.fire = sim_stream_notify;
     end->task.run = sim_receive_run;
 }
 
@@ -69,7 +69,7 @@ void sim_connection_free(struct sim_connection *connection) {
 
 /* -- what an end is told --------------------------------------------------- */
 
-static void notify(struct sim_event *event) {
+static void sim_stream_notify(struct sim_event *event) {
     sim_peer_heard(CONTAINER_OF(event, struct sim_end, notify));
 }
 
@@ -170,7 +170,7 @@ static void reset_to(struct sim_end *to) {
     send_mark(to, SIM_MARK_RESET, 0);
 }
 
-static void apply(struct sim_end *end, const struct sim_mark *mark) {
+static void sim_stream_apply(struct sim_end *end, const struct sim_mark *mark) {
     struct sim_pipe *pipe = &end->in;
     switch (mark->kind) {
     case SIM_MARK_RESET:
@@ -197,7 +197,7 @@ static void apply(struct sim_end *end, const struct sim_mark *mark) {
     sim_end_heard(end);
 }
 
-static void arrive(struct sim_event *event) {
+static void sim_stream_arrive(struct sim_event *event) {
     struct sim_end *end = CONTAINER_OF(event, struct sim_end, in.arrival);
     struct sim_pipe *pipe = &end->in;
     uint64_t now = sim_now_us();
@@ -205,7 +205,7 @@ static void arrive(struct sim_event *event) {
         struct sim_mark mark = *mark_at(pipe, 0);
         pipe->mark_head = (pipe->mark_head + 1) % pipe->mark_room;
         pipe->mark_count--;
-        apply(end, &mark);
+        sim_stream_apply(end, &mark);
     }
     if (pipe->mark_count > 0) {
         sim_event_at(&pipe->arrival, mark_at(pipe, 0)->at_us);
@@ -307,14 +307,14 @@ void sim_stream_break(struct sim_end *end, int64_t error) {
     }
 }
 
-static void give_up(struct sim_event *event) {
+static void sim_stream_give_up(struct sim_event *event) {
     end_dies(CONTAINER_OF(event, struct sim_end, give_up), ENGINE_E_TIMED_OUT);
 }
 
 /* What it sends is never acknowledged. */
 static void wait_for_acknowledgement(struct sim_end *end) {
     if (end->is_engines && end->error == 0 && !end->is_closed && end->give_up.place == 0) {
-        end->give_up.fire = give_up;
+        end->give_up.fire = sim_stream_give_up;
         sim_event_in(&end->give_up, GIVE_UP_US);
     }
 }
@@ -323,7 +323,7 @@ static void watch_by_keepalive(struct sim_end *end) {
     const struct engine_socket_options *options = &end->options;
     uint64_t probes_s = (uint64_t)options->keepalive_interval_s * options->keepalive_probes;
     if (end->is_engines && !end->is_closed && options->keepalive_idle_s > 0) {
-        end->give_up.fire = give_up;
+        end->give_up.fire = sim_stream_give_up;
         sim_event_in(&end->give_up, (options->keepalive_idle_s + probes_s) * UINT64_C(1000000));
     }
 }

@@ -10,7 +10,7 @@
 
 #include "console.h"
 
-static char *narrow(const wchar_t *wide) {
+static char *console_narrow(const wchar_t *wide) {
     int size = WideCharToMultiByte(CP_UTF8, 0, wide, -1, NULL, 0, NULL, NULL);
     char *text = malloc((size_t)size + 1);
     if (text) {
@@ -23,7 +23,7 @@ char **console_arguments(int *count, char **arguments) {
     wchar_t **wide = CommandLineToArgvW(GetCommandLineW(), count);
     char **texts = wide ? calloc((size_t)*count + 1, sizeof(*texts)) : NULL;
     for (int i = 0; texts && i < *count; i++) {
-        texts[i] = narrow(wide[i]);
+        texts[i] = console_narrow(wide[i]);
     }
     _setmode(_fileno(stdout), _O_BINARY); /* the users file has the same bytes on every system */
     return texts ? texts : arguments;

@@ -9,7 +9,7 @@
 
 enum { EXIT_USAGE = 2, PASSWORD_MAX = 248 /* what fits into a command of 255 bytes */ };
 
-static int usage(const char *words) {
+static int user_usage(const char *words) {
     fprintf(stderr,
             "berth-pop3-user: %s\n"
             "usage: berth-pop3-user [--apop | --rounds N] NAME MAILDIR\n"
@@ -19,19 +19,19 @@ static int usage(const char *words) {
     return EXIT_USAGE;
 }
 
-static int fail(const char *words) {
+static int user_fail(const char *words) {
     fprintf(stderr, "berth-pop3-user: %s\n", words);
     return EXIT_FAILURE;
 }
 
-static bool read_rounds(const char *text, uint32_t *rounds) {
+static bool user_read_rounds(const char *text, uint32_t *rounds) {
     char *end = NULL;
     unsigned long found = text ? strtoul(text, &end, 10) : 0;
     *rounds = (uint32_t)found;
     return found >= PASSWORD_ROUNDS_MIN && found <= PASSWORD_ROUNDS_MAX && *end == '\0';
 }
 
-static bool is_name(const char *name) {
+static bool user_is_name(const char *name) {
     size_t size = strlen(name);
     for (size_t i = 0; i < size; i++) {
         if ((unsigned char)name[i] <= ' ' || name[i] == 0x7f || name[i] == ':') {
@@ -63,21 +63,21 @@ static int print_line(const char *name, const char *maildir, bool apop, uint32_t
     char password[PASSWORD_MAX + 4];
     char entry[PASSWORD_ENTRY_MAX];
     if (!console_read_secret("password: ", password, sizeof(password))) {
-        return fail("there is no password on standard input");
+        return user_fail("there is no password on standard input");
     }
     const char *fault = fault_of(password, apop);
     if (fault) {
-        return fail(fault);
+        return user_fail(fault);
     }
     if (apop) {
         printf("%s:{apop}%s:%s\n", name, password, maildir);
     } else if (password_write(password, strlen(password), rounds, entry)) {
         printf("%s:%s:%s\n", name, entry, maildir);
     } else {
-        return fail("the system's cryptography does not work");
+        return user_fail("the system's cryptography does not work");
     }
     password_forget(password, sizeof(password));
-    return fflush(stdout) == 0 ? EXIT_SUCCESS : fail("the line cannot be written");
+    return fflush(stdout) == 0 ? EXIT_SUCCESS : user_fail("the line cannot be written");
 }
 
 int main(int count, char **given) {
@@ -89,20 +89,20 @@ int main(int count, char **given) {
         apop = true;
         at++;
     } else if (at < count && strcmp(arguments[at], "--rounds") == 0) {
-        if (!read_rounds(at + 1 < count ? arguments[at + 1] : NULL, &rounds)) {
-            return usage("--rounds wants a number from 1000 to 10000000");
+        if (!user_read_rounds(at + 1 < count ? arguments[at + 1] : NULL, &rounds)) {
+            return user_usage("--rounds wants a number from 1000 to 10000000");
         }
         at += 2;
     }
     if (count - at != 2) {
-        return usage("expected a name and a Maildir");
+        return user_usage("expected a name and a Maildir");
     }
-    if (!is_name(arguments[at])) {
-        return usage(
+    if (!user_is_name(arguments[at])) {
+        return user_usage(
             "a name has 1 to 128 bytes, no spaces and no colon, and does not begin with #");
     }
     if (arguments[at + 1][0] == '\0' || strpbrk(arguments[at + 1], "\r\n")) {
-        return usage("the Maildir must be a path");
+        return user_usage("the Maildir must be a path");
     }
     return print_line(arguments[at], arguments[at + 1], apop, rounds);
 }

@@ -1,0 +1,117 @@
+/* transcript.h: a recorded conversation, as text.
+ *
+ *     # a comment; empty lines are nothing
+ *     config {"root": "site"}          the listener's "config"; first, at most once
+ *     skip at-once: two answers may overtake each other      a delivery that is not for it, and why
+ *     world 17                         the network cuts and delays by that number, 1 to 4294967295
+ *     workers 3                        the host has so many, 1 to 16
+ *     takes 100                        clients take so many bytes at a time, 1 to 65536
+ *     transport udp                    every > is a datagram, every < what was answered to it
+ *
+ *     > GET / HTTP/1.1\r\n             the client sends this
+ *     > \r\n                           and this: lines that follow each other are one message
+ *     < HTTP/1.1 200 OK\r\n            the server has answered exactly this by now, and no more
+ *     < Date: {*}\r\n                  {*} is anything up to the end of a line, {**} is anything
+ *     @ +500ms                         the clock moves on
+ *     |                                the client finishes (a FIN)
+ *     !                                the client resets
+ *     +                                the client connects; it does so by itself where it is first
+ *     = closed                         the server has closed by now: closed, reset, finished, open
+ *     bob > /nick bob\n                another client, by a name
+ *     * refuses work timers            the host refuses these services from now on: buffers, work,
+ *                                      timers, connects, files, posts, sends, extensions; nothing
+ *     * restart                        the host stops, and starts again: connections are over
+ *     upstream < GET                   a server that the plugin has connected to; upstream2, …
+ *
+ * In texts stand \r \n \t \0 \\ \{ and \xNN. Spaces at the end of a line are cut off: write \x20.
+ *
+ * Owner: whoever read it. Threads: any; read-only afterwards. */
+#ifndef BERTH_HOST_DEVKIT_TRANSCRIPT_H
+#define BERTH_HOST_DEVKIT_TRANSCRIPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "devkit/bytes.h"
+#include "devkit/testbed.h"
+
+struct error;
+
+#define TRANSCRIPT_CLIENTS_MAX 32
+#define TRANSCRIPT_SKIPS_MAX 16
+#define TRANSCRIPT_NAME_MAX 31
+
+enum plan_item_kind {
+    STEP_CONNECT,
+    STEP_SEND,
+    STEP_EXPECT,
+    STEP_FINISH,
+    STEP_RESET,
+    STEP_WAIT,
+    STEP_STATE,
+    STEP_REFUSE, /* the host's, as the next one: the client is nobody */
+    STEP_RESTART,
+};
+
+/* What stands for more than itself in an expected text. */
+enum { WILD_NOT = 0, WILD_LINE = 1, WILD_ALL = 2 };
+
+struct step {
+    enum plan_item_kind kind;
+    unsigned line;     /* of the file, from 1 */
+    unsigned client;   /* in the transcript's clients */
+    struct bytes text; /* of STEP_SEND and STEP_EXPECT */
+    struct bytes wild; /* WILD_* for each byte of an expected text */
+    uint64_t wait_ms;
+    enum testbed_state state;
+    uint32_t refuses; /* TESTBED_* */
+    bool is_idle;     /* it did nothing when it was run: there was no connection for it */
+};
+
+struct transcript_client {
+    char name[TRANSCRIPT_NAME_MAX + 1]; /* "" for the one without a name */
+    int upstream;                       /* which one, from 0; -1: a client */
+};
+
+struct transcript_skip {
+    char delivery[24];
+    char reason[200];
+};
+
+struct transcript {
+    char *path;
+    char *config; /* NULL: none */
+    bool datagrams;
+    uint32_t world;           /* the number of an unquiet network; 0: a quiet one */
+    uint32_t workers;         /* 0: not said */
+    uint32_t taken_at_a_time; /* 0: not said */
+    struct step *steps;
+    size_t step_count;
+    struct transcript_client clients[TRANSCRIPT_CLIENTS_MAX];
+    unsigned client_count;
+    struct transcript_skip skips[TRANSCRIPT_SKIPS_MAX];
+    unsigned skip_count;
+};
+
+/* The error names file and line. */
+struct transcript *transcript_read(const char *path, struct error *error);
+void transcript_free(struct transcript *transcript); /* NULL is legal */
+
+/* Whether it is a step of the host, and not of a client. */
+static inline bool step_is_host(const struct step *step) {
+    return step->kind == STEP_REFUSE || step->kind == STEP_RESTART;
+}
+/* Whether the plugin connects to one of its clients. */
+bool transcript_has_upstreams(const struct transcript *transcript);
+/* The words of `* refuses`, for writing it: "work timers"; "nothing". */
+void transcript_refusals(uint32_t refuses, char *text, size_t size);
+
+/* Why that delivery is not for this transcript; NULL: it is. */
+const char *transcript_skips(const struct transcript *transcript, const char *delivery);
+
+/* Whether the bytes are what is expected, all of them. *differ is how far they were. */
+bool transcript_matches(const struct bytes *text, const struct bytes *wild, const uint8_t *bytes,
+                        size_t size, size_t *differ);
+
+#endif

@@ -1,0 +1,34 @@
+/* shortage.h: what a worker does when memory is short.
+ *
+ * An allocation that fails begins an episode. While it lasts, every worker gives back what it keeps
+ * for later: free buffers, nodes of send queues, buffers that its ring holds for receives. A worker
+ * whose own allocations fail says so once, and once that it is over, with what it cost.
+ *
+ * Owner: the worker that embeds it. Threads: the worker's own. */
+#ifndef BERTH_HOST_NET_RUN_SHORTAGE_H
+#define BERTH_HOST_NET_RUN_SHORTAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "net/conn/worker_core.h"
+
+void shortage_init(struct worker *worker);
+void shortage_fini(struct worker *worker);
+
+/* Of a worker that shares its thread with others: what fails there from now on is its own, until it
+ * leaves. */
+void shortage_enter(struct worker *worker);
+void shortage_leave(void);
+
+void shortage_begin(struct worker *worker);
+
+/* Called once a turn. */
+static inline void shortage_check(struct worker *worker, struct shortage *shortage) {
+    if (alloc_failures() != shortage->process_failures) {
+        shortage_begin(worker);
+    }
+}
+
+#endif
