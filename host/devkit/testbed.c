@@ -34,8 +34,9 @@ enum {
     CALLS_LESS = 1000,   /* the same, once that is found */
     TIMERS_MAX = 100000, /* rounds of one advance */
     STOP_ROUNDS_MAX = 64,
-    LAST_ROUND_MS = 500, /* each of the last rounds: what a cancel does not end takes seconds */
-    WAIT_STEP_MS = 1000, /* of virtual time, while the control thread waits */
+    STOP_ROUNDS_LESS = 4, /* of one that never rests */
+    LAST_ROUND_MS = 500,  /* each of the last rounds: what a cancel does not end takes seconds */
+    WAIT_STEP_MS = 1000,  /* of virtual time, while the control thread waits */
     BLOCKED_US_MAX = 1000000,  /* a plugin that blocks so long is told of, and not fed on */
     THREAD_WAIT_MS = 30,       /* really, for threads of the plugin that may still answer */
     THREAD_LAST_WAIT_MS = 100, /* when the listener is closed */
@@ -243,6 +244,9 @@ void testbed_settle(struct testbed *bed) {
 void testbed_settle_some(struct testbed *bed) {
     static const uint64_t patience_ms[] = {0, 1, 30, SLOW_SETTLE_MS};
     bool is_slow = testbed_world_is_slow();
+    if (bed->never_rests) {
+        return; /* it is told of, and not fed on */
+    }
     settle_within(bed, THREAD_WAITS_MAX,
                   is_slow ? patience_ms[sim_random(ARRAY_COUNT(patience_ms))] : 0);
 }
@@ -483,7 +487,8 @@ static bool testbed_is_used(const struct listener *listener) {
  * posts now and then lets go of the listener in between. */
 static void cut_all(struct testbed *bed) {
     struct listener *listener = bed->listener;
-    for (unsigned i = 0; i < STOP_ROUNDS_MAX && testbed_is_used(listener); i++) {
+    unsigned rounds = bed->never_rests ? STOP_ROUNDS_LESS : STOP_ROUNDS_MAX;
+    for (unsigned i = 0; i < rounds && testbed_is_used(listener); i++) {
         listener_abort_all(listener);
         testbed_settle(bed);
         testbed_advance(bed, i < STOP_ROUNDS_MAX / 2 ? 1 : LAST_ROUND_MS);
@@ -507,7 +512,7 @@ static void close_listener(struct testbed *bed) {
         layer_find(bed, "never-ends",
                    "at the end of the host it still connects, works or posts, after all its "
                    "connections have been cut %d times",
-                   STOP_ROUNDS_MAX);
+                   bed->never_rests ? STOP_ROUNDS_LESS : STOP_ROUNDS_MAX);
         bed->is_open = false;
         return; /* with all that it has */
     }
