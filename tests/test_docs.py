@@ -111,7 +111,8 @@ PLUGIN_PAGES = [path for path in sorted((TOP / "docs" / "plugins").glob("*.md"))
 
 def _config_keys(plugin):
     """The keys of a plugin's "config", by the schema of its descriptor."""
-    sources = "".join(path.read_text(encoding="utf-8") for path in (TOP / "plugins" / plugin).glob("*.c"))
+    sources = "".join(path.read_text(encoding="utf-8") for folder in ("examples", "plugins")
+                      for path in (TOP / folder / plugin).glob("*.c"))
     literals = re.search(r"\.config_schema_json =(.*?),\n    \.\w+ =", sources, re.DOTALL)
     if not literals:
         return set()
@@ -120,7 +121,8 @@ def _config_keys(plugin):
 
 
 def test_docs_there_is_a_page_for_each_plugin():
-    plugins = {path.name for path in (TOP / "plugins").iterdir() if path.is_dir()} - {"common"}
+    plugins = {path.name for folder in ("examples", "plugins") for path in (TOP / folder).iterdir()
+               if path.is_dir()} - {"common"}
     assert {path.stem for path in PLUGIN_PAGES} == plugins
     index = _read("docs/plugins/README.md")
     assert all(f"| [{name}]({name}.md) |" in index for name in plugins)
@@ -155,7 +157,7 @@ def test_docs_links_resolve(path):
             assert not anchor or anchor in _anchors(there), f"{_name(path)}:{number}: {target}"
 
 
-FOLDERS = ("config", "docs", "host", "plugin-api", "plugins", "tests")
+FOLDERS = ("config", "docs", "examples", "host", "plugin-api", "plugins", "tests")
 
 
 @pytest.mark.parametrize("path", OWN, ids=_name)
@@ -170,7 +172,7 @@ def test_docs_files_that_are_named_exist(path):
 def _words_of_the_sources():
     """Every word that the code and its build have."""
     words = set()
-    for folder in ("host", "plugin-api", "plugins", "tests"):
+    for folder in ("examples", "host", "plugin-api", "plugins", "tests"):
         for path in (TOP / folder).rglob("*"):
             if path.suffix in (".c", ".h", ".py", ".def", ".build"):
                 words |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))

@@ -23,7 +23,7 @@ def _sources(*folders, endings=(".c", ".h")):
     return sorted(p for f in folders for p in (TOP / f).rglob("*") if p.suffix in endings)
 
 
-SOURCES = _sources("host", "plugin-api", "plugins", "tests")
+SOURCES = _sources("examples", "host", "plugin-api", "plugins", "tests")
 
 
 def _relative(path):
@@ -250,7 +250,7 @@ def _compiled():
     found = {}
     for command in json.loads(database.read_text(encoding="utf-8")):
         path = (DATABASE / command["file"]).resolve()
-        if path.is_relative_to(TOP / "host") or path.is_relative_to(TOP / "plugins"):
+        if any(path.is_relative_to(TOP / folder) for folder in ("examples", "host", "plugins")):
             found.setdefault(path, command)
     return dict(sorted(found.items()))
 

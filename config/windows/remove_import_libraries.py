@@ -4,6 +4,6 @@
 import os
 import pathlib
 
-folder = pathlib.Path(os.environ["MESON_INSTALL_DESTDIR_PREFIX"]) / "plugins"
-for library in folder.glob("*.dll.a"):
+prefix = pathlib.Path(os.environ["MESON_INSTALL_DESTDIR_PREFIX"])
+for library in [*prefix.glob("plugins/*.dll.a"), *prefix.glob("examples/*.dll.a")]:
     library.unlink()

@@ -4,7 +4,7 @@
  * for each other. A command locks all shards that its keys are in, in rising order, before it looks
  * at the first one: commands with several keys are atomic, and two of them never wait for each
  * other in a circle. Under a lock there are look-ups and copies of small values only: large ones
- * are made before and freed after it, and nothing is sent.
+ * are made before it (but for those that APPEND makes), and nothing is sent.
  *
  * Every byte of a key and a value, and what an entry costs, counts against a limit; so does what
  * large unfinished commands hold (resp.h). Threads: any; what says "locked" wants the shard's lock.

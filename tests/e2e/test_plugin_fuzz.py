@@ -17,7 +17,7 @@ def fuzz(berth, system):
     """fuzz(plugin, …) runs it with these options."""
 
     def run(plugin, *options, folder=None, **more):
-        library = (folder or system.dist / "plugins") / f"{plugin}{system.library_suffix}"
+        library = folder / f"{plugin}{system.library_suffix}" if folder else system.shipped(plugin)
         return berth("plugin", "fuzz", system.path(library), *options, **more)
 
     return run

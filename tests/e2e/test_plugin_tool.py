@@ -33,7 +33,7 @@ def play(berth, system, tmp_path):
             path.write_text(transcript, encoding="utf-8")
         else:
             path = transcript
-        library = (folder or system.dist / "plugins") / f"{plugin}{system.library_suffix}"
+        library = folder / f"{plugin}{system.library_suffix}" if folder else system.shipped(plugin)
         return berth("plugin", "test", system.path(library), system.path(path), *options, **more)
 
     return run
@@ -59,8 +59,9 @@ def test_transcript_of_a_shipped_plugin_is_answered_the_same_however_it_arrives(
 
 
 def test_transcript_there_is_one_of_every_shipped_plugin(system):
-    plugins = (system.dist / "plugins").glob(f"*{system.library_suffix}")
-    shipped = {path.stem for path in plugins}
+    shipped = {path.stem for folder in ("plugins", "examples")
+               for path in (system.dist / folder).glob(f"*{system.library_suffix}")}
+    assert "kv" in shipped
     assert shipped <= set(SHIPPED)
 
 
@@ -176,7 +177,7 @@ def validate(berth, system):
     """validate(plugin, …) gives the result, and what each check came to by its name."""
 
     def run(plugin, *options, folder=None):
-        library = (folder or system.dist / "plugins") / f"{plugin}{system.library_suffix}"
+        library = folder / f"{plugin}{system.library_suffix}" if folder else system.shipped(plugin)
         result = berth("plugin", "validate", system.path(library), "--json", *options,
                        may_crash=True)
         told = json.loads(result.output)

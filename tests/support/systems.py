@@ -100,6 +100,12 @@ class System:
     def library_suffix(self):
         return ".dll" if self.is_windows else ".so"
 
+    def shipped(self, plugin):
+        """The library of a plugin that comes with the host: of those that serve, or of the examples."""
+        name = f"{plugin}{self.library_suffix}"
+        example = self.dist / "examples" / name
+        return example if example.is_file() else self.dist / "plugins" / name
+
     def executable(self, dist=None):
         return (dist or self.dist) / ("berth.exe" if self.is_windows else "berth")
 
