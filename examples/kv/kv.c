@@ -2,9 +2,10 @@
  * and as inline commands. commands.c has the list.
  *
  * What a client says is taken as it comes. Its commands are run in order, and their answers
- * gathered into one send. A turn ends when it has answered as much as the send queue holds: what
- * has come and is not consumed is brought again, by receive_pause() and receive_resume(), once the
- * queue is drained. So a pipeline may be as long as it likes, and its client is held back by TCP.
+ * gathered into one send. A turn ends when it has answered as much as the send queue holds. The
+ * connection is then paused with what has come, and resumed by a post: the rest is brought again
+ * once the queue is drained. So a pipeline may be as long as it likes, and its client is held back
+ * by TCP.
  *
  * A new generation begins empty. The connections of the old one go on with what that has. */
 #include "kv/kv.h"
@@ -20,6 +21,7 @@ enum {
     MESSAGE_BYTES_MIN = 1024,
     VALUE_BYTES_MIN = 1024,
     COMMANDS_A_TURN_MAX = 4096,
+    TURN_DELAY_MS = 10, /* where posts are short */
     SWEEP_MS = 100,
     SWEEP_IDLE_MS = 1000,
 };
@@ -76,6 +78,38 @@ static uint32_t run_commands(struct session *session, const struct berth_slice *
     return consumed;
 }
 
+static void BERTH_CALL resume_by_post(struct berth_conn *conn, int32_t status, void *argument) {
+    (void)argument;
+    if (status == BERTH_OK) {
+        conn->host->receive_resume(conn);
+    }
+}
+
+static void BERTH_CALL resume_by_timer(struct berth_timer *timer, void *argument) {
+    struct session *session = argument;
+    session->kv->timer->destroy(timer);
+    session->conn->host->receive_resume(session->conn);
+}
+
+/* What has come stays where it is, as it does while the connection is paused. The resumption comes
+ * after this turn, and the host has it wait for `drained` if the send queue is full. */
+static void wait_for_next_turn(struct session *session) {
+    static const char text[] = "no post and no timer to go on with: the connection is ended";
+    const struct berth_host *host = session->conn->host;
+    host->receive_pause(session->conn);
+    if (host->post(host, session->conn->id, resume_by_post, NULL) == BERTH_OK) {
+        return;
+    }
+    struct berth_timer *timer =
+        session->kv->timer->create_for_conn(session->conn, resume_by_timer, session);
+    if (timer) {
+        session->kv->timer->start(timer, TURN_DELAY_MS);
+        return;
+    }
+    host->conn_log(session->conn, BERTH_LOG_WARN, text, sizeof(text) - 1);
+    host->abort(session->conn);
+}
+
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
     struct session *session = conn->state;
     const struct berth_host *host = conn->host;
@@ -91,8 +125,7 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
         return data->size;
     }
     if (consumed < data->size && !is_part) {
-        host->receive_pause(conn);
-        host->receive_resume(conn);
+        wait_for_next_turn(session);
     }
     return consumed;
 }
@@ -158,7 +191,7 @@ static int32_t read_settings(struct kv *kv, struct berth_error *error) {
         {"arguments_max", CONFIG_NUMBER, .target = &kv->limits.arguments, .min = 16,
          .max = 1048576},
         {"answer_bytes", CONFIG_NUMBER, .target = &kv->answer_bytes, .min = VALUE_BYTES_MIN,
-         .max = 1073741824},
+         .max = 33554432},
     };
     uint32_t message_bytes = kv->listener->message_bytes;
     int32_t status =
@@ -198,7 +231,7 @@ static int32_t BERTH_CALL listener_open(const struct berth_listener *listener, v
     kv->memory_bytes = 268435456;
     kv->limits.argument_bytes = BERTH_BUFFER_BYTES_MAX;
     kv->limits.arguments = 65536;
-    kv->answer_bytes = 67108864;
+    kv->answer_bytes = 33554432;
     kv->opened_ms = listener->host->now_ms(listener->host);
     int32_t status = prepare(kv, error);
     if (status != BERTH_OK) {
@@ -242,8 +275,8 @@ static const struct berth_plugin kv_plugin = {
         "\"default\": 16777216, \"description\": \"The largest value, and the largest argument.\"},"
         "\"arguments_max\": {\"type\": \"integer\", \"minimum\": 16, \"maximum\": 1048576, "
         "\"default\": 65536, \"description\": \"Arguments of one command.\"},"
-        "\"answer_bytes\": {\"type\": \"integer\", \"minimum\": 1024, \"maximum\": 1073741824, "
-        "\"default\": 67108864, \"description\": \"The largest answer to MGET or KEYS.\"}}"
+        "\"answer_bytes\": {\"type\": \"integer\", \"minimum\": 1024, \"maximum\": 33554432, "
+        "\"default\": 33554432, \"description\": \"The largest answer to MGET or KEYS.\"}}"
         "}",
     .load = load,
     .listener_open = listener_open,

@@ -224,7 +224,7 @@ def test_kv_http_requests_are_not_run(run_kv):
         assert client.reader.read() == b""
     with Client(host) as client:
         assert client.ask("EXISTS", "a") == 0
-    assert "an HTTP request instead of a command" in host.log
+    assert "an HTTP request instead of a command" in host.log()
 
 
 # -- operation ---------------------------------------------------------------------------------------
