@@ -1,5 +1,5 @@
-/* What peers and operators may have done many times, so many times: tests/test_cost.py counts the
- * instructions of it at several sizes.
+/* What peers and operators may have done many times, so many times: tests/cost/test_cost.py counts
+ * the instructions of it at several sizes.
  *
  *     cost names COUNT       prints names that an unkeyed table puts into one bucket
  *     cost chat COUNT FILE   reads them, and gives each to a member of a chat

@@ -1,6 +1,6 @@
 /* The load client's arithmetic: percentiles within their bound, a pace that no server can slow
  * down, noise that no round block fits twice. */
-#include "unit/unit.h"
+#include "unit.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
  *
  * The host runs on winsock_system, whose members are the system's own functions. Tests install one
  * that injects what a healthy machine seldom shows, and Wine never: failing calls, synchronous
- * success, late and reordered completions (tests/engine/winsock_faults.h). The extension functions
+ * success, late and reordered completions (tests/support/winsock_faults.h). The extension functions
  * (AcceptEx, …) belong to a provider and come from the table's `ioctl`, so a test can wrap them
  * too.
  *

@@ -3,7 +3,7 @@
  * The host's table is constant: the compiler calls the functions themselves, and nothing is left of
  * the table. The tests' build of the engines (BERTH_CALL_TABLE) has one that can be changed while
  * they run, to inject what a healthy machine seldom shows: failing calls, short transfers, calls
- * that are interrupted (tests/engine/linux_faults.h). The calls of the ring are in
+ * that are interrupted (tests/support/linux_faults.h). The calls of the ring are in
  * uring_calls.h.
  *
  * glibc's functions for the calls of the fast paths are points at which a thread may be cancelled,

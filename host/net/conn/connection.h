@@ -26,7 +26,7 @@
 #include "net/lib/timers.h"
 
 /* An idle connection is this and an entry of its worker's table, and not more than 256 bytes on
- * Linux (tests/unit/test_connection_memory.c): mind that when you add to it. What only some have,
+ * Linux (tests/net/test_connection_memory.c): mind that when you add to it. What only some have,
  * or only at times, belongs into connection_parts.h. */
 struct connection {
     struct berth_conn public; /* what the plugin sees; first, so that one is the other */

@@ -108,7 +108,7 @@ static const struct machine {
 #define ENTRY_OVER (ENTRY(NONE) | ENTRY(REFUSED) | ENTRY_KNOWN)
 
 /* Where each machine is in its set of `when`, each is in its set of `must`; an empty set is any.
- * What no rule excludes is legal, and can be reached (tests/unit/test_connection_state.c). */
+ * What no rule excludes is legal, and can be reached (tests/net/test_connection_state.c). */
 static const struct rule {
     const char *text;
     uint8_t when[CONNECTION_MACHINES];

@@ -12,7 +12,7 @@ import yaml
 
 from support import include_graph
 
-TOP = pathlib.Path(__file__).resolve().parent.parent
+TOP = pathlib.Path(__file__).resolve().parents[2]
 LINES_MAX = 800
 
 # Includes point one way: a folder may include those that stand behind it here.

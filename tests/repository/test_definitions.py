@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-TOP = pathlib.Path(__file__).resolve().parent.parent
+TOP = pathlib.Path(__file__).resolve().parents[2]
 OPTIONS = "host/manifest/options.def"
 COUNTERS = "host/base/counters.def"
 COMMANDS = "host/command/command.def"
@@ -186,7 +186,7 @@ def test_definitions_an_option_of_the_command_line_is_one_entry(tmp_path):
                                                     'FLAG(loud, "--loud", "how it sounds")\n'),
         ('VERB(STOP,', 'VERB(PAINT, "paint", 1, 2, "WALL...", TAKES(color) TAKES(loud), "paints walls", "Twice.")\n'))
     program = _program(tmp_path, overlay, COMMAND_MAIN,
-                       ["command/command.c", "command/command_help.c", "manifest/nearest.c", "base/text.c", "base/log.c"])
+                       ["command/command.c", "command/command_help.c", "manifest/suggest.c", "base/text.c", "base/log.c"])
     assert _said(program, "paint", "a", "--color", "red").stdout == "verb paint, color red, loud 0\n"
     assert _said(program, "paint", "--loud", "a", "--color=blue").stdout == "verb paint, color blue, loud 1\n"
     assert "option --color needs a value" in _said(program, "paint", "a", "--color").stderr

@@ -10,7 +10,7 @@ import sys
 import pytest
 from support.systems import System, build_of
 
-SIM = pathlib.Path(__file__).resolve().parent / "sim"
+SIM = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(SIM))
 
 from simulate import play  # noqa: E402

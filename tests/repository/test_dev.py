@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-DEV = pathlib.Path(__file__).resolve().parent.parent / "dev"
+DEV = pathlib.Path(__file__).resolve().parents[2] / "dev"
 MANIFEST = "config/berth.json"
 
 FUNCTIONS = r"""
@@ -146,7 +146,7 @@ def _chosen(*words):
 @pytest.mark.parametrize("words, arguments", [
     ((), ["tests"]),
     (("test_c",), ["tests/test_c.py"]),
-    (("tests/e2e/test_http.py", "test_dev"), ["tests/e2e/test_http.py", "tests/test_dev.py"]),
+    (("tests/e2e/test_http.py", "test_dev"), ["tests/e2e/test_http.py", "tests/repository/test_dev.py"]),
     (("corpus",), ["-k", "corpus", "tests"]),
     (("a_name", "another", "test_c"), ["-k", "a_name or another", "tests/test_c.py"]),
 ])

@@ -1,5 +1,6 @@
 /* The manifest in memory: defaults, every value of a full example, and memory that fails at every
- * point. What the language allows is tested by the corpus (tests/test_manifest_corpus.py). */
+ * point. What the language allows is tested by the corpus (tests/manifest/test_manifest_corpus.py).
+ */
 #include "unit.h"
 
 #include "base/alloc.h"

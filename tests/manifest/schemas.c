@@ -1,4 +1,4 @@
-/* schemas.c: what the host says of schemas and values, for tests/test_schema.py.
+/* schemas.c: what the host says of schemas and values, for tests/manifest/test_schema.py.
  *
  * Lines of standard input, in turns: a schema, and an array of values. For each schema one line
  * that begins with "refused" or "taken", and behind a schema that is taken one for each value,

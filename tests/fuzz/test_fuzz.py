@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-CORPORA = pathlib.Path(__file__).resolve().parent / "fuzz" / "corpus"
+CORPORA = pathlib.Path(__file__).resolve().parent / "corpus"
 
 pytestmark = pytest.mark.any_engine
 

@@ -1,4 +1,4 @@
-/* Schemas when memory is short; what they mean is tested by tests/test_schema.py. */
+/* Schemas when memory is short; what they mean is tested by tests/manifest/test_schema.py. */
 #include <string.h>
 
 #include "base/alloc.h"
