@@ -278,7 +278,7 @@ void layer_buffers_look(struct testbed *bed) {
     }
 }
 
-/* -- the dead -------------------------------------------------------------- */
+/* -- released -------------------------------------------------------------- */
 
 static bool is_poison(const uint8_t *bytes, uint32_t size) {
     uint32_t first = size < sizeof(poison) ? size : (uint32_t)sizeof(poison);

@@ -538,7 +538,7 @@ void testbed_stop(struct testbed *bed) {
         close_listener(bed);
     }
     bed->listener_over = true;
-    if (bed->listener) { /* what still goes on needs the plugin, and all that it has not given back
+    if (bed->listener) { /* the rest is still in use
                           */
         bed->ended = true;
         return;
@@ -553,7 +553,7 @@ void testbed_stop(struct testbed *bed) {
     bed->ended = true;
 }
 
-/* The host of the new one is there before the old one goes, so that the world stays. */
+/* The new testbed is created before the old one is destroyed, so that the world persists. */
 struct testbed *testbed_restart(struct testbed *bed) {
     char words[sizeof(bed->words)];
     testbed_world_set_failures(bed->options.world, false);

@@ -83,7 +83,7 @@ struct transcript {
     char *path;
     char *config; /* NULL: none */
     bool datagrams;
-    uint32_t world;           /* the number of an unquiet network; 0: a quiet one */
+    uint32_t world;           /* the number of a disturbed network; 0: undisturbed */
     uint32_t workers;         /* 0: not said */
     uint32_t taken_at_a_time; /* 0: not said */
     struct step *steps;
@@ -104,13 +104,13 @@ static inline bool step_is_host(const struct step *step) {
 }
 /* Whether the plugin connects to one of its clients. */
 bool transcript_has_upstreams(const struct transcript *transcript);
-/* The words of `* refuses`, for writing it: "work timers"; "nothing". */
+/* The arguments of `* refuses`: "work timers"; "nothing". */
 void transcript_refusals(uint32_t refuses, char *text, size_t size);
 
-/* Why that delivery is not for this transcript; NULL: it is. */
+/* Why this transcript skips the delivery; NULL: it does not. */
 const char *transcript_skips(const struct transcript *transcript, const char *delivery);
 
-/* Whether the bytes are what is expected, all of them. *differ is how far they were. */
+/* Whether all bytes match the expected text. *differ is the offset of the first difference. */
 bool transcript_matches(const struct bytes *text, const struct bytes *wild, const uint8_t *bytes,
                         size_t size, size_t *differ);
 

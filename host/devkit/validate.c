@@ -1,4 +1,4 @@
-/* The verb `plugin validate`: the checks in a process of their own, with a time limit. */
+/* The verb `plugin validate`: runs the checks in a child process, with a time limit. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@ static int find_check(const char *name) {
     return -1;
 }
 
-/* One line of the child, behind its mark. */
+/* Reads a line of the child, after its mark. */
 static void validate_read_line(struct validation *validation, char *line) {
     char *tab = strchr(line, '\t');
     if (line[0] == CHECKS_DONE) {
@@ -69,7 +69,7 @@ static void read_output(struct validation *validation, char *output) {
     }
 }
 
-/* What the child could not say itself. */
+/* Reports how the child ended, if it could not report that itself. */
 static void validate_tell_end(struct validation *validation, const struct os_process_result *result,
                               int limit_s) {
     char how[160];
@@ -95,7 +95,7 @@ static void validate_tell_end(struct validation *validation, const struct os_pro
     }
 }
 
-/* What is no config is the operator's mistake, and no plugin's. */
+/* An invalid --config is an error of the user, not of the plugin. */
 static bool validate_check_config(const struct command *command, struct error *error) {
     char folder[OS_PATH_MAX];
     char *json = NULL;

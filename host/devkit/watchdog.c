@@ -1,4 +1,4 @@
-/* The watch over a plugin that crashes or hangs. */
+/* The watchdog for a plugin that crashes or hangs. */
 #include <stdatomic.h>
 #include <stdio.h>
 
@@ -18,7 +18,7 @@ static struct {
     bool ended;
     unsigned limit_ms;
     _Atomic(uint64_t) step_ms;
-    uintptr_t thread_id; /* the one that tries the plugin */
+    uintptr_t thread_id; /* the one that runs the plugin */
     tool_crash_report_fn *last_words;
 } watchdog;
 
@@ -44,8 +44,8 @@ static void watchdog_on_crash(const char *how, bool no_code) {
     os_process_exit_now(EXIT_FAILED);
 }
 
-/* The callback that has not returned in time; NULL: none. What is no callback is the loading of the
- * library, by the steps. */
+/* The callback that has not returned in time; NULL: none. Outside of callbacks, as while the
+ * library is loaded, the time since the last watchdog_step() counts. */
 static const char *watchdog_overdue(void) {
     struct callback_running running;
     bool is_late = os_now_ms() - atomic_load(&watchdog.step_ms) > watchdog.limit_ms;
