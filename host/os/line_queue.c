@@ -43,7 +43,7 @@ static size_t line_queue_room(const struct line_queue *queue, bool first) {
     return queue->used < limit ? limit - queue->used : 0;
 }
 
-/* Tells of what was dropped, if there is room for `more` bytes behind it. */
+/* Writes a notice of the dropped lines if there is room for it and `more` bytes after it. */
 static bool put_notice(struct line_queue *queue, size_t more, bool first) {
     char line[512];
     if (queue->untold == 0 || queue->gone || !queue->notice) {
@@ -80,7 +80,7 @@ static uint64_t lines_in(const char *bytes, size_t size) {
     return lines;
 }
 
-/* Writes all of it; what a full disk does not take is tried again, so that no line is left half
+/* Writes all of it. What a full disk does not take is tried again, so that no line is left half
  * written. Returns how many lines were lost. */
 static uint64_t write_lines(struct line_queue *queue, const char *chunk, size_t size) {
     while (size > 0) {
@@ -116,7 +116,7 @@ static bool await_lines(struct line_queue *queue) {
             queue->tick_due = true;
         }
     }
-    queue->tick_due |= tick_ms >= 0; /* the time until it is asked for anew */
+    queue->tick_due |= tick_ms >= 0; /* tick_ms ends here: the tick is called again for it */
     return true;
 }
 
@@ -142,7 +142,7 @@ static void line_queue_write_out(void *argument) {
     os_mutex_unlock(&queue->mutex);
 }
 
-/* -- what others call ------------------------------------------------------ */
+/* -- the interface --------------------------------------------------------- */
 
 bool line_queue_start(struct line_queue *queue, size_t size, struct error *error) {
     os_mutex_init(&queue->mutex);
@@ -217,7 +217,7 @@ bool line_queue_stop(struct line_queue *queue, unsigned timeout_ms) {
     bool all = ended && queue->used == 0;
     os_mutex_unlock(&queue->mutex);
     if (!ended) {
-        os_thread_abandon(&queue->thread); /* it is blocked in a write, and goes with the process */
+        os_thread_abandon(&queue->thread); /* it is blocked in a write, and ends with the process */
         return false;
     }
     os_thread_join(&queue->thread);

@@ -1,13 +1,13 @@
-/* line_queue.h: lines for a standard stream that never keep waiting whoever has one.
+/* line_queue.h: lines for a standard stream. A thread that puts a line never waits for the stream.
  *
- * A bounded queue in front of a thread that writes. Whoever reads the stream may be slow, or stop:
- * then the queue fills, further lines are dropped and counted, and when the stream flows again a
- * line says how many there were, at the place where they are missing. Lines are written in their
- * order, whole, and at most LOG_LINE_MAX bytes at a time, so that those of other processes on the
- * same pipe do not fall into the middle of one.
+ * A bounded queue in front of a thread that writes. The reader of the stream may be slow, or stop.
+ * Then the queue fills, and further lines are dropped and counted. When the stream accepts data
+ * again, a notice gives the number of dropped lines, at the position where they are missing. Lines
+ * are written in their order, whole, and at most LOG_LINE_MAX bytes at a time, so that lines of
+ * other processes on the same pipe do not fall into the middle of one.
  *
- * Owner: os/log_writer.c, statically; a thread that is blocked in a write is left behind at the
- * end. Threads: any. */
+ * Owner: os/log_writer.c, statically. A thread that is blocked in a write is abandoned at the end.
+ * Threads: any. */
 #ifndef BERTH_HOST_OS_LINE_QUEUE_H
 #define BERTH_HOST_OS_LINE_QUEUE_H
 
@@ -22,7 +22,7 @@
 
 struct line_queue {
     enum os_stream stream;
-    /* Formats the line that tells of so many dropped ones; returns its length. NULL: none. */
+    /* Formats the notice of so many dropped lines; returns its length. NULL: no notice. */
     size_t (*notice)(char *line, size_t size, uint64_t dropped);
     /* Called by the thread when it is due; returns in how many milliseconds again, or -1. */
     int (*tick)(void);
@@ -35,9 +35,9 @@ struct line_queue {
     size_t size;
     size_t begin;
     size_t used;
-    uint64_t dropped; /* in all */
-    uint64_t untold;  /* those that no line has told of yet */
-    bool gone;        /* the latest write found nobody who reads */
+    uint64_t dropped; /* in total */
+    uint64_t untold;  /* dropped lines that no notice has counted yet */
+    bool gone;        /* the latest write found no reader */
     bool open;        /* lines are taken */
     bool tick_due;
     bool stopping;
@@ -50,10 +50,10 @@ struct line_queue {
 bool line_queue_start(struct line_queue *queue, size_t size, struct error *error);
 
 /* Puts a line, its newline included; it may be several, of LOG_LINE_MAX bytes in all. Never waits
- * for the stream. `first`: it may use the last quarter of the room, which others may not. */
+ * for the stream. `first`: it may use the last quarter of the queue, which other lines may not. */
 void line_queue_put(struct line_queue *queue, const char *line, size_t size, bool first);
 
-/* Another size, which what is queued fits in any case. False: no memory; it stays as it is. */
+/* Changes the size; what is queued always fits. False: no memory, and the size stays as it is. */
 bool line_queue_resize(struct line_queue *queue, size_t size);
 
 /* The tick is due now. */

@@ -19,7 +19,7 @@ enum {
     WINDOW_MS_DEFAULT = 10000,
     WINDOWS_MAX = 16384, /* beyond that they share one */
     BEGINNING_BYTES = 12,
-    BEGINNINGS = 32, /* that are told apart, so that nobody can make any number of them */
+    BEGINNINGS = 32, /* that are told apart: a bound for what clients and plugins can create */
     SAMPLE_BYTES = 100,
 };
 
@@ -39,7 +39,7 @@ struct window {
     unsigned passed;
     uint64_t held_back;
     size_t sample_size;
-    char sample[SAMPLE_BYTES]; /* the beginning of the last line that was held back */
+    char sample[SAMPLE_BYTES]; /* the beginning of the latest suppressed line */
 };
 
 static struct {
@@ -95,7 +95,7 @@ static struct key log_limit_key_of(enum log_kind kind, enum log_level level,
     return key;
 }
 
-/* One that is new has ended already. */
+/* A new window has ended already. */
 static struct window *log_limit_find(const struct key *key) {
     struct window *window;
     HASH_FIND(hh, limit.windows, key, sizeof(*key), window);
@@ -116,7 +116,7 @@ static struct window *log_limit_find(const struct key *key) {
     return window;
 }
 
-/* Tells what was held back in the window. */
+/* Logs how many lines were suppressed in the window. */
 static void log_limit_tell(struct window *window) {
     const struct key *key = &window->key;
     struct log_subject subject = {
@@ -162,7 +162,7 @@ bool log_limit_admit(enum log_kind kind, enum log_level level, const struct log_
     return passes;
 }
 
-/* -- what has ended -------------------------------------------------------- */
+/* -- ended windows --------------------------------------------------------- */
 
 int log_limit_tick(uint64_t now_ms, bool all) {
     struct window *window;

@@ -109,7 +109,8 @@ struct log_writer_counts log_writer_counts(void) {
     return counts;
 }
 
-/* For what is said after the end: not for long, and not where the log could not be written. */
+/* For lines logged after the end. The wait is short, and nothing is written where the log could not
+ * be written. */
 static void log_writer_write_last(enum log_level level, const char *line, size_t size) {
     (void)level;
     if (ended_well) {

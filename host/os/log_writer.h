@@ -1,8 +1,9 @@
-/* log_writer.h: what a process that serves says, without ever waiting for whoever reads it.
+/* log_writer.h: the log of a process that serves, which never waits for its reader.
  *
  * The sink of base/log.h: lines go into a bounded queue, and a thread writes them to standard error
- * (line_queue.h). What clients can cause is thinned out (log_limit.h). Another queue is in front of
- * standard output. One of each a process. Threads: [control], where nothing else is said. */
+ * (line_queue.h). The rate of lines that clients can cause is limited (log_limit.h). Another queue
+ * is in front of standard output. One of each a process. Threads: [control], unless a function says
+ * otherwise. */
 #ifndef BERTH_HOST_OS_LOG_WRITER_H
 #define BERTH_HOST_OS_LOG_WRITER_H
 
@@ -33,8 +34,8 @@ struct log_writer_counts {
 };
 struct log_writer_counts log_writer_counts(void); /* [any] */
 
-/* Writes what is queued, for a bounded time. Nothing is written afterwards where that was not
- * enough. Legal without a start. */
+/* Writes what is queued, for a bounded time. If that was not enough, nothing is written afterwards.
+ * Legal without a start. */
 void log_writer_stop(void);
 
 #endif

@@ -24,14 +24,14 @@ bool os_start(int *argc, char ***argv, struct error *error);
 /* For a program that never calls os_signals_wait(): a request to stop ends it at once. */
 void os_signals_leave(void);
 
-/* On Linux, as process 1: goes on in a child, where this returns false; process 1 itself passes
- * signals on, reaps all orphans, and returns true with the code of the child when that has ended.
- * Elsewhere false. Called before any thread is started. */
+/* On Linux, as process 1: continues in a child, where this returns false. Process 1 itself passes
+ * signals on, reaps all orphans, and returns true with the exit code of the child when that has
+ * ended. Elsewhere false. Called before any thread is started. */
 bool os_init_process(int *code);
 
 uint64_t os_process_id(void);
-void os_random(void *bytes, size_t size); /* at most 256 that nobody can guess. [any] */
-/* The same, of any number; false where the system has none to give, for what must be a secret. */
+void os_random(void *bytes, size_t size); /* at most 256 bytes that cannot be guessed. [any] */
+/* The same, of any number, for what must be a secret; false if the system has none to give. */
 bool os_random_secret(void *bytes, size_t size);
 int64_t os_unix_ns(void);    /* the time of day, since 1970; it may jump. [any] */
 unsigned os_cpu_count(void); /* usable by this process, at least 1 */
@@ -71,11 +71,12 @@ bool os_thread_start(struct os_thread *thread, const char *name, void (*function
 bool os_thread_start_small(struct os_thread *thread, const char *name,
                            void (*function)(void *argument), void *argument, struct error *error);
 void os_thread_join(struct os_thread *thread);
-void os_thread_abandon(struct os_thread *thread); /* instead: it ends with the process at last */
+void os_thread_abandon(
+    struct os_thread *thread); /* instead of a join: the thread runs until the process ends */
 /* What the calling thread has used so far. */
 struct os_thread_usage {
     uint64_t cpu_us;
-    uint64_t waits;  /* for anything, of its own accord; UINT64_MAX: the system does not tell */
+    uint64_t waits;  /* for anything, voluntarily; UINT64_MAX: the system does not report it */
     uint64_t faults; /* pages that had to be read */
 };
 void os_thread_usage(struct os_thread_usage *usage);
@@ -85,7 +86,7 @@ void os_sleep_ms(unsigned ms); /* for a thread of its own, or a crash */
 /* A number that no other running thread has. Cheap: asked at every buffer's release. */
 uintptr_t os_thread_id(void);
 
-/* How much of a processor that thread, which runs, has used so far; 0 where it cannot be told. */
+/* How much processor time that running thread has used so far; 0 if it cannot be read. */
 uint64_t os_thread_processor_us(uintptr_t id);
 
 /* A lock, and a condition to wait for under it. Embedded; the room fits every system. */
@@ -101,13 +102,13 @@ void os_mutex_lock(struct os_mutex *mutex);
 void os_mutex_unlock(struct os_mutex *mutex);
 void os_condition_init(struct os_condition *condition);
 void os_condition_fini(struct os_condition *condition);
-void os_condition_signal(struct os_condition *condition); /* one that waits, if any */
+void os_condition_signal(struct os_condition *condition); /* one waiting thread, if any */
 void os_condition_signal_all(struct os_condition *condition);
-/* Waits with the mutex held; false when the time-out passed (negative: none). May wake for nothing:
- * test the condition again. */
+/* Waits with the mutex held; false when the time-out passed (negative: none). Wakeups may be
+ * spurious: test the condition again. */
 bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, int timeout_ms);
 
-/* -- what asks the host to stop -------------------------------------------- */
+/* -- requests to stop ------------------------------------------------------ */
 
 enum os_signal {
     OS_SIGNAL_NONE,   /* the time-out passed, or os_signals_wake() was called */
@@ -116,16 +117,17 @@ enum os_signal {
 };
 
 /* Waits on the control thread. Linux: SIGINT, SIGTERM, SIGHUP. Windows: console control events; the
- * handler of a close or shutdown event holds the system off until os_signals_finished(). */
+ * handler of a close or shutdown event blocks until os_signals_finished(), which delays the end of
+ * the process. */
 bool os_signals_start(struct error *error);
 enum os_signal os_signals_wait(int timeout_ms); /* negative: no time-out */
-enum os_signal os_signals_look(void);           /* without waiting, or taking a wake. [any] */
-void os_signals_wake(void);                     /* [any] */
-void os_signals_finished(void);                 /* the host has stopped in good order */
+enum os_signal os_signals_look(void); /* without waiting, and without consuming a wake. [any] */
+void os_signals_wake(void);           /* [any] */
+void os_signals_finished(void);       /* the host has stopped in good order */
 
 /* -- the network ----------------------------------------------------------- */
 
-/* The index of the network interface with that name (on Windows also the one that is shown to
+/* The index of the network interface with that name (on Windows also the name that is shown to
  * users, "Ethernet") or that number. False: there is no such interface. Fits address_zone_fn. */
 bool os_interface_find(const char *name, uint32_t *index);
 
@@ -136,10 +138,11 @@ bool os_interface_find(const char *name, uint32_t *index);
 bool os_file_read(const char *path, size_t max_bytes, char **text, size_t *size,
                   struct error *error);
 
-/* Writes beside the file and renames over it: readers see the old file or the new one, whole. */
+/* Writes a temporary file in the same folder and renames it over the file: readers see the old file
+ * or the new one, whole. */
 bool os_file_write_atomic(const char *path, const char *text, size_t size, struct error *error);
 
-/* For what need not outlive the machine's next halt; nobody else may read it. */
+/* For a file that need not survive a crash of the machine; other users may not read it. */
 bool os_file_write_new(const char *path, const char *text, size_t size, struct error *error);
 
 bool os_file_exists(const char *path); /* a regular file */
@@ -175,8 +178,8 @@ bool os_file_open(struct os_file *file, const char *path, struct error *error); 
 /* How many bytes were read, at most so many; 0 at the end of the file, -1 on a failure. */
 int64_t os_file_read_at(const struct os_file *file, uint64_t offset, void *bytes, size_t size);
 bool os_file_status(const struct os_file *file, struct os_file_status *status, struct error *error);
-/* Whether two looks saw the same file, and nothing has changed between them as far as identity,
- * size and both times tell. A file system without lasting ids may say so of a file that has not
+/* Whether two status reads saw the same file, unchanged between them as far as identity, size and
+ * both times show. A file system without lasting ids may report a change of a file that has not
  * changed; compare the contents where that matters. */
 static inline bool os_file_status_same(const struct os_file_status *one,
                                        const struct os_file_status *other) {
@@ -210,29 +213,31 @@ bool os_path_same(const char *one, const char *other);
 /* Linux: a Unix socket NAME.sock, mode 0600, in a folder of this user's alone: $BERTH_RUNTIME_DIR,
  * else /run/berth (root), $XDG_RUNTIME_DIR/berth or /tmp/berth-UID; root finds those of other
  * users, too. Windows: the named pipe \\.\pipe\berth-NAME, for its owner, Administrators and the
- * system, from this machine only. Neither end speaks with a stranger: the host's end checks who
- * connects, and the other one who listens, and that nobody else can have put the channel there. */
+ * system, from this machine only. Both ends authenticate the peer: the host checks the user of each
+ * client, and the client checks the user of the host, and that no other user can have created the
+ * channel. */
 struct os_channel;
 struct os_pipe; /* one connection; bytes both ways */
 
-/* ERROR_KIND_TAKEN: somebody else answers to the name. */
+/* ERROR_KIND_TAKEN: another process already serves that name. */
 struct os_channel *os_channel_open(const char *name, struct error *error);
 /* Waits for a client, on one thread. NULL: interrupted. */
 struct os_pipe *os_channel_accept(struct os_channel *channel);
 void os_channel_interrupt(struct os_channel *channel); /* for good. [any] */
-void os_channel_close(struct os_channel *channel);     /* nobody waits any more; NULL is legal */
+void os_channel_close(
+    struct os_channel *channel); /* no thread waits in it any more; NULL is legal */
 
-/* The error says every place that was looked in. Waits no longer than some seconds. */
+/* The error lists all paths that were tried. Waits no longer than some seconds. */
 struct os_pipe *os_pipe_connect(const char *name, struct error *error);
 /* Connects to every channel that can be found, one after the other, until `visit`, which owns the
- * pipe, returns false. Not all systems can tell which there are. */
+ * pipe, returns false. Not all systems can list the channels. */
 void os_pipe_visit(bool (*visit)(void *context, struct os_pipe *pipe), void *context);
-/* How many bytes came; 0 or less: the other end is gone, the time is over, or interrupted. */
+/* How many bytes came; 0 or less: the other end is closed, the time-out passed, or interrupted. */
 int64_t os_pipe_read(struct os_pipe *pipe, void *bytes, size_t size, int timeout_ms);
 bool os_pipe_write(struct os_pipe *pipe, const void *bytes, size_t size, int timeout_ms);
 void os_pipe_interrupt(struct os_pipe *pipe); /* reads end from now on. [any] */
-void os_pipe_cut(struct os_pipe *pipe);       /* all ends from now on. [any] */
-/* The host's end: waits until the client has what was written, where a close would lose it. */
+void os_pipe_cut(struct os_pipe *pipe);       /* reads and writes end from now on. [any] */
+/* The host's end: waits until the client has read what was written, where a close would lose it. */
 void os_pipe_finish(struct os_pipe *pipe);
 void os_pipe_close(struct os_pipe *pipe); /* NULL is legal */
 
@@ -242,23 +247,23 @@ struct os_library; /* a loaded library */
 
 const char *os_library_suffix(void); /* ".so", ".dll" */
 
-/* Whether the file is a library of this machine's kind, not larger than that, and whole: one that
- * is being written may not be loaded, which Linux answers with a crash. */
+/* Whether the file is a library for this machine, not larger than that, and whole. A file that is
+ * still being written must not be loaded: on Linux that crashes the process. */
 bool os_library_check(const char *path, uint64_t bytes_max, struct error *error);
 
 /* Loads the file at an absolute path and binds all of its symbols now (RTLD_NOW|RTLD_LOCAL;
  * LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR|LOAD_LIBRARY_SEARCH_SYSTEM32: the libraries it needs come from
  * its own folder or from the system, never from the current folder or PATH). */
 struct os_library *os_library_open(const char *path, struct error *error);
-/* Whether the system gave the same library twice. */
+/* Whether the system returned the same library for both. */
 bool os_library_same(const struct os_library *one, const struct os_library *other);
 void *os_library_symbol(struct os_library *library, const char *name); /* NULL: not exported */
 
-/* The name of a symbol of the file at that path of which there is one a process, however many
- * copies of the library are loaded (STB_GNU_UNIQUE); "" where there is none. Cut to fit. */
+/* The name of a symbol of that file that exists once a process, however many copies of the library
+ * are loaded (STB_GNU_UNIQUE); "" if there is none. Cut to fit. */
 void os_library_unique_symbol(const char *path, char *symbol, size_t size);
 
-/* Unloads it. True when it is really gone from the process, verified by asking the system. */
+/* Unloads it. True when it is no longer mapped in the process, verified by asking the system. */
 bool os_library_close(struct os_library *library);
 
 #endif

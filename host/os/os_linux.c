@@ -29,7 +29,7 @@ uint64_t os_process_id(void) {
     return (uint64_t)getpid();
 }
 
-/* Where the system refuses, what differs from one process to the next has to do. */
+/* If the system refuses, values that differ between processes are used instead. */
 void os_random(void *bytes, size_t size) {
     if (getrandom(bytes, size, 0) != (ssize_t)size) {
         uint64_t seed[] = {os_now_us(), (uint64_t)getpid() ^ (uint64_t)(uintptr_t)bytes};
@@ -62,7 +62,7 @@ unsigned os_cpu_count(void) {
 }
 
 void os_thread_spread(unsigned index) {
-    (void)index; /* the scheduler has all processors at its disposal */
+    (void)index; /* the scheduler uses all processors */
 }
 
 const char *os_name(void) {
@@ -318,7 +318,7 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
     return pthread_cond_timedwait(condition_of(condition), mutex_of(mutex), &until) != ETIMEDOUT;
 }
 
-/* -- what asks the host to stop -------------------------------------------- */
+/* -- requests to stop ------------------------------------------------------ */
 
 static int signal_fd = -1;
 static int wake_fd = -1;
@@ -347,7 +347,7 @@ void linux_signals_watch_parent(pid_t parent) {
     watched_parent = parent;
 }
 
-/* It is told once. */
+/* Reported once. */
 static bool is_left_alone(void) {
     return watched_parent != 0 && getppid() != watched_parent &&
            !atomic_exchange(&left_alone, true);
@@ -370,7 +370,7 @@ enum os_signal os_signals_wait(int timeout_ms) {
     struct pollfd waits[] = {{.fd = signal_fd, .events = POLLIN},
                              {.fd = wake_fd, .events = POLLIN}};
     if (poll(waits, 2, timeout_ms) <= 0) {
-        return OS_SIGNAL_NONE; /* EINTR too: the caller looks at its conditions and comes again */
+        return OS_SIGNAL_NONE; /* EINTR too: the caller checks its conditions and waits again */
     }
     enum os_signal signal = os_signals_look();
     if (signal != OS_SIGNAL_NONE) {
@@ -385,7 +385,7 @@ enum os_signal os_signals_wait(int timeout_ms) {
 void os_signals_wake(void) {
     uint64_t one = 1;
     ssize_t ignored = write(wake_fd, &one, sizeof(one));
-    (void)ignored; /* a full counter wakes just as well */
+    (void)ignored; /* a full counter wakes the waiter, too */
 }
 
 /* The system waits for the process's end itself. */

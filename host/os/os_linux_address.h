@@ -14,11 +14,11 @@ union system_address {
     struct sockaddr_in6 v6;
 };
 
-/* An IPv4 address in the form of an IPv6 one becomes IPv4; another family becomes no address. */
+/* An IPv4-mapped IPv6 address becomes IPv4; another family becomes no address. */
 struct berth_address linux_address(const union system_address *from);
 /* Returns the size. */
 socklen_t linux_address_to_system(const struct berth_address *from, union system_address *to);
-/* As an IPv6 socket wants it: IPv4 mapped. */
+/* In the form for an IPv6 socket: IPv4 is mapped. */
 socklen_t linux_address_to_system6(const struct berth_address *from, union system_address *to);
 
 #endif

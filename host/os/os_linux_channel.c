@@ -1,4 +1,4 @@
-/* os_linux_channel.c: the way to a running host: a Unix socket for its owner alone. */
+/* os_linux_channel.c: the channel to a running host: a Unix socket that only its owner can use. */
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -31,16 +31,16 @@ struct os_channel {
     int socket;
     int interrupted; /* an eventfd that stays readable */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-    ino_t inode; /* of what we have put there */
+    ino_t inode; /* of the socket that this process has created */
 };
 
 struct os_pipe {
     int socket;
 };
 
-/* -- where it is ----------------------------------------------------------- */
+/* -- its path -------------------------------------------------------------- */
 
-/* The folders it may be in, the first ones first; returns how many. */
+/* The folders it may be in, in the order of preference; returns how many. */
 static int list_folders(char folders[PLACES][OS_PATH_MAX]) {
     const char *own = getenv("BERTH_RUNTIME_DIR");
     const char *session = getenv("XDG_RUNTIME_DIR");
@@ -62,7 +62,8 @@ static bool is_writable_by_others(const struct stat *status) {
     return (status->st_mode & 022) != 0;
 }
 
-/* Makes it where it is missing; it must be ours, and nobody else may write to it. */
+/* Creates the folder if it is missing. It must belong to this user, and no other user may write to
+ * it. */
 static bool linux_channel_make_folder(const char *folder, struct error *error) {
     struct stat status;
     if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
@@ -89,8 +90,8 @@ static bool linux_channel_make_address(struct sockaddr_un *address, const char *
     return true;
 }
 
-/* Not blocking: where a host has stopped to accept, its backlog is full one day, and connect()
- * would wait for ever. EAGAIN says so. */
+/* Non-blocking: when a host no longer accepts, its backlog fills, and connect() would block for
+ * ever. Then it returns EAGAIN. */
 static int linux_channel_connect_to(const struct sockaddr_un *address) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0) {
@@ -102,10 +103,10 @@ static int linux_channel_connect_to(const struct sockaddr_un *address) {
     return fd;
 }
 
-/* -- whom to trust --------------------------------------------------------- */
+/* -- trust ----------------------------------------------------------------- */
 
-/* A folder that somebody else may have made is trusted when its name says whose it is, and to root
- * when others could not have put it there. */
+/* A folder that another user may have made is trusted when its name contains its owner; root trusts
+ * it when other users could not have put it there. */
 static bool is_named_after(const char *folder, uid_t owner) {
     char name[64];
     snprintf(name, sizeof(name), "/tmp/berth-%u", (unsigned)owner);
@@ -123,7 +124,7 @@ static bool is_guarded(const char *folder) {
            !is_writable_by_others(&status);
 }
 
-/* Whose channels are in that folder, if they can be trusted. */
+/* The owner of the channels in that folder, if they can be trusted. */
 static bool linux_channel_check_folder(const char *folder, uid_t *owner, struct error *error) {
     struct stat status;
     if (lstat(folder, &status) != 0) {
@@ -148,7 +149,7 @@ static bool is_trusted_user(uid_t user, uid_t owner) {
     return user == owner || user == 0 || user == geteuid();
 }
 
-/* The socket itself, before anything is said to it. */
+/* Checks the socket itself, before anything is sent to it. */
 static bool check_socket(const char *path, uid_t owner, struct error *error) {
     struct stat status;
     if (lstat(path, &status) != 0) {
@@ -179,8 +180,9 @@ static bool check_peer(int fd, const char *path, uid_t owner, struct error *erro
 
 /* -- the host's end -------------------------------------------------------- */
 
-/* Whoever takes a name, or gives one up, holds its folder for that moment: else two that start at
- * once would each take the other's socket for one that a killed host has left. Never for long. */
+/* A host that takes a name, or gives one up, locks the folder meanwhile. Otherwise two hosts that
+ * start at once would each take the socket of the other for one that a killed host has left. The
+ * lock is held briefly. */
 static int lock_folder(const char *folder) {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     for (int tries = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
@@ -206,7 +208,7 @@ static bool linux_channel_is_taken(const struct sockaddr_un *address, struct err
     return true;
 }
 
-/* A socket that a killed host has left is nobody's. */
+/* A socket that a killed host has left has no owner and is replaced. */
 static bool linux_channel_bind_socket(int fd, const struct sockaddr_un *address,
                                       struct error *error) {
     if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0) {
@@ -231,7 +233,7 @@ static bool listen_at(struct os_channel *channel, const struct sockaddr_un *addr
         return false;
     }
     memcpy(channel->path, address->sun_path, sizeof(channel->path));
-    /* Nobody can connect before it listens. */
+    /* No client can connect before it listens. */
     if (chmod(channel->path, 0600) != 0 || lstat(channel->path, &status) != 0 ||
         listen(channel->socket, BACKLOG) != 0) {
         return error_set(error, "%s: %s", channel->path, strerror(errno));
@@ -256,7 +258,7 @@ static bool linux_channel_open_in(struct os_channel *channel, const char *folder
     return listens;
 }
 
-/* In any of its folders: whoever was there first may have found another one of them. */
+/* Checks all of the folders: a host that started earlier may have found another one of them. */
 static bool is_taken_anywhere(char folders[PLACES][OS_PATH_MAX], int count, const char *name,
                               struct error *error) {
     struct sockaddr_un address;
@@ -295,7 +297,7 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
     return NULL;
 }
 
-/* Root may, and whoever the host runs as. */
+/* Root may connect, and the user that the host runs as. */
 static bool linux_channel_is_ours(int fd) {
     struct ucred peer;
     socklen_t size = sizeof(peer);
@@ -329,7 +331,8 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
         } else if (fd >= 0) {
             close(fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-            poll(&waits[1], 1, 100); /* it waits in the backlog until there is a descriptor */
+            poll(&waits[1], 1,
+                 100); /* the client waits in the backlog until there is a descriptor */
         }
     }
 }
@@ -340,7 +343,7 @@ void os_channel_interrupt(struct os_channel *channel) {
     (void)ignored; /* a full counter is readable too */
 }
 
-/* What stands there may be another host's by now: of one that found ours gone. */
+/* A host that found this socket gone may have put its own there: that one is left alone. */
 static void remove_own_socket(const struct os_channel *channel) {
     char folder[OS_PATH_MAX];
     struct stat status;
@@ -400,7 +403,7 @@ static struct os_pipe *connect_in(const char *folder, const char *name, struct e
     return pipe;
 }
 
-/* Calls visit for the folders of other users, to whom root may speak. */
+/* Calls visit for the folders of other users, whose hosts root may connect to. */
 static void visit_folders_of_others(bool (*visit)(void *context, const char *folder),
                                     void *context) {
     static const char *const patterns[] = {"/tmp/berth-[0-9]*", "/run/user/[0-9]*/berth"};
@@ -460,7 +463,7 @@ static struct os_pipe *connect_among_others(const char *name, struct error *erro
     return search.pipe;
 }
 
-/* What cannot be trusted is told; what is not there lets the next place be looked in. */
+/* A channel that cannot be trusted is an error; if one is missing, the next folder is tried. */
 struct os_pipe *os_pipe_connect(const char *name, struct error *error) {
     char folders[PLACES][OS_PATH_MAX];
     int count = list_folders(folders);
@@ -562,7 +565,7 @@ void os_pipe_cut(struct os_pipe *pipe) {
     shutdown(pipe->socket, SHUT_RDWR);
 }
 
-/* What is in the socket is the client's already. */
+/* Bytes that are in the socket reach the client even after a close. */
 void os_pipe_finish(struct os_pipe *pipe) {
     (void)pipe;
 }

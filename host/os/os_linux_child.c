@@ -24,7 +24,7 @@ enum {
     EXIT_NO_PROGRAM = 1,
     CODE_OF_MANIFEST = 78,
     CODES_OF_VERBS = 3,
-    SEND_S = 10, /* a child that does not read, as SIGSTOP has stopped it, keeps nobody for good */
+    SEND_S = 10, /* bounds a send to a child that does not read because SIGSTOP has stopped it */
 };
 
 struct os_link {
@@ -35,7 +35,7 @@ struct os_link {
 struct os_child {
     pid_t pid; /* 0: it has ended */
     int status;
-    bool silent; /* its end of the link is closed, and all it said is read */
+    bool silent; /* its end of the link is closed, and all its messages are read */
     int shared;  /* the memory; -1: none */
     struct os_link link;
 };
@@ -171,10 +171,10 @@ bool os_child_init(struct error *error) {
     return signals_fd >= 0 || error_set(error, "signalfd: %s", strerror(errno));
 }
 
-/* In the child. A group of its own: Ctrl-C reaches the parent alone, which passes it on. When the
- * parent is gone the child is to stop in good order, though it may have been stopped by SIGSTOP: so
- * it is sent SIGCONT, which wakes it even where it is blocked, and which it takes for a question
- * whether there still is a parent. */
+/* In the child. It gets its own process group: Ctrl-C reaches the parent alone, which passes it on.
+ * When the parent ends, the child is to stop in good order, though SIGSTOP may have stopped it. So
+ * it gets SIGCONT, which wakes it even where it is blocked, and on which it checks whether its
+ * parent still runs. */
 static void become_program(const char *const *arguments, int link, int shared, pid_t parent) {
     char numbers[32];
     const char *all[ARGUMENTS_MAX] = {"berth"};
@@ -188,7 +188,7 @@ static void become_program(const char *const *arguments, int link, int shared, p
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGCONT);
     if (getppid() != parent) {
-        _exit(EXIT_NO_PROGRAM); /* it ended before it could be watched */
+        _exit(EXIT_NO_PROGRAM); /* the parent ended before it could be watched */
     }
     fcntl(link, F_SETFD, 0);
     if (shared >= 0) {
@@ -201,7 +201,7 @@ static void become_program(const char *const *arguments, int link, int shared, p
     _exit(EXIT_NO_PROGRAM);
 }
 
-/* Sealed in size: what runs in the child cannot take pages away from under the parent. */
+/* Sealed in size: code in the child cannot shrink it and make accesses of the parent fail. */
 static int create_shared(size_t size) {
     int fd = memfd_create("berth-calls", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd >= 0 && (ftruncate(fd, (off_t)size) != 0 ||
@@ -252,8 +252,8 @@ static enum os_child_event take_signal(struct os_child *child) {
     if (info.ssi_signo != SIGCHLD) {
         return info.ssi_signo == SIGHUP ? OS_CHILD_RELOAD : OS_CHILD_STOP;
     }
-    /* All that have ended: orphans fall to a process that is the first of its namespace, or that
-     * was made their keeper. Signals of one kind become one. */
+    /* Reaps all that have ended: process 1 of a namespace, or a subreaper, gets orphans, too.
+     * Several pending SIGCHLD are merged into one. */
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
@@ -265,7 +265,7 @@ static enum os_child_event take_signal(struct os_child *child) {
     return OS_CHILD_NOTHING;
 }
 
-/* The end of the link can be read for ever, and says nothing. */
+/* At its end the link stays readable, without a message. */
 static bool has_said(struct os_child *child) {
     char byte;
     ssize_t got = recv(child->link.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -287,7 +287,7 @@ enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
             return event;
         }
     }
-    /* What it has said before its end is told first, in the next turn. */
+    /* Messages sent before its end are reported first, in the next turn. */
     return ended ? OS_CHILD_ENDED : OS_CHILD_NOTHING;
 }
 
