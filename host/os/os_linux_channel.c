@@ -31,7 +31,7 @@ struct os_channel {
     int socket;
     int interrupted; /* an eventfd that stays readable */
     char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-    ino_t inode; /* of the socket that this process has created */
+    ino_t inode; /* of the socket that this channel has created */
 };
 
 struct os_pipe {

@@ -1,9 +1,10 @@
 /* os_linux_crash.c: signals that mean a crash.
  *
- * What runs here may have interrupted anything, malloc and the loader too: so nothing is called
- * that allocates, and an alarm ends the process in case something blocks all the same. The stack
- * may have been overwritten, or the thread may have called an address that is no code: the first
- * words are said before it is walked, and a second crash while it is walked ends that alone. */
+ * The handlers may have interrupted any code, malloc and the loader too. So they call nothing that
+ * allocates, and an alarm ends the process if something blocks nevertheless. The stack may have
+ * been overwritten, or the thread may have called an address that is not code: the first part of
+ * the report is written before the stack is walked, and a second crash during the walk ends only
+ * the walk. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -37,19 +38,19 @@ enum { SANITIZED = 0 };
 #endif
 
 enum {
-    STACK_BYTES = 128 * 1024, /* of a thread, for its last words; untouched it costs no memory */
+    STACK_BYTES = 128 * 1024, /* of a thread, for its crash report; untouched it costs no memory */
     CRASH_REPORT_S = 5,
-    FRAMES_OF_HANDLER = 8, /* room for what lies above the code that crashed */
+    FRAMES_OF_HANDLER = 8, /* room for the handler's own frames, which are innermost */
     PAGE_BYTES = 4096,
     CODE_AT_WORST = 134,
-    HUNG_LOOKS = 600, /* how often it is looked whether a thread that hangs has said its words, */
+    HUNG_LOOKS = 600, /* how often it is checked whether a hung thread has written its report */
     HUNG_LOOK_US = 10000,
 };
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 static struct os_crash_words words;
 static atomic_flag crashing = ATOMIC_FLAG_INIT;
-static _Atomic(const char *) hung; /* why a thread that has not crashed is made to say its words */
+static _Atomic(const char *) hung; /* why a thread that has not crashed is made to report */
 
 static const char *linux_crash_text_of(int number, int code) {
     switch (number) {
@@ -93,7 +94,7 @@ uintptr_t linux_crash_place(void *context) {
     return (uintptr_t)*instruction_of(context);
 }
 
-/* Asks the system, which does not crash for it. */
+/* Asks the system by a call that fails, and does not crash, for an unmapped address. */
 static bool is_mapped(uintptr_t address) {
     uintptr_t page = address & ~(uintptr_t)(PAGE_BYTES - 1);
     return msync((void *)page, PAGE_BYTES, MS_ASYNC) == 0;
@@ -105,11 +106,11 @@ static void add_frame(struct os_crash *crash, void *frame) {
     }
 }
 
-/* The stack from the instruction that crashed on, without what the handler has put on top. */
+/* The stack from the instruction that crashed outwards, without the handler's own frames. */
 static void linux_crash_walk(struct os_crash *crash, const void *instruction) {
     void *frames[OS_CRASH_FRAMES_MAX + FRAMES_OF_HANDLER];
     int count = backtrace(frames, (int)ARRAY_COUNT(frames));
-    int first = count; /* what lies above is the handler's: nothing of it is told */
+    int first = count; /* the frames before it are the handler's and are left out */
     for (int i = 0; i < count && first == count; i++) {
         if (frames[i] == instruction) {
             first = i + 1;
@@ -120,8 +121,8 @@ static void linux_crash_walk(struct os_crash *crash, const void *instruction) {
     }
 }
 
-/* A call of what is no function has left its return address on the stack: walking begins there, as
- * if it had come back. */
+/* A call of an address that is not a function has left its return address on the stack: the walk
+ * begins there, as if the call had returned. */
 static void linux_crash_trace(struct os_crash *crash, ucontext_t *context) {
     uintptr_t code = (uintptr_t)*instruction_of(context);
     uintptr_t stack = (uintptr_t)*stack_of(context);
@@ -145,7 +146,8 @@ static void linux_crash_trace(struct os_crash *crash, ucontext_t *context) {
     *stack_of(context) = (long long)stack;
 }
 
-/* It is held back until this handler returns, and then finds the process as it crashed. */
+/* The signal is blocked until this handler returns. Then it is delivered to the process in the
+ * state in which it crashed. */
 static void linux_crash_end(int number) {
     sigset_t one;
     sigemptyset(&one);
@@ -155,15 +157,15 @@ static void linux_crash_end(int number) {
     raise(number);
 }
 
-/* The crash that is told of; of the one thread that crashed first. */
+/* The crash that is reported: that of the first thread that crashed. */
 static struct {
     struct os_crash crash;
     pthread_t thread;
     int number;
-    bool told; /* the frames: there is nothing more to say */
+    bool told; /* the frames are reported: nothing more is to be written */
 } told;
 
-/* Walking the stack, or telling, has crashed in its turn: what is known by now is all there is. */
+/* Walking the stack or writing the report has crashed: only what is known by now is reported. */
 static _Noreturn void on_second_crash(void) {
     if (!told.told) {
         told.told = true;
@@ -183,7 +185,7 @@ static void linux_crash_on_crash(int number, siginfo_t *info, void *context) {
         if (pthread_equal(told.thread, pthread_self())) {
             on_second_crash();
         }
-        while (true) { /* another thread was first; its end is ours */
+        while (true) { /* another thread crashed first; this one waits for the end of the process */
             pause();
         }
     }
@@ -207,7 +209,8 @@ static void linux_crash_on_crash(int number, siginfo_t *info, void *context) {
     linux_crash_end(number);
 }
 
-/* It may block the signal, have a handler of its own, or wait in the kernel for good. */
+/* The thread may block the signal, have a handler of its own, or be blocked in the kernel for good.
+ * */
 _Noreturn void os_crash_hung(uintptr_t thread, const char *what) {
     atomic_store(&hung, what);
     if (!SANITIZED && pthread_kill((pthread_t)thread, SIGABRT) == 0) {
@@ -234,7 +237,7 @@ void *os_crash_thread_begin(void) {
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     stack.ss_sp = memory;
     if (memory == MAP_FAILED || sigaltstack(&stack, NULL) != 0) {
-        return NULL; /* only an overflow of the stack goes without last words then */
+        return NULL; /* only a stack overflow is not reported then */
     }
     return memory;
 }
@@ -271,7 +274,7 @@ void os_crash_start(const struct os_crash_words *last_words) {
 }
 
 void os_crash_start_again(void) {
-    /* A library that handles these signals does so on purpose, and calls the handler before. */
+    /* A library that handles these signals does so on purpose, and calls the earlier handler. */
 }
 
 static const char *name_in(const char *path) {
@@ -320,8 +323,8 @@ void os_crash_describe(const void *frame, char *text, size_t size) {
              (size_t)((const char *)frame - (const char *)info.dli_fbase));
 }
 
-/* Standard error may lead to a pipe or a terminal that takes nothing at present. That is not to
- * keep a dead process, so it is opened once more to be non-blocking for this use alone. */
+/* Standard error may be a pipe or a terminal that accepts nothing at present. A crashed process
+ * must not wait for it, so it is opened once more, non-blocking, for this use alone. */
 static int open_again(mode_t type) {
     return type == S_IFIFO || type == S_IFCHR
                ? open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
@@ -349,7 +352,7 @@ void os_crash_write(const char *text, size_t size) {
         uint64_t now_ms = os_now_ms();
         struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
         if (now_ms >= end_ms || poll(&wait, 1, (int)(end_ms - now_ms)) == 0) {
-            return; /* there is nobody left to tell */
+            return; /* the reader has taken nothing in time */
         }
         ssize_t written = write_some(fd, type, text, size);
         if (written < 0 && errno != EAGAIN && errno != EINTR) {

@@ -1,12 +1,12 @@
-/* os_linux_elf.c: what a library's file tells before it is loaded.
+/* os_linux_elf.c: what can be read from the file of a library before it is loaded.
  *
- * The loader maps what the headers say and believes all of it: a file that is shorter than they
- * say, or whose end is not written yet, is a SIGBUS or SIGSEGV inside dlopen(). So whether the file
- * is whole is looked at here, before.
+ * The loader maps what the headers say without checking it against the file: a file that is shorter
+ * than they say, or whose end is not written yet, causes a SIGBUS or SIGSEGV inside dlopen(). So
+ * this file checks before whether the library is whole.
  *
  * GNU's C++ gives some symbols (static members of templates, inline variables) the binding
- * STB_GNU_UNIQUE: the loader makes all libraries of the process share the first one. Two copies of
- * such a library are no two generations, and neither can be unloaded. */
+ * STB_GNU_UNIQUE: the loader makes all libraries of the process share the first definition. Two
+ * copies of such a library are not independent generations, and neither can be unloaded. */
 #include <elf.h>
 #include <stdio.h>
 #include <string.h>
@@ -94,7 +94,7 @@ static bool check_header(struct image *image, struct error *error) {
     return image->segments || error_set(error, "it is not complete: its headers are missing");
 }
 
-/* The sections stand last in a file: their table is the first that an unfinished one lacks. */
+/* The sections are last in a file: an unfinished file lacks their table first. */
 static bool check_sections(const struct image *image, struct error *error) {
     const Elf64_Ehdr *header = image->header;
     if (header->e_shoff == 0) {

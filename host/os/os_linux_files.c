@@ -132,7 +132,8 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
     if (fd < 0) {
         return error_set(error, "%s", strerror(errno));
     }
-    struct stat before; /* whoever could not read the old file cannot read the new one */
+    struct stat
+        before; /* a user who could not read the old file must not be able to read the new one */
     bool replaces = lstat(path, &before) == 0 && S_ISREG(before.st_mode);
     mode_t mode = replaces ? before.st_mode & 0777 : 0644;
     bool written = linux_files_write_all(fd, text, size, error);

@@ -1,14 +1,14 @@
-/* os_linux_link.c: the libraries of one plugin, made its own.
+/* os_linux_link.c: gives a plugin its own copies of the libraries that it needs.
  *
  * The loader knows a library by the name that another one needs ("libfoo.so.1") and by its soname.
- * A second library of that name is not loaded at all: whoever needs it gets the first one, which
- * may be another plugin's, or that of an older generation. A name with a slash is a path, and means
- * that file and no other. So in the private copies each name of a library that lies beside is
- * replaced by the path of its private copy, and sonames are left out.
+ * A second library of that name is not loaded at all: a library that needs it gets the first one,
+ * which may be another plugin's, or that of an older generation. A name with a slash is a path, and
+ * means that file and no other. So in the private copies each name of a library in the plugin's
+ * folder is replaced by the path of its private copy, and sonames are left out.
  *
- * The new names do not fit where the old ones stand. They go behind the end of the file, with the
+ * The new names do not fit into the place of the old ones. They are appended to the file, with the
  * table of names, the dynamic section and the program headers, as one more segment; the loader
- * finds all three by what the headers say. Nothing else of the file changes. */
+ * finds all three through the headers. Nothing else of the file changes. */
 #include <elf.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,16 +18,16 @@
 #include "os/os.h"
 #include "os/os_private.h"
 
-enum { PAGE_BYTES = 65536 }; /* the largest that a machine has */
+enum { PAGE_BYTES = 65536 }; /* the largest page size of any machine */
 
-/* What was there before a library was changed, under this prefix. */
+/* A library that is changed is kept unchanged under this prefix. */
 static const char original_prefix[] = ".original-";
 
 struct library {
     char *name; /* of the file */
     char *bytes;
     size_t size;
-    const Elf64_Ehdr *header; /* NULL: it is no library */
+    const Elf64_Ehdr *header; /* NULL: the file is not a library */
     const Elf64_Phdr *segments;
     const Elf64_Dyn *dynamic;
     size_t dynamic_count; /* with the null at its end */
@@ -51,7 +51,7 @@ static void *linux_link_within(const struct library *library, uint64_t offset, u
                                                                        : NULL;
 }
 
-/* Where in the file what is loaded at that address lies; NULL: nowhere. */
+/* The position in the file of what is loaded at that address; NULL: it is not in the file. */
 static void *linux_link_loaded(const struct library *library, uint64_t address, uint64_t length) {
     for (uint16_t i = 0; i < library->header->e_phnum; i++) {
         const Elf64_Phdr *one = &library->segments[i];
@@ -73,7 +73,7 @@ static uint64_t dynamic_value(const struct library *library, int64_t tag) {
     return 0;
 }
 
-/* NULL: it is not within the table, or does not end there. */
+/* NULL: the offset is not within the table, or the string does not end there. */
 static const char *string_at(const struct library *library, uint64_t offset) {
     bool ends = offset < library->strings_size &&
                 memchr(library->strings + offset, '\0', library->strings_size - offset);
@@ -150,7 +150,7 @@ static bool linux_link_add_library(void *context, const char *name) {
     return true;
 }
 
-/* By the name of the file, or by the soname, whose symbolic link was not put there. */
+/* By the name of the file, or by its soname, if the symbolic link of that name is missing. */
 static const struct library *find_library(const struct folder *folder, const char *needed) {
     const char *slash = strrchr(needed, '/');
     const char *name = slash ? slash + 1 : needed;
@@ -170,7 +170,7 @@ static const struct library *find_library(const struct folder *folder, const cha
     return NULL;
 }
 
-/* -- what is written behind the end ---------------------------------------- */
+/* -- what is appended ------------------------------------------------------ */
 
 struct addition {
     const struct folder *folder;
@@ -188,7 +188,7 @@ static uint64_t round_up(uint64_t value, uint64_t unit) {
     return (value + unit - 1) / unit * unit;
 }
 
-/* The offset of the library's path in the new table, which has room for it. */
+/* Appends the library's path to the new table, which has room for it; returns its offset. */
 static uint64_t add_path(struct addition *addition, const struct library *library) {
     char *to = addition->bytes + addition->at + addition->strings + addition->strings_size;
     uint64_t offset = addition->strings_size;
@@ -197,7 +197,7 @@ static uint64_t add_path(struct addition *addition, const struct library *librar
     return offset;
 }
 
-/* Room for all paths, each as often as it is needed, and as a version's file once more. */
+/* Makes room for all paths, one for each entry of the dynamic section and of the version needs. */
 static bool make_addition(struct addition *addition, struct error *error) {
     const struct library *library = addition->library;
     uint64_t end = 0;
@@ -232,7 +232,7 @@ static void write_dynamic(struct addition *addition) {
     for (size_t i = 0; i < library->dynamic_count; i++) {
         Elf64_Dyn one = library->dynamic[i];
         if (one.d_tag == DT_SONAME) {
-            continue; /* a null more stands at the end */
+            continue; /* so the table has one more null entry at its end */
         }
         if (one.d_tag == DT_NEEDED) {
             const char *needed = string_at(library, one.d_un.d_val);
@@ -245,7 +245,7 @@ static void write_dynamic(struct addition *addition) {
     }
 }
 
-/* Versions of symbols name the library they are from, too, and the loader looks for that name. */
+/* The version needs contain the name of the library, too, and the loader looks for that name. */
 static void write_versions(struct addition *addition) {
     const struct library *library = addition->library;
     uint64_t address = dynamic_value(library, DT_VERNEED);
@@ -267,7 +267,7 @@ static void write_versions(struct addition *addition) {
     }
 }
 
-/* Known when all names are in the table. */
+/* The size is final when all names are in the table. */
 static void write_strings_size(struct addition *addition) {
     Elf64_Dyn *entries = (void *)(addition->bytes + addition->at + addition->dynamic);
     for (size_t i = 0; entries[i].d_tag != DT_NULL; i++) {
@@ -277,7 +277,7 @@ static void write_strings_size(struct addition *addition) {
     }
 }
 
-/* The new segment stands behind the others, as its address does. */
+/* The new segment is after the others in the table, as its address is. */
 static void write_headers(struct addition *addition) {
     const struct library *library = addition->library;
     uint16_t count = library->header->e_phnum;
@@ -328,7 +328,7 @@ static bool needs_change(const struct folder *folder, const struct library *libr
     return needs;
 }
 
-/* The path is new to the loader, and so is the file: nobody has it open. */
+/* The path and the file are new: neither the loader nor another process has opened it. */
 static bool replace_file(const struct folder *folder, const struct addition *addition) {
     const char *name = addition->library->name;
     char path[OS_PATH_MAX];

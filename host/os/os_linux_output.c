@@ -18,8 +18,8 @@ static bool is_replaceable(const char *path) {
     return lstat(path, &status) != 0 ? errno == ENOENT : S_ISREG(status.st_mode);
 }
 
-/* The descriptor of this process's own output, if that goes to the file, as with /dev/stdout; or
- * -1. It has a place in the file of its own, which others must not write over. */
+/* The descriptor of this process's own output, if that is the same file, as with /dev/stdout; or
+ * -1. It has its own position in the file, and a second descriptor would overwrite its output. */
 static int find_own_output(const struct stat *status) {
     struct stat own;
     for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
@@ -44,8 +44,8 @@ static bool set_open_error(const char *path, int code, struct error *error) {
     return error_set(error, "%s", strerror(code));
 }
 
-/* O_NONBLOCK: a named pipe without a reader is told at once. A link may lead to a file that is yet
- * to be made. */
+/* O_NONBLOCK: for a named pipe without a reader, open() fails at once. A link may lead to a file
+ * that does not exist yet. */
 static int linux_output_open_into(const char *path, int more, struct stat *status,
                                   struct error *error) {
     int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC | more, 0644);
@@ -99,7 +99,7 @@ bool os_output_write(const char *path, const char *text, size_t size, struct err
                                 : linux_output_write_into(path, text, size, error);
 }
 
-/* What replaces a file is made beside it. */
+/* A replacement is written to a temporary file in the same folder. */
 static bool linux_output_try_beside(const char *path, struct error *error) {
     char temporary[OS_PATH_MAX];
     int length = snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path);
@@ -126,7 +126,7 @@ bool os_output_try(const char *path, struct error *error) {
         close(fd);
         return true;
     }
-    /* A pipe may get its reader, and what a dangling link leads to is made when it is written. */
+    /* A pipe may get its reader later, and the write creates the target of a dangling link. */
     return why.kind == ERROR_KIND_NO_READER || why.kind == ERROR_KIND_NOT_FOUND ||
            error_set_kind(error, why.kind, "%s", why.message);
 }
@@ -143,7 +143,7 @@ void os_output_clear(const char *path) {
         int fd = linux_output_open_into(path, 0, &status, NULL);
         if (fd >= 0) {
             int ignored = S_ISREG(status.st_mode) ? ftruncate(fd, 0) : 0;
-            (void)ignored; /* it may be one that cannot be emptied */
+            (void)ignored; /* it may be a file that cannot be truncated */
             close(fd);
         }
     }

@@ -2,12 +2,12 @@
  *
  * A folder is locked with flock(): the lock belongs to the open descriptor, ends with the process
  * however that ends, and is seen from every PID namespace. Between mkdtemp() and the lock another
- * process may take the folder for one that is left over; whoever made it looks again when it has
- * the lock, and makes another one. A file system without such locks locks nothing and cleans
- * nothing.
+ * process may take the folder for one that a killed process has left. So the process that made it
+ * checks, when it has the lock, that the folder is still there, and makes another one if not. On a
+ * file system without such locks nothing is locked and nothing is cleaned.
  *
  * A copy in memory (memfd_create) is loaded by the path /proc/self/fd/N. The loader and a debugger
- * then know the library by that path; the crash report asks the system for the memory's own name
+ * then know the library by that path; the crash report asks the system for the name of the memory
  * (os_linux_crash.c). The loader takes equal paths for the same library, so the descriptor stays
  * open for as long as the library is mapped. */
 #include <dirent.h>
@@ -59,8 +59,8 @@ static int open_folder(const char *path) {
     return open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* Makes a folder and locks it: 1, or 0 when another process took it for a left one first, or -1
- * with errno. */
+/* Makes a folder and locks it: 1, or 0 when another process took it for an abandoned one first, or
+ * -1 with errno. */
 static int linux_private_make_folder(struct os_private *folder, size_t size, const char *place) {
     snprintf(folder->path, size, "%s/%s%ld-XXXXXX", place, prefix, (long)getpid());
     if (!mkdtemp(folder->path)) { /* mode 0700 */
@@ -128,7 +128,7 @@ static void linux_private_remove_entry(int fd, const char *name, bool with_folde
     }
 }
 
-/* By the descriptor: whatever has become of the path, these are the folder's own files. */
+/* Works on the descriptor: it removes this folder's own files, wherever the path leads by now. */
 static void linux_private_remove_files(int fd, bool with_folders) {
     int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = again < 0 ? NULL : fdopendir(again);
@@ -164,7 +164,7 @@ static bool linux_private_is_private_name(const char *name) {
     return digits > 0 && name[length + digits] == '-';
 }
 
-/* Only a folder of this user's own: nobody else can have put it there. */
+/* Cleans only a folder that this user owns: no other user can have put it there. */
 static bool linux_private_clean_one(void *context, const char *name) {
     char path[OS_PATH_MAX];
     struct stat status;
@@ -269,7 +269,7 @@ static bool copy_to_folder(struct os_copy *copy, const struct os_file *file, con
     return false;
 }
 
-/* Sealed: a plugin that finds the descriptor cannot change the code under the others. */
+/* Sealed: a plugin that finds the descriptor cannot change the code that other plugins run. */
 static bool copy_to_memory(struct os_copy *copy, const struct os_file *file, const char *name,
                            const struct os_copy_rules *rules, struct error *error) {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
@@ -302,7 +302,7 @@ struct os_copy *os_copy_create(const struct os_file *file, const char *name,
     if (copy_to_folder(copy, file, name, rules, &folder_error)) {
         return copy;
     }
-    if (rules->place) { /* it was asked for, and nothing else takes its place */
+    if (rules->place) { /* the folder was set explicitly, so there is no fallback */
         error_set(error, "%s", folder_error.message);
     } else if (copy_to_memory(copy, file, name, rules, &memory_error)) {
         snprintf(copy->note, sizeof(copy->note), "%.*s", NOTE_BYTES - 1, folder_error.message);

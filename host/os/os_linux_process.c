@@ -41,7 +41,7 @@ bool os_process_become(const char *const *arguments, int *code, struct error *er
     return error_set(error, "%s", strerror(errno));
 }
 
-/* -- running one ----------------------------------------------------------- */
+/* -- running a process ----------------------------------------------------- */
 
 static bool linux_process_keep_output(struct os_process_result *result, const char *chunk,
                                       size_t size, size_t output_max) {
@@ -58,7 +58,7 @@ static bool linux_process_keep_output(struct os_process_result *result, const ch
     return true;
 }
 
-/* Reads until the other end is closed, or the time is over. */
+/* Reads until the other end is closed, or the time-out passes. */
 static void linux_process_collect(int from, uint64_t until, size_t output_max,
                                   struct os_process_result *result) {
     char chunk[CHUNK_BYTES];
@@ -93,7 +93,7 @@ static bool linux_process_spawn(pid_t *child, const char *const *arguments, int 
     return code == 0 || error_set(error, "starting %s: %s", arguments[0], strerror(code));
 }
 
-/* Its output may be closed long before: it is looked at every few milliseconds. */
+/* The process may close its output long before it ends, so this polls every few milliseconds. */
 static bool ends_until(pid_t child, uint64_t until_ms, int *status) {
     const struct timespec pause = {.tv_nsec = LOOK_NS};
     while (waitpid(child, status, WNOHANG) == 0) {
@@ -137,8 +137,8 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
     return true;
 }
 
-/* The signal comes when the thread ends that started this process, which is the control thread. If
- * it was gone before that was asked for, nobody reads what this process writes. */
+/* The signal is sent when the thread ends that started this process, which is the control thread.
+ * If that ended before the call, no process reads what this one writes. */
 void os_process_end_with_parent(void) {
     struct pollfd output_pipe = {.fd = STDOUT_FILENO};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -147,7 +147,7 @@ void os_process_end_with_parent(void) {
     }
 }
 
-/* -- the end of this one --------------------------------------------------- */
+/* -- the end of this process ----------------------------------------------- */
 
 static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
 static void (*crash_words)(const char *how, bool no_code);
@@ -163,7 +163,7 @@ static void linux_process_on_crash(int number, siginfo_t *info, void *context) {
 }
 
 void os_process_on_crash(void (*last_words)(const char *how, bool no_code)) {
-    static char room[CRASH_STACK_BYTES]; /* a stack that has run over cannot be spoken on */
+    static char room[CRASH_STACK_BYTES]; /* a stack that has overflowed cannot be used */
     const stack_t stack = {.ss_sp = room, .ss_size = sizeof(room)};
     crash_words = last_words;
     sigaltstack(&stack, NULL);
@@ -215,7 +215,7 @@ void os_process_end_within(unsigned seconds) {
     alarm(seconds);
 }
 
-/* -- what it holds --------------------------------------------------------- */
+/* -- memory and descriptors ----------------------------------------------- */
 
 size_t os_process_memory_bytes(void) {
     unsigned long long all = 0;

@@ -14,12 +14,11 @@
 
 enum { LOCAL_MAX = 256, LOCAL_AGE_MS = 1000 };
 
-/* Of each thread: asking the system takes long, and what is asked for may come by every datagram.
- */
+/* One for each thread. The system call takes long, and a query may come with every datagram. */
 static _Thread_local struct {
     struct berth_address addresses[LOCAL_MAX];
     unsigned count;
-    uint64_t asked_ms; /* 0: never */
+    uint64_t asked_ms; /* when the system was asked; 0: never */
 } local;
 
 static void local_add(const struct sockaddr *from) {
@@ -38,7 +37,7 @@ static void local_ask(uint64_t now_ms) {
     }
     local.asked_ms = now_ms;
     if (getifaddrs(&interfaces) != 0) {
-        return; /* those that were known stay */
+        return; /* the addresses known so far stay */
     }
     local.count = 0;
     for (const struct ifaddrs *one = interfaces; one; one = one->ifa_next) {

@@ -1,8 +1,8 @@
-/* os_linux_start.c: what a process inherits, set and not assumed.
+/* os_linux_start.c: sets what a process inherits, and assumes nothing about it.
  *
- * Whoever starts it may have closed descriptors, ignored or blocked signals, left a timer that
- * runs, a umask, or open files that no child of ours is to have; and it may be process 1, to which
- * all orphans of its namespace fall. */
+ * The process that starts it may have closed descriptors, ignored or blocked signals, left a
+ * running timer, a umask, or open files that child processes must not have; and it may be process
+ * 1, which gets all orphans of its namespace. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ enum { HEAP_BYTES = 64 << 20, HEAP_SHARE = 4, HEAPS_MAX = 1024 };
 
 /* -- descriptors ----------------------------------------------------------- */
 
-/* A descriptor of the host's must never be taken for standard input, output or error. */
+/* A descriptor of the host must never have the number of standard input, output or error. */
 static bool open_standard_descriptors(struct error *error) {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0) {
@@ -40,8 +40,8 @@ static bool open_standard_descriptors(struct error *error) {
     return true;
 }
 
-/* What else was left open is no business of the processes that this one starts. It stays open here:
- * a manifest may be named as /dev/fd/63. */
+/* Other inherited descriptors must not reach the processes that this one starts. They stay open
+ * here: a manifest may be named as /dev/fd/63. */
 static void keep_descriptors_from_children(void) {
     if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) == 0) {
         return;
@@ -76,10 +76,10 @@ void linux_stop_signals(sigset_t *set) {
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGHUP);
-    sigaddset(set, SIGCONT); /* of a parent that is gone: see os_linux_child.c */
+    sigaddset(set, SIGCONT); /* sent when the parent has ended: see os_linux_child.c */
 }
 
-/* A handler that somebody has set before main(), as profilers do, stays. */
+/* A handler that was set before main(), as profilers do, stays. */
 static void set_unless_handled(int number, void (*to)(int)) {
     struct sigaction is;
     if (sigaction(number, NULL, &is) == 0 && (is.sa_flags & SA_SIGINFO) == 0 &&
@@ -88,9 +88,9 @@ static void set_unless_handled(int number, void (*to)(int)) {
     }
 }
 
-/* Those whose default would end or stop a server for nothing, as a stray one, a limit of a file's
- * size or a share of the processor, or a terminal that it writes to from the background; and those
- * that must come. */
+/* Ignored are signals whose default would end or stop a server without need: a stray one, a limit
+ * of a file size or of processor time, or terminal output from the background. Those that must
+ * arrive get the default. */
 static void set_dispositions(void) {
     static const int ignored[] = {SIGPIPE,   SIGXFSZ, SIGXCPU, SIGUSR1, SIGUSR2, SIGALRM,  SIGIO,
                                   SIGVTALRM, SIGPROF, SIGTTIN, SIGTTOU, SIGPWR,  SIGSTKFLT};
@@ -118,8 +118,8 @@ static void stop_timers(void) {
 /* Each thread's heap reserves 64 MiB of the address space. Where that is limited and a thread
  * cannot have one, glibc does not give it the first thread's either: each of its allocations,
  * however small, is a mapping of its own, and there is soon no room for any, though the first heap
- * is empty. So there are no more heaps than find room in a quarter of it, and threads share them.
- */
+ * is empty. So the number of heaps is limited to those that fit into a quarter of it, and threads
+ * share them. */
 static void share_heaps(void) {
     struct rlimit space;
     if (getrlimit(RLIMIT_AS, &space) != 0 || space.rlim_cur == RLIM_INFINITY) {
@@ -134,7 +134,7 @@ static void share_heaps(void) {
 bool os_start(int *argc, char ***argv, struct error *error) {
     sigset_t set;
     (void)argc;
-    (void)argv; /* they are UTF-8, or whatever the user's file names are */
+    (void)argv; /* they are UTF-8, or the bytes of the user's file names */
     if (!open_standard_descriptors(error)) {
         return false;
     }
@@ -146,7 +146,7 @@ bool os_start(int *argc, char ***argv, struct error *error) {
     if (code != 0) {
         return error_set(error, "blocking signals: %s", strerror(code));
     }
-    /* Nobody else may write what it makes, and it can always read that itself. */
+    /* No other user may write what it makes, and it can always read that itself. */
     mode_t mask = umask(S_IWGRP | S_IWOTH);
     umask((mask | S_IWGRP | S_IWOTH) & ~(mode_t)S_IRWXU);
     raise_descriptor_limit();
@@ -162,7 +162,7 @@ void os_signals_leave(void) {
 
 /* -- process 1 ------------------------------------------------------------- */
 
-/* Reaps what has ended; true when the child is among it. */
+/* Reaps all processes that have ended; true when the child is one of them. */
 static bool linux_start_reap(pid_t child, int *code) {
     bool ended = false;
     int status;
@@ -191,7 +191,7 @@ bool os_init_process(int *code) {
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
     pid_t child = fork();
-    if (child <= 0) { /* without a child it serves as process 1, and reaps nobody */
+    if (child <= 0) { /* without a child this process serves itself, and reaps no orphans */
         if (child == 0) {
             setpgid(0, 0); /* Ctrl-C reaches process 1 alone, which passes it on */
         }
@@ -201,7 +201,7 @@ bool os_init_process(int *code) {
     while (true) {
         int number = sigwaitinfo(&all, NULL);
         if (number == SIGCHLD && linux_start_reap(child, code)) {
-            return true; /* all others end with this one */
+            return true; /* when process 1 ends, the system ends all others */
         }
         if (number > 0 && is_passed_on(number)) {
             kill(child, number);

@@ -7,7 +7,7 @@
 
 enum { POLL_MS = 100 };
 
-/* What passes, perhaps; the rest does not. */
+/* Errors that may be temporary; all others are permanent. */
 static bool linux_stream_passes(int code) {
     return code == EAGAIN || code == EINTR || code == ENOSPC || code == EDQUOT || code == EFBIG ||
            code == ENOBUFS || code == ENOMEM;
@@ -20,7 +20,7 @@ int64_t os_stream_write(enum os_stream stream, const void *bytes, size_t size) {
         return written;
     }
     int code = errno;
-    if (code == EAGAIN) { /* non-blocking, as another process set it */
+    if (code == EAGAIN) { /* non-blocking, as another process has set it */
         struct pollfd wait = {.fd = fd, .events = POLLOUT};
         poll(&wait, 1, POLL_MS);
     }

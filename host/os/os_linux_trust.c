@@ -1,13 +1,13 @@
 /* os_linux_trust.c: who can change a file whose code this process is to run.
  *
- * Whoever can write the file, or any folder on its path, decides what the process runs. So each
+ * A user who can write the file, or any folder on its path, decides what the process runs. So each
  * entry of the path, symbolic links included, must belong to root or to the process's effective
  * user, and no other user may write it. In a folder with the sticky bit others may add names, but
- * not replace an entry that is not theirs, and each entry's owner is looked at. A group counts as
- * others unless it is root's or the process's own; an access list with more entries than the mode
- * shows up in the group's bits, and counts as others, too.
+ * not replace an entry of another user, and each entry's owner is checked. A group counts as others
+ * unless it is root's or the process's own; an access list with more entries than the mode is
+ * reflected in the group's bits, and counts as others, too.
  *
- * The file itself is judged by its open descriptor, and what was judged is what is copied. */
+ * The file itself is checked by its open descriptor, and the copy is made from that descriptor. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -74,7 +74,7 @@ static bool check_entry(const char *path, const struct stat *status, int fd, str
            (S_ISLNK(status->st_mode) || check_mode(path, status, fd, error));
 }
 
-/* The way to a file, a name at a time: `done` has been looked at, `rest` is still to go. */
+/* The path to a file, a name at a time: `done` has been checked, `rest` has not. */
 struct path_walk {
     char done[OS_PATH_MAX];
     char rest[2 * OS_PATH_MAX];
@@ -100,7 +100,7 @@ static bool start_walk(struct path_walk *walk, const char *path, struct error *e
                 : error_set(error, "the path is too long");
 }
 
-/* Takes the next name off; false: there is none. */
+/* Removes the next name from the path; false: there is none. */
 static bool next_name(struct path_walk *walk, char *name, size_t size) {
     const char *at = walk->rest + strspn(walk->rest, "/");
     size_t length = strcspn(at, "/");
@@ -112,7 +112,7 @@ static bool next_name(struct path_walk *walk, char *name, size_t size) {
     return true;
 }
 
-/* What a symbolic link stands for takes its place in the rest. */
+/* The target of a symbolic link replaces it in the rest of the path. */
 static bool follow_link(struct path_walk *walk, const char *link, struct error *error) {
     char target[OS_PATH_MAX];
     char rest[sizeof(walk->rest)];
@@ -149,7 +149,7 @@ static bool take_step(struct path_walk *walk, const char *name, struct stat *las
     if (lstat(next, last) != 0) {
         return error_set(error, "%s: %s", next, strerror(errno));
     }
-    /* The end of the path is the file, of which the open descriptor tells. */
+    /* The end of the path is the file, which is checked by its open descriptor. */
     if ((S_ISLNK(last->st_mode) || S_ISDIR(last->st_mode)) && !check_entry(next, last, -1, error)) {
         return false;
     }

@@ -11,12 +11,13 @@ struct error;
 
 /* The running executable, absolute. */
 bool os_executable_path(char *path, size_t size, struct error *error);
-/* What os_process_run() starts this very program with, though its file may have been replaced. */
+/* The path for os_process_run() to start this same program, though its file may have been replaced.
+ * */
 bool os_executable_again(char *path, size_t size, struct error *error);
 
-/* This program goes on as another one, with its standard input, output and error, and *code is what
- * that ends with. On Linux it does so in place of this one, and the call does not return.
- * `arguments` end with a NULL; the first is the program's path, without the system's suffix. */
+/* Runs another program with this one's standard input, output and error; *code is the exit code of
+ * that. On Linux it replaces this program, and the call does not return. `arguments` end with a
+ * NULL; the first is the program's path, without the system's suffix. */
 bool os_process_become(const char *const *arguments, int *code, struct error *error);
 
 struct os_process_result {
@@ -27,35 +28,36 @@ struct os_process_result {
     bool timed_out; /* it was killed */
 };
 
-/* Runs a program to its end, or kills it when the time is over. Its standard input is empty, its
- * standard error is ours. `arguments` end with a NULL; the first is the program's path. What it
- * writes beyond output_max is thrown away. `descriptor` is one that it has, too, under the same
- * number; -1: none (Windows: always). It does not outlive this process: on Windows by a job that
- * ends with it, on Linux by os_process_end_with_parent(), which the program has to call. */
+/* Runs a program to its end, or kills it when the time-out passes. Its standard input is empty, its
+ * standard error is this process's. `arguments` end with a NULL; the first is the program's path.
+ * Output beyond output_max is discarded. `descriptor` is inherited under the same number; -1: none
+ * (Windows: always). The program does not outlive this process: on Windows by a job that ends with
+ * it, on Linux by os_process_end_with_parent(), which the program has to call. */
 bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms, size_t output_max,
                     struct os_process_result *result, struct error *error);
 
-/* This process was started by os_process_run(): it ends when the process that did so is gone,
- * however that ends. (On Windows a job sees to it.) Called before any code that may hang. */
+/* This process was started by os_process_run(): it ends when the process that started it ends,
+ * however that ends. (On Windows a job does it.) Called before any code that may hang. */
 void os_process_end_with_parent(void);
 
-/* Calls the function when this process crashes, with how ("SIGSEGV", "exception 0xC0000005"), on
- * the thread that did. It must not return, and may rely on little. `no_code`: there is no code
- * where the thread was, as after the unloading of a library. */
+/* Calls the function when this process crashes, with the reason ("SIGSEGV", "exception
+ * 0xC0000005"), on the thread that crashed. It must not return, and may rely on little. `no_code`:
+ * the thread was at an address without code, as after the unloading of a library. */
 void os_process_on_crash(void (*last_words)(const char *how, bool no_code));
 
-/* From now on standard output is os_process_write()'s alone: what else the process prints is thrown
- * away. */
+/* From now on only os_process_write() writes to standard output: what else the process prints is
+ * discarded. */
 bool os_process_keep_output(struct error *error);
 
 /* Writes to standard output without a buffer, and ends the process without any cleaning up. */
 void os_process_write(const char *text, size_t size);
 _Noreturn void os_process_exit_now(int code);
-/* The process is ending, and ends within so long: on Linux, where what libraries run at its end may
- * hang. On Windows all other threads are gone by then, and a hang is the parent's to end. */
+/* The process is ending, and is to end within so many seconds: for Linux, where the exit handlers
+ * of libraries may hang. On Windows all other threads are gone by then, and the parent ends a
+ * process that hangs. */
 void os_process_end_within(unsigned seconds);
 
-/* What this process holds at present; 0 when the system does not tell. */
+/* What this process uses at present; 0 when the system does not report it. */
 size_t os_process_memory_bytes(void);
 unsigned os_process_handle_count(void);
 

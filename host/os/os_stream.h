@@ -1,7 +1,7 @@
 /* os_stream.h: the process's standard streams, written without stdio.
  *
- * os_linux_stream.c and os_windows_stream.c implement it. What the streams lead to is shared with
- * other processes and belongs to whoever started this one: nothing of it is changed. */
+ * os_linux_stream.c and os_windows_stream.c implement it. Other processes share the open files of
+ * the streams, so none of their settings are changed. */
 #ifndef BERTH_HOST_OS_OS_STREAM_H
 #define BERTH_HOST_OS_OS_STREAM_H
 
@@ -10,8 +10,8 @@
 
 enum os_stream { OS_STREAM_OUTPUT, OS_STREAM_ERROR };
 
-/* Waits for whoever reads, for ever if need be. How many bytes were written; 0: none for now, as of
- * a disk that is full; -1: nobody reads any more, or there is no such stream. [any] */
+/* Waits for the reader, without a time limit. Returns how many bytes were written; 0: none for now,
+ * as with a full disk; -1: there is no reader any more, or no such stream. [any] */
 int64_t os_stream_write(enum os_stream stream, const void *bytes, size_t size);
 
 #endif
