@@ -55,7 +55,7 @@ bool bytes_add_escaped(struct bytes *bytes, const uint8_t *data, size_t size, bo
     bool good = bytes_add(bytes, "", 0);
     for (size_t i = 0; i < size && good; i++) {
         uint8_t byte = data[i];
-        bool at_edge = i == 0 || i + 1 == size; /* spaces there are easily lost */
+        bool at_edge = i == 0 || i + 1 == size; /* spaces at the edges are easily lost */
         if (byte == '\r') {
             good = bytes_add(bytes, "\\r", 2);
         } else if (byte == '\n') {

@@ -1,4 +1,4 @@
-/* bytes.h: a run of bytes that grows. Owner: whoever embeds it. */
+/* bytes.h: a growing byte buffer. Owner: the embedding structure. */
 #ifndef BERTH_HOST_DEVKIT_BYTES_H
 #define BERTH_HOST_DEVKIT_BYTES_H
 
@@ -9,7 +9,7 @@
 #include "base/macros.h"
 
 struct bytes {
-    uint8_t *data; /* NULL when there never was any; terminated, so that text can be read as such */
+    uint8_t *data; /* NULL while nothing was added; NUL-terminated */
     size_t size;
     size_t capacity;
 };
@@ -20,7 +20,7 @@ bool bytes_add_format(struct bytes *bytes, const char *format, ...) BERTH_PRINTF
 void bytes_drop_front(struct bytes *bytes, size_t size);
 void bytes_free(struct bytes *bytes);
 
-/* Readable: \r \n \t \\ \xNN, and what is printable as it is. `braces`: {*} is escaped too. */
+/* Escapes \r \n \t \\ and unprintable bytes (\xNN). `braces`: {*} is escaped too. */
 bool bytes_add_escaped(struct bytes *bytes, const uint8_t *data, size_t size, bool braces);
 
 /* Text as a JSON string, with its quotes. */

@@ -15,12 +15,11 @@
 #include "os/os_process.h"
 
 enum {
-    STEP_LIMIT_S = 10, /* of one callback, nearly */
+    STEP_LIMIT_S = 10, /* of one callback, approximately */
     CYCLES = 100,
     CYCLES_WARM_UP = 20,
     SERIES_MAX = 3,
-    GROWTH_BYTES_MAX =
-        256 * 1024, /* in so many cycles, each time: what allocators keep for later */
+    GROWTH_BYTES_MAX = 256 * 1024, /* in CYCLES cycles: memory that allocators retain */
     GROWTH_HANDLES_MAX = 2,
     AFTER_MS = 10 * 60 * 1000,
     WORDS_BYTES = 512,
@@ -29,7 +28,7 @@ enum {
     RANDOM_BYTES = 2000,
     DATAGRAM_BYTES_MAX = 65507,
     IDLE_MS = 60000,
-    CLIENTS_A_CYCLE = 20, /* a leak of a connection is then one of some KiB a cycle */
+    CLIENTS_A_CYCLE = 20, /* amplifies a leak per connection to some KiB a cycle */
 };
 
 const char *const check_names[CHECK_COUNT] = {
@@ -38,17 +37,17 @@ const char *const check_names[CHECK_COUNT] = {
     "later-host", "no-extensions", "shortage", "load-cycles",  "two-generations",
 };
 
-/* What the checks share; static, so that last words can tell where it happened. */
+/* State shared by the checks; static, so that the crash report can name the current check. */
 static struct {
     enum check check;
     struct library library;
     char *config; /* --config; NULL: none */
     char folder[OS_PATH_MAX];
     bool config_given;
-    bool openable; /* `listener_open` takes the config there is */
+    bool openable; /* `listener_open` accepts `config` */
 } run;
 
-/* -- telling the parent ---------------------------------------------------- */
+/* -- output to the parent ---------------------------------------------------- */
 
 static void check_log(char kind, enum check check, const char *words) {
     char line[2048];
@@ -79,18 +78,18 @@ static bool check_result(enum result result, const char *format, ...) {
     return result == RESULT_PASSED;
 }
 
-/* Which of the first checks it is that the opening of the library has come to. */
+/* The check that corresponds to the stage that library_open() has reached. */
 static enum check check_of_stage(enum library_stage stage) {
     static const enum check checks[] = {CHECK_FILE, CHECK_LIBRARY, CHECK_EXPORTS, CHECK_ENTRY,
                                         CHECK_DESCRIPTOR};
     return checks[stage];
 }
 
-/* What comes before the check is good. */
+/* Reports the checks before `reached` as passed. */
 static void check_log_passed(enum check reached) {
     for (unsigned check = CHECK_FILE; check < (unsigned)reached; check++) {
         run.check = (enum check)check;
-        if (check != CHECK_ENTRY) { /* it is called a second time yet */
+        if (check != CHECK_ENTRY) { /* the entry point is called a second time later */
             check_result(RESULT_PASSED, "%s", "");
         }
     }
@@ -112,9 +111,9 @@ static void check_crash_report(const char *what, const char *callback, bool no_c
     check_log('0' + RESULT_FAILED, run.check, words);
 }
 
-/* -- a testbed and its end ------------------------------------------------- */
+/* -- testbeds of a trial ------------------------------------------------- */
 
-/* What went wrong in one trial, gathered from several. */
+/* The failures of one or several testbeds. */
 struct trial {
     struct bytes wrong; /* empty: nothing */
 };
@@ -131,7 +130,7 @@ static void trial_note(struct trial *trial, const char *format, ...) {
     }
 }
 
-/* The verdict; `words` are what is said where all is well. */
+/* Reports the result; `words` is the text of a passed check. */
 static bool trial_result(struct trial *trial, const char *words) {
     bool good = trial->wrong.size == 0;
     check_result(good ? RESULT_PASSED : RESULT_FAILED, "%s",
@@ -158,7 +157,8 @@ static struct testbed_options options_with(const char *config) {
                                     .config_folder = run.folder};
 }
 
-/* A testbed with the plugin loaded and its listener open; NULL when it refuses, in words. */
+/* A testbed with the plugin loaded and its listener open. NULL: refused; the reason is in the
+ * trial. */
 static struct testbed *trial_begin(struct trial *trial, const struct berth_plugin *plugin,
                                    const struct testbed_options *options) {
     char words[WORDS_BYTES];
@@ -175,7 +175,7 @@ static struct testbed *trial_begin(struct trial *trial, const struct berth_plugi
     return bed;
 }
 
-/* -- what clients may say -------------------------------------------------- */
+/* -- what clients send -------------------------------------------------- */
 
 enum leave { LEAVE_FINISH, LEAVE_RESET, LEAVE_STAY, LEAVE_COUNT };
 
@@ -192,7 +192,7 @@ static void check_end_process(struct testbed_conn *conn, enum leave how) {
     }
 }
 
-/* One client says that, and leaves so. */
+/* One client sends these bytes and ends its connection in the given way. */
 static void check_visit(struct testbed *bed, const void *bytes, size_t size, size_t piece,
                         enum leave how) {
     watchdog_step();
@@ -210,7 +210,7 @@ static void check_visit(struct testbed *bed, const void *bytes, size_t size, siz
     }
 }
 
-/* The same, and then every timer has its turn. */
+/* The same, then time advances until every timer has fired. */
 static void check_send_text(struct testbed *bed, const void *bytes, size_t size, size_t piece,
                             enum leave how) {
     check_visit(bed, bytes, size, piece, how);
@@ -226,7 +226,7 @@ static void fill_random(uint8_t *bytes, size_t size) {
     }
 }
 
-/* What a client says that knows nothing of the protocol. */
+/* Input of a client that does not speak the protocol. */
 static void check_converse(struct testbed *bed) {
     static const char lines[] =
         "\r\n\r\n\n\nhello\r\nGET / HTTP/1.1\r\n\r\n/ping\n{\"a\":1}\nQUIT\r\n";
@@ -245,7 +245,7 @@ static void check_converse(struct testbed *bed) {
     check_send_text(bed, line, sizeof(line), 4096, LEAVE_FINISH);
 }
 
-/* Each byte that a client may begin with: many a protocol is told by it. */
+/* Every possible first byte: many protocols dispatch on it. */
 static void check_converse_bytes(struct testbed *bed) {
     for (unsigned first = 0; first < 256; first++) {
         const uint8_t bytes[] = {(uint8_t)first, '0', '\r', '\n'};
@@ -256,7 +256,7 @@ static void check_converse_bytes(struct testbed *bed) {
 
 /* -- the checks ------------------------------------------------------------ */
 
-/* Logs and tables show them as they are. */
+/* Logs and tables print these strings unescaped. */
 static const char *find_unprintable(const struct berth_plugin *plugin) {
     const struct {
         const char *name;
@@ -286,7 +286,8 @@ static bool check_library(const char *file) {
     if (!good && reached == CHECK_ENTRY && run.library.found) {
         run.check = CHECK_ENTRY;
         check_result(RESULT_PASSED, "%s", "");
-        reached = CHECK_DESCRIPTOR; /* it was called, and what it gave is not right */
+        reached =
+            CHECK_DESCRIPTOR; /* the entry point was called but returned an invalid descriptor */
     }
     run.check = reached;
     if (!good) {
@@ -362,7 +363,7 @@ static void check_listener_open(void) {
     }
 }
 
-/* Whatever stands in a config, it is taken or refused in words. */
+/* Any config must be either accepted or refused with a message. */
 static void check_config(void) {
     static const char *const configs[] = {
         "{}",
@@ -391,7 +392,7 @@ static bool skip_unless_openable(void) {
     return run.openable || check_result(RESULT_SKIPPED, "not checked: give --config");
 }
 
-/* With a whole conversation, where the listener opens on such a host. */
+/* Includes a whole conversation if the listener opens on such a host. */
 static void check_host(enum check check, const struct testbed_options *options, const char *good) {
     struct trial trial = {0};
     check_begin(check);
@@ -466,7 +467,7 @@ static void check_busy(void) {
     trial_result(&trial, "");
 }
 
-/* Each thing that may run out, from the start and in the middle. */
+/* Each resource that can run out, from the start and in the middle of a conversation. */
 static void check_shortage(void) {
     static const uint32_t refusals[] = {
         TESTBED_REFUSES_BUFFERS,  TESTBED_REFUSES_WORK,  TESTBED_REFUSES_TIMERS,
@@ -489,9 +490,9 @@ static void check_shortage(void) {
     trial_result(&trial, "buffers, work, timers, connects, files, posts and sends run out");
 }
 
-/* -- again and again, and side by side ------------------------------------- */
+/* -- repeated and parallel loads ------------------------------------- */
 
-/* One life of a mapping of its own. */
+/* One cycle with a separate mapping of the library: open, use, close. */
 static void check_cycle(struct trial *trial) {
     struct error error = {0};
     struct library library = {0};
@@ -517,7 +518,7 @@ static void check_cycle(struct trial *trial) {
     watchdog_step();
 }
 
-/* How much more the process holds after so many cycles. */
+/* The growth of the process's memory and handles over CYCLES cycles. */
 static void check_grow(struct trial *trial, size_t *bytes, unsigned *handles) {
     size_t bytes_before = os_process_memory_bytes();
     unsigned handles_before = os_process_handle_count();
@@ -542,7 +543,7 @@ static void check_load_cycles(void) {
     for (unsigned i = 0; i < CYCLES_WARM_UP && trial.wrong.size == 0; i++) {
         check_cycle(&trial);
     }
-    /* A leak is there every time; what allocators grow to, once or twice. */
+    /* A leak shows in every round; growth of the allocator only in the first one or two. */
     for (unsigned i = 0;
          i < SERIES_MAX && (i == 0 || bytes > GROWTH_BYTES_MAX || handles > GROWTH_HANDLES_MAX);
          i++) {
@@ -613,7 +614,7 @@ static void check_all(const char *file) {
     check_config();
     check_conversation();
     if (testbed_has_given_up()) {
-        return; /* the others would take as long */
+        return; /* the other checks would take as long */
     }
     check_busy();
     check_hosts();
@@ -622,7 +623,7 @@ static void check_all(const char *file) {
     check_generations();
 }
 
-/* Where all of it has little time, one callback has half of that. */
+/* With a short total time limit, the limit of one callback is half of it. */
 static unsigned step_limit_ms(const struct command *command) {
     long limit_s = command->time_limit ? strtol(command->time_limit, NULL, 10) : 2L * STEP_LIMIT_S;
     return limit_s < 2L * STEP_LIMIT_S ? (unsigned)limit_s * 500 : STEP_LIMIT_S * 1000u;

@@ -1,5 +1,5 @@
-/* checks.h: what `plugin validate` looks at, in a process of its own, which the plugin may take
- * down. checks.c runs them there, validate.c reads what they came to. */
+/* checks.h: the checks of `plugin validate`. checks.c runs them in a child process, because the
+ * plugin may crash it; validate.c reads the results. */
 #ifndef BERTH_HOST_DEVKIT_CHECKS_H
 #define BERTH_HOST_DEVKIT_CHECKS_H
 
@@ -27,14 +27,14 @@ enum check {
 
 extern const char *const check_names[CHECK_COUNT];
 
-/* What the child writes: lines that begin so, whatever the plugin prints in between. */
+/* Lines of the child's results begin with this mark, to tell them from the plugin's output. */
 #define CHECKS_MARK '\x01'
-/* mark, one of these, the check's name, a tab, the words with \v in place of new lines */
-#define CHECKS_BEGIN 'b' /* it begins; no words */
-#define CHECKS_DONE 'd'  /* all is said; no name and no words */
-/* and '0' + enum verdict */
+/* A line: mark, one of these, the check's name, a tab, the text with \v for each newline. */
+#define CHECKS_BEGIN 'b' /* the check begins; no text */
+#define CHECKS_DONE 'd'  /* all checks are done; no name, no text */
+/* or '0' + enum result */
 
-/* The child. EXIT_FINE when all was looked at, whatever was found. */
+/* The child. EXIT_FINE when all checks ran, whatever their results. */
 int checks_run(const struct command *command);
 
 #endif

@@ -1,4 +1,4 @@
-/* config.c: the config that a verb is given. */
+/* config.c: reads the config given to a verb. */
 #include "devkit/tool.h"
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* devkit.h: the verbs for those who write plugins; main.c picks them.
+/* devkit.h: the verbs for plugin developers; main.c dispatches to them.
  *
  * Each returns the exit code of the program. Threads: the main
  * thread. */
@@ -10,8 +10,8 @@
 int author_new(const struct command *command);
 int devkit_record(const struct command *command);
 
-/* The verbs that run plugins, with the simulated engine: the words go to the program beside this
- * one. */
+/* The verbs that run plugins on the simulated engine: starts berth-devkit, the program in the same
+ * folder, with the same arguments. */
 int author_run_devkit(int argc, char **argv);
 
 #endif

@@ -1,4 +1,4 @@
-/* The verb `plugin fuzz`: conversations by chance with a plugin, until one breaks a rule. */
+/* The verb `plugin fuzz`: random conversations with a plugin, until it breaks a rule. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* Shortening what ends the process: each attempt is a process of its own. */
+/* Shortens runs that end the process: each attempt is a separate process. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,15 +11,15 @@
 enum {
     OUTPUT_BYTES_MAX = 16 * 1024 * 1024,
     WORDS_MAX = 24,
-    RUN_MS = 20000,     /* an attempt, besides what hangs */
-    HANG_ATTEMPT_S = 2, /* what hangs is not waited for as long again, each time */
+    RUN_MS = 20000,     /* an attempt that does not hang */
+    HANG_ATTEMPT_S = 2, /* a hang is detected sooner in attempts than in the first run */
 };
 
 struct attempts {
     const struct command *command;
     const struct fuzz_report *wanted;
     const char *scratch;
-    char path[OS_PATH_MAX]; /* of the transcript that is tried */
+    char path[OS_PATH_MAX]; /* of the attempt's transcript */
     unsigned hang_s;
     struct bytes shortest;
 };
@@ -65,7 +65,7 @@ static void add_piece(void *context, const char *text, size_t size) {
     bytes_add(context, text, size);
 }
 
-/* Whether it ends in the same way, in the same callback. */
+/* Whether the process ends in the same way, in the same callback. */
 static bool still_ends(void *context, struct transcript *transcript) {
     struct attempts *attempts = context;
     struct bytes text = {0};
@@ -103,7 +103,8 @@ static struct transcript *fuzz_attempt_read_text(const struct attempts *attempts
                : NULL;
 }
 
-/* Who only listens has no part in it: nothing is expected here. */
+/* Removes the expected answers: fuzz runs do not check answers, and a client without other steps is
+ * unused. */
 static void drop_answers(struct transcript *transcript) {
     for (size_t i = 0; i < transcript->step_count; i++) {
         transcript->steps[i].is_idle = transcript->steps[i].kind == STEP_EXPECT;

@@ -1,4 +1,4 @@
-/* The process that has the conversations, and whose end may be the plugin's doing. */
+/* The child process that runs the conversations; the plugin may end it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static const char letters[] = "OBCHER";
 static struct {
     uint64_t seed;
     uint64_t run;
-    unsigned conversations; /* of the present run */
+    unsigned conversations; /* of the current run */
     struct transcript *transcript;
     bool has_reported;
 } fuzzing;
@@ -47,7 +47,7 @@ static void fuzz_child_report(enum fuzz_end end, const char *name, const char *c
     os_process_write(line, size);
 }
 
-/* The steps up to the one that it happened in; nothing more can be tried in this process. */
+/* Reports the steps up to the failing one; this process cannot try anything more. */
 static void fuzz_child_tell_end(enum fuzz_end end, const char *what, const char *callback,
                                 bool no_code) {
     char where[128];
@@ -69,7 +69,7 @@ static void fuzz_child_last_words(const char *what, const char *callback, bool n
     fuzz_child_tell_end(crashed ? FUZZ_CRASHED : FUZZ_HUNG, what, callback, no_code);
 }
 
-/* A plugin that calls exit(). */
+/* The plugin called exit(). */
 static void on_exit_call(void) {
     fuzz_child_tell_end(FUZZ_EXITED, "called exit()", testbed_callback(), false);
 }
@@ -146,7 +146,7 @@ static void fuzz_child_run_all(const struct fuzz_trial *trial, const struct fuzz
     }
 }
 
-/* One given run, of which somebody else finds out what it needs. */
+/* One given run; the parent process shortens it. */
 static void run_given(const struct fuzz_trial *trial, const struct fuzz_seeds *seeds) {
     fuzzing.transcript = seeds->all[0];
     if (run_one(trial, false)) {
@@ -192,7 +192,7 @@ int fuzz_child(const struct command *command, const struct fuzz_seeds *seeds, ui
     return EXIT_FINE;
 }
 
-/* -- reading it, in the other process -------------------------------------- */
+/* -- reading the report, in the parent -------------------------------------- */
 
 bool fuzz_report_read(char *output, struct fuzz_report *read) {
     const char *fields[FIELDS] = {""};

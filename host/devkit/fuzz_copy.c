@@ -11,7 +11,7 @@
 enum { FILES_MAX = 1000, BYTES_MAX = 16 * 1024 * 1024, DEPTH_MAX = 16 };
 
 struct copying {
-    const char *folder; /* that the config's paths start in */
+    const char *folder; /* base of relative paths in the config */
     char place[OS_PATH_MAX];
     unsigned count; /* copies */
     size_t files;
@@ -19,7 +19,7 @@ struct copying {
     struct error *error;
 };
 
-/* One folder, while it is visited. */
+/* A folder while its entries are visited. */
 struct visit {
     struct copying *copying;
     const char *from;
@@ -91,7 +91,7 @@ static bool copy_entry(void *context, const char *name) {
     return visit->good;
 }
 
-/* What is neither a file nor a folder is left out. */
+/* Anything that is neither a file nor a folder is skipped. */
 static bool copy_any(struct copying *copying, const char *from, const char *to, unsigned depth) {
     if (os_file_exists(from)) {
         return fuzz_copy_file(copying, from, to);
@@ -108,7 +108,7 @@ static bool copy_any(struct copying *copying, const char *from, const char *to, 
            os_folder_visit(from, copy_entry, &visit, copying->error) && visit.good;
 }
 
-/* The root of a file system is rather the path of something else. */
+/* A file system's root is excluded: such a string is probably a URL path. */
 static bool is_path(const char *text) {
     size_t length = strlen(text);
     while (length > 0 && strchr("/\\", text[length - 1])) {

@@ -1,4 +1,4 @@
-/* Conversations by chance: new ones, and others of given transcripts. */
+/* Random conversations: new ones and variations of given transcripts. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,11 +9,11 @@ enum {
     MESSAGES_MAX = 3,
     BYTES_MAX = 24,
     EDITS_MAX = 4,
-    TEXT_MAX = 16384, /* of a message; a longer one is not made longer */
-    WORLD_OF = 2,     /* one run in so many has an unquiet network, ... */
+    TEXT_MAX = 16384, /* of a message; a longer one is not extended */
+    WORLD_OF = 2,     /* one run in so many has a disturbed network, */
     WORKERS_OF = 4,   /* several workers, */
-    SLOW_OF = 4,      /* clients that take little at a time, */
-    REFUSES_OF = 3,   /* a host that refuses services, */
+    SLOW_OF = 4,      /* clients that read little at a time, */
+    REFUSES_OF = 3,   /* a host that refuses services, or */
     RESTART_OF = 8,   /* a restart */
     UPSTREAMS = TRANSCRIPT_CLIENTS_MAX / 2,
 };
@@ -88,7 +88,7 @@ static void add_random(struct fuzz_random *random, struct bytes *text) {
     fuzz_make_insert(text, at, bytes, size);
 }
 
-/* Takes some bytes out, or has them twice. */
+/* Removes or duplicates some bytes. */
 static void cut_or_repeat(struct fuzz_random *random, struct bytes *text) {
     uint8_t copy[64];
     size_t at = (size_t)fuzz_make_draw(random, text->size);
@@ -166,8 +166,8 @@ static void add_end(struct fuzz_random *random, struct transcript *to, unsigned 
     }
 }
 
-/* As one client of a given transcript says it, more or less, and what servers answer that the
- * plugin connects to meanwhile: from that client on. */
+/* Adds a variation of one client of a given transcript, and the answers of the upstream servers
+ * that follow it there. */
 static void add_similar(struct fuzz_random *random, struct transcript *to, unsigned client,
                         unsigned upstream, const struct transcript *like) {
     unsigned whom = (unsigned)fuzz_make_draw(random, like->client_count);
@@ -187,7 +187,7 @@ static void add_similar(struct fuzz_random *random, struct transcript *to, unsig
         }
         if (chance == 2 && server >= 0) {
             add_end(random, to, speaker);
-            upstream = 0; /* that server says nothing more, nor do the others */
+            upstream = 0; /* no further steps of this server or later ones */
         }
     }
 }
@@ -206,7 +206,7 @@ static void add_conversation(struct fuzz_random *random, struct transcript *to, 
     add_end(random, to, client);
 }
 
-/* The conversation that ends the transcript, and the one before, by turns. */
+/* Interleaves the last conversation of the transcript with the one before. */
 static void fuzz_make_mix(struct fuzz_random *random, struct transcript *to, size_t from) {
     for (size_t i = from + 1; i < to->step_count; i++) {
         for (size_t at = i; at > from && to->steps[at - 1].client != to->steps[at].client; at--) {
@@ -231,12 +231,12 @@ static void insert_host_step(struct fuzz_random *random, struct transcript *to,
     }
 }
 
-/* Services that it refuses for a while, and a restart. */
+/* Adds services that the host refuses for a while, and a restart. */
 static void add_host_steps(struct fuzz_random *random, struct transcript *to) {
     if (fuzz_make_draw(random, REFUSES_OF) == 0) {
         for (uint64_t left = 1 + fuzz_make_draw(random, 3); left > 0; left--) {
             uint32_t refuses = (uint32_t)fuzz_make_draw(random, 256);
-            refuses &= (uint32_t)fuzz_make_draw(random, 256); /* few of them, rather */
+            refuses &= (uint32_t)fuzz_make_draw(random, 256); /* usually few of them */
             insert_host_step(random, to, &(struct step){.kind = STEP_REFUSE, .refuses = refuses});
         }
     }
@@ -257,7 +257,7 @@ static void draw_head(struct fuzz_random *random, struct transcript *to) {
                               : 0;
 }
 
-/* Clients, and servers that the plugin connects to. */
+/* Names the clients and the upstream servers. */
 static void name_clients(struct transcript *to, unsigned conversations) {
     for (unsigned i = 0; i < TRANSCRIPT_CLIENTS_MAX; i++) {
         struct transcript_client *client = &to->clients[i];

@@ -1,4 +1,4 @@
-/* One run: a plugin from `load` to `unload`, and what it breaks meanwhile. */
+/* One run: a plugin from `load` to `unload`, and the rules that it breaks. */
 #include <stdio.h>
 #include <string.h>
 
@@ -31,8 +31,8 @@ static void run_datagram(struct testbed *bed, const struct step *step) {
     }
 }
 
-/* The connection of the step's client; NULL: the plugin has not connected to it, or nobody
- * listens. */
+/* The connection of the step's client; NULL: the plugin has not connected to it, or the listener is
+ * closed. */
 static struct testbed_conn *fuzz_run_find_conn(struct testbed *bed, struct testbed_conn **conns,
                                                const struct transcript *transcript,
                                                const struct step *step) {

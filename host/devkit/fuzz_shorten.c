@@ -1,4 +1,4 @@
-/* What is left of a run when everything is removed that the broken rule does not need. */
+/* Shortens a run: removes everything that breaking the rule does not need. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,7 +21,7 @@ static bool still_fails(struct shortened *shortened) {
     return by->still_fails(by->context, shortened->transcript);
 }
 
-/* Without these steps, if the rule is broken nevertheless. */
+/* Removes these steps if the rule is broken without them. */
 static bool try_without(struct shortened *shortened, size_t from, size_t count) {
     struct transcript *transcript = shortened->transcript;
     struct step *all = transcript->steps;
@@ -62,7 +62,7 @@ static void fewer_steps(struct shortened *shortened) {
     }
 }
 
-/* Without these bytes of a message. */
+/* Removes these bytes of a message if the rule is broken without them. */
 static bool try_text(struct shortened *shortened, struct bytes *text, size_t from, size_t count) {
     struct bytes all = *text;
     struct bytes fewer = {0};
@@ -89,7 +89,8 @@ static void fewer_bytes(struct shortened *shortened, struct bytes *text) {
     }
 }
 
-/* Without every client but one: the last ones are tried, since it was then that it failed. */
+/* Keeps a single client if that is enough. Tries the last ones, because the failure came with them.
+ */
 static void fewer_clients(struct shortened *shortened) {
     enum { TRIES = 4 };
     struct transcript *transcript = shortened->transcript;
@@ -129,7 +130,7 @@ static void fewer_clients(struct shortened *shortened) {
     alloc_free(fewer);
 }
 
-/* A server that the plugin connects to later: as the first one it needs no connects before. */
+/* Makes a later upstream server the first one: then no earlier connects are needed. */
 static void earlier_server(struct shortened *shortened) {
     struct transcript *transcript = shortened->transcript;
     struct transcript_client *last = NULL;
@@ -196,6 +197,6 @@ void fuzz_shorten(struct fuzz_shortening *shortening, struct transcript *transcr
     for (size_t i = 0; i < transcript->step_count; i++) {
         fewer_bytes(&shortened, &transcript->steps[i].text);
     }
-    still_fails(&shortened); /* notes what is idle now */
+    still_fails(&shortened); /* updates which steps are idle */
     drop_idle(transcript);
 }

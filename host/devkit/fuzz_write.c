@@ -1,4 +1,4 @@
-/* A run as a transcript that `plugin test` plays. */
+/* Writes a run as a transcript for `plugin test`. */
 #include <stdio.h>
 #include <string.h>
 
@@ -44,7 +44,7 @@ static void put_step(const struct writer *writer, const struct step *step) {
     case STEP_SEND:
         fuzz_write_put(writer, "> ");
         fuzz_write_put_text(writer, &step->text);
-        fuzz_write_put(writer, "\n\n"); /* what follows is another message */
+        fuzz_write_put(writer, "\n\n"); /* the next line begins another message */
         return;
     case STEP_WAIT:
         snprintf(text, sizeof(text), "@ +%llums\n", (unsigned long long)step->wait_ms);
@@ -81,7 +81,7 @@ static void put_head(const struct writer *writer, const struct transcript *trans
     fuzz_write_put_number(writer, "takes", transcript->taken_at_a_time);
 }
 
-/* Whatever was answered to those who are still there. */
+/* Expects any answer for the clients that are still connected. */
 static void put_answers(const struct writer *writer, const struct transcript *transcript,
                         const bool *seen, bool alone) {
     bool any = false;

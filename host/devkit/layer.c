@@ -1,4 +1,4 @@
-/* What was found, and the layer's beginning and end. */
+/* Findings; begin and end of the layer. */
 #include "devkit/layer.h"
 
 #include <stdarg.h>
@@ -51,7 +51,7 @@ const struct testbed_finding *testbed_finding_at(const struct testbed *bed, size
     return index < TESTBED_FINDINGS_MAX && index < bed->findings ? &bed->kept[index] : NULL;
 }
 
-/* What the host itself finds, unless the layer has told it better. */
+/* A fault that the host reports, unless the layer has already reported it more precisely. */
 static void on_fault(const char *text) {
     struct testbed *bed;
     DL_FOREACH(testbed_first(), bed) {

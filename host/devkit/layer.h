@@ -1,16 +1,15 @@
-/* layer.h: what lies between a plugin that is tried and the real host, as valgrind lies around a
- * program.
+/* layer.h: the checking layer between the plugin under test and the real host.
  *
- * The plugin is given a table of services of its own (layer_services.c, layer_extensions.c), whose
- * functions look at the call and then make it at the real table; and the host is given a descriptor
- * (layer_calls.c) whose operations look, and call the plugin's. Nothing is answered here that the
- * host would answer otherwise, but for what the testbed refuses on purpose and for calls that would
- * be the end of the process.
+ * The plugin gets the layer's table of services (layer_services.c, layer_extensions.c), whose
+ * functions check a call and forward it to the real table. The host gets the layer's descriptor
+ * (layer_calls.c), whose operations check a callback and forward it to the plugin. The layer never
+ * changes an answer of the host, except for services that the testbed refuses on purpose and for
+ * calls that would end the process.
  *
- * Buffers are the host's own. The room behind what a plugin may touch is a guard; one that has gone
- * home is poisoned, and looked at for a while (layer_buffers.c).
+ * Buffers are the host's. The space after the bytes that a plugin may use is a guard area. A
+ * released buffer is poisoned and checked for later writes for a while (layer_buffers.c).
  *
- * Owner: the testbed. Threads: the driver's; services also the plugin's own. */
+ * Owner: the testbed. Threads: the driver's; services also the plugin's threads. */
 #ifndef BERTH_HOST_DEVKIT_LAYER_H
 #define BERTH_HOST_DEVKIT_LAYER_H
 
@@ -35,31 +34,31 @@ struct plugin_thread;
 
 enum { LAYER_GUARD_BYTES = 32, LAYER_DEAD_MAX = 512 };
 
-/* A connection that the plugin has been shown. */
+/* A connection that a callback has passed to the plugin. */
 struct layer_conn {
     struct layer_conn *prev;
     struct layer_conn *next;
     struct berth_conn *conn; /* the host's; gone when `is_over` */
     struct berth_conn shown; /* as the host wrote it */
-    uint16_t peer_port;      /* of its other end, by which the testbed knows it */
+    uint16_t peer_port;      /* of its other end; identifies it in the testbed */
     uint64_t peer_closed_ms; /* 0: not yet */
     bool is_over;            /* `closed` has returned */
 };
 
-/* A buffer that the plugin has been given or lent. */
+/* A buffer that the plugin has allocated, or that a callback has passed to it. */
 struct layer_buffer {
     struct layer_buffer *prev;
     struct layer_buffer *next;
     struct berth_buffer *given; /* the handle */
     uint8_t *bytes;
-    uint32_t size; /* that the plugin may touch; a guard follows */
+    uint32_t size; /* that the plugin may use; a guard area follows */
     bool has_guard;
-    bool is_made;      /* by the plugin; else it was lent */
-    bool is_shown;     /* just now */
-    char callback[32]; /* in which one */
+    bool is_made;      /* allocated by the plugin; else passed to it */
+    bool is_shown;     /* in the current callback */
+    char callback[32]; /* in which it was passed */
 };
 
-/* A slice that was handed over and is not sent yet: its bytes must stay. */
+/* A slice that is queued and not sent yet: its bytes must not change. */
 struct layer_sending {
     struct layer_sending *prev;
     struct layer_sending *next;
@@ -68,7 +67,7 @@ struct layer_sending {
     uint32_t size;
     uint64_t hash;
     const struct layer_conn *to;
-    uint64_t sent_at; /* the connection has sent so much, then this is sent, too */
+    uint64_t sent_at; /* sent once the connection has sent so many bytes */
 };
 
 struct layer_file {
@@ -77,7 +76,7 @@ struct layer_file {
     struct berth_file *given;
 };
 
-/* A buffer that has gone home, until it is freed. */
+/* A released buffer, until it is freed. */
 struct layer_dead {
     struct layer_dead *prev;
     struct layer_dead *next;
@@ -85,21 +84,22 @@ struct layer_dead {
 };
 
 struct layer_table {
-    struct berth_host host; /* first: what the plugin is given */
-    uint8_t more[64];       /* of a later host */
+    struct berth_host host; /* first: the table that the plugin gets */
+    uint8_t more[64];       /* stands for services of a later host */
 };
 
 struct testbed {
-    struct layer_table table; /* first: the plugin's host leads back here */
+    struct layer_table table; /* first: the plugin's host pointer leads to the testbed */
     struct testbed *prev;     /* in the list of all */
     struct testbed *next;
     struct testbed_options options;
-    struct berth_plugin plugin; /* as it is */
-    struct berth_plugin seen;   /* as the host sees it */
+    struct berth_plugin plugin; /* the plugin's descriptor */
+    struct berth_plugin seen;   /* the descriptor that the host gets */
     struct module *module;
     struct server *server;
     struct listener *listener;
-    const struct berth_listener *listener_given; /* what the plugin knows it by, also later */
+    const struct berth_listener
+        *listener_given; /* the plugin's handle; stays valid for comparisons */
     struct berth_listener listener_shown;
     uintptr_t thread; /* the driver's */
     uint16_t port;    /* of the listener */
@@ -116,7 +116,7 @@ struct testbed {
     bool never_rests;
 
     /* the layer */
-    struct os_mutex mutex; /* of what follows, which threads of the plugin reach */
+    struct os_mutex mutex; /* protects what follows, also from threads of the plugin */
     struct layer_buffer *buffers;
     struct layer_sending *sending;
     struct layer_file *files;
@@ -127,16 +127,16 @@ struct testbed {
 
     struct layer_conn *layer_conns;
     unsigned calls;           /* of callbacks, so far */
-    unsigned findings_before; /* when the present callback began */
+    unsigned findings_before; /* when the current callback began */
     struct os_thread_usage usage;
-    int32_t status; /* what `load` or `listener_open` has answered, and its words */
+    int32_t status; /* result of `load` or `listener_open`; `words` is its message */
     char words[512];
-    atomic_bool has_threads; /* of its own, which call services */
-    atomic_uint foreign;     /* calls of them */
-    unsigned patience_ms;    /* for the next one, really */
-    unsigned waited_ms;      /* in all */
+    atomic_bool has_threads; /* the plugin has threads that call services */
+    atomic_uint foreign;     /* calls of these threads */
+    unsigned patience_ms;    /* real time to wait for the next of these calls */
+    unsigned waited_ms;      /* total */
     uint64_t random;         /* the state of random_bytes() */
-    bool listener_over;      /* `listener_close` has returned, or was never owed */
+    bool listener_over;      /* `listener_close` has returned, or need not be called */
     bool ended;              /* `unload` has returned */
 };
 
@@ -144,26 +144,26 @@ static inline struct testbed *testbed_of(const struct berth_host *host) {
     return (struct testbed *)(uintptr_t)host;
 }
 
-/* testbed.c: whose listener that is, alive or not; NULL: nobody's. */
+/* testbed.c: the testbed of the listener, also after its end; NULL: none. */
 struct testbed *testbed_of_listener(const struct berth_listener *listener);
-/* Those that there are. */
+/* First in the list of all testbeds. */
 struct testbed *testbed_first(void);
 
 /* layer.c */
 void layer_find(struct testbed *bed, const char *name, const char *format, ...) BERTH_PRINTF(3, 4);
 void layer_begin(struct testbed *bed); /* sets up table and descriptor */
-void layer_end(struct testbed *bed);   /* looks what is left */
+void layer_end(struct testbed *bed);   /* checks for leaks */
 void layer_free(struct testbed *bed);
-/* The callback that this thread is in: its kind; -1: none. */
+/* The kind of the callback that this thread is in; -1: none. */
 int layer_callback(void);
 
 /* layer_calls.c */
 void layer_descriptor(struct testbed *bed);
-uint64_t layer_blocked_us(void); /* of I/O workers, by callbacks that wait */
+uint64_t layer_blocked_us(void); /* of I/O workers, by waiting callbacks */
 void layer_call_ended(const struct plugin_thread *thread, uint64_t ticks);
 struct layer_conn *layer_conn_of(struct testbed *bed, const struct berth_conn *conn);
 struct layer_conn *layer_conn_add(struct testbed *bed, const struct berth_conn *conn);
-/* The connection that a service of [conn] is called with may be used, here. Else a finding. */
+/* Whether a service of [conn] may be called with this connection here. If not, adds a finding. */
 bool layer_may_touch(struct berth_conn *conn, const char *service);
 void layer_restore(struct testbed *bed);
 void layer_check_never_closed(struct testbed *bed);
@@ -171,11 +171,12 @@ void layer_check_never_closed(struct testbed *bed);
 /* layer_services.c, layer_extensions.c */
 void layer_services(struct testbed *bed);
 const void *layer_extension(const char *id);
-/* A service of [any] is called. */
+/* Notes the call of a service of [any]. */
 void layer_note_call(struct testbed *bed, const char *service);
-/* In a call in which there is no open listener: `load`, `listener_open`, `listener_close`, … */
+/* Whether the current callback is one of `load`, `listener_open`, `listener_close`, … */
 bool layer_is_control(void);
-/* A plugin has set what the host does not know: status is BERTH_E_UNSUPPORTED then. */
+/* Adds a finding if the plugin set fields that the host does not know: status is
+ * BERTH_E_UNSUPPORTED. */
 void layer_check_request(struct testbed *bed, const char *service, int32_t status);
 
 /* layer_buffers.c */
@@ -185,9 +186,9 @@ struct layer_buffer *layer_buffer_show(struct testbed *bed, const struct berth_s
 void layer_buffer_shown(struct testbed *bed, struct layer_buffer *lent);
 void layer_buffer_acquire(struct testbed *bed, struct berth_buffer *given);
 void layer_buffer_release(struct testbed *bed, struct berth_buffer *given);
-/* A slice is handed over; the bytes that a copy is sent of. */
+/* Checks a slice given to a service, or bytes that are copied. */
 void layer_slice(struct testbed *bed, const struct berth_slice *slice, const char *service);
-/* It was queued for the connection, with all before. */
+/* The slice was queued for the connection, after everything queued before. */
 void layer_slice_queued(struct testbed *bed, const struct berth_slice *slice,
                         const struct berth_conn *conn);
 void layer_answer(struct testbed *bed, const uint8_t *bytes, size_t size);
