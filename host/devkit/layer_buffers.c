@@ -1,5 +1,4 @@
-/* Buffers: who has been given which, what lies behind them, and what becomes of those that have
- * gone home. */
+/* Buffers: which ones the plugin holds, the guard areas after them, and the released ones. */
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -13,19 +12,19 @@
 
 enum {
     GUARD = 0xA5,
-    DEAD_BYTES_MAX = 16 * 1024 * 1024, /* of buffers that are still watched */
+    DEAD_BYTES_MAX = 16 * 1024 * 1024, /* of released buffers that are still checked */
     SENDING_MAX = 256,
-    SENDING_BYTES_MAX = 256 * 1024, /* of one slice: a longer one is not followed */
+    SENDING_BYTES_MAX = 256 * 1024, /* of one slice: a longer one is not checked */
 };
 
-/* What a buffer is filled with that has gone home, over and over: no text has it by chance. */
+/* The pattern that fills a released buffer: no text contains it by chance. */
 static const uint8_t poison[8] = {0xDD, 0x9E, 0xB1, 0xF3, 0x8C, 0xE5, 0xA7, 0xD2};
 
 static struct berth_buffer *object_of(struct berth_buffer *given) {
     return handle_object(given);
 }
 
-/* References of the plugin, by a handle of today; 0: none, or it is of an earlier life. */
+/* The plugin's references, by a current handle; 0: none, or the handle is stale. */
 static uint64_t plugin_count(const struct berth_buffer *given) {
     return handle_change(given, HANDLE_COUNT_OF_PLUGIN, 0) & HANDLE_COUNT_OF_PLUGIN;
 }
@@ -87,7 +86,8 @@ static void layer_buffer_drop(struct testbed *bed, struct layer_buffer *one) {
     alloc_free(one);
 }
 
-/* What it is given ends where the guard begins; what it forgets to fill is seen in the answer. */
+/* The guard area begins at the end of the buffer's bytes. The bytes are poisoned: bytes that the
+ * plugin does not fill are found in its answer. */
 void layer_buffer_made(struct testbed *bed, struct berth_slice *slice) {
     bool has_guard = slice->size > LAYER_GUARD_BYTES;
     slice->size -= has_guard ? LAYER_GUARD_BYTES : 0;
@@ -99,7 +99,8 @@ void layer_buffer_made(struct testbed *bed, struct berth_slice *slice) {
     }
 }
 
-/* The room behind what has arrived is the host's, and not used while the plugin is shown it. */
+/* The space after the received bytes is the host's, and is unused while a callback has the slice:
+ * it becomes the guard area. */
 struct layer_buffer *layer_buffer_show(struct testbed *bed, const struct berth_slice *slice,
                                        const char *callback) {
     const struct berth_buffer *buffer = object_of(slice->buffer);
@@ -108,7 +109,7 @@ struct layer_buffer *layer_buffer_show(struct testbed *bed, const struct berth_s
         uint64_t end = (uint64_t)(slice->bytes - buffer->bytes) + slice->size;
         bool has_guard = end + LAYER_GUARD_BYTES <= buffer->capacity;
         one = layer_buffer_find(bed, slice->buffer);
-        if (one) { /* it was kept, and comes again */
+        if (one) { /* the plugin kept it, and it is passed again */
             layer_buffer_drop(bed, one);
         }
         one = layer_buffer_note(bed, slice, slice->size, has_guard, callback);
@@ -123,7 +124,7 @@ void layer_buffer_shown(struct testbed *bed, struct layer_buffer *lent) {
     if (lent) {
         check_guard(bed, lent);
         lent->is_shown = false;
-        lent->has_guard = false; /* more may arrive there */
+        lent->has_guard = false; /* the host may receive more bytes there */
         if (plugin_count(lent->given) == 0) {
             layer_buffer_drop(bed, lent);
         }
@@ -254,7 +255,7 @@ static void drop_sending(struct testbed *bed, struct layer_sending *sent) {
     alloc_free(sent);
 }
 
-/* At the end of a callback: what is on its way has not been changed. */
+/* At the end of a callback: checks that queued slices have not been changed. */
 void layer_buffers_look(struct testbed *bed) {
     struct layer_buffer *one;
     DL_FOREACH(bed->buffers, one) {
@@ -278,7 +279,7 @@ void layer_buffers_look(struct testbed *bed) {
     }
 }
 
-/* -- released -------------------------------------------------------------- */
+/* -- released buffers -------------------------------------------------------------- */
 
 static bool is_poison(const uint8_t *bytes, uint32_t size) {
     uint32_t first = size < sizeof(poison) ? size : (uint32_t)sizeof(poison);
@@ -306,15 +307,15 @@ static void layer_buffer_free_oldest(struct testbed *bed) {
 
 static void fill_with_poison(uint8_t *bytes, uint32_t size) {
     for (uint32_t i = 0; i < size;) {
-        uint32_t most = i == 0 ? (uint32_t)sizeof(poison) : i; /* twice as much each time */
+        uint32_t most = i == 0 ? (uint32_t)sizeof(poison) : i; /* doubles each time */
         uint32_t count = size - i < most ? size - i : most;
         memcpy(bytes + i, i == 0 ? poison : bytes, count);
         i += count;
     }
 }
 
-/* What clients have received has nothing of the dead in it. The last bytes of what came before are
- * looked at again. */
+/* Checks that an answer contains nothing of released buffers. The last bytes of the previous piece
+ * are included again. */
 void layer_answer(struct testbed *bed, const uint8_t *bytes, size_t size) {
     const uint8_t *end = bytes + size;
     while ((size_t)(end - bytes) >= sizeof(poison)) {
@@ -332,7 +333,7 @@ void layer_answer(struct testbed *bed, const uint8_t *bytes, size_t size) {
     }
 }
 
-/* What was noted of it is no longer so. */
+/* Removes the records of this buffer. */
 static void layer_buffer_forget(struct testbed *bed, const struct berth_buffer *buffer) {
     struct layer_sending *sent;
     struct layer_sending *next_sent;
@@ -350,7 +351,8 @@ static void layer_buffer_forget(struct testbed *bed, const struct berth_buffer *
     }
 }
 
-/* Any of the testbeds: which one lent it is not known, and two are there only side by side. */
+/* Uses any testbed: the buffer's owner is unknown, and there are two testbeds only in the check of
+ * parallel generations. */
 void layer_buffer_retire(struct berth_buffer *buffer) {
     struct testbed *bed = testbed_first();
     struct testbed *each;
@@ -377,7 +379,7 @@ void layer_buffer_retire(struct berth_buffer *buffer) {
 void layer_buffers_end(struct testbed *bed) {
     while (bed->buffers) {
         struct layer_buffer *one = bed->buffers;
-        DL_DELETE(bed->buffers, one); /* the end of the buffer would end it, too */
+        DL_DELETE(bed->buffers, one); /* releasing the buffer would free the record, too */
         uint64_t count = plugin_count(one->given) / HANDLE_ONE_OF_PLUGIN;
         if (count > 0) {
             layer_find(bed, "buffer-leaked",

@@ -1,4 +1,4 @@
-/* The callbacks: the descriptor that the host sees, and what is looked at when a call is over. */
+/* The callbacks: the descriptor that the host gets, and the checks after each call. */
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -13,8 +13,8 @@
 enum {
     CANARY_BYTES = 8,
     CLOSE_MS = 10 * 60 * 1000,
-    WAIT_US_MIN = 1000,  /* a callback that waited at all, and took so long, has blocked */
-    DOZE_US_MIN = 15000, /* the same where the system does not tell of waits */
+    WAIT_US_MIN = 1000,  /* a callback that waited and took so long has blocked */
+    DOZE_US_MIN = 15000, /* the same if the system does not count waits */
     GUARD = 0xA5,
 };
 
@@ -43,7 +43,7 @@ static struct layer_conn *layer_call_find(struct testbed *bed, const struct bert
     return NULL;
 }
 
-/* Also one that is shown just now for the first time. */
+/* Includes a connection that the current callback passes for the first time. */
 struct layer_conn *layer_conn_of(struct testbed *bed, const struct berth_conn *conn) {
     struct layer_conn *one = layer_call_find(bed, conn);
     const struct connection *current = atomic_load(&plugin_thread.connection);
@@ -68,7 +68,7 @@ struct layer_conn *layer_conn_add(struct testbed *bed, const struct berth_conn *
     return one;
 }
 
-/* What the host shows to the plugin is the host's to write. */
+/* Restores the fields that only the host may write. */
 void layer_restore(struct testbed *bed) {
     struct layer_conn *one;
     uint32_t state_size = bed->plugin.conn_state_size;
@@ -94,7 +94,7 @@ void layer_restore(struct testbed *bed) {
     }
 }
 
-/* What may be called in `closed`, for the connection that is closed. */
+/* The services that are allowed in `closed` for the closed connection. */
 static bool is_of_the_closed(const char *service) {
     return strcmp(service, "conn_info") == 0 || strcmp(service, "conn_log") == 0;
 }
@@ -150,8 +150,8 @@ bool layer_may_touch(struct berth_conn *conn, const char *service) {
     return true;
 }
 
-/* One that heard of the peer's end must close() some time: it has had ten minutes, and waits for no
- * other connection. shutdown_send() is an end, too. */
+/* The plugin must close() a connection some time after `peer_closed`: a finding if it did not
+ * within ten minutes, and waits for no other connection. shutdown_send() counts as close(). */
 void layer_check_never_closed(struct testbed *bed) {
     struct layer_conn *one;
     bool waits = false;
@@ -170,9 +170,10 @@ void layer_check_never_closed(struct testbed *bed) {
     }
 }
 
-/* -- when a call is over --------------------------------------------------- */
+/* -- checks after a call --------------------------------------------------- */
 
-/* [control] and work may block. */
+/* Whether the callback runs on a worker: Whether the callback runs on a worker: [control] and work
+ * may block. */
 static bool is_on_worker(enum plugin_callback callback) {
     return callback > PLUGIN_LISTENER_CLOSE && callback != PLUGIN_WORK;
 }
@@ -183,8 +184,8 @@ uint64_t layer_blocked_us(void) {
     return blocked_us;
 }
 
-/* A callback that gave the processor away waited for something. Being put off it by others is not
- * that, nor is a page that must be read. */
+/* A callback that yielded the processor has waited for something. Preemption does not count, nor
+ * does a page fault that reads. */
 static void look_for_waits(struct testbed *bed, enum plugin_callback callback, uint64_t took_us) {
     struct os_thread_usage before = bed->usage;
     os_thread_usage(&bed->usage);
@@ -219,7 +220,7 @@ void layer_call_ended(const struct plugin_thread *thread, uint64_t ticks) {
 
 /* -- the operations -------------------------------------------------------- */
 
-/* A callback that may refuse must say why, in words within its room and with a status that means a
+/* A callback that may refuse must give a reason that fits its space, and a status that means
  * failure. */
 static void check_answer(struct testbed *bed, const char *callback, int32_t status,
                          const char *message, const char *canary) {
@@ -338,7 +339,8 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     }
     layer_restore(bed);
     if (conn->state) {
-        memset(conn->state, 0xDD, bed->plugin.conn_state_size); /* freed after it, says the ABI */
+        memset(conn->state, 0xDD,
+               bed->plugin.conn_state_size); /* the ABI frees it after `closed` */
     }
     if (one) {
         one->is_over = true;

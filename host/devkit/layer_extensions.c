@@ -1,4 +1,4 @@
-/* The extensions that a plugin on trial is given. */
+/* The extensions that the plugin under test gets. */
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -138,7 +138,7 @@ struct connecting {
     void *argument;
 };
 
-/* The plugin is shown a connection here for the first time. */
+/* The plugin gets the connection here for the first time. */
 static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, void *argument) {
     struct connecting one = *(struct connecting *)argument;
     alloc_free(argument);
@@ -148,8 +148,8 @@ static void BERTH_CALL on_connected(struct berth_conn *conn, int32_t status, voi
     one.connected(conn, status, one.argument);
 }
 
-/* Whoever is asked for, the other end is the testbed's, or there is none. `conn` NULL: the listener
- * asks. */
+/* Whatever the address, the other end is the testbed's, or the connect is refused. `conn` NULL: the
+ * listener connects. */
 static int32_t connect_through(struct testbed *bed, const struct berth_listener *listener,
                                struct berth_conn *conn, const struct berth_connect_request *request,
                                berth_connected_fn connected, void *argument) {
@@ -175,7 +175,7 @@ static int32_t connect_through(struct testbed *bed, const struct berth_listener 
     return status;
 }
 
-/* What the plugin asks for, when it may be asked for at all. */
+/* Checks and copies the plugin's request, if a connect is allowed here. */
 static int32_t layer_extension_take_request(struct testbed *bed,
                                             const struct berth_connect_request *request,
                                             bool has_function,
@@ -213,7 +213,7 @@ static int32_t BERTH_CALL connect_to(struct berth_conn *conn,
                               : status;
 }
 
-/* Where there is no worker. */
+/* False in callbacks that run on no worker. */
 static bool has_worker(struct testbed *bed) {
     bool has = os_thread_id() == bed->thread && worker_current() && layer_callback() >= 0 &&
                layer_callback() != PLUGIN_WORK;
@@ -247,7 +247,7 @@ static const struct berth_file_host *real_file(void) {
     return extensions_find(BERTH_FILE_ID);
 }
 
-/* The testbed whose plugin calls; a file does not say. */
+/* The testbed whose plugin calls; a file handle does not name it. */
 static struct testbed *layer_extension_caller(void) {
     const struct plugin_stats *stats = callback_guard_stats();
     struct testbed *found = testbed_first();
@@ -258,7 +258,7 @@ static struct testbed *layer_extension_caller(void) {
     return found;
 }
 
-/* What may block belongs into [control] and into work. */
+/* Services that may block are allowed in [control] and in work only. */
 static void check_may_block(struct testbed *bed, const char *service) {
     if (bed && os_thread_id() == bed->thread && worker_current()) {
         layer_find(bed, "blocks-a-worker", "%s() may block, and was called on an I/O worker",

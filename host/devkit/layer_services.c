@@ -1,5 +1,5 @@
-/* The table of services that a plugin on trial is given: each looks at the call, and makes it at
- * the real one. */
+/* The table of services that the plugin under test gets: each service checks the call and forwards
+ * it to the real table. */
 #include <stdio.h>
 #include <string.h>
 #include <utlist.h>
@@ -16,12 +16,12 @@ enum { TABLE_POISON = 0xEE };
 
 #define VIRTUAL_EPOCH_S INT64_C(1767225600) /* 2026-01-01T00:00:00Z */
 
-/* The real table. */
+/* The host's own table. */
 static const struct berth_host *layer_service_real(const struct testbed *bed) {
     return &bed->module->host;
 }
 
-/* What is [any]: good as long as the plugin is loaded. */
+/* Services of [any] are allowed as long as the plugin is loaded. */
 void layer_note_call(struct testbed *bed, const char *service) {
     if (os_thread_id() != bed->thread) {
         atomic_store(&bed->has_threads, true);
@@ -91,13 +91,13 @@ static int32_t BERTH_CALL log_fields(const struct berth_host *host,
     return status;
 }
 
-/* The day of the transcripts begins at the start of a year, whenever they are played. */
+/* Transcripts always start at the same date, the first day of a year. */
 static int64_t BERTH_CALL unix_time_ns(const struct berth_host *host) {
     (void)host;
     return VIRTUAL_EPOCH_S * 1000000000 + (int64_t)sim_now_us() * 1000;
 }
 
-/* The same at every run, of which the plugin's author must be able to tell one from another. */
+/* The same sequence in every run, so that runs are reproducible. */
 static int32_t BERTH_CALL random_bytes(const struct berth_host *host, void *bytes, uint32_t size) {
     struct testbed *bed = testbed_of(host);
     layer_note_call(bed, "random_bytes");
@@ -159,7 +159,7 @@ static int32_t BERTH_CALL service_buffer_create(const struct berth_host *host, u
     return status;
 }
 
-/* A buffer does not say whose it is: there is one testbed, or two of the same plugin. */
+/* A buffer does not name its testbed: there is one, or two of the same plugin. */
 static struct testbed *bed_of_buffer(const char *service) {
     struct testbed *bed = testbed_first();
     const struct plugin_stats *stats = callback_guard_stats();

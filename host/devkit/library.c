@@ -14,7 +14,7 @@
 #include "plugin/module.h"
 #include "plugin/module_files.h"
 
-/* The id is what the file is called. */
+/* The plugin's id is the file's name. */
 static bool read_id(struct library *library, struct error *error) {
     const char *name = library->file;
     for (const char *at = name; *at; at++) {
@@ -33,7 +33,8 @@ static bool read_id(struct library *library, struct error *error) {
                      (int)(length - suffix), name, MODULE_ID_MAX);
 }
 
-/* Whether it is in a folder of its own, as a plugin of several files is in the plugins folder. */
+/* Whether the library is in a folder of its own, like a plugin of several files in the plugins
+ * folder. */
 static bool has_folder(const struct library *library) {
     char folder[OS_PATH_MAX];
     if (!os_path_folder(folder, sizeof(folder), library->file)) {
@@ -46,7 +47,7 @@ static bool has_folder(const struct library *library) {
     return strcmp(name, library->id) == 0;
 }
 
-/* "libfoo.so", "libfoo.so.1", "foo.dll": an author's folder may have sources and all else. */
+/* "libfoo.so", "libfoo.so.1", "foo.dll": the folder may also contain sources and other files. */
 static bool is_library_name(const char *name) {
     const char *found = strstr(name, os_library_suffix());
     const char *end = found ? found + strlen(os_library_suffix()) : "x";
@@ -81,8 +82,8 @@ static bool library_copy_beside(const struct library *library, struct error *err
     return copied && (count == 0 || os_copy_join(library->copy, alias, error));
 }
 
-/* The author names the file, and it is tried in a process of its own: who can write it is not
- * asked. */
+/* Write permissions of the file are not checked: the user names it, and it is loaded in a child
+ * process. */
 static bool library_copy_file(struct library *library, struct error *error) {
     static const struct os_copy_rules rules = {.bytes_max = MODULE_FILE_BYTES_MAX};
     struct os_file file;
@@ -96,7 +97,7 @@ static bool library_copy_file(struct library *library, struct error *error) {
     }
     snprintf(name, sizeof(name), "%s%s", library->id, os_library_suffix());
     if (!os_file_status(&file, &status, error)) {
-        /* said */
+        /* the error is set */
     } else if (status.size > rules.bytes_max) {
         error_set(error, "it has %llu bytes, and at most %llu are loaded",
                   (unsigned long long)status.size, (unsigned long long)rules.bytes_max);

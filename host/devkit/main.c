@@ -1,4 +1,4 @@
-/* main.c: the program `berth-devkit`: what `berth plugin` starts to try a plugin. */
+/* main.c: the program `berth-devkit`, which `berth plugin` starts to test a plugin. */
 #include <stdio.h>
 
 #include "base/error.h"

@@ -1,4 +1,5 @@
-/* The verb `plugin new`: a folder with a plugin that builds, is valid, and has a transcript. */
+/* The verb `plugin new`: creates a folder with a plugin that builds, passes validation, and has a
+ * transcript. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,13 +15,13 @@
 enum { FILES_MAX = 8 };
 
 struct new_file {
-    const char *name; /* with places; in the plugin's folder */
+    const char *name; /* with placeholders; relative to the plugin's folder */
     const char *template;
 };
 
 static const struct language {
-    const char *name;     /* as --lang says it */
-    const char *ending;   /* of the source, and Meson's name of the language */
+    const char *name;     /* the value of --lang */
+    const char *ending;   /* of the source file; also Meson's name of the language */
     const char *compiler; /* in the README */
     const char *standard; /* further options of the Meson project */
     struct new_file files[FILES_MAX];
@@ -58,7 +59,7 @@ struct places {
     char api[OS_PATH_MAX];
 };
 
-/* The template with its places filled in. */
+/* The template with its placeholders filled in. */
 static bool new_fill(struct bytes *text, const char *template, const struct places *places) {
     const struct {
         const char *mark;
@@ -85,7 +86,7 @@ static bool new_fill(struct bytes *text, const char *template, const struct plac
     return true;
 }
 
-/* Where a file of the plugin's folder lies. */
+/* The path of a file in the plugin's folder. */
 static bool file_path(char *path, const char *name, const struct places *places,
                       struct error *error) {
     struct bytes filled = {0};
@@ -129,7 +130,7 @@ static void new_remove_file(const char *name, const struct places *places) {
     }
 }
 
-/* What is half made is made undone. */
+/* Removes what was created before a failure. */
 static void remove_all(const struct places *places, const char *transcripts) {
     for (const struct new_file *file = places->language->files; file->name; file++) {
         new_remove_file(file->name, places);
@@ -156,7 +157,7 @@ static bool new_write_all(const struct places *places, struct error *error) {
     return good;
 }
 
-/* Names that are no files on Windows, whatever stands behind a dot. */
+/* Names reserved on Windows, with any extension. */
 static bool is_reserved(const char *id) {
     static const char *const names[] = {"con", "prn", "aux", "nul"};
     for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
@@ -168,7 +169,7 @@ static bool is_reserved(const char *id) {
            id[3] <= '9' && id[4] == '\0';
 }
 
-/* With slashes, which every compiler takes and no string has to escape. */
+/* With slashes, which every compiler accepts and which need no escaping in strings. */
 static bool find_api(struct places *places, struct error *error) {
     char folder[OS_PATH_MAX];
     if (!os_executable_folder(folder, sizeof(folder), error)) {

@@ -1,8 +1,8 @@
-/* The verb `record`: stands in front of a live listener, passes the bytes of one connection on, and
- * writes them down as a transcript.
+/* The verb `record`: a relay in front of a live listener that records one connection as a
+ * transcript.
  *
- * A thread for each direction, with plain blocking sockets: what is recorded is one conversation at
- * the pace of its client, so nothing of the engine is needed. */
+ * One thread per direction with blocking sockets: for a single conversation at the pace of its
+ * client, the engine is not needed. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,24 +21,24 @@ enum {
     CHUNK_BYTES = 65536,
     TICK_MS = 50,
     READER_MS = 5000,
-    PAUSE_MS = 1000, /* shorter ones are the network's, and not worth a step */
+    PAUSE_MS = 1000, /* shorter pauses are network latency and get no step */
     RECORD_BYTES_MAX = 4 * 1024 * 1024,
 };
 
 struct recording {
     struct os_mutex mutex;
     struct bytes text;   /* finished steps */
-    struct bytes spoken; /* since the direction changed */
-    char direction;      /* of it: > or < */
+    struct bytes spoken; /* bytes bytes since the direction changed */
+    char direction;      /* of `spoken`: > or < */
     uint64_t last_ms;
     bool client_ended;
     bool server_ended;
-    atomic_int running; /* directions */
+    atomic_int running; /* number of running number of running directions */
     struct os_socket client;
     struct os_socket server;
 };
 
-/* A way from one to the other. */
+/* One direction of the relay. */
 struct direction {
     struct recording *recording;
     const struct os_socket *from;
@@ -46,9 +46,9 @@ struct direction {
     char mark;
 };
 
-/* -- writing down ---------------------------------------------------------- */
+/* -- recording ---------------------------------------------------------- */
 
-/* A line of the transcript for each line of the text. */
+/* Writes a line of the transcript for each line of the text. */
 static void write_spoken(struct recording *recording) {
     const struct bytes *spoken = &recording->spoken;
     size_t at = 0;
@@ -86,7 +86,7 @@ static void note_bytes(struct recording *recording, char mark, const uint8_t *by
     os_mutex_unlock(&recording->mutex);
 }
 
-/* The client's end is a step; the server's is what has come of it. */
+/* The client's end is a step; the server's end is an expected state. */
 static void record_note_end(struct recording *recording, char mark, bool reset) {
     os_mutex_lock(&recording->mutex);
     write_pause(recording);
@@ -102,7 +102,7 @@ static void record_note_end(struct recording *recording, char mark, bool reset) 
     os_mutex_unlock(&recording->mutex);
 }
 
-/* -- passing on ------------------------------------------------------------ */
+/* -- relaying ------------------------------------------------------------ */
 
 static void record_pass_on(void *argument) {
     struct direction *direction = argument;
@@ -110,7 +110,7 @@ static void record_pass_on(void *argument) {
     uint8_t chunk[CHUNK_BYTES];
     int64_t got = 0;
     while ((got = os_socket_receive(direction->from, chunk, sizeof(chunk))) > 0) {
-        /* Before it is passed on: its answer must not be written down first. */
+        /* Before relaying: the answer must not be recorded first. */
         note_bytes(recording, direction->mark, chunk, (size_t)got);
         if (!os_socket_send_all(direction->to, chunk, (size_t)got)) {
             got = 0;
@@ -128,7 +128,7 @@ static void record_pass_on(void *argument) {
     os_signals_wake();
 }
 
-/* Until both sides have ended, or the recording is stopped. */
+/* Relays until both sides have ended, or the recording is stopped. */
 static bool record_relay(struct recording *recording, struct error *error) {
     struct direction ways[] = {{recording, &recording->client, &recording->server, '>'},
                                {recording, &recording->server, &recording->client, '<'}};
@@ -154,7 +154,7 @@ static bool record_relay(struct recording *recording, struct error *error) {
 
 /* -- the verb -------------------------------------------------------------- */
 
-/* False: stopped before a client came, or it failed (with words). */
+/* False: stopped before a client connected, or failed (the error is set). */
 static bool wait_client(const struct os_socket *listener, struct os_socket *client,
                         struct error *error) {
     for (;;) {
@@ -168,7 +168,7 @@ static bool wait_client(const struct os_socket *listener, struct os_socket *clie
     }
 }
 
-/* A named pipe may get its reader for some time. */
+/* A named pipe may wait for its reader for some time. */
 static bool record_write_file(const char *out, const struct bytes *text, struct error *error) {
     for (int waited_ms = 0;; waited_ms += TICK_MS) {
         *error = (struct error){0};
@@ -209,13 +209,13 @@ static bool record_conversation(const struct os_socket *listener,
     return good;
 }
 
-/* What cannot be written in the end is told before the conversation. A recording that is there is
- * left alone until there is another one. */
+/* Reports before the conversation that the file is not writable. An existing recording stays until
+ * the new one is complete. */
 static bool try_file(const char *out, struct error *error) {
     return os_output_try(out, error) || error_prefix(error, "writing %s: ", out);
 }
 
-/* Whether anybody is there to be recorded. */
+/* Whether the server accepts connections. */
 static bool try_server(const struct berth_address *server, struct error *error) {
     struct os_socket trial;
     if (!os_socket_connect(&trial, server, error)) {

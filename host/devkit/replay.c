@@ -8,12 +8,13 @@
 
 enum {
     SMALL_TAKE = 7,
-    FULL_QUEUE = 64, /* or the least that does not cut who sends all at once */
+    FULL_QUEUE = 64, /* or the smallest size that does not abort a plugin that sends all at once */
     QUEUE_BYTES_MAX = 1024 * 1024,
     WORKERS = 3,
-    AFTER_MS = 10 * 60 * 1000, /* after a client has left: every timer has its turn */
-    RUNS_MAX = 4000,           /* of one delivery; a longer transcript is sampled, and says so */
-    SHOWN_BYTES = 160,         /* of a difference */
+    AFTER_MS = 10 * 60 * 1000, /* after a client has left: every timer fires */
+    RUNS_MAX =
+        4000, /* of one delivery; a longer transcript is sampled, which the result mentions */
+    SHOWN_BYTES = 160, /* of a difference */
     FINDINGS_SHOWN = 4,
 };
 
@@ -50,11 +51,11 @@ struct run {
     const struct berth_plugin *plugin;
     const struct replay_options *options;
     enum way way;
-    size_t at_step; /* where the message is cut, or the client leaves */
+    size_t at_step; /* where the message is split, or the client leaves */
     size_t at_byte;
     struct testbed *bed;
     struct testbed_conn *conns[TRANSCRIPT_CLIENTS_MAX];
-    struct bytes failure; /* empty: it is good */
+    struct bytes failure; /* empty: passed */
 };
 
 static char place[256] = "";
@@ -68,7 +69,7 @@ static void note_place(const struct run *run, unsigned line) {
              way_names[run->way]);
 }
 
-/* -- what failed ----------------------------------------------------------- */
+/* -- failures ----------------------------------------------------------- */
 
 static bool replay_fail(struct run *run, unsigned line, const char *words) {
     if (run->failure.size == 0) {
@@ -90,7 +91,7 @@ static void show_bytes(struct bytes *to, const char *label, const uint8_t *bytes
     bytes_add_text(to, from + shown < size ? "…" : size == 0 ? "(nothing)" : "");
 }
 
-/* The expected text as it stands in the file, for people. */
+/* The expected text as written in the file, for messages. */
 static void show_expected(struct bytes *to, const struct bytes *text, const struct bytes *wild) {
     size_t shown = 0;
     bytes_add_text(to, "\nexpected: ");
@@ -163,8 +164,8 @@ static bool expect_state(struct run *run, const struct step *step) {
 
 /* -- steps ----------------------------------------------------------------- */
 
-/* The connection of that client: made at its first step, or by the plugin for an upstream. None
- * where a restart has failed: nobody listens. */
+/* The connection of the step's client: created at its first step, or by the plugin for an upstream.
+ * None after a failed restart: the listener is closed. */
 static bool replay_find_conn(struct run *run, const struct step *step) {
     const struct transcript_client *client = &run->transcript->clients[step->client];
     if (run->transcript->datagrams || (run->conns[step->client] && step->kind != STEP_CONNECT)) {
@@ -265,7 +266,7 @@ static bool replay_run_step(struct run *run, size_t index) {
     }
 }
 
-/* All that the one client says, and then all that it should have heard. */
+/* Sends everything of the only client, then compares all answers. */
 static void run_at_once(struct run *run) {
     const struct transcript *transcript = run->transcript;
     struct step said = {.kind = STEP_SEND};
@@ -374,8 +375,8 @@ static void replay_run_with(struct run *run, uint32_t queue_bytes, bool *cut) {
     }
 }
 
-/* A queue of a few bytes would be past four times that in one callback already. Then it is as long
- * as it must be, up to what a listener has by default. */
+/* A single callback may exceed four times a tiny queue. Then the queue is as long as necessary, up
+ * to the default of a listener. */
 static void run_once(struct run *run) {
     uint32_t queue_bytes = run->way == WAY_FULL_QUEUE ? FULL_QUEUE : 0;
     bool cut = false;
@@ -389,7 +390,7 @@ static void run_once(struct run *run) {
 
 /* -- deliveries ------------------------------------------------------------ */
 
-/* Why the delivery cannot be, whatever the transcript says; NULL: it can. */
+/* Why the delivery is impossible for this transcript; NULL: it is possible. */
 static const char *replay_impossible(const struct run *run) {
     const struct transcript *transcript = run->transcript;
     bool seen[TRANSCRIPT_CLIENTS_MAX] = {false};
@@ -427,7 +428,7 @@ static const char *replay_impossible(const struct run *run) {
     return NULL;
 }
 
-/* The places that the client may leave at, or that a message may be cut at. */
+/* The number of positions where the client may leave or a message may be split. */
 static size_t count_places(const struct run *run) {
     size_t count = 0;
     for (size_t i = 0; i < run->transcript->step_count; i++) {
@@ -437,7 +438,7 @@ static size_t count_places(const struct run *run) {
     return count;
 }
 
-/* Runs it at every place, or at every so many. The number of runs. */
+/* Runs the delivery at every position, or at every stride-th one. Returns the number of runs. */
 static size_t run_places(struct run *run, size_t stride) {
     const struct transcript *transcript = run->transcript;
     size_t place_number = 0;

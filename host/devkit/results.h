@@ -1,6 +1,6 @@
-/* results.h: what the checks of a tool came to: a line each, or JSON, and their number.
+/* results.h: the results of a tool's checks: one line each, or JSON, and their number.
  *
- * Owner: the verb. Threads: its one. */
+ * Owner: the verb. Threads: the main thread. */
 #ifndef BERTH_HOST_DEVKIT_RESULTS_H
 #define BERTH_HOST_DEVKIT_RESULTS_H
 
@@ -16,15 +16,15 @@ struct results {
     struct bytes list; /* of JSON objects */
 };
 
-/* `words` may have several lines, and may be "". */
+/* `words` may have several lines or be "". */
 void results_add(struct results *results, enum result result, const char *name, const char *words);
 void results_addf(struct results *results, enum result result, const char *name, const char *format,
                   ...) BERTH_PRINTF(4, 5);
 
-/* There is nothing to check: says why, as JSON too where that is asked for. The exit code. */
+/* Reports why nothing can be checked, as JSON if requested. Returns the exit code. */
 int results_fail(bool json, const char *why);
 
-/* Writes the numbers, or all of the JSON; frees what it holds. The exit code. */
+/* Writes the totals, or the whole JSON; frees the results. Returns the exit code. */
 int results_finish(struct results *results);
 
 #endif

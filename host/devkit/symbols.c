@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "os/os.h"
 
-/* ELF, 64 bits, least significant byte first; offsets as the specification has them. */
+/* ELF, 64 bits, least significant byte first; offsets as in the specification. */
 enum {
     FILE_BYTES_MAX = 256 * 1024 * 1024,
     HEADER_BYTES = 64,
@@ -40,7 +40,7 @@ static const uint8_t *symbol_section(const struct image *image, uint64_t index) 
     return index < count && symbol_is_inside(image, at, SECTION_BYTES) ? image->bytes + at : NULL;
 }
 
-/* Looks through one table of symbols. */
+/* Searches one symbol table. */
 static bool find_in(const struct image *image, const uint8_t *table, char *name, size_t size) {
     uint64_t at = symbol_number(table + 0x18, 8);
     uint64_t bytes = symbol_number(table + 0x20, 8);

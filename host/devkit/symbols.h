@@ -1,4 +1,4 @@
-/* symbols.h: what a library's file tells about its symbols. Threads: any. */
+/* symbols.h: symbols of a library's file. Threads: any. */
 #ifndef BERTH_HOST_DEVKIT_SYMBOLS_H
 #define BERTH_HOST_DEVKIT_SYMBOLS_H
 

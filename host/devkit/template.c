@@ -1,7 +1,7 @@
-/* What `plugin new` writes. @ID@, @LANG@, @API@, @CC@ and @STD@ are filled in. */
+/* The files that `plugin new` writes. @ID@, @LANG@, @API@, @CC@ and @STD@ are filled in. */
 #include "devkit/template.h"
 
-/* clang-format off: each line stands as it is written. */
+/* clang-format off: the lines must stay as they are. */
 const char template_c[] =
     "/* @ID@: answers every line with the same line in capitals. Say here what yours does. */\n"
     "#include <berth/berth.h>\n"

@@ -1,4 +1,4 @@
-/* template.h: the files that `plugin new` writes, with places to fill in. Static. */
+/* template.h: the files that `plugin new` writes, with placeholders. Static. */
 #ifndef BERTH_HOST_DEVKIT_TEMPLATE_H
 #define BERTH_HOST_DEVKIT_TEMPLATE_H
 

@@ -1,4 +1,4 @@
-/* The verb `plugin test`: plays transcripts to a plugin. */
+/* The verb `plugin test`: rereplays transcripts to a plugin. */
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -22,7 +22,7 @@ static void test_crash_report(const char *what, const char *callback, bool no_co
     os_process_write(text, length > 0 ? (size_t)length : 0);
 }
 
-/* All of them are read before the first is played. */
+/* All transcripts are read before the first is replayed. */
 static bool test_read_all(const struct command *command, struct transcript **transcripts,
                           struct error *error) {
     for (size_t i = 0; i + 1 < command->word_count; i++) {

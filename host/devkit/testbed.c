@@ -1,8 +1,8 @@
-/* A plugin's host from `load` to `unload`, and what drives it.
+/* A plugin's host from `load` to `unload`, and its driver.
  *
- * In a quiet world all latencies are nothing, so that a client's step and everything that follows
- * from it happen at one moment of the virtual clock; only testbed_advance() moves that. In an
- * unquiet one the clock also moves while something is on its way. */
+ * In an undisturbed world all latencies are zero: a client's step and all its consequences happen
+ * at one moment of the virtual clock, and only testbed_advance() moves the clock. In a disturbed
+ * world the clock also moves while data is in transit. */
 #include "devkit/testbed.h"
 
 #include <stdio.h>
@@ -26,22 +26,23 @@
 #include "plugin/services.h"
 
 enum {
-    THREAD_WAITS_MAX = 4,       /* a settling */
-    THREAD_WAITS_MS_MAX = 500,  /* a testbed, */
-    THREAD_FRUITLESS_MS = 1000, /* until in all testbeds so much has come to nothing; then */
+    THREAD_WAITS_MAX = 4,       /* per settling */
+    THREAD_WAITS_MS_MAX = 500,  /* per testbed, */
+    THREAD_FRUITLESS_MS = 1000, /* until so much was waited in vain in all testbeds; then */
     THREAD_WAITS_MS_LESS = 10,
-    CALLS_MAX = 100000,  /* of a plugin that goes on without a client or the clock */
-    CALLS_LESS = 1000,   /* the same, once that is found */
+    CALLS_MAX = 100000,  /* of a plugin that continues without input or passing time */
+    CALLS_LESS = 1000,   /* the same, after that finding */
     TIMERS_MAX = 100000, /* rounds of one advance */
     STOP_ROUNDS_MAX = 64,
-    STOP_ROUNDS_LESS = 4, /* of one that never rests */
-    LAST_ROUND_MS = 500,  /* each of the last rounds: what a cancel does not end takes seconds */
-    WAIT_STEP_MS = 1000,  /* of virtual time, while the control thread waits */
-    BLOCKED_US_MAX = 1000000,  /* a plugin that blocks so long is told of, and not fed on */
-    THREAD_WAIT_MS = 30,       /* really, for threads of the plugin that may still answer */
+    STOP_ROUNDS_LESS = 4, /* of such a plugin */
+    LAST_ROUND_MS =
+        500, /* each of the last rounds: an operation that a cancel does not end takes seconds */
+    WAIT_STEP_MS = 1000,       /* of virtual time, while the control thread waits */
+    BLOCKED_US_MAX = 1000000,  /* a plugin that blocks so long is reported and gets no more input */
+    THREAD_WAIT_MS = 30,       /* real time, for threads of the plugin that may still answer */
     THREAD_LAST_WAIT_MS = 100, /* when the listener is closed */
-    MESSAGE_BYTES = 16777216,  /* the most that a manifest can say: all that is left is kept */
-    /* What a manifest has by default. */
+    MESSAGE_BYTES = 16777216,  /* the maximum of a manifest */
+    /* The defaults of a manifest. */
     QUEUE_BYTES = 1024 * 1024,
     QUEUE_PIECES = 4096,
     POSTS = 65536,
@@ -50,11 +51,11 @@ enum {
     OUTBOUND = 10000,
     REFUSING = 256,
     TIMERS = 64,
-    SLOW_SETTLE_MS = 10000, /* of virtual time, where the network is slow */
+    SLOW_SETTLE_MS = 10000, /* of virtual time, on a slow network */
 };
 
 static struct testbed *beds; /* utlist */
-/* Those that never ended: threads of the plugin may call on. */
+/* Testbeds that never ended: threads of the plugin may still call services. */
 static struct testbed *abandoned;
 
 struct testbed *testbed_first(void) {
@@ -76,7 +77,7 @@ struct testbed *testbed_of_listener(const struct berth_listener *listener) {
     return beds;
 }
 
-/* -- what goes on ---------------------------------------------------------- */
+/* -- events ---------------------------------------------------------- */
 
 static bool turn_of(const struct engine_port *port) {
     struct testbed *bed;
@@ -121,7 +122,7 @@ static bool work_all(void) {
     return false;
 }
 
-/* The next thing that happens, until that time. False: nothing does, and it is that time. */
+/* Runs the next event before that time. False: there was none, and the clock is at that time. */
 static bool testbed_step(uint64_t until_ms) {
     struct engine_port *port;
     int next_ms = next_timer_ms();
@@ -146,7 +147,7 @@ static bool testbed_step(uint64_t until_ms) {
     return false;
 }
 
-/* The control thread waits: time may pass. */
+/* Called while the control thread waits: the clock may move. */
 static void testbed_drive(void *context, const char *what) {
     (void)context;
     (void)what;
@@ -155,11 +156,11 @@ static void testbed_drive(void *context, const char *what) {
     }
 }
 
-/* Real waits after which no client heard anything: of a plugin whose threads call all the time, or
- * never. */
+/* Real time waited without a new answer to a client: the plugin's threads call services all the
+ * time, or never. */
 static unsigned fruitless_ms;
 
-/* Whether a thread of the plugin has called since. */
+/* Waits. Whether a thread of the plugin called a service meanwhile. */
 static bool wait_for_threads(struct testbed *bed, unsigned ms) {
     unsigned before = atomic_load(&bed->foreign);
     unsigned most_ms =
@@ -175,7 +176,7 @@ static bool wait_for_threads(struct testbed *bed, unsigned ms) {
     return false;
 }
 
-/* Threads that answered lately are waited for longer than those that do not. */
+/* Waits longer for threads that have answered recently. */
 static bool wait_for_next_call(struct testbed *bed) {
     bool called = wait_for_threads(bed, bed->patience_ms);
     unsigned less_ms = bed->patience_ms > 1 ? bed->patience_ms / 2 : 1;
@@ -187,7 +188,7 @@ bool testbed_has_given_up(void) {
     return layer_blocked_us() > BLOCKED_US_MAX;
 }
 
-/* The time of what comes next, if it does by then. Datagrams of one socket are a microsecond
+/* The time of the next event, if there is one by then. Datagrams of one socket are a microsecond
  * apart. */
 static uint64_t next_moment_ms(uint64_t until_ms) {
     uint64_t next_us = sim_next_event_us();
@@ -211,8 +212,8 @@ static unsigned all_calls(void) {
     return calls;
 }
 
-/* Until nothing more happens within so much time of the clock. A plugin that goes on for ever while
- * no client says, or takes, anything more is a finding. */
+/* Runs until nothing more happens within that much virtual time. A plugin that never stops while no
+ * client sends or reads anything is a finding. */
 static void settle_within(struct testbed *bed, unsigned waits_max, uint64_t patience_ms) {
     unsigned calls = all_calls();
     unsigned waits = 0;
@@ -225,7 +226,7 @@ static void settle_within(struct testbed *bed, unsigned waits_max, uint64_t pati
         }
         if (testbed_clients_act(bed)) {
             calls = all_calls();
-            bed->waited_ms = waited_ms; /* it was worth it */
+            bed->waited_ms = waited_ms; /* the wait brought an answer */
         } else if (next_moment_ms(until_ms) <= engine_now_ms() &&
                    (waits++ >= waits_max || !wait_for_next_call(bed))) {
             fruitless_ms += bed->waited_ms - waited_ms;
@@ -245,7 +246,7 @@ void testbed_settle_some(struct testbed *bed) {
     static const uint64_t patience_ms[] = {0, 1, 30, SLOW_SETTLE_MS};
     bool is_slow = testbed_world_is_slow();
     if (bed->never_rests) {
-        return; /* it is told of, and not fed on */
+        return; /* reported; it gets no more input */
     }
     settle_within(bed, THREAD_WAITS_MAX,
                   is_slow ? patience_ms[sim_random(ARRAY_COUNT(patience_ms))] : 0);
@@ -278,7 +279,7 @@ static bool testbed_start_server(struct testbed *bed) {
         .driver = &driver,
         .workers = bed->options.workers,
         .buffer_bytes = 4096,
-        .buffers_retained_max = 0, /* what goes home is watched, and not used again */
+        .buffers_retained_max = 0, /* released buffers are checked, and not reused */
         .connections_max = bed->options.is_full ? 0 : 100000,
         .posts_max = POSTS,
         .files_max = FILES,
@@ -320,7 +321,7 @@ struct testbed *testbed_create(const struct berth_plugin *plugin,
     if (!bed) {
         return NULL;
     }
-    log_set_sink(&silence); /* what matters of it is a finding */
+    log_set_sink(&silence); /* relevant messages are findings */
     alloc_keep_freed(true);
     if (!beds) {
         testbed_world_begin(options->world);
@@ -341,7 +342,7 @@ struct testbed *testbed_create(const struct berth_plugin *plugin,
     return bed;
 }
 
-/* The world of the last testbed goes with it. */
+/* The last testbed also destroys the world. */
 static void remove_bed(struct testbed *bed) {
     static bool is_abandoned;
     is_abandoned |= bed->listener != NULL;
@@ -361,7 +362,7 @@ void testbed_destroy(struct testbed *bed) {
     if (!bed) {
         return;
     }
-    if (bed->listener) { /* it never ends (a finding): the server cannot be destroyed around it */
+    if (bed->listener) { /* it never ended (a finding): the server cannot be destroyed */
         stall_watchdog_follow(NULL, NULL);
         remove_bed(bed);
         DL_APPEND(abandoned, bed);
@@ -483,8 +484,8 @@ static bool testbed_is_used(const struct listener *listener) {
     return atomic_load(&listener->references) > 0;
 }
 
-/* Whoever makes new connections while the old ones are cut has them cut as well. A thread that
- * posts now and then lets go of the listener in between. */
+/* Repeats, because the plugin may open new connections while the old ones are aborted, and because
+ * a thread that posts holds the listener from time to time. */
 static void cut_all(struct testbed *bed) {
     struct listener *listener = bed->listener;
     unsigned rounds = bed->never_rests ? STOP_ROUNDS_LESS : STOP_ROUNDS_MAX;
@@ -502,7 +503,8 @@ static void cut_all(struct testbed *bed) {
 
 static void close_listener(struct testbed *bed) {
     struct listener *listener = bed->listener;
-    /* First a newer generation takes its place, then the host stops: plugins hear of both. */
+    /* First as if replaced by a newer generation, then as if the host stops: covers both callbacks.
+     */
     listener_drain(listener, BERTH_DRAINING_REPLACED);
     testbed_settle(bed);
     listener_stop_accepting(listener);
@@ -514,7 +516,7 @@ static void close_listener(struct testbed *bed) {
                    "connections have been cut %d times",
                    bed->never_rests ? STOP_ROUNDS_LESS : STOP_ROUNDS_MAX);
         bed->is_open = false;
-        return; /* with all that it has */
+        return; /* everything is leaked */
     }
     bed->is_open = false;
     listener_destroy(listener);

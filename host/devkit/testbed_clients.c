@@ -1,5 +1,5 @@
-/* The other ends of a testbed's connections: clients, servers that the plugin connects to, and
- * whoever sends it datagrams. */
+/* The other ends of a testbed's connections: clients, upstream servers, and senders of datagrams.
+ */
 #include <utlist.h>
 
 #include "base/alloc.h"
@@ -13,16 +13,16 @@ struct testbed_conn {
     struct testbed *bed;
     struct testbed_conn *next;
     struct sim_peer *peer; /* NULL once it has reset the connection */
-    uint16_t port;         /* of the end that the server knows the connection by */
+    uint16_t port;         /* identifies the connection in the layer */
     bool is_upstream;
-    struct bytes said;   /* and not taken by the network yet */
+    struct bytes said;   /* to send, not yet accepted by the network */
     struct bytes output; /* received */
-    bool finishes;       /* a FIN follows */
+    bool finishes;       /* a FIN follows `said` `said` */
     bool finished;
     bool saw_fin;
     bool is_reset;
-    bool is_done;            /* nothing more comes, and nothing more is said */
-    struct layer_conn *side; /* the server's, once that has shown it to the plugin */
+    bool is_done;            /* nothing more is received or sent */
+    struct layer_conn *side; /* the server's side, once passed to the plugin */
 };
 
 /* -- the clients' side ----------------------------------------------------- */
@@ -52,7 +52,7 @@ static bool testbed_clients_pump(struct testbed_conn *conn) {
     return any;
 }
 
-/* At what has just come, and a little before. */
+/* Checks the bytes just received and a few before them. */
 static void look_at_answer(struct testbed *bed, const struct bytes *all, size_t size) {
     enum { BEFORE = 7 };
     size = size + BEFORE < all->size ? size + BEFORE : all->size;
@@ -86,7 +86,7 @@ static struct layer_conn *testbed_clients_host_side(struct testbed_conn *conn) {
     return conn->side;
 }
 
-/* The server has closed, and waits for the client's FIN, who has nothing more to say. */
+/* The server has closed and waits for the client's FIN; the client has nothing more to send. */
 static bool testbed_clients_answer_fin(struct testbed_conn *conn) {
     const struct layer_conn *one =
         conn->saw_fin && !conn->finishes ? testbed_clients_host_side(conn) : NULL;

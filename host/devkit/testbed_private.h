@@ -10,20 +10,20 @@ static inline struct berth_address testbed_loopback(uint16_t port) {
         .family = BERTH_FAMILY_IPV4, .port = port, .bytes = {127, 0, 0, 1}};
 }
 
-/* testbed.c: what follows from the step of a client. Where the network is slow, chance decides how
- * much of it comes before the next step. */
+/* testbed.c: runs the consequences of a client's step. On a slow network, chance decides how many
+ * of them happen before the next step. */
 void testbed_settle_some(struct testbed *bed);
 
-/* testbed_clients.c: the clients take what has come, and say what there is room for. False: there
+/* testbed_clients.c: the clients read received data and send what the network accepts. False: there
  * was nothing to do. */
 bool testbed_clients_act(struct testbed *bed);
 void testbed_clients_free(struct testbed *bed);
 
-/* testbed_world.c: the world of that number, which begins without failures; every fourth of them
+/* testbed_world.c: starts the world of that number, without failures at first; one world in four
  * may have some later. */
 void testbed_world_begin(uint32_t number);
 void testbed_world_set_failures(uint32_t number, bool on);
-/* What is sent takes its time. */
+/* Whether data has latency. */
 bool testbed_world_is_slow(void);
 
 #endif

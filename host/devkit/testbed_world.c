@@ -1,16 +1,16 @@
-/* The network that a testbed is in, by its number. */
+/* The simulated network of a testbed, by its number. */
 #include "devkit/testbed_private.h"
 #include "engine/sim/sim.h"
 
 enum {
-    WINDOW_BYTES = 256 * 1024,  /* each way, of a client that takes all */
-    WINDOW_BYTES_MIN = 512,     /* else one large answer takes longer than many conversations */
-    FAILING = 4,                /* one world in so many */
-    ABANDONED = SIM_ALWAYS / 8, /* of the operations whose cancel is lost */
+    WINDOW_BYTES = 256 * 1024,  /* each way, of a client that reads everything */
+    WINDOW_BYTES_MIN = 512,     /* smaller: one large answer would take too long */
+    FAILING = 4,                /* one world in so many has failures has failures */
+    ABANDONED = SIM_ALWAYS / 8, /* share share of the operations whose cancel is lost */
 };
 
 static struct sim_options testbed_world_options_of(uint32_t number, bool fails) {
-    if (number == 0) { /* all of it at one moment of the clock */
+    if (number == 0) { /* no latency */
         struct sim_options options = sim_options_calm(SIM_URING, 1);
         options.threads = true;
         options.latency_min_us = 0;
@@ -23,7 +23,7 @@ static struct sim_options testbed_world_options_of(uint32_t number, bool fails) 
     enum sim_personality personality = (enum sim_personality)(number % SIM_PERSONALITIES);
     struct sim_options options =
         fails ? sim_options_hostile(personality, number) : sim_options_rough(personality, number);
-    options.threads = true; /* the plugin's own may call */
+    options.threads = true; /* threads of the plugin may call services */
     options.cancel_abandoned = options.cancel_lost > 0 ? ABANDONED : 0;
     options.window_min =
         options.window_min > WINDOW_BYTES_MIN ? options.window_min : WINDOW_BYTES_MIN;

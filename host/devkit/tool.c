@@ -1,4 +1,5 @@
-/* tool.c: starts the program beside this one, which has the simulated engine in it. */
+/* tool.c: starts berth-devkit, the program in the same folder that contains the simulated engine.
+ */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -8,7 +9,7 @@
 #include "os/os.h"
 #include "os/os_process.h"
 
-/* The words go on as they are; so do input, output and the exit code. */
+/* Passes the arguments, input, output and the exit code through. */
 int author_run_devkit(int argc, char **argv) {
     char folder[OS_PATH_MAX];
     char program[OS_PATH_MAX];

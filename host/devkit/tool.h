@@ -1,5 +1,5 @@
-/* tool.h: what the verbs of this folder share: the reading of a config, and a watch over a
- * plugin that crashes or hangs. */
+/* tool.h: shared by the verbs of this folder: reading a config, and a watchdog for a plugin that
+ * crashes or hangs. */
 #ifndef BERTH_HOST_DEVKIT_TOOL_H
 #define BERTH_HOST_DEVKIT_TOOL_H
 
@@ -10,25 +10,26 @@
 
 struct error;
 
-/* --config: the text of it, from a file or itself; NULL without one. *folder is the file's, for
- * relative paths, else ".". */
+/* The text of --config, which is a file or the JSON itself; NULL without the option. *folder is the
+ * file's folder, for relative paths, else ".". */
 bool tool_config_read(const char *given, char **json, char *folder, size_t size,
                       struct error *error);
 
-/* Where something happened, for a sentence: "in `received`". `callback` and `no_code` as below. */
+/* Writes where something happened, as part of a sentence: "in `received`". `callback` and `no_code`
+ * as below. */
 void tool_place(char *text, size_t size, const char *callback, bool no_code);
 
-/* From now on a crash, or a callback that takes more than limit_ms, or so long outside of every
- * callback between two calls of watchdog_step(), ends the process after `last_words` ("crashed
- * with SIGSEGV", "did not return within 10 s"), which writes them with os_process_write().
- * `callback`: the one that it happened in, "" for none; NULL: another thread than the one that
- * tries the plugin crashed. `no_code`: where there was no code, as after the unloading. */
+/* From now on the process ends after a crash, or when a callback, or the time between two calls of
+ * watchdog_step() outside of callbacks, takes more than limit_ms. Before the end, the crash report
+ * function gets the cause ("crashed with SIGSEGV", "did not return within 10 s") and writes it with
+ * os_process_write(). `callback`: where it happened, "" for outside; NULL: a thread other than the
+ * one that runs the plugin crashed. `no_code`: at an address without code, as after unloading. */
 typedef void tool_crash_report_fn(const char *what, const char *callback, bool no_code);
 bool watchdog_start(unsigned limit_ms, tool_crash_report_fn *last_words, struct error *error);
 void watchdog_step(void);
 void watchdog_stop(void);
 
-/* The program beside this one that runs plugins. */
+/* The program in the same folder that runs plugins. */
 #define TOOL_DEVKIT "berth-devkit"
 
 int tool_test(const struct command *command);

@@ -31,8 +31,8 @@ static const struct {
 struct reader {
     struct transcript *transcript;
     unsigned line;
-    bool ended[TRANSCRIPT_CLIENTS_MAX]; /* those who have finished or reset */
-    bool joins; /* the line before was of the same kind, and of the same client */
+    bool ended[TRANSCRIPT_CLIENTS_MAX]; /* clients that have finished or reset */
+    bool joins;                         /* the previous line has the same kind and client */
     struct error *error;
 };
 
@@ -53,7 +53,7 @@ static int transcript_hex_digit(char c) {
     return found ? (int)(found - digits) : -1;
 }
 
-/* One byte behind a backslash; returns how many characters it took, 0: it is none. */
+/* Reads the byte after a backslash; returns the number of characters, 0: not a valid escape. */
 static size_t transcript_read_escape(const char *text, uint8_t *byte) {
     static const char plain[] = "rnt0\\{";
     static const char meant[] = "\r\n\t\0\\{";
@@ -215,7 +215,7 @@ void transcript_refusals(uint32_t refuses, char *text, size_t size) {
     }
 }
 
-/* Nobody says anything after the end; who connects again begins anew. */
+/* A client sends nothing after its end, unless it connects again. */
 static bool transcript_note_end(struct reader *reader, const struct step *step) {
     bool *ended = &reader->ended[step->client];
     bool says = step->kind == STEP_SEND || step->kind == STEP_FINISH;
@@ -230,7 +230,7 @@ static bool transcript_note_end(struct reader *reader, const struct step *step) 
     return true;
 }
 
-/* Whoever says something after it connects again. */
+/* A client with a step after a restart connects again. */
 static bool note_restart(struct reader *reader, const struct step *step) {
     if (step->kind == STEP_RESTART) {
         memset(reader->ended, 0, sizeof(reader->ended));
@@ -238,7 +238,7 @@ static bool note_restart(struct reader *reader, const struct step *step) {
     return true;
 }
 
-/* `line` is from the operator on. */
+/* `line` begins at the operator. */
 static bool read_step(struct reader *reader, const char *line, const char *client_name) {
     static const char operators[] = "+><|!@=*";
     const char *operator= strchr(operators, line[0]);
@@ -450,7 +450,7 @@ const char *transcript_skips(const struct transcript *transcript, const char *de
     return NULL;
 }
 
-/* Where the matching goes on when what stands behind a wildcard did not match. */
+/* Backtracks to the last wildcard when the text after it does not match. */
 bool transcript_matches(const struct bytes *text, const struct bytes *wild, const uint8_t *bytes,
                         size_t size, size_t *differ) {
     enum { WILD_KINDS = 3 };

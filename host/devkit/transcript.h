@@ -1,31 +1,32 @@
 /* transcript.h: a recorded conversation, as text.
  *
- *     # a comment; empty lines are nothing
+ *     # a comment; empty lines are ignored
  *     config {"root": "site"}          the listener's "config"; first, at most once
- *     skip at-once: two answers may overtake each other      a delivery that is not for it, and why
- *     world 17                         the network cuts and delays by that number, 1 to 4294967295
- *     workers 3                        the host has so many, 1 to 16
- *     takes 100                        clients take so many bytes at a time, 1 to 65536
- *     transport udp                    every > is a datagram, every < what was answered to it
+ *     skip at-once: two answers may overtake each other      a delivery that does not apply, and
+ * why world 17                         splits and delays of the network, by number, 1 to 4294967295
+ *     workers 3                        the host's number of workers, 1 to 16
+ *     takes 100                        clients read so many bytes at a time, 1 to 65536
+ *     transport udp                    every > is a datagram, every < is the answer to it
  *
  *     > GET / HTTP/1.1\r\n             the client sends this
- *     > \r\n                           and this: lines that follow each other are one message
- *     < HTTP/1.1 200 OK\r\n            the server has answered exactly this by now, and no more
+ *     > \r\n                           and this: consecutive lines are one message
+ *     < HTTP/1.1 200 OK\r\n            the server has answered exactly this by now
  *     < Date: {*}\r\n                  {*} is anything up to the end of a line, {**} is anything
  *     @ +500ms                         the clock moves on
  *     |                                the client finishes (a FIN)
  *     !                                the client resets
- *     +                                the client connects; it does so by itself where it is first
+ *     +                                the client connects; implied at its first step
  *     = closed                         the server has closed by now: closed, reset, finished, open
- *     bob > /nick bob\n                another client, by a name
+ *     bob > /nick bob\n                another client, with a name
  *     * refuses work timers            the host refuses these services from now on: buffers, work,
  *                                      timers, connects, files, posts, sends, extensions; nothing
- *     * restart                        the host stops, and starts again: connections are over
+ *     * restart                        the host stops and starts again: connections end
  *     upstream < GET                   a server that the plugin has connected to; upstream2, …
  *
- * In texts stand \r \n \t \0 \\ \{ and \xNN. Spaces at the end of a line are cut off: write \x20.
+ * Escapes in texts: \r \n \t \0 \\ \{ and \xNN. Spaces at the end of a line are removed: write
+ * \x20.
  *
- * Owner: whoever read it. Threads: any; read-only afterwards. */
+ * Owner: the reader. Threads: any; read-only afterwards. */
 #ifndef BERTH_HOST_DEVKIT_TRANSCRIPT_H
 #define BERTH_HOST_DEVKIT_TRANSCRIPT_H
 
@@ -50,23 +51,23 @@ enum plan_item_kind {
     STEP_RESET,
     STEP_WAIT,
     STEP_STATE,
-    STEP_REFUSE, /* the host's, as the next one: the client is nobody */
+    STEP_REFUSE, /* a step of the host, like the next one: without a client */
     STEP_RESTART,
 };
 
-/* What stands for more than itself in an expected text. */
+/* Wildcards in an expected text. */
 enum { WILD_NOT = 0, WILD_LINE = 1, WILD_ALL = 2 };
 
 struct step {
     enum plan_item_kind kind;
-    unsigned line;     /* of the file, from 1 */
-    unsigned client;   /* in the transcript's clients */
+    unsigned line;     /* in the file, from 1 */
+    unsigned client;   /* index index in the transcript's clients */
     struct bytes text; /* of STEP_SEND and STEP_EXPECT */
     struct bytes wild; /* WILD_* for each byte of an expected text */
     uint64_t wait_ms;
     enum testbed_state state;
     uint32_t refuses; /* TESTBED_* */
-    bool is_idle;     /* it did nothing when it was run: there was no connection for it */
+    bool is_idle;     /* it did nothing: its client had no connection */
 };
 
 struct transcript_client {
