@@ -47,7 +47,7 @@ static struct {
     bool openable; /* `listener_open` accepts `config` */
 } run;
 
-/* -- output to the parent ---------------------------------------------------- */
+/* -- output to the parent -------------------------------------------------- */
 
 static void check_log(char kind, enum check check, const char *words) {
     char line[2048];
@@ -111,7 +111,7 @@ static void check_crash_report(const char *what, const char *callback, bool no_c
     check_log('0' + RESULT_FAILED, run.check, words);
 }
 
-/* -- testbeds of a trial ------------------------------------------------- */
+/* -- testbeds of a trial --------------------------------------------------- */
 
 /* The failures of one or several testbeds. */
 struct trial {
@@ -175,7 +175,7 @@ static struct testbed *trial_begin(struct trial *trial, const struct berth_plugi
     return bed;
 }
 
-/* -- what clients send -------------------------------------------------- */
+/* -- what clients send ----------------------------------------------------- */
 
 enum leave { LEAVE_FINISH, LEAVE_RESET, LEAVE_STAY, LEAVE_COUNT };
 
@@ -286,8 +286,7 @@ static bool check_library(const char *file) {
     if (!good && reached == CHECK_ENTRY && run.library.found) {
         run.check = CHECK_ENTRY;
         check_result(RESULT_PASSED, "%s", "");
-        reached =
-            CHECK_DESCRIPTOR; /* the entry point was called but returned an invalid descriptor */
+        reached = CHECK_DESCRIPTOR; /* called, but the descriptor is invalid */
     }
     run.check = reached;
     if (!good) {
@@ -490,7 +489,7 @@ static void check_shortage(void) {
     trial_result(&trial, "buffers, work, timers, connects, files, posts and sends run out");
 }
 
-/* -- repeated and parallel loads ------------------------------------- */
+/* -- repeated and parallel loads ------------------------------------------- */
 
 /* One cycle with a separate mapping of the library: open, use, close. */
 static void check_cycle(struct trial *trial) {

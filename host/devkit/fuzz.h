@@ -37,13 +37,12 @@ struct fuzz_trial {
     const char *scratch;     /* a folder for copies of the config's files; NULL: no copies */
 };
 
-/* fuzz_make.c: generates run number `run` of the seed, with so many conversations. NULL: no memory.
- */
+/* fuzz_make.c: generates run `run` of the seed, with so many conversations. NULL: no memory. */
 struct transcript *fuzz_make(uint64_t seed, uint64_t run, const struct fuzz_seeds *seeds,
                              bool datagrams, unsigned *conversations);
 
 /* fuzz_run.c: False: the run could not begin; *words says why. *found has an empty name if no rule
- * was broken. `rule`: only this rule counts; NULL: the first broken one. Sets is_idle of each step.
+ * was broken. `rule`: only this rule counts; NULL: the first broken one. Sets the steps' is_idle.
  */
 bool fuzz_run(const struct fuzz_trial *trial, struct transcript *transcript, const char *rule,
               struct testbed_finding *found, struct bytes *words);

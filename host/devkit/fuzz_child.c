@@ -192,7 +192,7 @@ int fuzz_child(const struct command *command, const struct fuzz_seeds *seeds, ui
     return EXIT_FINE;
 }
 
-/* -- reading the report, in the parent -------------------------------------- */
+/* -- reading the report, in the parent ------------------------------------- */
 
 bool fuzz_report_read(char *output, struct fuzz_report *read) {
     const char *fields[FIELDS] = {""};

@@ -89,8 +89,7 @@ static void fewer_bytes(struct shortened *shortened, struct bytes *text) {
     }
 }
 
-/* Keeps a single client if that is enough. Tries the last ones, because the failure came with them.
- */
+/* Keeps a single client if that is enough. Tries the last ones, which were there at the failure. */
 static void fewer_clients(struct shortened *shortened) {
     enum { TRIES = 4 };
     struct transcript *transcript = shortened->transcript;

@@ -86,8 +86,8 @@ static void layer_buffer_drop(struct testbed *bed, struct layer_buffer *one) {
     alloc_free(one);
 }
 
-/* The guard area begins at the end of the buffer's bytes. The bytes are poisoned: bytes that the
- * plugin does not fill are found in its answer. */
+/* The guard area begins at the end of the buffer's bytes. The bytes are filled with 0xCC, so that
+ * unfilled ones show in the answer. */
 void layer_buffer_made(struct testbed *bed, struct berth_slice *slice) {
     bool has_guard = slice->size > LAYER_GUARD_BYTES;
     slice->size -= has_guard ? LAYER_GUARD_BYTES : 0;
@@ -279,7 +279,7 @@ void layer_buffers_look(struct testbed *bed) {
     }
 }
 
-/* -- released buffers -------------------------------------------------------------- */
+/* -- released buffers ------------------------------------------------------ */
 
 static bool is_poison(const uint8_t *bytes, uint32_t size) {
     uint32_t first = size < sizeof(poison) ? size : (uint32_t)sizeof(poison);

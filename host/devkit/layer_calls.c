@@ -172,8 +172,7 @@ void layer_check_never_closed(struct testbed *bed) {
 
 /* -- checks after a call --------------------------------------------------- */
 
-/* Whether the callback runs on a worker: Whether the callback runs on a worker: [control] and work
- * may block. */
+/* Whether the callback runs on an I/O worker and must not block; [control] and work may. */
 static bool is_on_worker(enum plugin_callback callback) {
     return callback > PLUGIN_LISTENER_CLOSE && callback != PLUGIN_WORK;
 }

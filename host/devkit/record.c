@@ -28,12 +28,12 @@ enum {
 struct recording {
     struct os_mutex mutex;
     struct bytes text;   /* finished steps */
-    struct bytes spoken; /* bytes bytes since the direction changed */
+    struct bytes spoken; /* bytes since the direction changed */
     char direction;      /* of `spoken`: > or < */
     uint64_t last_ms;
     bool client_ended;
     bool server_ended;
-    atomic_int running; /* number of running number of running directions */
+    atomic_int running; /* number of running directions */
     struct os_socket client;
     struct os_socket server;
 };
@@ -46,7 +46,7 @@ struct direction {
     char mark;
 };
 
-/* -- recording ---------------------------------------------------------- */
+/* -- recording ------------------------------------------------------------- */
 
 /* Writes a line of the transcript for each line of the text. */
 static void write_spoken(struct recording *recording) {
@@ -102,7 +102,7 @@ static void record_note_end(struct recording *recording, char mark, bool reset) 
     os_mutex_unlock(&recording->mutex);
 }
 
-/* -- relaying ------------------------------------------------------------ */
+/* -- relaying -------------------------------------------------------------- */
 
 static void record_pass_on(void *argument) {
     struct direction *direction = argument;

@@ -12,8 +12,7 @@ enum {
     QUEUE_BYTES_MAX = 1024 * 1024,
     WORKERS = 3,
     AFTER_MS = 10 * 60 * 1000, /* after a client has left: every timer fires */
-    RUNS_MAX =
-        4000, /* of one delivery; a longer transcript is sampled, which the result mentions */
+    RUNS_MAX = 4000,   /* of one delivery; longer transcripts are sampled, as the result says */
     SHOWN_BYTES = 160, /* of a difference */
     FINDINGS_SHOWN = 4,
 };
@@ -69,7 +68,7 @@ static void note_place(const struct run *run, unsigned line) {
              way_names[run->way]);
 }
 
-/* -- failures ----------------------------------------------------------- */
+/* -- failures -------------------------------------------------------------- */
 
 static bool replay_fail(struct run *run, unsigned line, const char *words) {
     if (run->failure.size == 0) {

@@ -11,8 +11,7 @@ enum { PASSED = 0, FAILED = 1 };
 static const char *const words_of[] = {"ok", "FAILED", "skipped"};
 static const char *const json_of[] = {"passed", "failed", "skipped"};
 
-/* Prints the text after the name, further lines below it. A plugin's message may contain any bytes.
- */
+/* Prints the text after the name, further lines below. A plugin's message may contain any bytes. */
 static void print_words(const char *words) {
     size_t left = strlen(words);
     fputs(left > 0 ? ": " : "", stdout);

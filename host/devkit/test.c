@@ -1,4 +1,4 @@
-/* The verb `plugin test`: rereplays transcripts to a plugin. */
+/* The verb `plugin test`: replays transcripts to a plugin. */
 #include <stdio.h>
 
 #include "base/alloc.h"

@@ -35,9 +35,8 @@ enum {
     TIMERS_MAX = 100000, /* rounds of one advance */
     STOP_ROUNDS_MAX = 64,
     STOP_ROUNDS_LESS = 4, /* of such a plugin */
-    LAST_ROUND_MS =
-        500, /* each of the last rounds: an operation that a cancel does not end takes seconds */
-    WAIT_STEP_MS = 1000,       /* of virtual time, while the control thread waits */
+    LAST_ROUND_MS = 500,  /* each of the last rounds: what a cancel does not end takes seconds */
+    WAIT_STEP_MS = 1000,  /* of virtual time, while the control thread waits */
     BLOCKED_US_MAX = 1000000,  /* a plugin that blocks so long is reported and gets no more input */
     THREAD_WAIT_MS = 30,       /* real time, for threads of the plugin that may still answer */
     THREAD_LAST_WAIT_MS = 100, /* when the listener is closed */
@@ -77,7 +76,7 @@ struct testbed *testbed_of_listener(const struct berth_listener *listener) {
     return beds;
 }
 
-/* -- events ---------------------------------------------------------- */
+/* -- events ---------------------------------------------------------------- */
 
 static bool turn_of(const struct engine_port *port) {
     struct testbed *bed;
@@ -503,8 +502,7 @@ static void cut_all(struct testbed *bed) {
 
 static void close_listener(struct testbed *bed) {
     struct listener *listener = bed->listener;
-    /* First as if replaced by a newer generation, then as if the host stops: covers both callbacks.
-     */
+    /* First a replacement by a newer generation, then a stop: the plugin gets both reasons. */
     listener_drain(listener, BERTH_DRAINING_REPLACED);
     testbed_settle(bed);
     listener_stop_accepting(listener);
@@ -540,8 +538,7 @@ void testbed_stop(struct testbed *bed) {
         close_listener(bed);
     }
     bed->listener_over = true;
-    if (bed->listener) { /* the rest is still in use
-                          */
+    if (bed->listener) { /* the plugin and its leaked objects are still in use */
         bed->ended = true;
         return;
     }

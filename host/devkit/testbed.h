@@ -127,7 +127,7 @@ bool testbed_has_given_up(void);
 /* Whether a connection was aborted because the plugin continued to send into a full queue. */
 bool testbed_was_cut(const struct testbed *bed);
 
-/* -- findings -------------------------------------------------------- */
+/* -- findings -------------------------------------------------------------- */
 
 size_t
 testbed_finding_count(const struct testbed *bed); /* all, including those that are only counted */

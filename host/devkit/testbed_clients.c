@@ -1,5 +1,4 @@
-/* The other ends of a testbed's connections: clients, upstream servers, and senders of datagrams.
- */
+/* The other ends of a testbed's connections: clients, upstream servers, datagram senders. */
 #include <utlist.h>
 
 #include "base/alloc.h"
@@ -17,7 +16,7 @@ struct testbed_conn {
     bool is_upstream;
     struct bytes said;   /* to send, not yet accepted by the network */
     struct bytes output; /* received */
-    bool finishes;       /* a FIN follows `said` `said` */
+    bool finishes;       /* a FIN follows `said` */
     bool finished;
     bool saw_fin;
     bool is_reset;

@@ -5,8 +5,8 @@
 enum {
     WINDOW_BYTES = 256 * 1024,  /* each way, of a client that reads everything */
     WINDOW_BYTES_MIN = 512,     /* smaller: one large answer would take too long */
-    FAILING = 4,                /* one world in so many has failures has failures */
-    ABANDONED = SIM_ALWAYS / 8, /* share share of the operations whose cancel is lost */
+    FAILING = 4,                /* one world in so many has failures */
+    ABANDONED = SIM_ALWAYS / 8, /* share of the operations whose cancel is lost */
 };
 
 static struct sim_options testbed_world_options_of(uint32_t number, bool fails) {

@@ -1,5 +1,4 @@
-/* tool.c: starts berth-devkit, the program in the same folder that contains the simulated engine.
- */
+/* tool.c: starts berth-devkit, the program with the simulated engine, from the same folder. */
 #include <stdio.h>
 
 #include "base/error.h"

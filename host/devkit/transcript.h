@@ -2,8 +2,8 @@
  *
  *     # a comment; empty lines are ignored
  *     config {"root": "site"}          the listener's "config"; first, at most once
- *     skip at-once: two answers may overtake each other      a delivery that does not apply, and
- * why world 17                         splits and delays of the network, by number, 1 to 4294967295
+ *     skip at-once: two answers may overtake each other      a delivery that does not apply
+ *     world 17                         splits and delays of the network, by number, 1 to 4294967295
  *     workers 3                        the host's number of workers, 1 to 16
  *     takes 100                        clients read so many bytes at a time, 1 to 65536
  *     transport udp                    every > is a datagram, every < is the answer to it
@@ -61,7 +61,7 @@ enum { WILD_NOT = 0, WILD_LINE = 1, WILD_ALL = 2 };
 struct step {
     enum plan_item_kind kind;
     unsigned line;     /* in the file, from 1 */
-    unsigned client;   /* index index in the transcript's clients */
+    unsigned client;   /* index in the transcript's clients */
     struct bytes text; /* of STEP_SEND and STEP_EXPECT */
     struct bytes wild; /* WILD_* for each byte of an expected text */
     uint64_t wait_ms;
