@@ -1,4 +1,4 @@
-/* engine_error.c: the words for results, the same on every engine. */
+/* engine_error.c: the texts of results, the same on every engine. */
 #include "engine/engine.h"
 
 const char *engine_error_text(int64_t result) {
