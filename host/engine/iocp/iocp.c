@@ -1,57 +1,61 @@
-/* iocp.c: the engine on Windows' I/O completion ports. This file has the engine, its ports
- * and the loop; iocp_accept.c, _transfer.c, _send.c and _connect.c have the operations.
+/* iocp.c: the engine on Windows' I/O completion ports. This file has the engine, its ports and the
+ * loop; iocp_accept.c, _receive.c, _send.c and _connect.c have the operations.
  *
  * How it works. A port is an IOCP that only its own thread waits on, so a completion is handled on
- * the thread that posted the operation and nothing here needs a lock but the queue of posts.
- * Whatever must not run now, because the caller would be called back before his call returns or
- * because others deserve their turn, goes to the port's `ready` queue and runs in the next pass.
+ * the thread that posted the operation and only the queue of posts needs a lock. An operation that
+ * must not run now, because its completion would run before the caller's call returns or because
+ * others need their turn, goes to the port's `ready` queue and runs in the next pass.
  *
  * Synchronous success. Where the provider is an IFS one (all of Microsoft's), sockets are set to
- * leave no packet in the port when an operation succeeds at once; the result is then used where the
- * call was made, at most burst_max times in a row. That is decided once for the engine and
- * not for each socket, since a socket of this interface is a bare handle with nowhere to note it.
- * The listening socket is left in the ordinary mode: an accept could not complete inline anyway.
- * So are sockets of datagrams (iocp_datagram.c).
+ * leave no packet in the port when an operation succeeds at once; the result is then used at the
+ * call, at most burst_max times in a row. That is decided once for the engine and not for each
+ * socket, since a socket of this interface is a bare handle without memory for such a flag. The
+ * listening socket is left in the ordinary mode: an accept could not complete inline anyway. So are
+ * datagram sockets (iocp_datagram.c).
  *
  * Receiving. An idle connection waits with a WSARecv of no bytes, which pins no memory; when it
- * completes there is something to read, or the end, and a non-blocking recv says which. Sockets are
- * therefore non-blocking, which overlapped calls do not care about. One that has just come or sent
- * something has a buffer posted for a while, which spares the second call (iocp_armed_buffer.c).
+ * completes there is data to read, or the end, and a non-blocking recv finds out which. Sockets are
+ * therefore non-blocking, which has no effect on overlapped calls. A connection that is new or has
+ * just received data has a buffer posted for a limited time, which saves the second call
+ * (iocp_armed_buffer.c).
  *
- * Lifetimes. Every field of an operation is written before the system call that starts it: once it
- * is made, the completion may come before the call returns. Nothing is closed with an operation in
- * flight: who wants to close cancels (CancelIoEx), waits for the completion, then closes. What does
- * not complete after that has a second way and an end (iocp_cancel.c).
+ * Lifetimes. Every field of an operation is written before the system call that starts it: the
+ * completion may come before the call returns. No socket is closed with an operation in flight: the
+ * owner cancels (CancelIoEx), waits for the completion, then closes. For an operation that does not
+ * complete after the cancel, iocp_cancel.c has a second way and a deadline.
  *
  * What only a real Windows can show, because Wine 8 does it differently or not at all:
  *  - Synchronous success under load: Wine completes most operations asynchronously. The fault table
  *    of the tests forces both, in either mode.
- *  - FD_ACCEPT beside AcceptEx: that it is raised when connections queue, that it is not raised
- *    while a posted AcceptEx takes them, and that calling WSAEventSelect again raises it anew while
- *    they still queue (documented as persistence of network events; acceptor_rearm relies on it).
- *    Wine raises it anew at the next accept only.
- *  - That an accepted socket which inherits the listening one's event selection is not disturbed by
- *    it: FD_ACCEPT alone never happens on a connection.
+ *  - FD_ACCEPT together with AcceptEx: that it is raised when connections queue, that it is not
+ *    raised while a posted AcceptEx takes them, and that calling WSAEventSelect again raises it
+ *    again while they still queue (documented as persistence of network events; acceptor_rearm
+ *    relies on it). Wine raises it again only at the next accept.
+ *  - That an accepted socket that inherits the event selection of the listening socket is not
+ *    disturbed by it: FD_ACCEPT alone never happens on a connection.
  *  - Cancelling an AcceptEx whose client is connected and silent: that CancelIoEx alone ends it,
  *    and that the client sees a reset and not a FIN. Either way the connection ends.
- *  - Sockets used again: Wine's DisconnectEx leaves them mute, so the trial at the start turns it
- *    off there. The tests run the way with a Winsock mended underneath (winsock_faults.h).
- *  - accept() beside WSAEventSelect after a fall back: that it re-enables FD_ACCEPT (documented).
+ *  - Reuse of sockets: after Wine's DisconnectEx a socket does not work, so the self-test at the
+ *    start turns reuse off there. The tests run reuse on a Winsock table that corrects this
+ *    (winsock_faults.h).
+ *  - accept() together with WSAEventSelect after a fall back: that it re-enables FD_ACCEPT
+ *    (documented).
  *  - A listening socket of a process that has crashed, passed on by WSADuplicateSocket: that
- * clients queue on it meanwhile, and that FD_ACCEPT tells the next process of them. It stays bound
- * to a completion port that is gone, so its clients are taken by accept() from then on.
+ *    clients queue on it meanwhile, and that FD_ACCEPT reports them to the next process. It
+ *    stays bound to a completion port that is gone, so accept() takes its clients from then on.
  *  - That a dual-stack AcceptEx needs IPV6_V6ONLY off on the accepting socket as well: it is
  *    switched off there to be safe.
- *  - TransmitPackets, which Wine has not: that it takes memory and files mixed, each at its offset,
- *    and that a file that shrinks under it gives code 38. The tests run it over real sockets with
- *    an imitation. Whether the client editions really run two transmits at a time only.
- *  - How long ConnectEx tries a port that nobody listens on (some two seconds: Windows repeats its
- *    SYN although it was answered with an RST; on loopback SIO_TCP_INITIAL_RTO says not to, which
- *    Wine does not know), and that it completes at once or with part of the first data. What
- *    SO_REUSE_UNICASTPORT does: Wine 8 and 10 accept it.
+ *  - TransmitPackets, which Wine lacks: that it takes memory and files mixed, each at its
+ *    offset, and that a file that shrinks meanwhile gives code 38. The tests imitate it over
+ *    real sockets. Whether the client editions of Windows really run only two transmits at a
+ *    time.
+ *  - How long ConnectEx tries a port that nothing listens on (some two seconds: Windows repeats
+ *    its SYN although it was answered with an RST; on loopback SIO_TCP_INITIAL_RTO prevents
+ *    that; Wine does not have it), and that it completes at once or with part of the first data.
+ *    What SO_REUSE_UNICASTPORT does: Wine 8 and 10 accept it.
  *  - Which of 64, 1236 and 10054 a reset gives in each state; all are ENGINE_E_RESET.
- *  - WSAENOBUFS when the non-paged pool runs out; every figure of speed; layered providers that are
- *    not IFS (the mode is then off, and the tests run that way too). */
+ *  - WSAENOBUFS when the non-paged pool runs out; all performance figures; layered providers
+ *    that are not IFS (synchronous success is then off; the tests run that way, too). */
 #include "engine/iocp/iocp.h"
 
 #include <string.h>
@@ -65,24 +69,24 @@
 
 enum {
     BATCH_MAX = 64,
-    /* The longest one wait: should the packet that announces a post, or a starved acceptor, not be
-     * queued for want of memory, the port finds them at this tick. */
+    /* The longest single wait. When the packet that announces a post, or a starved acceptor, cannot
+     * be queued for lack of memory, the port finds them after this time. */
     WAIT_MAX_MS = 1000,
     /* How soon receives that found no memory try again, and files that wait for the transmits of
-     * other ports; nothing tells when there is some. */
+     * other ports; nothing reports when either is available. */
     WAITING_FOR_BUFFER_MS = 10,
-    /* How soon a plain accept looks for clients whose event may not come. */
+    /* How soon a plain accept checks for clients whose event may not come. */
     DOUBT_WAIT_MS = 50,
-    /* How soon a receiver that has nothing posted looks again. */
+    /* How soon a receiver that has nothing posted polls again. */
     LOOK_WAIT_MS = 10,
-    /* How long nothing happens before FD_ACCEPT is asked for again after a rush. */
+    /* How long the port is idle, after many accepts, before FD_ACCEPT is re-enabled. */
     REARM_WAIT_MS = 20,
 
-    /* A tick; what a close does not end in so long, nothing will. */
+    /* One WAIT_MAX_MS: an operation that a close does not end within this time never ends. */
     CANCEL_CLOSE_MS = 1000,
     CANCEL_ABANDON_MS = 5000,
 
-    /* Between two waits that the system refuses. */
+    /* Between two waits that fail with an error. */
     REFUSED_PAUSE_MS = 100,
 
     /* Not in mingw-w64's winerror.h. */
@@ -105,7 +109,7 @@ int64_t iocp_error(unsigned long code) {
     case ERROR_CONNECTION_INVALID:
     case WSAECONNRESET:
     case WSAECONNABORTED:
-    case WSAENOTCONN: /* what calls on a connection that was reset say */
+    case WSAENOTCONN: /* from calls on a connection that was reset */
     case WSAEDISCON:
     case WSAESHUTDOWN:
         return ENGINE_E_RESET;
@@ -124,7 +128,7 @@ int64_t iocp_error(unsigned long code) {
     case ERROR_BAD_NETPATH:
     case WSAENETUNREACH:
     case WSAEHOSTUNREACH:
-    case WSAEADDRNOTAVAIL: /* connect: not an address that anything can have */
+    case WSAEADDRNOTAVAIL: /* connect: not a valid address of a host */
     case WSAEAFNOSUPPORT:  /* connect: no IPv6 here */
     case WSAENETDOWN:
     case WSAEHOSTDOWN:
@@ -132,7 +136,7 @@ int64_t iocp_error(unsigned long code) {
     case WSAENOBUFS:
     case WSAEMFILE:
     case WSAEWOULDBLOCK:         /* too many overlapped operations are under way */
-    case WSAEPROVIDERFAILEDINIT: /* a provider could not be loaded: for want of memory, as a rule */
+    case WSAEPROVIDERFAILEDINIT: /* a provider could not be loaded, mostly for lack of memory */
     case WSAEPROCLIM:
     case WSAEADDRINUSE: /* connect: no port is left for it */
     case ERROR_TOO_MANY_OPEN_FILES:
@@ -161,7 +165,8 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op) {
         return 0; /* STATUS_SUCCESS: the common case costs no call */
     }
     if (op->socket == ENGINE_NO_SOCKET.handle) {
-        return ERROR_OPERATION_ABORTED; /* whatever it says: its socket was closed to end it */
+        return ERROR_OPERATION_ABORTED; /* whatever the status is: its socket was closed to end it
+                                         */
     }
     const struct winsock_table *winsock = port->engine->winsock;
     DWORD bytes = 0;
@@ -174,8 +179,8 @@ unsigned long iocp_op_error(struct engine_port *port, struct iocp_op *op) {
 
 /* -- the engine ------------------------------------------------------------ */
 
-/* Whether sockets like it can be told to skip packets. An LSP that is not an IFS provider hands out
- * handles of its own, for which packets come whatever one asks: hence both questions. */
+/* Whether sockets like `probe` can skip packets. An LSP that is not an IFS provider has handles of
+ * its own, for which packets come in any mode: hence both checks. */
 static bool skip_success_works(const struct winsock_table *winsock, SOCKET probe) {
     WSAPROTOCOL_INFOW protocol = {0};
     int size = sizeof(protocol);
@@ -186,7 +191,7 @@ static bool skip_success_works(const struct winsock_table *winsock, SOCKET probe
                               FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE);
 }
 
-/* What a new socket has. 0: the system does not tell. */
+/* The buffer sizes of a new socket. 0: unknown. */
 static void buffers_probe(struct engine *engine, SOCKET probe) {
     int size = sizeof(DWORD);
     engine->winsock->getsockopt(probe, SOL_SOCKET, SO_RCVBUF, (char *)&engine->receive_bytes,
@@ -195,8 +200,8 @@ static void buffers_probe(struct engine *engine, SOCKET probe) {
     engine->winsock->getsockopt(probe, SOL_SOCKET, SO_SNDBUF, (char *)&engine->send_bytes, &size);
 }
 
-/* What sockets of both families can do, the engine does: a socket of this interface does not tell
- * its family. Connecting knows it. */
+/* The engine uses what sockets of both families support: a socket of this interface does not have
+ * its family. A connect has it. */
 static void providers_probe(struct engine *engine) {
     static const int families[IOCP_FAMILIES] = {AF_INET, AF_INET6};
     const struct winsock_table *winsock = engine->winsock;
@@ -205,7 +210,7 @@ static void providers_probe(struct engine *engine) {
     engine->skip_success = true;
     for (unsigned i = 0; i < IOCP_FAMILIES; i++) {
         SOCKET probe = iocp_socket_open(winsock, families[i]);
-        if (probe == INVALID_SOCKET) { /* no IPv6 here: it has no say */
+        if (probe == INVALID_SOCKET) { /* no IPv6 here: it does not count */
             engine->skip_success &= winsock->last_error() == WSAEAFNOSUPPORT;
             continue;
         }
@@ -372,8 +377,8 @@ unsigned engine_port_pending(const struct engine_port *port) {
     return atomic_load_explicit(&port->pending, memory_order_relaxed);
 }
 
-/* Posts have a queue of their own instead of a packet each: queuing a packet may fail, a post may
- * not. One packet announces any number of them. */
+/* Posts have a queue of their own instead of one packet each: queuing a packet may fail, a post
+ * must not. One packet announces any number of them. */
 void engine_port_post(struct engine_port *port, struct engine_op *op) {
     struct iocp_op *post = iocp_op_of(op);
     iocp_start(port, post, IOCP_POST, INVALID_SOCKET);
@@ -381,14 +386,14 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     DL_APPEND2(port->posts, post, queued.prev, queued.next);
     atomic_store_explicit(&port->posts_queued, true, memory_order_relaxed);
     if (!port->posts_waking) {
-        /* Under the lock: once it is free the port may run the post, and whoever waits for that may
-         * destroy the port. */
+        /* Under the lock: once the lock is free the port may run the post, and the thread that
+         * waits for that may destroy the port. */
         port->posts_waking = port->engine->winsock->port_post(port->iocp, 0, IOCP_KEY_WAKE, NULL);
     }
     os_mutex_unlock(&port->posts_lock);
 }
 
-/* Whoever posts after the look sends a packet after it, too, or the next pass looks in due time. */
+/* A post after this check queues a packet after it, too; otherwise the next pass finds the post. */
 static void posts_run(struct engine_port *port) {
     if (!atomic_load_explicit(&port->posts_queued, memory_order_relaxed)) {
         return;
@@ -433,7 +438,7 @@ static void ready_run(struct engine_port *port) {
 
 static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
     if (entry->lpCompletionKey == IOCP_KEY_WAKE) {
-        return; /* the pass looks at everything in any case */
+        return; /* the pass checks everything in any case */
     }
     struct iocp_op *op = CONTAINER_OF(entry->lpOverlapped, struct iocp_op, overlapped);
     DWORD bytes = entry->dwNumberOfBytesTransferred;
@@ -442,7 +447,7 @@ static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
         return;
     }
     switch (op->kind) {
-    case IOCP_ABANDONED: /* it ends after all: nobody waits for it */
+    case IOCP_ABANDONED: /* it ends late: nothing waits for it */
         break;
     case IOCP_ACCEPT:
         iocp_accept_completed(port, op, bytes);
@@ -470,7 +475,8 @@ static void entry_run(struct engine_port *port, const OVERLAPPED_ENTRY *entry) {
     }
 }
 
-/* The port waits all the same, or it would use up a processor until the system has room again. */
+/* The port waits all the same, else it would use a whole processor until the system has resources
+ * again. */
 static void iocp_note_refusal(struct engine_port *port, DWORD code, DWORD wait_ms) {
     if (code == WAIT_TIMEOUT) {
         return;
@@ -572,7 +578,8 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
     return iocp_error((unsigned long)winsock->last_error());
 }
 
-/* Windows does not tell: SIO_TCP_INFO counts what is in flight, and not what waits behind it. */
+/* Windows has no call for that: SIO_TCP_INFO counts the bytes in flight, and not those that wait to
+ * be sent. */
 bool engine_unacked_bytes(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
     (void)port;
     (void)socket;

@@ -2,12 +2,12 @@
  * a table of functions.
  *
  * The host runs on winsock_system, whose members are the system's own functions. Tests install one
- * that injects what a healthy machine seldom shows, and Wine never: failing calls, synchronous
- * success, late and reordered completions (tests/support/winsock_faults.h). The extension functions
- * (AcceptEx, …) belong to a provider and come from the table's `ioctl`, so a test can wrap them
- * too.
+ * that injects what is rare on a real machine and does not happen on Wine: failing calls,
+ * synchronous success, late and reordered completions (tests/support/winsock_faults.h). The
+ * extension functions (AcceptEx, …) belong to a provider and come from the table's `ioctl`, so a
+ * test can wrap them too.
  *
- * Owner: whoever defines the table; it outlives the engine. Threads: any. */
+ * Owner: the code that defines the table; it outlives the engine. Threads: any. */
 #ifndef BERTH_HOST_ENGINE_IOCP_WINSOCK_TABLE_H
 #define BERTH_HOST_ENGINE_IOCP_WINSOCK_TABLE_H
 
@@ -52,8 +52,8 @@ struct winsock_table {
     int(WSAAPI *event_select)(SOCKET socket, HANDLE event, long events);
     int(WSAAPI *enum_events)(SOCKET socket, HANDLE event, WSANETWORKEVENTS *events);
 
-    /* Completion ports and waits. They report through GetLastError(), which is where Winsock keeps
-     * its codes as well. */
+    /* Completion ports and waits. They report errors through GetLastError(), which Winsock uses as
+     * well. */
     HANDLE(WINAPI *port_create)(HANDLE handle, HANDLE port, ULONG_PTR key, DWORD concurrency);
     BOOL(WINAPI *port_wait)
     (HANDLE port, OVERLAPPED_ENTRY *entries, ULONG max, ULONG *count, DWORD ms, BOOL alertable);
@@ -73,17 +73,18 @@ struct winsock_extensions {
     LPFN_ACCEPTEX accept_ex;
     LPFN_GETACCEPTEXSOCKADDRS accept_addresses;
     LPFN_DISCONNECTEX
-    disconnect_ex; /* this one and what follows: NULL when the provider has none */
+    disconnect_ex; /* this one and the next: NULL when the provider has none */
     LPFN_TRANSMITFILE transmit_file;
 };
 
-/* Loads those of the provider that `socket` belongs to. False: one that is needed is missing, and
+/* Loads the functions of the provider that `socket` belongs to. False: a required one is missing;
  * the code is in last_error(). */
 bool winsock_extensions_load(const struct winsock_table *winsock, SOCKET socket,
                              struct winsock_extensions *extensions);
 
-/* Those that connections use, made or accepted; NULL what the provider does not have. Microsoft's
- * documents give TransmitPackets to all versions of Windows, and Wine has none. */
+/* The functions that connections use, outbound or accepted; NULL for those that the provider lacks.
+ * According to Microsoft's documentation all versions of Windows have TransmitPackets; Wine has
+ * none. */
 struct winsock_connectex {
     LPFN_CONNECTEX connect_ex;
     LPFN_TRANSMITFILE transmit_file;
