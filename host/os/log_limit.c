@@ -66,7 +66,7 @@ void log_limit_configure(unsigned lines, unsigned window_ms) {
 
 /* -- windows --------------------------------------------------------------- */
 
-/* The words a message begins with: up to the first character that tends to differ. */
+/* The beginning of a message: up to the first character that tends to differ. */
 static uint8_t beginning_of(const char *text, size_t size) {
     uint32_t hash = 2166136261u;
     for (size_t i = 0; i < size && i < BEGINNING_BYTES; i++) {

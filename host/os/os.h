@@ -2,7 +2,7 @@
  *
  * os_linux.c and os_windows.c implement every function here, and nothing else in the host includes
  * a system header (the engines apart). Paths and texts are UTF-8 on every system. Set-up functions
- * fill the error with the reason in the system's words; callers add what they tried. */
+ * fill the error with the system's message; callers add what they tried. */
 #ifndef BERTH_HOST_OS_OS_H
 #define BERTH_HOST_OS_OS_H
 

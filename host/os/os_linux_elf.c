@@ -43,7 +43,7 @@ static void linux_elf_look(const char *bytes, size_t size, char *symbol, size_t 
     if (!header || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0 ||
         header->e_ident[EI_CLASS] != ELFCLASS64 || header->e_shentsize != sizeof(Elf64_Shdr) ||
         header->e_shoff % _Alignof(Elf64_Shdr) != 0) {
-        return; /* loading it will say what is wrong */
+        return; /* loading it will report the error */
     }
     const Elf64_Shdr *sections = linux_elf_within(bytes, size, header->e_shoff,
                                                   (uint64_t)header->e_shnum * sizeof(*sections));

@@ -132,8 +132,7 @@ bool os_file_write_atomic(const char *path, const char *text, size_t size, struc
     if (fd < 0) {
         return error_set(error, "%s", strerror(errno));
     }
-    struct stat
-        before; /* a user who could not read the old file must not be able to read the new one */
+    struct stat before; /* its mode is kept: the new file must not be readable by more users */
     bool replaces = lstat(path, &before) == 0 && S_ISREG(before.st_mode);
     mode_t mode = replaces ? before.st_mode & 0777 : 0644;
     bool written = linux_files_write_all(fd, text, size, error);

@@ -1,10 +1,10 @@
 /* os_linux_link.c: gives a plugin its own copies of the libraries that it needs.
  *
- * The loader knows a library by the name that another one needs ("libfoo.so.1") and by its soname.
- * A second library of that name is not loaded at all: a library that needs it gets the first one,
- * which may be another plugin's, or that of an older generation. A name with a slash is a path, and
- * means that file and no other. So in the private copies each name of a library in the plugin's
- * folder is replaced by the path of its private copy, and sonames are left out.
+ * The loader identifies a library by the name that another one needs ("libfoo.so.1") and by its
+ * soname. A second library of that name is not loaded at all: a library that needs it gets the
+ * first one, which may be another plugin's, or that of an older generation. A name with a slash is
+ * a path, and means that file and no other. So in the private copies each name of a library in the
+ * plugin's folder is replaced by the path of its private copy, and sonames are left out.
  *
  * The new names do not fit into the place of the old ones. They are appended to the file, with the
  * table of names, the dynamic section and the program headers, as one more segment; the loader

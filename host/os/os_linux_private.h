@@ -10,7 +10,7 @@ struct os_private;
 /* The descriptor of the folder, which holds its lock. */
 int linux_private_descriptor(const struct os_private *folder);
 
-/* Whether nobody but root and this process's user can replace what this user makes in it. */
+/* Whether only root and this process's user can replace what this user makes in it. */
 bool linux_folder_is_trusted(const char *path, struct error *error);
 
 #endif

@@ -215,7 +215,7 @@ void os_process_end_within(unsigned seconds) {
     alarm(seconds);
 }
 
-/* -- memory and descriptors ----------------------------------------------- */
+/* -- memory and descriptors ------------------------------------------------ */
 
 size_t os_process_memory_bytes(void) {
     unsigned long long all = 0;

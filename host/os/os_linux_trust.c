@@ -1,6 +1,6 @@
 /* os_linux_trust.c: who can change a file whose code this process is to run.
  *
- * A user who can write the file, or any folder on its path, decides what the process runs. So each
+ * A user that can write the file, or any folder on its path, decides what the process runs. So each
  * entry of the path, symbolic links included, must belong to root or to the process's effective
  * user, and no other user may write it. In a folder with the sticky bit others may add names, but
  * not replace an entry of another user, and each entry's owner is checked. A group counts as others

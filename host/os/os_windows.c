@@ -1,11 +1,11 @@
 /* os_windows.c: the process, its clock, memory, threads, signals and libraries. Files are in
  * os_windows_files.c.
  *
- * Two habits run through both. All text is converted to UTF-16 and only W functions are called: the
- * A functions use the code page of the machine. And nothing here pulls in user32 or shell32: a
- * console process that has loaded user32 is no longer told of logoff and shutdown, which is why the
- * command line is taken apart here and not by CommandLineToArgvW. */
-#define _CRT_RAND_S /* for rand_s(), which takes from the system's generator */
+ * Two rules hold in both. All text is converted to UTF-16 and only W functions are called: the A
+ * functions use the code page of the machine. And nothing here loads user32 or shell32: a console
+ * process that has loaded user32 gets no logoff and shutdown events. That is why the command line
+ * is parsed here and not by CommandLineToArgvW. */
+#define _CRT_RAND_S /* for rand_s(), which uses the system's generator */
 #include <windows.h>
 
 #include <process.h>
@@ -35,8 +35,8 @@ static DWORD message_lookup(DWORD code, DWORD language, wchar_t *wide, DWORD cap
 
 void windows_error_text(unsigned long code, char *text, size_t size) {
     wchar_t wide[512];
-    /* English first: the rest of the line is English, and so is every answer on the web. Systems
-     * without it have the words of their own language. */
+    /* English first: the rest of the line is English, and so are most search results. A system
+     * without English messages has those of its own language. */
     DWORD length =
         message_lookup(code, MAKELANGID(LANG_ENGLISH, SUBLANG_ENGLISH_US), wide, ARRAY_COUNT(wide));
     if (length == 0) {
@@ -48,7 +48,7 @@ void windows_error_text(unsigned long code, char *text, size_t size) {
     wide[length < ARRAY_COUNT(wide) ? length : ARRAY_COUNT(wide) - 1] = L'\0';
     for (wchar_t *at = wide; *at; at++) {
         if (*at == L'\r' || *at == L'\n') {
-            *at = L' '; /* some messages are folded */
+            *at = L' '; /* some messages have several lines */
         }
     }
     char words[1024];
@@ -91,8 +91,8 @@ bool windows_error_set(struct error *error, unsigned long code) {
 
 /* Takes one argument off the command line, by the rules that Microsoft's C run-time documents:
  * blanks divide, quotes group, 2n backslashes before a quote are n and the quote counts, 2n+1 are n
- * and a literal quote, and a doubled quote inside quotes is one. The program's own name, the first,
- * knows no backslash rule. Writes at most as many characters as it reads. */
+ * and a literal quote, and a doubled quote inside quotes is one. In the program's own name, the
+ * first, backslashes are not special. Writes at most as many characters as it reads. */
 static const wchar_t *argument_take(const wchar_t *at, bool first, wchar_t *argument) {
     bool quoted = false;
     while (*at && (quoted || (*at != L' ' && *at != L'\t'))) {
@@ -160,20 +160,19 @@ static bool arguments_convert(int *argc, char ***argv, struct error *error) {
     return true;
 }
 
-/* The console belongs to the shell we were started from, which wants its code page back. */
+/* The console belongs to the shell that started this process: its code page is restored. */
 static UINT console_code_page_before;
 
 static void console_restore(void) {
     SetConsoleOutputCP(console_code_page_before);
 }
 
-/* No dialog "insert a disk" or "the library is missing" may hold up a server, nor one of the error
- * reporting after a crash: a host without a supervisor would neither serve nor end until somebody
- * presses its button. The report itself, and the dump that an administrator asks for
- * (LocalDumps), stay. */
+/* No dialog "insert a disk" or "the library is missing" may block a server, nor one of the error
+ * reporting after a crash: a host without a supervisor would neither serve nor end until a user
+ * closes it. The report itself, and the dump that an administrator asks for (LocalDumps), stay. */
 void windows_show_no_dialogs(void) {
     typedef HRESULT(WINAPI * wer_set_flags)(DWORD);
-    enum { NO_UI = 32 }; /* WER_FAULT_REPORTING_NO_UI, which mingw-w64 10 does not know */
+    enum { NO_UI = 32 }; /* WER_FAULT_REPORTING_NO_UI, which mingw-w64 10 does not define */
     wer_set_flags set = NULL;
     FARPROC found = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "WerSetFlags");
     SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOOPENFILEERRORBOX);
@@ -197,14 +196,14 @@ void os_signals_leave(void) {} /* without a handler Ctrl-C ends the process */
 
 bool os_init_process(int *code) {
     (void)code;
-    return false; /* no process inherits another one's children */
+    return false; /* Windows has no orphans to reap */
 }
 
 uint64_t os_process_id(void) {
     return GetCurrentProcessId();
 }
 
-/* Where the system refuses, what differs from one process to the next has to do. */
+/* If the system refuses, values that differ between processes are used instead. */
 void os_random(void *bytes, size_t size) {
     for (size_t at = 0; at < size; at += sizeof(unsigned)) {
         size_t part = size - at < sizeof(unsigned) ? size - at : sizeof(unsigned);
@@ -288,7 +287,7 @@ void *os_pages_alloc(size_t size) {
 }
 
 void os_pages_free(void *pages, size_t size) {
-    (void)size; /* the whole reservation goes */
+    (void)size; /* the whole reservation is released */
     if (pages) {
         BOOL freed = VirtualFree(pages, 0, MEM_RELEASE);
         ASSERT(freed);
@@ -315,9 +314,8 @@ struct thread_start {
 
 typedef HRESULT(WINAPI *set_description_fn)(HANDLE thread, PCWSTR description);
 
-/* Naming a thread is a help to debuggers, no more: where it cannot be done nothing is lost. Windows
- * 10 1607 and Server 2016 have the function in KernelBase only, so it is looked up and not linked.
- */
+/* Thread names only help debuggers: a failure is ignored. Windows 10 1607 and Server 2016 have the
+ * function in KernelBase only, so it is looked up and not linked. */
 static void thread_name(const wchar_t *name) {
     HMODULE kernel = GetModuleHandleW(L"KernelBase.dll");
     FARPROC found = kernel ? GetProcAddress(kernel, "SetThreadDescription") : NULL;
@@ -349,7 +347,7 @@ static bool thread_begin(struct os_thread *thread, const char *name, unsigned st
     }
     start->function = function;
     start->argument = argument;
-    /* A name that is too long stays unnamed, as an unnamed thread is no harm. */
+    /* With a name that is too long the thread stays unnamed, which does no harm. */
     if (MultiByteToWideChar(CP_UTF8, 0, name, -1, start->name, ARRAY_COUNT(start->name)) == 0) {
         start->name[0] = L'\0';
     }
@@ -436,7 +434,7 @@ void os_mutex_init(struct os_mutex *mutex) {
 }
 
 void os_mutex_fini(struct os_mutex *mutex) {
-    (void)mutex; /* a slim lock owns nothing */
+    (void)mutex; /* an SRW lock has no resources to free */
 }
 
 void os_mutex_lock(struct os_mutex *mutex) {
@@ -452,7 +450,7 @@ void os_condition_init(struct os_condition *condition) {
 }
 
 void os_condition_fini(struct os_condition *condition) {
-    (void)condition; /* owns nothing either */
+    (void)condition; /* it has no resources to free, either */
 }
 
 void os_condition_signal(struct os_condition *condition) {
@@ -468,20 +466,20 @@ bool os_condition_wait(struct os_condition *condition, struct os_mutex *mutex, i
                                      timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms, 0);
 }
 
-/* -- what asks the host to stop -------------------------------------------- */
+/* -- requests to stop ------------------------------------------------------ */
 
-/* The system calls the console handler on a thread of its own, whenever it likes and until the
- * process ends: so these live as long as the process and are never closed. */
+/* The system calls the console handler on a thread of its own, at any time until the process ends:
+ * so these live as long as the process and are never closed. */
 static HANDLE signals_changed;  /* auto-reset: a request, or a wake */
 static HANDLE signals_finished; /* manual-reset: the host has stopped */
 static atomic_uint stop_requests;
 
 enum { SESSION_END_MS = 3000 };
 
-static atomic_bool
-    passed_on_by_parent; /* what the console says reaches this process by its parent */
+/* Console events are ignored here: the parent passes them on. */
+static atomic_bool passed_on_by_parent;
 
-/* A service is told when anybody logs off, which is no matter of its. */
+/* A service gets the logoff event of every user, and ignores it. */
 static bool is_service(void) {
     DWORD session = 0;
     return ProcessIdToSessionId(GetCurrentProcessId(), &session) && session == 0;
@@ -500,7 +498,7 @@ void windows_console_event(unsigned long event) {
     request_stop();
     if (event != CTRL_C_EVENT && event != CTRL_BREAK_EVENT) {
         /* Close, logoff, shutdown: the process is ended as soon as this returns, and after five
-         * seconds in any case. So connections are cut before that. */
+         * seconds in any case. So a second request aborts the connections before that. */
         if (WaitForSingleObject(signals_finished, SESSION_END_MS) != WAIT_OBJECT_0) {
             request_stop();
             WaitForSingleObject(signals_finished, INFINITE);
@@ -517,8 +515,8 @@ void windows_signals_by_parent(void) {
     atomic_store(&passed_on_by_parent, true);
 }
 
-/* A click into the window would stop every write to it until somebody presses a key. */
-static DWORD console_mode_before; /* with its quick edit; 0: it is as it was */
+/* In quick edit mode a click into the window blocks every write to it until a key is pressed. */
+static DWORD console_mode_before; /* including quick edit; 0: not changed */
 
 static HANDLE console_input(void) {
     return CreateFileW(L"CONIN$", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE,
@@ -538,7 +536,7 @@ static void console_leave_quick_edit(void) {
     HANDLE console = console_input();
     DWORD mode = 0;
     if (console == INVALID_HANDLE_VALUE) {
-        return; /* there is none */
+        return; /* there is no console */
     }
     if (console_mode_before == 0 && GetConsoleMode(console, &mode) &&
         (mode & ENABLE_QUICK_EDIT_MODE) != 0 &&
@@ -559,8 +557,8 @@ bool os_signals_start(struct error *error) {
     if (!signals_changed || !signals_finished || !SetConsoleCtrlHandler(on_console_event, TRUE)) {
         return windows_error_set(error, GetLastError());
     }
-    SetConsoleCtrlHandler(NULL,
-                          FALSE); /* whoever started it may ignore Ctrl-C, which is inherited */
+    /* The parent may ignore Ctrl-C, and children inherit that. */
+    SetConsoleCtrlHandler(NULL, FALSE);
     console_leave_quick_edit();
     return true;
 }
@@ -611,13 +609,13 @@ void os_signals_finished(void) {
 
 /* -- libraries ------------------------------------------------------------- */
 
-/* The opaque os_library is the module itself: Windows counts its references. */
+/* The opaque os_library is the module handle itself: Windows counts its references. */
 
 const char *os_library_suffix(void) {
     return ".dll";
 }
 
-/* Codes that the headers of mingw-w64 10 do not have. */
+/* Codes that the headers of mingw-w64 10 do not define. */
 enum { VIRUS_INFECTED = 225, POLICY_WITHOUT_WORDS = 786, POLICY_OF_INTEGRITY = 4551 };
 
 void windows_library_error(struct error *error, const char *path, unsigned long code) {
@@ -703,7 +701,7 @@ void *os_library_symbol(struct os_library *library, const char *name) {
     FARPROC found = GetProcAddress((HMODULE)library, name);
     void *symbol;
     _Static_assert(sizeof(symbol) == sizeof(found), "code and data pointers differ in size");
-    memcpy(&symbol, &found, sizeof(symbol)); /* C has no cast between the two kinds */
+    memcpy(&symbol, &found, sizeof(symbol)); /* C has no cast from function pointers */
     return symbol;
 }
 
@@ -712,7 +710,7 @@ bool os_library_close(struct os_library *library) {
     if (!FreeLibrary(module)) {
         return false;
     }
-    /* A module handle is the address it is mapped at: is there still a module? */
+    /* A module handle is the address it is mapped at: checks whether a module is still there. */
     HMODULE found;
     return !GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
                                    GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,

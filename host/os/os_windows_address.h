@@ -9,12 +9,11 @@
 
 #include "berth/address.h"
 
-/* NULL, and another family, become no address; an IPv4 address in the form of an IPv6 one becomes
- * IPv4. */
+/* NULL, and another family, become no address; an IPv4-mapped IPv6 address becomes IPv4. */
 struct berth_address windows_address(const struct sockaddr *from);
 /* Returns the size. */
 int windows_address_to_system(const struct berth_address *from, SOCKADDR_STORAGE *to);
-/* As an IPv6 socket wants it: IPv4 mapped. */
+/* In the form for an IPv6 socket: IPv4 is mapped. */
 int windows_address_to_system6(const struct berth_address *from, SOCKADDR_STORAGE *to);
 
 #endif

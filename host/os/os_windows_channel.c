@@ -1,7 +1,8 @@
-/* os_windows_channel.c: the way to a running host: a named pipe for its owner and Administrators.
+/* os_windows_channel.c: the channel to a running host: a named pipe for its owner and
+ * Administrators.
  *
- * There is always an instance that waits for a client, as a name without one is no name. All of it
- * is overlapped, so that a wait can be interrupted and has an end. */
+ * There is always a pipe instance that waits for a client, as the name exists only while it has
+ * one. All operations are overlapped, so that a wait can be interrupted and has a time-out. */
 #include <windows.h>
 
 #include <sddl.h>
@@ -22,14 +23,14 @@ struct os_channel {
     SECURITY_ATTRIBUTES security;
     HANDLE next;        /* the instance for the next client; the first one proves that the name is
                            ours */
-    HANDLE interrupted; /* a manual event */
+    HANDLE interrupted; /* a manual-reset event */
 };
 
 struct os_pipe {
     HANDLE handle;
-    struct windows_operation *operation; /* one at a time; NULL: the last one does not end */
-    HANDLE interrupted;                  /* manual events: reads end, */
-    HANDLE cut;                          /* and writes */
+    struct windows_operation *operation; /* one at a time; NULL: the last one was abandoned */
+    HANDLE interrupted;                  /* manual-reset events: this one ends reads, */
+    HANDLE cut;                          /* and this one writes */
     bool served;                         /* the host's end */
 };
 
@@ -76,7 +77,7 @@ static struct os_pipe *windows_channel_make_pipe(HANDLE handle, bool served) {
     return pipe;
 }
 
-/* Waits for the end of the operation; what is not done by then is cancelled. */
+/* Waits for the end of the operation; if it has not ended by then, it is cancelled. */
 static bool windows_channel_await(struct os_pipe *pipe, HANDLE interrupted, int timeout_ms,
                                   DWORD *count) {
     return windows_operation_end(&pipe->operation, pipe->handle, interrupted,
@@ -84,7 +85,7 @@ static bool windows_channel_await(struct os_pipe *pipe, HANDLE interrupted, int 
                                  "the control channel");
 }
 
-/* -- whose pipe it is ------------------------------------------------------ */
+/* -- trust ----------------------------------------------------------------- */
 
 /* Services of the system, and those that have an account of their own (NT SERVICE\NAME). */
 static bool is_system_account(PSID user) {
@@ -115,8 +116,8 @@ static bool read_user(HANDLE process, union token_user *user) {
     return read;
 }
 
-/* Anybody may take a pipe's name that is free: what is behind it must be a process of this user, or
- * a service. Nobody else's process can be looked at but by Administrators. */
+/* Any user may take a pipe's name that is free: the server must be a process of this user, or a
+ * service. Only Administrators can inspect the process of another user. */
 static bool check_server(HANDLE pipe, const char *name, struct error *error) {
     union token_user own;
     union token_user other;
@@ -140,13 +141,13 @@ static bool check_server(HANDLE pipe, const char *name, struct error *error) {
 }
 
 static HANDLE open_pipe(const wchar_t *path) {
-    /* Whoever serves it may not act in our name. */
+    /* The server of the pipe may not impersonate this process. */
     return CreateFileW(path, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING,
                        FILE_FLAG_OVERLAPPED | SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION,
                        NULL);
 }
 
-/* By a host of this user, or by somebody else, so that none can start. */
+/* The name is taken by a host of this user, or by another user, so that no host can start. */
 static void set_taken(const wchar_t *path, const char *name, struct error *error) {
     struct error why = {0};
     HANDLE pipe = open_pipe(path);
@@ -195,7 +196,8 @@ struct os_channel *os_channel_open(const char *name, struct error *error) {
         windows_error_set(error, GetLastError());
         goto fail;
     }
-    /* Asked first, as Wine 8 knows no FILE_FLAG_FIRST_PIPE_INSTANCE; on Windows that decides. */
+    /* The name is checked first, as Wine 8 ignores FILE_FLAG_FIRST_PIPE_INSTANCE; on Windows the
+     * flag decides. */
     bool taken = WaitNamedPipeW(channel->path, 1) || GetLastError() == ERROR_SEM_TIMEOUT;
     channel->next = taken ? INVALID_HANDLE_VALUE : make_instance(channel, true);
     if (channel->next == INVALID_HANDLE_VALUE) {
@@ -232,7 +234,8 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
                     (code == ERROR_IO_PENDING &&
                      windows_channel_await(pipe, channel->interrupted, -1, &count));
         if (connected) {
-            channel->next = make_instance(channel, false); /* before this one can end */
+            channel->next = make_instance(
+                channel, false); /* before this one can end: the name must not vanish */
             return pipe;
         }
         destroy_pipe(pipe);
@@ -293,7 +296,7 @@ struct os_pipe *os_pipe_connect(const char *name, struct error *error) {
     }
 }
 
-/* The folder of all pipes can be read as any other one, but not under Wine. */
+/* Windows can list the folder of all pipes like any other one; Wine cannot. */
 void os_pipe_visit(bool (*visit)(void *context, struct os_pipe *pipe), void *context) {
     static const wchar_t prefix[] = L"berth-";
     WIN32_FIND_DATAW found;
@@ -303,7 +306,7 @@ void os_pipe_visit(bool (*visit)(void *context, struct os_pipe *pipe), void *con
         char name[MAX_PATH * 3];
         if (wcsncmp(found.cFileName, prefix, ARRAY_COUNT(prefix) - 1) == 0 &&
             windows_text(found.cFileName + ARRAY_COUNT(prefix) - 1, name, sizeof(name)) &&
-            strncmp(name, "link-", 5) != 0) { /* those are a supervisor's */
+            strncmp(name, "link-", 5) != 0) { /* those are links of a supervisor */
             struct os_pipe *pipe = os_pipe_connect(name, NULL);
             go_on = !pipe || visit(context, pipe);
         }
@@ -358,8 +361,8 @@ void os_pipe_cut(struct os_pipe *pipe) {
     SetEvent(pipe->interrupted);
 }
 
-/* What the client has not read yet is lost with the pipe: so it is the client who leaves first.
- * FlushFileBuffers() would wait for ever for one that does not. */
+/* Bytes that the client has not read are lost when the pipe is closed, so the client must close
+ * first. FlushFileBuffers() would wait without a limit for a client that does not read. */
 void os_pipe_finish(struct os_pipe *pipe) {
     uint64_t end_ms = os_now_ms() + LEAVE_WAIT_MS;
     uint64_t now_ms;

@@ -1,11 +1,11 @@
-/* os_windows_child.c: this program once more, as a child, and the pipe between the two.
+/* os_windows_child.c: this program started again as a child, and the pipe between the two.
  *
  * The memory that both share is a section without a name, whose handle the child inherits.
  *
- * The link is a named pipe of messages, for this user alone. A listening socket goes over it as the
- * words that WSADuplicateSocket() writes for the other process. Both ends have a read under way all
- * the time, as only that can be waited for together with the child's end. Both have their memory
- * for as long as the system may use it: see os_windows_operation.h.
+ * The link is a named pipe of messages, for this user alone. A listening socket is sent over it as
+ * the WSAPROTOCOL_INFO that WSADuplicateSocket() writes for the other process. Both ends always
+ * have a pending read, as only that can be waited for together with the child's end. Both keep
+ * their memory for as long as the system may use it: see os_windows_operation.h.
  *
  * A socket that was bound to the completion port of a process that has ended cannot be bound to
  * another one (but by FileReplaceCompletionInformation, which is undocumented for sockets): the
@@ -37,7 +37,7 @@ enum {
     SYSTEM_ERROR = 0xC,
     CUSTOM_ERROR = 0xE,
     NAME_TRIES = 8,
-    HANDLE_MARK = L'@', /* no pipe of ours has one in its name */
+    HANDLE_MARK = L'@', /* no name of these pipes contains it */
 };
 
 static const DWORD CODE_OF_CONSOLE = 0xC000013A; /* Ctrl-C, or the console was closed */
@@ -53,13 +53,14 @@ struct os_link {
     HANDLE pipe;
     struct windows_operation *read; /* of a packet; NULL: it was abandoned */
     struct windows_operation *write;
-    struct windows_operation *volatile last; /* last words, which wait for nobody else */
+    struct windows_operation
+        *volatile last; /* for the crash report, which waits for no other write */
     SRWLOCK writing;
     bool reading;
-    bool closed; /* nothing comes any more */
+    bool closed; /* no more messages come */
     DWORD peer;  /* the other process */
     HANDLE asked;
-    HANDLE asked_wait; /* the child's: of requests to stop */
+    HANDLE asked_wait; /* the child's: waits for requests to stop */
     HANDLE shared;     /* the child's: the section, until it is mapped */
     HANDLE parent;
     HANDLE parent_wait;
@@ -142,8 +143,8 @@ bool os_link_send(struct os_link *link, const void *bytes, size_t size, intptr_t
     return write_packet(link, &packet);
 }
 
-/* The pipe has room, or the parent does not read. What has not ended then is not waited for: it
- * ends with the process, and its memory is used for nothing else. */
+/* Waits a short time only, as the parent may not read. A write that has not ended then ends with
+ * the process, and its memory is not used again. */
 void os_link_last_send(struct os_link *link, const void *bytes, size_t size) {
     struct packet packet = {.size = (uint32_t)size};
     struct windows_operation *last =
@@ -201,9 +202,9 @@ static void CALLBACK ask_to_stop(void *argument, BOOLEAN timed_out) {
     windows_signals_ask();
 }
 
-/* The event that the parent asks by has no name, which others could take or open, nor has the
- * section: they are inherited, and their numbers stand behind the pipe's name. Nobody inherits them
- * from here. The last one is taken off the text. */
+/* The event by which the parent requests a stop has no name that others could take or open, nor has
+ * the section: they are inherited, and their values follow the pipe's name. The child makes them
+ * not inheritable. Takes the last value off the text. */
 static HANDLE take_handle(wchar_t *text) {
     wchar_t *mark = wcsrchr(text, HANDLE_MARK);
     if (!mark) {
@@ -214,7 +215,7 @@ static HANDLE take_handle(wchar_t *text) {
     return handle && SetHandleInformation(handle, HANDLE_FLAG_INHERIT, 0) ? handle : NULL;
 }
 
-/* Asked by the parent, or left alone by it: the host stops in good order. */
+/* The host stops in good order when the parent requests it or has ended. */
 static bool watch_parent(struct os_link *link) {
     ULONG parent = 0;
     if (!GetNamedPipeServerProcessId(link->pipe, &parent)) {
@@ -238,7 +239,7 @@ struct os_link *os_link_open(const char *text, struct error *error) {
         error_set(error, "out of memory");
         return NULL;
     }
-    WSAStartup(MAKEWORD(2, 2), &data); /* sockets may come before the engine does */
+    WSAStartup(MAKEWORD(2, 2), &data); /* sockets may arrive before the engine starts */
     HANDLE pipe = INVALID_HANDLE_VALUE;
     if (MultiByteToWideChar(CP_UTF8, 0, text, -1, path, ARRAY_COUNT(path)) > 0) {
         link->shared = take_handle(path);
@@ -313,7 +314,7 @@ static bool make_command(wchar_t *command, size_t capacity, const char *const *a
         used += (size_t)written;
         if (MultiByteToWideChar(CP_UTF8, 0, arguments[i], -1, wide, ARRAY_COUNT(wide)) == 0 ||
             wcschr(wide, L'"')) {
-            return false; /* no path has a quote in it */
+            return false; /* a path contains no quote */
         }
         size_t size = wcslen(wide);
         const wchar_t *more = size > 0 && wide[size - 1] == L'\\' ? L"\\" : L"";
@@ -341,7 +342,7 @@ static bool connect_pipe(struct os_child *child, struct error *error) {
 
 static bool start_process(struct os_child *child, const char *const *arguments, const wchar_t *path,
                           struct error *error) {
-    static wchar_t command[16384]; /* of the one thread that starts hosts */
+    static wchar_t command[16384]; /* used by the one thread that starts hosts */
     const struct windows_standard standard = {
         .input = GetStdHandle(STD_INPUT_HANDLE),
         .output = GetStdHandle(STD_OUTPUT_HANDLE),
@@ -361,8 +362,8 @@ static bool start_process(struct os_child *child, const char *const *arguments, 
     return true;
 }
 
-/* A pipe's name can be taken by anybody who knows it, so it is hard to guess. It must be the first
- * of its name. */
+/* A process that can guess the name could take it, so it is hard to guess. The pipe must be the
+ * first of its name. */
 static HANDLE create_link_pipe(wchar_t *path, size_t capacity, SECURITY_ATTRIBUTES *security) {
     HANDLE pipe = INVALID_HANDLE_VALUE;
     for (int tries = 0; pipe == INVALID_HANDLE_VALUE && tries < NAME_TRIES; tries++) {
@@ -410,7 +411,8 @@ struct os_child *os_child_start(const char *const *arguments, size_t shared_byte
     security.bInheritHandle = TRUE;
     child->shared = CreateFileMappingW(INVALID_HANDLE_VALUE, &security, PAGE_READWRITE, 0,
                                        (DWORD)shared_bytes, NULL);
-    child->asked = CreateEventW(&security, FALSE, FALSE, NULL); /* each time anew */
+    child->asked =
+        CreateEventW(&security, FALSE, FALSE, NULL); /* auto-reset: one stop for each request */
     DWORD code = GetLastError();
     LocalFree(security.lpSecurityDescriptor);
     SetLastError(code);
@@ -419,7 +421,7 @@ struct os_child *os_child_start(const char *const *arguments, size_t shared_byte
     } else if (add_handle(path, ARRAY_COUNT(path), child->asked) &&
                add_handle(path, ARRAY_COUNT(path), child->shared) &&
                start_process(child, arguments, path, error)) {
-        SetHandleInformation(child->asked, HANDLE_FLAG_INHERIT, 0); /* it is this child's alone */
+        SetHandleInformation(child->asked, HANDLE_FLAG_INHERIT, 0); /* no other child inherits it */
         SetHandleInformation(child->shared, HANDLE_FLAG_INHERIT, 0);
         if (connect_pipe(child, error)) {
             read_next(&child->link);
@@ -442,9 +444,9 @@ enum os_child_event os_child_wait(struct os_child *child, int timeout_ms) {
         waits[count++] = child->process;
     }
     DWORD limit = timeout_ms < 0 ? INFINITE : (DWORD)timeout_ms;
-    /* A request ends one wait, which may have returned what the child said meanwhile. */
+    /* A request ends one wait, and that wait may have returned a message of the child instead. */
     WaitForMultipleObjects(count, waits, FALSE, windows_signals_asked() ? 0 : limit);
-    /* What it has said before its end is told first. */
+    /* Messages sent before its end are reported first. */
     if (listening && WaitForSingleObject(child->link.read->overlapped.hEvent, 0) == WAIT_OBJECT_0) {
         return OS_CHILD_SAYS;
     }
@@ -458,8 +460,8 @@ struct os_link *os_child_link(struct os_child *child) {
     return &child->link;
 }
 
-/* The system's errors, and what languages raise: C++ 0xE06D7363, .NET 0xE0434352. A program that
- * ends another one may set any code: -1 is usual. */
+/* Exit codes of the system's errors, and of exceptions of languages: C++ 0xE06D7363, .NET
+ * 0xE0434352. A program that ends another one may set any code: -1 is usual. */
 static bool is_exception(DWORD code) {
     return (code >> SEVERITY_SHIFT == SYSTEM_ERROR || code >> SEVERITY_SHIFT == CUSTOM_ERROR) &&
            code != CODE_OF_CONSOLE;

@@ -1,9 +1,9 @@
-/* os_windows_crash.c: exceptions that nobody handles, and abort().
+/* os_windows_crash.c: unhandled exceptions, and abort().
  *
- * The filter of unhandled exceptions runs last of all, so what a plugin handles itself is never
- * taken for a crash. It runs from the first frame of the thread, which the search for a handler
- * does not reach when the stack is destroyed; a vectored handler, asked first of all, finds that
- * out. */
+ * The filter of unhandled exceptions runs after all other handlers, so an exception that a plugin
+ * handles is never taken for a crash. It runs from the first frame of the thread, which the search
+ * for a handler does not reach when the stack is destroyed. A vectored handler, which runs before
+ * all other handlers, detects that. */
 #include <windows.h>
 
 #include <process.h>
@@ -17,9 +17,9 @@
 #include "os/os_windows.h"
 
 enum {
-    STACK_BYTES = 64 * 1024, /* what an overflow of the stack leaves for last words */
+    STACK_BYTES = 64 * 1024, /* what a stack overflow leaves for the crash report */
     EXCEPTION_OF_GCC = 0x20474343,
-    CODE_OF_SECOND = 3, /* as abort() has it */
+    CODE_OF_SECOND = 3, /* the exit code of abort() */
     WRITER_BYTES = 4096,
     CRASH_REPORT_MS = 5000,
 };
@@ -28,13 +28,13 @@ static const DWORD EXCEPTION_OF_MSVC = 0xE06D7363;
 static struct os_crash_words words;
 static atomic_flag crashing = ATOMIC_FLAG_INIT;
 
-/* A write to a pipe or a console that takes nothing at present cannot be called off, so another
- * thread has to make it; it is there before anything crashes. */
+/* A write to a pipe or a console that accepts nothing at present cannot be cancelled, so another
+ * thread makes it. That thread is started before anything crashes. */
 static struct {
     HANDLE asked;
     HANDLE done;
     size_t size;
-    bool stalled; /* what was asked for last was not written in time */
+    bool stalled; /* the latest write was not done in time */
     char text[WRITER_BYTES];
 } writer;
 
@@ -73,7 +73,7 @@ static bool leave_leaf(CONTEXT *context) {
     return true;
 }
 #else
-/* Whose stack it is does not matter: it can be read. */
+/* Any readable address counts, of whichever stack. */
 static bool is_on_stack(DWORD64 address) {
     MEMORY_BASIC_INFORMATION memory;
     return address % sizeof(DWORD64) == 0 &&
@@ -93,13 +93,13 @@ static bool leave_leaf(CONTEXT *context) {
     if (!is_on_stack(context->Rsp)) {
         return false;
     }
-    context->Rip = *(const DWORD64 *)(uintptr_t)context->Rsp; /* the return address lies on top */
+    context->Rip = *(const DWORD64 *)(uintptr_t)context->Rsp; /* the return address is on top */
     context->Rsp += sizeof(DWORD64);
     return true;
 }
 #endif
 
-/* Walks the stack from where it crashed, by the tables that functions have on x64 and on ARM64. */
+/* Walks the stack from where it crashed, by the unwind tables of functions on x64 and on ARM64. */
 static void windows_crash_trace(struct os_crash *crash, const CONTEXT *from) {
     CONTEXT context = *from;
     while ((program_counter(&context) != 0 || crash->frame_count == 0) &&
@@ -119,11 +119,11 @@ static void windows_crash_trace(struct os_crash *crash, const CONTEXT *from) {
     }
 }
 
-static DWORD64 ntdll;        /* where it is */
-static DWORD walked_slot;    /* of a thread: the exception whose stack it walks */
+static DWORD64 ntdll;        /* its base address */
+static DWORD walked_slot;    /* TLS: the exception whose stack the thread walks */
 static struct os_crash told; /* of the thread that crashed first */
-static DWORD telling;        /* which that is */
-static bool over;            /* there is nothing more to say */
+static DWORD telling;        /* the id of that thread */
+static bool over;            /* the report is complete */
 
 static void windows_crash_finish(void) {
     if (!over) {
@@ -132,7 +132,7 @@ static void windows_crash_finish(void) {
     }
 }
 
-/* Walking the stack may crash in its turn, and comes here again: what is known by then is all. */
+/* Walking the stack may crash and call this again: then only what is known so far is reported. */
 static void windows_crash_begin(const struct os_crash *crash) {
     if (!atomic_flag_test_and_set(&crashing)) {
         telling = GetCurrentThreadId();
@@ -141,7 +141,8 @@ static void windows_crash_begin(const struct os_crash *crash) {
         return;
     }
     if (telling != GetCurrentThreadId()) {
-        Sleep(INFINITE); /* another thread was first; its end is ours */
+        Sleep(
+            INFINITE); /* another thread crashed first; this one waits for the end of the process */
     }
     windows_crash_finish();
     TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
@@ -161,7 +162,7 @@ static void windows_crash_tell(const EXCEPTION_POINTERS *pointers) {
     TlsSetValue(walked_slot, (void *)(uintptr_t)pointers);
     windows_crash_trace(&told, pointers->ContextRecord);
     windows_crash_finish();
-    if (writer.stalled) { /* the system's report could go there, too, and would not end */
+    if (writer.stalled) { /* the system's report may write there, too, and would block */
         TerminateProcess(GetCurrentProcess(), record->ExceptionCode);
     }
 }
@@ -170,14 +171,15 @@ static LONG WINAPI on_exception(EXCEPTION_POINTERS *pointers) {
     const EXCEPTION_RECORD *record = pointers->ExceptionRecord;
     if (record->ExceptionCode == EXCEPTION_OF_GCC &&
         (record->ExceptionFlags & EXCEPTION_NONCONTINUABLE) == 0) {
-        return EXCEPTION_CONTINUE_EXECUTION; /* GCC asks whether anybody catches; then it aborts */
+        return EXCEPTION_CONTINUE_EXECUTION; /* GCC searches for a handler; if there is none, it
+                                                aborts */
     }
     windows_crash_tell(pointers);
     return EXCEPTION_CONTINUE_SEARCH; /* the system's own report and dump */
 }
 
-/* Whether the system's search for a handler, which goes the same way, finds one: every thread has
- * one in its first frame, which is ntdll's. (Wine's is not in the tables.) */
+/* Whether the system's search for a handler, which walks in the same way, finds one: the first
+ * frame of every thread is ntdll's, and has one. (Wine's is not in the tables.) */
 static bool is_handler_found(const CONTEXT *from) {
     CONTEXT context = *from;
     ULONG_PTR low;
@@ -206,18 +208,18 @@ static bool is_handler_found(const CONTEXT *from) {
     return false;
 }
 
-/* What the processor reports; what software raises may be meant for anybody. */
+/* Exceptions that the processor raises; software may raise others for any handler. */
 static bool is_fault(DWORD code) {
     return code == EXCEPTION_ACCESS_VIOLATION || code == EXCEPTION_ILLEGAL_INSTRUCTION ||
            code == EXCEPTION_PRIV_INSTRUCTION || code == EXCEPTION_IN_PAGE_ERROR ||
            code == EXCEPTION_INT_DIVIDE_BY_ZERO;
 }
 
-/* The walk may fault where the stack is destroyed, as the system's search would, again and again:
- * that comes here, too, and is the answer. */
+/* Where the stack is destroyed the walk may fault, as the system's search would, again and again.
+ * The fault calls this handler again, which shows that the search finds no handler. */
 static LONG WINAPI on_first_chance(EXCEPTION_POINTERS *pointers) {
     DWORD code = pointers->ExceptionRecord->ExceptionCode;
-    DWORD error = GetLastError(); /* which must be the same if the exception is handled */
+    DWORD error = GetLastError(); /* restored, as the exception may be handled */
     const EXCEPTION_POINTERS *walked = is_fault(code) ? TlsGetValue(walked_slot) : NULL;
     if (is_fault(code) && !walked) {
         TlsSetValue(walked_slot, pointers);
@@ -242,8 +244,9 @@ static void windows_crash_on_abort(int number) {
     windows_crash_finish();
 }
 
-/* A thread that hangs may hold the loader's lock, which describing its stack takes, and which
- * starting a thread takes, too: so this one is there from the beginning. */
+/* A thread that hangs may hold the loader lock, which describing its stack takes, and which
+ * starting a thread takes, too: so the thread that ends the process in time is started at the
+ * beginning. */
 static HANDLE words_begun;
 
 static unsigned __stdcall end_in_time(void *argument) {
@@ -262,7 +265,7 @@ _Noreturn void os_crash_hung(uintptr_t thread, const char *what) {
     SetEvent(words_begun);
     if (handle && SuspendThread(handle) != (DWORD)-1) {
         known = GetThreadContext(handle, &context) != 0;
-        ResumeThread(handle); /* it may hold locks that are needed now; and it hangs */
+        ResumeThread(handle); /* it may hold locks that the report needs; and it hangs */
     }
     windows_crash_begin(&crash);
     if (known) {
@@ -281,12 +284,12 @@ unsigned os_crash_stack(void **frames, unsigned max) {
 
 void *os_crash_thread_begin(void) {
     ULONG bytes = STACK_BYTES;
-    SetThreadStackGuarantee(&bytes); /* without it an overflow goes without last words */
+    SetThreadStackGuarantee(&bytes); /* without it a stack overflow is not reported */
     return NULL;
 }
 
 void os_crash_thread_end(void *prepared) {
-    (void)prepared; /* it goes with the thread */
+    (void)prepared; /* the system frees it with the thread */
 }
 
 static DWORD WINAPI write_what_is_asked(void *argument) {
@@ -326,12 +329,13 @@ void os_crash_start(const struct os_crash_words *last_words) {
     if (!words_begun && (words_begun = CreateEventW(NULL, TRUE, FALSE, NULL)) != NULL) {
         uintptr_t ender = _beginthreadex(NULL, 0, end_in_time, NULL, 0, NULL);
         if (ender != 0) {
-            CloseHandle((HANDLE)ender); /* it ends with the process */
+            CloseHandle((HANDLE)ender); /* the thread runs until the process ends */
         }
     }
     ntdll = (DWORD64)(uintptr_t)GetModuleHandleW(L"ntdll.dll");
     if (!vectored && (walked_slot = TlsAlloc()) != TLS_OUT_OF_INDEXES) {
-        vectored = AddVectoredExceptionHandler(FALSE, on_first_chance); /* after those of others */
+        vectored = AddVectoredExceptionHandler(
+            FALSE, on_first_chance); /* after the handlers of other code */
     }
     windows_filter_set(on_exception);
     signal(SIGABRT, windows_crash_on_abort);
@@ -343,7 +347,7 @@ void os_crash_start_again(void) {
     }
 }
 
-/* The library that an address of code is in, and its file's name. */
+/* The library that contains a code address, and its file's name. */
 static HMODULE library_of(const void *frame, char *name, size_t size) {
     HMODULE module = NULL;
     wchar_t wide[WINDOWS_PATH_MAX];
@@ -381,14 +385,14 @@ void os_crash_write(const char *text, size_t size) {
     ULONGLONG now_ms = GetTickCount64();
     end_ms = end_ms == 0 ? now_ms + OS_CRASH_WRITE_MS : end_ms;
     if (now_ms >= end_ms) {
-        return; /* the writer may hold the text before */
+        return; /* the writer may still use the previous text */
     }
     writer.size = size < sizeof(writer.text) ? size : sizeof(writer.text);
     memcpy(writer.text, text, writer.size);
     SetEvent(writer.asked);
     if (!writer.asked ||
         WaitForSingleObject(writer.done, (DWORD)(end_ms - now_ms)) != WAIT_OBJECT_0) {
-        end_ms = 1; /* there is nobody left to tell */
+        end_ms = 1; /* no more is written: the stream accepts nothing */
         writer.stalled = true;
     }
 }

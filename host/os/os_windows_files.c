@@ -17,7 +17,7 @@
 #include "os/os_windows.h"
 
 enum {
-    SHORT_PATH_MAX = 247, /* the limit for folders: 260 less a name of 8.3 and the terminator */
+    SHORT_PATH_MAX = 247, /* the limit for folders: 260 less an 8.3 name and the terminator */
     REPLACE_TRIES = 50,   /* a scanner or a reader holds the old file open for a moment */
     REPLACE_WAIT_MS = 10,
     READ_BLOCK_BYTES = 1 << 20,
@@ -140,7 +140,7 @@ bool os_path_real(char *real, size_t size, const char *path) {
            real_folder(full, sizeof(full), folder) && os_path_join(real, size, full, name);
 }
 
-/* As the system does it, which knows no difference between capitals and small letters. */
+/* Names are case-insensitive, as they are for the system. */
 bool os_path_same(const char *one, const char *other) {
     wchar_t first[WINDOWS_PATH_MAX];
     wchar_t second[WINDOWS_PATH_MAX];
@@ -162,14 +162,14 @@ static HANDLE file_open_regular(const char *path, uint64_t *size, struct error *
     if (!windows_path(path, wide, ARRAY_COUNT(wide), error)) {
         return INVALID_HANDLE_VALUE;
     }
-    /* Others may go on writing, renaming and deleting it: we are no reason to stop an editor. It is
+    /* Others may go on writing, renaming and deleting it: the host must not block an editor. It is
      * read or sent from front to back (TransmitFile's documentation asks for the flag). */
     HANDLE file =
         CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
                     NULL, OPEN_EXISTING, FILE_FLAG_SEQUENTIAL_SCAN, NULL);
     if (file == INVALID_HANDLE_VALUE) {
         DWORD code = GetLastError();
-        if (windows_files_is_folder(wide)) { /* the system says "access denied" */
+        if (windows_files_is_folder(wide)) { /* the system only reports "access denied" */
             error_set_kind(error, ERROR_KIND_NOT_REGULAR, "is a folder");
         } else {
             windows_error_set(error, code);
@@ -196,7 +196,7 @@ bool os_file_open(struct os_file *file, const char *path, struct error *error) {
     return handle != INVALID_HANDLE_VALUE;
 }
 
-/* The system counts steps of 100 ns since 1601. Wraps for times that no clock has shown. */
+/* The system counts steps of 100 ns since 1601. Wraps only for times that no clock shows. */
 static int64_t unix_ns(int64_t steps) {
     return (int64_t)(((uint64_t)steps - (uint64_t)UNIX_EPOCH_MS * 10000) * 100);
 }
@@ -218,7 +218,7 @@ bool os_file_status(const struct os_file *file, struct os_file_status *status,
         .volume = information.dwVolumeSerialNumber,
         .id = {(uint64_t)information.nFileIndexHigh << 32 | information.nFileIndexLow},
     };
-    /* ReFS has ids of 128 bits, which the older call cuts. */
+    /* ReFS has ids of 128 bits, which the older call truncates. */
     FILE_ID_INFO id;
     if (GetFileInformationByHandleEx(handle, FileIdInfo, &id, sizeof(id))) {
         status->volume = id.VolumeSerialNumber;
@@ -305,8 +305,8 @@ static bool file_write_new(const wchar_t *wide, const char *text, size_t size, b
     return ok;
 }
 
-/* As POSIX has it: a file that somebody holds open, and lets others delete, gives up its name at
- * once. NTFS knows it since Windows 10; Wine 8 does not, and other file systems may not. */
+/* As in POSIX: a file that another process holds open, and lets others delete, loses its name at
+ * once. NTFS supports it since Windows 10; Wine 8 does not, and other file systems may not. */
 static bool file_rename_posix(const wchar_t *from, const wchar_t *to) {
     enum { RENAME_INFO_EX = 22, REPLACE_IF_EXISTS = 1, POSIX_SEMANTICS = 2 };
     const DWORD flags = REPLACE_IF_EXISTS | POSIX_SEMANTICS;
@@ -439,7 +439,7 @@ static bool names_read(struct names *names, const char *path, struct error *erro
     HANDLE find = FindFirstFileExW(wide, FindExInfoBasic, &data, FindExSearchNameMatch, NULL, 0);
     if (find == INVALID_HANDLE_VALUE) {
         DWORD code = GetLastError();
-        /* The root of an empty drive has not even "." in it. */
+        /* The root of an empty drive has no entry "." */
         return code == ERROR_FILE_NOT_FOUND ? true : windows_error_set(error, code);
     }
     bool ok = true;

@@ -1,12 +1,12 @@
-/* os_windows_link.c: the libraries of one plugin, made its own.
+/* os_windows_link.c: gives a plugin its own copies of the libraries that it needs.
  *
  * A library that another one imports is known by its base name: when one of that name is mapped
- * already, whoever imports it gets that one, wherever it came from and whatever flags the search
- * has (Dynamic-Link Library Search Order, "factors that affect searching"). The exception is a name
+ * already, every importer gets that one, wherever it came from and whatever flags the search has
+ * (Dynamic-Link Library Search Order, "factors that affect searching"). The exception is a name
  * that the activation context redirects: side-by-side assemblies exist so that a process can have
- * two libraries of one name. So beside the private copies stand the manifest of a private assembly,
- * which has these libraries as its files, and one that depends on it; both are made into an
- * activation context, which is active while the plugin is loaded. */
+ * two libraries of one name. So the folder of the private copies also has the manifest of a private
+ * assembly, which has these libraries as its files, and a manifest that depends on it; both are
+ * made into an activation context, which is active while the plugin is loaded. */
 #include <windows.h>
 
 #include <stdio.h>
@@ -52,7 +52,7 @@ static void windows_link_add_text(struct assembly *assembly, const char *text) {
     assembly->size += length;
 }
 
-/* What means something in XML is written as a number. */
+/* Characters that are special in XML are written as character references. */
 static void windows_link_add_escaped(struct assembly *assembly, const char *text) {
     for (; *text; text++) {
         char one[16];
@@ -89,7 +89,7 @@ bool os_copy_join(const struct os_copy *copy, const char *alias, struct error *e
     char folder[OS_PATH_MAX];
     struct assembly root = {0};
     struct assembly assembly = {0};
-    (void)alias; /* nothing imports a plugin */
+    (void)alias; /* no library imports a plugin */
     if (!os_path_folder(folder, sizeof(folder), os_copy_path(copy))) {
         return error_set(error, "the path is too long");
     }

@@ -1,10 +1,10 @@
 /* os_windows_operation.h: one overlapped operation of a pipe or a device, with the memory that it
- * uses, and an end of every wait for it.
+ * uses. Every wait for it ends.
  *
- * What has not ended in time is cancelled; what has not ended a while after that, as the device's
- * driver does not end it, is abandoned: its memory and its event are never freed, as the driver may
- * still write into them, the log says so, and the handle is of no more use. The handle itself is
- * its owner's to close, which is the last that a driver can be told.
+ * An operation that has not ended in time is cancelled. If the driver of the device does not end it
+ * a while after that, the operation is abandoned: its memory and its event are never freed, as the
+ * driver may still write into them, the log says so, and the handle must not be used again. The
+ * owner of the handle closes it, which is the last request that the driver gets.
  *
  * Threads: one at a time. */
 #ifndef BERTH_HOST_OS_OS_WINDOWS_OPERATION_H
@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 struct windows_operation {
-    OVERLAPPED overlapped; /* with an event of its own, a manual one */
+    OVERLAPPED overlapped; /* with a manual-reset event of its own */
     size_t size;
     uint8_t bytes[];
 };
@@ -25,14 +25,14 @@ struct windows_operation {
 /* How long a cancelled operation may take to end. Only tests change it. */
 extern DWORD windows_operation_cancel_ms;
 
-/* NULL: memory or handles are short, with GetLastError(). */
+/* NULL: no memory or handles, with GetLastError(). */
 struct windows_operation *windows_operation_create(size_t size);
-/* Nothing is under way, or it was abandoned and has ended since; NULL is legal. */
+/* Nothing is pending, or it was abandoned and has ended since; NULL is legal. */
 void windows_operation_destroy(struct windows_operation *operation);
 
 /* To be passed to the system's function, whose result goes to windows_operation_begun(). */
 OVERLAPPED *windows_operation_prepare(struct windows_operation *operation);
-/* True: it is under way, or has ended already. */
+/* True: it is pending, or has ended already. */
 bool windows_operation_begun(BOOL result);
 
 /* Waits for its end, for at most timeout_ms (INFINITE only with `until`, a handle whose signal ends

@@ -12,8 +12,8 @@
 
 enum { READER_MS = 1000, PIECE_BYTES = 65536 }; /* for a reader to take something */
 
-/* A write that a device has not ended, although it was cancelled: until it ends nothing more is
- * written, so that there is one of them at most. Of the one thread that writes. */
+/* A cancelled write that a device has not ended: until it ends nothing more is written, so that
+ * there is at most one of them. Used by the one thread that writes. */
 static struct windows_operation *unended;
 
 static bool is_unended(void) {
@@ -51,7 +51,7 @@ static HANDLE windows_output_open_into(const wchar_t *wide, struct error *error)
     return file;
 }
 
-/* One piece, at that place of the file; false when nobody takes it in time. */
+/* One piece, at that offset of the file; false when it is not accepted in time. */
 static bool windows_output_write_piece(struct windows_operation **operation, HANDLE file,
                                        uint64_t offset, const char *text, DWORD size,
                                        DWORD *count) {
@@ -99,7 +99,7 @@ static bool windows_output_write_into(const wchar_t *wide, const char *text, siz
         return false;
     }
     if (GetFileType(file) == FILE_TYPE_DISK) {
-        SetEndOfFile(file); /* of what a link leads to; it stands at the beginning */
+        SetEndOfFile(file); /* truncates the target of a link; the position is at the beginning */
     }
     bool written = windows_output_write_pieces(file, text, size);
     if (!written) {
@@ -129,7 +129,7 @@ static bool windows_output_stop_at_once(void *context, const char *name) {
     return false;
 }
 
-/* What replaces a file is made beside it. */
+/* A replacement is written to a temporary file in the same folder. */
 static bool windows_output_try_beside(const char *path, struct error *error) {
     char beside[OS_PATH_MAX + 64];
     wchar_t wide[WINDOWS_PATH_MAX];
@@ -155,7 +155,7 @@ bool os_output_try(const char *path, struct error *error) {
         return false;
     }
     if (windows_output_is_device(wide)) {
-        return true; /* a pipe takes one client: the one who writes in the end */
+        return true; /* a pipe instance takes one client, which must be the final write */
     }
     if (!is_link(wide)) {
         return windows_output_try_beside(path, error);

@@ -1,7 +1,7 @@
 /* os_windows_pe.c: whether a library's file is whole.
  *
- * The system looks at what it maps and refuses what is not there, but not at what lies behind that
- * in the file: one whose copying is under way may load and be another one a moment later. */
+ * The system checks what it maps and refuses what is not there, but not what follows that in the
+ * file: a file that is still being copied may load, and differ a moment later. */
 #include <windows.h>
 
 #include <stddef.h>
@@ -19,7 +19,7 @@ static bool windows_pe_is_within(size_t size, uint64_t offset, uint64_t length) 
     return offset <= size && length <= size - offset;
 }
 
-/* What the headers say, of the sections and of the symbols behind them. */
+/* Compares the size with what the headers say of the sections and of the symbols after them. */
 static bool windows_pe_is_whole(const char *bytes, size_t size, const IMAGE_FILE_HEADER *header,
                                 uint64_t sections_at) {
     uint64_t symbols = (uint64_t)header->NumberOfSymbols * SYMBOL_BYTES;
@@ -56,7 +56,7 @@ enum { MACHINE = IMAGE_FILE_MACHINE_AMD64 };
 enum { MACHINE = IMAGE_FILE_MACHINE_I386 };
 #endif
 
-/* The loader's own word for it is error 193, "not a valid Win32 application". */
+/* The loader itself only reports error 193, "not a valid Win32 application". */
 static const char *machine_name(unsigned machine) {
     switch (machine) {
     case IMAGE_FILE_MACHINE_AMD64:
@@ -161,7 +161,7 @@ static const char *windows_pe_loaded(const struct image *image, uint32_t address
     return NULL;
 }
 
-/* The libraries that are still to be looked at, and those that have been. */
+/* The libraries that are still to be checked, and those that have been. */
 struct imports {
     char folder[OS_PATH_MAX];
     char (*names)[MAX_PATH];
@@ -210,11 +210,11 @@ static void add_imports(struct imports *imports, const char *path) {
     alloc_free(bytes);
 }
 
-/* As data, so that nothing of it runs. */
+/* Mapped as data, so that none of its code runs. */
 static bool is_of_system(const char *name) {
     wchar_t wide[MAX_PATH];
     if (_strnicmp(name, "api-", 4) == 0 || _strnicmp(name, "ext-", 4) == 0) {
-        return true; /* a set of functions, which the system has or has not: no file */
+        return true; /* an API set, which the system has or has not: not a file */
     }
     if (MultiByteToWideChar(CP_UTF8, 0, name, -1, wide, MAX_PATH) == 0) {
         return false;

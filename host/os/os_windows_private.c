@@ -1,10 +1,11 @@
 /* os_windows_private.c: private folders, and the copies of libraries in them.
  *
- * A folder is made with an access list that lets in this process's user alone, and a handle to it
- * is held that does not share deletion. Whoever cleans asks for the right to delete the folder: it
- * is refused while the handle is there, and the handle ends with its process however that ends. The
- * cleaner looks at the owner by its handle, does not follow a reparse point, and holds the folder
- * while it removes the files, so that nobody can lead it to delete elsewhere.
+ * A folder is made with an access list for this process's user alone, and a handle to it is held
+ * that does not share deletion. A process that cleans asks for the right to delete the folder: the
+ * system refuses it while the handle is open, and the handle closes when its process ends, however
+ * that ends. The cleaning process checks the owner by its own handle, does not follow a reparse
+ * point, and holds the folder while it removes the files, so that no other user can redirect the
+ * deletion.
  *
  * A copy has the bytes of the file and nothing else of it: neither attributes nor streams. */
 #include <windows.h>
@@ -30,8 +31,8 @@ enum {
 
 static const char prefix[] = "berth-";
 
-/* For SYSTEM the newer call has a folder that other users cannot write; Windows 11 and Server 2022
- * have it. */
+/* For SYSTEM the newer function returns a folder that other users cannot write; Windows 11 and
+ * Server 2022 have it. */
 static bool find_temporary_place(char *path, size_t size, struct error *error) {
     typedef DWORD(WINAPI * get_temp_path)(DWORD, LPWSTR);
     wchar_t wide[MAX_PATH + 1];
@@ -63,8 +64,8 @@ struct os_private {
     char path[OS_PATH_MAX];
 };
 
-/* A security descriptor that lets in this process's user and nobody else, inherited by all that is
- * made inside. Free it with LocalFree(). Naming the user and not "the owner" matters for
+/* A security descriptor that grants access to this process's user and to no other, inherited by all
+ * that is made inside. Free it with LocalFree(). It names the user and not "the owner" because of
  * administrators: what they make is owned by their whole group. */
 static PSECURITY_DESCRIPTOR descriptor_for_user(struct error *error) {
     PSECURITY_DESCRIPTOR descriptor = NULL;
@@ -92,7 +93,7 @@ static bool remove_file_in(void *context, const char *name) {
     return true;
 }
 
-/* A file, or a folder with the files in it; a way to another folder is not followed. */
+/* A file, or a folder with the files in it; a reparse point to another folder is not followed. */
 static bool windows_private_remove_entry(const char *path) {
     wchar_t wide[WINDOWS_PATH_MAX];
     char folder[OS_PATH_MAX];
@@ -141,7 +142,7 @@ static DWORD windows_private_make_folder(struct os_private *folder, const char *
     }
     DWORD code = GetLastError();
     RemoveDirectoryW(folder->wide);
-    /* Another process took it for one that is left, before it was held. */
+    /* Another process took it for an abandoned one, before its handle was open. */
     bool taken = code == ERROR_FILE_NOT_FOUND || code == ERROR_SHARING_VIOLATION ||
                  code == ERROR_ACCESS_DENIED;
     return taken ? ERROR_ALREADY_EXISTS : code;
@@ -199,7 +200,7 @@ static bool windows_private_is_private_name(const char *name) {
     return digits > 0 && name[length + digits] == '-';
 }
 
-/* A folder, not a way to one, that belongs to this process's user. */
+/* A folder, not a reparse point, that belongs to this process's user. */
 static bool is_own_folder(HANDLE folder) {
     BY_HANDLE_FILE_INFORMATION information;
     PSECURITY_DESCRIPTOR descriptor = NULL;
@@ -217,8 +218,8 @@ static bool is_own_folder(HANDLE folder) {
     return own;
 }
 
-/* The names come by the handle: opening the folder once more to list it would have to share what
- * the handle holds. True: something was removed. */
+/* The names are read by the handle: opening the folder once more to list it would need a share mode
+ * that the handle does not allow. True: something was removed. */
 static bool remove_listed(FILE_ID_BOTH_DIR_INFO *entry, const char *path) {
     char name[4 * MAX_PATH];
     wchar_t wide[MAX_PATH];

@@ -30,10 +30,11 @@ bool os_executable_path(char *path, size_t size, struct error *error) {
 }
 
 bool os_executable_again(char *path, size_t size, struct error *error) {
-    return os_executable_path(path, size, error); /* which Windows keeps while it runs */
+    return os_executable_path(path, size,
+                              error); /* Windows does not let it be replaced while it runs */
 }
 
-/* -- running one ----------------------------------------------------------- */
+/* -- running a process ----------------------------------------------------- */
 
 static bool windows_process_keep_output(struct os_process_result *result, const char *chunk,
                                         size_t size, size_t output_max) {
@@ -50,7 +51,7 @@ static bool windows_process_keep_output(struct os_process_result *result, const 
     return true;
 }
 
-/* One argument in quotes, so that the C run-time of the other side takes it as it is: backslashes
+/* One argument in quotes, in the form that the C run-time of the other program parses: backslashes
  * before a quote are doubled, a quote gets one. */
 static size_t windows_process_quote(const char *argument, char *line, size_t at, size_t size) {
     size_t slashes = 0;
@@ -94,8 +95,8 @@ static wchar_t *command_line(const char *const *arguments, struct error *error) 
     return wide;
 }
 
-/* Whatever is in it ends when the last handle is closed, also by the end of this process, and so
- * does what was started from there. NULL: the system refuses it; then the time-out remains. */
+/* All processes in the job end when its last handle is closed, also by the end of this process, and
+ * so do their child processes. NULL: the system refuses it; then only the time-out ends them. */
 static HANDLE create_job(void) {
     JOBOBJECT_EXTENDED_LIMIT_INFORMATION limits = {
         .BasicLimitInformation = {.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE}};
@@ -170,7 +171,7 @@ bool os_process_become(const char *const *arguments, int *code, struct error *er
     return true;
 }
 
-/* Anonymous pipes know no time-out: it is looked at every few milliseconds. */
+/* Anonymous pipes have no time-out, so this polls every few milliseconds. */
 static void windows_process_collect(HANDLE from, HANDLE process, uint64_t until, size_t output_max,
                                     struct os_process_result *result) {
     char chunk[CHUNK_BYTES];
@@ -239,7 +240,7 @@ bool os_process_run(const char *const *arguments, int descriptor, int timeout_ms
 
 void os_process_end_with_parent(void) {}
 
-/* -- the end of this one --------------------------------------------------- */
+/* -- the end of this process ----------------------------------------------- */
 
 static void (*crash_words)(const char *how, bool no_code);
 
@@ -270,7 +271,8 @@ void os_process_on_crash(void (*last_words)(const char *how, bool no_code)) {
 
 static HANDLE output; /* NULL: standard output */
 
-/* In the C library that most plugins share with the host, and for those that bring their own. */
+/* Redirects stdout of the C library that most plugins share with the host, and the standard handle
+ * for plugins that have their own C library. */
 bool os_process_keep_output(struct error *error) {
     HANDLE self = GetCurrentProcess();
     HANDLE kept = NULL;
@@ -306,7 +308,7 @@ void os_process_end_within(unsigned seconds) {
     (void)seconds;
 }
 
-/* -- what it holds --------------------------------------------------------- */
+/* -- memory and handles ---------------------------------------------------- */
 
 size_t os_process_memory_bytes(void) {
     PROCESS_MEMORY_COUNTERS counters = {.cb = sizeof(counters)};

@@ -1,11 +1,11 @@
 /* os_windows_processor.c: processors, of which Windows counts at most 64 in a group.
  *
- * Before Windows 11 and Server 2022 a process and the threads it starts stay in one group, and a
- * machine of 128 processors would have half of them idle. So threads that are to use all processors
- * say so (os_thread_spread), and are bound to the groups in proportion to their processors. Within
- * a group the system chooses. A process that was started with an affinity mask of its own stays
- * with that. No Wine has two groups: that threads run in the second one, only a real Windows with
- * more than 64 processors shows (or one started with "bcdedit /set groupsize"). */
+ * Before Windows 11 and Server 2022 a process and the threads it starts stay in one group, and half
+ * of a machine with 128 processors would be idle. So threads that are to use all processors call
+ * os_thread_spread(), and are bound to the groups in proportion to their processors. Within a group
+ * the system chooses. A process that was started with an affinity mask of its own keeps it. Wine
+ * never has two groups: only a real Windows with more than 64 processors (or one started with
+ * "bcdedit /set groupsize") can show that threads run in the second one. */
 #include <windows.h>
 
 #include "base/macros.h"
@@ -14,7 +14,7 @@
 
 enum { GROUPS_MAX = 64 };
 
-/* How many processors the groups have; 0 groups: the process is to stay with its mask. */
+/* How many processors the groups have; 0 groups: the process keeps its mask. */
 static unsigned read_groups(unsigned counts[GROUPS_MAX]) {
     DWORD_PTR mask = 0;
     DWORD_PTR of_system = 0;
@@ -71,5 +71,6 @@ void os_thread_spread(unsigned index) {
     unsigned group = windows_processor_group(counts, groups, index);
     GROUP_AFFINITY affinity = {.Group = (WORD)group};
     affinity.Mask = counts[group] >= 64 ? ~(KAFFINITY)0 : ((KAFFINITY)1 << counts[group]) - 1;
-    SetThreadGroupAffinity(GetCurrentThread(), &affinity, NULL); /* else it stays where it is */
+    SetThreadGroupAffinity(GetCurrentThread(), &affinity,
+                           NULL); /* on a failure the thread stays where it is */
 }

@@ -17,7 +17,7 @@ bool os_sockets_start(struct error *error) {
     return code == 0 || windows_error_set(error, (unsigned long)code);
 }
 
-/* No child inherits it: its peer would see no end while the child lives. */
+/* Not inherited: with a copy of it in a child, the peer would get no FIN while the child lives. */
 static SOCKET windows_socket_open_socket(int family, int type) {
     return WSASocketW(family, type, 0, NULL, 0, WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 }
@@ -46,8 +46,8 @@ static bool windows_socket_fail(SOCKET handle, const char *what, struct error *e
     return false;
 }
 
-/* Exclusive use is refused while connections of an earlier process are still ending, for minutes:
- * then without, which still refuses a second listener. */
+/* Exclusive use is refused while connections of an earlier process are still closing, for minutes:
+ * then the socket is bound without it, which still refuses a second listener. */
 static bool bind_listener(SOCKET handle, const struct sockaddr_storage *name, int size) {
     const BOOL on = TRUE;
     const BOOL off = FALSE;

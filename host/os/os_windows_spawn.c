@@ -1,9 +1,9 @@
-/* os_windows_spawn.c: processes that inherit what they are given, and nothing else.
+/* os_windows_spawn.c: processes that inherit the given handles, and no others.
  *
- * With bInheritHandles alone a child has every inheritable handle of the process: those that a
- * plugin or a library has made so, and those that another thread makes inheritable for its own
- * child at that moment. A socket among them stays open for as long as the child lives, and its peer
- * sees no end. A list of handles says what is meant. */
+ * With bInheritHandles alone a child inherits every inheritable handle of the process: those that a
+ * plugin or a library has made inheritable, and those that another thread makes inheritable for its
+ * own child at that moment. A socket among them stays open for as long as the child lives, and its
+ * peer gets no FIN. A handle list (PROC_THREAD_ATTRIBUTE_HANDLE_LIST) restricts it. */
 #include <windows.h>
 
 #include "base/alloc.h"
@@ -12,7 +12,7 @@
 
 enum { HANDLES_MAX = 8 };
 
-/* Those that there are, once each: the system refuses a list with the others in it. */
+/* Lists the valid handles, once each: the system refuses a list with invalid or repeated ones. */
 static size_t make_inheritable(HANDLE *list, void *const *handles, size_t count) {
     size_t kept = 0;
     for (size_t i = 0; i < count && kept < HANDLES_MAX; i++) {
@@ -45,7 +45,7 @@ static LPPROC_THREAD_ATTRIBUTE_LIST make_attributes(HANDLE *list, size_t count, 
     }
     if (UpdateProcThreadAttribute(attributes, 0, PROC_THREAD_ATTRIBUTE_HANDLE_LIST, list,
                                   count * sizeof(*list), NULL, NULL)) {
-        if (*job) { /* from its first moment on, where the system knows this: Windows 10 */
+        if (*job) { /* from its first moment on, where the system supports this: Windows 10 */
             UpdateProcThreadAttribute(attributes, 0, PROC_THREAD_ATTRIBUTE_JOB_LIST, job,
                                       sizeof(*job), NULL, NULL);
         }
@@ -58,8 +58,8 @@ static LPPROC_THREAD_ATTRIBUTE_LIST make_attributes(HANDLE *list, size_t count, 
     return NULL;
 }
 
-/* It has not begun to run. A system that lets no process be in two jobs (before Windows 8) may
- * refuse; then it runs without. */
+/* The process has not begun to run. A system that lets no process be in two jobs (before Windows 8)
+ * may refuse; then the process runs without the job. */
 static void put_into_job(const PROCESS_INFORMATION *process, HANDLE job) {
     BOOL inside = FALSE;
     if (!IsProcessInJob(process->hProcess, job, &inside) || !inside) {

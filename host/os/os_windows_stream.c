@@ -11,7 +11,7 @@ int64_t os_stream_write(enum os_stream stream, const void *bytes, size_t size) {
         return (int64_t)written;
     }
     DWORD code = GetLastError();
-    /* A console refuses what its memory does not hold; a disk may be given room. */
+    /* A console refuses a write that is too large for its memory; a disk may get free space. */
     return code == ERROR_DISK_FULL || code == ERROR_HANDLE_DISK_FULL ||
                    code == ERROR_NOT_ENOUGH_MEMORY || code == QUOTA_EXCEEDED
                ? 0

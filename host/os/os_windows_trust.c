@@ -1,15 +1,15 @@
 /* os_windows_trust.c: who can change a file whose code this process is to run.
  *
- * It is asked by processes that have more rights than the users of the machine: elevated ones, and
- * those of session 0, where services are. Others are not held up: below a drive's root the system
- * itself lets every user change what is there, and a program unpacked there by its user would not
- * load its own plugins.
+ * Only processes check this that have more rights than the users of the machine: elevated ones, and
+ * those of session 0, where services are. Others are not restricted: below a drive's root the
+ * system itself lets every user change what is there, and a program unpacked there by its user
+ * would not load its own plugins.
  *
- * Looked at are the file and its folder, by open handles: the owner, and each entry of the access
- * list that allows to write. Trusted are the system, Administrators, the installer of Windows and
+ * The file and its folder are checked, by open handles: the owner, and each entry of the access
+ * list that allows writing. Trusted are the system, Administrators, the installer of Windows and
  * the process's own user; a denying entry is not counted against an allowing one. Folders further
- * up are not looked at, for the reason above: an account that may rename one of them is told from
- * others only by rules of the machine. */
+ * up are not checked, for the reason above: only rules of the machine distinguish an account that
+ * may rename one of them from others. */
 #include <windows.h>
 
 #include <aclapi.h>
@@ -26,7 +26,7 @@
 #define WRITES_FILE                                                                                \
     (FILE_WRITE_DATA | FILE_APPEND_DATA | DELETE | WRITE_DAC | WRITE_OWNER | GENERIC_WRITE |       \
      GENERIC_ALL)
-/* Adding a file replaces none, and whoever adds one owns it. */
+/* Adding a file replaces none, and the user that adds a file owns it. */
 #define WRITES_FOLDER                                                                              \
     (FILE_DELETE_CHILD | DELETE | WRITE_DAC | WRITE_OWNER | GENERIC_WRITE | GENERIC_ALL)
 
@@ -57,7 +57,7 @@ static bool has_more_rights_than_users(void) {
 }
 
 static bool is_trusted_account(PSID sid, const union windows_user *user) {
-    /* CREATOR OWNER and OWNER RIGHTS stand for the owner, who is looked at. */
+    /* CREATOR OWNER and OWNER RIGHTS stand for the owner, which is checked. */
     static const WELL_KNOWN_SID_TYPE known[] = {WinLocalSystemSid, WinBuiltinAdministratorsSid,
                                                 WinCreatorOwnerSid, WinCreatorOwnerRightsSid};
     static const wchar_t installer[] =
@@ -74,7 +74,7 @@ static bool is_trusted_account(PSID sid, const union windows_user *user) {
     return trusted;
 }
 
-/* "BUILTIN\Users", or the number of an account that has no name any more. */
+/* "BUILTIN\Users", or the SID of an account that has no name any more. */
 static void name_account(PSID sid, char *text, size_t size) {
     wchar_t name[256];
     wchar_t domain[256];

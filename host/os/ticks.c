@@ -2,7 +2,7 @@
 
 #include <stdatomic.h>
 
-enum { RATE_US_MIN = 20000 }; /* before that the rate is not known well enough */
+enum { RATE_US_MIN = 20000 }; /* before that the rate is not precise enough */
 
 static atomic_uint state; /* 0: not measured, 1: about to be, 2: measured from these on */
 static atomic_ullong first_ticks;

@@ -1,8 +1,8 @@
 /* ticks.h: a clock that costs a few nanoseconds: the processor's own counter.
  *
  * It counts at a constant rate and alike on all processors (the invariant TSC; the generic timer of
- * ARM). Elsewhere it is os_now_us() itself. It measures how long code took; no time that anything
- * waits for is made of it. Threads: any. */
+ * ARM). Without such a counter it is os_now_us() itself. It measures how long code took; no
+ * time-out is computed from it. Threads: any. */
 #ifndef BERTH_HOST_OS_TICKS_H
 #define BERTH_HOST_OS_TICKS_H
 
@@ -26,8 +26,8 @@ static inline uint64_t ticks_now(void) {
 /* Begins to measure their rate, against os_now_us(), from the first call on. */
 void ticks_measure(void);
 
-/* Ticks as microseconds, and the other way round by the rate so far: false before that is known
- * well enough. Nothing before ticks_measure(). */
+/* Ticks as microseconds, and the reverse, by the rate measured so far: false before that is precise
+ * enough. Nothing before ticks_measure(). */
 double ticks_as_us(uint64_t ticks);
 bool ticks_of_us(uint64_t us, uint64_t *ticks);
 
