@@ -1,15 +1,16 @@
 /* call_page.h: which plugin each thread is calling, in memory that outlives the process.
  *
  * A process can end without a crash report: by _exit(), by SIGKILL, by __fastfail, ExitProcess or
- * TerminateProcess. So a supervised host keeps the notes of its calls (callback_guard.h) in memory
- * that it shares with its supervisor, which reads them when the process is gone. A note is written
- * with each call, and holds addresses only; what they stand for is written down when a plugin is
- * loaded and a listener is made. A thread that finds no room keeps its notes to itself, and is
- * counted.
+ * TerminateProcess. So a supervised host keeps the records of its calls (callback_guard.h) in
+ * memory that it shares with its supervisor, which reads them after the process has ended. A record
+ * is written at each call and holds addresses only. The names for these addresses are written when
+ * a plugin is loaded and when a listener is created. A thread for which the page has no free record
+ * keeps its record in its own memory, and is counted.
  *
- * The reader trusts nothing: code of plugins runs in the process that writes. It works on a copy,
- * every index is bounded, every text is terminated and made safe, and an id that no plugin can have
- * is nobody's. Nothing can keep a plugin from writing another one's name there.
+ * The reader does not trust the page, because code of plugins runs in the process that writes it.
+ * The reader works on a copy, bounds every index, terminates every text and makes it safe, and
+ * ignores an id that is not a valid plugin id. A plugin can still write the name of another plugin
+ * there; nothing prevents that.
  *
  * Threads: any, where nothing else is said. */
 #ifndef BERTH_HOST_PLUGIN_CALL_PAGE_H
@@ -27,7 +28,7 @@ enum {
 
 struct plugin_stats;
 
-/* A thread's notes; a line of the cache, so that threads do not slow down each other. */
+/* The record of a thread. It fills one cache line, which avoids false sharing. */
 struct call_record {
     atomic_uint sequence;                 /* odd: in a callback */
     atomic_uint callback;                 /* enum plugin_callback */
@@ -35,7 +36,7 @@ struct call_record {
     _Atomic(const char *) listener;       /* its name, or NULL */
     atomic_ullong connection;             /* its id; 0: none */
     atomic_ullong began;                  /* in ticks */
-    atomic_uint waits; /* the sequence in which it was last seen to wait rather than to run */
+    atomic_uint waits; /* the sequence in which it was last seen waiting, not running */
     uint32_t unused[5];
 };
 
@@ -45,17 +46,17 @@ size_t call_page_bytes(void);
 
 /* -- the host's side ------------------------------------------------------- */
 
-/* From now on notes are kept in this zeroed memory, which stays for good; NULL: nowhere. Called
- * before any plugin is. [control] */
+/* From now on records are kept in this zeroed memory, which is never freed; NULL: not in a page.
+ * Called before any plugin is called. [control] */
 void call_page_start(void *memory);
 bool call_page_is_kept(void);
-void call_page_end(void); /* the host ends by itself, whatever calls there are. [any] */
+void call_page_end(void); /* the host ends on purpose, even if calls have not returned. [any] */
 
-/* A record of the page; NULL: there is none, or no room. Under the caller's lock. */
+/* A free record of the page; NULL: there is no page, or no free record. The caller holds a lock. */
 struct call_record *call_page_take(void);
-void call_page_give_back(struct call_record *record); /* NULL: one that had no room */
+void call_page_give_back(struct call_record *record); /* NULL: the page had no free record */
 
-/* What an address in a note stands for, from now on. */
+/* Sets the name for an address in records, from now on. */
 void call_page_name(const void *address, unsigned generation, const char *text,
                     const char *version);
 void call_page_forget(const void *address);
@@ -70,7 +71,7 @@ struct call_info {
     char callback[32];
     unsigned generation;
     uint64_t connection; /* its id, or 0 */
-    bool waits;          /* it was waiting rather than running, when it was last looked at */
+    bool waits;          /* it was waiting, not running, at the last check */
 };
 
 /* "callback received of plugin "x", generation 1 (1.0), listener "l", connection 7" */
@@ -83,10 +84,10 @@ struct calls_seen {
     struct call_info calls[CALLS_REPORTED_MAX]; /* the first ones */
     size_t count;                               /* of those */
     size_t total;
-    char all[64];     /* the one plugin of all calls; "": there are several, or none */
+    char all[64];     /* the plugin of all calls; "": there are several, or none */
     char running[64]; /* likewise, of the calls that were not waiting */
     bool any_running;
-    bool readable; /* the host has kept notes, and they are not destroyed */
+    bool readable; /* the host has kept records, and they are intact */
 };
 void call_page_read(const void *copy, struct calls_seen *seen);
 

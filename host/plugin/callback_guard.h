@@ -1,22 +1,22 @@
-/* callback_guard.h: every call into a plugin, noted while it lasts.
+/* callback_guard.h: a record of every call into a plugin, while the call runs.
  *
- * What is noted answers two questions from outside the call: whose code a thread is in when the
- * process crashes, and whether a callback stalls. A call costs two looks at the processor's counter
- * and a dozen stores, and takes no lock. Callbacks never nest: what plugins call only notes what is
- * wanted (see worker.h).
+ * The record answers two questions from outside the call: which plugin's code a thread is in when
+ * the process crashes, and whether a callback stalls. A call costs two reads of the processor's
+ * counter and a dozen stores, and takes no lock. Callbacks never nest: the functions that plugins
+ * call only record the request (see worker.h).
  *
- * Under a supervisor the notes lie where they outlive the process: see call_page.h.
+ * Under a supervisor the records are in memory that outlives the process: see call_page.h.
  *
- * A thread of its own watches the others' notes. Each has a sequence, odd while it is in a
- * callback; who finds the same odd number before and after reading the rest has read notes of one
- * call. What the notes point to is not freed before the watching thread has looked away:
- * callback_guard_forget() waits for that.
+ * A separate thread, the watchdog, reads the records of the other threads. Each record has a
+ * sequence, which is odd while the thread is in a callback. A reader that finds the same odd number
+ * before and after it reads the rest has read a record of one call. What a record points to is not
+ * freed while the watchdog reads it: callback_guard_forget() waits for that.
  *
  * A callback that runs longer than host.stall_warning_ms stalls: it is logged once, and its worker
  * counts as stalled until the callback returns. One that runs longer than host.hang_timeout_ms
- * hangs: the watching thread reports it, and the report does not return. Time during which this
- * process did not run (SIGSTOP, a debugger, a suspended machine) does not count. PLUGIN_WORK may
- * block, and neither stalls nor hangs; nor does a call that its caller waits for with a deadline
+ * hangs: the watchdog reports it, and the report does not return. Time during which this process
+ * did not run (SIGSTOP, a debugger, a suspended machine) does not count. PLUGIN_WORK may block, and
+ * neither stalls nor hangs; nor does a call that its caller waits for with a deadline
  * (timed_call.h).
  *
  * Threads: any, where nothing else is said. */
@@ -38,36 +38,37 @@ struct error;
 
 /* A thread that calls plugins. */
 struct plugin_thread {
-    struct call_record *record; /* its notes, in the page or here; NULL: it has not joined */
+    struct call_record *record; /* in the page or `own`; NULL: it has not joined */
     _Atomic(const struct connection *) connection; /* of the call, or NULL; for this thread alone */
-    atomic_uint warned;                            /* the sequence that was told of */
-    unsigned shard;                                /* of accounts */
+    atomic_uint warned;                            /* the sequence that was warned about */
+    unsigned shard;                                /* of plugin_stats */
     uintptr_t id;                                  /* os_thread_id() */
     bool has_deadline;                             /* its caller waits with one: it cannot hang */
-    unsigned watched;           /* the sequence that the watching thread saw last */
-    uint64_t watched_ms;        /* how long it has seen that one */
-    uint64_t processor_us;      /* what the thread had used of a processor, */
-    uint64_t processor_at_ms;   /* and when that was looked at; 0: not in this call */
-    struct plugin_thread *prev; /* utlist: of those that are watched */
+    unsigned watched;                              /* the sequence that the watchdog saw last */
+    uint64_t watched_ms;                           /* how long it has seen that one */
+    uint64_t processor_us;                         /* processor time that the thread had used, */
+    uint64_t processor_at_ms;                      /* and when that was read; 0: not in this call */
+    struct plugin_thread *prev;                    /* utlist: of all watched threads */
     struct plugin_thread *next;
-    struct call_record own; /* where there is no room for it in the page, or no page */
+    struct call_record own; /* used if the page has no free record, or there is no page */
 };
 
 extern _Thread_local struct plugin_thread plugin_thread;
 
-/* Callbacks that took so long stall: in ticks, UINT64_MAX where nobody wants to know. */
+/* A callback that takes at least this long stalls: in ticks; UINT64_MAX: stalls are not
+ * detected. */
 extern atomic_ullong plugin_stall_ticks;
 
-/* The thread is that worker, from now until it leaves. Others need not tell, but must leave, too,
- * if they end before the process. */
-const atomic_uint *plugin_thread_enter(unsigned worker); /* returns what counts its calls */
+/* The calling thread is that worker, from now until it leaves. Other threads need not enter, but
+ * must leave, too, if they end before the process. */
+const atomic_uint *plugin_thread_enter(unsigned worker); /* returns its sequence */
 void plugin_thread_leave(void);
 
 void plugin_thread_join(struct plugin_thread *thread);
 void callback_guard_was_slow(struct plugin_thread *thread, uint64_t ticks);
 
-/* For the tools of plugin authors: runs at the end of every call, on its thread, in place of the
- * watch for stalls. NULL: nothing does. [control], while no call runs */
+/* For the devkit: runs at the end of every call, on the thread of the call, instead of the check
+ * for stalls. NULL: the check for stalls runs. [control], while no call runs */
 typedef void callback_guard_end_fn(const struct plugin_thread *thread, uint64_t ticks);
 void callback_guard_follow(callback_guard_end_fn *ended);
 
@@ -108,8 +109,8 @@ static inline void callback_guard_end(struct plugin_thread *thread) {
     atomic_store_explicit(&record->sequence, sequence + 1, memory_order_release);
 }
 
-/* How many calls the thread has begun and ended, together. For the thread itself, or for one that
- * watches it. */
+/* How many calls the thread has begun and ended, together. Called by the thread itself or by the
+ * watchdog. */
 static inline unsigned plugin_thread_sequence(const struct plugin_thread *thread) {
     const struct call_record *record = thread->record;
     return record ? atomic_load_explicit(&record->sequence, memory_order_relaxed) : 0;
@@ -132,16 +133,16 @@ static inline struct plugin_thread *connection_call(const struct connection *con
     return callback_guard_begin(listener->options.stats, listener->name, connection, callback);
 }
 
-/* The generation that a call is noted for: the listener's, or without one the plugin's. */
+/* The generation in a call's record: the listener's, or the plugin's if there is no listener. */
 unsigned callback_guard_generation(const struct plugin_thread *thread);
 
-/* The account of the plugin that this thread is in; NULL: none. */
+/* The stats of the plugin that this thread is in; NULL: none. */
 struct plugin_stats *callback_guard_stats(void);
 
-/* Nobody looks any more at what the notes of a call that is over pointed to. */
+/* Waits until no thread reads what the record of a call that has returned pointed to. */
 void callback_guard_forget(void);
 
-/* A call that goes on, as it is shown to others. */
+/* A call that has not returned, as a copy for display. */
 struct callback_running {
     enum plugin_callback callback;
     char plugin[64];
@@ -155,18 +156,18 @@ struct callback_running {
  */
 void callback_running_describe(const struct callback_running *running, char *text, size_t size);
 
-/* The calls that have been running for at least so long, at most `max` of them, and not the work
- * that may block unless `with_work`; returns how many. [any] */
+/* The calls that have been running for at least `at_least_ms`, at most `max` of them. PLUGIN_WORK,
+ * which may block, is included only if `with_work`. Returns how many. [any] */
 size_t callback_guard_running(uint64_t at_least_ms, bool with_work,
                               struct callback_running *running, size_t max);
 
 struct stall_watchdog_options {
-    uint32_t stall_ms; /* 0: stalls are not told of */
+    uint32_t stall_ms; /* 0: stalls are not reported */
     uint32_t hang_ms;  /* 0: no callback hangs */
 
-    /* Each may be NULL; all run on the watching thread but where it says otherwise, and must not
-     * wait for another thread. */
-    /* That thread hangs in the callback of its notes. Does not return. */
+    /* Each may be NULL. All run on the watchdog thread unless stated otherwise, and must not wait
+     * for another thread. */
+    /* That thread hangs in the callback of its record. Does not return. */
     void (*hung)(const struct plugin_thread *thread, uint64_t for_ms);
     /* Every STALL_WATCHDOG_MS at the latest. */
     void (*tick)(void *context);
@@ -175,9 +176,9 @@ struct stall_watchdog_options {
 
 enum { STALL_WATCHDOG_MS = 250 };
 
-/* A worker stalls, from the warning on until its callback returns. For the one server there is; it
- * runs on the watching thread, or, at the end of the stall, on that worker, and must not wait for
- * another thread. NULL: nobody is told. [control] */
+/* The hook is called when a worker stalls (at the warning) and when its callback returns. There is
+ * one server, and so one hook. It runs on the watchdog thread or, at the end of the stall, on that
+ * worker, and must not wait for another thread. NULL: no hook. [control] */
 void stall_watchdog_follow(server_stall_fn *hook, void *context);
 
 /* Begins to watch. [control] */

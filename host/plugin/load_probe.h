@@ -1,9 +1,10 @@
-/* load_probe.h: a plugin's library loaded in a process of its own first.
+/* load_probe.h: loads a plugin's library in a separate process first.
  *
  * What runs when a library is loaded (its constructors, and the entry function) can crash or hang,
- * and a host that serves must not do so with it. So before it loads a new generation, this program
- * is started once more, does the same with the same private copy, and says what came of it. That
- * costs some milliseconds, while all goes on. Threads: [control]. */
+ * and a host that serves clients must not crash or hang with it. So before the host loads a new
+ * generation, it starts this program as another process, which loads the same private copy and
+ * reports the result. That takes some milliseconds, during which the host keeps serving. Threads:
+ * [control]. */
 #ifndef BERTH_HOST_PLUGIN_LOAD_PROBE_H
 #define BERTH_HOST_PLUGIN_LOAD_PROBE_H
 
@@ -16,12 +17,12 @@ struct os_copy;
     "try-library" /* of the command line; for this alone, and told to nobody                       \
                    */
 
-enum { TRIAL_MS = 10000 }; /* what takes longer hangs */
+enum { TRIAL_MS = 10000 }; /* a probe that takes longer hangs */
 
-/* False: it crashed, hung, or is refused; the error says so. */
+/* False: it crashed, hung, or is refused; the error says which. */
 bool load_probe_run(const struct os_copy *copy, const char *id, struct error *error);
 
-/* In that process: loads the library, and writes what is wrong with it. The exit code. */
+/* In that process: loads the library, and writes what is wrong with it. Returns the exit code. */
 _Noreturn void trial_take(const char *path, const char *id);
 
 #endif

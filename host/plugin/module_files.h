@@ -24,20 +24,21 @@ struct module_file {
 };
 
 struct module_files {
-    bool has_folder; /* else the library is alone, whatever else is in the plugins folder */
+    bool has_folder; /* else the plugin is the library only, whatever else is in the plugins folder
+                      */
     struct module_file *items; /* by name */
     size_t count;
 };
 
-/* Where the library of a plugin is, or would be where there is none: allocated. A plugin that is
- * there in both ways is an error. NULL: that, or no memory. */
+/* The path of a plugin's library, or where it would be if there is none: allocated. A plugin that
+ * exists in both forms is an error. NULL: that, or no memory. */
 char *module_files_find(const char *plugins, const char *id, bool *has_folder, struct error *error);
 
-/* Whether it is there in either way. */
+/* Whether it exists in either form. */
 bool module_files_exist(const char *plugins, const char *id);
 
-/* The files beside the library, without their status; none where it has no folder of its own. What
- * begins with a dot is left out. */
+/* The files beside the library, without their status; none if it has no folder of its own. Names
+ * that begin with a dot are skipped. */
 bool module_files_list(struct module_files *files, const char *library, bool has_folder,
                        struct error *error);
 void module_files_fini(struct module_files *files);
@@ -45,7 +46,7 @@ void module_files_fini(struct module_files *files);
 /* The path of a file beside the library. */
 bool module_files_path(char *path, size_t size, const char *library, const char *name);
 
-/* Whether the same files are still beside the library, as far as their status tells. */
+/* Whether the same files are still beside the library, by their status. */
 bool module_files_are_current(const struct module_files *files, const char *library);
 
 #endif

@@ -1,12 +1,12 @@
-/* outbound.h: connections that a plugin asks for (berth/connect.h).
+/* outbound.h: connections that a plugin requests (berth/connect.h).
  *
  *     name ─► resolved on the work pool ─► attempts, one after the other ─► connection ─►
  * connected()
  *
- * A host with several addresses is tried the way of RFC 8305 (Happy Eyeballs): the families take
- * turns, and the next attempt begins when one has failed or has taken long; the first to succeed
- * wins. Owner: itself, until the last of it has completed; the connection that asked, if there is
- * one, may end before. Threads: its worker. */
+ * The addresses of a host are tried as in RFC 8305 (Happy Eyeballs): the families alternate, and
+ * the next attempt begins when one has failed or after a delay; the first attempt to succeed is
+ * used. Owner: itself, until its last operation has completed; the connection that requested it, if
+ * there is one, may end before. Threads: its worker. */
 #ifndef BERTH_HOST_PLUGIN_OUTBOUND_H
 #define BERTH_HOST_PLUGIN_OUTBOUND_H
 
@@ -23,13 +23,13 @@ enum { OUTBOUND_NAME_BYTES_MAX = 255 }; /* of a host's name */
 int32_t outbound_connect(struct connection *asker, const struct berth_connect_request *request,
                          berth_connected_fn connected, void *argument);
 
-/* Without an asker: for the listener, on the worker whose thread this is. */
+/* Requested by the listener, not by a connection; on the worker of the calling thread. */
 int32_t outbound_connect_for_listener(struct listener *listener, struct worker *worker,
                                       const struct berth_connect_request *request,
                                       berth_connected_fn connected, void *argument);
 
-/* The listener takes no more connections: what was asked for without an asker is called off on that
- * worker, and the plugin told. Returns how much that was. */
+/* The listener accepts no more connections: cancels on that worker what the listener itself has
+ * requested, and notifies the plugin. Returns how many were cancelled. */
 uint32_t outbound_call_off(struct worker *worker, struct listener *listener);
 
 #endif

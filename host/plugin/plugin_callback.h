@@ -1,4 +1,4 @@
-/* plugin_callback.h: what a plugin is called for.
+/* plugin_callback.h: the kinds of calls into a plugin.
  *
  * Threads: any. */
 #ifndef BERTH_HOST_PLUGIN_PLUGIN_CALLBACK_H
@@ -11,7 +11,7 @@ enum plugin_callback {
     PLUGIN_CALLBACKS, /* how many there are */
 };
 
-/* As plugin-api calls it. */
+/* Its name in plugin-api. */
 const char *plugin_callback_name(enum plugin_callback callback);
 
 #endif

@@ -1,5 +1,4 @@
-/* plugin_events.h: how the rooms below call plugins: each call is noted and timed
- * (callback_guard.h).
+/* plugin_events.h: how net/ calls plugins: each call is recorded and timed (callback_guard.h).
  *
  * Threads: as the hooks say. */
 #ifndef BERTH_HOST_PLUGIN_PLUGIN_EVENTS_H

@@ -1,7 +1,7 @@
-/* plugin_metric.h: what a plugin counts for its operator (berth/metrics.h).
+/* plugin_metric.h: the metrics of a plugin (berth/metrics.h).
  *
- * Counters and histograms have a place for each worker and one for all other threads, so that
- * counting shares no line of a cache; a gauge has one place, as it can be set.
+ * Counters and histograms have a slot for each worker and one for all other threads, which avoids
+ * false sharing; a gauge has one slot, as it can be set.
  *
  * Owner: the listener. Threads: creating and freeing [control]; counting [any]; reading any. */
 #ifndef BERTH_HOST_PLUGIN_PLUGIN_METRIC_H
@@ -21,7 +21,7 @@ void plugin_metric_add(struct berth_metric *metric, int64_t number);
 void plugin_metric_set(struct berth_metric *metric, int64_t number);
 void plugin_metric_observe(struct berth_metric *metric, int64_t number);
 
-/* What one is and has counted so far. The pointers are the metric's. */
+/* A metric and its value so far. The pointers are owned by the metric. */
 struct plugin_metric_value {
     uint32_t kind; /* BERTH_METRIC_* */
     const char *name;
@@ -32,11 +32,11 @@ struct plugin_metric_value {
     const int64_t *bounds;
     uint32_t bound_count;
     uint64_t
-        buckets[BERTH_METRIC_BOUNDS_MAX + 1]; /* each by itself; the last is above all bounds */
+        buckets[BERTH_METRIC_BOUNDS_MAX + 1]; /* not cumulative; the last is above all bounds */
 };
 void plugin_metric_read(const struct berth_metric *metric, struct plugin_metric_value *value);
 
-/* Those of a listener, in the order in which they were created. NULL: there are no more. */
+/* The metrics of a listener, in the order of their creation. NULL: there are no more. */
 const struct berth_metric *plugin_metric_first(const struct listener *listener);
 const struct berth_metric *plugin_metric_next(const struct berth_metric *metric);
 

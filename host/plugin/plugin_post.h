@@ -12,7 +12,7 @@ struct listener;
 struct plugin_stats;
 struct server;
 
-/* berth_host.post(); the account's `posts` are counted up, and down when it is delivered. */
+/* berth_host.post(); `posts` of the stats is incremented, and decremented at delivery. */
 int32_t plugin_post(struct server *server, uint64_t id, berth_post_fn function, void *argument,
                     struct plugin_stats *stats);
 

@@ -6,8 +6,8 @@
 
 #include "berth/host.h"
 
-/* The table for an instance of that name: every module gets a copy of its own. The strings live as
- * long as the copies. */
+/* The table for a runtime of that name. Every module gets its own copy. The strings must outlive
+ * the copies. */
 struct berth_host services_table(const char *name, const char *version);
 
 #endif
