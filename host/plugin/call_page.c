@@ -28,7 +28,7 @@ struct call_page {
 _Static_assert(sizeof(struct call_record) == 64, "a line of the cache");
 _Static_assert(offsetof(struct call_page, records) == 64, "records begin with a line");
 
-static struct call_page *page;       /* NULL: nobody reads */
+static struct call_page *page;       /* NULL: no supervisor */
 static bool taken[CALL_RECORDS_MAX]; /* here, where no plugin can destroy it by its page */
 
 size_t call_page_bytes(void) {
@@ -96,7 +96,7 @@ static struct call_name *find_or_claim(unsigned long long address) {
 void call_page_name(const void *address, unsigned generation, const char *text,
                     const char *version) {
     struct call_name *name = page ? find_or_claim((uintptr_t)address) : NULL;
-    if (name) { /* without room its calls are told without it */
+    if (name) { /* without a free entry its calls are reported without a name */
         name->generation = generation;
         snprintf(name->text, sizeof(name->text), "%.63s", text);
         snprintf(name->version, sizeof(name->version), "%.31s", version);
@@ -188,7 +188,7 @@ static void add_plugin(char *one, size_t size, bool *several, const char *plugin
     snprintf(one, size, "%s", *several ? "" : plugin);
 }
 
-/* Calls that ran say more than those that waited, where there is no room for all. */
+/* If there is no room for all calls, those that ran come first: they tell more. */
 static void add_call(struct calls_seen *seen, const struct call_info *call) {
     size_t at = seen->count;
     for (size_t i = 0; at == CALLS_REPORTED_MAX && !call->waits && i < CALLS_REPORTED_MAX; i++) {

@@ -11,9 +11,9 @@
 #include "os/os.h"
 
 enum {
-    LOOKS = 4,          /* at the least, while a callback reaches the limit */
-    WAITS_PARTS = 20,   /* a call that uses less than this part of a processor waits */
-    PAUSES_COUNTED = 4, /* of a time without a look, at the most */
+    LOOKS = 4,          /* checks per limit, at least */
+    WAITS_PARTS = 20,   /* a call that uses less than 1/20 of a processor waits */
+    PAUSES_COUNTED = 4, /* a longer time without a check counts as this many pauses */
 };
 
 _Thread_local struct plugin_thread plugin_thread = {.shard = STATS_SHARD_OTHER};
@@ -26,15 +26,15 @@ static struct {
     struct stall_watchdog_options options;
     server_stall_fn *stall_hook; /* of the server */
     void *stall_context;
-    uint64_t looked_ms; /* when the threads were last looked at */
+    uint64_t looked_ms; /* when the threads were last checked */
     bool stopping;
     bool running;
     struct os_thread thread;
 } watchdog;
 
-static callback_guard_end_fn *call_ended; /* of the tools; NULL in a host */
+static callback_guard_end_fn *call_ended; /* of the devkit; NULL in a host */
 
-static atomic_bool stalled_workers[STATS_SHARDS]; /* by their shares; the last is never set */
+static atomic_bool stalled_workers[STATS_SHARDS]; /* by shard; the last is never set */
 
 static atomic_uint mutex_state; /* 0: none, 1: being made, 2: there is one */
 
@@ -150,13 +150,14 @@ void callback_guard_was_slow(struct plugin_thread *thread, uint64_t ticks) {
     set_stalled(thread->shard, false);
     callback_guard_unlock();
     struct log_subject subject = callback_guard_subject_of(thread);
-    /* Once an episode: who was told while it went on, and wants to know how long, asks for more. */
+    /* One warning a stall: if one was logged while the callback ran, its duration is logged at
+     * debug level only. */
     log_limited(LOG_KIND_STALL, warned ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN, &subject,
                 "stall: callback %s of generation %u took %.0f ms", plugin_callback_name(callback),
                 callback_guard_generation(thread), ticks_as_us(ticks) / 1000);
 }
 
-/* -- the watching thread --------------------------------------------------- */
+/* -- the watchdog ---------------------------------------------------------- */
 
 /* The limit in ticks, once their rate is known. */
 static void set_limit(void) {
@@ -167,8 +168,8 @@ static void set_limit(void) {
     atomic_store(&plugin_stall_ticks, limit);
 }
 
-/* It is in the callback that began as `sequence` did: what its notes point to stays until the lock
- * is free again. */
+/* The thread is in the callback with that `sequence`. What its record points to is not freed while
+ * the lock is held. */
 static void look_at_stall(struct plugin_thread *thread, unsigned sequence) {
     const struct call_record *record = thread->record;
     uint64_t began = atomic_load(&record->began);
@@ -189,8 +190,8 @@ static void look_at_stall(struct plugin_thread *thread, unsigned sequence) {
                 ticks_as_us(now - began) / 1000, watchdog.options.stall_ms);
 }
 
-/* Whoever is left when this process is gone wants to know which calls ran and which only waited:
- * for a lock, a disk, an answer. */
+/* After the process has ended, the supervisor reports which calls ran and which only waited (for a
+ * lock, a disk, an answer), so the record notes it. */
 static void look_at_processor(struct plugin_thread *thread, unsigned sequence, uint64_t now_ms) {
     struct call_record *record = thread->record;
     uint64_t passed_ms = now_ms - thread->processor_at_ms;
@@ -210,8 +211,7 @@ static void callback_guard_look_at(struct plugin_thread *thread, uint64_t passed
     unsigned sequence = atomic_load(&record->sequence);
     bool running = (sequence & 1) != 0;
     if (!running || atomic_load(&thread->warned) != sequence) {
-        set_stalled(thread->shard,
-                    false); /* the end of a stall may have been no stall's by itself */
+        set_stalled(thread->shard, false); /* a stall may end in a call that was not slow itself */
     }
     if (!running || sequence != thread->watched) {
         thread->watched = sequence;
@@ -234,7 +234,7 @@ static void callback_guard_look_at(struct plugin_thread *thread, uint64_t passed
     }
 }
 
-/* How long it is to the next look: short beside both limits. */
+/* The time to the next check: short compared to both limits. */
 static int pause_ms(void) {
     uint32_t ms = STALL_WATCHDOG_MS;
     const uint32_t limits[] = {watchdog.options.stall_ms, watchdog.options.hang_ms};
@@ -246,7 +246,8 @@ static int pause_ms(void) {
     return ms < 1 ? 1 : (int)ms;
 }
 
-/* Since the last look; a time in which this thread did not run either counts little. */
+/* The time since the last check. It is capped, as a long time means that this thread did not run
+ * either. */
 static uint64_t passed_ms(void) {
     uint64_t now_ms = engine_now_ms();
     uint64_t passed = now_ms - watchdog.looked_ms;
@@ -308,10 +309,10 @@ void stall_watchdog_stop(void) {
     atomic_store(&plugin_stall_ticks, UINT64_MAX);
 }
 
-/* -- what goes on ---------------------------------------------------------- */
+/* -- running calls --------------------------------------------------------- */
 
-/* Under the lock, which keeps what the notes point to, but for the connection. False: it is in no
- * call any more. */
+/* The caller holds the lock: it keeps alive what the record points to, except the connection.
+ * False: the thread is not in a call any more. */
 static bool note_running(const struct plugin_thread *thread, struct callback_running *running) {
     const struct call_record *record = thread->record;
     unsigned sequence = atomic_load(&record->sequence);

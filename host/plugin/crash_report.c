@@ -15,16 +15,16 @@
 
 enum { TEXT_BYTES = 1024, LINE_BYTES = 2048, CODE_OF_EXIT = 1, FLUSH_MS = 500 };
 
-/* All that there is of it, and the one thing that cannot be handed in: a signal handler, or a
- * filter of exceptions, finds nothing but what is at a fixed place. */
+/* Static, as a signal handler or an exception filter gets no context argument and can only reach
+ * static data. */
 static struct {
     void (*tell_also)(void *context, const struct call_info *call);
     void *context;
-    bool serving;                              /* an end of the process is not the host's will */
-    bool said;                                 /* the first line */
-    struct log_subject attributed;             /* what that and all that follow are about */
-    char accused_peer[BERTH_ADDRESS_TEXT_MAX]; /* of the connection that it is about, or "" */
-    const struct plugin_thread *hung;          /* whom words are about that another thread says */
+    bool serving;                              /* the host does not intend to end the process */
+    bool said;                                 /* the first line has been logged */
+    struct log_subject attributed;             /* the subject of that line and all that follow */
+    char accused_peer[BERTH_ADDRESS_TEXT_MAX]; /* peer of the reported connection, or "" */
+    const struct plugin_thread *hung;          /* the thread that another thread reports as hung */
 } report;
 
 static void crash_report_say(const struct log_subject *subject, const char *text) {
@@ -47,7 +47,7 @@ static void crash_report_describe_call(const struct plugin_thread *thread, char 
     }
 }
 
-/* Whose library the code is in; NULL: nobody's. */
+/* The plugin whose library contains the code; NULL: none. */
 static const struct plugin_stats *crash_report_stats_of(const void *code) {
     char file[128];
     os_crash_file(code, file, sizeof(file));
@@ -87,7 +87,8 @@ static void crash_report_attribute(const struct os_crash *crash, const struct pl
     }
 }
 
-/* A thread that the host does not know, or the host itself: the code tells. */
+/* For a thread that is in no callback: the address of the code tells whether it is a plugin or the
+ * host. */
 static void crash_report_attribute_by_code(const struct os_crash *crash,
                                            const struct plugin_stats *stats) {
     char where[TEXT_BYTES / 2];
@@ -120,7 +121,7 @@ static void say_line(void *context, const char *line) {
     crash_report_say(context, text);
 }
 
-/* What was being served, last of all: memory may be damaged, and this looks at more of it. */
+/* Logs what was being served. This comes last: memory may be damaged, and this reads more of it. */
 static void describe_served(const struct os_crash *crash) {
     const struct plugin_thread *thread = crash->elsewhere ? report.hung : &plugin_thread;
     const struct worker *worker = crash->elsewhere ? NULL : worker_current();
@@ -155,7 +156,7 @@ static void on_frames(const struct os_crash *crash) {
     describe_served(crash);
 }
 
-/* Plugins may end the process by exit(); the host itself says crash_report_stop() before. */
+/* Plugins may end the process by exit(); the host itself calls crash_report_stop() before. */
 static void on_exit_of_process(void) {
     struct os_crash crash = {.what = "exit() was called"};
     if (!report.serving) {

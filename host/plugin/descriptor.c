@@ -7,7 +7,8 @@
 #include "base/error.h"
 #include "os/os.h"
 
-/* What ABI 1.0 ends with: later minors grow behind it, and plugins of 1.0 stay as long as this. */
+/* The last field of ABI 1.0: later minors add fields after it, and plugins of 1.0 keep this
+ * size. */
 #define BYTES_1_0 (offsetof(struct berth_plugin, worker_end) + sizeof(void *))
 
 enum {
@@ -20,9 +21,9 @@ static bool is_magic(uint32_t magic) {
 }
 
 /* The draft that a candidate was built for. Draft 1 had a 0 where `abi_draft` is now, and so has a
- * source that leaves it out; whose descriptor is as long as this draft's was built with its
+ * source that leaves the field out. A descriptor with the size of this draft was built with its
  * headers.
- */
+ * */
 static unsigned draft_of(const struct berth_plugin *found) {
     if (found->abi_draft > 0) {
         return found->abi_draft;

@@ -40,7 +40,7 @@ static struct berth_timer *BERTH_CALL timer_create_for_conn(struct berth_conn *c
     return plugin_timer_create(connection_of(conn), function, argument);
 }
 
-/* The plugin may only read what it is given of its listener; the host, whose it is, may write. */
+/* The plugin gets its listener as const. The host owns it and may write to it. */
 static struct berth_timer *BERTH_CALL timer_create_for_listener(
     const struct berth_listener *listener, berth_listener_timer_fn function, void *argument) {
     if (!function) {

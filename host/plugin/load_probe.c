@@ -12,7 +12,7 @@
 
 enum { CODE_REFUSED = 1, OUTPUT_MAX = 64 * 1024 };
 
-/* Stands before what the process has to say; what comes before that is the plugin's. */
+/* Marks the start of the probe's result; output before it comes from the plugin. */
 enum { MARK = '\x01' };
 
 static bool read_result(const struct os_process_result *result, struct error *error) {

@@ -68,7 +68,7 @@ static bool module_check_size(uint64_t size, const struct module_rules *rules,
                      (unsigned long long)size, (unsigned long long)rules->bytes_max);
 }
 
-/* Who can change the file decides what this process runs. */
+/* A user who can change the file decides what this process runs. */
 static bool check_trust(const struct module *module, const struct os_file *file, const char *path,
                         const struct module_rules *rules, struct error *error) {
     struct error why = {0};
@@ -338,7 +338,7 @@ static void load_call(void *argument) {
     struct plugin_thread *call = callback_guard_begin(module->stats, NULL, NULL, PLUGIN_LOAD);
     load->status = module->plugin.load(&module->host, &module->state, &why);
     callback_guard_end(call);
-    os_crash_start_again(); /* it may have loaded libraries itself */
+    os_crash_start_again(); /* the plugin may have loaded libraries itself */
 }
 
 /* False: it has not been called, or has not returned. */

@@ -39,16 +39,16 @@ struct outbound {
     struct attachment attached; /* to the asker; */
     struct outbound *prev;      /* or else in worker->outbounds */
     struct outbound *next;
-    struct connection *asker; /* NULL: there is none, or the plugin has been told */
-    bool is_notified;         /* the plugin knows how it ended */
+    struct connection *asker; /* NULL: there is none, or the plugin has been notified */
+    bool is_notified;         /* the plugin has been notified of the result */
     struct worker *worker;
     struct listener *listener;
-    bool is_abandoned; /* the system did not end an attempt: the memory is kept */
-    bool has_place;    /* counts in listener->outbound; its connection takes the place over */
+    bool is_abandoned; /* the system did not end an attempt: the memory is never freed */
+    bool has_place;    /* counts in listener->outbound; its connection takes over this count */
     berth_connected_fn connected;
     void *argument;
     struct berth_slice first_data;
-    struct berth_address client; /* of the connection that asked, if one did */
+    struct berth_address client; /* of the connection that requested it, if any */
     struct timer timeout;
     struct timer next_attempt;
     int64_t last_error; /* ENGINE_E_* of the attempt that failed last */
@@ -96,7 +96,7 @@ static void stop_attempts(struct outbound *one) {
     }
 }
 
-/* Tells the plugin how it ended, and calls off what still runs. */
+/* Notifies the plugin of the result, and cancels what still runs. */
 static void outbound_notify(struct outbound *one, struct berth_conn *conn, int32_t status) {
     struct timers *timers = &one->worker->timers;
     if (one->asker) {
@@ -124,7 +124,7 @@ static void outbound_fail(struct outbound *one, int32_t status, const char *why)
     outbound_notify(one, NULL, status);
 }
 
-/* What its asker has asked for is called off, and the plugin told. */
+/* The asker ends: its request is cancelled, and the plugin notified. */
 static void outbound_on_end(struct attachment *attached, enum attachment_stage stage) {
     struct outbound *one = CONTAINER_OF(attached, struct outbound, attached);
     if (stage != ATTACHMENT_ENDING) {
@@ -204,7 +204,7 @@ static void outbound_succeed(struct outbound *one, struct attempt *attempt, uint
 
 static void begin_next(struct outbound *one);
 
-/* Nobody listens there: the system has given the attempt the very port that it is for, and the
+/* No socket listens there: the system has given the attempt the very port that it is for, and the
  * connection is its own other end (simultaneous open, RFC 9293 section 3.5). */
 static bool refuse_self_connect(struct worker *worker, struct engine_connect *connect) {
     if (!address_equal(&connect->local, &connect->remote)) {
@@ -224,7 +224,7 @@ static void on_connected(struct engine_op *op, int64_t result) {
     if (result >= 0 && refuse_self_connect(worker, &attempt->connect)) {
         result = ENGINE_E_REFUSED;
     }
-    if (one->is_notified) { /* told already: this one came too late */
+    if (one->is_notified) { /* notified already: this attempt came too late */
         if (result >= 0) {
             engine_close(worker->server->engine, attempt->connect.socket, true);
         }
@@ -283,7 +283,7 @@ static void on_timeout(struct timer *timer) {
 
 /* -- names ----------------------------------------------------------------- */
 
-/* The families take turns, beginning with the one that the system prefers (RFC 8305, section 4). */
+/* The families alternate, beginning with the one that the system prefers (RFC 8305, section 4). */
 static void outbound_interleave(struct outbound *one) {
     struct berth_address ordered[ADDRESSES_MAX];
     bool used[ADDRESSES_MAX] = {false};
@@ -346,9 +346,9 @@ static bool is_literal(struct outbound *one) {
     return one->found || strchr(text, ':') != strrchr(text, ':'); /* no name has a colon */
 }
 
-/* -- asking ---------------------------------------------------------------- */
+/* -- requests -------------------------------------------------------------- */
 
-/* Who asks: a connection, or a listener on one of its workers. */
+/* The requester: a connection, or a listener on one of its workers. */
 struct asking {
     struct connection *asker; /* NULL: the listener itself */
     struct listener *listener;
@@ -379,7 +379,8 @@ static struct outbound *outbound_create(const struct asking *asking,
 /* Begins. False: the queue of the work pool is full. */
 static bool outbound_begin(struct outbound *one) {
     if (is_literal(one)) {
-        /* As if it had been resolved, in the next turn: the plugin is not called from within. */
+        /* Completes as if it had been resolved, in the next turn of the worker's loop: the plugin
+         * must not be called from within its own call. */
         one->resolving = true;
         engine_port_post(one->worker->port, &one->resolved);
         return true;
@@ -406,7 +407,7 @@ static int32_t outbound_check(const struct asking *asking,
     return BERTH_OK;
 }
 
-/* What can be had of it: the memory, a place under the limit, and the beginning. */
+/* Acquires the memory and a slot under the limit, and begins. */
 static int32_t create_and_begin(const struct asking *asking,
                                 const struct berth_connect_request *request,
                                 struct outbound **created) {

@@ -33,7 +33,7 @@ struct berth_metric {
     atomic_llong *numbers; /* of all shards */
 };
 
-/* -- what is asked for ----------------------------------------------------- */
+/* -- requests -------------------------------------------------------------- */
 
 static bool is_word(const char *text, size_t bytes_max) {
     size_t length = text ? strlen(text) : 0;

@@ -15,8 +15,9 @@
 struct post {
     struct engine_op op;
     struct worker *worker;
-    uint64_t id;               /* of the connection it is for; 0: the worker itself */
-    struct listener *listener; /* then, whose connections it may touch */
+    uint64_t id; /* of the connection it is for; 0: the worker itself */
+    struct listener
+        *listener; /* of a post to the worker: it may touch the connections of this listener */
     union {
         berth_post_fn to_connection;
         berth_worker_fn to_worker;
@@ -59,7 +60,7 @@ static void on_post(struct engine_op *op, int64_t result) {
     worker_run_pending(worker);
 }
 
-/* Room for one more, counted; *status says why there is none. */
+/* A new post, counted under the limit. NULL: *status is the reason. */
 static struct post *post_create(struct worker *worker, int32_t *status) {
     *status = BERTH_E_LIMIT;
     if (atomic_fetch_add(&worker->posts, 1) >= worker->server->options.posts_max) {

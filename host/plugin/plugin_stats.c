@@ -11,7 +11,7 @@
 #include "plugin/call_page.h"
 
 enum {
-    TICKS_SHIFT = 4, /* 16 ticks, some nanoseconds, are the smallest difference that is told */
+    TICKS_SHIFT = 4, /* the resolution is 16 ticks, some nanoseconds */
     STEPS_BITS = 2,  /* four buckets for each doubling */
 };
 
@@ -27,10 +27,10 @@ struct stats_shard {
 
 static _Thread_local unsigned own_share = STATS_SHARD_OTHER;
 
-/* Every account, for as long as its library may be mapped. */
+/* All stats, for as long as their library may be mapped. */
 static _Atomic(struct plugin_stats *) known[PLUGIN_STATS_KNOWN];
 
-/* Puts `to` in the place of the first `from`. */
+/* Replaces the first `from` by `to`. */
 static void plugin_stats_note(struct plugin_stats *from, struct plugin_stats *to) {
     for (size_t i = 0; i < ARRAY_COUNT(known); i++) {
         struct plugin_stats *expected = from;
@@ -85,7 +85,7 @@ const struct plugin_stats *plugin_stats_of_file(const char *name) {
 
 /* -- counting -------------------------------------------------------------- */
 
-/* The share, made if need be; NULL: no memory, and then no time is counted. */
+/* The shard, made if needed; NULL: no memory, and then no time is counted. */
 static struct stats_shard *stats_shard_of(struct plugin_stats *stats, unsigned index) {
     struct stats_shard *shard = atomic_load_explicit(&stats->shards[index], memory_order_acquire);
     if (shard) {
@@ -129,7 +129,7 @@ void plugin_stats_count(struct plugin_stats *stats, unsigned shard, enum plugin_
     atomic_ullong *bucket = &times->buckets[plugin_stats_bucket_of(ticks)];
     if (shard == STATS_SHARD_OTHER) {
         atomic_fetch_add_explicit(bucket, 1, memory_order_relaxed);
-    } else { /* nobody else writes it */
+    } else { /* no other thread writes it */
         atomic_store_explicit(bucket, atomic_load_explicit(bucket, memory_order_relaxed) + 1,
                               memory_order_relaxed);
     }
@@ -237,7 +237,7 @@ void plugin_stats_close(struct plugin_stats *stats) {
         struct log_subject subject = {.plugin = stats->id};
         log_warn(&subject, "leak: generation %u has not given back %lld buffers and %lld files",
                  stats->generation, held.buffers, held.files);
-        return; /* whoever gives them back yet finds the account */
+        return; /* a late release finds the stats */
     }
     for (unsigned i = 0; i < STATS_SHARDS; i++) {
         alloc_free(atomic_load(&stats->shards[i]));

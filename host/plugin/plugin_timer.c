@@ -24,7 +24,7 @@ struct berth_timer {
     struct attachment attached; /* to its connection; */
     struct berth_timer *prev;   /* or in its listener's list */
     struct berth_timer *next;
-    union { /* by whose it is */
+    union { /* by the owner */
         berth_timer_fn of_connection;
         berth_listener_timer_fn of_listener;
     } function;
@@ -33,8 +33,8 @@ struct berth_timer {
     struct connection *connection; /* NULL: a listener's */
     struct listener *listener;
 
-    /* Of a listener's timer: when it is wanted to fire, or NOT_WANTED; and the post that tells the
-     * worker, which is under way while `telling`. */
+    /* Of a listener's timer: the requested time, or NOT_WANTED; and the post to the worker, which
+     * has not been delivered while `telling`. */
     _Atomic uint64_t wanted_ms;
     atomic_bool telling;
     struct engine_op tell;
@@ -45,7 +45,8 @@ static void plugin_timer_fire(struct timer *timer) {
     struct worker *worker = one->worker;
     if (!one->connection) {
         uint64_t wanted_ms = atomic_load(&one->wanted_ms);
-        /* It was moved or stopped meanwhile: then the worker is told, or was already. */
+        /* It was moved or stopped meanwhile: the post to the worker is pending, or has been
+         * delivered. */
         if (wanted_ms == NOT_WANTED || wanted_ms > worker_now_ms(worker) ||
             !atomic_compare_exchange_strong(&one->wanted_ms, &wanted_ms, NOT_WANTED)) {
             return;
@@ -142,7 +143,7 @@ static void on_tell(struct engine_op *op, int64_t result) {
     struct berth_timer *one = CONTAINER_OF(op, struct berth_timer, tell);
     struct timers *timers = &one->worker->timers;
     (void)result;
-    atomic_store(&one->telling, false); /* before the look: who changes it now tells again */
+    atomic_store(&one->telling, false); /* before the load: a change from now on posts again */
     uint64_t wanted_ms = atomic_load(&one->wanted_ms);
     uint64_t now_ms = worker_now_ms(one->worker);
     if (wanted_ms == NOT_WANTED) {
@@ -230,8 +231,8 @@ void plugin_timers_free_listener(struct listener *listener) {
 
 /* -- of both --------------------------------------------------------------- */
 
-/* Whether the plugin may do that with it on this thread; if not, that is a fault. The memory of one
- * that was destroyed is kept for a while, so that it can be told. */
+/* Whether the plugin may use the timer so on this thread; if not, that is a fault. The memory of a
+ * destroyed timer is kept for a while, so that its use can be detected. */
 static bool check_use(const struct berth_timer *timer, const char *service) {
     const char *wrong = "no timer";
     if (timer && timer->live != TIMER_LIVE) {

@@ -16,15 +16,15 @@ struct plugin_work {
     struct work work;
     struct engine_op finished;     /* brings it back to the worker */
     struct attachment attached;    /* to its connection */
-    bool of_listener;              /* no connection asked for it */
-    struct connection *connection; /* NULL when that is gone */
+    bool of_listener;              /* no connection submitted it */
+    struct connection *connection; /* NULL when that has ended */
     struct worker *worker;
     struct listener *listener;
     berth_work_fn function;
     berth_work_done_fn done;
     void *argument;
     bool ran;
-    bool returned; /* while its connection was ending: it is told of once that has closed */
+    bool returned; /* while its connection was ending: `done` runs once that has closed */
 };
 
 static void go_home(struct plugin_work *one) {
@@ -142,7 +142,7 @@ struct work_source plugin_work_source(struct listener *listener,
         .lane_max = limit_of(listener->options.works_max),
         .client_max = client ? limit_of(listener->options.works_per_client) : UINT32_MAX,
     };
-    if (client) { /* as limits by client tell them apart: an IPv4 address, or an IPv6 /64 */
+    if (client) { /* as for the limits per client: an IPv4 address, or an IPv6 /64 */
         unsigned bytes = client->family == BERTH_FAMILY_IPV6 ? 8 : 4;
         memcpy(&source.client, client->bytes, bytes);
         source.client ^= (uint64_t)client->family << 60;

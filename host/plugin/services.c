@@ -272,7 +272,7 @@ static int32_t BERTH_CALL service_post(const struct berth_host *host, uint64_t c
     return plugin_post(module->server, conn_id, function, argument, module->stats);
 }
 
-/* The plugin may only read what it is given of its listener; the host, whose it is, may write. */
+/* The plugin gets its listener as const. The host owns it and may write to it. */
 static int32_t BERTH_CALL service_post_worker(const struct berth_listener *listener,
                                               uint32_t worker, berth_worker_fn function,
                                               void *argument) {
