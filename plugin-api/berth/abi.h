@@ -1,17 +1,19 @@
-/* abi.h: the rules that every other header of the plugin ABI obeys, and its history.
+/* abi.h: the rules that hold for every other header of the plugin ABI, and its history.
  *
  * - Fixed-width integers, pointers and structs cross the boundary. Enums, bit-fields, `long`,
  *   sockets and variable arguments do not: compilers disagree about them.
- * - A struct that may grow begins with `struct_size`, set by whoever fills it to the sizeof it was
- *   compiled with. It grows at its end only. The reader uses the smaller of the two sizes and takes
- *   what is missing as zero. Structs without a size (slices, addresses) never change.
+ * - A struct that may grow begins with `struct_size`. The side that fills the struct sets it to the
+ *   sizeof that it was compiled with. A struct grows at its end only. The reader uses the smaller
+ * of the two sizes and takes what is missing as zero. Structs without a size (slices, addresses)
+ * never change.
  * - A struct that a plugin fills for a call is a request. What the host does not know of it must be
- *   zero: bytes behind the members that the host has, `reserved` members, and bits of flags. Else
- *   the call returns BERTH_E_UNSUPPORTED and nothing was done, but that the references which the
- *   call consumes are consumed. So a plugin never believes to have what it asked for and an older
- *   host ignored: it asks, and goes on without. A request has at most BERTH_REQUEST_BYTES_MAX.
- * - What is named `reserved` is 0, and whoever fills the struct sets it so: it may mean something
- *   one day, and then must not have been anything else before.
+ *   zero: bytes after the members that the host has, `reserved` members, and bits of flags. Else
+ *   the call returns BERTH_E_UNSUPPORTED and has no effect, except that it consumes the references
+ *   which it always consumes. So an older host never silently ignores what a plugin asks
+ *   for: the plugin gets the status and can go on without. A request has at most
+ * BERTH_REQUEST_BYTES_MAX.
+ * - A member named `reserved` is 0, and the side that fills the struct sets it to 0. It may get a
+ *   meaning later, which requires that older plugins and hosts have set it to 0.
  * - Flags, reasons, statuses, limits and address families grow by new values. A plugin looks at the
  *   bits of `flags` that it knows and ignores the others, and takes a value that it does not know
  *   for the most general one.
@@ -19,11 +21,11 @@
  *   BERTH_HAS() says is there can be called. What a system cannot do returns BERTH_E_UNSUPPORTED.
  * - Names: "berth." at the front of an extension's name is this project's. Others use a domain of
  *   their own, reversed ("org.example.ledger/1"), for extensions as for metrics. An extension that
- *   is not finished is "berth.x/0.N", and each of its drafts has another N; a draft is never
- *   renamed into the released one, which is "berth.x/1": who knows only the draft does not find it.
+ *   is not released is "berth.x/0.N", and each of its drafts has another N; a draft is never
+ *   renamed into the released one, which is "berth.x/1": a plugin built for the draft does not find
+ *   it.
  * - A pointer to a struct of the host's (struct berth_host, berth_conn, berth_listener, …) is
- * passed on as it is: the host knows more behind it than the struct shows, so a copy is no
- * substitute.
+ *   passed on as it is. The host's object is larger than the struct, so a copy cannot be passed.
  * - The process is the host's: a plugin does not exit, nor change signal handlers, the locale, the
  *   current folder, the environment, umask or standard streams. It logs with log().
  * - Text is UTF-8, terminated, and lives as long as its owner says; sizes are in bytes, times in
@@ -36,13 +38,14 @@
  *                 connection, from the first to `closed`, and the calls never overlap
  *     [worker]    the thread of one given I/O worker, the same for as long as the host runs
  *     [any]       every thread
- *   A plugin must not block in [conn], [worker] and [listener] calls: other clients wait behind it.
+ *   A plugin must not block in [conn], [worker] and [listener] calls: other clients of that worker
+ *   wait meanwhile.
  *
  * Versions: BERTH_ABI_MAJOR.BERTH_ABI_MINOR. ABI 1.0 is a release candidate. Until it is frozen it
  * may change in any way, and each change is another draft: BERTH_ABI_DRAFT. The descriptor says for
  * which draft a plugin was built, and a draft loads on a host of that very draft alone. At the
- * freeze BERTH_ABI_DRAFT becomes 0 and the descriptor's magic changes once and for all, so that no
- * binary of a candidate can be taken for a released one, whatever its draft.
+ * freeze BERTH_ABI_DRAFT becomes 0 and the descriptor's magic changes for the last time, so that no
+ * binary of a candidate, of any draft, can be taken for a released one.
  *
  * History, the newest first:
  *   1.0 draft 2  `abi_draft` in the descriptor, in the place of `reserved`. Requests: what the host
@@ -56,11 +59,11 @@
  *                "berth.metrics/1". BERTH_PLUGIN_EXCLUSIVE, `check_config`, `handover` (still
  *                without a meaning), `listener_draining`, `worker_start`, `worker_end`.
  *                BERTH_ADDRESS_TEXT_MAX is 256, and was 64.
- *   1.0 draft 1  The first candidate. Its descriptors have 0 where `abi_draft` is now; a longer one
- *                with 0 there is a later draft's whose source left it out, and `berth plugin
- *                validate` says so.
+ *   1.0 draft 1  The first candidate. Its descriptors have 0 where `abi_draft` is now. A longer
+ *                descriptor with 0 there is of a later draft, and its source leaves `abi_draft`
+ * out; `berth plugin validate` says so.
  *
- * Room for what is to come, none of which has a meaning yet:
+ * Reserved for later versions, without a meaning yet:
  *   hand-over    berth_plugin.handover: NULL
  *   TLS          facts at the end of struct berth_conn_info, and a flag of struct berth_conn. A
  *                plugin sees plain bytes, and `opened` when they can flow
@@ -76,7 +79,7 @@
 
 #define BERTH_REQUEST_BYTES_MAX UINT32_C(4096) /* the largest struct_size of a request */
 
-/* The calling convention, said aloud: it is the C one on every supported system. */
+/* The calling convention, made explicit: the one of C on every supported system. */
 #if defined(_WIN32)
 #define BERTH_CALL __cdecl
 #define BERTH_EXPORT __declspec(dllexport)
@@ -93,7 +96,7 @@
 #define BERTH_END_DECLS
 #endif
 
-/* Whether a struct that came over the boundary is new enough to hold `member`. */
+/* Whether a struct from the other side of the boundary is new enough to have `member`. */
 #define BERTH_HAS(pointer, member)                                                                 \
     ((uintptr_t)(pointer)->struct_size >=                                                          \
      (uintptr_t)((const char *)(&(pointer)->member + 1) - (const char *)(pointer)))

@@ -23,10 +23,11 @@ struct berth_listener {
     void *plugin_state;      /* what the plugin's `load` set */
     void *state;             /* what the plugin's `listener_open` set */
     /* "limits.message_bytes": what `received` may leave unconsumed. A plugin whose own limits need
-     * more can refuse to open. It stays as it is: another one is another generation. */
+     * more can refuse to open. It never changes: a reload that changes it makes a new generation.
+     */
     uint32_t message_bytes;
-    /* "limits.send_queue_bytes" and "limits.send_queue_pieces" of one connection: at so much
-     * `filled` is called, and four times as much is the hard cap (see berth_host.send). A reload
+    /* "limits.send_queue_bytes" and "limits.send_queue_pieces" of one connection: `filled` is
+     * called there, and four times as much is the hard cap (see berth_host.send). A reload
      * may change both: read them when they are needed, in [conn], [worker] and [listener] calls. */
     uint32_t send_queue_bytes;
     uint32_t send_queue_pieces;
@@ -42,7 +43,7 @@ struct berth_conn {
     void *state;     /* the plugin's conn_state_size bytes, zeroed before `opened`, at a multiple
                       * of 16; NULL if 0 */
     uint64_t id;     /* never 0, never used again while the host runs: for post() */
-    uint32_t worker; /* it lives on: 0 to berth_host.workers - 1; for post_worker() */
+    uint32_t worker; /* that owns it: 0 to berth_host.workers - 1; for post_worker() */
     uint32_t reserved;
 };
 
@@ -50,26 +51,26 @@ struct berth_conn {
     UINT32_C(1)                         /* the accept brought bytes: `received` follows `opened` */
 #define BERTH_CONN_OUTBOUND UINT32_C(2) /* made by connect (connect.h), not by a listener */
 
-/* Asked for with berth_host.conn_info(). The caller sets struct_size to the room there is; the host
- * fills what fits, and sets struct_size to what it has filled: BERTH_HAS() tells. The bytes are
- * those that the plugin sees: what the host reads and writes beneath it (a PROXY header, TLS) does
- * not count. */
+/* Asked for with berth_host.conn_info(). The caller sets struct_size to the size of its struct;
+ * the host fills what fits and sets struct_size to what it has filled (see BERTH_HAS()). The
+ * counts of bytes are of those that the plugin sees: what the host itself reads and writes (a PROXY
+ * header, TLS) does not count. */
 struct berth_conn_info {
     uint32_t struct_size;
     uint32_t reserved;
     struct berth_address local;
     struct berth_address remote;
-    uint64_t bytes_received; /* for the plugin, also what `received` is still to bring */
+    uint64_t bytes_received; /* for the plugin, also those not yet passed to `received` */
     uint64_t bytes_sent;     /* accepted by the system, not necessarily by the peer */
-    uint64_t bytes_queued;   /* given to send, not yet accepted by the system; of files too */
+    uint64_t bytes_queued;   /* queued, not yet accepted by the system; of files too */
     uint64_t opened_ago_ms;  /* since `opened` */
 };
 
 /* Why a connection ended, or is to; passed to `closed` and `closing`. Later hosts may have others:
  * take what you do not know for BERTH_CLOSED_ERROR. */
 #define BERTH_CLOSED_BY_PLUGIN UINT32_C(1) /* close() of the plugin */
-#define BERTH_CLOSED_BY_PEER UINT32_C(2)   /* the peer finished, and so did we */
-#define BERTH_CLOSED_RESET UINT32_C(3)     /* the peer reset it, or the network lost it */
+#define BERTH_CLOSED_BY_PEER UINT32_C(2)   /* both sides have sent their FIN */
+#define BERTH_CLOSED_RESET UINT32_C(3)     /* a reset by the peer, or a failure of the network */
 #define BERTH_CLOSED_TIMEOUT UINT32_C(4) /* a deadline passed (the peer's FIN after close(), …) */
 #define BERTH_CLOSED_LIMIT UINT32_C(5)   /* a limit of the manifest was exceeded */
 #define BERTH_CLOSED_STOPPING UINT32_C(6)      /* cut because the host or the listener stops */

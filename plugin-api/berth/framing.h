@@ -1,8 +1,7 @@
-/* framing.h: messages in a stream. Three ways protocols mark them, as functions that are compiled
+/* framing.h: messages in a stream, for the three usual ways of framing. The functions are compiled
  * into the plugin: nothing here crosses the ABI, and no bytes are copied.
  *
- * A function looks at what lies at the front of `received`'s data and says whether a whole frame
- * does:
+ * A function says whether there is a whole frame at the front of the data of `received`:
  *
  *     while ((found = berth_frame_by_length(&framing, bytes, size, &frame)) == BERTH_FRAME_WHOLE) {
  *         handle(bytes + frame.body_offset, frame.body_size);
@@ -14,9 +13,9 @@
  *         host->abort(conn);
  *     return consumed;
  *
- * What comes from the peer can do no harm: every length is checked against `frame_max` before it is
- * used, and a frame is never empty, so a loop like the one above ends. `frame_max` should be no
- * more than the listener's "limits.message_bytes". Threads: any; they keep nothing. */
+ * Hostile input is safe: every length is checked against `frame_max` before it is used, and a frame
+ * is never empty, so a loop like the one above ends. `frame_max` should be at most the listener's
+ * "limits.message_bytes". Threads: any; the functions have no state. */
 #ifndef BERTH_FRAMING_H
 #define BERTH_FRAMING_H
 
@@ -26,26 +25,25 @@
 
 BERTH_BEGIN_DECLS
 
-/* What they return; or BERTH_E_LIMIT: the frame is longer than frame_max; BERTH_E_INVALID: it
- * cannot be as long as it says. */
-#define BERTH_FRAME_WHOLE INT32_C(0) /* a frame lies at the front */
-#define BERTH_FRAME_PART INT32_C(1)  /* its rest has not come yet */
+/* The results; or BERTH_E_LIMIT: the frame is longer than frame_max; BERTH_E_INVALID: its length
+ * field has an impossible value. */
+#define BERTH_FRAME_WHOLE INT32_C(0) /* there is a frame at the front */
+#define BERTH_FRAME_PART INT32_C(1)  /* a part of it has not arrived yet */
 
 struct berth_frame {
     uint32_t size;        /* of the whole frame; at least 1 */
-    uint32_t body_offset; /* where its content begins */
+    uint32_t body_offset; /* the offset of its content */
     uint32_t body_size;   /* may be 0 */
     uint32_t want;        /* with BERTH_FRAME_PART: so many bytes are needed to know more */
 };
 
-/* -- a length in front --------------------------------------------------------------------------
- */
+/* -- length in front ------------------------------------------------------- */
 
 #define BERTH_LENGTH_LITTLE_ENDIAN UINT32_C(1)
 
-/* The length field stands behind length_offset bytes of other things. It counts what follows it,
- * plus `adjust`: 0 where it counts just that, -(length_offset + length_bytes) where it counts the
- * whole frame, 2 where a checksum of two bytes follows that it leaves out. */
+/* The length field follows length_offset other bytes. What follows the field has as many bytes as
+ * it says plus `adjust`: 0 where it counts exactly that, -(length_offset + length_bytes) where it
+ * counts the whole frame, 2 where a checksum of two bytes follows that it does not count. */
 struct berth_length_framing {
     uint32_t length_offset;
     uint32_t length_bytes; /* 1 to 8 */
@@ -54,7 +52,7 @@ struct berth_length_framing {
     uint32_t frame_max; /* the longest frame, all of it */
 };
 
-/* The body begins behind the length field. */
+/* The body begins after the length field. */
 static inline int32_t berth_frame_by_length(const struct berth_length_framing *framing,
                                             const uint8_t *bytes, uint32_t size,
                                             struct berth_frame *frame) {
@@ -94,8 +92,7 @@ static inline int32_t berth_frame_by_length(const struct berth_length_framing *f
     return BERTH_FRAME_WHOLE;
 }
 
-/* -- a delimiter behind -------------------------------------------------------------------------
- */
+/* -- delimiter at the end -------------------------------------------------- */
 
 struct berth_delimiter_framing {
     const char *delimiter;   /* "\n", "\r\n.\r\n", … */
@@ -103,9 +100,9 @@ struct berth_delimiter_framing {
     uint32_t frame_max;      /* the longest frame, delimiter included */
 };
 
-/* The body is what stands in front of the delimiter. *searched, 0 at first, remembers between calls
- * how far the frame at the front has been looked through, so that one that comes byte by byte costs
- * no more than one that comes at once; keep it in the connection's state. */
+/* The body is what precedes the delimiter. *searched, 0 at first, holds between calls how far the
+ * frame at the front has been searched, so that a frame that arrives byte by byte costs no more
+ * than one that arrives at once; keep it in the connection's state. */
 static inline int32_t berth_frame_by_delimiter(const struct berth_delimiter_framing *framing,
                                                const uint8_t *bytes, uint32_t size,
                                                uint32_t *searched, struct berth_frame *frame) {
@@ -140,8 +137,7 @@ static inline int32_t berth_frame_by_delimiter(const struct berth_delimiter_fram
     return BERTH_FRAME_PART;
 }
 
-/* -- always the same size -----------------------------------------------------------------------
- */
+/* -- fixed size ------------------------------------------------------------ */
 
 static inline int32_t berth_frame_fixed(uint32_t frame_size, uint32_t size,
                                         struct berth_frame *frame) {

@@ -13,14 +13,14 @@
 
 BERTH_BEGIN_DECLS
 
-#define BERTH_LOG_ERROR UINT32_C(0) /* something is lost or refused, an operator should act */
-#define BERTH_LOG_WARN UINT32_C(1)  /* unexpected, and survived */
-#define BERTH_LOG_INFO UINT32_C(2)  /* a life event; a few a minute at the most */
+#define BERTH_LOG_ERROR UINT32_C(0) /* something is lost or refused; an operator should act */
+#define BERTH_LOG_WARN UINT32_C(1)  /* unexpected; the plugin goes on */
+#define BERTH_LOG_INFO UINT32_C(2)  /* start, stop and the like; a few a minute at most */
 #define BERTH_LOG_DEBUG UINT32_C(3) /* for the developer */
 
 /* Added to a level: one line of a record that the configuration asks for, such as an access log.
- * Other lines are thinned out when a listener logs many that begin alike ("host.log.limit_lines").
- */
+ * Such lines are not limited. Of other lines that begin alike a listener may log
+ * "host.log.limit_lines" in a window. */
 #define BERTH_LOG_RECORD UINT32_C(0x100)
 
 /* A message that post() delivers. `conn` is NULL and `status` BERTH_E_GONE when the connection had
@@ -34,7 +34,7 @@ typedef void(BERTH_CALL *berth_post_fn)(struct berth_conn *conn, int32_t status,
 typedef void(BERTH_CALL *berth_worker_fn)(const struct berth_listener *listener, uint32_t worker,
                                           void *argument);
 
-/* A field of a line of the log. Never changes its shape. */
+/* A field of a line of the log. Never changes its layout. */
 struct berth_log_field {
     const char *key;  /* [a-z][a-z0-9_]{0,31} */
     const char *text; /* with BERTH_LOG_TEXT: the value, `size` bytes, which may be anything */
@@ -54,8 +54,8 @@ struct berth_log_entry {
     uint32_t level;          /* BERTH_LOG_*; anything else: BERTH_E_UNSUPPORTED */
     struct berth_conn *conn; /* whose listener and peer mark the line, [conn] then; or NULL */
     const struct berth_listener *listener; /* which marks it; NULL: none, or that of `conn` */
-    const char *text;                      /* what happened, always in the same words */
-    const struct berth_log_field *fields;  /* and the particulars; NULL when there are none */
+    const char *text;                      /* what happened, in the same words every time */
+    const struct berth_log_field *fields;  /* the details; NULL when there are none */
     uint32_t size;                         /* bytes of text */
     uint32_t field_count;
 };
@@ -64,19 +64,19 @@ struct berth_host {
     uint32_t struct_size;
     uint16_t abi_major;
     uint16_t abi_minor;  /* of the host: members up to this minor are there */
-    const char *name;    /* the instance, "host.name" of the manifest */
+    const char *name;    /* of this host, "host.name" of the manifest */
     const char *version; /* of the host program */
 
-    /* The extension with that id ("berth.timer/1"), or NULL for an id that this host does not know
-     * and for none. The pointer is to a const struct with a size of its own and lives as long as
-     * this table. [any] */
+    /* The extension with that id ("berth.timer/1"). NULL for an id that this host does not serve,
+     * and for a NULL id. The pointer is to a const struct with a size of its own and lives as long
+     * as this table. [any] */
     const void *(BERTH_CALL *query)(const struct berth_host *host, const char *id);
 
     /* Writes one line of the log, marked with the plugin. Text need not be terminated. [any] */
     void(BERTH_CALL *log)(const struct berth_host *host, uint32_t level, const char *text,
                           uint32_t size);
 
-    /* Milliseconds on a clock that never goes back; its zero means nothing. [any] */
+    /* Milliseconds on a monotonic clock with an arbitrary zero. [any] */
     uint64_t(BERTH_CALL *now_ms)(const struct berth_host *host);
 
     /* Writes an address as text ("127.0.0.1:80", "[::1]:80"), at most `capacity` bytes with the
@@ -85,40 +85,45 @@ struct berth_host {
                                          const struct berth_address *address, char *text,
                                          uint32_t capacity);
 
-    /* What a path in a "config" means: itself when it is absolute, else it is relative to the
-     * manifest's folder. Writes it with its terminator into `capacity` bytes. BERTH_E_LIMIT: it
+    /* Resolves a path of a "config": an absolute path stays as it is, another one is relative to
+     * the manifest's folder. Writes it with its terminator into `capacity` bytes. BERTH_E_LIMIT: it
      * does not fit. [any] */
     int32_t(BERTH_CALL *path_resolve)(const struct berth_host *host, const char *path, char *text,
                                       uint32_t capacity);
 
-    /* -- buffers ----------------------------------------------------------------------------- */
+    /* -- buffers ----------------------------------------------------------- */
 
     /* A new buffer with room for at least `size` bytes (at most BERTH_BUFFER_BYTES_MAX), with one
-     * reference that is the caller's. slice->size is the whole room there is: set it to what you
-     * fill. BERTH_E_NO_MEMORY, BERTH_E_LIMIT; the slice is then all zero. [any] */
+     * reference that is the caller's. slice->size is the whole capacity: set it to the number of
+     * bytes that you fill. BERTH_E_NO_MEMORY, BERTH_E_LIMIT; the slice is then all zero. [any] */
     int32_t(BERTH_CALL *buffer_create)(const struct berth_host *host, uint32_t size,
                                        struct berth_slice *slice);
 
-    /* One reference more, one less: by a buffer that is lent just now or of which the plugin holds
-     * a reference; of one that it holds. Else nothing happens but a fault (buffer.h). NULL is legal
-     * for release. [any] */
+    /* buffer_acquire() adds a reference to a buffer that is lent to the callback that runs, or of
+     * which the plugin holds a reference. buffer_release() gives back a reference that the plugin
+     * holds. Any other use is a fault (buffer.h) and does nothing. NULL is legal for release. [any]
+     */
     void(BERTH_CALL *buffer_acquire)(struct berth_buffer *buffer);
     void(BERTH_CALL *buffer_release)(struct berth_buffer *buffer);
 
-    /* -- connections: all of these [conn]; on another thread they do nothing, which is a fault of
-     * the callback that calls (buffer.h): BERTH_E_INVALID ---------------------------------------
-     */
+    /* -- connections ------------------------------------------------------- */
 
-    /* Queues a copy of the bytes; they go out after all that was queued before. Bytes go to the
-     * system when the callback returns, gathered in as few calls as possible.
+    /* All of these are [conn]. On another thread they do nothing and return BERTH_E_INVALID, which
+     * is a fault of the callback that calls (buffer.h). */
+
+    /* Queues a copy of the bytes; they are sent after everything that was queued before. The host
+     * passes the queue to the system when the callback has returned, in as few calls as possible.
      *
-     * A send is taken whole or not at all. The limits count what is left once the callback has
-     * returned and what the system takes at once has gone: at listener->send_queue_bytes or
-     * send_queue_pieces `filled` is called. At four times as much, the hard cap, the next send of a
-     * later callback ends the connection with BERTH_CLOSED_LIMIT: BERTH_E_LIMIT. Within one
-     * callback sends are taken in any number and order, up to the one that finds 64 MiB or 65536
-     * pieces queued (or 64 times the limits, where that is more). conn_info() tells how much is
-     * queued.
+     * A send is queued whole or not at all. The limits count what is left in the queue when the
+     * callback has returned and the system has taken what it takes at once. At
+     * listener->send_queue_bytes or send_queue_pieces `filled` is called. At four times as much,
+     * the hard cap, the next send of a later callback ends the connection with BERTH_CLOSED_LIMIT
+     * and returns BERTH_E_LIMIT.
+     *
+     * What one callback sends is taken whole, in any number of calls and pieces, up to 64 MiB of
+     * bytes and 65,536 pieces in the queue, or 64 times the listener's limits, whichever is more. A
+     * send that finds so much queued ends the connection in the same way. conn_info() says how much
+     * is queued.
      *
      * BERTH_E_STATE after close() or shutdown_send(); BERTH_E_INVALID: no bytes, a fault;
      * BERTH_E_NO_MEMORY; BERTH_E_GONE. */
@@ -132,45 +137,50 @@ struct berth_host {
     int32_t(BERTH_CALL *send_slices)(struct berth_conn *conn, const struct berth_slice *slices,
                                      uint32_t count);
 
-    /* Sends a FIN after what is queued; receiving goes on. For protocols that carry half-close.
-     * Once the peer's FIN is told as well, nothing can follow on either side, and the connection
-     * ends by itself, with BERTH_CLOSED_BY_PEER: so in `peer_closed`, and after it, this is close()
-     * that needs no FIN of the peer any more. BERTH_E_STATE after close(); BERTH_E_GONE. */
+    /* Sends a FIN after what is queued; receiving goes on. For protocols that use half-close. When
+     * `peer_closed` has been called as well, nothing can follow on either side, and the connection
+     * ends by itself with BERTH_CLOSED_BY_PEER. So within `peer_closed` and after it this is a
+     * close() that does not wait for the peer's FIN. BERTH_E_STATE after close(); BERTH_E_GONE. */
     int32_t(BERTH_CALL *shutdown_send)(struct berth_conn *conn);
 
-    /* Closes in good order: what is queued is sent, then a FIN; what still arrives is thrown away
-     * until the peer's FIN ("limits.linger_bytes" of it), or until it has taken nothing for
+    /* Closes gracefully: what is queued is sent, then a FIN. What still arrives is discarded (up to
+     * "limits.linger_bytes") until the peer's FIN, or until the peer has taken nothing for
      * "close_timeout_ms"; for twelve times that, while something is left for it. No `received`
      * follows; `closed` comes last. */
     void(BERTH_CALL *close)(struct berth_conn *conn);
 
-    /* Ends it now with a reset (linger 0); what is queued is lost. `closed` follows, never from
-     * within this call. */
+    /* Ends the connection now with a reset (linger 0); what is queued is lost. `closed` follows,
+     * never from within this call. */
     void(BERTH_CALL *abort)(struct berth_conn *conn);
 
-    /* Stops and restarts the delivery of received bytes. While paused the host buffers no more than
-     * has already arrived in it; the peer is held by TCP's window. Pausing twice is pausing once.
-     * While paused, what `received` left unconsumed is no message that is too long, and
-     * `peer_closed` waits. Resuming brings what was not consumed again, with what has come
-     * meanwhile, though nothing new may have come: also when both are called within one call of
-     * `received`, which is how a plugin has the same bytes again. While the send queue is full
-     * (`filled`), that waits for `drained` (not with BERTH_PLUGIN_PACES_ITSELF). */
+    /* Stops and restarts the delivery of received bytes. While the connection is paused, the host
+     * buffers only what it has already received, TCP's window holds the peer back, and
+     * `peer_closed` waits. A second pause has no effect.
+     *
+     * What `received` leaves unconsumed must be within "limits.message_bytes" unless the
+     * connection is paused when `received` returns; else it ends with BERTH_CLOSED_LIMIT.
+     *
+     * After a resume `received` is called with what was not consumed and what has arrived
+     * meanwhile, even if nothing new has arrived. This also holds when both functions are called
+     * within one call of `received`; a plugin gets the same bytes again that way. While the send
+     * queue is full (`filled`) the call waits for `drained` (not with BERTH_PLUGIN_PACES_ITSELF).
+     */
     void(BERTH_CALL *receive_pause)(struct berth_conn *conn);
     void(BERTH_CALL *receive_resume)(struct berth_conn *conn);
 
-    /* The next call of `received` comes with at least `size` bytes (1 when it is 0), unless the
-     * peer has closed its side. It holds for that call only: each call of `received` begins at 1
-     * again, and says anew how much it needs. BERTH_E_LIMIT above "limits.message_bytes". */
+    /* The next call of `received` gets at least `size` bytes (1 when it is 0), unless the peer has
+     * closed its side. This holds for one call: each call of `received` resets it to 1.
+     * BERTH_E_LIMIT above "limits.message_bytes". */
     int32_t(BERTH_CALL *want_at_least)(struct berth_conn *conn, uint32_t size);
 
-    /* Fills *info as far as info->struct_size reaches, and sets struct_size to what is filled. */
+    /* Fills *info up to info->struct_size, and sets struct_size to the size that is filled. */
     void(BERTH_CALL *conn_info)(struct berth_conn *conn, struct berth_conn_info *info);
 
     /* As log(), marked with listener and peer too. */
     void(BERTH_CALL *conn_log)(struct berth_conn *conn, uint32_t level, const char *text,
                                uint32_t size);
 
-    /* -- from other threads ------------------------------------------------------------------ */
+    /* -- from other threads ------------------------------------------------ */
 
     /* Runs function(conn, BERTH_OK, argument) on the worker of the connection with that id, never
      * from within this call. BERTH_E_GONE, BERTH_E_LIMIT (too many posts are waiting, see
@@ -179,57 +189,57 @@ struct berth_host {
     int32_t(BERTH_CALL *post)(const struct berth_host *host, uint64_t conn_id,
                               berth_post_fn function, void *argument);
 
-    /* How many I/O workers there are. A plugin that keeps what its connections share in a part for
-     * each of them (conn->worker says which) needs no lock for it. */
+    /* The number of I/O workers. A plugin that keeps what its connections share once for each
+     * worker (conn->worker) needs no lock for it. */
     uint32_t workers;
     uint32_t reserved;
 
     /* Runs function(listener, worker, argument) on that worker, never from within this call: one
-     * message for all connections that live there, however many they are. What one thread posts to
-     * a worker, by post() too, runs there in that order. BERTH_E_LIMIT and BERTH_E_NO_MEMORY as
-     * post(); BERTH_E_INVALID: there is no such worker, or no function.
-     * From any thread, also one of the plugin's own, from the return of `listener_open` until
-     * `listener_close` begins: what was accepted runs before that, and a stop waits for it.
-     * BERTH_E_STATE before, BERTH_E_GONE from then on until `listener_close` has returned;
-     * afterwards there is no listener any more, and the plugin must have ended its threads. [any]
-     */
+     * message for all connections of that worker. What one thread posts to a worker, by post() too,
+     * runs there in that order. BERTH_E_LIMIT and BERTH_E_NO_MEMORY as post(); BERTH_E_INVALID:
+     * there is no such worker, or no function.
+     * May be called from any thread, also from one of the plugin's own, from the return of
+     * `listener_open` until `listener_close` begins: what was accepted runs before that, and a stop
+     * waits for it. Before that time it returns BERTH_E_STATE, and from then on BERTH_E_GONE until
+     * `listener_close` has returned. Afterwards the listener does not exist, and the plugin must
+     * have ended its threads. [any] */
     int32_t(BERTH_CALL *post_worker)(const struct berth_listener *listener, uint32_t worker,
                                      berth_worker_fn function, void *argument);
 
-    /* close() without waiting for the peer: once the system has all that is queued, the socket is
-     * closed, and the system delivers the rest and the FIN by itself. For protocols in which the
-     * peer has no more to say; it saves the host the peer's FIN. What comes all the same is
-     * answered with a reset, which can cost the peer bytes that it has not read yet (RFC 9112
-     * section 9.6). [conn] */
+    /* close() without waiting for the peer: when the system has taken all that is queued, the
+     * socket is closed, and the system delivers the rest and the FIN. For protocols in which the
+     * peer sends nothing more. The host then does not wait for the peer's FIN. Data that still
+     * arrives is answered with a reset, which can destroy bytes that the peer has not read yet (RFC
+     * 9112 section 9.6). [conn] */
     void(BERTH_CALL *close_at_once)(struct berth_conn *conn);
 
-    /* Why the listener takes no more connections: BERTH_DRAINING_*. It changes before `closing`
-     * asks its connections with BERTH_CLOSED_STOPPING, and at most twice: a generation that is
-     * replaced or removed still drains when the host stops. [any] */
+    /* Why the listener takes no more connections: BERTH_DRAINING_*. The value changes before
+     * `closing` is called with BERTH_CLOSED_STOPPING, and at most twice: a generation that is
+     * replaced or removed may still drain when the host stops. [any] */
     uint32_t(BERTH_CALL *draining)(const struct berth_listener *listener);
 
-    /* close() with a time-out of its own for a peer that stops taking what is queued: it may take
+    /* close() with its own time-out for a peer that stops taking what is queued: the peer may take
      * nothing for `send_timeout_ms` (in whole seconds, at most 4095000) while something is left for
-     * it, if that is longer than close() would wait. For answers that are large, and clients that
-     * pause. [conn] */
+     * it, if that is longer than close() would wait. For large answers, and clients that pause.
+     * [conn] */
     void(BERTH_CALL *close_with_timeout)(struct berth_conn *conn, uint32_t send_timeout_ms);
 
-    /* As log() and conn_log(), with fields: `key=value` behind the text, members of the object
-     * "fields" in a log of JSON lines. A line holds some kibibytes: what is longer is cut.
-     * BERTH_E_LIMIT: more than BERTH_LOG_FIELDS_MAX; BERTH_E_INVALID: a key that is none, no text;
-     * BERTH_E_UNSUPPORTED: level, kind, or more of the entry than the host knows. Then nothing is
-     * written. [any], with a connection [conn] */
+    /* As log() and conn_log(), with fields: `key=value` after the text, or members of the object
+     * "fields" in a log of JSON lines. A line holds some kibibytes; the rest is cut off.
+     * BERTH_E_LIMIT: more than BERTH_LOG_FIELDS_MAX; BERTH_E_INVALID: a malformed key, or no text;
+     * BERTH_E_UNSUPPORTED: an unknown level, kind, or part of the entry. Then nothing is written.
+     * [any], with a connection [conn] */
     int32_t(BERTH_CALL *log_fields)(const struct berth_host *host,
                                     const struct berth_log_entry *entry);
 
     /* The time of day: nanoseconds since 1970-01-01T00:00:00Z, without leap seconds. It may jump,
-     * back too; for how long something takes there is now_ms(). In "berth plugin test" it is the
-     * clock of the transcript. [any] */
+     * also backwards; use now_ms() for durations. In "berth plugin test" it is the clock of the
+     * transcript. [any] */
     int64_t(BERTH_CALL *unix_time_ns)(const struct berth_host *host);
 
-    /* Fills `bytes` with what nobody can guess, from the system's generator: for keys, nonces,
-     * session ids. In "berth plugin test" it is the same at every run. BERTH_E_FAILED: the system
-     * has none to give, and nothing was filled; BERTH_E_INVALID: no bytes. [any] */
+    /* Fills `bytes` with cryptographically secure random bytes of the system's generator: for keys,
+     * nonces, session ids. In "berth plugin test" they are the same at every run. BERTH_E_FAILED:
+     * the system has none, and nothing was filled; BERTH_E_INVALID: no bytes. [any] */
     int32_t(BERTH_CALL *random_bytes)(const struct berth_host *host, void *bytes, uint32_t size);
 };
 

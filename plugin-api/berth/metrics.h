@@ -1,11 +1,11 @@
-/* metrics.h: the extension "berth.metrics/1": numbers that a plugin counts, for its operator.
+/* metrics.h: the extension "berth.metrics/1": what a plugin counts, for its operator.
  *
  * A metric belongs to a listener. It is created in `listener_open`, shown by "berth status" with
- * its labels, and gone with the listener. Counting is [any], costs some nanoseconds and takes no
- * lock: every worker counts in a place of its own.
+ * its labels, and freed with the listener. Counting is [any], costs some nanoseconds and takes no
+ * lock, as every worker has its own counters.
  *
  * Names follow those of Prometheus: [a-z][a-z0-9_]{0,63}, the unit at the end ("_bytes", "_ms"),
- * "_total" behind a counter. Numbers are whole: choose a unit that is small enough. */
+ * "_total" after a counter. Numbers are integers: choose a unit that is small enough. */
 #ifndef BERTH_METRICS_H
 #define BERTH_METRICS_H
 
@@ -18,14 +18,14 @@ BERTH_BEGIN_DECLS
 
 struct berth_metric; /* the host's */
 
-#define BERTH_METRIC_COUNTER UINT32_C(1)   /* only ever grows: add() */
+#define BERTH_METRIC_COUNTER UINT32_C(1)   /* never decreases: add() */
 #define BERTH_METRIC_GAUGE UINT32_C(2)     /* goes up and down: add(), set() */
-#define BERTH_METRIC_HISTOGRAM UINT32_C(3) /* how many were how large: observe() */
+#define BERTH_METRIC_HISTOGRAM UINT32_C(3) /* the distribution of values: observe() */
 
 #define BERTH_METRIC_LABELS_MAX UINT32_C(8)
 #define BERTH_METRIC_BOUNDS_MAX UINT32_C(32)
 
-/* Never changes its shape. */
+/* Never changes its layout. */
 struct berth_metric_label {
     const char *key;   /* [a-z][a-z0-9_]{0,31}; not "listener", "plugin", "generation", "le" */
     const char *value; /* at most 255 bytes */
@@ -38,8 +38,8 @@ struct berth_metric_request {
     const char *name;
     const char *help; /* one line for people; or NULL */
     const struct berth_metric_label *labels;
-    const int64_t *bounds; /* of a histogram: each bucket's largest value, rising; one more bucket,
-                            * without a bound, follows. Of others NULL */
+    const int64_t *bounds; /* of a histogram: each bucket's largest value, increasing; one more
+                            * bucket, without a bound, follows. Of others NULL */
     uint32_t label_count;  /* at most BERTH_METRIC_LABELS_MAX */
     uint32_t bound_count;  /* at most BERTH_METRIC_BOUNDS_MAX; of others 0 */
 };
@@ -48,18 +48,19 @@ struct berth_metrics_host {
     uint32_t struct_size;
     uint32_t reserved;
 
-    /* Creates a metric of the listener and sets *metric, to NULL on a failure; it begins at 0. One
-     * name has one kind, and each set of labels once. `error` may be NULL. From within
-     * `listener_open`. BERTH_E_INVALID: a name, a label or a bound is wrong, or it is there
-     * already; BERTH_E_LIMIT: "limits.metrics"; BERTH_E_UNSUPPORTED: more than this host knows;
-     * BERTH_E_STATE: not in `listener_open`; BERTH_E_NO_MEMORY. [control] */
+    /* Creates a metric of the listener, with the value 0, and sets *metric (to NULL on a failure).
+     * All metrics of one name have one kind, and different sets of labels. `error` may be NULL. May
+     * be called within `listener_open`. BERTH_E_INVALID: a name, a label or a bound is wrong, or
+     * the metric exists already; BERTH_E_LIMIT: "limits.metrics"; BERTH_E_UNSUPPORTED: more than
+     * this host knows; BERTH_E_STATE: not in `listener_open`; BERTH_E_NO_MEMORY. [control] */
     int32_t(BERTH_CALL *create)(const struct berth_listener *listener,
                                 const struct berth_metric_request *request,
                                 struct berth_metric **metric, struct berth_error *error);
 
-    /* Adds to a counter (nothing below 0) or a gauge; sets a gauge; counts a value of a histogram.
-     * On a metric of another kind, and on NULL, it does nothing: a plugin that could not create one
-     * goes on without. From the return of create() until `listener_close` returns. [any] */
+    /* add() adds to a counter (no negative number) or a gauge, set() sets a gauge, observe() counts
+     * a value in a histogram. On a metric of another kind, and on NULL, they do nothing, so a
+     * plugin that could not create a metric needs no check. From the return of create() until
+     * `listener_close` returns. [any] */
     void(BERTH_CALL *add)(struct berth_metric *metric, int64_t number);
     void(BERTH_CALL *set)(struct berth_metric *metric, int64_t number);
     void(BERTH_CALL *observe)(struct berth_metric *metric, int64_t number);
