@@ -71,8 +71,7 @@ bool os_thread_start(struct os_thread *thread, const char *name, void (*function
 bool os_thread_start_small(struct os_thread *thread, const char *name,
                            void (*function)(void *argument), void *argument, struct error *error);
 void os_thread_join(struct os_thread *thread);
-void os_thread_abandon(
-    struct os_thread *thread); /* instead of a join: the thread runs until the process ends */
+void os_thread_abandon(struct os_thread *thread); /* instead of a join: it ends with the process */
 /* What the calling thread has used so far. */
 struct os_thread_usage {
     uint64_t cpu_us;
@@ -224,8 +223,7 @@ struct os_channel *os_channel_open(const char *name, struct error *error);
 /* Waits for a client, on one thread. NULL: interrupted. */
 struct os_pipe *os_channel_accept(struct os_channel *channel);
 void os_channel_interrupt(struct os_channel *channel); /* for good. [any] */
-void os_channel_close(
-    struct os_channel *channel); /* no thread waits in it any more; NULL is legal */
+void os_channel_close(struct os_channel *channel);     /* no thread waits in it; NULL is legal */
 
 /* The error lists all paths that were tried. Waits no longer than some seconds. */
 struct os_pipe *os_pipe_connect(const char *name, struct error *error);

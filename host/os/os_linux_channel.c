@@ -331,8 +331,7 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
         } else if (fd >= 0) {
             close(fd);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-            poll(&waits[1], 1,
-                 100); /* the client waits in the backlog until there is a descriptor */
+            poll(&waits[1], 1, 100); /* it waits in the backlog for a free descriptor */
         }
     }
 }

@@ -94,7 +94,7 @@ uintptr_t linux_crash_place(void *context) {
     return (uintptr_t)*instruction_of(context);
 }
 
-/* Asks the system by a call that fails, and does not crash, for an unmapped address. */
+/* By a system call, which fails for an unmapped address instead of crashing. */
 static bool is_mapped(uintptr_t address) {
     uintptr_t page = address & ~(uintptr_t)(PAGE_BYTES - 1);
     return msync((void *)page, PAGE_BYTES, MS_ASYNC) == 0;

@@ -36,9 +36,8 @@ bool os_socket_connect(struct os_socket *socket, const struct berth_address *add
 /* The number of bytes; 0: the peer has sent a FIN; -1: the connection was reset. */
 int64_t os_socket_receive(const struct os_socket *socket, void *bytes, size_t size);
 bool os_socket_send_all(const struct os_socket *socket, const void *bytes, size_t size);
-void os_socket_finish(const struct os_socket *socket); /* a FIN; receiving goes on */
-void os_socket_shutdown(
-    const struct os_socket *socket); /* both directions; calls that wait in it return */
+void os_socket_finish(const struct os_socket *socket);   /* a FIN; receiving goes on */
+void os_socket_shutdown(const struct os_socket *socket); /* both ways; calls in it return */
 void os_socket_close(struct os_socket *socket, bool reset);
 
 #endif

@@ -234,8 +234,7 @@ struct os_pipe *os_channel_accept(struct os_channel *channel) {
                     (code == ERROR_IO_PENDING &&
                      windows_channel_await(pipe, channel->interrupted, -1, &count));
         if (connected) {
-            channel->next = make_instance(
-                channel, false); /* before this one can end: the name must not vanish */
+            channel->next = make_instance(channel, false); /* before this one can end */
             return pipe;
         }
         destroy_pipe(pipe);

@@ -53,8 +53,7 @@ struct os_link {
     HANDLE pipe;
     struct windows_operation *read; /* of a packet; NULL: it was abandoned */
     struct windows_operation *write;
-    struct windows_operation
-        *volatile last; /* for the crash report, which waits for no other write */
+    struct windows_operation *volatile last; /* the crash report's: it waits for no other */
     SRWLOCK writing;
     bool reading;
     bool closed; /* no more messages come */
@@ -411,8 +410,7 @@ struct os_child *os_child_start(const char *const *arguments, size_t shared_byte
     security.bInheritHandle = TRUE;
     child->shared = CreateFileMappingW(INVALID_HANDLE_VALUE, &security, PAGE_READWRITE, 0,
                                        (DWORD)shared_bytes, NULL);
-    child->asked =
-        CreateEventW(&security, FALSE, FALSE, NULL); /* auto-reset: one stop for each request */
+    child->asked = CreateEventW(&security, FALSE, FALSE, NULL); /* auto-reset: once a request */
     DWORD code = GetLastError();
     LocalFree(security.lpSecurityDescriptor);
     SetLastError(code);

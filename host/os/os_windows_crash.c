@@ -3,7 +3,7 @@
  * The filter of unhandled exceptions runs after all other handlers, so an exception that a plugin
  * handles is never taken for a crash. It runs from the first frame of the thread, which the search
  * for a handler does not reach when the stack is destroyed. A vectored handler, which runs before
- * all other handlers, detects that. */
+ * that search, detects that. */
 #include <windows.h>
 
 #include <process.h>
@@ -141,8 +141,7 @@ static void windows_crash_begin(const struct os_crash *crash) {
         return;
     }
     if (telling != GetCurrentThreadId()) {
-        Sleep(
-            INFINITE); /* another thread crashed first; this one waits for the end of the process */
+        Sleep(INFINITE); /* until the thread that crashed first ends the process */
     }
     windows_crash_finish();
     TerminateProcess(GetCurrentProcess(), CODE_OF_SECOND);
@@ -334,8 +333,7 @@ void os_crash_start(const struct os_crash_words *last_words) {
     }
     ntdll = (DWORD64)(uintptr_t)GetModuleHandleW(L"ntdll.dll");
     if (!vectored && (walked_slot = TlsAlloc()) != TLS_OUT_OF_INDEXES) {
-        vectored = AddVectoredExceptionHandler(
-            FALSE, on_first_chance); /* after the handlers of other code */
+        vectored = AddVectoredExceptionHandler(FALSE, on_first_chance); /* after those of others */
     }
     windows_filter_set(on_exception);
     signal(SIGABRT, windows_crash_on_abort);

@@ -30,8 +30,7 @@ bool os_executable_path(char *path, size_t size, struct error *error) {
 }
 
 bool os_executable_again(char *path, size_t size, struct error *error) {
-    return os_executable_path(path, size,
-                              error); /* Windows does not let it be replaced while it runs */
+    return os_executable_path(path, size, error); /* Windows keeps the file while it runs */
 }
 
 /* -- running a process ----------------------------------------------------- */

@@ -71,6 +71,5 @@ void os_thread_spread(unsigned index) {
     unsigned group = windows_processor_group(counts, groups, index);
     GROUP_AFFINITY affinity = {.Group = (WORD)group};
     affinity.Mask = counts[group] >= 64 ? ~(KAFFINITY)0 : ((KAFFINITY)1 << counts[group]) - 1;
-    SetThreadGroupAffinity(GetCurrentThread(), &affinity,
-                           NULL); /* on a failure the thread stays where it is */
+    SetThreadGroupAffinity(GetCurrentThread(), &affinity, NULL); /* on failure it stays */
 }
