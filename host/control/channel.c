@@ -12,9 +12,9 @@
 #include "os/os.h"
 
 enum {
-    LINE_MS = 5000,   /* a line that has begun must have its end by then */
-    WRITE_MS = 10000, /* a client that does not read its answer is left */
-    BUSY_MS = 500,    /* how often it is asked what to answer while the control thread is busy */
+    LINE_MS = 5000,   /* a line that has begun must end within this time */
+    WRITE_MS = 10000, /* a client that does not read its answer is disconnected */
+    BUSY_MS = 500,    /* how often `busy` is called while the control thread is busy */
 };
 
 #define REFUSAL(code, text) "{\"berth\":1,\"ok\":false,\"code\":" code ",\"errors\":[\"" text "\"]}"
@@ -30,25 +30,26 @@ struct server_thread {
     struct os_thread thread;
     bool started;
     /* Under the lock: */
-    struct os_pipe *pipe; /* the client; NULL: it waits for one */
-    uint64_t idle_since;  /* a number of channel.changes, which no two have */
+    struct os_pipe *pipe; /* the client; NULL: the thread waits for one */
+    uint64_t idle_since;  /* channel.changes when `asking` last changed; unique */
     bool reading;
-    bool asking;  /* the control thread has its request */
-    bool evicted; /* its place is another one's */
+    bool asking;  /* its request has no answer yet */
+    bool evicted; /* its client is being disconnected to make room for another */
 };
 
-/* Threads come with the clients that need them, up to the most, and stay. A thread of its own
- * accepts, so that nobody ever waits for those who only hold a place: when all are taken, the one
- * that has been idle longest has to go. Who is being asked for is not idle. */
+/* Threads are started as clients need them, up to the maximum, and stay. A separate thread
+ * accepts, so that a new client never waits for clients that only occupy a thread: when all
+ * threads have clients, the client that has been idle longest is disconnected. A client that
+ * waits for an answer is not idle. */
 struct channel {
     struct os_channel *os;
     struct channel_user user;
     struct os_thread acceptor;
     bool accepting;
-    struct os_mutex mutex; /* of all that follows */
+    struct os_mutex mutex; /* protects the members below */
     struct os_condition answered;
-    struct os_condition changed;     /* a client has come to a thread, or has left one */
-    uint64_t changes;                /* how often one became idle, or was not any more */
+    struct os_condition changed; /* a thread has got or lost a client, or its request is answered */
+    uint64_t changes;            /* counts the changes of `asking` of all threads */
     struct channel_request *waiting; /* utlist */
     bool closing;
     struct server_thread threads[CHANNEL_CLIENTS_MAX];
@@ -60,11 +61,12 @@ struct client {
     struct server_thread *server;
     struct os_pipe *pipe;
     size_t filled;
-    uint64_t begun_ms; /* of the line at the front */
+    uint64_t begun_ms; /* when the line at the front began */
     char bytes[CHANNEL_REQUEST_BYTES_MAX + 1];
 };
 
-/* Whether there is anything to read for. */
+/* Sets `reading`. False: the thread must stop serving this client, because the channel closes or
+ * the client is evicted. */
 static bool set_reading(struct server_thread *server, bool reading) {
     struct channel *channel = server->channel;
     os_mutex_lock(&channel->mutex);
@@ -74,14 +76,14 @@ static bool set_reading(struct server_thread *server, bool reading) {
     return go_on;
 }
 
-/* How long the next bytes may take: for ever between lines. */
+/* How long the next read may take: without limit between lines. */
 static int time_left(const struct client *client) {
     uint64_t passed_ms = engine_now_ms() - client->begun_ms;
     return client->filled == 0 ? -1 : passed_ms < LINE_MS ? (int)(LINE_MS - passed_ms) : 0;
 }
 
-/* Whether there was an end of a line, or of what the client says, at the front; *size is that of
- * the line with its end, SIZE_MAX where it is too long. */
+/* Whether a line is complete at the front: it has its line end, the stream has ended, or it is
+ * too long. *size is its length with the line end, SIZE_MAX if it is too long. */
 static bool find_line(struct client *client, bool is_end, size_t *size) {
     const char *end = memchr(client->bytes, '\n', client->filled);
     *size = end                                           ? (size_t)(end - client->bytes) + 1
@@ -90,7 +92,7 @@ static bool find_line(struct client *client, bool is_end, size_t *size) {
     return end || *size == SIZE_MAX || (is_end && client->filled > 0);
 }
 
-/* The next line, the last of which needs no end; false: none comes. */
+/* Reads the next line; the last line needs no line end. False: there is none. */
 static bool channel_read_line(struct client *client, size_t *size) {
     while (!find_line(client, false, size)) {
         int left_ms = time_left(client);
@@ -127,8 +129,8 @@ static bool is_waiting(const struct channel *channel, const struct channel_reque
     return false;
 }
 
-/* With the lock held: waits for the answer. One that the control thread has not taken may be
- * answered without it. */
+/* With the lock held: waits for the answer. A request that the control thread has not taken may
+ * be answered by `busy` instead. */
 static void await_answer(struct channel *channel, struct channel_request *request) {
     uint64_t begun_ms = engine_now_ms();
     while (!request->answered) {
@@ -151,7 +153,8 @@ static void await_answer(struct channel *channel, struct channel_request *reques
     }
 }
 
-/* Has the control thread answer it. The text is the caller's to free, unless it is constant. */
+/* Passes the line to the control thread and waits for its answer. The caller frees the answer;
+ * NULL: out of memory. */
 static char *channel_ask(struct server_thread *server, char *line, size_t size) {
     struct channel *channel = server->channel;
     struct channel_request request = {.text = line, .size = size};
@@ -173,7 +176,7 @@ static char *channel_ask(struct server_thread *server, char *line, size_t size) 
     os_mutex_lock(&channel->mutex);
     await_answer(channel, &request);
     set_asking(server, false);
-    os_condition_signal_all(&channel->changed); /* from now on its place can be had */
+    os_condition_signal_all(&channel->changed); /* it is idle now and can be evicted */
     os_mutex_unlock(&channel->mutex);
     return request.answer;
 }
@@ -204,7 +207,7 @@ static void channel_serve(struct client *client) {
     }
 }
 
-/* The next client, or NULL at the end. */
+/* Waits for the next client; NULL: the channel closes. */
 static struct os_pipe *channel_next_client(struct server_thread *server) {
     struct channel *channel = server->channel;
     os_mutex_lock(&channel->mutex);
@@ -237,7 +240,7 @@ static void serve_clients(void *argument) {
     }
 }
 
-/* -- clients that come ----------------------------------------------------- */
+/* -- accepting clients ----------------------------------------------------- */
 
 static bool channel_start_thread(struct channel *channel, struct server_thread *server,
                                  struct error *error) {
@@ -248,7 +251,7 @@ static bool channel_start_thread(struct channel *channel, struct server_thread *
     return server->started;
 }
 
-/* A thread without a client, under the lock; a new one where all have one. */
+/* With the lock held: a thread without a client; starts one if all threads have clients. */
 static struct server_thread *find_free(struct channel *channel) {
     for (int i = 0; i < CHANNEL_CLIENTS_MAX; i++) {
         struct server_thread *server = &channel->threads[i];
@@ -262,7 +265,7 @@ static struct server_thread *find_free(struct channel *channel) {
     return NULL;
 }
 
-/* The client that has been idle longest leaves, unless one is leaving already. */
+/* Disconnects the client that has been idle longest, unless an evicted client is still leaving. */
 static void channel_evict(struct channel *channel) {
     struct server_thread *oldest = NULL;
     for (int i = 0; i < CHANNEL_CLIENTS_MAX && channel->threads[i].started; i++) {

@@ -1,4 +1,4 @@
-/* The verb `check`: all that can be said about a manifest without running it. */
+/* The verb `check`: everything that can be checked in a manifest without running it. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -13,8 +13,7 @@
 #include "manifest/manifest.h"
 #include "os/os.h"
 
-/* For a manifest that is broken anyway: a plugin that is not there is told together with the rest.
- */
+/* For a manifest that has errors already: a missing plugin is reported together with them. */
 struct look {
     const char *given; /* --plugins */
     struct missing missing;
@@ -51,8 +50,8 @@ static void check_config(void *context, const struct manifest *manifest,
     }
 }
 
-/* Everything in one list, by place. A plugin that is not there is a mistake of the manifest; one
- * that cannot be loaded is not. */
+/* All errors in one list, ordered by their position. A missing plugin is an error of the
+ * manifest; one that cannot be loaded is not. */
 static int check_report(struct reconcile_problems *problems, const char *path) {
     int code = problems->missing > 0 ? EXIT_MANIFEST : error_report_code(problems);
     manifest_errors_merge(&problems->manifest, &problems->plugins);
@@ -60,7 +59,7 @@ static int check_report(struct reconcile_problems *problems, const char *path) {
     return code;
 }
 
-/* The plugins are opened as `run` would open them, but nothing of theirs is called. */
+/* Opens the plugins as `run` would, but calls none of their functions. */
 static int check_plugins(struct config_snapshot *config_snapshot, const char *given) {
     struct runtime runtime = {0};
     struct reconcile_problems problems = {0};

@@ -1,4 +1,4 @@
-/* The verbs that speak to a running host: its answers as tables, or as they come. */
+/* The verbs that send a request to a running host and print its answer, as tables or as JSON. */
 #include <cjson/cJSON.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,10 +23,10 @@ enum {
     ANSWER_BYTES_MAX = 64 * 1024 * 1024,
     TIMEOUT_S = 30, /* of --timeout */
     TIMEOUT_S_MAX = 86400,
-    AGAIN_MS = 200, /* how often a host that stops is looked for */
+    AGAIN_MS = 200, /* how often the client checks whether a stopping host is gone */
 };
 
-/* When a verb gives up. */
+/* The time limit of a verb. */
 static struct {
     unsigned timeout_s;
     uint64_t at_ms;
@@ -59,12 +59,13 @@ static char *make_request(const struct command *options) {
     if (options->now) {
         cJSON_AddTrueToObject(request, "now");
     }
-    char *text = json_print(request); /* a member that is missing would be another request */
+    char *text =
+        json_print(request); /* NULL if a member is missing, which would be another request */
     cJSON_Delete(request);
     return text;
 }
 
-/* One line, without its end; NULL when none comes. */
+/* Reads one line, without its line end; NULL: there is none. */
 static char *read_answer(struct os_pipe *pipe) {
     char *text = NULL;
     size_t filled = 0;
@@ -93,7 +94,7 @@ static char *read_answer(struct os_pipe *pipe) {
     return NULL;
 }
 
-/* -- what goes wrong before there is an answer ----------------------------- */
+/* -- errors before there is an answer -------------------------------------- */
 
 static cJSON *make_answer(int code) {
     cJSON *answer = cJSON_CreateObject();
@@ -104,14 +105,15 @@ static cJSON *make_answer(int code) {
     return answer;
 }
 
-/* JSON says the same with \\uXXXX for what a terminal would obey. */
+/* Control characters, which a terminal would interpret, are printed as \\uXXXX, which means the
+ * same in JSON. */
 static void print_json(const char *text) {
     text_print(stdout, text);
     putchar('\n');
     fflush(stdout);
 }
 
-/* With --json there is an object on standard output, whatever happens. */
+/* With --json, standard output gets an object in every case. */
 static void tell_answer(cJSON *answer, bool json) {
     const cJSON *error;
     cJSON_ArrayForEach(error, cJSON_GetObjectItemCaseSensitive(answer, "errors")) {
@@ -146,7 +148,7 @@ static int client_fail(const struct command *options, int code, const char *form
     return code;
 }
 
-/* Why there is no host to speak to. */
+/* Reports why no running host was found. */
 static int fail_to_find(const struct command *options, const struct found_host *found) {
     cJSON *answer = make_answer(found->code);
     for (size_t i = 0; i < found->broken.count; i++) {
@@ -191,7 +193,7 @@ static void client_join(const cJSON *list, char *text, size_t size) {
     }
 }
 
-/* What is in quarantine has none. */
+/* A plugin or listener in quarantine has no generation. */
 static void format_generation(const cJSON *one, char *text, size_t size) {
     const cJSON *generation = client_list_of(one, "generation");
     if (cJSON_IsNumber(generation)) {
@@ -201,7 +203,7 @@ static void format_generation(const cJSON *one, char *text, size_t size) {
     }
 }
 
-/* "draining 75 s": for how long it has. */
+/* "draining 75 s": the time it has been draining. */
 static void format_state(const cJSON *one, char *text, size_t size) {
     const cJSON *for_ms = client_list_of(one, "draining_for_ms");
     if (cJSON_IsNumber(for_ms)) {
@@ -211,7 +213,7 @@ static void format_state(const cJSON *one, char *text, size_t size) {
     }
 }
 
-/* Whether a newer generation of it has a row. */
+/* Whether a newer generation of the listener has its own row. */
 static bool is_replaced(const cJSON *one) {
     return strcmp(client_text_of(one, "draining_because"), "replaced") == 0;
 }
@@ -230,8 +232,8 @@ static void format_bytes(double bytes, char *text, size_t size) {
     snprintf(text, size, "%.1f%c", bytes, *unit);
 }
 
-/* What a listener has counted stands in the row of its newest generation: it is the same for all of
- * them. Of UDP the datagrams are what is accepted. */
+/* The counters of a listener are printed in the row of its newest generation, because all
+ * generations share them. For UDP, the accepted count is the number of datagrams. */
 static void print_listener(const cJSON *one) {
     char addresses[512];
     char generation[16];
@@ -264,7 +266,7 @@ static void print_listeners(const cJSON *result) {
     }
 }
 
-/* Those that are not 0, with what they mean; nothing when all are. */
+/* Prints the counters that are not 0, with their meaning; nothing if all are 0. */
 static void print_counters(const cJSON *result) {
     const cJSON *one;
     bool has_header = false;
@@ -314,7 +316,7 @@ static void print_metric(const cJSON *listener, const cJSON *metric) {
            help, count > 0 ? number_of(metric, "sum") / count : 0.0);
 }
 
-/* What plugins count themselves; of the generation that serves. */
+/* The metrics that plugins define; of the generation that serves. */
 static void print_metrics(const cJSON *result) {
     const cJSON *one;
     const cJSON *metric;
@@ -374,7 +376,7 @@ static void print_quarantine(const cJSON *result) {
     }
 }
 
-/* Where nothing is missing in the log, nothing is said of it. */
+/* Prints nothing if no lines are missing in the log. */
 static void print_log(const cJSON *result) {
     const cJSON *log = client_list_of(result, "log");
 #define COUNTER(name, meaning)                                                                     \
@@ -385,7 +387,7 @@ static void print_log(const cJSON *result) {
 #include "base/counters.def"
 }
 
-/* All that there is to say while something keeps the host from answering. */
+/* The answer of a host whose control thread is busy. */
 static void print_busy(const cJSON *result) {
     printf("process %.0f, %s, busy for %.0f ms: %s\n", number_of(result, "pid"),
            client_text_of(result, "version"), number_of(result, "busy_ms"),
@@ -470,7 +472,7 @@ static const struct verb {
     [COMMAND_STOP] = {print_stopping, true, false},
 };
 
-/* Which host it was. */
+/* Prints which host answered. */
 static void print_host(FILE *stream, const cJSON *answer) {
     const cJSON *host = client_list_of(answer, "host");
     if (host) {
@@ -479,7 +481,7 @@ static void print_host(FILE *stream, const cJSON *answer) {
     }
 }
 
-/* Whoever answers may be anybody: nothing of it goes to a terminal as it is. */
+/* The answer may come from any process: its control characters must not reach the terminal. */
 static void make_safe(cJSON *item) {
     enum { GROWTH = 6 }; /* a byte may become \uXXXX */
     cJSON *child;
@@ -505,7 +507,7 @@ static int client_print_answer(const struct verb *verb, const char *text,
     if (options->json && answer) {
         print_json(text);
     } else if (cJSON_IsTrue(client_list_of(answer, "ok"))) {
-        if (verb->print != print_status) { /* which says so itself */
+        if (verb->print != print_status) { /* which prints the host itself */
             print_host(stdout, answer);
         }
         verb->print(client_list_of(answer, "result"));
@@ -526,21 +528,21 @@ static int client_print_answer(const struct verb *verb, const char *text,
     return code;
 }
 
-/* The answer to a request; NULL: none came. */
+/* Sends the request and returns the answer; NULL: there was none. */
 static char *client_exchange(struct os_pipe *pipe, const char *request) {
     bool sent = request && os_pipe_write(pipe, request, strlen(request), left_ms()) &&
                 os_pipe_write(pipe, "\n", 1, left_ms());
     return sent ? read_answer(pipe) : NULL;
 }
 
-/* Whether the process still answers to the name. */
+/* Whether the same process still answers under that name. */
 static bool client_is_there(struct os_pipe *pipe, double pid) {
     struct identity identity;
     return identity_ask(pipe, left_ms(), &identity) && (double)identity.pid == pid;
 }
 
-/* The host's end of the pipe goes when the host does; but also when the host needs the place for
- * somebody who has to say something. So it is asked again, until nobody answers. False: it is still
+/* The host closes its end of the pipe when it ends, but also when it evicts this client for
+ * another. So the client connects and asks again until no host answers. False: the host is still
  * there when the time is over. */
 static bool await_end(const char *name, struct os_pipe *first, double pid) {
     struct os_pipe *pipe = first;
@@ -632,7 +634,7 @@ static int client_ask(const struct verb *verb, const struct command *options) {
     return code;
 }
 
-/* With cJSON's memory the host's own, as the manifest's reader has it. */
+/* cJSON uses the host's allocator, as in the reader of the manifest. */
 int control_ask(const struct command *options) {
     const struct verb *verb = &verbs[options->verb];
     if (verb->needs_names && options->all == (options->word_count > 0)) {

@@ -55,7 +55,7 @@ void config_check(const struct config_question *question, const struct manifest_
     }
 }
 
-/* -- of a manifest that is broken ------------------------------------------ */
+/* -- a manifest that has errors -------------------------------------------- */
 
 struct config_entry {
     struct config_entry *next;
@@ -64,7 +64,7 @@ struct config_entry {
     char id[MODULE_ID_MAX + 1];
 };
 
-/* Once for each plugin, however many listeners have it. */
+/* Opens each plugin once, even if several listeners use it. */
 static struct config_entry *open_entry(struct config_checker *checker,
                                        const struct manifest *manifest, const char *id) {
     struct berth_host services = services_table(manifest->host.name, BERTH_VERSION);

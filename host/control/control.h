@@ -14,10 +14,10 @@ int control_check(const struct command *options);
 int control_plugins(const struct command *options);
 int control_schema(const struct command *options);
 
-/* All verbs that a running host answers: client.c */
+/* All verbs that a running host answers: client.c. */
 int control_ask(const struct command *options);
 
-/* Whether there is a host to speak to where nothing says which one. */
+/* Whether a host runs that a command without --name and --manifest would be sent to. */
 bool control_is_running(void);
 
 #endif

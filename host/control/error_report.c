@@ -12,7 +12,7 @@
 #include "manifest/manifest.h"
 #include "os/os.h"
 
-/* Of the manifest's errors each has its place, in the text and as members of the JSON. */
+/* Each error of the manifest has a position; it stands in the text and as members of the JSON. */
 static void log_errors(const struct manifest_errors *errors, const char *path) {
     for (size_t i = 0; i < errors->count; i++) {
         const struct manifest_error *error = &errors->items[i];
@@ -26,7 +26,7 @@ static void log_errors(const struct manifest_errors *errors, const char *path) {
     }
 }
 
-/* For somebody who waits for the end of a command. */
+/* For the user who waits for the end of a command. */
 static void print_errors(const struct manifest_errors *errors, const char *path) {
     if (log_current_format() == LOG_FORMAT_JSON) {
         log_errors(errors, path);
@@ -73,7 +73,7 @@ int error_report_load(const char *given, const struct manifest_look *look,
     return *config_snapshot ? EXIT_FINE : EXIT_MANIFEST;
 }
 
-/* There may have been no memory for what is wrong. */
+/* Whether errors were lost because there was no memory for them. */
 static bool is_lost(const struct reconcile_problems *problems) {
     return problems->plugins.lost || problems->manifest.lost || problems->failures.lost;
 }

@@ -1,6 +1,7 @@
-/* error_report.h: what is wrong with a manifest and its plugins, on standard error, a line each.
+/* error_report.h: the errors of a manifest and its plugins, printed on standard error, one a
+ * line.
  *
- * Where the log is JSON, all of it is.
+ * If the log format is JSON, all of them are JSON.
  *
  * Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_ERROR_REPORT_H
@@ -15,11 +16,11 @@ struct manifest_look;
 int error_report_load(const char *given, const struct manifest_look *look,
                       struct config_snapshot **config_snapshot);
 
-/* Prints the problems, those without a place into the log; returns the exit code they mean. */
+/* Prints the problems, and logs those without a position; returns the exit code for them. */
 int error_report_print(const struct reconcile_problems *problems, const char *path);
 int error_report_code(const struct reconcile_problems *problems);
 
-/* The same as lines of the log, for a host that runs. */
+/* Logs the same problems, for a running host. */
 void error_report_log(const struct reconcile_problems *problems, const char *path);
 
 #endif

@@ -14,7 +14,8 @@ static void exclusive_hold(struct listener *listener, bool held) {
     atomic_store(&listener->paused, held);
 }
 
-/* All its connections are gone: by themselves, or cut when the time is over or the host stops. */
+/* Waits until all connections are gone: closed by themselves, or aborted when the time is over
+ * or the host stops. */
 static void await_quiet(struct guard *guard, struct listener *listener, uint32_t timeout_ms) {
     uint64_t until_ms = engine_now_ms() + timeout_ms;
     while (atomic_load(&listener->references) > 0 && engine_now_ms() < until_ms &&
@@ -31,7 +32,7 @@ static void await_quiet(struct guard *guard, struct listener *listener, uint32_t
     }
 }
 
-/* Who comes waits for `to`; `from` closes. */
+/* New connections wait for `to`; `from` closes. */
 static void exclusive_move(const struct exclusive *exclusive, struct listener *from,
                            struct listener *to) {
     struct runtime *runtime = exclusive->runtime;
@@ -51,7 +52,7 @@ static void exclusive_go_on(struct listener *listener, bool was_paused) {
     server_wake_waiters(listener->server);
 }
 
-/* The old generation once more, from its own options, in the place of `from`. */
+/* Opens the old generation again, from its own options, and replaces `from` with it. */
 static void exclusive_reopen(const struct exclusive *exclusive, struct listener *from,
                              bool was_paused) {
     struct listener_generation *old = exclusive->old;
@@ -104,7 +105,8 @@ struct listener *exclusive_replace(const struct exclusive *exclusive,
         exclusive_go_on(made, was_paused);
         return made;
     }
-    if (*exclusive->abandoned) { /* code of the new one may still be at what there is only one of */
+    if (*exclusive
+             ->abandoned) { /* code of the new generation may still use the exclusive resource */
         log_error(&made->subject,
                   "generation %u is not opened again, as the new one may still be "
                   "open: start the host anew",

@@ -1,11 +1,12 @@
-/* exclusive.h: listeners of which two generations must never be open (BERTH_PLUGIN_EXCLUSIVE).
+/* exclusive.h: replaces a listener whose two generations must never be open at the same time
+ * (BERTH_PLUGIN_EXCLUSIVE).
  *
- * The new generation gets listen sockets and gate of the old one, and the clients that the plugin
- * has not heard of, who wait meanwhile; the old one drains, is cut when its time is over, and
- * closes. Then the new one opens. When it does not, the old one is made and opened anew in the same
- * way.
+ * The new generation takes over the listen sockets and the admission of the old one, and the
+ * connections that the plugin has not been told of, which wait meanwhile. The old generation
+ * drains, is aborted when its time is over, and closes. Then the new one opens. If that fails,
+ * the old one is created and opened again in the same way.
  *
- * Owner: the change that replaces. Threads: [control]. */
+ * Owner: the reconcile that replaces. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_EXCLUSIVE_H
 #define BERTH_HOST_CONTROL_EXCLUSIVE_H
 
@@ -20,18 +21,17 @@ struct listener_generation;
 
 struct exclusive {
     struct runtime *runtime;
-    struct listener_generation
-        *old; /* whose listener is replaced; its `listener` is NULL afterwards */
-    const struct timed_call_limit *limit; /* of `listener_open` */
-    bool *abandoned; /* set when the new generation has not returned from it in time */
+    struct listener_generation *old; /* its listener is replaced; `listener` is NULL afterwards */
+    const struct timed_call_limit *limit; /* time limit of `listener_open` */
+    bool *abandoned; /* set if the new generation has not returned from `listener_open` in time */
 };
 
-/* The new listener, open and serving. NULL: the error says why; the old one serves again, or, as a
- * line of the log says then, old->listener is NULL. */
+/* The new listener, open and serving. NULL: the error says why; the old one serves again, or, if
+ * that fails too, old->listener is NULL and the log says why. */
 struct listener *exclusive_replace(const struct exclusive *exclusive,
                                    const struct listener_options *options, struct error *error);
 
-/* The change fails after all: the old one takes the place of `made` again, if it opens. */
+/* The reconcile fails after all: the old generation replaces `made` again, if it opens. */
 void exclusive_restore(const struct exclusive *exclusive, struct listener *made);
 
 #endif

@@ -13,7 +13,7 @@
 
 enum { ASK_MS = 2000, NAMES_MAX = 16, OTHERS_MAX = 8, NAME_SIZE = 64 };
 
-/* Names under which the host may be found: what the manifest says, as far as it can be read. */
+/* Names under which the host may be found: those in the manifest, as far as it can be read. */
 struct names {
     char items[NAMES_MAX][NAME_SIZE];
     size_t count;
@@ -21,11 +21,11 @@ struct names {
 
 struct search {
     struct found_host *found;
-    size_t others; /* hosts that serve something else, as far as they are told of */
-    bool denied;   /* there was one that is not to be trusted */
+    size_t others; /* hosts that serve another manifest, as far as they are reported */
+    bool denied;   /* a host was found that is not to be trusted */
 };
 
-/* -- what is said when it is not there ------------------------------------- */
+/* -- the message when there is no host ------------------------------------- */
 
 static void find_say(struct found_host *found, const char *format, ...) BERTH_PRINTF(2, 3);
 static void find_say(struct found_host *found, const char *format, ...) {
@@ -66,8 +66,8 @@ static void find_add_name(struct names *names, const char *name) {
     }
 }
 
-/* Every "name": "…" of a text that is no manifest, and perhaps no JSON. Whoever is found by one of
- * them has to say the manifest. */
+/* Every "name": "…" of a text that is not a manifest, and perhaps not JSON. A host that is found
+ * by one of them must confirm that it serves the manifest. */
 static void scan_names(const char *path, struct names *names) {
     static const char key[] = "\"name\"";
     char *text;
@@ -101,7 +101,7 @@ static void find_read_names(struct found_host *found, struct names *names, bool 
     manifest_destroy(manifest);
 }
 
-/* -- looking --------------------------------------------------------------- */
+/* -- search ---------------------------------------------------------------- */
 
 static int ask_ms(const struct found_host *found) {
     uint64_t now_ms = engine_now_ms();
@@ -109,7 +109,7 @@ static int ask_ms(const struct found_host *found) {
     return left_ms < ASK_MS ? (int)left_ms : ASK_MS;
 }
 
-/* Whether it is the one; the pipe is then the caller's, else it is closed. */
+/* Whether this host is the one. If so, the pipe is the caller's, else it is closed. */
 static bool find_examine(struct search *search, struct os_pipe *pipe, const char *name) {
     struct found_host *found = search->found;
     struct identity identity = {0};
@@ -131,7 +131,7 @@ static bool find_visit(void *context, struct os_pipe *pipe) {
     return !find_examine(search, pipe, NULL) && ask_ms(search->found) > 0;
 }
 
-/* Where a host of that name would be. */
+/* Tries to connect to the host of that name. */
 static bool look_by_name(struct search *search, const char *name) {
     struct error error = {0};
     struct os_pipe *pipe = os_pipe_connect(name, &error);
@@ -175,7 +175,7 @@ static void find_by_name(struct found_host *found, const char *name) {
     }
 }
 
-/* Both are given: it is the host of that name, and has to serve the manifest. */
+/* Both --name and --manifest are given: the host of that name has to serve the manifest. */
 static void check_manifest(struct found_host *found, const char *name) {
     if (found->pipe && !identity_serves(&found->identity, found->path)) {
         os_pipe_close(found->pipe);

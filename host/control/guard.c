@@ -13,11 +13,11 @@
 #include "plugin/crash_report.h"
 
 enum {
-    BUSY_MS = 200,  /* from then on the watching thread takes the requests */
-    SLOW_MS = 200,  /* a call that is named as what keeps the control thread */
+    BUSY_MS = 200,  /* after that, the watchdog thread takes the requests */
+    SLOW_MS = 200,  /* a call that takes longer is named as what blocks the control thread */
     AWAIT_MS = 250, /* the longest wait for a wake */
     FLUSH_MS = 500,
-    PASSED_MAX_MS = 1000, /* between two looks, if the process was not stopped meanwhile */
+    PASSED_MAX_MS = 1000, /* between two ticks; longer if the process was stopped meanwhile */
     RUNNING_MAX = 16,
 };
 
@@ -61,7 +61,7 @@ bool guard_is_asked_now(const struct guard *guard) {
     return atomic_load(&guard->asked_now);
 }
 
-/* A request, on whichever thread it is taken. */
+/* Notes a request, on the thread that takes it. */
 static void guard_note(struct guard *guard, enum os_signal signal) {
     if (signal == OS_SIGNAL_STOP) {
         guard_stop(guard, atomic_fetch_add(&guard->stops_seen, 1) > 0);
@@ -109,7 +109,7 @@ void guard_await_aborted(struct guard *guard, const struct listener *listener) {
     latch_note_end(&guard->waits);
 }
 
-/* -- the watching thread's side -------------------------------------------- */
+/* -- the watchdog thread's side -------------------------------------------- */
 
 uint64_t guard_busy_ms(const struct guard *guard, char *text, size_t size) {
     struct callback_running running;
@@ -146,7 +146,7 @@ static void tell_who_does_not_return(const struct guard *guard) {
     }
 }
 
-/* The system takes back what the process has; what plugins had to save is lost. */
+/* The system frees the resources of the process; what plugins had to save is lost. */
 static void end_process(struct guard *guard) {
     tell_who_does_not_return(guard);
     log_error(NULL, "stopped by force: the process ends now");
@@ -157,8 +157,8 @@ static void end_process(struct guard *guard) {
     os_process_exit_now(EXIT_FAILED);
 }
 
-/* Callbacks that take long are looked after by net/plugin_call.h, and what waits behind one waits
- * for it. */
+/* net/plugin_call.h handles callbacks that take long; what waits for the control thread's turn
+ * waits for them. */
 static void look_at_wait(struct guard *guard, uint64_t now_ms) {
     struct callback_running running;
     const char *what;
@@ -188,7 +188,7 @@ void guard_tick(void *context) {
         guard_note(guard, signal);
         put_off(guard, signal);
         if (signal != OS_SIGNAL_NONE) {
-            os_signals_wake(); /* the control thread may just have begun to wait */
+            os_signals_wake(); /* the control thread may have just begun to wait */
         }
     }
     uint64_t until_ms = atomic_load(&guard->end_ms);

@@ -6,7 +6,7 @@
 #include "manifest/errors.h"
 #include "manifest/manifest.h"
 
-/* What the host itself is made of stays as it is while it runs. */
+/* These settings of the host cannot change while it runs. */
 bool host_changes_check(const struct manifest *from, const struct manifest *to,
                         struct manifest_errors *errors) {
     const struct {

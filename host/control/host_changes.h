@@ -1,4 +1,4 @@
-/* host_changes.h: what of the host itself a reload would change, and cannot.
+/* host_changes.h: settings of the host that a reload would change, but cannot.
  *
  * Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_HOST_CHANGES_H
@@ -9,8 +9,7 @@
 struct manifest;
 struct manifest_errors;
 
-/* False: something differs that stays as it is while the host runs; `errors` has each such member.
- */
+/* False: settings differ that cannot change while the host runs; `errors` has each such member. */
 bool host_changes_check(const struct manifest *from, const struct manifest *to,
                         struct manifest_errors *errors);
 

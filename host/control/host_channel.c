@@ -16,8 +16,8 @@
 enum {
     ASK_MS = 1000,
     TRY_AGAIN_MS = 50,
-    GRACE_MS = 500,    /* for a host that has not noticed yet that it is to stop */
-    SILENCE_MS = 2000, /* for one that does not answer: it may just be ending */
+    GRACE_MS = 500,    /* for a host that has not noticed its stop request yet */
+    SILENCE_MS = 2000, /* for a host that does not answer: it may be about to end */
 };
 
 static char *answer_at_once(void *context, const char *text, size_t size) {
@@ -53,7 +53,7 @@ static bool host_channel_refuse(const char *name, const struct identity *other,
         taken, other->name, (unsigned long long)other->pid, other->manifest, name, remedy);
 }
 
-/* Somebody has the name. True: what can be done about it is done. */
+/* Another process has the name. True: no more can be done about it. */
 static bool await_name(struct host_channel *own, struct error *error) {
     struct service *service = own->service;
     const char *name = service->runtime.name;
@@ -71,7 +71,7 @@ static bool await_name(struct host_channel *own, struct error *error) {
         }
         if (engine_now_ms() - began_ms >= (known ? GRACE_MS : SILENCE_MS)) {
             own->awaited = supervisor_client_is_restart(
-                service->runtime.supervised); /* its clients wait: it serves all the same */
+                service->runtime.supervised); /* its clients wait, so it serves without a channel */
             host_channel_refuse(name, known ? &other : NULL, error);
             if (own->awaited) {
                 log_error(NULL, "no control channel until it is free: %s", error->message);

@@ -1,8 +1,8 @@
-/* host_channel.h: the control channel of the host that runs: whether it can be had, and when.
+/* host_channel.h: the control channel of the running host: whether and when it can be opened.
  *
- * A name is one host's. Where another one that serves has it, the host does not start; where that
- * one is stopping, the host serves without a channel and takes it over as soon as it is free.
- * Owner: the verb `run`. Threads: [control]. */
+ * A name belongs to one host. If another host that serves has it, this host does not start. If
+ * that host is stopping, this one serves without a channel and opens it as soon as the name is
+ * free. Owner: the verb `run`. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_HOST_CHANNEL_H
 #define BERTH_HOST_CONTROL_HOST_CHANNEL_H
 
@@ -20,12 +20,13 @@ struct host_channel {
     bool awaited;            /* until an older host is gone */
 };
 
-/* `wanted`: the manifest's "host.control". False: the name is another host's. A channel that cannot
- * be had for other reasons is told in the log, and done without. */
+/* `wanted`: the manifest's "host.control". False: the name is another host's. If the channel
+ * cannot be opened for other reasons, this is logged, and the host runs without it. */
 bool host_channel_open(struct host_channel *own, struct service *service, bool wanted,
                        struct error *error);
 
-/* Answers what was asked; and while `awaited`, called every HOST_CHANNEL_RETRY_MS, tries again. */
+/* Answers the waiting requests. While `awaited`, called every HOST_CHANNEL_RETRY_MS, it tries to
+ * open the channel again. */
 void host_channel_look(struct host_channel *own);
 
 void host_channel_close(struct host_channel *own);

@@ -34,7 +34,7 @@ bool identity_read(struct identity *identity, const cJSON *object) {
     return numbered && identity->name[0] != '\0';
 }
 
-/* A line, without its end, within the time; false: none came. */
+/* Reads a line, without its line end, within the time; false: there was none. */
 static bool identity_read_line(struct os_pipe *pipe, char *line, size_t size, uint64_t end_ms) {
     size_t filled = 0;
     while (filled < size) {
@@ -77,8 +77,8 @@ bool identity_of_name(const char *name, int timeout_ms, struct identity *identit
     return known;
 }
 
-/* The name of a file is enough: it may be gone, or be another one by now. And so is the file, by
- * whatever name it is reached. */
+/* An equal path is enough, because the file may be deleted or replaced by now. The same file is
+ * enough as well, whatever path it is reached by. */
 bool identity_serves(const struct identity *identity, const char *path) {
     char real[OS_PATH_MAX];
     return identity->manifest[0] != '\0' &&

@@ -1,8 +1,8 @@
-/* identity.h: which host it is that answers on a channel.
+/* identity.h: identifies the host that answers on a channel.
  *
- * Hosts are told apart by their names; but a name says nothing of the manifest behind it, and every
- * manifest has the same name by default. So a host says its process and its manifest, too.
- * Threads: any. */
+ * Hosts are told apart by their names. But a name does not say which manifest the host serves,
+ * and all manifests have the same name by default. So a host reports its process and its
+ * manifest, too. Threads: any. */
 #ifndef BERTH_HOST_CONTROL_IDENTITY_H
 #define BERTH_HOST_CONTROL_IDENTITY_H
 
@@ -17,7 +17,7 @@ struct identity {
     char name[64];
     char manifest[OS_PATH_MAX]; /* as os_path_real() spells it */
     uint64_t pid;
-    bool stopping; /* it serves nobody new any more */
+    bool stopping; /* it accepts no new connections */
 };
 
 /* Adds its members to an object. False without memory. */
