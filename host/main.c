@@ -18,7 +18,7 @@ static int try_library(const struct command *command) {
 
 typedef int verb_fn(const struct command *command);
 
-/* Those of NULL are for the program beside this one, which gets the words as they are. */
+/* Verbs with NULL are run by the program beside this one, which gets the words unchanged. */
 static verb_fn *const verbs[COMMAND_VERB_COUNT] = {
     [COMMAND_RUN] = control_run,         [COMMAND_CHECK] = control_check,
     [COMMAND_PLUGINS] = control_plugins, [COMMAND_STATUS] = control_ask,
@@ -30,7 +30,8 @@ static verb_fn *const verbs[COMMAND_VERB_COUNT] = {
     [COMMAND_TRY_LIBRARY] = try_library,
 };
 
-/* `run` and `record` wait for the signals that ask them to stop; the others end by them. */
+/* `run` and `record` wait for the signals that request a stop; the other verbs are terminated by
+ * them. */
 static int main_run_verb(const struct command *command, int argc, char **argv) {
     int code;
     if (command->verb == COMMAND_RUN) {

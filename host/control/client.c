@@ -59,8 +59,8 @@ static char *make_request(const struct command *options) {
     if (options->now) {
         cJSON_AddTrueToObject(request, "now");
     }
-    char *text =
-        json_print(request); /* NULL if a member is missing, which would be another request */
+    char *text = json_print(
+        request); /* NULL without memory: a request with a missing member is another request */
     cJSON_Delete(request);
     return text;
 }

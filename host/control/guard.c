@@ -17,7 +17,8 @@ enum {
     SLOW_MS = 200,  /* a call that takes longer is named as what blocks the control thread */
     AWAIT_MS = 250, /* the longest wait for a wake */
     FLUSH_MS = 500,
-    PASSED_MAX_MS = 1000, /* between two ticks; longer if the process was stopped meanwhile */
+    PASSED_MAX_MS = 1000, /* a longer time between two ticks counts as this: the process may have
+                             been stopped */
     RUNNING_MAX = 16,
 };
 
@@ -157,8 +158,9 @@ static void end_process(struct guard *guard) {
     os_process_exit_now(EXIT_FAILED);
 }
 
-/* net/plugin_call.h handles callbacks that take long; what waits for the control thread's turn
- * waits for them. */
+/* Ends the process if the control thread waits too long for workers while no callback runs.
+ * plugin/callback_guard.h handles callbacks that take long, and a wait for a worker lasts as
+ * long as they do. */
 static void look_at_wait(struct guard *guard, uint64_t now_ms) {
     struct callback_running running;
     const char *what;

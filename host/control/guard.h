@@ -1,7 +1,7 @@
 /* guard.h: bounds the time that the host takes to stop, whatever plugins do.
  *
  * The control thread may be blocked by code of a plugin, or by a worker that is blocked by one.
- * While it does not return to guard_wait(), the watchdog thread (net/plugin_call.h) takes the
+ * While it does not return to guard_wait(), the watchdog thread (plugin/callback_guard.h) takes the
  * stop requests instead. A stop that is not complete in time ends the process:
  * host.drain_timeout_ms and GUARD_STOP_MS after the first request, GUARD_NOW_MS after a second
  * one or `stop --now`. The log then says which calls have not returned. A start that fails is

@@ -53,7 +53,8 @@ static bool host_channel_refuse(const char *name, const struct identity *other,
         taken, other->name, (unsigned long long)other->pid, other->manifest, name, remedy);
 }
 
-/* Another process has the name. True: no more can be done about it. */
+/* Waits for the name, which another process has. True: the host can start, with the channel or
+ * with `awaited` set. False: it must not start. */
 static bool await_name(struct host_channel *own, struct error *error) {
     struct service *service = own->service;
     const char *name = service->runtime.name;

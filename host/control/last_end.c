@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* -- whose it is ----------------------------------------------------------- */
+/* -- attribution ----------------------------------------------------------- */
 
-/* A call of that plugin becomes the first; one that ran before one that waited. */
+/* Moves a call of that plugin to the front; a running call before a waiting one. */
 static void put_first(struct last_end *end, const char *plugin) {
     uint32_t first = end->count;
     for (uint32_t i = 0; i < end->count; i++) {
@@ -22,7 +22,7 @@ static void put_first(struct last_end *end, const char *plugin) {
     }
 }
 
-/* The plugin whose end it is; "": nobody's. */
+/* The plugin that the end is attributed to; "": none. */
 static const char *plugin_of(const struct calls_seen *seen, enum os_end_by by) {
     switch (by) {
     case OS_END_BY_KILL:

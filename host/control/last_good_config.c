@@ -33,7 +33,7 @@ static bool last_good_config_write_file(const char *folder, const char *name, co
            os_file_write_atomic(path, text, size, error);
 }
 
-/* The private copy is what runs, whatever has become of the file that it was made from. */
+/* Copies the private copy, which is what runs; the file it was made from may have changed. */
 static bool last_good_config_write_copy(const char *folder, const struct module *module,
                                         const char *copy_name, const char *name,
                                         struct error *error) {
@@ -57,7 +57,7 @@ static bool last_good_config_remove_one(void *context, const char *name) {
     return true;
 }
 
-/* What an older generation has left, which may have been of one file or of several. */
+/* Removes the copy of an older generation, which may consist of one file or of several. */
 static bool clear_place(char *own, size_t size, const char *folder, const struct module *module,
                         const char *name) {
     if (!os_path_join(own, size, folder, module->id)) {

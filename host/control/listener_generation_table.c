@@ -17,7 +17,7 @@ struct listener_generations_entry {
     struct listener_generations names;
     bool failed; /* uthash had no memory for it */
     UT_hash_handle hh;
-    char name[]; /* the manifest that has it may go */
+    char name[]; /* a copy: the manifest that has it may be freed */
 };
 
 struct listener_generation_socket {

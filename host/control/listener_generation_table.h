@@ -1,8 +1,8 @@
 /* listener_generation_table.h: the generations of the listeners of a runtime, looked up by the
  * listener's name.
  *
- * It is made for a moment, in which neither the runtime's lists nor names change. Owner: who makes
- * it. Threads: [control]. */
+ * The table is short-lived: the runtime's lists and names must not change while it exists.
+ * Owner: the code that creates it. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_LISTENER_GENERATION_TABLE_H
 #define BERTH_HOST_CONTROL_LISTENER_GENERATION_TABLE_H
 
@@ -16,9 +16,9 @@ struct listener_generation;
 /* All generations of one listener. */
 struct listener_generations {
     struct listener_generation *serving; /* NULL: none does */
-    unsigned past;                       /* those that drain */
+    unsigned past;                       /* how many drain */
     const struct listener_generation *oldest;
-    const void *note; /* the caller's: of the one that serves */
+    const void *note; /* for the caller: about the one that serves */
 };
 
 struct listener_generation_table {
@@ -26,7 +26,7 @@ struct listener_generation_table {
     struct listener_generation_socket *listen_sockets; /* uthash: of those that serve */
 };
 
-/* False: no memory. Finish it all the same. */
+/* False: no memory. Call fini in any case. */
 bool listener_generation_table_init(struct listener_generation_table *table,
                                     const struct runtime *runtime);
 void listener_generation_table_fini(struct listener_generation_table *table);
@@ -35,7 +35,7 @@ void listener_generation_table_fini(struct listener_generation_table *table);
 struct listener_generations *
 listener_generation_table_find(const struct listener_generation_table *table, const char *name);
 
-/* The one that serves at that listen socket; NULL: it is nobody's of them. */
+/* The generation that serves on that listen socket; NULL: there is none. */
 struct listener_generation *
 listener_generation_table_at(const struct listener_generation_table *table,
                              const struct listen_socket *listen_socket);

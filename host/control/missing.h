@@ -1,4 +1,4 @@
-/* missing.h: plugins that a manifest names and that are not there, and what was probably meant.
+/* missing.h: plugins that a manifest names but that have no file, and suggestions for them.
  *
  * The folder is read once, however many are missing. Owner: the caller. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_MISSING_H
@@ -12,7 +12,7 @@
 struct missing {
     char folder[OS_PATH_MAX];
     struct module_list list;
-    const char **ids; /* of the list; NULL: it has not been read yet */
+    const char **ids; /* those in `list`; NULL: it has not been read yet */
     bool unreadable;
 };
 

@@ -11,7 +11,7 @@ static const char plugin_prefix[] = "plugin:";
 
 struct parts {
     const char *word;
-    bool listener; /* whether it can be one */
+    bool listener; /* whether it can name a listener */
     bool plugin;
 };
 
@@ -19,7 +19,7 @@ static bool names_begins_with(const char *name, const char *prefix) {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* No name of either has a colon. */
+/* Listener and plugin names have no colon. */
 static struct parts names_split(const char *name) {
     if (names_begins_with(name, listener_prefix)) {
         return (struct parts){name + strlen(listener_prefix), true, false};

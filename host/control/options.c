@@ -8,7 +8,8 @@
 #include "plugin/module.h"
 #include "plugin/plugin_events.h"
 
-/* What the manifest allows, every part has room for: shares and pages are arrays. */
+/* Each part must have room for what the manifest allows, because stats shards and call records
+ * are arrays. */
 _Static_assert((int)MANIFEST_WORKERS_MAX == (int)SERVER_WORKERS_MAX, "host.workers");
 _Static_assert((int)CALL_RECORDS_MAX >= SERVER_WORKERS_MAX + 1 + (int)MANIFEST_WORK_THREADS_MAX + 1,
                "a record for each worker, the acceptor, each work thread and the control thread");

@@ -1,4 +1,4 @@
-/* options.h: from the manifest's words to the options of the parts below. Threads: any. */
+/* options.h: converts the manifest to the options of the lower layers. Threads: any. */
 #ifndef BERTH_HOST_CONTROL_OPTIONS_H
 #define BERTH_HOST_CONTROL_OPTIONS_H
 
@@ -10,7 +10,7 @@ struct manifest;
 struct manifest_listener;
 struct module;
 
-/* They point into the manifest and the module, which outlive their use. */
+/* The options point into the manifest and the module, which must outlive them. */
 struct listener_options options_of_listener(const struct manifest_listener *listener,
                                             const struct module *module);
 struct server_options options_of_server(const struct manifest *manifest, struct runtime *runtime);

@@ -1,4 +1,4 @@
-/* paths.h: where the host finds its manifest and its plugins when nobody says. [control] */
+/* paths.h: the default locations of the manifest and the plugins. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_PATHS_H
 #define BERTH_HOST_CONTROL_PATHS_H
 
@@ -14,7 +14,7 @@ bool paths_manifest(char *path, size_t size, const char *given, struct error *er
 bool paths_plugins(char *path, size_t size, const char *given, const char *configured,
                    struct error *error);
 
-/* `configured` (relative to the executable's folder); *folder is NULL where nothing is. */
+/* `configured` (relative to the executable's folder); *folder is NULL if it is not given. */
 bool paths_copies(char *path, size_t size, const char *configured, const char **folder,
                   struct error *error);
 

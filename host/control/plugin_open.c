@@ -9,7 +9,7 @@
 #include "manifest/manifest.h"
 #include "plugin/module.h"
 
-/* The copy that ran before the crash. NULL: there is none. */
+/* Opens the copy that ran before the crash. NULL: there is none. */
 static struct module *open_kept(const struct runtime *runtime, const char *id, unsigned generation,
                                 const struct module_rules *all_rules) {
     struct log_subject subject = {.plugin = id};
@@ -31,14 +31,14 @@ static struct module *open_kept(const struct runtime *runtime, const char *id, u
     return module;
 }
 
-/* Another host, whose place this one takes. */
+/* Whether another host has served before, which this one replaces after its crash. */
 static bool has_served_before(const struct runtime *runtime) {
     return supervisor_client_is_restart(runtime->supervised) &&
            (!runtime->last_good_folder || last_good_config_exists(runtime->last_good_folder));
 }
 
-/* While a host serves, what is loaded is tried first. A host that takes the place of one that has
- * crashed tries what has changed since then; or it has to do with what that one had. */
+/* While a host serves, a library is probed before it is loaded. A host that replaces a crashed
+ * one probes only what has changed since then; otherwise it has to take what that one had. */
 struct module *plugin_open(const struct runtime *runtime, const struct manifest *manifest,
                            const char *id, unsigned generation, struct error *error) {
     bool starts = !runtime->config_snapshot;

@@ -1,4 +1,5 @@
-/* plugin_open.h: from which file a plugin is opened, and by which rules. Threads: [control]. */
+/* plugin_open.h: selects the file and the rules that a plugin is opened with. Threads:
+ * [control]. */
 #ifndef BERTH_HOST_CONTROL_PLUGIN_OPEN_H
 #define BERTH_HOST_CONTROL_PLUGIN_OPEN_H
 
@@ -7,8 +8,8 @@ struct runtime;
 struct manifest;
 struct module;
 
-/* The plugin of that id, as the manifest wants it, for that generation. NULL: the error says why.
- */
+/* Opens the plugin with that id, with the manifest's settings, for that generation. NULL: the
+ * error says why. */
 struct module *plugin_open(const struct runtime *runtime, const struct manifest *manifest,
                            const char *id, unsigned generation, struct error *error);
 

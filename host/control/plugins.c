@@ -1,4 +1,4 @@
-/* The verb `plugins`: what is in the plugins folder. */
+/* The verb `plugins`: lists the plugins folder. */
 #include <stdio.h>
 
 #include "base/error.h"
@@ -11,8 +11,8 @@
 #include "plugin/module.h"
 #include "plugin/services.h"
 
-/* One line, written before and after the library is touched, so that a plugin which takes the
- * process down with it is the last one named. */
+/* Prints one line, before and after the library is opened, so that a plugin that crashes the
+ * process is the last one named. */
 static void plugins_describe(const char *folder, const char *id) {
     struct error error = {0};
     struct berth_host services = services_table("berth", BERTH_VERSION);

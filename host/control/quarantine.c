@@ -18,8 +18,8 @@ struct quarantine_crash {
     uint64_t at_ms;
 };
 
-/* Forgets the crashes of a plugin (NULL: of all) that are older than that; returns how many are
- * left of it. */
+/* Removes the crashes of a plugin (NULL: of all) that are older than `before_ms`; returns how
+ * many crashes of the plugin remain. */
 static unsigned forget_crashes(struct quarantine *quarantine, const char *plugin,
                                uint64_t before_ms) {
     unsigned left = 0;
@@ -38,7 +38,7 @@ static unsigned forget_crashes(struct quarantine *quarantine, const char *plugin
     return left;
 }
 
-/* `why`: what it has done, before where that was. */
+/* `why`: what the plugin has done; the place in its code follows. */
 static void quarantine_start(struct quarantine *quarantine, const struct call_info *call,
                              const char *why) {
     struct log_subject subject = {.plugin = call->plugin};
@@ -78,7 +78,7 @@ void quarantine_note(struct quarantine *quarantine, const struct call_info *call
         snprintf(why, sizeof(why), "%u crashes within %llu ms, the last one", count,
                  (unsigned long long)quarantine->window_ms);
         quarantine_start(quarantine, call, why);
-        /* It begins anew when the plugin is let in. */
+        /* The count starts again at 0 when the plugin is released. */
         forget_crashes(quarantine, call->plugin, UINT64_MAX);
     }
 }

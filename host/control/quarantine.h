@@ -1,5 +1,5 @@
-/* quarantine.h: the crashes of plugins that a supervisor counts, and the plugins that it leaves out
- * for them.
+/* quarantine.h: counts the crashes of plugins for a supervisor, and lists the plugins that are
+ * disabled because of them.
  *
  * Owner: the supervisor. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_QUARANTINE_H
@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-/* A plugin that is left out. */
+/* A plugin in quarantine. */
 struct banned {
     struct banned *prev; /* utlist */
     struct banned *next;
@@ -28,11 +28,11 @@ struct quarantine {
 
 struct call_info;
 
-/* A crash that is laid to that call's plugin: the last one that is allowed bans the plugin, which
- * is logged. A call without a plugin is nobody's crash. */
+/* Counts a crash that is attributed to that call's plugin. The last crash that is allowed puts
+ * the plugin in quarantine, which is logged. A call without a plugin is not counted. */
 void quarantine_note(struct quarantine *quarantine, const struct call_info *call);
 
-/* It keeps the host from serving anybody: it is banned at once. */
+/* The plugin keeps the host from serving: it is put in quarantine at once. */
 void quarantine_ban(struct quarantine *quarantine, const struct call_info *call);
 
 void quarantine_lift(struct quarantine *quarantine, const char *plugin);

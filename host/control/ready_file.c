@@ -13,7 +13,7 @@
 
 enum { BYTES_MAX = 16 * 1024 * 1024, ASK_MS = 1000 };
 
-/* Whether a host that still lets clients in has written it. */
+/* Whether the file was written by a host that still runs and accepts connections. */
 static bool is_in_force(const char *path) {
     struct ready_author author;
     struct identity found;

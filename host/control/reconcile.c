@@ -38,27 +38,27 @@ enum { WORKERS_ANSWER_MS = 5000 };
 
 enum plan_item_kind { PLAN_UNCHANGED, PLAN_CONFIGURE, PLAN_REPLACE, PLAN_ADD };
 
-/* What becomes of one listener of the new config snapshot. */
+/* What the reconcile does with one listener of the new config snapshot. */
 struct plan_item {
     enum plan_item_kind kind;
     const struct manifest_listener *to;
     struct listener_generation *old;  /* NULL: PLAN_ADD */
-    bool fresh;                       /* its plugin is loaded anew */
+    bool fresh;                       /* its plugin is reloaded */
     bool is_exclusive;                /* the old generation closes before the new one opens */
     struct module *module;            /* of the new generation */
-    struct listener_generation *made; /* it */
+    struct listener_generation *made; /* the new generation */
     struct listener_change *prepared; /* PLAN_CONFIGURE */
 };
 
-/* A plugin is looked for once, however many listeners want it. */
+/* A plugin that the listeners need; opened once, however many listeners use it. */
 struct wanted {
     UT_hash_handle hh;
-    struct module *opened;  /* by this change */
-    struct module *serving; /* the runtime's that will do, unless it is to be loaded anew */
-    struct schema *schema;  /* of either; NULL: it has none */
-    bool has_schema_read;   /* that was tried */
-    bool is_looked_up;      /* that of `serving` */
-    bool failed;            /* it cannot be had */
+    struct module *opened;  /* opened by this reconcile */
+    struct module *serving; /* the runtime's module, if it can be used and is not to be reloaded */
+    struct schema *schema;  /* of either module; NULL: it has none */
+    bool has_schema_read;   /* `schema` was read, or failed to be */
+    bool is_looked_up;      /* `serving` was looked up */
+    bool failed;            /* the plugin cannot be opened */
     bool is_missing;        /* there is no such file */
     bool is_lost;           /* uthash had no memory for it */
     char *message;
@@ -70,16 +70,17 @@ struct reconcile {
     struct config_snapshot *config_snapshot;
     const struct reconcile_options *options;
     struct reconcile_problems *problems;
-    unsigned generation; /* of all that it brings */
+    unsigned generation; /* of everything that it adds */
     struct plan_item *items;
     size_t count;
-    struct listener_generation_table generations; /* what there is; `note`: its step */
-    struct listener_neighbours neighbours;        /* the listen sockets of all that serve */
-    struct module *opened; /* utlist: modules of this change, not the runtime's yet */
-    struct wanted *wanted; /* uthash by id: the plugins that its steps have asked for */
+    struct listener_generation_table
+        generations;                       /* the current generations; `note`: the plan item */
+    struct listener_neighbours neighbours; /* the listen sockets of all listeners that serve */
+    struct module *opened; /* utlist: modules of this reconcile, not the runtime's yet */
+    struct wanted *wanted; /* uthash by id: the plugins that its plan items need */
     struct missing missing;
-    struct timed_call_limit call_limit;   /* of `load` and `listener_open`; */
-    const struct timed_call_limit *limit; /* it, or NULL: nothing serves yet */
+    struct timed_call_limit call_limit;   /* of `load` and `listener_open` */
+    const struct timed_call_limit *limit; /* &call_limit, or NULL: nothing serves yet */
 };
 
 void reconcile_problems_fini(struct reconcile_problems *problems) {
@@ -88,13 +89,13 @@ void reconcile_problems_fini(struct reconcile_problems *problems) {
     manifest_errors_fini(&problems->failures);
 }
 
-/* Something that has no place of its own in the manifest. */
+/* Adds a failure that has no position in the manifest. */
 static bool reconcile_fail(struct reconcile *reconcile, const char *text) {
     manifest_errors_add(&reconcile->problems->failures, text);
     return false;
 }
 
-/* -- what is to be done ---------------------------------------------------- */
+/* -- the plan -------------------------------------------------------------- */
 
 static bool reconcile_is_named(const struct reconcile_options *options, const char *listener,
                                const char *plugin) {
@@ -143,7 +144,8 @@ static bool reconcile_check_names(struct reconcile *reconcile) {
     return known;
 }
 
-/* The oldest may drain for ever: what the operator can do about it. */
+/* Reports why there is no room; the oldest generation may drain for ever, so the text says what
+ * the operator can do. */
 static bool refuse_generation(struct reconcile *reconcile, const struct manifest_listener *to,
                               const struct listener_generation *oldest, unsigned count) {
     uint64_t now_ms = engine_now_ms();
@@ -159,7 +161,7 @@ static bool refuse_generation(struct reconcile *reconcile, const struct manifest
     return reconcile_fail(reconcile, text);
 }
 
-/* A generation of that listener more: is there room for it? */
+/* Whether there is room for one more generation of that listener. */
 static bool reconcile_check_generations(struct reconcile *reconcile, const struct plan_item *item) {
     uint32_t max = reconcile->config_snapshot->manifest->host.generations_max;
     if (item->kind != PLAN_REPLACE && item->kind != PLAN_ADD) {
@@ -168,7 +170,7 @@ static bool reconcile_check_generations(struct reconcile *reconcile, const struc
     const struct listener_generations *names =
         listener_generation_table_find(&reconcile->generations, item->to->name);
     if (!names || !names->oldest) {
-        return true; /* one may serve: there may be two at least */
+        return true; /* at most one serves, and the limit is at least two */
     }
     unsigned count = names->past + (names->serving ? 1 : 0);
     return count < max || refuse_generation(reconcile, item->to, names->oldest, count);
@@ -206,7 +208,8 @@ static void pointer_to(char *pointer, size_t size, const struct manifest_listene
     snprintf(pointer, size, "/listeners/%s/%s", listener->name, member);
 }
 
-/* Two libraries side by side must not share what each takes for its own. */
+/* Two libraries that are loaded at the same time must not share data that each takes for its
+ * own. */
 static bool check_separate(const struct reconcile *reconcile, const struct module *module,
                            struct error *error) {
     const struct module *other;
@@ -261,7 +264,7 @@ static void forget_wanted(struct reconcile *reconcile) {
     missing_fini(&reconcile->missing);
 }
 
-/* In the place of the one of an older generation. */
+/* Reads the schema, in place of an older generation's. */
 static bool reconcile_read_schema(struct wanted *wanted, const struct module *module,
                                   struct error *error) {
     schema_destroy(wanted->schema);
@@ -269,7 +272,7 @@ static bool reconcile_read_schema(struct wanted *wanted, const struct module *mo
     return config_schema(module, &wanted->schema, error);
 }
 
-/* Opens it, or notes what is wrong, if there is memory for that. */
+/* Opens the plugin, or notes the error, if there is memory for that. */
 static void try_module(struct reconcile *reconcile, struct wanted *wanted) {
     struct error error = {0};
     char suggestion[128];
@@ -305,8 +308,8 @@ static struct module *module_for(struct reconcile *reconcile, const struct plan_
     return wanted->opened;
 }
 
-/* The plugin of a step: of this change, or the one that serves. Every listener that needs a plugin
- * which cannot be had gets its own line. */
+/* Finds the module of a plan item: one that this reconcile opens, or one that serves. Each
+ * listener whose plugin cannot be opened gets its own error line. */
 static bool find_module(struct reconcile *reconcile, struct plan_item *item) {
     char pointer[256];
     struct wanted *wanted = reconcile_want(reconcile, item->to->plugin);
@@ -322,7 +325,7 @@ static bool find_module(struct reconcile *reconcile, struct plan_item *item) {
     return false;
 }
 
-/* A plugin that speaks first and a listener that waits for the client to speak wait for ever. */
+/* A plugin that sends first and a listener that waits for the client's first data wait for ever. */
 static void check_speaks_first(const struct reconcile *reconcile, const struct plan_item *item) {
     const struct manifest_listener *listener = item->to;
     const struct module *module = item->module;
@@ -338,7 +341,7 @@ static void check_speaks_first(const struct reconcile *reconcile, const struct p
     }
 }
 
-/* A plugin for connections cannot serve datagrams, nor the other way round. */
+/* A plugin for connections cannot serve datagrams, and the reverse. */
 static void reconcile_check_transport(const struct reconcile *reconcile,
                                       const struct plan_item *item) {
     const struct manifest_listener *listener = item->to;
@@ -355,11 +358,12 @@ static void reconcile_check_transport(const struct reconcile *reconcile,
     }
 }
 
-/* What the manifest says of the plugin, by the schema that the plugin has. */
+/* Checks the "config" in the manifest against the plugin's schema. */
 static void reconcile_check_config(struct reconcile *reconcile, const struct plan_item *item) {
     struct wanted *wanted = reconcile_want(reconcile, item->to->plugin);
     struct error error = {0};
-    if (wanted && !wanted->has_schema_read) { /* of one that serves, and was right when it came */
+    if (wanted && !wanted->has_schema_read) { /* of a module that serves: its schema was valid when
+                                                 it was opened */
         reconcile_read_schema(wanted, item->module, &error);
     }
     const struct config_question question = {
@@ -373,7 +377,7 @@ static void reconcile_check_config(struct reconcile *reconcile, const struct pla
                  &reconcile->problems->failures);
 }
 
-/* What serves already was checked when it came. */
+/* A plugin that serves already was checked when it was opened. */
 static bool find_modules(struct reconcile *reconcile) {
     bool found = true;
     for (size_t i = 0; i < reconcile->count; i++) {
@@ -389,7 +393,7 @@ static bool find_modules(struct reconcile *reconcile) {
         }
         check_speaks_first(reconcile, item);
         reconcile_check_transport(reconcile, item);
-        if (item->kind != PLAN_CONFIGURE) { /* whose config is as it was */
+        if (item->kind != PLAN_CONFIGURE) { /* its config is unchanged */
             reconcile_check_config(reconcile, item);
         }
     }
@@ -424,15 +428,14 @@ static struct listener_options reconcile_options_of(const struct reconcile *reco
     return options;
 }
 
-/* Of one that serves; NULL: it goes. */
+/* The plan item of a generation that serves; NULL: it is removed. */
 static const struct plan_item *reconcile_item_of(const struct reconcile *reconcile,
                                                  const struct listener_generation *generation) {
     return listener_generation_table_find(&reconcile->generations, generation->from->name)->note;
 }
 
-/* Addresses may go from one listener to another one: which listen sockets there are, and who gives
- * up his.
- */
+/* Addresses may move from one listener to another: collects the listen sockets that exist, and
+ * which of them are given up. */
 static bool find_neighbours(struct reconcile *reconcile) {
     const struct listener_generation *generation;
     DL_FOREACH(reconcile->runtime->serving, generation) {
@@ -449,7 +452,7 @@ static bool find_neighbours(struct reconcile *reconcile) {
     return true;
 }
 
-/* Two generations of it must not be open at a time. */
+/* Whether its two generations must not be open at the same time. */
 static bool is_exclusive(const struct plan_item *item) {
     return item->kind == PLAN_REPLACE &&
            ((item->module->plugin.flags | item->old->module->plugin.flags) &
@@ -481,7 +484,7 @@ static bool reconcile_make_generation(struct reconcile *reconcile, struct plan_i
         alloc_free(generation);
         item->module->abandoned = item->module->abandoned || abandoned;
         reconcile->config_snapshot->users +=
-            abandoned; /* its listener stays, and what that points to */
+            abandoned; /* its listener stays, and so does what it points to */
         return reconcile_fail(reconcile, error.message);
     }
     generation->module = item->module;
@@ -511,7 +514,7 @@ static bool reconcile_make_generations(struct reconcile *reconcile) {
     return made;
 }
 
-/* Last of all, when nothing else can fail any more. */
+/* This is the last step, when nothing else can fail any more. */
 static bool make_exclusive_units(struct reconcile *reconcile) {
     bool made = true;
     for (size_t i = 0; made && i < reconcile->count; i++) {
@@ -521,7 +524,7 @@ static bool make_exclusive_units(struct reconcile *reconcile) {
     return made;
 }
 
-/* Old addresses stay open all the while; new ones open here. */
+/* Old addresses stay open throughout; new ones open here. */
 static bool reconcile_start_generations(struct reconcile *reconcile) {
     for (size_t i = 0; i < reconcile->count; i++) {
         struct error error = {0};
@@ -533,9 +536,9 @@ static bool reconcile_start_generations(struct reconcile *reconcile) {
     return true;
 }
 
-/* -- done, or undone ------------------------------------------------------- */
+/* -- commit or roll back --------------------------------------------------- */
 
-/* What neither the new generation nor the old one serves any more, as the log says. */
+/* Drops the generations that were closed and could not be reopened, as the log says. */
 static void drop_closed(struct reconcile *reconcile) {
     for (size_t i = 0; i < reconcile->count; i++) {
         struct listener_generation *old =
@@ -565,9 +568,11 @@ static void reconcile_give_up(struct reconcile *reconcile) {
         } else if (item->made) {
             struct listener *listener = item->made->listener;
             listener_stop_accepting(listener);
-            listener_abort_all(listener); /* who came by a new address, in that moment */
+            listener_abort_all(
+                listener); /* connections that arrived on a new address in that moment */
             guard_await_aborted(&runtime->guard, listener);
-            item->module->users++; /* it goes below, with all that are this change's */
+            item->module
+                ->users++; /* the module is closed below, with all others of this reconcile */
             runtime_destroy_generation(runtime, item->made);
             item->module->users--;
         }
@@ -580,8 +585,8 @@ static void reconcile_give_up(struct reconcile *reconcile) {
     }
 }
 
-/* A listener that goes, and whose listen sockets all are the new one's: it has another name now.
- * Who is connected and silent goes along. NULL: there is none. */
+/* Finds a removed listener whose listen sockets all are the new one's: it was renamed. Its
+ * connections that have not sent data move to the new one. NULL: there is none. */
 static struct listener *find_namesake(const struct reconcile *reconcile,
                                       const struct listener_generation *made) {
     for (size_t i = 0; i < made->listener->listen_socket_count; i++) {
@@ -609,7 +614,7 @@ static void tell_added(const struct listener *listener) {
 }
 
 static void retire_old(struct runtime *runtime, const struct plan_item *item) {
-    if (item->is_exclusive) { /* it is closed */
+    if (item->is_exclusive) { /* it is closed already */
         DL_DELETE(runtime->serving, item->old);
         runtime_destroy_generation(runtime, item->old);
     } else {
@@ -617,13 +622,14 @@ static void retire_old(struct runtime *runtime, const struct plan_item *item) {
     }
 }
 
-/* Cannot fail. Those that are gone from the manifest close last: what is new is open by now. */
+/* Cannot fail. Listeners that the manifest no longer has close last, when the new ones are open. */
 static void reconcile_carry_out(struct reconcile *reconcile) {
     struct runtime *runtime = reconcile->runtime;
     struct listener_generation *serving = NULL;
     struct listener_generation *generation;
     struct listener_generation *next;
-    bool starts = !runtime->config_snapshot; /* then all of them are new, and told of elsewhere */
+    bool starts =
+        !runtime->config_snapshot; /* then all of them are new, and startup_report.h reports them */
     config_snapshot_release(runtime->config_snapshot);
     runtime->config_snapshot = reconcile->config_snapshot;
     runtime->config_snapshot->users++;
@@ -642,7 +648,7 @@ static void reconcile_carry_out(struct reconcile *reconcile) {
             runtime->generation = reconcile->generation;
         }
         if (item->made && item->old) {
-            if (!item->is_exclusive) { /* else it has */
+            if (!item->is_exclusive) { /* else it has done so */
                 listener_take_over(item->made->listener, item->old->listener);
             }
             log_info(&item->made->listener->subject, "generation %u serves: %s %s",
@@ -668,14 +674,15 @@ static void reconcile_carry_out(struct reconcile *reconcile) {
     runtime_update_drains(runtime);
 }
 
-/* Appends a name to counts->names; `first`: behind what has happened to it. */
+/* Appends a name to counts->names; `first`: it follows `what`, which says what has changed. */
 static void reconcile_add_name(struct reconcile_counts *counts, bool first, const char *what,
                                const char *name) {
     size_t used = strlen(counts->names);
     size_t room = sizeof(counts->names) - used;
     int length = first ? snprintf(counts->names + used, room, "; %s %s", what, name)
                        : snprintf(counts->names + used, room, ", %s", name);
-    if (length > 0 && (size_t)length >= room) { /* three bytes of the last whole name give way */
+    if (length > 0 &&
+        (size_t)length >= room) { /* the last three bytes are replaced by the ellipsis */
         size_t at = used < sizeof(counts->names) - 4 ? used : sizeof(counts->names) - 4;
         snprintf(counts->names + at, sizeof(counts->names) - at, "\xe2\x80\xa6");
     }
@@ -727,7 +734,7 @@ static void reconcile_count(const struct reconcile *reconcile, struct reconcile_
     name_changes(reconcile, counts);
 }
 
-/* What follows waits for each worker: one that does nothing for long would hold it up half done. */
+/* The next steps wait for each worker: one that is blocked for long would stop them halfway. */
 static bool check_workers(struct reconcile *reconcile) {
     struct callback_running running;
     char what[512] = "see the log";

@@ -98,7 +98,7 @@ static void do_release(struct rpc_request *rpc) {
 
 /* -- pause, resume --------------------------------------------------------- */
 
-/* Every name must be that of something before anything is done. */
+/* Every name must be known before anything is done. */
 static bool request_check_names(struct rpc_request *rpc) {
     bool known = true;
     for (size_t i = 0; i < rpc->name_count; i++) {
@@ -213,7 +213,8 @@ static const char *request_suggest(char *text, size_t size, const char *word,
     return text;
 }
 
-/* A key behind "berth" and "verb": one that the verb knows, once, and of the right kind. */
+/* Reads a key other than "berth" and "verb": the verb must know it, and it must occur once and
+ * have the right type. */
 static bool read_key(struct rpc_request *rpc, const cJSON *item, size_t verb) {
     const char *const *keys = verbs[verb].keys;
     size_t count = 0;
@@ -249,7 +250,7 @@ static bool is_given_twice(const cJSON *item) {
     return other != NULL;
 }
 
-/* All of its keys, before anything is done. */
+/* Reads all keys, before anything is done. */
 static bool read_keys(struct rpc_request *rpc, size_t verb) {
     const cJSON *item;
     char text[128];
@@ -321,8 +322,8 @@ static void requests_send_answer(struct rpc_request *rpc) {
     }
 }
 
-/* The line and nothing behind it; cJSON bounds the depth. A NUL ends the text too early, and so
- * does one that an escape makes: no name has any. */
+/* Parses the line, which must hold nothing after the JSON text; cJSON bounds the depth. A NUL
+ * ends the text too early, and so does one written as an escape: no name has any. */
 static cJSON *request_parse(const char *text, size_t size) {
     bool whole = memchr(text, '\0', size) == NULL && strstr(text, "\\u0000") == NULL;
     return whole ? cJSON_ParseWithLengthOpts(text, size + 1, NULL, true) : NULL;
@@ -349,7 +350,7 @@ char *requests_answer_at_once(const struct service *service, const char *text, s
     return printed;
 }
 
-/* In the place of an answer that is not whole. The verb may have done its work. */
+/* The answer that replaces an incomplete one. The verb may have done its work. */
 static char *request_out_of_memory(void) {
     static const char text[] = "{\"berth\":%d,\"ok\":false,\"code\":%d,\"errors\":[\"out of "
                                "memory: the answer is not whole, "
@@ -390,9 +391,9 @@ char *requests_answer(struct service *service, const char *text, size_t size) {
 
 /* -- while the control thread is busy -------------------------------------- */
 
-enum { REFUSE_BUSY_MS = 10000 }; /* the client is told before it gives up by itself */
+enum { REFUSE_BUSY_MS = 10000 }; /* the client gets an answer before it gives up by itself */
 
-/* What a client of `status` and of `stop` looks for. */
+/* The members that a client of `status` and of `stop` reads. */
 static void describe_busy(cJSON *result, const char *what, uint64_t busy_ms) {
     cJSON_AddNumberToObject(result, "pid", (double)os_process_id());
     cJSON_AddStringToObject(result, "version", BERTH_VERSION);

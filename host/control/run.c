@@ -40,7 +40,7 @@ static void begin_stop(struct service *service) {
              runtime_connections(runtime), timeout_ms);
 }
 
-/* Whether it is time to cut what has not finished. */
+/* Whether it is time to abort the connections that have not finished. */
 static bool run_is_over(const struct service *service) {
     return service->stop_now || guard_is_asked_now(&service->runtime.guard) ||
            engine_now_ms() >= service->stop_deadline_ms;
@@ -123,7 +123,7 @@ static int run_start(struct service *service, struct config_snapshot *config_sna
     return code;
 }
 
-/* What everybody asks first who reads a log. */
+/* The facts that a reader of the log needs first. */
 static void log_start(const struct service *service) {
     const struct runtime *runtime = &service->runtime;
     log_info(NULL, "berth %s serves: process %llu, engine %s, %u workers, manifest %s",
@@ -149,13 +149,13 @@ static int run_serve(struct service *service, struct host_channel *channel) {
         log_info(NULL, "sockets used again: %s", server_traits(runtime->server)->socket_reuse);
         serve_until_stopped(service, channel, watch);
     }
-    ready_file_fini(&service->ready_file); /* it would say that something is served */
+    ready_file_fini(&service->ready_file); /* the file would say that the host serves */
     watch_destroy(watch);
     host_channel_close(channel);
     return code;
 }
 
-/* What was accepted before a start failed ends with it. */
+/* Aborts the connections that were accepted before a start failed. */
 static void run_abandon(struct runtime *runtime) {
     struct listener_generation *generation;
     DL_FOREACH(runtime->serving, generation) {
@@ -166,7 +166,7 @@ static void run_abandon(struct runtime *runtime) {
     runtime_destroy(runtime);
 }
 
-/* Of hosts that were killed. */
+/* Removes the private folders of hosts that were killed. */
 static void clean_private_folders(const struct manifest *manifest) {
     char path[OS_PATH_MAX];
     const char *folder;
@@ -177,18 +177,18 @@ static void clean_private_folders(const struct manifest *manifest) {
     }
 }
 
-/* It has been logged. */
+/* Reports to the supervisor that the start failed, which has been logged. */
 static void tell_failure(struct supervised *supervised, int code) {
     if (code != EXIT_FINE) {
         supervisor_client_failed(supervised);
     }
 }
 
-/* A stop was not over in time. */
+/* Called when a stop took too long. */
 static void end_by_force(void *context) {
     struct service *service = context;
     supervisor_client_ends_by_force(service->runtime.supervised);
-    ready_file_fini(&service->ready_file); /* it would say that something is served */
+    ready_file_fini(&service->ready_file); /* the file would say that the host serves */
 }
 
 static int run_config_snapshot(struct config_snapshot *config_snapshot,
@@ -245,7 +245,7 @@ static int run_config_snapshot(struct config_snapshot *config_snapshot,
     bool with_stuck_thread = service.runtime.abandoned != NULL;
     crash_report_stop();
     os_signals_finished();
-    if (with_stuck_thread) { /* which may run until the process is gone: nothing is cleared away */
+    if (with_stuck_thread) { /* the thread may run until the process ends: nothing is freed */
         tell_failure(supervised, code);
         supervisor_client_end(supervised);
         fflush(NULL);
@@ -253,11 +253,11 @@ static int run_config_snapshot(struct config_snapshot *config_snapshot,
         os_process_exit_now(code);
     }
     stall_watchdog_stop();
-    os_process_end_within(END_S); /* what plugins have left to run at the end may not return */
+    os_process_end_within(END_S); /* code that plugins have left to run at exit may not return */
     return code;
 }
 
-/* What the last host served, where what is there now does not do. */
+/* Loads the last good config, if the current one cannot be used. */
 static int run_load(const struct command *options, const struct supervised *supervised,
                     struct config_snapshot **config_snapshot) {
     char path[OS_PATH_MAX];
@@ -278,7 +278,7 @@ static int run_load(const struct command *options, const struct supervised *supe
     return EXIT_FINE;
 }
 
-/* Even what is wrong with the manifest is told in its format. */
+/* Errors of the manifest are printed in its log format, too. */
 static void set_log_format(const struct command *options) {
     char path[OS_PATH_MAX];
     enum log_format format;

@@ -36,7 +36,7 @@ void config_snapshot_release(struct config_snapshot *config_snapshot) {
     }
 }
 
-/* -- what there is --------------------------------------------------------- */
+/* -- lookup ---------------------------------------------------------------- */
 
 bool runtime_init(struct runtime *runtime, const struct manifest *manifest,
                   const char *plugins_folder, struct error *error) {
@@ -87,12 +87,12 @@ struct listener_generation *runtime_generation(const struct runtime *runtime, co
 
 enum {
     FLUSHES_MAX = 1000,
-    ANSWER_MS = 100, /* a worker that takes longer is kept by a callback */
+    ANSWER_MS = 100, /* a worker that takes longer is blocked by a callback */
     AGAIN_MS = 500,
 };
 
-/* A plugin may post until `unload` returns, and what it has posted runs before its code is
- * unmapped. False: it posts again and again. */
+/* A plugin may post until `unload` returns, and its posts run before its code is unmapped.
+ * False: it posts again and again. */
 static bool deliver_posts(const struct runtime *runtime, struct module *module) {
     for (int i = 0; atomic_load(&module->stats->posts) > 0; i++) {
         if (i == FLUSHES_MAX) {
@@ -103,7 +103,8 @@ static bool deliver_posts(const struct runtime *runtime, struct module *module) 
     return true;
 }
 
-/* Its library stays as long as the process, with its state: who is in its code may need them. */
+/* Its library stays mapped until the process ends, with its state: a thread that is in its code
+ * may need them. */
 static void set_module_aside(struct runtime *runtime, struct module *module) {
     DL_DELETE(runtime->modules, module);
     DL_APPEND(runtime->abandoned, module);
@@ -117,7 +118,7 @@ void runtime_drop_module(struct runtime *runtime, struct module *module) {
     char id[MODULE_ID_MAX + 1];
     unsigned generation = module->generation;
     bool was_loaded = module->loaded;
-    bool served = generation <= runtime->generation; /* else its change has failed */
+    bool served = generation <= runtime->generation; /* else its reconcile has failed */
     snprintf(id, sizeof(id), "%s", module->id);
     subject.plugin = id;
     if (module->abandoned) {
@@ -128,7 +129,7 @@ void runtime_drop_module(struct runtime *runtime, struct module *module) {
     module_unload(module);
     if (runtime->server && !deliver_posts(runtime, module)) {
         log_error(&subject, "generation %u stays mapped: what it posts never ends", generation);
-        return; /* leaked on purpose: its code is still run */
+        return; /* leaked on purpose: its code still runs */
     }
     bool gone = module_close(module);
     if (was_loaded && runtime->config_snapshot) {
@@ -205,7 +206,8 @@ void runtime_stop(struct runtime *runtime) {
     }
 }
 
-/* The time of a generation is over. What the plugin does not give back is told when it is gone. */
+/* The drain time of a generation is over. What the plugin has not released is logged when the
+ * generation is gone. */
 static void runtime_abort_generation(struct listener_generation *generation) {
     struct listener *listener = generation->listener;
     unsigned works = atomic_load(&listener->works);
@@ -221,7 +223,7 @@ static void runtime_abort_generation(struct listener_generation *generation) {
     }
 }
 
-/* How long until its time is over; -1: without a limit, or it is over. */
+/* How long until its drain time is over; -1: it has no limit, or was aborted already. */
 static int64_t drain_left_ms(const struct listener_generation *generation, uint64_t now_ms) {
     uint64_t deadline_ms = generation->retired_ms + generation->drain_ms;
     if (generation->cut || generation->drain_ms == 0) {
@@ -230,7 +232,7 @@ static int64_t drain_left_ms(const struct listener_generation *generation, uint6
     return deadline_ms > now_ms ? (int64_t)(deadline_ms - now_ms) : 0;
 }
 
-/* Whether there is anything to do for those that are retired. */
+/* Whether there is anything to do for the retired generations. */
 static bool has_work(const struct runtime *runtime, uint64_t now_ms) {
     const struct listener_generation *generation;
     DL_FOREACH(runtime->retired, generation) {
@@ -245,8 +247,8 @@ static bool has_work(const struct runtime *runtime, uint64_t now_ms) {
 int runtime_look_after(struct runtime *runtime) {
     uint64_t now_ms = engine_now_ms();
     int64_t next_ms = -1;
-    /* All of it waits for each worker: one in a callback that stalls is left alone until it is
-     * back. */
+    /* The steps below wait for each worker: nothing is done while one is in a callback that
+     * stalls. */
     if (has_work(runtime, now_ms) && !server_answers(runtime->server, ANSWER_MS)) {
         return AGAIN_MS;
     }
@@ -314,14 +316,14 @@ static void runtime_destroy_generations(struct runtime *runtime,
 
 void runtime_destroy(struct runtime *runtime) {
     config_snapshot_release(runtime->config_snapshot);
-    runtime->config_snapshot = NULL; /* from now on nothing is said of what goes */
+    runtime->config_snapshot = NULL; /* from now on nothing is logged about what is destroyed */
     runtime_destroy_generations(runtime, &runtime->serving);
     runtime_destroy_generations(runtime, &runtime->retired);
     while (runtime->modules) {
         runtime_drop_module(runtime, runtime->modules);
     }
     if (runtime->abandoned) {
-        return; /* a thread in the code of those may still come back to it */
+        return; /* a thread in the code of those modules may still return to the server */
     }
     server_destroy(runtime->server);
     *runtime = (struct runtime){0};

@@ -1,5 +1,5 @@
-/* The verb `schema`: one JSON Schema of the whole manifest, with the parts of plugins, for editors.
- */
+/* The verb `schema`: prints one JSON Schema of the whole manifest, including the parts of
+ * plugins, for editors. */
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -19,7 +19,7 @@ struct parts {
     size_t count;
 };
 
-/* Copies what is needed of the plugin, which is closed again. */
+/* Copies what is needed from the plugin, which is then closed. */
 static bool add_part(struct parts *parts, const char *id, struct error *error) {
     static const struct module_rules rules = {.bytes_max = MODULE_FILE_BYTES_MAX};
     struct berth_host services = services_table("berth", BERTH_VERSION);
@@ -57,7 +57,7 @@ static void free_parts(struct parts *parts) {
     alloc_free(parts->items);
 }
 
-/* Those that are named must be there. */
+/* Plugins that are named must exist. */
 static int print_named(struct parts *parts, const struct command *options) {
     struct error error = {0};
     int code = EXIT_FINE;
@@ -70,7 +70,7 @@ static int print_named(struct parts *parts, const struct command *options) {
     return code == EXIT_FINE ? print_whole(parts) : code;
 }
 
-/* What cannot be loaded is told, and left out. */
+/* A plugin that cannot be loaded is reported and left out. */
 static int print_all(struct parts *parts, const struct module_list *list) {
     struct error error = {0};
     for (size_t i = 0; i < list->count; i++) {

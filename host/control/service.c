@@ -16,7 +16,7 @@
 #include "os/log_writer.h"
 #include "plugin/callback_guard.h"
 
-/* The ready file says where the host listens now. */
+/* Writes the addresses of the host to the ready file. */
 static void tell_ready(struct service *service) {
     struct error error = {0};
     if (!ready_file_write(&service->ready_file, &service->runtime, &error)) {
@@ -87,7 +87,8 @@ int service_restart(struct service *service, const char *const *names, size_t co
     return done ? EXIT_FINE : error_report_code(problems);
 }
 
-/* Each listener that is left out because of its plugin, and is meant. */
+/* Calls the function for each listener that is left out because its plugin is in quarantine, and
+ * that the names mean. */
 static unsigned for_each_left_out(struct service *service, const char *const *names, size_t count,
                                   bool all,
                                   bool (*function)(struct supervised *parent, const char *plugin)) {

@@ -14,7 +14,7 @@
 #include "net/run/server.h"
 #include "os/log_writer.h"
 
-/* Of the parts of a line: more than as many addresses as a listener may have take. */
+/* Sizes of the parts of a line: larger than the addresses that a listener may have. */
 enum { ADDRESSES_BYTES = 2048, VERSION_BYTES = 512 };
 
 static const char *accept_name(const struct listener *listener) {

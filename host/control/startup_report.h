@@ -1,4 +1,4 @@
-/* startup_report.h: who is to know where the host listens: standard output, and the ready file.
+/* startup_report.h: reports where the host listens, on standard output and in the ready file.
  *
  * Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_STARTUP_REPORT_H

@@ -31,7 +31,7 @@ static void add_count(cJSON *object, const char *key, unsigned long long count) 
 
 /* -- listeners ------------------------------------------------------------- */
 
-/* The same in all rows of a listener: its generations are counted together. */
+/* The counters are the same in all rows of a listener: its generations are counted together. */
 static void add_counters(cJSON *object, const struct listener *listener) {
     cJSON *list = cJSON_AddObjectToObject(object, "counters");
     struct listener_counters total;
@@ -90,7 +90,7 @@ static void status_add_generation(const struct service *service, cJSON *list,
     json_append(list, object);
 }
 
-/* One that is left out, as its plugin is in quarantine. */
+/* Whether the listener is left out because its plugin is in quarantine. */
 static bool is_left_out(const struct runtime *runtime, const struct manifest_listener *listener) {
     return supervisor_client_is_quarantined(runtime->supervised, listener->plugin) &&
            !runtime_generation(runtime, listener->name);
@@ -131,14 +131,14 @@ void status_describe_listeners(const struct service *service, struct cJSON *stat
 
 /* -- plugins --------------------------------------------------------------- */
 
-/* The listeners of a plugin, and what they hold for it. */
+/* The listeners of a plugin, and the totals of what they hold for it. */
 struct users {
     unsigned count;
     unsigned connections;
     unsigned outbound;
 };
 
-/* A name once, though several generations of the listener have the plugin. */
+/* Adds each name once, even if several generations of the listener use the plugin. */
 static struct users add_users(const struct listener_generation_table *table, cJSON *list,
                               const struct listener_generation *generations,
                               const struct module *module) {
@@ -160,8 +160,8 @@ static struct users add_users(const struct listener_generation_table *table, cJS
     return users;
 }
 
-/* [[le_us, count], …]: how many calls took less than so long, and no less than the one before;
- * times that nobody took are left out. */
+/* [[le_us, count], …]: how many calls took less than that time, and no less than the one before;
+ * times that no call took are left out. */
 static void add_histogram(cJSON *object, const struct plugin_stats *stats,
                           enum plugin_callback callback) {
     cJSON *list = cJSON_AddArrayToObject(object, "histogram");
@@ -175,7 +175,7 @@ static void add_histogram(cJSON *object, const struct plugin_stats *stats,
     }
 }
 
-/* Those it was called for at all. */
+/* Adds the callbacks that were called at least once. */
 static void add_callbacks(cJSON *object, const struct plugin_stats *stats) {
     cJSON *list = cJSON_AddObjectToObject(object, "callbacks");
     for (unsigned i = 0; i < PLUGIN_CALLBACKS; i++) {
@@ -203,7 +203,7 @@ static void add_held(cJSON *object, const struct plugin_stats *stats, const stru
 #include "base/counters.def"
 }
 
-/* `is_abandoned`: it stays mapped, as code of it has not returned. */
+/* `is_abandoned`: it stays mapped, because code of it has not returned. */
 static void add_module(const struct runtime *runtime, const struct listener_generation_table *table,
                        cJSON *list, const struct module *module, bool is_abandoned) {
     cJSON *object = cJSON_CreateObject();
@@ -238,7 +238,7 @@ static void add_banned(const struct manifest *manifest, cJSON *list, const char 
     json_append(list, object);
 }
 
-/* Once, however many listeners want the plugin. */
+/* Whether this is the first listener that uses the plugin, so that it is added once. */
 static bool is_first_of_plugin(const struct manifest *manifest, size_t index) {
     size_t i = 0;
     while (strcmp(manifest->listeners[i].plugin, manifest->listeners[index].plugin) != 0) {
@@ -294,7 +294,7 @@ static void describe_server_counts(const struct server *server, cJSON *status) {
 #include "base/counters.def"
 }
 
-/* Lines that are missing in the log. */
+/* Adds the counts of lines that are missing in the log. */
 static void describe_log(cJSON *status) {
     struct log_writer_counts counts = log_writer_counts();
     cJSON *log = cJSON_AddObjectToObject(status, "log");
@@ -303,7 +303,7 @@ static void describe_log(cJSON *status) {
 #include "base/counters.def"
 }
 
-/* What is waited for, if anything is: callbacks that have not returned for long. */
+/* Adds the callbacks that have not returned for STALLED_MS. */
 static void add_stalled(cJSON *status) {
     struct callback_running running[STALLED_MAX];
     size_t count = callback_guard_running(STALLED_MS, false, running, STALLED_MAX);
@@ -319,7 +319,7 @@ static void add_object(void *context, const char *line) {
     json_append(context, cJSON_CreateString(line));
 }
 
-/* A line each, of those that any thread may look at. */
+/* Adds a line for each object that any thread may read. */
 static void add_objects(const struct runtime *runtime, cJSON *status) {
     char line[DESCRIBE_BYTES];
     cJSON *list = cJSON_AddArrayToObject(status, "objects");

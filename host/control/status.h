@@ -8,12 +8,12 @@ struct cJSON;
 struct listener;
 struct service;
 
-/* Adds its members. What there is no memory for is left out. */
+/* Adds the members. Members without memory for them are left out. */
 void status_describe(const struct service *service, struct cJSON *status);
 void status_describe_listeners(const struct service *service, struct cJSON *status);
 void status_describe_plugins(const struct service *service, struct cJSON *status);
 
-/* What the listener's plugin counts. */
+/* Adds the metrics that the listener's plugin defines. */
 void status_add_metrics(struct cJSON *object, const struct listener *listener);
 
 #endif

@@ -1,4 +1,4 @@
-/* What plugins count for their operator, in the answer of "status". */
+/* The metrics that plugins define, in the answer of "status". */
 #include <cjson/cJSON.h>
 
 #include "base/macros.h"
@@ -13,7 +13,7 @@ static const char *kind_name(uint32_t kind) {
                                         : "histogram";
 }
 
-/* [[le, count], …]: how many values were no larger, each bucket by itself; the last is without a
+/* [[le, count], …]: how many values were no larger, not cumulative; the last bucket has no
  * bound, null. */
 static void add_buckets(cJSON *object, const struct plugin_metric_value *value) {
     cJSON *list = cJSON_AddArrayToObject(object, "buckets");

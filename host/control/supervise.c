@@ -22,19 +22,19 @@
 enum {
     DELAY_FIRST_MS = 10,
     DELAY_MAX_MS = 400, /* so that a restart takes less than a second, however often it happens */
-    DELAY_FAILED_MAX_MS = 5000, /* of one that cannot start, over and over */
-    CALM_MS = 10000,            /* without a crash: the next one is the first again */
+    DELAY_FAILED_MAX_MS = 5000, /* the same for a host that fails to start again and again */
+    CALM_MS = 10000, /* after this time without a crash, the next one counts as the first */
     CRASHES_MAX_DEFAULT = 3,
     WINDOW_MS_DEFAULT = 60000,
     END_MS_DEFAULT = 10000,
     STOP_MS_DEFAULT = 10000,
-    KILL_MS = 1000,        /* after the end that the host itself should have come to */
-    FAILED_FIRST_MS = 100, /* before a start is tried again that the system has refused */
+    KILL_MS = 1000,        /* added to the time in which the host should end by itself */
+    FAILED_FIRST_MS = 100, /* before a start that the system has refused is tried again */
     FAILED_MAX_MS = 5000,
     CALLS_TEXT_BYTES = 3072,
 };
 
-/* A listening socket of the host's, held open. */
+/* A duplicate of a listening socket of the host. */
 struct held_socket {
     struct held_socket *prev; /* utlist */
     struct held_socket *next;
@@ -45,32 +45,32 @@ struct held_socket {
 
 struct supervisor {
     const struct command *options;
-    struct os_child *child; /* NULL between two */
+    struct os_child *child; /* NULL between two hosts */
     struct held_socket *held;
     struct quarantine quarantine;
-    struct last_end last;  /* of this host, or of the one before */
-    struct last_end shown; /* the last one but for starts that have said why they failed */
+    struct last_end last;  /* the end of this host, or of the previous one */
+    struct last_end shown; /* the last end, except for starts that have reported why they failed */
     uint32_t end_ms;
-    uint32_t stop_ms;          /* how long its connections may finish when it stops */
-    uint64_t end_by_ms;        /* when the child, which is to end, is killed; or 0 */
+    uint32_t stop_ms;   /* how long the host's connections may take to finish when it stops */
+    uint64_t end_by_ms; /* when the child, which has to end, is killed; or 0 */
     uint32_t start_timeout_ms; /* 0: it may take any time to be ready */
     uint64_t started_ms;
-    bool asked; /* this one was asked to stop */
+    bool asked; /* this host was asked to stop */
     uint32_t restarts;
     bool stopping;
-    bool served; /* a host has: from then on there always is to be one */
-    bool ready;  /* this one has */
+    bool served; /* a host has served: from then on a host is always restarted */
+    bool ready;  /* this host is ready */
     bool crash_notified;
-    bool explained;     /* it is said why this one does not serve */
-    bool too_slow;      /* this one was killed, as it did not become ready in time */
-    bool ending;        /* this one's end is wanted */
-    bool use_last_good; /* this one is started with what was in force last */
+    bool explained;     /* it is logged why this host does not serve */
+    bool too_slow;      /* this host was killed because it did not become ready in time */
+    bool ending;        /* this host ends because it was asked to */
+    bool use_last_good; /* this host is started with the last good config */
     struct os_private *last_good_folder;
     uint64_t crashed_ms; /* the last time, or 0 */
     uint32_t delay_ms;   /* before the next start */
 };
 
-/* It is killed when it has not ended by then. */
+/* The child is killed if it has not ended by then. */
 static void supervise_end_within(struct supervisor *supervisor, uint64_t ms) {
     uint64_t by_ms = engine_now_ms() + ms;
     if (supervisor->end_by_ms == 0 || by_ms < supervisor->end_by_ms) {
@@ -78,14 +78,14 @@ static void supervise_end_within(struct supervisor *supervisor, uint64_t ms) {
     }
 }
 
-/* A stop ends by itself, as control/guard.h has it: unless the process does not run at all. */
+/* A stop ends by itself (control/guard.h), unless the process does not run at all. */
 static void expect_stop(struct supervisor *supervisor) {
     uint64_t ms = supervisor->asked ? GUARD_NOW_MS : (uint64_t)supervisor->stop_ms + GUARD_STOP_MS;
     supervisor->asked = true;
     supervise_end_within(supervisor, ms + KILL_MS);
 }
 
-/* Whom a line about the last end is about. */
+/* The subject of a log line about the last end. */
 static struct log_subject supervise_subject_of(const struct last_end *last) {
     const struct call_info *call = &last->calls[0];
     return (struct log_subject){
@@ -94,7 +94,7 @@ static struct log_subject supervise_subject_of(const struct last_end *last) {
     };
 }
 
-/* -- what the host says ---------------------------------------------------- */
+/* -- messages from the host ------------------------------------------------ */
 
 static void supervise_release_held(struct supervisor *supervisor, struct held_socket *held) {
     DL_DELETE(supervisor->held, held);
@@ -131,7 +131,7 @@ static void supervise_hold_socket(struct supervisor *supervisor,
     DL_APPEND(supervisor->held, held);
 }
 
-/* The host says itself whose crash it is. Code of plugins may have written to its memory. */
+/* Takes the host's report of its crash. Code of plugins may have overwritten its memory. */
 static void note_report(struct supervisor *supervisor, struct call_info *call) {
     call->plugin[sizeof(call->plugin) - 1] = '\0';
     call->version[sizeof(call->version) - 1] = '\0';
@@ -143,7 +143,7 @@ static void note_report(struct supervisor *supervisor, struct call_info *call) {
     quarantine_note(&supervisor->quarantine, call);
 }
 
-/* It says nothing any more: its notes do. */
+/* The host has sent no report: reads its notes. */
 static void read_notes(struct supervisor *supervisor, enum os_end_by by) {
     struct calls_seen seen = {0};
     void *copy = alloc_zeroed(call_page_bytes());
@@ -209,7 +209,7 @@ static void take_message(struct supervisor *supervisor) {
     os_child_socket_close(socket);
 }
 
-/* -- one host after the other ---------------------------------------------- */
+/* -- starting and ending hosts --------------------------------------------- */
 
 static bool supervise_tell(struct supervisor *supervisor, const struct supervise_message *message,
                            intptr_t socket) {
@@ -236,7 +236,7 @@ static bool tell_last_end(struct supervisor *supervisor) {
     return sent;
 }
 
-/* All that a new host has to know. It reads while this is written. */
+/* Sends the state that a new host needs. The host reads while this is written. */
 static void supervise_send_state(struct supervisor *supervisor) {
     const struct held_socket *held;
     const struct banned *banned;
@@ -259,7 +259,7 @@ static void supervise_send_state(struct supervisor *supervisor) {
         .kind = SUPERVISE_GO, .index = supervisor->restarts, .value = supervisor->explained};
     if (sent && tell_last_end(supervisor)) {
         supervise_tell(supervisor, &go,
-                       OS_NO_SOCKET); /* one that has ended already is told of below */
+                       OS_NO_SOCKET); /* a host that has ended already is handled below */
     }
 }
 
@@ -311,11 +311,12 @@ static void supervise_pass_on(struct supervisor *supervisor, enum os_child_event
     }
 }
 
-/* A start that hangs keeps all clients waiting. */
+/* Kills a host whose start hangs, because all clients wait for it. */
 static void end_slow_start(struct supervisor *supervisor) {
     char calls[CALLS_TEXT_BYTES];
     supervisor->too_slow = true;
-    read_notes(supervisor, OS_END_BY_ITSELF); /* whoever is called keeps it, also by waiting */
+    read_notes(supervisor,
+               OS_END_BY_ITSELF); /* an open call blocks the start, also one that waits */
     last_end_describe(&supervisor->last, calls, sizeof(calls));
     struct last_end *last = &supervisor->last;
     snprintf(last->how, sizeof(last->how), "not ready within %u ms", supervisor->start_timeout_ms);
@@ -328,7 +329,7 @@ static void end_slow_start(struct supervisor *supervisor) {
     os_child_kill(supervisor->child);
 }
 
-/* Returns how long to wait for it. */
+/* Returns how long to wait for the start. */
 static int supervise_await_start(struct supervisor *supervisor, uint64_t now_ms) {
     uint64_t by_ms = supervisor->started_ms + supervisor->start_timeout_ms;
     if (supervisor->ready || supervisor->start_timeout_ms == 0 || supervisor->too_slow) {
@@ -342,8 +343,8 @@ static int supervise_await_start(struct supervisor *supervisor, uint64_t now_ms)
 }
 
 /* A crashed host ends when the system has written its report, and may hang in that, holding its
- * sockets; one that stops may be held by the system, or a debugger. Returns how long to wait for
- * it. */
+ * sockets. A host that stops may be blocked by the system, or by a debugger. Returns how long to
+ * wait for its end. */
 static int supervise_await_end(struct supervisor *supervisor) {
     uint64_t now_ms = engine_now_ms();
     if (supervisor->end_by_ms == 0) {
@@ -364,7 +365,7 @@ static int supervise_await_end(struct supervisor *supervisor) {
     return -1;
 }
 
-/* A plugin that hangs a start with what was in force before, too, would hang every one. */
+/* A plugin that hangs a start with the last good config, too, would hang every start. */
 static void supervise_note_culprit(struct supervisor *supervisor, const struct call_info *call) {
     if (supervisor->too_slow && supervisor->use_last_good) {
         quarantine_ban(&supervisor->quarantine, call);
@@ -377,7 +378,7 @@ static bool has_crashed(const struct supervisor *supervisor, const struct os_chi
     return end->crashed || supervisor->crash_notified || supervisor->last.attributed;
 }
 
-/* Nobody else has said how, or why. */
+/* Determines how and why the host ended, if that is not known yet. */
 static void judge_end(struct supervisor *supervisor, const struct os_child_end *end) {
     struct last_end *last = &supervisor->last;
     if (!supervisor->crash_notified && !supervisor->too_slow) {
@@ -418,8 +419,8 @@ static struct os_child_end supervise_serve(struct supervisor *supervisor) {
     return end;
 }
 
-/* Ends that follow each other closely are answered more and more slowly; and those of hosts that
- * cannot even start, with what was in force either, more slowly yet. */
+/* The delay grows when ends follow each other closely, and grows further for hosts that cannot
+ * even start, not even with the last good config. */
 static uint32_t next_delay_ms(struct supervisor *supervisor) {
     uint64_t now_ms = engine_now_ms();
     bool calm = supervisor->crashed_ms == 0 || now_ms - supervisor->crashed_ms > CALM_MS;
@@ -443,14 +444,14 @@ static void pause_before_restart(struct supervisor *supervisor, uint32_t delay_m
     }
 }
 
-/* What comes next. */
+/* The text that says what the supervisor does next. */
 static const char *supervise_decide_restart(const struct supervisor *supervisor) {
     return supervisor->ready || !supervisor->served ? "it is started again"
            : supervisor->use_last_good              ? "it is tried again"
                                                     : "it is started with what was in force before";
 }
 
-/* What is said of an end that nobody wanted. */
+/* Logs an end that was not requested. */
 static void supervise_tell_end(const struct supervisor *supervisor, const struct os_child_end *end,
                                uint32_t delay_ms) {
     char calls[CALLS_TEXT_BYTES];
@@ -480,18 +481,18 @@ static void supervise_tell_end(const struct supervisor *supervisor, const struct
     }
 }
 
-/* The first one that is started: there is nothing that was in force before. */
+/* The first host has ended before it served: there is no last good config. */
 static void tell_first_end(const struct supervisor *supervisor, const struct os_child_end *end,
                            int *code) {
     if (supervisor->too_slow) {
-        *code = EXIT_FAILED; /* told already */
+        *code = EXIT_FAILED; /* logged already */
     } else if (!supervisor->explained && !supervisor->ending && !supervisor->stopping) {
         log_error(NULL, "supervisor: the host has ended (%s) before it was ready", end->text);
         *code = end->code != EXIT_FINE ? end->code : EXIT_FAILED;
     }
 }
 
-/* Waits for the host's end. False: it is the last one, and *code what comes of it. */
+/* Waits for the host's end. False: it was the last host, and *code is the exit code. */
 static bool supervise_handle_exit(struct supervisor *supervisor, int *code) {
     char calls[CALLS_TEXT_BYTES];
     struct os_child_end end = supervise_serve(supervisor);
@@ -529,8 +530,9 @@ static unsigned supervise_count_held(const struct supervisor *supervisor) {
     return count;
 }
 
-/* The system may have no room for a process just now. What has served is started as soon as it can
- * be, however long that takes. False: nothing has, or it is to stop. */
+/* The system may be unable to create a process now. A host that has served is started again as
+ * soon as possible, however long that takes. False: no host has served, or the supervisor has to
+ * stop. */
 static bool start_again(struct supervisor *supervisor) {
     struct error error = {0};
     uint32_t delay_ms = FAILED_FIRST_MS;
@@ -579,7 +581,8 @@ int supervise(const struct command *options) {
         log_error(NULL, "supervisor: %s", error.message);
         return EXIT_FAILED;
     }
-    if (!log_writer_start(&error)) { /* its thread has the signals blocked that are waited for */
+    if (!log_writer_start(&error)) { /* after the signals that this thread waits for are blocked, so
+                                        that the log's thread blocks them, too */
         log_error(NULL, "supervisor: %s", error.message);
         return EXIT_FAILED;
     }

@@ -295,7 +295,7 @@ void supervisor_client_describe(const struct supervised *parent, struct cJSON *s
     }
 }
 
-/* -- last words ------------------------------------------------------------ */
+/* -- crash report ---------------------------------------------------------- */
 
 void supervisor_client_report_crash(void *context, const struct call_info *call) {
     const struct supervised *parent = context;

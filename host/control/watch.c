@@ -18,13 +18,13 @@
 
 enum { UNFINISHED_LOOKS = 10, READ_BYTES = 16384 };
 
-/* What a look shows; all zero where there is no file. */
+/* What is seen of a file in one pass; all zero if there is no file. */
 struct look {
     struct os_file_status status;
-    uint64_t sum; /* of the contents; 0 until content_sum() is asked for */
+    uint64_t sum; /* of the contents; 0 until content_sum() is called */
 };
 
-/* Of all plugins' files together: any change shows in it, nearly for sure. */
+/* A checksum over all plugins' files: almost every change alters it. */
 struct folder_look {
     const char *folder;
     uint64_t sum;
@@ -37,18 +37,18 @@ struct watched {
     char *plugin; /* its id; NULL: the manifest */
     struct look known;
     struct look last;
-    bool wanted;         /* it has changed, and that is not in force yet */
-    bool tried;          /* and could not be, as things were */
-    bool is_beside;      /* of a plugin of several files: any file, and no plugin by itself */
-    unsigned unfinished; /* looks at which it had come to rest, and was not whole */
-    bool seen;           /* still in use, at this look */
+    bool wanted;         /* it has changed, and the change is not in force yet */
+    bool tried;          /* it was tried, and failed */
+    bool is_beside;      /* another file of a plugin that consists of several */
+    unsigned unfinished; /* passes in which it was unchanged, but not complete */
+    bool seen;           /* still in use, in this pass */
 };
 
 struct watch {
     struct watched *files;
-    struct folder_look plugins;       /* at the last look */
-    struct folder_look known_plugins; /* when it had last come to rest */
-    unsigned retired;                 /* generations that drain: one that is gone makes room */
+    struct folder_look plugins;       /* in the last pass */
+    struct folder_look known_plugins; /* when it was last unchanged between two passes */
+    unsigned retired; /* generations that drain: when one ends, there is room for another */
     uint64_t next_ms;
 };
 
@@ -77,7 +77,7 @@ static uint64_t sum_number(uint64_t sum, uint64_t number) {
     return watch_sum_bytes(sum, &number, sizeof(number));
 }
 
-/* FNV-1a of the file; 0 where it cannot be read. */
+/* FNV-1a of the file; 0 if it cannot be read. */
 static uint64_t content_sum(const char *path) {
     char block[READ_BYTES];
     uint64_t sum = FNV_BASIS;
@@ -99,9 +99,10 @@ static bool watch_same(const struct look *one, const struct look *other) {
     return os_file_status_same(&one->status, &other->status);
 }
 
-/* Size and time may stay while the contents change (rsync -t, layers of images, reproducible
- * builds); and the id or the time of the last change may differ while they stay (chmod, a hard
- * link, a file system that makes ids up). In between, the contents themselves decide. */
+/* Size and time may stay the same while the contents change (rsync -t, image layers,
+ * reproducible builds). The file's id or change time may differ while the contents stay the same
+ * (chmod, a hard link, a file system that invents ids). In doubtful cases, the contents
+ * themselves decide. */
 static bool watch_differs(const struct watched *file, struct look *now) {
     const struct os_file_status *known = &file->known.status;
     now->sum = content_sum(file->path);
@@ -120,7 +121,7 @@ static void watch_forget(struct watch *watch, struct watched *file) {
     watch_release(file);
 }
 
-/* Watches it from now on. NULL: it is watched already, or will be at the next look. */
+/* Watches the file from now on. NULL: it is watched already, or will be in the next pass. */
 static struct watched *watch_see(struct watch *watch, const char *path, const char *plugin) {
     struct watched *file;
     DL_FOREACH(watch->files, file) {
@@ -147,8 +148,8 @@ static struct watched *watch_see(struct watch *watch, const char *path, const ch
     return file;
 }
 
-/* What was written between its loading and the first look is a change, too. What is served from the
- * copies of an earlier host has no file that could be compared. */
+/* A change that was written between loading and the first pass counts, too. A manifest that is
+ * served from the saved copy of an earlier host has no file to compare with. */
 static void see_manifest(struct watch *watch, const struct service *service) {
     const struct manifest *manifest = service->runtime.config_snapshot->manifest;
     struct watched *file = watch_see(watch, service->manifest_path, NULL);
@@ -158,7 +159,7 @@ static void see_manifest(struct watch *watch, const struct service *service) {
     }
 }
 
-/* A file of a plugin of several. */
+/* Watches a file of a plugin that consists of several. */
 static void see_beside(struct watch *watch, const struct module *module,
                        const struct module_file *one) {
     char path[OS_PATH_MAX];
@@ -203,7 +204,7 @@ static void see_all(struct watch *watch, const struct service *service) {
     }
 }
 
-/* Of the plugins that serve, and of those that a manifest may come to name. */
+/* Covers the plugins that serve, and those that a manifest may name later. */
 static bool add_look(void *context, const char *name) {
     struct folder_look *look = context;
     char path[OS_PATH_MAX];
@@ -245,7 +246,7 @@ void watch_destroy(struct watch *watch) {
     alloc_free(watch);
 }
 
-/* A library that is being written slowly is let be; one that stays as it is gets told of. */
+/* A library that is being written slowly is left alone; one that stays incomplete is logged. */
 static bool watch_is_whole(struct watched *file, uint64_t bytes_max) {
     struct error error = {0};
     struct log_subject subject = {.plugin = file->plugin};
@@ -258,8 +259,8 @@ static bool watch_is_whole(struct watched *file, uint64_t bytes_max) {
     return false;
 }
 
-/* Whether it has changed, and is complete: it stays as it is, and a library is whole, too. Then it
- * is wanted until it is in force. */
+/* Whether it has changed and is complete: it is unchanged since the last pass, and a library is
+ * whole, too. Then it is wanted until it is in force. */
 static bool has_changed(struct watched *file, uint64_t bytes_max) {
     struct look now = watch_look_at(file->path);
     bool still = watch_same(&now, &file->last);
@@ -283,7 +284,7 @@ static bool has_changed(struct watched *file, uint64_t bytes_max) {
     return true;
 }
 
-/* A plugin at a time: a broken one does not hold back the others. */
+/* Restarts one plugin at a time: a broken one does not hold back the others. */
 static void watch_restart(struct watched *file, struct service *service) {
     char text[MODULE_ID_MAX + 16];
     const char *name = text;
@@ -313,7 +314,7 @@ void watch_look(struct watch *watch, struct service *service) {
         return;
     }
     watch->next_ms = now_ms + WATCH_MS;
-    /* What could not be done is tried again when anything else is. */
+    /* A failed change is tried again when anything else changes. */
     unsigned retired = count_retired(service);
     bool again = folder_has_changed(watch, service) || retired < watch->retired;
     DL_FOREACH(watch->files, file) {
