@@ -1,8 +1,8 @@
 /* linux.c: what the engines on Linux have in common (see linux.h).
  *
- * io_uring comes first. Containers, hardened kernels and old ones refuse it or a part of it, and
- * memory for its rings may be limited: there epoll takes over, for all ports, chosen once at the
- * start, with one line that says why. */
+ * io_uring is the first choice. Containers, hardened kernels and old ones refuse it or a part of
+ * it, and memory for its rings may be limited: there all ports use epoll. The choice is made once
+ * at the start, and one line of the log says why. */
 #include "engine/linux/linux.h"
 
 #include <dirent.h>
@@ -24,12 +24,13 @@
 #include "os/os.h"
 
 enum {
-    DESCRIPTORS_LEAST = 16, /* without so many there is nothing to serve with */
-    /* Where sockets are registered, those that found no room leave so many to the others. */
+    DESCRIPTORS_LEAST = 16, /* with fewer the host cannot serve any clients */
+    /* Sockets of a port whose table is full keep their descriptors. They leave so many to sockets
+     * of other ports, which need a descriptor only until they are registered. */
     DESCRIPTORS_PASSING = 8,
     PORT_DESCRIPTORS = 2, /* the ring or the epoll instance, and the eventfd */
-    BUFFER_RETRY_MS = 10, /* between two looks for memory to receive into */
-    WAKE_TRIES = 100,     /* of a write that the system interrupts or fails */
+    BUFFER_RETRY_MS = 10, /* between two attempts to get memory to receive into */
+    WAKE_TRIES = 100,     /* of a write that is interrupted or fails */
 };
 
 int64_t linux_translate(int code) {
@@ -54,13 +55,13 @@ int64_t linux_translate(int code) {
     case EHOSTDOWN:
     case ENETDOWN:
         return ENGINE_E_UNREACHABLE;
-    case EADDRNOTAVAIL: /* connect: no port is left for it */
+    case EADDRNOTAVAIL: /* connect: no local port is free */
     case EAGAIN:        /* likewise */
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-    case ENOSPC: /* epoll: the limit of what it watches */
+    case ENOSPC: /* epoll: the limit of watched descriptors */
         return ENGINE_E_NO_RESOURCES;
     default:
         log_limited(LOG_KIND_NETWORK, LOG_LEVEL_DEBUG, NULL, "network: error %d (%s)", code,
@@ -147,8 +148,8 @@ void linux_defer(struct engine_port *port, struct engine_op *op, int64_t result)
 
 /* -- the engine ------------------------------------------------------------ */
 
-/* How many descriptors the engine may have open before accepting leaves the rest alone: the limit
- * of the process without those that are open already and those that are reserved. */
+/* How many descriptors the engine may have open: the limit of the process without those that are
+ * open already and those that are reserved. */
 static unsigned descriptors_max(const struct engine_options *options) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur > UINT_MAX) {
@@ -238,8 +239,8 @@ static bool linux_choose(struct engine *engine, const struct engine_options *opt
     return error_set(error, "%s; or set host.engine to \"auto\" or \"epoll\"", why.message);
 }
 
-/* Whether sockets are registered with their ports, as is asked for. What this system cannot do is
- * an error where the engine was asked for by name, and else a loss that is said. */
+/* Registers sockets with their ports where options->direct_descriptors asks for it. Where the
+ * system cannot do that it is an error if the engine was chosen by name, and else a warning. */
 static bool configure_registered(struct engine *engine, const struct engine_options *options,
                                  struct error *error) {
     struct rlimit limit = {0};
@@ -317,7 +318,7 @@ void linux_posts_unwoken(struct engine_port *port, const char *what, int code) {
 
 void linux_posts_woken(struct engine_port *port) {
     if (atomic_load_explicit(&port->unwoken, memory_order_relaxed)) {
-        atomic_store(&port->unwoken, false); /* what was posted till then is taken after this */
+        atomic_store(&port->unwoken, false); /* the caller takes earlier posts after this */
     }
 }
 
@@ -325,7 +326,7 @@ static void linux_wake(struct engine_port *port) {
     const uint64_t one = 1;
     unsigned tries = 0;
     while (linux_calls.write(port->wake_fd, &one, sizeof(one)) < 0 &&
-           errno != EAGAIN) { /* else it is awake */
+           errno != EAGAIN) { /* EAGAIN: the counter is full, so the port is woken already */
         if (++tries == WAKE_TRIES) {
             linux_posts_unwoken(port, "waking a worker by its eventfd", errno);
             return;
@@ -342,9 +343,9 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     } while (!atomic_compare_exchange_weak_explicit(&port->posts, &top, op, memory_order_acq_rel,
                                                     memory_order_relaxed));
     if (!top || atomic_load_explicit(&port->unwoken, memory_order_relaxed)) {
-        linux_wake(port); /* else whoever pushed the first one has done so */
+        linux_wake(port); /* else the thread that pushed the first one has done so */
     }
-    atomic_fetch_sub_explicit(&port->posting, 1, memory_order_release); /* the last touch */
+    atomic_fetch_sub_explicit(&port->posting, 1, memory_order_release); /* the last access */
 }
 
 void linux_run_posts(struct engine_port *port) {
@@ -400,7 +401,8 @@ void engine_port_destroy(struct engine_port *port) {
         return;
     }
     ASSERT(engine_port_pending(port) == 0);
-    /* A post may have run before its poster is through: it still has to wake nobody. */
+    /* A post may have run before engine_port_post() has returned on its thread, which still uses
+     * the port. */
     while (atomic_load_explicit(&port->posting, memory_order_acquire) > 0) {
         sched_yield();
     }
@@ -425,8 +427,8 @@ static void run_deferred(struct engine_port *port) {
     }
 }
 
-/* How long the port may sleep: not at all while there is work that needs no kernel, and not long
- * while it lacks memory, which nobody tells it of when there is some again, or cannot be woken. */
+/* How long the port may sleep: not at all while there is work that needs no kernel; and not long
+ * while it waits for memory, of which there is no notification, or while it cannot be woken. */
 static int linux_wait_limit(const struct engine_port *port, int timeout_ms) {
     if (port->deferred.first || port->acceptors_due) {
         return 0;
@@ -489,7 +491,7 @@ void linux_deliver(struct engine_port *port, struct engine_receive *receive,
 void engine_receive_start(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive, enum engine_receive_mode mode,
                           bool is_first) {
-    (void)mode; /* no connection holds a buffer while nothing comes, whatever is asked for */
+    (void)mode; /* in every mode a connection holds no buffer while no bytes come */
     *op_private_of(&receive->op) =
         (struct op_private){.fd = (int)socket.handle, .is_receive = true, .is_first = is_first};
     port->pending++;
@@ -501,7 +503,7 @@ void engine_receive_drain(struct engine_port *port, struct engine_socket socket,
     *op_private_of(&receive->op) = (struct op_private){
         .fd = socket.handle,
         .is_receive = true,
-        .is_end = linux_has_descriptor(socket), /* else only the engine can look at it */
+        .is_end = linux_has_descriptor(socket), /* else only the ring can read from it */
     };
     port->pending++;
     port->engine->backend->receive_arm(port, receive);
@@ -542,7 +544,7 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
     return linux_calls.shutdown((int)socket.handle, SHUT_WR) == 0 ? 0 : linux_translate(errno);
 }
 
-/* Of a registered socket only the engine could ask, and would answer later. */
+/* For a registered socket only the ring could ask, and the answer would come later. */
 bool engine_unacked_bytes(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
     int count = 0;
     (void)port;
@@ -554,8 +556,9 @@ bool engine_unacked_bytes(struct engine_port *port, struct engine_socket socket,
     return true;
 }
 
-/* A cancel is never lost here, and closing ends nothing: the ring has a reference of its own. What
- * is under way on the socket ends as by the peer. A registered one is left to the cancel.
+/* A cancel is never lost on Linux, and closing ends no operation: the ring has a reference of its
+ * own. The shutdown ends the operations as if the peer had closed. Those of a registered socket are
+ * ended by their cancel alone.
  */
 bool engine_close_in_flight(struct engine_port *port, struct engine_socket *socket,
                             struct engine_receive *receive, struct engine_op *send) {
@@ -584,7 +587,7 @@ void engine_close(struct engine *engine, struct engine_socket socket, bool reset
     linux_descriptor_give(engine);
 }
 
-/* A new descriptor costs Linux next to nothing: there is nothing to use again. */
+/* A new socket costs next to nothing on Linux, so sockets are not reused. */
 void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     engine_close(port->engine, socket, false);
 }

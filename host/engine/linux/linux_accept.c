@@ -1,14 +1,14 @@
 /* linux_accept.c: accepts that are served in the order of their posts.
  *
- * Clients come in one of two ways, one for each posted accept and not one more. io_uring accepts
- * some by itself (uring_accept.c). For the others, and wherever it cannot, the engine tells
- * when clients come, and accept4() takes them. It tells of arrivals, not of a state: `clients`
- * remembers that they may queue until accept4() finds none, and what is left over at the end of
- * a turn is gone on with in the next.
+ * Clients come in one of two ways, never more of them than accepts are posted. io_uring accepts
+ * some by itself (uring_accept.c). For the others, and where io_uring cannot, the engine reports
+ * that clients have come, and accept4() takes them. It reports arrivals, not a state: so `clients`
+ * records that they may queue until accept4() finds none. Clients that are left over at the end of
+ * a turn are taken in the next.
  *
- * Most clients speak first. Where looking for that costs less than waiting, an accept looks for it
- * at once, and only then waits. A client that is gone before it spoke gives its accept back to the
- * next one. */
+ * Most clients send data first. Where trying costs less than waiting, an accept tries to receive it
+ * at once, and waits only when there is none. When a client is gone before it sent data, its accept
+ * is posted again for the next client. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -22,11 +22,12 @@
 #include "engine/linux/linux.h"
 #include "os/os.h"
 
-enum { ACCEPTS_MAX = 64 }; /* clients taken a turn, so that new ones do not starve the others */
+/* Clients that accept4() takes in one turn, so that new ones do not starve the others. */
+enum { ACCEPTS_MAX = 64 };
 
 enum accept_state {
     ACCEPT_POSTED,             /* without a client */
-    ACCEPT_LEAVING,            /* cancelled, and a client may come nevertheless */
+    ACCEPT_LEAVING,            /* cancelled, but a client may still come for it */
     ACCEPT_WAITING,            /* the kernel waits for the client's first data */
     ACCEPT_WAITING_FOR_BUFFER, /* there was no buffer for it */
     ACCEPT_CANCELLING,         /* cancelled while it waited: the engine ends that */
@@ -137,7 +138,7 @@ static struct engine_accept *take_leaving(struct engine_acceptor *acceptor) {
     return CONTAINER_OF(list_take(&acceptor->leaving), struct engine_accept, op);
 }
 
-/* Whether one is left that the engine does not serve by itself. */
+/* Whether an accept is left that the engine does not serve by itself. */
 static bool may_take(const struct engine_acceptor *acceptor) {
     return acceptor->posted.first &&
            acceptor->posted_count + acceptor->leaving_count > acceptor->submitted;
@@ -162,7 +163,7 @@ void linux_accept_poll_now(struct engine_port *port) {
     if (!acceptor) {
         return;
     }
-    DL_DELETE(port->acceptors, acceptor); /* behind the others, which come first next time */
+    DL_DELETE(port->acceptors, acceptor); /* to the end of the list: next time another is first */
     DL_APPEND(port->acceptors, acceptor);
     if (!acceptor->receiver && may_take(acceptor)) {
         linux_accept_ready(acceptor);
@@ -171,7 +172,7 @@ void linux_accept_poll_now(struct engine_port *port) {
 
 /* -- completing an accept -------------------------------------------------- */
 
-/* From here on the acceptor is not touched for this accept, and may be destroyed. */
+/* From here on this accept does not use its acceptor, which may be destroyed. */
 static void linux_accept_leave(struct engine_accept *accept) {
     struct accept_private *private = accept_private_of(accept);
     private->state = ACCEPT_ENDING;
@@ -191,7 +192,7 @@ static void complete_cancelled(struct engine_accept *accept) {
     linux_accept_complete(accept, ENGINE_E_CANCELLED);
 }
 
-/* The client is gone and left nothing: the accept is again the first in line. */
+/* The client is gone without data: the accept is posted again, before all others. */
 static void linux_accept_lose_client(struct engine_accept *accept) {
     struct accept_private *private = accept_private_of(accept);
     engine_close(private->acceptor->port->engine, accept->socket, false);
@@ -236,7 +237,7 @@ void linux_first_data_end(struct engine_accept *accept, int result) {
     } else if (linux_translate(-result) == ENGINE_E_NO_RESOURCES) {
         linux_make_late(accept_private_of(accept)->acceptor->port);
         linux_first_data_wait_for_buffer(
-            accept); /* the system is as short of memory as the source may be */
+            accept); /* a shortage of the system is handled as one of buffers */
     } else {
         linux_accept_lose_client(accept);
     }
@@ -244,7 +245,7 @@ void linux_first_data_end(struct engine_accept *accept, int result) {
 
 void linux_first_data_try(struct engine_accept *accept) {
     if (!linux_has_descriptor(accept->socket)) {
-        linux_accept_await(accept); /* only the engine can look */
+        linux_accept_await(accept); /* only the ring can receive from it */
         return;
     }
     const struct engine_buffer_source *source = &accept_private_of(accept)->acceptor->port->source;
@@ -278,8 +279,9 @@ static void begin_first_data(struct engine_accept *accept) {
     }
 }
 
-/* What is there already, for an accept that does not wait for it: the receive that the connection
- * would begin with is saved. Its size; 0 for nothing, also a FIN, which stays where it is. */
+/* Receives what is there already, for an accept that does not wait for data. It saves the receive
+ * that the connection would begin with. Returns the size; 0 if there is nothing, or a FIN, which a
+ * later receive finds again. */
 static int64_t data_at_once(struct engine_accept *accept) {
     if (!looks_at_once(accept)) {
         return 0;
@@ -291,7 +293,7 @@ static int64_t data_at_once(struct engine_accept *accept) {
     }
     ssize_t size =
         linux_calls.recv((int)accept->socket.handle, buffer.bytes, buffer.size, MSG_DONTWAIT);
-    if (size <= 0) { /* whatever it is, a receive will find it again */
+    if (size <= 0) { /* a FIN or an error, which a later receive finds again */
         source->give(source->context, buffer.owner);
         return 0;
     }
@@ -325,7 +327,7 @@ static void miss_client(struct engine_acceptor *acceptor, int code) {
     switch (code) {
     case EINTR:
     case EAGAIN:
-    case ECONNABORTED: /* this one and what follows: the fate of one client, see accept(2) */
+    case ECONNABORTED: /* this one and those below concern one client only, see accept(2) */
     case EPERM:
     case EPROTO:
     case ENOPROTOOPT:
@@ -337,7 +339,7 @@ static void miss_client(struct engine_acceptor *acceptor, int code) {
     case EOPNOTSUPP:
     case ETIMEDOUT:
         break;
-    default: /* a shortage: every posted accept tells of it, and then there is none to spin */
+    default: /* a shortage: each attempt fails one posted accept, so the loop ends with them */
         if (acceptor->posted.first) {
             fail_one(acceptor, code);
         }
@@ -345,7 +347,8 @@ static void miss_client(struct engine_acceptor *acceptor, int code) {
     }
 }
 
-/* What is known may be stale: the kernel is asked. If it does not answer, they may well. */
+/* Whether clients queue, asked of the kernel, as `clients` may be stale. If poll() fails they may
+ * queue. */
 static bool clients_queue(struct engine_acceptor *acceptor) {
     struct pollfd listening = {.fd = acceptor->fd, .events = POLLIN};
     int count = linux_calls.poll(&listening, 1, 0);
@@ -363,7 +366,8 @@ static void accept_one(struct engine_acceptor *acceptor) {
     }
     union system_address remote = {0};
     socklen_t size = sizeof(remote);
-    /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
+    /* Not SOCK_NONBLOCK: the ring does not wait for such a socket. All other calls have a flag
+     * like MSG_DONTWAIT. */
     int fd = linux_calls.accept4(acceptor->fd, &remote.any, &size, SOCK_CLOEXEC);
     if (fd >= 0) {
         take_client(acceptor, linux_accept_take(acceptor), fd, &remote);
@@ -377,8 +381,8 @@ static void accept_one(struct engine_acceptor *acceptor) {
     }
 }
 
-/* Those that are left over: the engine accepts them by itself, they are for the next turn, or no
- * accept is posted for them. */
+/* Decides about clients that are left over: the engine accepts them by itself, they are taken in
+ * the next turn, or no accept is posted for them. */
 static void serve_rest(struct engine_acceptor *acceptor) {
     if (acceptor->clients != LINUX_CLIENTS_MAY_QUEUE) {
         return;
@@ -413,7 +417,7 @@ static void linux_accept_serve(struct engine_acceptor *acceptor) {
 
 /* -- clients that the engine accepts by itself ----------------------------- */
 
-/* Ends those that were cancelled and that no client needs any more. */
+/* Completes the cancelled accepts for which no client can come any more. */
 static void linux_accept_let_go(struct engine_acceptor *acceptor) {
     while (acceptor->leaving.first &&
            acceptor->submitted < acceptor->posted_count + acceptor->leaving_count) {
@@ -452,13 +456,13 @@ void linux_accept_late(struct engine_port *port) {
             if (acceptor->receiver && !acceptor->polling) {
                 port->engine->backend->clients_await(acceptor);
             }
-            linux_accept_ready(acceptor); /* they may have come meanwhile */
+            linux_accept_ready(acceptor); /* clients may have come meanwhile */
         }
     }
 }
 
-/* Callbacks may create acceptors, which are appended, and destroy them, which does not free them
- * before the kernel has let go of them. */
+/* Callbacks may create acceptors, which are appended. They may destroy acceptors, which are freed
+ * only after the kernel has released them. */
 void linux_accept_check(struct engine_port *port) {
     if (!port->acceptors_due) {
         return;
@@ -493,8 +497,8 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
     if (acceptor->clients == LINUX_CLIENTS_NOTIFIED) {
         acceptor->clients = LINUX_CLIENTS_MAY_QUEUE;
     }
-    /* One posted in place of one just served is looked at there: it is no reason for a turn that
-     * does not wait. */
+    /* While accepts are being served, the caller looks at a new one when it is done: it need not
+     * make the next turn one that does not wait. */
     if (acceptor->clients == LINUX_CLIENTS_MAY_QUEUE && acceptor->life == LINUX_ACCEPTOR_OPEN) {
         linux_acceptor_make_due(acceptor);
     }
@@ -516,7 +520,7 @@ bool engine_acceptor_is_plain(const struct engine_acceptor *acceptor) {
 
 bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
     (void)acceptor;
-    return false; /* accept4() is as plain as it gets */
+    return false; /* accept4() has no simpler fallback */
 }
 
 static void cancel_later(struct engine_port *port, struct engine_accept *accept) {

@@ -1,15 +1,14 @@
 /* linux_calls.h: every system call that the engines on Linux make, as a table of functions.
  *
- * The host's table is constant: the compiler calls the functions themselves, and nothing is left of
- * the table. The tests' build of the engines (BERTH_CALL_TABLE) has one that can be changed while
- * they run, to inject what a healthy machine seldom shows: failing calls, short transfers, calls
- * that are interrupted (tests/support/linux_faults.h). The calls of the ring are in
- * uring_calls.h.
+ * The host's table is constant: the compiler calls the functions directly and drops the table. The
+ * tests' build of the engines (BERTH_CALL_TABLE) has a table that can be changed while they run, to
+ * inject what seldom happens on a healthy machine: failing calls, short transfers, calls that are
+ * interrupted (tests/support/linux_faults.h). The calls of the ring are in uring_calls.h.
  *
  * glibc's functions for the calls of the fast paths are points at which a thread may be cancelled,
- * and prepare for that with two atomic operations in each call, one of the dearer things in an
- * echo. Nobody here cancels threads, so they are passed by; but not where a sanitizer wants to see
- * the calls.
+ * and prepare for that with two atomic operations in each call, which is a notable part of the cost
+ * of an echo. The host cancels no threads, so it makes these calls by syscall(); except where a
+ * sanitizer has to see them.
  *
  * As the functions they stand for: -1, and the code in errno. Threads: any. */
 #ifndef BERTH_HOST_ENGINE_LINUX_LINUX_CALLS_H

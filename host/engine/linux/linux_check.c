@@ -1,4 +1,4 @@
-/* What holds of a port between two turns: its counts are those of its lists. */
+/* linux_check.c: asserts what holds of a port between two turns: its counts match its lists. */
 #include "base/assert.h"
 #include "engine/linux/linux.h"
 

@@ -1,8 +1,8 @@
 /* linux_datagram.c: datagrams, the same on io_uring and epoll.
  *
- * The engine tells that some have come, as it does of clients on a listening socket; recvmmsg()
- * takes a batch of them, each with the address it was sent to. What is sent while a batch is
- * handled, mostly the answers to it, goes out by one sendmmsg() at its end. */
+ * The engine reports that some have come, as it does for clients of a listening socket; recvmmsg()
+ * takes a batch of them, each with the address it was sent to. Datagrams that are sent while a
+ * batch is handled, mostly the answers to it, are sent by one sendmmsg() at its end. */
 #include <errno.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include "base/macros.h"
 #include "engine/linux/linux.h"
 
-enum { BATCH_MAX = 32 }; /* datagrams a turn, so that connections get theirs */
+enum { BATCH_MAX = 32 }; /* datagrams a turn, so that they do not starve connections */
 
 /* Room for the control messages of both families, which come together with an IPv4 datagram to an
  * IPv6 socket. */
@@ -37,7 +37,7 @@ struct engine_receiver {
     engine_datagram_lost_fn *lost;
     void *context;
     struct engine_op *stopped;
-    bool in_batch; /* what is sent waits for its end */
+    bool in_batch; /* datagrams that are sent wait for the end of the batch */
 
     struct engine_buffer buffers[BATCH_MAX];
     struct mmsghdr messages[BATCH_MAX];
@@ -68,7 +68,7 @@ struct engine_receiver *engine_receiver_create(struct engine_port *port,
         alloc_free(receiver);
         return NULL;
     }
-    linux_accept_ready(&receiver->acceptor); /* some may have come before it was watched */
+    linux_accept_ready(&receiver->acceptor); /* some may have come before the socket was watched */
     return receiver;
 }
 
@@ -99,7 +99,7 @@ static socklen_t linux_datagram_write_source(struct control *control,
         return CMSG_SPACE(sizeof(info));
     }
     struct in6_pktinfo info = {.ipi6_ifindex = local->scope_id};
-    if (!address_is_group(local)) { /* else the system chooses one of that interface */
+    if (!address_is_group(local)) { /* else the system chooses an address of that interface */
         union system_address mapped;
         linux_address_to_system6(local, &mapped);
         info.ipi6_addr = mapped.v6.sin6_addr;
@@ -143,8 +143,8 @@ static int send_message(int fd, const struct msghdr *message) {
     return sent < 0 ? errno : 0;
 }
 
-/* Once more without the address it was to leave from, when that is none to send from (the broadcast
- * address of a network, one that is gone): then the system chooses. 0, or an errno. */
+/* Tries once more without the source address when nothing can be sent from that address (the
+ * broadcast address of a network, one that is gone): then the system chooses. 0, or an errno. */
 static int linux_datagram_send_one(int fd, struct msghdr *message) {
     int code = send_message(fd, message);
     bool is_source = code == EINVAL || code == EADDRNOTAVAIL || code == ENETUNREACH;
@@ -168,7 +168,7 @@ int64_t engine_datagram_send(struct engine_listener *listener, const struct bert
     return code == EAGAIN ? ENGINE_E_NO_RESOURCES : linux_translate(code);
 }
 
-/* One that cannot be sent is tried by itself, and the others go on. */
+/* sendmmsg() stops at a datagram that fails. That one is tried by itself, and the others follow. */
 static void send_answers(struct engine_receiver *receiver) {
     const struct engine_buffer_source *source = &receiver->acceptor.port->source;
     unsigned done = 0;
@@ -208,7 +208,8 @@ int64_t engine_receiver_send(struct engine_receiver *receiver, const struct bert
 
 /* -- receiving ------------------------------------------------------------- */
 
-/* An address of ours, where the datagram went to a network's broadcast address or an IPv4 group. */
+/* ipi_spec_dst is a local address also where the datagram was sent to a network's broadcast address
+ * or to an IPv4 group. */
 static void read_v4(struct berth_address *local, struct cmsghdr *header) {
     struct in_pktinfo info;
     memcpy(&info, CMSG_DATA(header), sizeof(info));
@@ -243,7 +244,7 @@ static struct berth_address linux_datagram_sent_to(struct engine_receiver *recei
     return local;
 }
 
-/* Takes as many buffers as there are, at the most a batch. */
+/* Takes as many buffers as there are, but at most a batch. */
 static unsigned take_buffers(struct engine_receiver *receiver) {
     const struct engine_buffer_source *source = &receiver->acceptor.port->source;
     unsigned count = 0;
@@ -282,8 +283,8 @@ static void linux_datagram_deliver(struct engine_receiver *receiver, unsigned in
     receiver->received(receiver, &datagram, receiver->context);
 }
 
-/* An error is of one datagram, or of one that was sent before, unless the system has no memory:
- * that would be found again at once. */
+/* An error concerns one datagram, or one that was sent before, and the next call can succeed. Only
+ * when the system has no memory it would fail again at once, so that is tried again later. */
 static void linux_datagram_note_failure(struct engine_acceptor *acceptor, int code) {
     bool is_empty = code == EAGAIN;
     bool is_shortage = !is_empty && linux_translate(code) == ENGINE_E_NO_RESOURCES;
@@ -295,7 +296,7 @@ static void linux_datagram_note_failure(struct engine_acceptor *acceptor, int co
     }
 }
 
-/* Without memory one datagram is thrown away, so that those behind it have their chance. */
+/* Without memory one datagram is discarded, so that those after it can be received later. */
 static void throw_away(struct engine_receiver *receiver) {
     uint8_t byte;
     if (linux_calls.recv(receiver->acceptor.fd, &byte, sizeof(byte), MSG_DONTWAIT) >= 0) {
@@ -326,7 +327,7 @@ void linux_datagrams_take(struct engine_receiver *receiver) {
     give_buffers(receiver, (unsigned)received, count);
     receiver->in_batch = true;
     int delivered = 0;
-    /* It may be stopped from within. */
+    /* A callback may stop the receiver. */
     while (delivered < received && acceptor->life != LINUX_ACCEPTOR_DESTROYED) {
         linux_datagram_deliver(receiver, (unsigned)delivered++);
     }

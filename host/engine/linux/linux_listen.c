@@ -16,7 +16,7 @@
 #include "engine/linux/linux.h"
 
 enum {
-    BIND_TRIES = 11,    /* a killed process's ring holds its ports for some 15 ms */
+    BIND_TRIES = 11,    /* the ring of a killed process holds its ports for some 15 ms */
     BIND_PAUSE_MS = 10, /* between two tries */
     BACKLOG_LEAST = 1024,
 };
@@ -41,7 +41,7 @@ struct berth_address linux_local_address(int fd, const struct berth_address *oth
 
 /* -- listeners ------------------------------------------------------------- */
 
-/* The reasons an operator meets, in the words that every system's engine uses. */
+/* The usual reasons, in the words that the engines of all systems use. */
 static bool linux_listen_error(struct error *error, int code) {
     switch (code) {
     case EADDRINUSE:
@@ -82,7 +82,7 @@ bool linux_set_options(int fd, const struct engine_socket_options *options) {
 }
 
 static bool set_datagram_options(int fd, bool v6, const struct engine_socket_options *options) {
-    if (v6) { /* of IPv4 datagrams it alone tells an address of ours where they went to many */
+    if (v6) { /* for IPv4 datagrams to broadcast or groups only this one has a local address */
         switch_on(fd, IPPROTO_IP, IP_PKTINFO);
     }
     return (v6 ? switch_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO)
@@ -91,7 +91,7 @@ static bool set_datagram_options(int fd, bool v6, const struct engine_socket_opt
            set_number(fd, SOL_SOCKET, SO_SNDBUF, options->send_bytes);
 }
 
-/* A socket that is ready to be bound, or -1. What it sets is inherited by what it accepts. */
+/* A socket that is ready to be bound, or -1. Accepted sockets inherit its options. */
 static int linux_listen_open_socket(const struct engine_listen_options *options) {
     bool v6 = options->address.family == BERTH_FAMILY_IPV6;
     int v6_only = options->v6_only;
@@ -101,7 +101,8 @@ static int linux_listen_open_socket(const struct engine_listen_options *options)
         return -1;
     }
     /* SO_REUSEADDR lets a restarted host bind although connections of the last one are still in
-     * TIME_WAIT; on Linux it does not let two sockets listen, but it would let them receive. */
+     * TIME_WAIT. On Linux it does not let two sockets listen, but it would let two UDP sockets have
+     * the same address, so those do without. */
     bool set = options->datagrams ? set_datagram_options(fd, v6, &options->sockets)
                                   : switch_on(fd, SOL_SOCKET, SO_REUSEADDR) &&
                                         linux_set_options(fd, &options->sockets);
@@ -129,7 +130,7 @@ static bool bind_with_retries(int fd, const struct berth_address *address) {
     return true;
 }
 
-/* The socket that an earlier process had there, bound and listening already; -1: there is none. */
+/* The inherited socket of an earlier process, bound and listening already; -1: there is none. */
 static int take_over(struct engine_listener *listener, unsigned index) {
     const struct inherited_sockets *inherited_sockets = listener->inherited_sockets;
     int fd = inherited_sockets
@@ -137,7 +138,7 @@ static int take_over(struct engine_listener *listener, unsigned index) {
                  : -1;
     if (fd >= 0 && listener->count == 0) {
         switch_on(fd, SOL_SOCKET,
-                  SO_REUSEPORT); /* where there was one acceptor there may be more */
+                  SO_REUSEPORT); /* the earlier process may have had one acceptor, this one more */
     }
     return fd;
 }
@@ -150,8 +151,9 @@ static void keep_all(struct engine_listener *listener) {
     }
 }
 
-/* The first socket is bound without SO_REUSEPORT: it fails when anybody has the port, even another
- * host of the same user that would share it. Only then do the others join it. */
+/* The first socket is bound without SO_REUSEPORT: it fails when any other process has the port,
+ * even another host of the same user that would share it. The other sockets are bound after that,
+ * with SO_REUSEPORT on all. */
 static bool bind_all(struct engine_listener *listener,
                      const struct engine_listen_options *options) {
     struct berth_address address = options->address;
@@ -189,7 +191,8 @@ static bool bind_all(struct engine_listener *listener,
     return true;
 }
 
-/* The system's maximum may rise while the host runs, and what is asked for beyond it is cut. */
+/* The backlog; by default the system's maximum, but at least BACKLOG_LEAST. The system cuts a
+ * larger one to its maximum, which may rise while the host runs. */
 static int linux_listen_backlog_of(unsigned wanted) {
     char text[16] = "";
     if (wanted > 0) {
@@ -248,7 +251,7 @@ bool engine_listener_start(struct engine_listener *listener, struct error *error
     return true;
 }
 
-/* What was switched on before, and is not wanted any more. */
+/* Switches off the options that may have been on before and are off now. */
 static void switch_off(int fd, const struct engine_socket_options *options) {
     struct linger none = {0};
     int zero = 0;
@@ -263,7 +266,7 @@ static void switch_off(int fd, const struct engine_socket_options *options) {
     }
 }
 
-/* What is accepted inherits it. None of it can fail that did not when the socket was opened. */
+/* Accepted sockets inherit the options. None can fail that did not when the socket was opened. */
 void engine_listener_configure(struct engine_listener *listener,
                                const struct engine_listen_options *options) {
     listener->backlog = linux_listen_backlog_of(options->backlog);
@@ -275,7 +278,7 @@ void engine_listener_configure(struct engine_listener *listener,
         }
         switch_off(fd, &options->sockets);
         linux_set_options(fd, &options->sockets);
-        linux_calls.listen(fd, listener->backlog); /* once more: another backlog */
+        linux_calls.listen(fd, listener->backlog); /* called again, it changes the backlog */
     }
 }
 

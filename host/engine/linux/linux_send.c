@@ -3,19 +3,21 @@
  * Sends are tried at once: the socket's buffer nearly always has room. Only when it is full does
  * the engine wait until the socket can be written.
  *
- * Files go out by sendfile(), which copies nothing. The ring has no operation for it: its splice
+ * Files are sent by sendfile(), which copies nothing. The ring has no operation for it: its splice
  * runs on threads of the kernel, one for each slow client, and needs a pipe for each connection.
- * sendfile() has no flag against waiting either, it goes by the socket's; and a socket that is
- * non-blocking is one that the ring does not wait for. So the socket is made non-blocking for the
- * call, and stays so until the ring refuses to wait for it (linux_make_waitable()), which mostly
- * never happens: a receive that is armed already goes on waiting.
+ * sendfile() has no flag like MSG_DONTWAIT: it obeys the socket's O_NONBLOCK. But the ring does not
+ * wait for a non-blocking socket. So the socket is made non-blocking for the call, and stays so
+ * until the ring refuses to wait for it (linux_make_waitable()). That is rare: a receive that is
+ * armed already goes on waiting.
  *
- * What of a file is not in memory would have the thread wait for the disk. So the last byte of a
- * chunk is asked for first; when it is not there, the ring reads it, the system reads ahead, and
- * the send goes on when that has come. epoll has no such help: there the disk is waited for. Of
- * files that are sent again and again it is asked for now and then: what was in memory a moment ago
- * is taken to be there still. If it is not, or the descriptor is another file's, the worst is
- * a wait for the disk. */
+ * Read-ahead: sendfile() blocks for the disk when the file is not in memory. So preadv2() first
+ * asks whether the last byte of the chunk is. If not, the ring reads it, the system reads ahead,
+ * and the send goes on when the read completes. With epoll there is no read-ahead, and sendfile()
+ * blocks.
+ *
+ * The read-ahead run cache (struct linux_warm_run) saves preadv2() for files that are sent again
+ * and again: a run that was in memory a moment ago is taken to be there still. If that is wrong, or
+ * the descriptor is another file's by now, the worst is that sendfile() blocks for the disk. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -30,14 +32,17 @@
 #include "engine/linux/linux.h"
 #include "os/os.h"
 
-/* Of files, a call: a reader that keeps up would otherwise have the worker for itself. */
+/* Of a file, with one call: a client that reads as fast as the file is sent would otherwise keep
+ * the worker from all others. */
 enum { FILE_CHUNK_BYTES = 256 * 1024 };
 
-enum { ARMED_BUFFER_MS = 100 }; /* a run that was in memory is not asked about for so long */
+/* How long an entry of the read-ahead run cache is valid. */
+enum { ARMED_BUFFER_MS = 100 };
 
 /* -- sending --------------------------------------------------------------- */
 
-/* Pieces of memory. `more` follows: a packet that is not full may wait for it. */
+/* Sends pieces of memory. `more`: more data follows, and a packet that is not full may wait for it.
+ */
 static ssize_t linux_send_memory(int fd, const struct engine_piece *pieces, unsigned count,
                                  bool more) {
     const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
@@ -57,8 +62,8 @@ static uint64_t chunk_of(const struct engine_piece *piece) {
     return piece->size < FILE_CHUNK_BYTES ? piece->size : FILE_CHUNK_BYTES;
 }
 
-/* `more`: a packet that is not full waits for what follows, also a FIN: as there is no flag for
- * that either, the socket is told, for good. 0: the file has ended. */
+/* `more`: a packet that is not full waits for what follows, also for a FIN. sendfile() has no flag
+ * for that either, so TCP_CORK is set on the socket and stays set. 0: the file has ended. */
 static ssize_t linux_send_file(int fd, const struct engine_piece *piece, bool more) {
     off_t offset = (off_t)piece->offset;
     if (more) {
@@ -75,7 +80,7 @@ void linux_make_waitable(int fd) {
 bool linux_file_is_cold(struct engine_port *port, struct engine_op *op,
                         const struct engine_piece *piece) {
     if (op_private_of(op)->warmed) {
-        op_private_of(op)->warmed = false; /* it had its wait, whatever has become of the page */
+        op_private_of(op)->warmed = false; /* it has waited once; it does not ask a second time */
         return false;
     }
     uint64_t last = piece->offset + chunk_of(piece) - 1;
@@ -114,8 +119,8 @@ static uint64_t linux_send_size_of(const struct engine_piece *pieces, unsigned c
     return size;
 }
 
-/* Sends the run of memory, or the one of a file, at the front, and tells how many pieces that was.
- * Bytes sent, 0 for a file that has ended, or less with the code in errno. */
+/* Sends the first run of memory, or of a file; *taken is how many pieces that is. Bytes sent, 0 for
+ * a file that has ended, or -1 with the code in errno. */
 static ssize_t linux_send_front(int fd, const struct engine_piece *pieces, unsigned count,
                                 bool more, unsigned *taken) {
     ssize_t sent;
@@ -137,7 +142,7 @@ ssize_t linux_file_send(int fd, const struct engine_piece *piece) {
     return linux_send_front(fd, piece, 1, false, &taken);
 }
 
-/* What a send of nothing at all comes to. */
+/* The result of a send that has sent nothing: it waits for room, or fails. */
 static int64_t wait_or_fail(struct engine_port *port, struct engine_socket socket,
                             struct engine_op *op, int code) {
     if (code != EAGAIN) {
@@ -149,7 +154,7 @@ static int64_t wait_or_fail(struct engine_port *port, struct engine_socket socke
     return ENGINE_PENDING;
 }
 
-/* `more`: something comes behind the last piece, and at once. */
+/* `more`: something follows the last piece at once. */
 static int64_t send_pieces(struct engine_port *port, struct engine_socket socket,
                            struct engine_op *op, const struct engine_piece *pieces, unsigned count,
                            bool more) {
@@ -165,7 +170,7 @@ static int64_t send_pieces(struct engine_port *port, struct engine_socket socket
         ssize_t sent =
             linux_send_front((int)socket.handle, pieces + done, count - done, more, &taken);
         if (sent <= 0 && total > 0) {
-            break; /* the next attempt tells */
+            break; /* the next attempt reports it */
         }
         if (sent < 0) {
             return wait_or_fail(port, socket, op, errno);
@@ -187,7 +192,7 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     if (!linux_has_descriptor(socket)) {
         return port->engine->backend->registered->send(port, socket, op, pieces, count, false);
     }
-    if (count == 1 && pieces[0].bytes) { /* the usual case, without the ado of the others */
+    if (count == 1 && pieces[0].bytes) { /* the usual case, by the shortest path */
         ssize_t sent = linux_calls.send((int)socket.handle, pieces[0].bytes, pieces[0].size,
                                         MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent >= 0) {
@@ -258,7 +263,7 @@ static void linux_send_give_up(struct engine_port *port, struct engine_connect *
     connect->socket = ENGINE_NO_SOCKET;
 }
 
-/* The first data is left to the caller, whose send costs as much as ours would. */
+/* The caller sends the first data: a send from here would cost as much. */
 void linux_connected(struct engine_port *port, struct engine_connect *connect, int code) {
     op_private_of(&connect->op)->armed = false;
     if (code == 0) {

@@ -2,7 +2,7 @@
  *
  * One ring a port, never shared, made for one thread that submits and reaps: SINGLE_ISSUER with
  * DEFER_TASKRUN lets the kernel do its part only when that thread asks for completions, and not by
- * interrupting it. What older kernels refuse is left out, with the loss said at debug level.
+ * interrupting it. What older kernels refuse is left out, and a line at debug level says so.
  *
  * Closing a descriptor with a receive armed sends no FIN, because the ring holds the file: by the
  * contract of engine.h nothing is in flight when a socket is closed. */
@@ -19,18 +19,26 @@
 #include "base/macros.h"
 
 enum {
-    BATCH_MAX = 256,       /* completions a turn: timers and posts get theirs in between */
-    CROWD = 16,            /* completions a turn that tell of a line that has no end */
-    LOOK_AFTER = 64,       /* of them without a look at new clients */
-    NEW_SHARE = 16,        /* one in so many is a new client: they are no small part of the line */
-    SHORTAGE_PAUSE_MS = 1, /* before what the kernel had no memory for is submitted again */
-    REFUSED_PAUSE_MS = 20, /* before what it refused is */
+    /* Completions handled in one turn. Timers and posts run between two turns. */
+    BATCH_MAX = 256,
+    /* The saturation threshold: a port is saturated while a turn handles at least so many
+     * completions. Newer kernels return some twenty with each io_uring_enter (PROFILE.md, Echo), so
+     * a turn with nearly as many means that more are queued. */
+    CROWD = 16,
+    /* The accept poll interval: so many completions of a saturated port are handled without a look
+     * for new clients. A look costs a system call. */
+    LOOK_AFTER = 64,
+    /* The share of new clients, one in so many completions, from which on a saturated port does not
+     * look for more: they are served from the completion queue already. */
+    NEW_SHARE = 16,
+    SHORTAGE_PAUSE_MS = 1, /* before a submission that failed for want of memory is repeated */
+    REFUSED_PAUSE_MS = 20, /* before a submission that the kernel refused is repeated */
 };
 
 /* -- submissions ----------------------------------------------------------- */
 
-/* What the kernel does not take now is submitted again, after a pause: for want of memory, or
- * because a security module has changed its mind since the start. */
+/* Entries that the kernel does not take now are submitted again, after a pause. It refuses them for
+ * want of memory, or because the rules of a security module have changed since the start. */
 static void note_result(struct uring_port *port, int code) {
     if (code >= 0) {
         port->refused = false;
@@ -128,19 +136,21 @@ static bool uring_port_init(struct engine_port *common, const struct engine_port
     return true;
 }
 
-/* The read of wake_value is the last thing in the kernel; the ring's end waits for it. */
+/* The read into wake_value is the last operation in the kernel; destroying the ring waits for it.
+ */
 static void uring_port_fini(struct engine_port *common) {
     uring_direct_fini(uring_of(common));
     uring_buffers_fini(uring_of(common));
     uring_calls.destroy(&uring_of(common)->ring);
 }
 
-/* Submits what there is and waits for the first completion, or not at all while receives are to be
- * tried. Errors only mean that there may be none: the caller comes again.
+/* Submits all entries and waits for the first completion; it does not wait while receives are to be
+ * tried. After an error there may be no completion: the caller calls again.
  *
- * The kernel completes what it was waiting for only where it is asked for completions. The library
- * leaves that out of a wait with a time-out while there are some already: those whose receives find
- * bytes as soon as they are armed would keep it so, and all others would be left waiting. */
+ * With DEFER_TASKRUN the kernel completes an operation only when it is asked for completions. A
+ * wait with a time-out does not ask while completions are ready: liburing returns them at once.
+ * Receives that find bytes as soon as they are armed would always keep some ready, and all other
+ * operations would never complete. So completions are then asked for by name. */
 static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;
@@ -156,8 +166,9 @@ static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     }
 }
 
-/* The kernel ends every poll of a socket whose peer has sent its FIN, room or no room. Asked again
- * at once it would do so without end: there is a pause before, each time a longer one. */
+/* The kernel completes every poll of a socket whose peer has sent its FIN, whether there is room or
+ * not. A poll that is armed again at once would complete again at once, without end. So there is a
+ * pause before, each time a longer one. */
 static bool send_await_again(struct engine_port *port, struct engine_op *op, int32_t result) {
     static struct __kernel_timespec pauses[] = {
         {.tv_nsec = 5 * 1000000LL}, {.tv_nsec = 20 * 1000000LL}, {.tv_nsec = 80 * 1000000LL}};
@@ -200,8 +211,8 @@ static void send_completed(struct engine_port *port, struct engine_op *op, int32
     if (result == -ETIME) {
         result = 0; /* a pause that was over before its cancel */
     }
-    /* Whatever the poll found, also an error of the socket, the next send tells; and so it tells
-     * what is wrong with a file. */
+    /* The next send reports what the poll has found, an error of the socket included. It also
+     * reports what is wrong with a file. */
     bool tells = result >= 0 || (op_private_of(op)->warmed && result != -ECANCELED);
     linux_complete(port, op, tells ? 0 : linux_translate(-result));
 }
@@ -248,9 +259,10 @@ static void uring_handle_one(struct uring_port *port, uint64_t data, int32_t res
     }
 }
 
-/* Everything stands in one line, and newer kernels hand out only some twenty completions at a time:
- * a new client would wait until all that the others have asked for is done. So while the line does
- * not get shorter it is looked for now and then; unless the line is one of new clients. */
+/* Polls for new clients while the port is saturated. All completions come in one queue, and newer
+ * kernels return only some twenty at a time (PROFILE.md, Echo): a new client would wait until all
+ * the requests of the others that are queued before it are served. So accept4() looks for clients
+ * at the accept poll interval, unless enough of the completions are new clients. */
 static void uring_poll_accepts(struct uring_port *port, unsigned handled) {
     port->saturated = handled >= CROWD;
     port->completions_since_poll += handled;
@@ -278,7 +290,7 @@ static void uring_handle(struct engine_port *common) {
     port->grown = false;
     begin_lap(port);
     uring_receive_early(port);
-    /* It is off the ring before the callback, which may submit and wait. */
+    /* A completion leaves the ring before its callback runs, which may submit and wait. */
     for (i = 0; i < BATCH_MAX && uring_calls.take(&port->ring, &completion); i++) {
         uring_handle_one(port, completion.data, completion.result, completion.flags);
     }
@@ -309,8 +321,7 @@ static void uring_send_disarm(struct engine_port *port, struct engine_op *op) {
     uring_cancel(uring_of(port), op, TAG_SEND);
 }
 
-/* The kernel reads the address when the entry is submitted, or when it gets to it: it lies with the
- * connect. */
+/* The kernel reads the address at the submission or later, so it is stored in the connect. */
 _Static_assert(sizeof(struct sockaddr_in6) <= sizeof(((struct engine_connect *)0)->opaque),
                "engine_connect.opaque is too small");
 

@@ -27,47 +27,48 @@ enum {
 struct uring_port {
     struct engine_port common; /* first, so that one is the other */
     struct io_uring ring;
-    uint64_t wake_value; /* what the read of wake_fd goes to */
+    uint64_t wake_value; /* the read of wake_fd stores here */
 
     /* Provided buffers: slot i of the ring is `slots[i]`, or empty when its owner is NULL. */
     struct io_uring_buf_ring *buffer_ring;
     unsigned buffer_entries; /* of the ring; the most there can be */
     unsigned buffer_target;  /* how many should be in it now */
-    unsigned buffer_first;   /* how many that was at first */
-    unsigned buffer_count;   /* how many are */
+    unsigned buffer_first;   /* buffer_target at the start */
+    unsigned buffer_count;   /* how many are in it */
     struct engine_buffer *slots;
     uint16_t *empty_slots; /* a stack of those without a buffer */
     unsigned empty_count;
     bool grown;        /* in this turn */
-    bool buffers_lost; /* the kernel did not take the ring back, for want of memory */
-    bool wake_lost;    /* the read of the eventfd has failed: it is begun again in a while */
+    bool buffers_lost; /* the ring could not be registered again, for want of memory */
+    bool wake_lost;    /* the read of the eventfd has failed: it is begun again at late_ms */
 
-    /* What one receive delivers before others get their turn. 0 bytes: the kernel knows no such
-     * limit, and the receive is cancelled after so many buffers in a lap. */
+    /* The burst: how much one receive delivers before other receives get their turn. 0 bytes: the
+     * kernel has no such limit, and the receive is cancelled after burst_max buffers in a lap. */
     uint32_t burst_bytes;
     uint8_t burst_max;
 
-    bool refused;      /* the last submission was, which is said */
-    uint8_t file_byte; /* what reads of files go to, of which only the end is of interest */
+    bool refused;      /* the kernel has refused the last submission, and that is logged */
+    uint8_t file_byte; /* reads of files store here; only their completion matters */
 
-    /* A lap ends when all is handled that was in the line when it began: mostly it is a turn. */
+    /* A lap ends when all completions are handled that were ready when it began. Mostly it is as
+     * long as a turn. */
     uint8_t lap;
     uint32_t lap_end; /* in completions handled */
     uint32_t handled; /* completions, of all time */
 
-    bool saturated; /* the last turn had so much to do that the next one has, too */
-    unsigned completions_since_poll; /* completions since new clients were looked for */
-    unsigned new_clients;            /* that came by themselves meanwhile */
+    bool saturated; /* the last turn has handled so many completions that more are queued */
+    unsigned completions_since_poll; /* completions since the last look for new clients */
+    unsigned new_clients;            /* of these: clients that the ring has accepted */
     uint32_t turn;                   /* counts how often the kernel was waited for */
-    unsigned cancelling;             /* accepts in the ring whose end is asked for */
+    unsigned cancelling;             /* accepts in the ring that are being cancelled */
     struct op_list early;            /* receives to be tried before what waits in the ring */
 
     /* Sockets without a descriptor; see uring_direct.c. */
     struct direct_slot *direct_slots;
-    unsigned direct_count; /* of them */
-    unsigned direct_free;  /* the first one that is; direct_count: none is */
-    unsigned direct_used;  /* how many are not */
-    unsigned direct_late;  /* the first that the system has not emptied yet, likewise */
+    unsigned direct_count; /* how many slots there are */
+    unsigned direct_free;  /* the first free slot; direct_count: there is none */
+    unsigned direct_used;  /* how many slots are in use */
+    unsigned direct_late;  /* the first slot that is still to be emptied; direct_count: none */
     bool direct_late_notified;
     struct direct_message *messages; /* of sends that are not submitted yet */
     unsigned message_next;
@@ -77,20 +78,20 @@ enum { RING_ACCEPTS_MAX = 8 }; /* of one acceptor */
 
 enum ring_accept_state { RING_ACCEPT_IDLE, RING_ACCEPT_ARMED, RING_ACCEPT_CANCELLING };
 
-/* An accept that waits in the ring, and what it will know of its client. */
+/* An accept that waits in the ring, with room for the client's address. */
 struct ring_accept {
     struct uring_acceptor *acceptor;
     union system_address remote;
     socklen_t size;
     enum ring_accept_state state;
-    uint32_t cancelled_turn; /* the port's, when its end was last asked for */
+    uint32_t cancelled_turn; /* the port's turn in which it was last cancelled */
 };
 
 struct uring_acceptor {
     struct engine_acceptor common; /* first, so that one is the other; never a receiver's */
     struct ring_accept accepts[RING_ACCEPTS_MAX]; /* common.submitted of them are not idle */
     unsigned cancelling;                          /* of those */
-    bool is_unsure; /* a client may queue that no accept in the ring was told of */
+    bool is_unsure; /* a client may queue for which no accept in the ring was woken */
 };
 
 static inline struct uring_port *uring_of(struct engine_port *port) {
@@ -103,28 +104,28 @@ static inline struct uring_port *uring_of(struct engine_port *port) {
 struct io_uring_sqe *uring_sqe(struct uring_port *port);
 void uring_mark(struct io_uring_sqe *sqe, void *pointer, enum tag tag);
 
-/* Submits all there is. */
+/* Submits all entries. */
 void uring_submit(struct uring_port *port);
 
-/* Has a prepared entry go to the socket `fd` of an operation: a descriptor, or a slot. */
+/* Sets the socket of a prepared entry. `fd` is that of an operation: a descriptor, or a slot. */
 static inline void uring_aim(struct io_uring_sqe *sqe, int fd) {
     sqe->fd = fd & ~LINUX_REGISTERED;
     sqe->flags |= (fd & LINUX_REGISTERED) != 0 ? IOSQE_FIXED_FILE : 0;
 }
 
-/* Has the port hear of posts, from its eventfd. */
+/* Begins to read the port's eventfd, which wakes the port for posts. */
 void uring_arm_wake(struct uring_port *port);
 
-/* Asks the kernel to end what was submitted with that mark; its own completion says so. */
+/* Cancels the entry that was submitted with that mark; its own completion says how it ended. */
 void uring_cancel(struct uring_port *port, void *pointer, enum tag tag);
 
-/* Ends a multishot receive after so many bytes: the member `optlen`, which liburing 2.3 knows only
- * by the name of its union. */
+/* Ends a multishot receive after so many bytes. The kernel's name of the member is `optlen`;
+ * liburing 2.3 names only another member of the same union. */
 static inline void uring_limit_receive(struct io_uring_sqe *sqe, uint32_t bytes) {
     sqe->file_index = bytes;
 }
 
-/* An accept waits for a client before it takes one: a flag that liburing 2.3 does not know. */
+/* Makes an accept wait for a client before it tries; liburing 2.3 does not define the flag. */
 static inline void uring_wait_first(struct io_uring_sqe *sqe) {
     sqe->ioprio |= 1U << 2; /* IORING_ACCEPT_POLL_FIRST */
 }
@@ -138,7 +139,7 @@ void uring_accepts_changed(struct engine_acceptor *acceptor);
 void uring_acceptor_check(const struct engine_acceptor *acceptor);
 
 void uring_clients_came(struct engine_acceptor *acceptor, int32_t result, uint32_t flags);
-/* Asks once more for the end of those accepts that did not come to it. */
+/* Cancels once more the accepts that have not ended since they were cancelled. */
 void uring_ring_accepts_cancel_again(struct uring_port *port);
 void uring_ring_accept_completed(struct uring_port *port, struct ring_accept *accept,
                                  int32_t result);
@@ -150,7 +151,7 @@ extern const struct linux_registered uring_registered;
 bool uring_direct_init(struct uring_port *port, unsigned count, struct error *error);
 void uring_direct_fini(struct uring_port *port);
 
-/* A send of a socket in the table has completed, or what it waited for. */
+/* A send of a socket in the table has completed, or the wait before it has. */
 void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t result);
 void uring_direct_cancel(struct uring_port *port, struct engine_op *op);
 
@@ -163,7 +164,7 @@ void uring_buffers_trim(struct engine_port *port);
 
 void uring_receive_arm(struct engine_port *port, struct engine_receive *receive);
 void uring_receive_disarm(struct engine_port *port, struct engine_receive *receive);
-void uring_receive_early(struct uring_port *port); /* tries those that are in the list */
+void uring_receive_early(struct uring_port *port); /* tries the receives of port->early */
 void uring_receive_completed(struct uring_port *port, struct engine_receive *receive,
                              int32_t result, uint32_t flags);
 

@@ -1,29 +1,35 @@
 /* uring_accept.c: accepts that wait in the ring.
  *
- * As with AcceptEx: an accept is posted, it has room for the client's address, and it completes
- * with the client's socket, so that taking a client costs no system call. (A multishot accept has
- * no address, which would be a call, and takes clients for which no accept is posted: a listener
- * that is slow to post would hold descriptors where the kernel's backlog holds nothing.)
+ * They work as AcceptEx does: an accept is posted, it has room for the client's address, and it
+ * completes with the client's socket, so that taking a client costs no system call. (A multishot
+ * accept has no address, which would cost a call for each client, and takes clients for which no
+ * accept is posted: a listener that is slow to post would hold descriptors for clients that can as
+ * well wait in the kernel's backlog.) Measured in raw loops (tests/bench/PROFILE.md, Short-lived
+ * connections): such single accepts take 1.03 of the time of a multishot accept without addresses,
+ * a poll and accept4() take 1.13.
  *
- * An accept in the ring belongs to no posted one in particular: its client is given to the one that
- * was posted first. There are never more of them than posted ones, and half as many where there are
- * few, so that accept4() may be called for others while the ring's queue is long
- * (linux_accept_poll_now()). A cancelled accept therefore may have to wait until an accept in the
- * ring has ended, which may still get a client.
+ * An accept in the ring belongs to no posted one in particular: its client goes to the accept that
+ * was posted first. There are never more accepts in the ring than posted ones, and only half as
+ * many where few are posted (RING_SHARE). So some are left for accept4(), which takes clients while
+ * the completion queue is long (linux_accept_poll_now()). A cancelled accept therefore may have to
+ * wait until an accept in the ring has ended, which may still get a client.
  *
- * The kernel wakes one waiting accept for each client. One that was woken and then takes none, as
- * it is cancelled or descriptors have run out, has told no other: then another one is armed, which
- * looks at once, and where there are enough, one is cancelled for it.
+ * The kernel wakes one waiting accept for each client. An accept that was woken and takes no
+ * client, because it is cancelled or descriptors have run out, wakes no other. Then another accept
+ * is armed, which looks for clients at once; where there are enough already, one is cancelled so
+ * that the new one takes its place.
  *
- * The kernel does not find one that has just been armed or woken and is about to look: it is
- * cancelled once more in the next turn, when it has looked.
+ * A cancel does not find an accept that has just been armed or woken and is about to look for
+ * clients. So it is cancelled once more in the next turn, when it has looked.
  *
  * Of several accepts that wait for one socket the kernel wakes only one, and its ring may belong to
- * a thread that stands still. So a further acceptor of a socket has none: a poll is always woken.
+ * a thread that is stalled. So a further acceptor of a socket puts no accepts into its ring: the
+ * kernel wakes every poll.
  *
- * An accept in the ring holds a descriptor of the process in reserve. Where those get short there
- * are none, and where there is none a poll tells that clients have come: for accept4(), or to be
- * told that no accept is posted. So it is on kernels whose accepts cannot wait first. */
+ * An accept in the ring reserves a descriptor of the process. Where descriptors are short there are
+ * no accepts in the ring (DESCRIPTORS_SHARE). Where there are none, a poll reports that clients
+ * have come: then accept4() takes them, or starved() reports that no accept is posted. The same
+ * holds on kernels whose accepts cannot wait first. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -32,8 +38,14 @@
 #include "engine/uring/uring.h"
 
 enum {
-    RING_SHARE = 2,        /* of the posted accepts, one in so many waits in the ring */
-    DESCRIPTORS_SHARE = 2, /* and only while not more than one in so many descriptors is in use */
+    /* The ring's share: one in so many of the posted accepts waits in the ring. The others are left
+     * for accept4(), which finds new clients while the completion queue is long. With this share a
+     * short-lived connection costs 0.13 calls of accept4() instead of 1.71
+     * (tests/bench/PROFILE.md, Short-lived connections). */
+    RING_SHARE = 2,
+    /* The descriptors' share: accepts wait in the ring only while not more than one in so many of
+     * the descriptors is in use, because each of them reserves one before its client comes. */
+    DESCRIPTORS_SHARE = 2,
 };
 
 /* -- polling --------------------------------------------------------------- */
@@ -54,8 +66,8 @@ bool uring_clients_await(struct engine_acceptor *acceptor) {
     return true;
 }
 
-/* While the poll is armed the kernel keeps the listening socket, whoever closes it: the cancel is
- * submitted here and now, so that the port is free once the listener is closed. */
+/* While the poll is armed the kernel holds a reference to the listening socket, even after it is
+ * closed. So the cancel is submitted at once, and the port is free once the listener is closed. */
 void uring_clients_forget(struct engine_acceptor *acceptor) {
     struct uring_port *port = uring_of(acceptor->port);
     ASSERT(acceptor->submitted == 0);
@@ -109,7 +121,7 @@ static struct ring_accept *accept_in_state(struct uring_acceptor *acceptor,
     return NULL;
 }
 
-/* It looks for clients at once: none that queues goes unseen. */
+/* The new accept looks for clients at once, so no queued client is missed. */
 static bool accept_arm(struct uring_acceptor *acceptor) {
     struct engine_acceptor *common = &acceptor->common;
     struct ring_accept *accept = accept_in_state(acceptor, RING_ACCEPT_IDLE);
@@ -145,7 +157,7 @@ static void accept_cancel(struct uring_acceptor *acceptor) {
     }
 }
 
-/* What is asked of the kernel completes, so that there is another turn in any case. */
+/* The cancel itself completes, so there is another turn in any case. */
 void uring_ring_accepts_cancel_again(struct uring_port *port) {
     struct engine_acceptor *common = port->cancelling > 0 ? port->common.acceptors : NULL;
     for (; common; common = common->next) {

@@ -2,18 +2,20 @@
  *
  * Idle connections own no memory: the kernel picks a buffer when bytes come. The ring starts small,
  * so that its buffers stay in the cache (64 of 16 KiB: one mebibyte), and doubles when receives
- * find it empty (ENOBUFS). Those that did go on in the order they came, as buffers come back.
+ * find it empty (ENOBUFS). Those receives go on in the order they came, as buffers come back.
  *
- * One that brings much at a time ends after a few buffers and is armed again behind the others. So
- * a flood takes neither the turns of others nor more memory than that once its owner has stopped
- * it. Whoever had so much ready as soon as the receive was armed gets a single buffer at a time
- * from then on, until one is not full. A kernel that cannot limit a receive is told to end it.
+ * Bursts: a receive ends after a few buffers (engine_port_options.burst_buffers) and is armed again
+ * after the others. So a connection that sends much delays the others by no more than a burst, and
+ * takes no more memory than that once its owner has stopped the receive. A receive that finds a
+ * whole burst as soon as it is armed is greedy: from then on it gets a single buffer at a time,
+ * until one is not full. Where the kernel cannot limit a receive, it is cancelled after a burst.
  *
- * While a line of others stands before it, a client's first receive is tried before it is armed: he
- * has mostly spoken, and would otherwise wait until all of them have been served once more.
+ * Early receives: while the port is saturated, a client's first receive is tried before it is
+ * armed. Most clients have sent data by then, and the completion would otherwise wait until all
+ * others have been served once more.
  *
- * A slot is filled again right after its delivery: the source hands out the buffer that was given
- * back last, which is the one the callback has just let go. */
+ * A slot is filled again right after its delivery: the source returns the buffer that was given
+ * back last, which is the one that the callback has just released and the cache still holds. */
 #include <errno.h>
 #include <limits.h>
 #include <poll.h>
@@ -26,7 +28,7 @@
 #include "engine/uring/uring.h"
 
 enum {
-    END_READS_MAX = 4, /* of what comes in front of a FIN, at a time */
+    END_READS_MAX = 4, /* reads of what comes before a FIN, at a time */
     BUFFERS_LEAST = 8, /* of a ring, however short memory is */
 };
 
@@ -36,7 +38,7 @@ static size_t ring_bytes(const struct uring_port *port) {
     return port->buffer_entries * sizeof(struct io_uring_buf);
 }
 
-/* The kernel begins with an empty one. 0, or an errno. */
+/* The ring is empty at first. 0, or an errno. */
 static int register_ring(struct uring_port *port) {
     struct io_uring_buf_reg registration = {
         .ring_addr = (uint64_t)(uintptr_t)port->buffer_ring,
@@ -112,7 +114,7 @@ fail:
     return false;
 }
 
-/* The ring is not the kernel's any more. */
+/* The ring is no longer registered with the kernel. */
 static void buffers_give_back(struct uring_port *port) {
     for (unsigned i = 0; i < port->buffer_entries; i++) {
         if (port->slots[i].owner) {
@@ -124,9 +126,9 @@ static void buffers_give_back(struct uring_port *port) {
     port->buffer_count = 0;
 }
 
-/* Those it began with; or, where there was no memory for as many, half of what it has: it would
- * take all there is, and leave nothing for those who send. It grows again as receives find it
- * empty. */
+/* As many buffers as at the start. Where there was no memory for as many, half of what the ring
+ * has: it would otherwise take all the memory, and leave none for sends. It grows again as receives
+ * find it empty. */
 static unsigned target_in_shortage(const struct uring_port *port) {
     if (port->buffer_count >= port->buffer_target || port->buffer_count > port->buffer_first) {
         return port->buffer_target < port->buffer_first ? port->buffer_target : port->buffer_first;
@@ -135,10 +137,10 @@ static unsigned target_in_shortage(const struct uring_port *port) {
     return port->buffer_count / 2 > least ? port->buffer_count / 2 : least;
 }
 
-/* The kernel gives single buffers back to nobody but receives, so the whole ring is taken from it
- * and begun anew. Only while it has used none that is not known of here: nothing has completed, and
- * nothing will before it is asked for completions (DEFER_TASKRUN). A receive that finds the ring
- * missing ends with ENOBUFS, like one that finds it empty. */
+/* The kernel returns single buffers by receives only, so the whole ring is unregistered and
+ * registered anew. That is safe only while the kernel has used no buffer that is not accounted for
+ * here: no completion is ready, and none comes before it is asked for (DEFER_TASKRUN). A receive
+ * that finds no ring ends with ENOBUFS, like one that finds it empty. */
 void uring_buffers_trim(struct engine_port *common) {
     struct uring_port *port = uring_of(common);
     port->buffer_target = target_in_shortage(port);
@@ -146,14 +148,14 @@ void uring_buffers_trim(struct engine_port *common) {
     if (!is_larger || (port->common.engine->uring_flags & IORING_SETUP_DEFER_TASKRUN) == 0 ||
         uring_calls.ready(&port->ring) > 0 || uring_calls.has_overflow(&port->ring) ||
         uring_calls.unregister_buffers(&port->ring, URING_BUFFER_GROUP) != 0) {
-        return; /* as buffers are used there will be fewer */
+        return; /* buffers that are used from now on are not replaced: the ring shrinks */
     }
     buffers_give_back(port);
     port->buffers_lost = register_ring(port) != 0;
     buffers_refill(port);
 }
 
-/* The kernel had no memory to take the ring back: it is asked again. */
+/* The kernel had no memory to register the ring again: this tries once more. */
 static void buffers_restore(struct uring_port *port) {
     if (port->buffers_lost && register_ring(port) == 0) {
         port->buffers_lost = false;
@@ -192,8 +194,8 @@ static void uring_receive_wait_for_buffer(struct uring_port *port, struct engine
     list_append(&port->common.waiting_for_buffer, &receive->op);
 }
 
-/* 0 is the peer's FIN. Want of memory, the system's as ours, is waited out: with the others who
- * wait for a buffer, but not at once, as it would be found again. */
+/* 0 is the peer's FIN. Without memory, the system's or the host's, the receive waits with the
+ * others that wait for a buffer. It is not tried again at once, because it would fail again. */
 static void uring_receive_failed(struct uring_port *port, struct engine_receive *receive,
                                  int code) {
     int64_t result = linux_translate(code);
@@ -207,8 +209,8 @@ static void uring_receive_failed(struct uring_port *port, struct engine_receive 
     }
 }
 
-/* Where only the peer's FIN is waited for, a poll costs less than a receive that finds nothing, and
- * takes no buffer. */
+/* For the peer's FIN alone a poll costs less than a receive that finds nothing, and takes no
+ * buffer. */
 static void end_await(struct uring_port *port, struct engine_receive *receive) {
     struct io_uring_sqe *sqe = uring_sqe(port);
     io_uring_prep_poll_add(sqe, op_private_of(&receive->op)->fd, POLLIN);
@@ -216,7 +218,7 @@ static void end_await(struct uring_port *port, struct engine_receive *receive) {
     op_private_of(&receive->op)->armed = true;
 }
 
-/* What comes in front of the FIN is thrown away, where it lies: tcp(7). */
+/* Bytes before the FIN are discarded in the kernel, by MSG_TRUNC without a buffer: tcp(7). */
 static void end_polled(struct uring_port *port, struct engine_receive *receive, int32_t result) {
     struct op_private *private = op_private_of(&receive->op);
     private->armed = false;
@@ -267,15 +269,15 @@ static void uring_receive_submit(struct uring_port *port, struct engine_receive 
     private->burst = 0;
 }
 
-/* It has delivered all it may: was that there at once? */
+/* The receive has delivered all it may. It becomes greedy if all that was there at once. */
 static void uring_receive_note_end(const struct uring_port *port, struct op_private *private,
                                    bool is_full) {
     bool at_once = (uint8_t)(port->lap - private->lap) <= 1;
     private->greedy = at_once && (is_full || !private->greedy);
 }
 
-/* One that the kernel does not limit has delivered once more. If the order to end comes while it
- * runs, it may not be found: it is given again. */
+/* A receive that the kernel does not limit has delivered once more. A cancel that comes while the
+ * receive runs may not find it: it is repeated after the next burst. */
 static void note_more(struct uring_port *port, struct engine_receive *receive) {
     struct op_private *private = op_private_of(&receive->op);
     if (private->lap != port->lap) {
@@ -289,8 +291,8 @@ static void note_more(struct uring_port *port, struct engine_receive *receive) {
     }
 }
 
-/* In a crowd the first one is tried at the next turn, and armed when there is nothing yet; unless
- * it is of a socket that only the ring can receive from. */
+/* While the port is saturated a connection's first receive is tried at the next turn, and armed
+ * when there is nothing yet; except on a socket that only the ring can receive from. */
 void uring_receive_arm(struct engine_port *common, struct engine_receive *receive) {
     struct uring_port *port = uring_of(common);
     struct op_private *private = op_private_of(&receive->op);
@@ -303,14 +305,14 @@ void uring_receive_arm(struct engine_port *common, struct engine_receive *receiv
     list_append(&port->early, &receive->op);
 }
 
-/* One that is to be tried ends when its turn comes. */
+/* An early receive ends when it would be tried. */
 void uring_receive_disarm(struct engine_port *port, struct engine_receive *receive) {
     if (!op_private_of(&receive->op)->early) {
         uring_cancel(uring_of(port), receive, TAG_RECEIVE);
     }
 }
 
-/* The receive is in nobody's hands: the kernel gets it again, or its owner for the last time. */
+/* The receive is neither armed nor waiting: it is armed again, or completes for the last time. */
 static void uring_receive_go_on(struct uring_port *port, struct engine_receive *receive) {
     if (op_private_of(&receive->op)->stopping) {
         linux_defer(&port->common, &receive->op, ENGINE_E_CANCELLED);
@@ -333,7 +335,7 @@ static void uring_receive_deliver(struct uring_port *port, struct engine_receive
     linux_deliver(&port->common, receive, buffer, (uint32_t)result);
     if (!more) {
         uring_receive_go_on(port, receive);
-    } else if (was_stopping) { /* about to look, it may not have been found: once more */
+    } else if (was_stopping) { /* it was running, and the cancel may not have found it: once more */
         uring_receive_disarm(&port->common, receive);
     }
     buffers_refill(port);
@@ -368,7 +370,7 @@ static void try_early(struct uring_port *port, struct engine_receive *receive) {
     }
 }
 
-/* Those that are put into the list meanwhile have their turn next time. */
+/* Receives that are added meanwhile are tried in the next turn. */
 void uring_receive_early(struct uring_port *port) {
     struct op_list list = port->early;
     port->early = (struct op_list){0};
@@ -377,7 +379,7 @@ void uring_receive_early(struct uring_port *port) {
     }
 }
 
-/* Many find the same ring empty: it grows once a turn. */
+/* Many receives may find the same ring empty, so it grows at most once a turn. */
 static void uring_receive_grow(struct uring_port *port) {
     if (!port->grown && port->buffer_target < port->buffer_entries) {
         port->grown = true;
@@ -426,7 +428,7 @@ void uring_receive_completed(struct uring_port *port, struct engine_receive *rec
         if (private->stopping) {
             linux_complete(&port->common, &receive->op, ENGINE_E_CANCELLED);
         } else {
-            uring_receive_go_on(port, receive); /* it was only told to give way */
+            uring_receive_go_on(port, receive); /* cancelled at the end of its burst */
         }
         break;
     default:
@@ -452,7 +454,7 @@ void uring_feed(struct engine_port *common) {
     }
     struct engine_op *op = NULL;
     const struct engine_op *last =
-        common->waiting_for_buffer.last; /* who comes behind has been tried now */
+        common->waiting_for_buffer.last; /* what is appended after it was tried in this loop */
     for (unsigned i = 0; i < port->buffer_count && common->waiting_for_buffer.first && op != last;
          i++) {
         op = list_take(&common->waiting_for_buffer);
@@ -467,14 +469,18 @@ void uring_feed(struct engine_port *common) {
 
 /* -- the first data of an accept ------------------------------------------- */
 
-/* A receive in the ring finds what is there when it is submitted, without a call of its own. But in
- * a crowd its completion stands in line, and a table of sockets is entered in vain. */
+/* A receive in the ring finds what is there when it is submitted, without a system call of its own:
+ * that takes 2 to 5 % less time for short-lived connections, and 7 % where the server closes
+ * (tests/bench/PROFILE.md, Short-lived connections). But while the port is saturated its completion
+ * waits in the queue. And where sockets are registered, a client that has sent its data would be
+ * put into the table for nothing. */
 bool uring_looks_at_once(const struct engine_port *common) {
     const struct uring_port *port = (const struct uring_port *)common;
     return port->saturated || port->direct_count > 0;
 }
 
-/* Who says nothing at once may do so for long, and there may be many: they need no descriptor. */
+/* A client that sends nothing at once may stay silent for long, and there may be many such clients:
+ * where sockets are registered, they need no descriptor. */
 void uring_first_data_await(struct engine_port *port, struct engine_accept *accept) {
     engine_attach(port, &accept->socket, NULL);
     accept->home = !linux_has_descriptor(accept->socket) ? port : NULL;
@@ -507,7 +513,7 @@ void uring_first_data_completed(struct uring_port *port, struct engine_accept *a
     uring_receive_grow(port);
     if (!linux_has_descriptor(accept->socket)) {
         linux_first_data_wait_for_buffer(accept);
-    } else { /* he has spoken, and the source may have a buffer all the same */
+    } else { /* the client has sent data, and the source may have a buffer all the same */
         linux_first_data_try(accept);
     }
 }
