@@ -14,11 +14,11 @@
 #include "net/lib/buffer.h"
 
 enum {
-    /* A peer that still has bytes to take may pause for so many times close_timeout_ms (a minute
-     * by default, which is what web servers allow); one that has taken all of them owes its FIN
-     * within close_timeout_ms. */
+    /* A peer that still has bytes to take may pause for this many times close_timeout_ms (a minute
+     * by default, as web servers allow). A peer that has taken all of them owes its FIN within
+     * close_timeout_ms. */
     CLOSE_PAUSE_FACTOR = 12,
-    SEND_TIMEOUT_S_MAX = 4095, /* what connection.send_timeout_s has room for */
+    SEND_TIMEOUT_S_MAX = 4095, /* the largest value that connection.send_timeout_s can hold */
     /* How long cancelled operations have to complete before their socket is closed. */
     CANCEL_MS = 1000,
 };
@@ -93,8 +93,8 @@ void connection_drain(struct connection *connection) {
     worker_mark_dirty(connection_worker(connection), connection);
 }
 
-/* What the system has of it and the peer has not taken, without the FIN. 0 also where it does not
- * tell: it delivers that in its own time. */
+/* The bytes that the system holds and the peer has not acknowledged, without the FIN. Also 0 where
+ * the system does not report them: it then delivers them in its own time. */
 static uint32_t connection_unacked_bytes(const struct connection *connection) {
     uint64_t bytes = 0;
     engine_unacked_bytes(connection_worker(connection)->port, connection->socket, &bytes);
@@ -102,13 +102,13 @@ static uint32_t connection_unacked_bytes(const struct connection *connection) {
     return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX - 1;
 }
 
-/* The peer may have been told of the close and sends on. What is not read any more waits in the
- * system, and the peer with it. */
+/* The peer may have been informed of the close and may still send. What is not read any more stays
+ * in the system's buffer, and blocks the peer. */
 void connection_linger(struct connection *connection, uint32_t bytes) {
     struct listener *listener = connection_listener(connection);
     uint32_t limit = listener->options.linger_bytes;
     if (!connection_need_resources(connection)) {
-        connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true); /* it could not be bounded */
+        connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true); /* no timer could bound it */
         return;
     }
     uint32_t *lingered = &connection->resources->lingered;
@@ -173,7 +173,7 @@ int32_t connection_shutdown_send(struct connection *connection) {
     return BERTH_OK;
 }
 
-/* Whether its socket is in use by an operation that is to end. */
+/* Whether an operation that has to complete still uses its socket. */
 bool connection_is_in_flight(const struct connection *connection) {
     return connection->socket.handle != ENGINE_NO_SOCKET.handle &&
            (connection->state.receive != CONNECTION_RECEIVE_IDLE ||
@@ -195,7 +195,7 @@ static void cancel_operations(struct connection *connection) {
     }
 }
 
-/* A cancel did not end what is in flight. */
+/* A cancel did not complete what is in flight. */
 static void connection_close_in_flight(struct connection *connection) {
     struct worker *worker = connection_worker(connection);
     const struct connection_state *state = &connection->state;
@@ -214,17 +214,18 @@ static void leave_turns(struct connection *connection) {
     struct io_permit *io_permit = connection->resources->io_permit;
     connection->resources->io_permit = NULL;
     if (io_permits_leave(io_permit)) {
-        listener_ref(connection_listener(connection)); /* until its turns say that it is over */
+        listener_ref(connection_listener(connection)); /* until io_permits reports `over` */
     }
 }
 
-/* Nothing is in flight: the socket goes, the plugin hears it last, the memory is freed. */
+/* Nothing is in flight: the socket is closed, the plugin gets its last callback, the memory is
+ * freed. */
 static void connection_free(struct connection *connection) {
     struct worker *worker = connection_worker(connection);
     struct listener *listener = connection_listener(connection);
     bool reset = connection->state.closing == CONNECTION_CLOSING_RESET;
     connection_state_close(&connection->state);
-    worker_clear_dirty(connection); /* no service that `closed` calls may list it any more */
+    worker_clear_dirty(connection); /* no service that `closed` calls may list it again */
     if (!reset && connection_state_peer_was_first(connection->state) &&
         send_queue_is_empty(&connection->io->queue)) {
         engine_recycle(worker->port, connection->socket);
@@ -273,7 +274,7 @@ static void connection_free(struct connection *connection) {
 
 /* -- the host wants it closed ---------------------------------------------- */
 
-/* What the plugin makes of it, `absent` without that operation. */
+/* Asks the plugin's operation; returns `absent` if the plugin does not have it. */
 static uint32_t ask_plugin(struct connection *connection, uint32_t reason, uint32_t absent) {
     const struct listener *listener = connection_listener(connection);
     return listener->plugin->closing ? listener->options.hooks->closing(connection, reason)
@@ -316,8 +317,8 @@ void connection_note_activity(struct connection *connection) {
     }
 }
 
-/* The timer is not moved at every packet: it looks, when it fires, how long ago the last one was.
- */
+/* The timer is not moved at every packet. When it fires, it checks how long ago the last one
+ * was. */
 static void check_idle(struct connection *connection) {
     uint32_t timeout_ms = connection_listener(connection)->options.idle_timeout_ms;
     uint64_t now = worker_now_ms(connection_worker(connection));
@@ -337,7 +338,7 @@ static void check_idle(struct connection *connection) {
     connection_log_timeout(connection, "idle_timeout_ms");
 }
 
-/* How much longer the peer may take nothing of what is left for it; 0: no longer. */
+/* For how much longer the peer may take none of the bytes that are left for it; 0: no longer. */
 static uint32_t patience_ms(const struct connection *connection, uint64_t now_ms) {
     uint32_t idle_ms = (uint32_t)now_ms - connection->active_ms;
     uint32_t pause_ms =
@@ -347,8 +348,8 @@ static uint32_t patience_ms(const struct connection *connection, uint64_t now_ms
     return idle_ms < timeout_ms ? timeout_ms - idle_ms : 0;
 }
 
-/* A peer that takes what was sent, however slowly and with pauses, gets all of it. One that has all
- * of it and only keeps its own side open is closed without a reset. */
+/* A peer that takes the bytes, however slowly and with pauses, gets all of them. If it has all of
+ * them and only keeps its own side open, the connection is closed without a reset. */
 static void check_drained(struct connection *connection) {
     uint32_t left = connection_unacked_bytes(connection);
     if (left > 0 && left < connection->unacked) {
@@ -391,9 +392,9 @@ void connection_deadline(struct timer *timer) {
     connection_end(connection, BERTH_CLOSED_TIMEOUT, true);
 }
 
-/* -- settling -------------------------------------------------------------- */
+/* -- run pending ----------------------------------------------------------- */
 
-/* The queue is empty: a FIN that was waiting for that goes out, and an ending that was too. */
+/* The queue is empty: sends a FIN that waited for that, and does an end that waited for that. */
 static void send_fin(struct connection *connection) {
     bool draining = connection->state.life == CONNECTION_DRAINING;
     if (!send_queue_is_empty(&connection->io->queue) ||
@@ -423,7 +424,7 @@ static void send_fin(struct connection *connection) {
     }
 }
 
-/* Everything that was to be done at present is done. */
+/* Nothing is left to do at present. */
 static bool is_quiet(const struct connection *connection) {
     return send_queue_is_empty(&connection->io->queue) &&
            connection->state.send == CONNECTION_SEND_IDLE && !connection->state.redeliver &&
@@ -462,12 +463,13 @@ void connection_run_pending(struct connection *connection) {
         connection->state.peer != CONNECTION_PEER_SENDING) {
         connection_notify_peer_closed(connection);
     }
-    /* A callback just made may have queued more; then it is dirty again, and the FIN waits. */
+    /* A callback that just ran may have queued more. Then the connection is dirty again, and the
+     * FIN waits. */
     if (!connection_is_ending(connection)) {
         send_fin(connection);
     }
-    /* One that only has to answer before it leaves may be gone in the next round: it needs no
-     * receive for the time until then. */
+    /* A connection that only has to answer before it closes may end in the next round. It needs no
+     * receive until then. */
     if (connection->state.life == CONNECTION_DRAINING &&
         connection->state.closing == CONNECTION_CLOSING_SKIP_LINGER && connection->dirty) {
         return;
@@ -487,7 +489,7 @@ void connection_run_pending(struct connection *connection) {
     if (CHECKS) {
         connection_check(connection);
     }
-    /* One that listed itself again meanwhile ends when its turn comes. */
+    /* A connection that was marked dirty again meanwhile ends when it is run from the list. */
     if (connection->state.receive == CONNECTION_RECEIVE_IDLE &&
         connection->state.send == CONNECTION_SEND_IDLE && !connection->dirty) {
         connection_free(connection);

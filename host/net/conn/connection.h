@@ -1,8 +1,8 @@
 /* connection.h: one connection, from the accept to `closed`.
  *
- * connection_admit.c is the way from the accept to `opened`, connection.c moves it through its
- * states, connection_receive.c brings bytes to the plugin, connection_send.c takes bytes from it.
- * The functions that plugins call by way of the services only note what is wanted;
+ * connection_admit.c takes it from the accept to `opened`, connection.c moves it through its
+ * states, connection_receive.c passes bytes to the plugin, connection_send.c sends the plugin's
+ * bytes. The functions that plugins call through the services only record the request;
  * connection_run_pending() carries it out (see worker.h).
  *
  * Owner: itself; it ends with its last operation. Threads: its worker's only. */
@@ -25,11 +25,11 @@
 #include "net/lib/local_address.h"
 #include "net/lib/timers.h"
 
-/* An idle connection is this and an entry of its worker's table, and not more than 256 bytes on
- * Linux (tests/net/test_connection_memory.c): mind that when you add to it. What only some have,
- * or only at times, belongs into connection_parts.h. */
+/* An idle connection consists of this struct and an entry in its worker's table, at most 256 bytes
+ * on Linux (tests/net/test_connection_memory.c). Keep to that when you add a member. What only some
+ * connections have, or only at times, belongs in connection_parts.h. */
 struct connection {
-    struct berth_conn public; /* what the plugin sees; first, so that one is the other */
+    struct berth_conn public; /* what the plugin sees; first, so that the pointers convert */
     struct engine_receive receive;
     struct conn_io *io;               /* what waits to be sent or consumed */
     struct conn_resources *resources; /* timers, works, … of the plugin */
@@ -39,23 +39,23 @@ struct connection {
     uint64_t opened_ms : 40;
     uint64_t reason : 8;
     uint64_t send_timeout_s : 12; /* close_with_timeout() */
-    uint64_t dirty : 1;           /* the worker's: it is in a list of those to be settled */
-    uint64_t over_cap : 1;        /* its queue was past the hard cap when it was last settled */
-    uint64_t is_abandoned : 1;    /* the system did not end an operation: the memory is kept */
-    /* When something was received or sent last, if that is asked for; draining: when the peer took
-     * something last. */
+    uint64_t dirty : 1;           /* of the worker: it is in a list of dirty connections */
+    uint64_t over_cap : 1;        /* its queue was past the hard cap when it last ran */
+    uint64_t is_abandoned : 1;    /* the system did not complete an operation: the memory is kept */
+    /* When bytes were last received or sent, if an option needs it; draining: when the peer last
+     * took bytes. */
     uint32_t active_ms;
     union {
         uint32_t want;    /* the plugin asks for no fewer bytes */
-        uint32_t unacked; /* draining: by the peer, when it was last looked at */
+        uint32_t unacked; /* draining: unacknowledged bytes when last checked */
     };
     uint32_t next_dirty; /* a slot of the worker, or WORKER_NO_SLOT */
     struct connection_state state;
 
-    /* Seldom looked at, and so behind the rest: an echo touches a cache line less. */
+    /* Rarely read, so it comes after the rest: an echo touches one cache line less. */
     union {
         struct timer deadline;
-        struct { /* while it waits for room: no deadline runs then */
+        struct { /* while it waits for capacity: no deadline runs then */
             struct connection *prev;
             struct connection *next;
         } wait; /* in worker->waiting */
@@ -64,73 +64,74 @@ struct connection {
     struct berth_address remote;
 };
 
-/* Takes over an accepted socket and its first data on this worker, which worker->load and the
- * listener's references count already. Awaits the first data where the listener wants it and it is
- * not there, asks for room under the limits, tells the plugin and starts to receive. `refused`:
- * there is no room, and the client is told. What goes wrong is counted, logged, and closes the
+/* Takes over an accepted socket and its first data on this worker. worker->load and the listener's
+ * references count it already. Waits for the first data if the listener wants it and it is missing,
+ * asks for capacity under the limits, calls the plugin and starts to receive. `refused`: there is
+ * no capacity, and the client is to be informed. A failure is counted and logged, and closes the
  * socket. */
 void connection_adopt(struct worker *worker, struct listener *listener,
                       struct engine_accept *accept, uint32_t first_data_size, bool refused);
 
-/* A connection of an attempt that succeeded, open; it takes over the attempt's place in
- * listener->outbound. `first` is what of the first data is not sent yet, whose reference it takes
- * over, too. NULL: no memory; the socket is closed, and the place is still the attempt's. */
+/* Makes an open connection of an outbound attempt that succeeded. It takes over the count of the
+ * attempt in listener->outbound. `first` is the part of the first data that is not sent yet; its
+ * reference is taken over, too. NULL: no memory; the socket is closed, and the count still belongs
+ * to the attempt. */
 struct connection *connection_adopt_outbound(struct worker *worker, struct listener *listener,
                                              const struct engine_connect *from,
                                              const struct berth_slice *first);
 
-/* One that the plugin has not heard of yet goes on with another generation of its listener. Without
- * memory for that, with the one it has. */
+/* Moves a connection that the plugin has not been called for yet to another generation of its
+ * listener. Without memory for that it stays with its generation. */
 void connection_change_listener(struct connection *connection, struct listener *listener);
 
-/* Asks again for room, for one that waits. False: there is none. */
+/* Asks for capacity again for a connection that waits. False: there is none. */
 bool connection_try_again(struct connection *connection);
 
-/* More of the way in, for the other files: bytes have come for one that is not open yet; its turn
- * to be settled; it is neither pending nor waiting any more. */
+/* More of the admission, for the other files: bytes have arrived for a connection that is not open
+ * yet; its dirty flags are run; it is neither pending nor waiting any more. */
 void connection_admit_data(struct connection *connection);
 void connection_run_pending_admission(struct connection *connection);
 void connection_leave_entry(struct connection *connection);
 
-/* Carries out what is wanted. May end the connection and free it. */
+/* Carries out what was requested. May end the connection and free it. */
 void connection_run_pending(struct connection *connection);
 
-/* Begins the end. `reset`: with a reset, what is queued is lost. The first reason counts. */
+/* Begins the end. `reset`: with a reset, which discards the queue. The first reason counts. */
 void connection_end(struct connection *connection, uint32_t reason, bool reset);
 
-/* Closes in good order, for that reason; see berth_host.close(). */
+/* Closes gracefully, for that reason; see berth_host.close(). */
 void connection_finish(struct connection *connection, uint32_t reason);
 
 /* Its listener takes no more connections: the plugin is asked what to do with it. */
 void connection_ask_to_close(struct connection *connection);
 
-/* Its turn to receive and send has come, which it had asked for by io_permits_ask(). */
+/* The permit to receive and send, which it asked for by io_permits_ask(), is granted. */
 void connection_io_permit_granted(struct connection *connection);
 
 /* BERTH_CLOSED_* for an ENGINE_E_*. */
 uint32_t connection_reason_of(int64_t result);
 
-/* For lines of the log that are about it. `peer` has room for BERTH_ADDRESS_TEXT_MAX bytes, and is
- * filled. */
+/* For log lines about it. `peer` has room for BERTH_ADDRESS_TEXT_MAX bytes, and is filled. */
 struct log_subject connection_subject(const struct connection *connection, char *peer);
 
-/* Asserts what holds of it once it is settled: its state's combination, and what belongs to it. */
+/* Asserts what holds after connection_run_pending(): the combination of its state, and its
+ * members. */
 void connection_check(const struct connection *connection);
 
-/* One line on what it is and does: "connection 17 from 192.0.2.1:4000: open, admitted, …"; and that
- * with one on each thing that it has asked the host for. */
+/* One line on its state: "connection 17 from 192.0.2.1:4000: open, admitted, …". The other adds a
+ * line for each thing that it has asked the host for. */
 void connection_describe(const struct connection *connection, char *text, size_t size);
 void connection_describe_whole(const struct connection *connection, describe_fn *tell,
                                void *context);
 
-/* Tells at debug which time its client has let pass: the field of the manifest. */
+/* Logs at debug level which timeout its client has exceeded: the field of the manifest. */
 void connection_log_timeout(const struct connection *connection, const char *field);
 
 static inline struct connection *connection_of(struct berth_conn *conn) {
     return (struct connection *)conn;
 }
 
-/* Whose it is, and where it lives: as the plugin sees it. */
+/* Its listener and its worker, from the part that the plugin sees. */
 static inline struct listener *connection_listener(const struct connection *connection) {
     return (struct listener *)(uintptr_t)connection->public.listener;
 }
@@ -140,7 +141,7 @@ static inline struct worker *connection_worker(const struct connection *connecti
 }
 
 /* Whether it may receive and send now, which few listeners limit. False:
- * connection_io_permit_granted() tells when. */
+ * connection_io_permit_granted() is called later. */
 bool connection_ask_for_turn(struct connection *connection);
 
 static inline bool connection_may_go_on(struct connection *connection) {
@@ -167,35 +168,37 @@ static inline void connection_count_sent(const struct connection *connection, ui
                          bytes);
 }
 
-/* -- the connections of a worker ---------------------------------------------------------------
+/* -- the connections of a worker ----------------------------------------------
  *
  * What a callback does to connections (send, close, pause, …) only marks them; worker_run_pending()
- * then carries it out, after the callback's frame is gone and still in the same turn. */
+ * then carries it out, after the callback's frame is gone and still in the same turn of the
+ * worker. */
 
 void worker_table_init(struct worker *worker);
 
-/* Notes that the connection needs settling, and settles all that do. */
+/* Marks the connection dirty; runs what is pending of all dirty connections. */
 void worker_mark_dirty(struct worker *worker, struct connection *connection);
 void worker_run_pending(struct worker *worker);
 
-/* The connection is closed: from now on nothing lists it. */
+/* The connection is closed: removes it from the lists. */
 void worker_clear_dirty(struct connection *connection);
 
-/* The same in the next turn, when others had theirs; unless it needs settling now for another
- * reason. That turn begins with worker_take_postponed(). */
+/* The same in the next turn, after the other connections, unless the connection becomes dirty for
+ * another reason before. That turn begins with worker_take_postponed(). */
 void worker_postpone(struct worker *worker, struct connection *connection);
 void worker_take_postponed(struct worker *worker);
 
-/* Gives the connection an id and a place in the table. False: no memory. */
+/* Gives the connection an id and a slot of the table. False: no memory. */
 bool worker_register(struct worker *worker, struct connection *connection);
 void worker_unregister(struct worker *worker, struct connection *connection);
 
-/* The connection of that id; NULL: it is gone. And the number of the worker that it belongs to. */
+/* The connection of that id; NULL: it no longer exists. And the number of the worker it belongs
+ * to. */
 struct connection *worker_find(const struct worker *worker, uint64_t id);
 unsigned worker_of_id(uint64_t id);
 
-/* The connection in slot *slot or in the first one behind it that has one; *slot is then the slot
- * behind that. NULL: there are no more. Connections may come and go meanwhile. */
+/* The connection in slot *slot or in the next used slot; *slot is then the slot after that. NULL:
+ * there are no more. Connections may be added and removed meanwhile. */
 struct connection *worker_next(const struct worker *worker, uint32_t *slot);
 
 /* -- what the services do; statuses and ownership as in berth/host.h ------- */
@@ -214,30 +217,30 @@ void connection_resume(struct connection *connection);
 int32_t connection_want_at_least(struct connection *connection, uint32_t size);
 void connection_info(const struct connection *connection, struct berth_conn_info *info);
 
-/* -- its parts ---------------------------------------------------------------------------------
+/* -- its parts ----------------------------------------------------------------
  *
- * Make sure that the connection has one of its own. False: no memory. */
+ * Make sure that the connection has a part of its own. False: no memory. */
 bool connection_need_io(struct connection *connection);
 bool connection_need_resources(struct connection *connection);
 
-/* Let the part go if there is nothing in it. */
+/* Gives the part back if there is nothing in it. */
 void connection_drop_io(struct connection *connection);
 void connection_drop_resources(struct connection *connection);
 
-/* The connection has extras. Detaching lets them go if they are empty. */
+/* The connection has resources of its own. Detaching frees them if they are empty. */
 void connection_attach(struct connection *connection, struct attachment *one,
                        const struct attachment_kind *kind);
 void connection_detach(struct connection *connection, struct attachment *one);
 void connection_tell_attached(struct connection *connection, enum attachment_stage stage);
 
-/* -- between the three files ----------------------------------------------- */
+/* -- between the files ----------------------------------------------------- */
 
 /* connection.c */
 bool connection_is_in_flight(const struct connection *connection);
 void connection_deadline(struct timer *timer);
 void connection_drain(struct connection *connection);          /* sends the rest, then a FIN */
 void connection_defer_deadline(struct connection *connection); /* the end of a draining one */
-void connection_linger(struct connection *connection, uint32_t bytes); /* came while draining */
+void connection_linger(struct connection *connection, uint32_t bytes); /* arrived while draining */
 void connection_watch_idle(struct connection *connection);             /* from now on */
 void connection_note_activity(struct connection *connection); /* something was received or sent */
 
@@ -252,7 +255,7 @@ void connection_redeliver(struct connection *connection);
 void connection_drop_pending(struct connection *connection);
 void connection_notify_peer_closed(struct connection *connection);
 void connection_update_receive(struct connection *connection);
-void connection_stop_receive(struct connection *connection); /* one that is armed */
+void connection_stop_receive(struct connection *connection); /* a receive that is armed */
 
 /* connection_send.c */
 void connection_sent(struct engine_op *op, int64_t result);

@@ -1,16 +1,17 @@
-/* The way in: from the accept to `opened`.
+/* Admission: from the accept to `opened`.
  *
  *     accept ─► (proxy's header) ─► (first data awaited) ─► room under the limits? ─► opened
  *                      │                     │                     │        │
  *              time out, malformed        time out               waits   refused
  *
- * A proxy that the listener trusts begins with a header that names its client; from then on the
- * connection is that client's, and the lists and limits go by its address.
+ * A proxy that the listener trusts sends a header first, which names its client. From then on the
+ * connection counts as that client's, and the lists and limits use its address.
  *
- * A listener that accepts on first data gets most of it with the accept. What its pool takes beyond
- * that (see accept_pool.h) comes here without, and is *pending* until the client speaks or its time
- * is up. One for which there is no room *waits*, unseen by the plugin and with its receive stopped,
- * or is refused: with the plugin's busy answer and an ordinary end, else with a reset. */
+ * A listener that accepts on first data gets that data with most accepts. Connections from the
+ * other accepts of its pool (see accept_pool.h) arrive without data, and are *pending* until the
+ * client sends or the timeout expires. A connection without capacity *waits*, unseen by the plugin
+ * and with its receive stopped, or is refused: with the plugin's busy answer and a graceful close,
+ * else with a reset. */
 #include <stddef.h>
 #include <string.h>
 #include <utlist.h>
@@ -28,7 +29,7 @@
 #include "net/lib/client_table.h"
 #include "net/lib/proxy_header.h"
 
-/* The plugin's state lies behind the connection, aligned for anything. */
+/* The plugin's state follows the connection in memory, aligned for any type. */
 enum { STATE_ALIGNMENT = 16 };
 static const size_t state_offset =
     (sizeof(struct connection) + STATE_ALIGNMENT - 1) / STATE_ALIGNMENT * STATE_ALIGNMENT;
@@ -56,7 +57,7 @@ void connection_entry_timed_out(struct connection *connection) {
 
 /* -- an accepted socket becomes a connection ------------------------------- */
 
-/* Takes over the reference to `local`, also on failure. `busy`: with a part for its traffic. */
+/* Takes over the reference to `local`, also on failure. `busy`: with a conn_io. */
 static struct connection *connection_admit_create(struct worker *worker, struct listener *listener,
                                                   struct engine_socket socket,
                                                   struct local_address *local,
@@ -92,8 +93,8 @@ static struct connection *connection_admit_create(struct worker *worker, struct 
     return connection;
 }
 
-/* The plugin's state, where it does not lie behind the connection: that of a generation that needs
- * more than the one it came to. */
+/* Whether the plugin's state has memory of its own instead of following the connection: that of a
+ * generation that needs more than the first one. */
 static bool has_own_state(const struct connection *connection) {
     const char *state = connection->public.state;
     return state && state != (const char *)connection + state_offset;
@@ -140,13 +141,13 @@ static void worker_wait(struct worker *worker, struct connection *connection) {
     if (!worker->waiting) {
         atomic_fetch_add(&worker->server->waiting, 1);
     }
-    ASSERT(!timer_is_running(&connection->deadline)); /* it has the same room */
+    ASSERT(!timer_is_running(&connection->deadline)); /* both share the memory of a union */
     DL_APPEND2(worker->waiting, connection, wait.prev, wait.next);
 }
 
 static void worker_unwait(struct worker *worker, struct connection *connection) {
     DL_DELETE2(worker->waiting, connection, wait.prev, wait.next);
-    connection->wait.prev = NULL; /* as it must be for the deadline, which has the same room */
+    connection->wait.prev = NULL; /* the deadline, which shares the memory, needs that */
     connection->wait.next = NULL;
     if (!worker->waiting) {
         atomic_fetch_sub(&worker->server->waiting, 1);
@@ -169,7 +170,7 @@ static void wait_for_room(struct connection *connection) {
         log_limited(LOG_KIND_REFUSED, LOG_LEVEL_DEBUG, &subject, "waits until a limit leaves room");
     }
     if (listener_has_room(listener)) {
-        worker_wake_waiters(worker); /* made before anybody could see that it waits */
+        worker_wake_waiters(worker); /* freed before others could see that it waits */
     }
 }
 
@@ -187,7 +188,7 @@ void connection_leave_entry(struct connection *connection) {
         worker_unwait(worker, connection);
         room_made |= atomic_fetch_sub(&listener->waiting, 1) == 1;
     }
-    if (room_made) { /* for the pools, which post nothing meanwhile */
+    if (room_made) { /* for the pools, which post no accepts meanwhile */
         server_capacity_freed(worker->server);
     }
 }
@@ -207,7 +208,7 @@ static uint32_t busy_limit(enum listener_refusal why) {
     }
 }
 
-/* Has the plugin write its answer. */
+/* Asks the plugin to write its answer. */
 static uint32_t ask_for_answer(struct connection *connection, enum listener_refusal why,
                                struct berth_buffer *buffer) {
     struct listener *listener = connection_listener(connection);
@@ -226,7 +227,7 @@ static uint32_t ask_for_answer(struct connection *connection, enum listener_refu
     return listener->options.hooks->busy(connection, &busy, buffer->bytes, buffer->capacity);
 }
 
-/* The plugin's busy answer into the queue. False: there is none, or no memory for it. */
+/* Queues the plugin's busy answer. False: there is none, or no memory for it. */
 static bool queue_busy_answer(struct connection *connection, enum listener_refusal why) {
     struct listener *listener = connection_listener(connection);
     struct worker *worker = connection_worker(connection);
@@ -306,7 +307,7 @@ bool connection_try_again(struct connection *connection) {
     return false;
 }
 
-/* Those that wait already came first. */
+/* Connections that wait already come first. */
 static void ask_for_room(struct connection *connection) {
     if (atomic_load(&connection_listener(connection)->waiting) > 0 ||
         !connection_try_again(connection)) {
@@ -314,7 +315,7 @@ static void ask_for_room(struct connection *connection) {
     }
 }
 
-/* -- a proxy's header ------------------------------------------------------ */
+/* -- PROXY header ---------------------------------------------------------- */
 
 static void connection_admit_begin(struct connection *connection) {
     if (connection_listener(connection)->options.accept_on_data &&
@@ -337,7 +338,7 @@ static bool become_named(struct connection *connection, const struct proxy_heade
     return true;
 }
 
-/* The connection is the client's from now on, who must be welcome. */
+/* From now on the connection is that of the client, which the access list must allow. */
 static void become_client(struct connection *connection, const struct proxy_header *header) {
     struct listener *listener = connection_listener(connection);
     enum listener_refusal why;
@@ -380,7 +381,7 @@ static void read_proxy_header(struct connection *connection) {
 
 /* -- another generation ---------------------------------------------------- */
 
-/* Room for the state of that plugin; untouched so far, so what there is is still zero. */
+/* Memory for the state of that plugin. The state is untouched so far, so it is still zero. */
 static bool change_state(struct connection *connection, const struct berth_plugin *from,
                          const struct berth_plugin *to) {
     void *state = NULL;
@@ -416,7 +417,7 @@ void connection_change_listener(struct connection *connection, struct listener *
     listener_unref(old);
     if (connection->state.entry == CONNECTION_ENTRY_FIRST_DATA &&
         !listener->options.accept_on_data) {
-        ask_for_room(connection); /* nothing is awaited of it any more */
+        ask_for_room(connection); /* its entry step is over */
     }
 }
 
@@ -447,7 +448,7 @@ void connection_adopt(struct worker *worker, struct listener *listener,
     struct connection *connection = connection_admit_create(
         worker, listener, accept->socket, local, &accept->remote, accept->data.owner != NULL);
     if (!connection) {
-        worker->shortage.lost++; /* one line tells of all of them */
+        worker->shortage.lost++; /* one line reports all of them */
         connection_admit_lose(worker, listener, accept, LOG_LEVEL_DEBUG, "out of memory");
         return;
     }
@@ -457,7 +458,7 @@ void connection_adopt(struct worker *worker, struct listener *listener,
         connection->bytes_received = first_data_size;
         connection_count_received(connection, first_data_size);
     }
-    if (refused) { /* by `allow` and `deny` nobody gets here */
+    if (refused) { /* a client that `allow` or `deny` refuses does not get here */
         connection_admit_refuse(connection, LISTENER_REFUSED_RATE);
     } else if (listener_trusts_proxy(listener, &accept->remote)) {
         await_data(connection, CONNECTION_ENTRY_PROXY_HEADER, listener->options.proxy_timeout_ms);

@@ -19,7 +19,7 @@ bool connection_need_io(struct connection *connection) {
     return true;
 }
 
-/* One that goes to rest is as empty as one that is made. */
+/* A conn_io is empty when it goes back to the pool, like a new one. */
 void connection_drop_io(struct connection *connection) {
     struct conn_io *io = connection->io;
     if (io == conn_io_none() || connection->state.send != CONNECTION_SEND_IDLE ||
@@ -72,7 +72,7 @@ void connection_tell_attached(struct connection *connection, enum attachment_sta
     while (one) {
         connection->resources->next = one->next;
         one->kind->on_end(one, stage);
-        one = connection->resources->next; /* NULL also when the extras are gone */
+        one = connection->resources->next; /* NULL also when the resources are freed */
     }
 }
 

@@ -1,5 +1,5 @@
-/* What holds of a connection when it has been settled, beyond the combinations of its state; and
- * its description in a line. */
+/* The invariants of a connection after connection_run_pending(), beyond the combinations of its
+ * state; and its description in one line. */
 #include <stdio.h>
 
 #include "base/address.h"
@@ -97,7 +97,7 @@ static void connection_check_send(const struct connection *connection) {
                             "what is queued is being sent, or will be");
 }
 
-/* The limits at which reading pauses, and half of which let it go on. */
+/* The limits at which reading pauses; it resumes at half of them. */
 static void check_full(const struct connection *connection) {
     const struct listener_options *options = &connection_listener(connection)->options;
     const struct send_queue *queue = &connection->io->queue;
@@ -114,7 +114,7 @@ static void check_full(const struct connection *connection) {
                             "pieces are counted");
 }
 
-/* What the last callbacks have asked for comes with the next settling. */
+/* What the last callbacks have requested is carried out by the next run. */
 static void check_progress(const struct connection *connection) {
     const struct connection_state *state = &connection->state;
     bool fin_came = state->peer != CONNECTION_PEER_SENDING;

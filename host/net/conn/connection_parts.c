@@ -2,7 +2,7 @@
 
 #include "base/alloc.h"
 
-/* In memory that cannot be written, so that a mistake does not go unseen. */
+/* In read-only memory, so that a write by mistake is detected. */
 static const struct conn_io no_conn_io;
 static const struct conn_resources no_conn_resources;
 

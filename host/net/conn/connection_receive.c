@@ -1,12 +1,12 @@
-/* Bytes on their way to the plugin.
+/* Passes received bytes to the plugin.
  *
- * A plugin sees what arrived and says how much of it is consumed. In the good case that is all of
- * it, and the buffer that the kernel wrote into is what the plugin saw: no byte is copied. A rest
- * is kept as `pending` and comes again in front of the next arrival, in one piece, which costs a
- * copy: of the arrival into the room behind the rest where it fits, else of both into a larger
- * buffer.
+ * A plugin sees what arrived and returns how much of it is consumed. Usually that is all of it, and
+ * the plugin reads the buffer that the kernel wrote into: no byte is copied. A rest is kept as
+ * `pending` and passed again together with the next arrival, in one slice. That needs a copy: of
+ * the arrival into the space after the rest where it fits, else of both into a larger buffer.
  *
- * While a connection is held, bytes that were already under way are kept in the same place. */
+ * While a connection is held, bytes of a receive that was already in flight are kept in `pending`,
+ * too. */
 #include <stddef.h>
 #include <string.h>
 
@@ -18,8 +18,9 @@
 #include "net/lib/buffer.h"
 #include "net/lib/send_queue.h"
 
-/* What nobody will ask for any more in a buffer that goes back to its pool, and then to anybody: it
- * may be a password. Bytes that were consumed are the plugin's matter. */
+/* Clears the bytes that were not delivered, and will not be, in a buffer that goes back to its pool
+ * and then to any connection: they may be a password. Bytes that were consumed are the plugin's
+ * responsibility. */
 static void connection_receive_forget(const struct berth_slice *slice) {
     if (buffer_is_exclusive(slice->buffer)) {
         memset(slice->bytes, 0, slice->size);
@@ -35,10 +36,10 @@ void connection_drop_pending(struct connection *connection) {
     }
 }
 
-/* The rest and `more` bytes in a buffer of the rest's own with room for both. One that is full gets
- * twice as large, so that growing costs O(1) a byte. One that the plugin holds as well need not be
- * full: were it doubled, a small rest behind what is being sent would double it at every arrival.
- */
+/* The rest and space for `more` bytes in a buffer that only the rest uses. A full buffer is
+ * doubled, so that growing costs O(1) a byte. A buffer that the plugin also holds need not be full:
+ * if it were doubled, a small rest that follows bytes being sent would double it at every
+ * arrival. */
 static bool pending_make_room(struct connection *connection, uint32_t more) {
     struct berth_slice *pending = &connection->io->pending;
     struct berth_buffer *buffer = pending->buffer;
@@ -72,7 +73,7 @@ static bool pending_make_room(struct connection *connection, uint32_t more) {
     return true;
 }
 
-/* Puts what arrived behind what is pending. Takes over the reference. */
+/* Appends what arrived to what is pending. Takes over the reference. */
 static bool pending_append(struct connection *connection, const struct berth_slice *arrived) {
     if (!connection_need_io(connection)) {
         buffer_release(arrived->buffer);
@@ -93,10 +94,11 @@ static bool pending_append(struct connection *connection, const struct berth_sli
     return room;
 }
 
-/* Shows the plugin `data`, whose reference is the connection's, and keeps what is not consumed. */
+/* Passes `data`, whose reference is the connection's, to the plugin and keeps what is not
+ * consumed. */
 static void connection_receive_pass(struct connection *connection, struct berth_slice data) {
     struct listener *listener = connection_listener(connection);
-    connection->want = 1; /* each call says anew what it needs */
+    connection->want = 1; /* each call states again what it needs */
     uint32_t consumed = listener->options.hooks->received(connection, &data);
     if (connection->state.life != CONNECTION_OPEN) { /* the plugin closed or aborted it meanwhile */
         data.bytes += consumed < data.size ? consumed : data.size;
@@ -140,7 +142,7 @@ static void connection_receive_pass(struct connection *connection, struct berth_
     }
 }
 
-/* Shows what is pending, if it is enough for the plugin or all that will ever come. */
+/* Passes what is pending, if it is enough for the plugin or no more will arrive. */
 static void connection_receive_pass_pending(struct connection *connection) {
     const struct berth_slice *pending = &connection->io->pending;
     bool enough =
@@ -159,7 +161,7 @@ void connection_deliver(struct connection *connection, struct berth_slice *arriv
     connection_note_activity(connection);
     if (connection->state.life != CONNECTION_OPEN &&
         connection->state.life != CONNECTION_ACCEPTED) {
-        buffer_release(arrived->buffer); /* NULL where the engine has thrown the bytes away */
+        buffer_release(arrived->buffer); /* NULL where the engine has discarded the bytes */
         if (connection->state.life == CONNECTION_DRAINING) {
             connection_linger(connection, arrived->size);
         }
@@ -223,11 +225,12 @@ void connection_received(struct engine_op *op, int64_t result) {
             connection_state_peer_fin(&connection->state);
             if (connection->state.life == CONNECTION_OPEN &&
                 connection->io->pending.size < connection->want) {
-                /* A last look at a rest shorter than it wants. */
+                /* Passes a rest that is shorter than the plugin wants once more, as the last
+                 * bytes. */
                 connection_state_set_redeliver(&connection->state, true);
             }
         } else if (result != ENGINE_E_CANCELLED) {
-            /* An answer that is cut must not look whole. */
+            /* A truncated answer must not look complete. */
             connection_end(connection, connection_reason_of(result),
                            !send_queue_is_empty(&connection->io->queue) ||
                                connection->state.send != CONNECTION_SEND_IDLE);
@@ -255,8 +258,8 @@ void connection_stop_receive(struct connection *connection) {
                         &connection->receive);
 }
 
-/* Starts or stops the engine's receive, as state and holds want it. While draining, what comes is
- * read and thrown away, within limits.linger_bytes, so that closing does not turn into a reset. */
+/* Starts or stops the engine's receive, as state and holds require. While draining, what arrives is
+ * read and discarded, within limits.linger_bytes, so that closing does not turn into a reset. */
 void connection_update_receive(struct connection *connection) {
     struct connection_state state = connection->state;
     bool wanted = state.peer == CONNECTION_PEER_SENDING &&
@@ -279,7 +282,7 @@ void connection_pause(struct connection *connection) {
 void connection_resume(struct connection *connection) {
     if ((connection->state.held & CONNECTION_HELD_BY_PLUGIN) != 0) {
         connection_state_release(&connection->state, CONNECTION_HELD_BY_PLUGIN);
-        /* What it left unconsumed, and what came meanwhile. */
+        /* What the plugin left unconsumed, and what arrived meanwhile. */
         connection_state_set_redeliver(&connection->state, true);
         worker_mark_dirty(connection_worker(connection), connection);
     }

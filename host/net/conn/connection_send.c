@@ -11,17 +11,17 @@
 #include "net/lib/plugin_slice.h"
 
 enum {
-    /* Past so many times the limit at which reading pauses, the connection is cut: a plugin that
-     * sends of its own accord would fill the memory otherwise. */
+    /* Past this many times the limit at which reading pauses, the connection is aborted: otherwise
+     * a plugin that sends on its own initiative would fill the memory. */
     HARD_CAP_FACTOR = 4,
-    /* What one callback queues counts only when it has returned, and what the system takes at once
-     * has gone; but one that never stops must not fill the memory either. */
+    /* What one callback queues counts only after it has returned, and after the system has taken
+     * what it takes at once. A callback that never stops must not fill the memory either. */
     CALLBACK_FACTOR = 64,
     CALLBACK_BYTES = 64 * 1024 * 1024,
     CALLBACK_PIECES = 65536,
 };
 
-/* Whether the queue has reached the limits `times` times. */
+/* Whether the queue has reached `times` times the limits. */
 static bool queue_reaches(const struct connection *connection, uint32_t times) {
     const struct listener_options *options = &connection_listener(connection)->options;
     return connection->io->queue.bytes >= (uint64_t)options->send_queue_bytes * times ||
@@ -40,7 +40,7 @@ static void cut_full_queue(struct connection *connection, const char *why) {
     connection_end(connection, BERTH_CLOSED_LIMIT, true);
 }
 
-/* Whether the callback that runs has queued more than any may. */
+/* Whether the running callback has queued more than any callback may. */
 static bool callback_overflows(const struct connection *connection) {
     const struct send_queue *queue = &connection->io->queue;
     const struct listener_options *options = &connection_listener(connection)->options;
@@ -50,8 +50,8 @@ static bool callback_overflows(const struct connection *connection) {
            queue->pieces >= (pieces_max > CALLBACK_PIECES ? pieces_max : CALLBACK_PIECES);
 }
 
-/* Whether more may be queued. What is refused is a send to a queue that was past the cap when the
- * callbacks before had returned; one callback may send as much as its answer is long. */
+/* Whether more may be queued. A send is refused if the queue was past the cap after the previous
+ * callbacks had returned; one callback may send an answer of any length. */
 static int32_t connection_send_check_send(struct connection *connection) {
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;
@@ -110,7 +110,7 @@ static bool queue_file(struct connection *connection, const struct berth_piece *
                                piece->file, piece->offset, size);
 }
 
-/* Some of what belongs together is queued and some is lost: the stream cannot go on. */
+/* A part of a message is queued and a part is lost: the stream cannot continue. */
 static int32_t break_off(struct connection *connection) {
     connection_end(connection, BERTH_CLOSED_OUT_OF_MEMORY, true);
     return BERTH_E_NO_MEMORY;
@@ -186,13 +186,13 @@ static void account_sent(struct connection *connection, uint64_t bytes) {
     io_permits_progress(connection->resources->io_permit);
     send_queue_consume(&connection->io->queue, &connection_worker(connection)->nodes, bytes);
     if (bytes > 0 && connection->state.life == CONNECTION_DRAINING) {
-        /* The peer still reads: its time to take the rest begins anew. */
+        /* The peer still reads: its time to take the rest starts again. */
         connection_defer_deadline(connection);
     }
 }
 
-/* What there was of the file is sent. The client sees an end before what it was told to expect, and
- * none of the bytes that came before is lost to a reset. */
+/* What exists of the file is sent. The client sees an end before the length that it expects, and
+ * none of the bytes before it is lost to a reset. */
 static void file_was_short(struct connection *connection) {
     char peer[BERTH_ADDRESS_TEXT_MAX];
     struct log_subject subject = connection_subject(connection, peer);
@@ -218,7 +218,7 @@ static void send_failed(struct connection *connection, int64_t result) {
     }
 }
 
-/* Sends the front of the queue. When that is all of it and a FIN is next, they go out together. */
+/* Sends the front of the queue. If that is all of it and a FIN is next, they are sent together. */
 static int64_t connection_send_front(struct connection *connection) {
     struct engine_piece pieces[ENGINE_PIECES_MAX];
     unsigned count = send_queue_gather(&connection->io->queue, pieces);
@@ -252,7 +252,7 @@ void connection_flush(struct connection *connection) {
         if (send_queue_is_empty(&connection->io->queue)) {
             return;
         }
-        /* A client may read as fast as we send. */
+        /* A client may read as fast as the host sends. */
     } while (flushed < connection_worker(connection)->server->options.turn_send_bytes);
     worker_postpone(connection_worker(connection), connection);
 }
@@ -271,7 +271,7 @@ void connection_sent(struct engine_op *op, int64_t result) {
     worker_run_pending(worker);
 }
 
-/* It has fallen below its limits: reading goes on once that is by half. */
+/* The queue has fallen to half of its limits: reading resumes. */
 static void release_queue_hold(struct connection *connection) {
     const struct listener *listener = connection_listener(connection);
     if (connection->io->queue.bytes > listener->options.send_queue_bytes / 2 ||
@@ -285,7 +285,7 @@ static void release_queue_hold(struct connection *connection) {
     }
 }
 
-/* Reading pauses while the queue is full, and goes on when it has fallen to half. */
+/* Reading pauses while the queue is full, and resumes when it has fallen to half. */
 void connection_update_queue_hold(struct connection *connection) {
     const struct listener *listener = connection_listener(connection);
     if (queue_reaches(connection, 1)) {
@@ -293,7 +293,7 @@ void connection_update_queue_hold(struct connection *connection) {
             cut_full_queue(connection, "limits.send_queue_full says \"close\"");
             return;
         }
-        /* One that has only had its share of this turn may go on in the next. */
+        /* A connection that has used its share of this turn may continue in the next. */
         connection->over_cap = !connection->dirty && queue_reaches(connection, HARD_CAP_FACTOR);
         if (!connection->state.queue_full) {
             connection_state_set_queue_full(&connection->state, true);

@@ -21,11 +21,10 @@ _Static_assert(sizeof(struct connection_state) == sizeof(uint32_t), "a connectio
 #define NO (1u << 0)
 #define YES (1u << 1)
 
-/* -- the moves of each machine
- * ------------------------------------------------------------------- */
+/* -- the moves of each machine --------------------------------------------- */
 
-/* The values, and to which others each of them may change. Flags change as they like, within the
- * rules below. */
+/* The values, and the values each of them may change to. Flags change freely, within the rules
+ * below. */
 static const struct machine {
     const char *name;
     unsigned count;
@@ -100,15 +99,15 @@ static const struct machine {
     [CONNECTION_REDELIVER] = {"redeliver", 2, {"no", "yes"}, {YES, NO}},
 };
 
-/* -- the combinations
- * ---------------------------------------------------------------------------- */
+/* -- the combinations ------------------------------------------------------ */
 
 #define ENTRY_UNDER_WAY (ENTRY(NONE) | ENTRY(PROXY_HEADER) | ENTRY(FIRST_DATA) | ENTRY(CAPACITY))
 #define ENTRY_KNOWN (ENTRY(ADMITTED) | ENTRY(OUTBOUND))
 #define ENTRY_OVER (ENTRY(NONE) | ENTRY(REFUSED) | ENTRY_KNOWN)
 
-/* Where each machine is in its set of `when`, each is in its set of `must`; an empty set is any.
- * What no rule excludes is legal, and can be reached (tests/net/test_connection_state.c). */
+/* If each machine is in its set of `when`, each must be in its set of `must`; an empty set allows
+ * any value. What no rule excludes is legal, and can be reached
+ * (tests/net/test_connection_state.c). */
 static const struct rule {
     const char *text;
     uint8_t when[CONNECTION_MACHINES];
@@ -232,8 +231,7 @@ const char *connection_state_fault(struct connection_state state) {
     return NULL;
 }
 
-/* -- the setters
- * --------------------------------------------------------------------------------- */
+/* -- the setters ----------------------------------------------------------- */
 
 static inline bool is_allowed(enum connection_machine machine, unsigned from, unsigned to) {
     return to < VALUES_MAX && (machines[machine].next[from] >> to & 1u) != 0;
@@ -298,7 +296,7 @@ static inline void connection_state_write(struct connection_state *state,
     }
 }
 
-/* A defect of the host: says which move or combination it is. */
+/* A defect of the host: logs which move or combination it is. */
 static _Noreturn void connection_state_fail(struct connection_state state, const char *rule,
                                             enum connection_machine machine, unsigned to) {
     char before[LINE_BYTES];
@@ -325,7 +323,7 @@ static inline void connection_state_change(struct connection_state *state,
     connection_state_write(state, machine, to);
 }
 
-/* A flag that is so already stays so. */
+/* Setting a flag to the value it has is legal. */
 static inline void set_flag(struct connection_state *state, enum connection_machine machine,
                             bool to) {
     if (connection_state_get(*state, machine) != to) {
@@ -407,8 +405,7 @@ void connection_state_set_redeliver(struct connection_state *state, bool redeliv
     set_flag(state, CONNECTION_REDELIVER, redeliver);
 }
 
-/* -- for checks and tests
- * ------------------------------------------------------------------------ */
+/* -- for checks and tests -------------------------------------------------- */
 
 unsigned connection_state_count(enum connection_machine machine) {
     return machine < CONNECTION_MACHINES ? machines[machine].count : 0;

@@ -5,7 +5,7 @@
  *           first three, and a refused connection goes from accepted to draining
  * entry     what stands between the accept and the limits: a PROXY header, the first data, room
  *           under a limit; then whether the connection is admitted, refused, or the host's own
- * peer      the peer's FIN, and whether the plugin has been told of it
+ * peer      the peer's FIN, and whether the plugin has been notified of it
  * local     our FIN
  * closing   whether the close waits for the peer's FIN, and whether it is a reset
  * receive   the engine's receive operation
@@ -35,7 +35,7 @@ enum connection_life {
 };
 
 enum connection_entry {
-    CONNECTION_ENTRY_NONE,         /* between two steps; or ended on the way in */
+    CONNECTION_ENTRY_NONE,         /* between two steps; or ended during admission */
     CONNECTION_ENTRY_PROXY_HEADER, /* the PROXY header is awaited; counts in listener->pending */
     CONNECTION_ENTRY_FIRST_DATA,   /* the first data is awaited; counts in listener->pending */
     CONNECTION_ENTRY_CAPACITY,     /* room under a limit is awaited; in worker->waiting */
@@ -49,7 +49,7 @@ enum connection_peer {
     CONNECTION_PEER_SENDING,
     CONNECTION_PEER_FIN_FIRST, /* its FIN has come, before ours was sent */
     CONNECTION_PEER_FIN_SECOND,
-    CONNECTION_PEER_FIN_FIRST_NOTIFIED, /* and the plugin has been told */
+    CONNECTION_PEER_FIN_FIRST_NOTIFIED, /* and the plugin has been notified */
     CONNECTION_PEER_FIN_SECOND_NOTIFIED,
     CONNECTION_PEER_COUNT,
 };
@@ -63,7 +63,7 @@ enum connection_local {
 
 enum connection_closing {
     CONNECTION_CLOSING_LINGER,      /* after our FIN the peer's is awaited */
-    CONNECTION_CLOSING_SKIP_LINGER, /* it is not: the close follows the send queue */
+    CONNECTION_CLOSING_SKIP_LINGER, /* no wait: the close follows the send queue */
     CONNECTION_CLOSING_RESET,
     CONNECTION_CLOSING_COUNT,
 };
@@ -86,10 +86,11 @@ enum connection_send {
 #define CONNECTION_HELD_BY_PLUGIN 1u
 #define CONNECTION_HELD_BY_QUEUE 2u     /* the send queue is full */
 #define CONNECTION_HELD_BY_LIMIT 4u     /* it waits for room under a limit */
-#define CONNECTION_HELD_BY_IO_PERMIT 8u /* it waits for its turn to receive and send */
+#define CONNECTION_HELD_BY_IO_PERMIT 8u /* it waits for an I/O permit */
 
-/* The values of the machines above, in the bits that the connection has room for. What every
- * message looks at has a byte alone, or with few others, so that few instructions read it. */
+/* The values of the machines above, in the bits that the connection has space for. What every
+ * message reads has a byte of its own, or shares it with few others, so that few instructions read
+ * it. */
 struct connection_state {
     uint32_t life : 3;
     uint32_t entry : 3;
@@ -101,13 +102,13 @@ struct connection_state {
     uint32_t redeliver : 1; /* pending bytes may go to the plugin again */
 
     uint32_t send : 2;
-    uint32_t queue_full : 1; /* since it reached a limit; `drained` is owed */
+    uint32_t queue_full : 1; /* since the queue reached a limit; `drained` is owed */
     uint32_t unused : 5;
 
     uint32_t held : 8; /* CONNECTION_HELD_… */
 };
 
-/* The machines by number, for tables and for whoever looks at all of them. */
+/* The machines by number, for tables and for code that iterates over them. */
 enum connection_machine {
     CONNECTION_LIFE,
     CONNECTION_ENTRY,
@@ -134,7 +135,7 @@ static inline bool connection_state_is_pending(struct connection_state state) {
            state.entry == CONNECTION_ENTRY_FIRST_DATA;
 }
 
-/* Whether the plugin has heard of it, and is owed `closed`. */
+/* Whether the plugin has been called for it, and is owed `closed`. */
 static inline bool connection_state_is_known(struct connection_state state) {
     return state.entry == CONNECTION_ENTRY_ADMITTED || state.entry == CONNECTION_ENTRY_OUTBOUND;
 }
@@ -154,10 +155,10 @@ void connection_state_drain(struct connection_state *state);
 void connection_state_cancel(struct connection_state *state);
 void connection_state_close(struct connection_state *state);
 
-/* A step of the way in; waiting for room holds the receive, too. */
+/* A step of the admission; waiting for capacity also holds the receive. */
 void connection_state_enter(struct connection_state *state, enum connection_entry entry);
 
-/* The end of the way in, admitted or outbound: open. */
+/* The end of the admission, as admitted or outbound: open. */
 void connection_state_open(struct connection_state *state, enum connection_entry entry);
 
 void connection_state_peer_fin(struct connection_state *state);
@@ -167,7 +168,7 @@ void connection_state_set_closing(struct connection_state *state, enum connectio
 void connection_state_set_receive(struct connection_state *state, enum connection_receive receive);
 void connection_state_set_send(struct connection_state *state, enum connection_send send);
 
-/* One of plugin, queue and turn. */
+/* One of HELD_BY_PLUGIN, HELD_BY_QUEUE and HELD_BY_IO_PERMIT. */
 void connection_state_hold(struct connection_state *state, unsigned held);
 void connection_state_release(struct connection_state *state, unsigned held);
 
@@ -194,8 +195,8 @@ const char *connection_state_fault(struct connection_state state);
 const char *connection_machine_name(enum connection_machine machine);
 const char *connection_state_name(enum connection_machine machine, unsigned value);
 
-/* "open, admitted, receive armed, hold-plugin": the life, the entry, and what is not as it is at
- * first. */
+/* "open, admitted, receive armed, hold-plugin": the life, the entry, and what differs from the
+ * initial state. */
 void connection_state_describe(struct connection_state state, char *text, size_t size);
 
 #endif

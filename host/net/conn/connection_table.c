@@ -1,4 +1,4 @@
-/* The connections of a worker: their table by ids, and the lists of those to be settled. */
+/* The connections of a worker: their table by ids, and the lists of dirty connections. */
 #include <utlist.h>
 
 #include "base/alloc.h"
@@ -7,7 +7,7 @@
 #include "net/conn/worker_core.h"
 
 enum {
-    RUN_PENDING_ROUNDS_MAX = 16, /* callbacks that keep each other busy leave room for others */
+    RUN_PENDING_ROUNDS_MAX = 16, /* callbacks that trigger each other yield to the rest */
     SLOT_BITS = 24,              /* connections of a worker, as a power of two */
     GENERATION_BITS = 32,
 };
@@ -17,7 +17,7 @@ enum {
 
 #define SLOT_IS_FREE UINT64_C(1)
 
-/* Where a list of free slots ends: no table is as long. */
+/* The end of a list of free slots: no table is that long. */
 #define SLOT_NONE ((uint32_t)SLOT_MASK)
 
 unsigned worker_of_id(uint64_t id) {
@@ -51,7 +51,7 @@ static bool table_grow(struct worker *worker) {
     return true;
 }
 
-/* One that has been used, or else the first of those that have not: their memory is not touched
+/* A slot that has been used, or else the first unused one: memory of unused slots is not touched
  * before, and so costs nothing. SLOT_NONE: no memory. */
 static uint32_t connection_table_slot_take(struct worker *worker) {
     uint32_t index = worker->slot_free;
@@ -115,7 +115,7 @@ struct connection *worker_find(const struct worker *worker, uint64_t id) {
     return connection && connection->public.id == id ? connection : NULL;
 }
 
-/* -- settling -------------------------------------------------------------- */
+/* -- run pending ----------------------------------------------------------- */
 
 static void list_settling(struct worker *worker, struct connection *connection, uint32_t *first,
                           uint32_t *last) {
@@ -144,7 +144,7 @@ void worker_clear_dirty(struct connection *connection) {
     connection->dirty = true;
 }
 
-/* Another turn: those that were postponed come behind the others. */
+/* The next turn: the postponed connections follow the others. */
 void worker_take_postponed(struct worker *worker) {
     if (worker->postponed_first == WORKER_NO_SLOT) {
         return;

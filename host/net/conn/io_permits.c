@@ -8,7 +8,7 @@
 #include "base/macros.h"
 #include "net/conn/worker_core.h"
 
-/* A permit without a byte for so long passes on, when others wait. */
+/* A permit that has moved no byte for this long passes on, if others wait. */
 enum { STALLED_MS = 1000 };
 
 enum io_permit_state { IO_PERMIT_NONE, IO_PERMIT_WAITING, IO_PERMIT_HELD };
@@ -18,11 +18,11 @@ struct io_permit {
     struct io_permit *next;
     struct io_permits *io_permits;
     struct worker *worker;
-    void *owner;                /* NULL once it is gone, with the post still under way */
+    void *owner;                /* NULL once the owner is freed, with the post still in flight */
     enum io_permit_state state; /* under the lock */
-    bool posted;                /* under the lock: `comes` is on its way */
-    struct engine_op comes;     /* tells the worker */
-    struct timer look;          /* while it waits: whether a holder is stalled */
+    bool posted;                /* under the lock: the post of `comes` is in flight */
+    struct engine_op comes;     /* notifies the worker */
+    struct timer look;          /* while it waits: checks whether a holder is stalled */
     _Atomic uint64_t progress_ms;
 };
 
@@ -49,7 +49,7 @@ static void io_permit_hold(struct io_permit *io_permit) {
     io_permit->io_permits->taken++;
 }
 
-/* Free permits go to those who wait. */
+/* Gives free permits to the owners that wait. */
 static void hand_out(struct io_permits *io_permits) {
     while (io_permits->waiting && (io_permits->max == 0 || io_permits->taken < io_permits->max)) {
         struct io_permit *io_permit = io_permits->waiting;
@@ -138,7 +138,7 @@ bool io_permits_ask(struct io_permits *io_permits, struct io_permit **of_owner,
                     struct worker *worker, void *owner) {
     struct io_permit *io_permit = *of_owner ? *of_owner : turn_create(io_permits, worker, owner);
     if (!io_permit) {
-        return true; /* no memory to make it wait with: it is better off served */
+        return true; /* no memory to wait with: it is granted instead */
     }
     *of_owner = io_permit;
     os_mutex_lock(&io_permits->mutex);
@@ -185,7 +185,7 @@ bool io_permits_leave(struct io_permit *io_permit) {
     bool posted = io_permit->posted;
     os_mutex_unlock(&io_permit->io_permits->mutex);
     if (posted) {
-        io_permit->owner = NULL; /* freed when the post has come: on this thread, later */
+        io_permit->owner = NULL; /* freed later, on this thread, when the post has arrived */
     } else {
         alloc_free(io_permit);
     }

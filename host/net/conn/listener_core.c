@@ -5,7 +5,7 @@
 #include "net/conn/server_core.h"
 #include "net/lib/admission.h"
 
-/* Counts one more where fewer than `max` are counted. */
+/* Counts one more if fewer than `max` are counted. */
 static bool count_up(atomic_uint *count, uint32_t max) {
     unsigned now = atomic_load_explicit(count, memory_order_relaxed);
     while (now < max) {
@@ -63,7 +63,7 @@ bool listener_answers_busy(const struct listener *listener) {
     return listener->options.refuse_at_limit && listener->plugin->busy;
 }
 
-/* At a limit on all clients: the rest wait, or are refused, as the manifest says. */
+/* At a limit on all clients: a client waits or is refused, as the manifest says. */
 static enum listener_verdict at_limit(struct listener *listener, const struct berth_address *remote,
                                       enum listener_refusal *why, enum listener_refusal reason) {
     if (!listener->options.refuse_at_limit) {
@@ -123,14 +123,15 @@ void listener_ref(struct listener *listener) {
 
 void listener_unref(struct listener *listener) {
     struct server *server = listener->server;
-    /* The last touch: from zero on, the control thread may free the listener. One that goes on
-     * accepting has such moments many times a second, and nobody waits for them. */
+    /* The last access: once the count is zero, the control thread may free the listener. A listener
+     * that still accepts reaches zero many times a second, and no thread waits for that. */
     if (atomic_fetch_sub(&listener->references, 1) == 1 && atomic_load(&server->ending) > 0) {
         server->options.idle();
     }
 }
 
-/* Whoever seals it waits for those who are entering: from then on none refers to it any more. */
+/* The thread that seals it waits for the threads that are entering; no later thread refers to
+ * it. */
 int32_t listener_try_refer(struct listener *listener) {
     static const int32_t statuses[] = {
         [LISTENER_IS_OPEN] = BERTH_OK,

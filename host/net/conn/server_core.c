@@ -50,9 +50,10 @@ bool server_covers(const struct server *server, const struct worker *worker,
     return false;
 }
 
-/* Where workers accept for themselves, the system spreads the clients over them by chance
- * (SO_REUSEPORT hashes their addresses), and long connections add up unevenly. So each goes to the
- * worker with the fewest, and stays where it was accepted when that has no more than the others.
+/* Where workers accept for themselves, the system spreads the clients over them at random
+ * (SO_REUSEPORT hashes their addresses), and long connections add up unevenly. So each connection
+ * goes to the worker with the fewest, and stays where it was accepted if that worker has no more
+ * than the others.
  *
  * Measured with 60,000 short connections, 64 at a time, on two cores (medians of five, processor
  * time of the host a connection): staying always 1, the fewest 1.04, one acceptor that hands all
@@ -93,7 +94,7 @@ static void rest_here(struct engine_op *op, int64_t result) {
     (void)result;
     latch_down(rest->resting);
     latch_wait(&rest->go_on);
-    latch_down(rest->left); /* the last touch: all of it lives on the other thread's stack */
+    latch_down(rest->left); /* the last access: all of it is on the other thread's stack */
 }
 
 void server_stop_the_world(struct server *server, void (*function)(void *argument),
@@ -102,7 +103,7 @@ void server_stop_the_world(struct server *server, void (*function)(void *argumen
     struct latch left;
     struct rest rests[SERVER_WORKERS_MAX + 1];
     if (server->options.driver) {
-        function(argument); /* none of them runs while this thread does something else */
+        function(argument); /* no worker runs while this thread runs the function */
         return;
     }
     latch_init(&resting, server->started);

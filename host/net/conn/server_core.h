@@ -23,19 +23,19 @@ struct latch_note;
 
 enum { SERVER_WORKERS_MAX = 64 };
 
-/* A worker stalls, from then on until it goes on. Must not wait for another thread. [any] */
+/* A worker begins to stall, or continues. Must not wait for another thread. [any] */
 typedef void server_stall_fn(void *context, unsigned worker, bool stalled);
 
 #define SERVER_NO_WORKER UINT_MAX
 
-/* What the server tells those who watch over the calls of plugins. */
+/* The server's notifications to the watchdog over calls of plugins. */
 struct server_hooks {
-    /* This thread is that worker's from now on; SERVER_NO_WORKER: no longer. Returns what counts
-     * its callbacks: one more as each begins, and as it ends. */
+    /* This thread is that worker's from now on; SERVER_NO_WORKER: no longer. Returns the counter of
+     * its callbacks, which is incremented as each begins and as it ends. */
     const atomic_uint *(*thread_enter)(unsigned worker);
     /* A thread of the server or of its work pool ends. */
     void (*thread_leave)(void);
-    /* Tell of workers that stall; NULL: no longer. [control] */
+    /* Report workers that stall; NULL: no longer. [control] */
     void (*watch_stalls)(server_stall_fn *stalled, void *context);
 };
 
@@ -44,21 +44,21 @@ struct server_options {
     const struct server_driver *driver; /* NULL: threads run it */
     unsigned workers;                   /* 1 to SERVER_WORKERS_MAX */
     uint32_t buffer_bytes;
-    uint32_t buffers_retained_max; /* a worker */
+    uint32_t buffers_retained_max; /* for each worker */
     uint32_t turn_receive_bytes;   /* that one connection may receive in a turn of its worker */
     uint32_t turn_send_bytes;      /* that may be sent to it */
     uint32_t connections_max;
-    uint32_t posts_max; /* a worker */
+    uint32_t posts_max; /* for each worker */
     uint32_t descriptors_reserved;
     uint32_t files_max;                                /* that plugins have open */
-    uint32_t direct_descriptors;                       /* a worker */
-    const struct inherited_sockets *inherited_sockets; /* of listening sockets; NULL: nobody */
+    uint32_t direct_descriptors;                       /* for each worker */
+    const struct inherited_sockets *inherited_sockets; /* of listening sockets; or NULL */
     struct work_pool_options work;
 
     const struct server_hooks *hooks;
-    struct latch_note *waits; /* is told what the control thread waits for; or NULL */
+    struct latch_note *waits; /* records what the control thread waits for; or NULL */
 
-    /* Runs when the last connection of a listener is gone that accepts no more. [worker] */
+    /* Runs when the last connection of a listener that accepts no more has ended. [worker] */
     void (*idle)(void);
 };
 
@@ -66,11 +66,11 @@ struct server {
     struct server_options options;
     struct engine *engine;
     struct work_pool *work;
-    struct worker *workers;  /* options.workers of them, and the acceptor behind them if any */
+    struct worker *workers;  /* options.workers of them, followed by the acceptor if any */
     struct worker *acceptor; /* NULL when the workers accept for themselves */
     unsigned started;        /* workers that run */
     bool is_running;         /* from the start of the last worker to the stop of the first one */
-    struct os_mutex running_mutex; /* of is_running: workers wake each other only while it is so */
+    struct os_mutex running_mutex; /* of is_running: workers wake each other only while it is set */
 #define GAUGE(name, label, meaning) atomic_uint name;
 #define COUNTERS_SERVER
 #include "base/counters.def"
@@ -88,35 +88,35 @@ struct worker *server_acceptor(struct server *server, unsigned index);
 /* The worker with the fewest connections, of those that do not stall. [any] */
 struct worker *server_least_loaded(struct server *server);
 
-/* Whether that worker accepts the clients of the other one, which stalls: the next that does not.
- */
+/* Whether that worker accepts the clients of the other one, which stalls: it is the next worker
+ * that does not stall. */
 bool server_covers(const struct server *server, const struct worker *worker,
                    const struct worker *other);
 
-/* The worker that a connection accepted on `own` best lives on. [any] */
+/* The worker that is best for a connection accepted on `own`. [any] */
 struct worker *server_choose_worker(struct server *server, struct worker *own);
 
-/* Waits for the latch, and ends its life. [control] */
+/* Waits for the latch, and ends its lifetime. [control] */
 void server_await(struct server *server, struct latch *latch, const char *what);
 
-/* Runs function(argument) on this thread while all workers rest, so that it may change what they
- * read without a lock. [control] */
+/* Runs function(argument) on this thread while all workers are stopped, so that it may change what
+ * they read without a lock. [control] */
 void server_stop_the_world(struct server *server, void (*function)(void *argument), void *argument);
 
 /* Returns when all that was posted to the workers before has run. [control] */
 void server_flush(struct server *server);
 
-/* A connection is gone: what waits for room, if anything does, may go on. [any] */
+/* A connection has ended: what waits for capacity, if anything does, may go on. [any] */
 void server_capacity_freed(struct server *server);
 
-/* All threads look again at what waits, whether it is known to or not. [any] */
+/* All threads check again what waits, whether anything is known to wait or not. [any] */
 void server_wake_waiters(struct server *server);
 
 /* The worker whose port it is. [any] */
 struct worker *server_worker_of(struct server *server, const struct engine_port *port);
 
-/* Room for one more file that a plugin opens, of "host.limits.files" and of the descriptors that
- * the system lets the process have. [any] */
+/* Reserves one more file that a plugin opens, of "host.limits.files" and of the descriptors that
+ * the system allows the process. [any] */
 bool server_file_take(struct server *server);
 void server_file_give(struct server *server);
 
