@@ -59,8 +59,7 @@ static char *make_request(const struct command *options) {
     if (options->now) {
         cJSON_AddTrueToObject(request, "now");
     }
-    char *text = json_print(
-        request); /* NULL without memory: a request with a missing member is another request */
+    char *text = json_print(request); /* NULL without memory, never an incomplete request */
     cJSON_Delete(request);
     return text;
 }

@@ -26,7 +26,7 @@ static void log_errors(const struct manifest_errors *errors, const char *path) {
     }
 }
 
-/* For the user who waits for the end of a command. */
+/* For a command whose user waits for its end. */
 static void print_errors(const struct manifest_errors *errors, const char *path) {
     if (log_current_format() == LOG_FORMAT_JSON) {
         log_errors(errors, path);

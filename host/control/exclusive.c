@@ -105,8 +105,7 @@ struct listener *exclusive_replace(const struct exclusive *exclusive,
         exclusive_go_on(made, was_paused);
         return made;
     }
-    if (*exclusive
-             ->abandoned) { /* code of the new generation may still use the exclusive resource */
+    if (*exclusive->abandoned) { /* its code may still use the exclusive resource */
         log_error(&made->subject,
                   "generation %u is not opened again, as the new one may still be "
                   "open: start the host anew",

@@ -2,9 +2,9 @@
  * (BERTH_PLUGIN_EXCLUSIVE).
  *
  * The new generation takes over the listen sockets and the admission of the old one, and the
- * connections that the plugin has not been told of, which wait meanwhile. The old generation
- * drains, is aborted when its time is over, and closes. Then the new one opens. If that fails,
- * the old one is created and opened again in the same way.
+ * connections that the plugin has not seen, which wait meanwhile. The old generation drains, its
+ * connections are aborted when its time is over, and it closes. Then the new one opens. If that
+ * fails, the old one is created and opened again in the same way.
  *
  * Owner: the reconcile that replaces. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_EXCLUSIVE_H

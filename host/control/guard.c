@@ -17,8 +17,7 @@ enum {
     SLOW_MS = 200,  /* a call that takes longer is named as what blocks the control thread */
     AWAIT_MS = 250, /* the longest wait for a wake */
     FLUSH_MS = 500,
-    PASSED_MAX_MS = 1000, /* a longer time between two ticks counts as this: the process may have
-                             been stopped */
+    PASSED_MAX_MS = 1000, /* the most that counts between two ticks: the process may be stopped */
     RUNNING_MAX = 16,
 };
 

@@ -38,7 +38,8 @@ static bool has_served_before(const struct runtime *runtime) {
 }
 
 /* While a host serves, a library is probed before it is loaded. A host that replaces a crashed
- * one probes only what has changed since then; otherwise it has to take what that one had. */
+ * one probes only what has changed since then; without a successful probe it has to use what
+ * that one had. */
 struct module *plugin_open(const struct runtime *runtime, const struct manifest *manifest,
                            const char *id, unsigned generation, struct error *error) {
     bool starts = !runtime->config_snapshot;

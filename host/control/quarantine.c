@@ -38,7 +38,7 @@ static unsigned forget_crashes(struct quarantine *quarantine, const char *plugin
     return left;
 }
 
-/* `why`: what the plugin has done; the place in its code follows. */
+/* `why`: what the plugin has done; the callback is appended. */
 static void quarantine_start(struct quarantine *quarantine, const struct call_info *call,
                              const char *why) {
     struct log_subject subject = {.plugin = call->plugin};

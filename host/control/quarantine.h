@@ -1,5 +1,5 @@
-/* quarantine.h: counts the crashes of plugins for a supervisor, and lists the plugins that are
- * disabled because of them.
+/* quarantine.h: counts the crashes of plugins for a supervisor, and lists the plugins that it
+ * disables because of them.
  *
  * Owner: the supervisor. Threads: [control]. */
 #ifndef BERTH_HOST_CONTROL_QUARANTINE_H

@@ -18,9 +18,9 @@ struct ready_file {
     bool unread;      /* it is a named pipe that has had no reader yet */
 };
 
-/* Call it first. With `clear`, it removes the file of an earlier host; a supervisor's next host
- * does not clear it, because it continues with the sockets of the crashed one. False: the path
- * cannot be a ready file. */
+/* Call it first. With `clear`, it removes the file of an earlier host, unless that host still
+ * serves. A supervisor's next host does not clear it, because it continues with the sockets of
+ * the crashed one. False: the path cannot be a ready file. */
 bool ready_file_init(struct ready_file *file, const char *path, const char *manifest, bool clear,
                      struct error *error);
 

@@ -73,8 +73,7 @@ struct reconcile {
     unsigned generation; /* of everything that it adds */
     struct plan_item *items;
     size_t count;
-    struct listener_generation_table
-        generations;                       /* the current generations; `note`: the plan item */
+    struct listener_generation_table generations; /* all there are; `note`: the plan item */
     struct listener_neighbours neighbours; /* the listen sockets of all listeners that serve */
     struct module *opened; /* utlist: modules of this reconcile, not the runtime's yet */
     struct wanted *wanted; /* uthash by id: the plugins that its plan items need */
@@ -362,8 +361,7 @@ static void reconcile_check_transport(const struct reconcile *reconcile,
 static void reconcile_check_config(struct reconcile *reconcile, const struct plan_item *item) {
     struct wanted *wanted = reconcile_want(reconcile, item->to->plugin);
     struct error error = {0};
-    if (wanted && !wanted->has_schema_read) { /* of a module that serves: its schema was valid when
-                                                 it was opened */
+    if (wanted && !wanted->has_schema_read) { /* it serves, so its schema was valid */
         reconcile_read_schema(wanted, item->module, &error);
     }
     const struct config_question question = {
@@ -568,11 +566,9 @@ static void reconcile_give_up(struct reconcile *reconcile) {
         } else if (item->made) {
             struct listener *listener = item->made->listener;
             listener_stop_accepting(listener);
-            listener_abort_all(
-                listener); /* connections that arrived on a new address in that moment */
+            listener_abort_all(listener); /* those that arrived on a new address */
             guard_await_aborted(&runtime->guard, listener);
-            item->module
-                ->users++; /* the module is closed below, with all others of this reconcile */
+            item->module->users++; /* it is closed below, with the others */
             runtime_destroy_generation(runtime, item->made);
             item->module->users--;
         }
@@ -628,8 +624,7 @@ static void reconcile_carry_out(struct reconcile *reconcile) {
     struct listener_generation *serving = NULL;
     struct listener_generation *generation;
     struct listener_generation *next;
-    bool starts =
-        !runtime->config_snapshot; /* then all of them are new, and startup_report.h reports them */
+    bool starts = !runtime->config_snapshot; /* then startup_report.h reports the listeners */
     config_snapshot_release(runtime->config_snapshot);
     runtime->config_snapshot = reconcile->config_snapshot;
     runtime->config_snapshot->users++;
@@ -681,8 +676,7 @@ static void reconcile_add_name(struct reconcile_counts *counts, bool first, cons
     size_t room = sizeof(counts->names) - used;
     int length = first ? snprintf(counts->names + used, room, "; %s %s", what, name)
                        : snprintf(counts->names + used, room, ", %s", name);
-    if (length > 0 &&
-        (size_t)length >= room) { /* the last three bytes are replaced by the ellipsis */
+    if (length > 0 && (size_t)length >= room) { /* truncated: the end becomes an ellipsis */
         size_t at = used < sizeof(counts->names) - 4 ? used : sizeof(counts->names) - 4;
         snprintf(counts->names + at, sizeof(counts->names) - at, "\xe2\x80\xa6");
     }

@@ -23,9 +23,8 @@ struct service {
     char manifest_real[OS_PATH_MAX]; /* the same, as os_path_real() spells it */
     struct ready_file ready_file;
     bool stop_wanted;
-    bool stop_now; /* without waiting for connections */
-    atomic_bool
-        stopping; /* no connection is accepted any more; also read by the channel's threads */
+    bool stop_now;        /* without waiting for connections */
+    atomic_bool stopping; /* accepts no more; read by the channel's threads, too */
     uint64_t stop_deadline_ms;
 };
 

@@ -315,8 +315,7 @@ static void supervise_pass_on(struct supervisor *supervisor, enum os_child_event
 static void end_slow_start(struct supervisor *supervisor) {
     char calls[CALLS_TEXT_BYTES];
     supervisor->too_slow = true;
-    read_notes(supervisor,
-               OS_END_BY_ITSELF); /* an open call blocks the start, also one that waits */
+    read_notes(supervisor, OS_END_BY_ITSELF); /* any open call blocks the start */
     last_end_describe(&supervisor->last, calls, sizeof(calls));
     struct last_end *last = &supervisor->last;
     snprintf(last->how, sizeof(last->how), "not ready within %u ms", supervisor->start_timeout_ms);
@@ -581,8 +580,7 @@ int supervise(const struct command *options) {
         log_error(NULL, "supervisor: %s", error.message);
         return EXIT_FAILED;
     }
-    if (!log_writer_start(&error)) { /* after the signals that this thread waits for are blocked, so
-                                        that the log's thread blocks them, too */
+    if (!log_writer_start(&error)) { /* its thread must inherit the blocked signals */
         log_error(NULL, "supervisor: %s", error.message);
         return EXIT_FAILED;
     }

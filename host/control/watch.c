@@ -39,7 +39,7 @@ struct watched {
     struct look last;
     bool wanted;         /* it has changed, and the change is not in force yet */
     bool tried;          /* it was tried, and failed */
-    bool is_beside;      /* another file of a plugin that consists of several */
+    bool is_beside;      /* a file of a plugin that has several; not a plugin by itself */
     unsigned unfinished; /* passes in which it was unchanged, but not complete */
     bool seen;           /* still in use, in this pass */
 };
@@ -101,8 +101,8 @@ static bool watch_same(const struct look *one, const struct look *other) {
 
 /* Size and time may stay the same while the contents change (rsync -t, image layers,
  * reproducible builds). The file's id or change time may differ while the contents stay the same
- * (chmod, a hard link, a file system that invents ids). In doubtful cases, the contents
- * themselves decide. */
+ * (chmod, a hard link, a file system that invents ids). If size and time are the same, the
+ * contents decide. */
 static bool watch_differs(const struct watched *file, struct look *now) {
     const struct os_file_status *known = &file->known.status;
     now->sum = content_sum(file->path);
