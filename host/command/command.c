@@ -246,7 +246,7 @@ static int command_read_word(struct reading *reading, const char *text) {
     return EXIT_FINE;
 }
 
-/* Reads what follows the verb. False: *code is the end. */
+/* Reads what follows the verb. False: the command ends with *code. */
 static bool read_rest(struct reading *reading, int *code) {
     *code = EXIT_FINE;
     while (reading->at < reading->argc && *code == EXIT_FINE) {

@@ -25,7 +25,7 @@ enum command_verb {
     COMMAND_VERB_COUNT,
 };
 
-/* What was said. NULL, false, none: not given. The texts are those of argv. */
+/* The parsed command line. NULL, false, none: not given. The texts are those of argv. */
 struct command {
     enum command_verb verb;
 #define VALUE(member, spelling, value, help) const char *member;
@@ -49,7 +49,7 @@ int command_refuse(enum command_verb verb, const char *format, ...) BERTH_PRINTF
 
 struct command_option {
     const char *spelling;
-    const char *value; /* what stands for its value in help; NULL: a flag */
+    const char *value; /* the name of its value in help; NULL: a flag */
     const char *help;  /* "": not shown */
     size_t offset;     /* of its member in struct command */
 };
@@ -58,7 +58,7 @@ struct command_verb_entry {
     const char *words; /* "plugin fuzz" */
     size_t least;
     size_t most;
-    const char *shown; /* what stands for its words in help */
+    const char *shown; /* the name of its words in help */
     uint64_t options;  /* a bit each, by index */
     const char *text;  /* "": not shown */
     const char *more;

@@ -30,7 +30,7 @@ static void print_wrapped(FILE *stream, const char *text, size_t column, size_t 
     fputc('\n', stream);
 }
 
-/* A name at the left, and its text beside it. */
+/* A name at the left, and its text in the next column. */
 static void print_row(FILE *stream, const char *name, const char *text) {
     enum { LEFT = 26 };
     int used = fprintf(stream, "  %s", name);

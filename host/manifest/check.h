@@ -1,7 +1,8 @@
-/* check.h: from cJSON's tree to a struct manifest; everything that is wrong goes to the errors.
+/* check.h: builds a struct manifest from cJSON's tree; everything that is wrong is added to the
+ * errors.
  *
- * check.c walks objects, option_kinds.c knows the kinds of values, options.c what a manifest may
- * say. Threads: any. */
+ * check.c walks objects, option_kinds.c handles the kinds of values, options.c defines the keys of
+ * a manifest. Threads: any. */
 #ifndef BERTH_HOST_MANIFEST_CHECK_H
 #define BERTH_HOST_MANIFEST_CHECK_H
 
@@ -24,7 +25,7 @@ struct checked {
     const char *pointer;
 };
 
-/* What a value is; option_kinds.c knows how each is read, listed and freed. */
+/* The kind of a value; option_kinds.c reads, lists and frees each kind. */
 enum field_kind {
     FIELD_WHOLE,     /* a whole number from least to most, into a uint32_t */
     FIELD_AUTO,      /* the same, or "auto", which is 0 */
@@ -38,7 +39,7 @@ enum field_kind {
     FIELD_CONFIG,    /* any object, into a char * as compact JSON */
     FIELD_OBJECT,    /* with `fields` of its own, which write into the same struct */
     FIELD_RATE,      /* the same, or a number for the first of them */
-    FIELD_OTHER,     /* `read` knows */
+    FIELD_OTHER,     /* `read` defines it */
     FIELD_KINDS,
 };
 
@@ -48,7 +49,7 @@ struct field {
     enum field_kind kind;
     bool required;
     size_t offset;       /* in the struct that the object is read into */
-    size_t count_offset; /* of a list: where its length goes */
+    size_t count_offset; /* of a list: offset of its length */
     uint32_t least;
     uint32_t most;
     uint32_t multiple; /* of what; 0: of one */

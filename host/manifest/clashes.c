@@ -1,4 +1,4 @@
-/* clashes.c: addresses that cannot be listened at side by side. */
+/* clashes.c: finds addresses that cannot both be listened at. */
 #include <stdio.h>
 
 #include "base/address.h"
@@ -17,7 +17,7 @@ static void clash_report(struct checker *checker, const struct manifest_listener
                 other->name, text);
 }
 
-/* TCP and UDP do not meet. */
+/* TCP and UDP ports do not clash. */
 static void check_listener(struct checker *checker, const struct manifest_listener *one,
                            struct address_table *table) {
     for (size_t i = 0; i < one->address_count; i++) {

@@ -1,4 +1,4 @@
-/* cross_checks.c: what is wrong with a manifest that no single value of it shows. */
+/* cross_checks.c: finds errors that involve several values of a manifest. */
 #include <stdio.h>
 
 #include "manifest/check.h"
@@ -17,7 +17,7 @@ static void check_pool(struct checker *checker, const struct manifest_listener *
     }
 }
 
-/* What is about connections means nothing without them. */
+/* Options about connections are errors in a listener without connections. */
 static void cross_checks_check_transport(struct checker *checker,
                                          const struct manifest_listener *one) {
     char pointer[CHECK_POINTER_MAX];
@@ -72,7 +72,7 @@ void options_check_together(struct checker *checker) {
     for (size_t i = 0; i < checker->manifest->listener_count; i++) {
         const struct manifest_listener *one = &checker->manifest->listeners[i];
         if (!one->name) {
-            return; /* no memory; said elsewhere */
+            return; /* no memory; reported elsewhere */
         }
         check_pool(checker, one);
         check_v6_only(checker, one);

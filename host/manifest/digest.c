@@ -5,7 +5,7 @@
 
 #include "os/os.h"
 
-/* What stands in front of the bytes, so that no two kinds have the same ones. */
+/* A prefix of the bytes, so that values of two kinds never have the same ones. */
 enum tag {
     TAG_NULL,
     TAG_FALSE,

@@ -1,8 +1,9 @@
-/* digest.h: JSON values told apart without comparing each with each.
+/* digest.h: compares JSON values without comparing every pair of them.
  *
- * Equal values (of numbers the value counts, of objects not the order of the members) have equal
- * digests, and others differ but by a chance of 1 in 2^128: the key is random, so nobody can choose
- * values that collide. A digest costs as much as its value is long. Threads: any. */
+ * Equal values (numbers are compared by value; the order of an object's members is ignored) have
+ * equal digests. Different values have equal digests with a probability of 1 in 2^128 only: the key
+ * is random, so an attacker cannot choose values that collide. The cost of a digest is linear in
+ * the size of its value. Threads: any. */
 #ifndef BERTH_HOST_MANIFEST_DIGEST_H
 #define BERTH_HOST_MANIFEST_DIGEST_H
 

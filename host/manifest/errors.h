@@ -1,6 +1,6 @@
-/* errors.h: the list of what is wrong with a manifest, while it is being made.
+/* errors.h: the list of errors in a manifest, while it is built.
  *
- * Owner: whoever owns the struct manifest_errors. Threads: any. */
+ * Owner: the owner of the struct manifest_errors. Threads: any. */
 #ifndef BERTH_HOST_MANIFEST_ERRORS_H
 #define BERTH_HOST_MANIFEST_ERRORS_H
 
@@ -9,7 +9,7 @@
 #include "manifest/json_locations.h"
 #include "manifest/manifest.h"
 
-/* The places of a file that errors are added to later: found once. */
+/* The locations in a file to which errors are added later: looked up once. */
 struct looked_up {
     char *path;
     struct json_locations locations;
@@ -21,7 +21,7 @@ bool errors_add(struct manifest_errors *errors, struct json_location location, c
 bool errors_addf(struct manifest_errors *errors, struct json_location location, const char *pointer,
                  const char *format, ...) BERTH_PRINTF(4, 5);
 
-/* By place; those of one place stay in the order they were found. */
+/* Sorts by location; errors at one location keep the order in which they were found. */
 void errors_sort(struct manifest_errors *errors);
 
 #endif

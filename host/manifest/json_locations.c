@@ -31,7 +31,7 @@ struct reader {
     size_t depth_max;
     size_t pointer_length;
     char pointer[POINTER_MAX];
-    bool muted; /* inside the value of a duplicate key: its places are the first one's */
+    bool muted; /* inside the value of a duplicate key: its locations are those of the first */
     json_locations_report *report;
     void *context;
 };
@@ -89,7 +89,7 @@ static void skip_space(struct reader *reader) {
     }
 }
 
-/* What stands here instead of what should. */
+/* Reports what was found here instead of what was expected. */
 static bool json_locations_unexpected(struct reader *reader, const char *expected) {
     char message[160];
     int c = json_locations_peek(reader);
@@ -110,7 +110,7 @@ static bool json_locations_unexpected(struct reader *reader, const char *expecte
 
 /* -- strings --------------------------------------------------------------- */
 
-/* A decoded key, cut at KEY_MAX; NULL where nobody wants it. */
+/* A decoded key, cut at KEY_MAX; NULL if the caller does not need it. */
 struct text {
     size_t size;
     char bytes[KEY_MAX];
@@ -153,7 +153,7 @@ static int hex_value(int c) {
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* The four digits behind \u. */
+/* The four digits after \u. */
 static bool read_unit(struct reader *reader, struct json_location start, uint32_t *unit) {
     *unit = 0;
     for (int i = 0; i < 4; i++) {
@@ -250,7 +250,7 @@ static bool read_string(struct reader *reader, struct text *text) {
     return true;
 }
 
-/* -- places ---------------------------------------------------------------- */
+/* -- locations ------------------------------------------------------------- */
 
 static struct json_locations_entry *json_locations_find(const struct json_locations *locations,
                                                         const char *pointer, size_t length) {

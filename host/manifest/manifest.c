@@ -71,7 +71,7 @@ char *manifest_json_change(const char *text, manifest_string_fn *change, void *c
     return printed;
 }
 
-/* Whether it was no object: what stands in its place says nothing then. */
+/* Whether the config is not an object: then the substituted value must not be checked. */
 static bool has_bad_config(const struct manifest_errors *errors,
                            const struct manifest_listener *listener) {
     char pointer[CHECK_POINTER_MAX];
@@ -85,7 +85,8 @@ static bool has_bad_config(const struct manifest_errors *errors,
     return found;
 }
 
-/* Only when something is wrong: else whoever opens the plugins says more of them. */
+/* Called only if something is wrong: otherwise the code that opens the plugins reports more about
+ * them. */
 static void look_at_plugins(struct checker *checker, const struct manifest_look *look) {
     const struct manifest *manifest = checker->manifest;
     for (size_t i = 0; i < manifest->listener_count; i++) {
@@ -157,12 +158,12 @@ static struct manifest *parse_with(const char *path, const char *text, size_t si
             manifest = check_tree(root, &locations, path, look, errors);
             cJSON_Delete(root);
         } else {
-            manifest_out_of_memory(errors); /* the syntax is right: nothing else is left */
+            manifest_out_of_memory(errors); /* the syntax is right: only memory can be the cause */
         }
     } else if (locations.failed) {
         manifest_out_of_memory(errors);
     }
-    if (errors->lost) { /* something is wrong, and there is no memory to say what */
+    if (errors->lost) { /* there is an error, and no memory to report it */
         manifest_destroy(manifest);
         manifest = NULL;
         manifest_out_of_memory(errors);
@@ -223,7 +224,7 @@ static void ignore_syntax(void *context, struct json_location location, const ch
     (void)message;
 }
 
-/* The places of the file as it is now; NULL: it cannot be read, or there is no memory. */
+/* The locations in the file as it is now; NULL: it cannot be read, or there is no memory. */
 static const struct json_locations *look_up(struct manifest_errors *errors, const char *path) {
     struct looked_up *known = errors->looked_up;
     char *text;

@@ -1,4 +1,4 @@
-/* manifest.h: the checked form of berth.json. Reading it is the only place that knows cJSON.
+/* manifest.h: the checked form of berth.json. Only its reader uses cJSON.
  *
  * manifest_load() parses and checks everything, and reports all errors in one go; `berth check`,
  * `berth run` and reload use the same code. A manifest that was returned has every default filled
@@ -33,7 +33,7 @@ enum manifest_limit {
 #include "manifest/options.def"
 };
 
-/* Of a listener's value that it leaves to the host's. */
+/* A listener's value that is not set: the host's value applies. */
 #define MANIFEST_AS_HOST UINT32_MAX
 
 /* What an option is in the structs; for the meaning of each see options.def. */
@@ -81,7 +81,7 @@ struct manifest {
 #define OPTIONS_END
 #include "manifest/options.def"
 
-/* One thing that is wrong. Line and column are of the offending key or value, from 1. */
+/* An error. Line and column are of the offending key or value, from 1. */
 struct manifest_error {
     size_t line;
     size_t column;
@@ -100,13 +100,13 @@ struct manifest_errors {
     bool lost;                   /* there was no memory for one of them */
 };
 
-/* Reads and checks the file. NULL when anything is wrong: then `errors` tells it all, sorted by
- * place. Free both results. The text is kept with it. */
+/* Reads and checks the file. NULL if anything is wrong: then `errors` has all errors, sorted by
+ * location. Free both results. The text is stored with the manifest. */
 struct manifest *manifest_load(const char *path, struct manifest_errors *errors);
 
-/* What else there is to say of a listener's plugin when the manifest is broken anyway: so that all
- * comes in one go. `explain` returns false where there is nothing to say; then `check_config` adds
- * what is wrong with the listener's "config". */
+/* Adds errors about the listeners' plugins when the manifest has other errors, so that all are
+ * reported at once. `explain` returns false if the plugin has no error; then `check_config` adds
+ * the errors in the listener's "config". */
 struct manifest_look {
     bool (*explain)(void *context, const struct manifest *manifest, const char *plugin, char *text,
                     size_t size);
@@ -121,8 +121,8 @@ struct manifest *manifest_load_with(const char *path, const struct manifest_look
 struct manifest *manifest_parse(const char *path, const char *text, size_t size,
                                 struct manifest_errors *errors);
 
-/* The format of the log that the file at `path` asks for, as far as it can be read: a manifest with
- * errors, and one that is not even JSON, says it too. False: it says nothing. */
+/* The log format that the file at `path` sets, as far as it can be read: it is found in a manifest
+ * with errors, too, and in one that is not JSON. False: it sets none. */
 bool manifest_log_format(const char *path, enum log_format *format);
 
 /* "auto", "io_uring", "epoll" */
@@ -138,31 +138,33 @@ bool manifest_list_effective(const struct manifest *manifest, manifest_effective
 void manifest_destroy(struct manifest *manifest); /* NULL is legal */
 void manifest_errors_fini(struct manifest_errors *errors);
 
-/* "file:line:column: /json/pointer: message" into text, or the message alone where it has no place;
+/* "file:line:column: /json/pointer: message" into text, or the message alone if it has no location;
  * returns as snprintf. */
 int manifest_error_format(const struct manifest_error *error, const char *path, char *text,
                           size_t size);
 
-/* Adds an error found later (a plugin that is not there) at a place given by its JSON pointer. The
- * place is looked up in the file's text, which is read again once for all errors of a list. */
+/* Adds an error found later (a plugin that does not exist) at a location given by its JSON pointer.
+ * The location is looked up in the file's text, which is read again once for all errors of a
+ * list. */
 bool manifest_errors_add_at(struct manifest_errors *errors, const char *path, const char *pointer,
                             const char *format, ...) BERTH_PRINTF(4, 5);
 /* The same at the key that is there. */
 bool manifest_errors_add_at_key(struct manifest_errors *errors, const char *path,
                                 const char *pointer, const char *format, ...) BERTH_PRINTF(4, 5);
 
-/* Moves all of `from` over, and sorts by place. False: no memory, some are left. */
+/* Moves all errors of `from`, and sorts by location. False: no memory, some are not moved. */
 bool manifest_errors_merge(struct manifest_errors *to, struct manifest_errors *from);
 
-/* Something without a place. */
+/* An error without a location. */
 bool manifest_errors_add(struct manifest_errors *errors, const char *message);
 
-/* Whether the text is a JSON object, as a "config" is; else the error says what is wrong. */
+/* Whether the text is a JSON object, as a "config" must be; otherwise the error says what is
+ * wrong. */
 bool manifest_json_check(const char *text, struct error *error);
 
-/* The JSON text with other strings in it: *other is what stands in place of a value, up to `size`;
- * unchanged where it is left empty. False ends it, with an error of the function's. NULL: that, or
- * no memory. Free it with alloc_free(). */
+/* The JSON text with strings replaced: the function writes the replacement of a value to *other, up
+ * to `size`; the value is unchanged if *other is left empty. False ends it, with an error from the
+ * function. NULL: that, or no memory. Free it with alloc_free(). */
 typedef bool manifest_string_fn(void *context, const char *string, char *other, size_t size);
 char *manifest_json_change(const char *text, manifest_string_fn *change, void *context,
                            struct error *error);

@@ -44,7 +44,7 @@ static void whole_read(struct checker *checker, struct checked value, const stru
     }
 }
 
-/* One out of range is none. */
+/* A number out of range means "not set": NULL. */
 static cJSON *whole_show(const struct field *field, const void *target) {
     uint32_t number;
     memcpy(&number, value_of(field, target), sizeof(number));
@@ -252,7 +252,8 @@ static bool list_set_default(const struct field *field, void *target) {
     return true;
 }
 
-/* Room for so many in place of what was there; NULL after checker->failed was set. */
+/* Replaces the list by an empty one with space for `count` items; NULL after checker->failed was
+ * set. */
 static void *list_replace(struct checker *checker, size_t count, size_t size,
                           const struct field *field, void *target) {
     list_free(field, target);
@@ -341,7 +342,7 @@ static bool option_kinds_read_address(struct checker *checker, struct checked va
     return true;
 }
 
-/* Those that are wrong are left out. */
+/* Invalid addresses are skipped. */
 static void addresses_read(struct checker *checker, struct checked value, const struct field *field,
                            void *target) {
     char pointer[CHECK_POINTER_MAX];

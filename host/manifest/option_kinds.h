@@ -12,7 +12,7 @@ struct option_kind {
     /* False: no memory. */
     bool (*set_default)(const struct field *field, void *target);
     /* The value as JSON, which the caller deletes; NULL: none is in force, or there is no memory.
-     * Without the function, what the manifest says is listed. */
+     * If the function is NULL, the manifest's text of the value is listed. */
     cJSON *(*show)(const struct field *field, const void *target);
     void (*free)(const struct field *field, void *target); /* NULL: nothing to free */
 };

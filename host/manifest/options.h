@@ -1,4 +1,4 @@
-/* options.h: what a manifest may say, as tables made of options.def. */
+/* options.h: the keys of a manifest, as tables made of options.def. */
 #ifndef BERTH_HOST_MANIFEST_OPTIONS_H
 #define BERTH_HOST_MANIFEST_OPTIONS_H
 
@@ -19,10 +19,11 @@ void options_free_listener(struct manifest_listener *listener);
 /* "text" or "json". False: it is neither. */
 bool options_log_format(const char *word, size_t size, enum log_format *format);
 
-/* What no single value shows: clashing addresses, watermarks in the wrong order; cross_checks.c. */
+/* Errors that involve several values (clashing addresses, watermarks in the wrong order);
+ * cross_checks.c. */
 void options_check_together(struct checker *checker);
 
-/* Addresses that two listeners, or one, cannot listen at side by side; clashes.c. */
+/* Addresses that two listeners, or one, cannot both listen at; clashes.c. */
 void options_check_clashes(struct checker *checker);
 
 #endif

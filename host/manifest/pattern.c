@@ -1,6 +1,6 @@
-/* pattern.c: a regular expression as a program, and all of its states run side by side.
+/* pattern.c: a regular expression as a program, all of whose states run in parallel.
  *
- * Backtracking tries one way after the other, and there may be exponentially many of them. Here the
+ * Backtracking tries one path after the other, and there may be exponentially many paths. Here the
  * set of instructions that could be next moves over the text once (Thompson, 1968), so each
  * character costs at most one visit of each instruction.
  *
@@ -16,7 +16,7 @@
 
 enum code { CODE_SET, CODE_BEGIN, CODE_END, CODE_SPLIT, CODE_JUMP, CODE_MATCH };
 
-/* Visits of the tree while the program is made: nothing repeated may still be repeated often. */
+/* Visits of the tree while the program is made: an empty node may be repeated many times. */
 enum { VISITS_MAX = 65536 };
 
 struct instruction {
@@ -55,7 +55,7 @@ static int pattern_emit(struct pattern *pattern, enum code code, int node) {
     return pattern->size++;
 }
 
-/* As often as it must be there, and then as often as it may. */
+/* The required repetitions, and then the optional ones. */
 static bool emit_repeat(struct pattern *pattern, const struct pattern_node *node) {
     for (int i = 0; i < node->min; i++) {
         if (!emit_node(pattern, node->one)) {
@@ -155,8 +155,8 @@ void pattern_destroy(struct pattern *pattern) {
 
 /* -- matching -------------------------------------------------------------- */
 
-/* What needs no character is gone through at once. Each instruction is on the stack once a round at
- * most. True: the program has ended. */
+/* Instructions that consume no character are followed at once. Each instruction is on the stack at
+ * most once a round. True: the program has ended. */
 static bool add_state(struct pattern *pattern, struct states *states, int first, bool at_begin,
                       bool at_end) {
     int depth = 0;
@@ -205,7 +205,7 @@ static bool is_in_set(const struct pattern *pattern, int index, uint32_t code) {
     const struct pattern_range *ranges = &pattern->tree.ranges[node->set];
     int low = 0;
     int high = node->set_count;
-    while (low < high) { /* the first that ends at it or behind it */
+    while (low < high) { /* the first that ends at it or after it */
         int middle = (low + high) / 2;
         if (ranges[middle].to < code) {
             low = middle + 1;

@@ -7,7 +7,7 @@
  * length of the text times the length of the program, which has PATTERN_PROGRAM_MAX instructions at
  * most.
  *
- * Owner: whoever compiled it. Threads: one at a time. */
+ * Owner: the caller of pattern_create(). Threads: one at a time. */
 #ifndef BERTH_HOST_MANIFEST_PATTERN_H
 #define BERTH_HOST_MANIFEST_PATTERN_H
 
@@ -18,7 +18,7 @@ struct pattern;
 
 #define PATTERN_PROGRAM_MAX 512
 
-/* NULL: the error says what is not understood, and at which character. */
+/* NULL: the error says what is not valid, and at which character. */
 struct pattern *pattern_create(const char *text, struct error *error);
 void pattern_destroy(struct pattern *pattern); /* NULL is legal */
 

@@ -1,5 +1,4 @@
-/* pattern_private.h: what the reader of a pattern (pattern_read.c) gives to its matcher
- * (pattern.c).
+/* pattern_private.h: the parse tree that pattern_read.c makes and pattern.c compiles and matches.
  *
  * Owner: the struct pattern. Threads: one at a time. */
 #ifndef BERTH_HOST_MANIFEST_PATTERN_PRIVATE_H
@@ -54,7 +53,7 @@ struct pattern_tree {
 /* The index of the root, or -1 with an error. */
 int pattern_read(struct pattern_tree *tree, const char *text, struct error *error);
 
-/* The code point at *at, which moves behind it; the text is UTF-8. */
+/* The code point at *at, which moves past it; the text is UTF-8. */
 uint32_t pattern_next(const char **at);
 
 #endif

@@ -32,7 +32,7 @@ uint32_t pattern_next(const char **at) {
     unsigned size = bytes[0] < 0x80 ? 1 : bytes[0] < 0xe0 ? 2 : bytes[0] < 0xf0 ? 3 : 4;
     uint32_t code = size == 1 ? bytes[0] : bytes[0] & (0xffu >> (size + 1));
     for (unsigned i = 1; i < size; i++) {
-        if ((bytes[i] & 0xc0) != 0x80) { /* not UTF-8: what is there counts by itself */
+        if ((bytes[i] & 0xc0) != 0x80) { /* not UTF-8: the byte counts as one character */
             *at += i;
             return code;
         }
@@ -142,7 +142,7 @@ static bool pattern_read_unicode(struct reader *reader, uint32_t *code) {
     return true;
 }
 
-/* One character that stands behind a backslash, which has been read. */
+/* One character after a backslash, which has been read. */
 static bool read_escaped(struct reader *reader, uint32_t *code) {
     static const char letters[] = "tnrfv";
     static const char meanings[] = "\t\n\r\f\v";
@@ -243,7 +243,7 @@ static void order_ranges(struct pattern_tree *tree, int begin) {
     tree->range_count = begin + kept;
 }
 
-/* Behind the "[". */
+/* After the "[". */
 static int read_set(struct reader *reader) {
     struct pattern_node node = {.kind = PATTERN_SET, .set = reader->tree->range_count};
     if (*reader->at == '^') {
@@ -293,7 +293,7 @@ static int read_group(struct reader *reader) {
     return inner;
 }
 
-/* A class or one character, behind a backslash. */
+/* A class or one character, after a backslash. */
 static int pattern_read_escape(struct reader *reader) {
     int begin = reader->tree->range_count;
     uint32_t code = 0;

@@ -1,11 +1,11 @@
-/* schema.h: what a plugin's "config" may say, by the JSON Schema that the plugin gives.
+/* schema.h: checks a plugin's "config" by the JSON Schema that the plugin provides.
  *
- * A subset of JSON Schema 2020-12, listed in docs/writing-plugins.md. What is in it means what the
- * standard says; what is not is refused, so that no part of a schema is silently of no effect. The
- * work of a check is bounded by the size of the value times the size of the schema: there are no
- * references, values are compared by their digests, and patterns match in linear time.
+ * A subset of JSON Schema 2020-12, listed in docs/writing-plugins.md. A keyword of the subset means
+ * what the standard says; any other is refused, so that no part of a schema is silently ignored.
+ * The work of a check is bounded by the size of the value times the size of the schema: there are
+ * no references, values are compared by their digests, and patterns match in linear time.
  *
- * Owner: whoever made it. Threads: one at a time. */
+ * Owner: the caller. Threads: one at a time. */
 #ifndef BERTH_HOST_MANIFEST_SCHEMA_H
 #define BERTH_HOST_MANIFEST_SCHEMA_H
 
@@ -22,7 +22,7 @@ struct schema;
 
 enum { SCHEMA_ERRORS_MAX = 100 }; /* of one config; the rest is counted */
 
-/* NULL: the text is no schema of the subset. The error tells the place in it. */
+/* NULL: the text is no schema of the subset. The error states the position in it. */
 struct schema *schema_create(const char *text, struct error *error);
 void schema_destroy(struct schema *schema); /* NULL is legal */
 
@@ -36,8 +36,8 @@ enum schema_result { SCHEMA_FITS, SCHEMA_MISFITS, SCHEMA_NO_MEMORY };
 enum schema_result schema_check(struct schema *schema, const char *json, schema_report_fn *report,
                                 void *context);
 
-/* The same of a listener's "config"; the errors get their places in the manifest at `path`. False
- * without memory. */
+/* The same of a listener's "config"; the errors get their locations in the manifest at `path`.
+ * False without memory. */
 bool schema_check_listener(struct schema *schema, const char *path,
                            const struct manifest_listener *listener,
                            struct manifest_errors *errors);

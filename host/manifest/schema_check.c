@@ -1,8 +1,8 @@
-/* schema_check.c: whether a value is as a schema says, and in words what is wrong with it.
+/* schema_check.c: checks a value against a schema, and describes its errors.
  *
- * The value is walked once, each part by the nodes that speak of it. Of "anyOf" all forms are tried
- * without words; when none fits, the one that was probably meant is gone through again with words.
- * Pointers are made only for what is reported. */
+ * The value is walked once, each part by the nodes that apply to it. All forms of an "anyOf" are
+ * tried without error messages; if none fits, the form that was probably meant is checked again
+ * with messages. Pointers are made only for errors that are reported. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -42,7 +42,7 @@ struct path {
 static bool check_value(struct checking *checking, const struct schema_node *node,
                         const cJSON *value, const struct path *path);
 
-/* -- words ----------------------------------------------------------------- */
+/* -- messages -------------------------------------------------------------- */
 
 static void make_pointer(char *pointer, const struct path *path) {
     char parent[CHECK_POINTER_MAX];
@@ -56,8 +56,8 @@ static void make_pointer(char *pointer, const struct path *path) {
     check_pointer(pointer, parent, path->key ? path->key : index);
 }
 
-/* Whether there are words to be made, which may cost more than what they are about. What is no
- * longer told is counted. */
+/* Whether to make a message, which may cost more than the check itself. Errors over the limit are
+ * only counted. */
 static bool schema_check_speaks(struct checking *checking) {
     if (checking->quiet || checking->reported < SCHEMA_ERRORS_MAX) {
         return !checking->quiet;
@@ -66,7 +66,7 @@ static bool schema_check_speaks(struct checking *checking) {
     return false;
 }
 
-/* Says it; after schema_check_speaks() only. Returns false. */
+/* Reports an error; called after schema_check_speaks() only. Returns false. */
 static bool schema_check_say(struct checking *checking, const struct path *path, const char *format,
                              ...) BERTH_PRINTF(3, 4);
 static bool schema_check_say(struct checking *checking, const struct path *path, const char *format,
@@ -344,7 +344,8 @@ static bool misfit_key(struct checking *checking, const struct schema_node *node
     return false;
 }
 
-/* `number`: of the object, by which the names that it has are told from those it lacks. */
+/* `number`: of the object, by which the names that are present are distinguished from those that
+ * are missing. */
 static bool check_member(struct checking *checking, const struct schema_node *node,
                          const cJSON *item, const struct path *path, unsigned long number,
                          size_t *required) {
@@ -424,7 +425,7 @@ static bool schema_check_contradicts(struct checking *checking, const struct sch
     return false;
 }
 
-/* None fits: the words of the form that was meant, where there is one only. */
+/* None fits: reports the errors of the form that was meant, if there is only one such form. */
 static bool misfit_forms(struct checking *checking, const struct schema_node *node,
                          const cJSON *value, const struct path *path) {
     const struct schema_node *meant = NULL;
@@ -553,7 +554,7 @@ static bool check_value(struct checking *checking, const struct schema_node *nod
         return misfit_type(checking, node, value, path);
     }
     if (node->values && !check_enum(checking, node, value, path)) {
-        return false; /* the list says more than any range */
+        return false; /* the list is narrower than any range */
     }
     if (node->constant && !check_const(checking, node, value, path)) {
         return false;

@@ -1,4 +1,4 @@
-/* schema_private.h: a schema as schema_read.c makes it and schema_check.c goes by it.
+/* schema_private.h: a schema, as schema_read.c makes it and schema_check.c uses it.
  *
  * Owner: the struct schema. Threads: one at a time. */
 #ifndef BERTH_HOST_MANIFEST_SCHEMA_PRIVATE_H

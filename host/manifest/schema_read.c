@@ -1,4 +1,5 @@
-/* schema_read.c: from a schema's text to its nodes. What is not understood is refused here. */
+/* schema_read.c: makes the nodes from a schema's text. A keyword that is not supported is refused
+ * here. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -85,8 +86,7 @@ static bool schema_read_number(struct reader *reader, struct part part, double *
     return true;
 }
 
-/* Where both are there, the narrower one holds, and of equal ones the one that leaves the end out.
- */
+/* If both are given, the narrower one applies; of equal ones, the exclusive one. */
 static bool set_minimum(struct reader *reader, struct schema_node *node, struct part part,
                         bool is_out) {
     double number = 0;
@@ -394,7 +394,8 @@ static const struct keyword {
     {"$schema", read_dialect},
 };
 
-/* Keywords of the standard that are not in the subset: each is told from a word that is wrong. */
+/* Keywords of the standard that are not in the subset: their error differs from that of an unknown
+ * keyword. */
 static const char *const foreign[] = {
     "$ref",
     "$defs",
@@ -522,7 +523,7 @@ static bool schema_read_text(struct reader *reader, const char *text, size_t siz
     if (reader->locations.failed) {
         return schema_read_no_memory(reader);
     }
-    if (!read || syntax.message[0] != '\0') { /* a key that is there twice is told, and read over */
+    if (!read || syntax.message[0] != '\0') { /* a duplicate key sets the message only */
         return error_set(reader->error, "%s", syntax.message);
     }
     reader->schema->tree = cJSON_ParseWithLength(text, size);

@@ -1,4 +1,4 @@
-/* suggest.c: what was probably meant. */
+/* suggest.c: the candidate nearest to a misspelt word. */
 #include <string.h>
 
 #include "manifest/manifest.h"

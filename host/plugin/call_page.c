@@ -19,7 +19,7 @@ struct call_page {
     uint32_t magic;
     uint32_t bytes;         /* sizeof: of the same build */
     atomic_uint unrecorded; /* threads without a record */
-    atomic_uint ended;      /* by the host's own will */
+    atomic_uint ended;      /* the host has ended on purpose */
     uint32_t unused[12];
     struct call_record records[CALL_RECORDS_MAX];
     struct call_name names[CALL_NAMES_MAX];
@@ -139,7 +139,7 @@ static const struct call_name *call_page_find(const struct call_page *copy,
     return NULL;
 }
 
-/* Terminated, and safe to be shown. */
+/* Terminates the text and makes it safe for display. */
 static void take_text(char *out, size_t room, const char *text, size_t size) {
     char terminated[TEXT_BYTES + 1];
     memcpy(terminated, text, size);
@@ -147,7 +147,7 @@ static void take_text(char *out, size_t room, const char *text, size_t size) {
     text_safe(out, room, terminated);
 }
 
-/* As module_id_valid() has it. */
+/* The same rule as module_id_valid(). */
 static bool call_page_is_plugin_id(const char *id) {
     return id[0] != '\0' && id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
 }

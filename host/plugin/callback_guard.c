@@ -38,7 +38,7 @@ static atomic_bool stalled_workers[STATS_SHARDS]; /* by shard; the last is never
 
 static atomic_uint mutex_state; /* 0: none, 1: being made, 2: there is one */
 
-/* Threads may come before anything is set up, in tests too: the first one makes the lock. */
+/* Threads may join before any setup, also in tests: the first one creates the lock. */
 static void callback_guard_lock(void) {
     unsigned state = 0;
     if (atomic_load(&mutex_state) != 2 && atomic_compare_exchange_strong(&mutex_state, &state, 1)) {

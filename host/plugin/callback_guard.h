@@ -45,7 +45,7 @@ struct plugin_thread {
     uintptr_t id;                                  /* os_thread_id() */
     bool has_deadline;                             /* its caller waits with one: it cannot hang */
     unsigned watched;                              /* the sequence that the watchdog saw last */
-    uint64_t watched_ms;                           /* how long it has seen that one */
+    uint64_t watched_ms;                           /* how long it has seen that sequence */
     uint64_t processor_us;                         /* processor time that the thread had used, */
     uint64_t processor_at_ms;                      /* and when that was read; 0: not in this call */
     struct plugin_thread *prev;                    /* utlist: of all watched threads */

@@ -54,7 +54,7 @@ static const struct plugin_stats *crash_report_stats_of(const void *code) {
     return file[0] != '\0' ? plugin_stats_of_file(file) : NULL;
 }
 
-/* The first line, and the word to the parent. */
+/* Logs the first line, and notifies `also`. */
 static void crash_report_attribute(const struct os_crash *crash, const struct plugin_stats *stats,
                                    const char *listener, const char *callback, uint64_t connection,
                                    const char *where) {
@@ -76,7 +76,7 @@ static void crash_report_attribute(const struct os_crash *crash, const struct pl
     }
     snprintf(text, sizeof(text), "crash: %s%s, in %s", crash->what, address, where);
     if (report.accused_peer[0] != '\0' && log_current_format() == LOG_FORMAT_JSON) {
-        subject.peer = report.accused_peer; /* the text has it already */
+        subject.peer = report.accused_peer; /* the text contains it already */
     }
     report.said = true;
     report.attributed = subject;

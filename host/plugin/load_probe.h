@@ -13,9 +13,8 @@
 struct error;
 struct os_copy;
 
-#define LOAD_PROBE_VERB                                                                            \
-    "try-library" /* of the command line; for this alone, and told to nobody                       \
-                   */
+/* The verb of the command line that runs the probe; not documented. */
+#define LOAD_PROBE_VERB "try-library"
 
 enum { TRIAL_MS = 10000 }; /* a probe that takes longer hangs */
 

@@ -24,8 +24,7 @@ bool module_id_valid(const char *id) {
            strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
 }
 
-/* -- the file and its private copy
- * ----------------------------------------------------------------- */
+/* -- the file and its private copy ----------------------------------------- */
 
 static bool name_file(struct module *module, const char *folder, struct error *error) {
     module->file = module_files_find(folder, module->id, &module->files.has_folder, error);
@@ -87,7 +86,8 @@ static bool check_trust(const struct module *module, const struct os_file *file,
 }
 
 /* Every generation has a folder of its own, so that its name is unique however often it is loaded.
- * What was looked at is what is copied: all of it by one handle. */
+ * The check and the copy use one handle, so that the file that was checked is the one that is
+ * copied. */
 static bool copy_open_file(struct module *module, const struct os_file *file,
                            const struct module_rules *rules, struct error *error) {
     char name[MODULE_ID_MAX + 32];
@@ -109,7 +109,7 @@ static bool copy_open_file(struct module *module, const struct os_file *file,
     return true;
 }
 
-/* One that lies beside it, by the same rules. */
+/* A file beside the library, by the same rules. */
 static bool module_copy_beside(struct module *module, struct module_file *one, uint64_t *bytes,
                                const struct module_rules *rules, struct error *error) {
     char path[OS_PATH_MAX];
@@ -172,7 +172,7 @@ static bool have_same_bytes(const struct os_file *one, const struct os_file *oth
     return true;
 }
 
-/* What is loaded is the copy, so that is what is compared: as it was before it was made its own. */
+/* The copy is what is loaded, so it is compared, with the bytes that it had when it was copied. */
 static bool has_bytes_of(const struct module *module, const char *copy_name, const char *path) {
     char copy_path[OS_PATH_MAX];
     struct os_file copy;
@@ -228,7 +228,7 @@ static bool has_served(const struct module *module, const char *folder) {
     return same;
 }
 
-/* As they are now, where they are what was copied. */
+/* Updates the status of files that are equal to what was copied. */
 static void take_statuses(struct module *module) {
     bool same = has_files_of(module, module->file, module->files.has_folder) &&
                 read_status(module->file, &module->file_status);
@@ -260,7 +260,7 @@ static bool module_open_stats(struct module *module, struct error *error) {
     return module->stats || error_set(error, "out of memory");
 }
 
-/* Of any of its libraries. */
+/* The symbol may be in any of its libraries. */
 static void find_unique_symbol(struct module *module) {
     char path[OS_PATH_MAX];
     size_t size = sizeof(module->unique_symbol);
@@ -324,7 +324,7 @@ fail:
     return NULL;
 }
 
-/* A call of `load`, which outlives its caller where that does not wait for its end. */
+/* A call of `load`, which outlives its caller if it is abandoned. */
 struct load {
     struct module *module;
     int32_t status;
@@ -435,7 +435,7 @@ static bool module_add_name(void *context, const char *name) {
     size_t suffix = strlen(os_library_suffix());
     if (length <= suffix || strcmp(name + length - suffix, os_library_suffix()) != 0) {
         if (!module_id_valid(name) || !module_files_exist(list->folder, name)) {
-            return true; /* something else that lies there */
+            return true; /* another file that is in the folder */
         }
         suffix = 0; /* a folder with a plugin of several files */
     }

@@ -27,17 +27,16 @@ struct plugin_stats;
 struct server;
 
 struct module {
-    struct berth_host
-        host; /* this plugin's own table of services; its address identifies the module */
+    struct berth_host host;     /* its own table of services; the address identifies the module */
     struct berth_plugin plugin; /* the descriptor: a copy, zero-filled where the plugin is older */
     struct log_subject subject; /* .plugin is the id */
     struct server *server;      /* the server that its services act on; set before module_load() */
     const char *config_folder;  /* of relative paths in a "config"; set before module_load() */
     void *state;                /* what `load` set */
-    bool kept;                  /* for the next host: see control/kept.h */
+    bool kept;                  /* stored for the next host: see control/last_good_config.h */
     bool loaded;                /* `load` has succeeded: `unload` must be called */
     bool abandoned;      /* its code has not returned by the deadline: it is never unmapped */
-    unsigned generation; /* of the change that brought it: see control/change.h */
+    unsigned generation; /* of the reload that loaded it: see control/reconcile.h */
     unsigned users;      /* generations of listeners that it serves */
     struct plugin_stats *stats; /* its call times, and what it holds */
     struct module *prev;        /* utlist: the runtime's */

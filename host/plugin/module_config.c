@@ -17,9 +17,9 @@ struct finding {
     char text[TEXT_BYTES];
 };
 
-/* A call of `check_config`, which outlives its caller where that does not wait for its end. */
+/* A call of `check_config`, which outlives its caller if it is abandoned. */
 struct check {
-    struct berth_config_errors errors; /* what the plugin gets; its address leads back here */
+    struct berth_config_errors errors; /* what the plugin gets; its address identifies the check */
     struct module *module;
     char *listener;
     char *config_json;

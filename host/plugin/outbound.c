@@ -70,7 +70,7 @@ struct outbound {
 
 /* -- the end --------------------------------------------------------------- */
 
-/* Frees it when nothing is under way any more. */
+/* Frees it when none of its operations is pending. */
 static void free_when_done(struct outbound *one) {
     struct listener *listener = one->listener;
     if (one->resolving || one->running > 0 || !one->is_notified) {
@@ -255,7 +255,8 @@ static void begin_next(struct outbound *one) {
         .remote = one->addresses[one->begun],
         .options = one->listener->options.sockets,
     };
-    /* With several attempts the bytes might reach two servers: then they wait for the winner. */
+    /* With several attempts the bytes might reach two servers: then they are sent after one has
+     * succeeded. */
     if (one->address_count == 1 && one->first_data.size > 0) {
         attempt->connect.first_data.bytes = one->first_data.bytes;
         attempt->connect.first_data.size = one->first_data.size;
@@ -334,8 +335,8 @@ static void on_resolved(struct engine_op *op, int64_t result) {
     worker_run_pending(worker);
 }
 
-/* A literal address needs no resolver. Brackets around an IPv6 address are left out or not. The
- * interface of a zone may come and go, so its name is looked up at every connection. */
+/* A literal address needs no resolver. Brackets around an IPv6 address are optional. The interface
+ * of a zone may come and go, so its name is looked up at every connection. */
 static bool is_literal(struct outbound *one) {
     char text[NAME_BYTES_MAX + 16];
     bool is_v6 = strchr(one->name, ':') && one->name[0] != '[';

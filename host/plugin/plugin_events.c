@@ -16,7 +16,7 @@
 
 /* -- of a listener --------------------------------------------------------- */
 
-/* A call of `listener_open`, which outlives its caller where that does not wait for its end. */
+/* A call of `listener_open`, which outlives its caller if it is abandoned. */
 struct open_call {
     struct listener *listener;
     int32_t status;

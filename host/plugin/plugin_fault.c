@@ -11,7 +11,7 @@
 
 enum { FAULT_TEXT_MAX = 256 };
 
-/* What this thread is in. A thread of the plugin's own is in nothing. */
+/* The callback that this thread is in. A thread of the plugin's own is in none. */
 static const char *callback_name(const struct plugin_thread *thread) {
     return plugin_thread_calls(thread)
                ? plugin_callback_name(atomic_load(&thread->record->callback))
@@ -25,7 +25,7 @@ static struct connection *connection_of_call(const struct plugin_thread *thread)
                : NULL;
 }
 
-static plugin_fault_fn *fault_follower; /* of the tools; NULL in a host */
+static plugin_fault_fn *fault_follower; /* of the devkit; NULL in a host */
 
 void plugin_faults_follow(plugin_fault_fn *told) {
     fault_follower = told;

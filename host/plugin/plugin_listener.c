@@ -14,7 +14,7 @@ void plugin_listener_start(struct listener *listener, unsigned worker) {
     }
 }
 
-/* What a thread of the plugin's own has posted may have come first. */
+/* A post from a thread of the plugin's own may have started it already. */
 static void start_here(struct worker *worker, void *argument) {
     plugin_listener_start_on(argument, worker->index);
     worker_run_pending(worker);

@@ -22,7 +22,7 @@ struct times {
 
 struct stats_shard {
     struct times times[PLUGIN_CALLBACKS];
-    atomic_llong things[PLUGIN_THINGS]; /* may be negative: given back on another thread */
+    atomic_llong things[PLUGIN_THINGS]; /* may be negative: released on another thread */
 };
 
 static _Thread_local unsigned own_share = STATS_SHARD_OTHER;
@@ -208,7 +208,7 @@ struct plugin_times plugin_stats_times(const struct plugin_stats *stats,
     times.max_us = ticks_as_us(max_ticks);
     times.p50_us = quantile_us(buckets, times.count, 0.5);
     times.p99_us = quantile_us(buckets, times.count, 0.99);
-    /* The end of a bucket may lie past what was ever seen. */
+    /* The end of a bucket may be greater than the largest time counted. */
     times.p50_us = times.p50_us < times.max_us ? times.p50_us : times.max_us;
     times.p99_us = times.p99_us < times.max_us ? times.p99_us : times.max_us;
     return times;

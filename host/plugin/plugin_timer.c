@@ -16,7 +16,7 @@
 
 #define NOT_WANTED UINT64_MAX
 
-#define TIMER_LIVE UINT32_C(0x74696d72) /* what no other memory has there by chance */
+#define TIMER_LIVE UINT32_C(0x74696d72) /* a value that other memory is unlikely to contain */
 
 struct berth_timer {
     struct timer timer;
@@ -208,7 +208,7 @@ static void plugin_timer_stop_here(struct worker *worker, void *argument) {
     }
 }
 
-/* A post that was under way is through when the workers have been called. */
+/* A pending post has been delivered when all workers have been called. */
 void plugin_timers_stop_listener(struct listener *listener) {
     if (!listener->plugin_timers) {
         return;

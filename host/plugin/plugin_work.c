@@ -83,7 +83,7 @@ static void on_finished(struct engine_op *op, int64_t result) {
     worker_run_pending(worker);
 }
 
-/* What has not begun is called off; the others go on without their connection. */
+/* A work that has not begun is cancelled; the others go on without their connection. */
 static void plugin_work_on_end(struct attachment *attached, enum attachment_stage stage) {
     struct plugin_work *one = CONTAINER_OF(attached, struct plugin_work, attached);
     if (stage == ATTACHMENT_ENDING) {

@@ -22,7 +22,7 @@
 
 enum { FIELD_KEY_MAX = 32 }; /* bytes of the key of a field */
 
-/* Every module has a table of its own, and the table's address leads back to the module. */
+/* Every module has a table of its own, and the table's address identifies the module. */
 static const struct module *module_of(const struct berth_host *host) {
     return CONTAINER_OF(host, const struct module, host);
 }
@@ -121,7 +121,7 @@ static int32_t BERTH_CALL log_fields(const struct berth_host *host,
     return BERTH_OK;
 }
 
-/* -- time, chance, names --------------------------------------------------- */
+/* -- time, random, names --------------------------------------------------- */
 
 static int64_t BERTH_CALL unix_time_ns(const struct berth_host *host) {
     (void)host;

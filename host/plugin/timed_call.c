@@ -10,7 +10,7 @@
 
 enum { LOOK_MS = 100 };
 
-/* The thread's and the caller's together; the last of the two frees it. */
+/* Shared by the thread and the caller; the last of the two frees it. */
 struct timed_call {
     void (*function)(void *argument);
     void *argument;
@@ -53,7 +53,7 @@ void timed_call_describe_limit(const struct timed_call_limit *limit, char *text,
     }
 }
 
-/* Whether it is done; else it is abandoned. */
+/* True: it has returned. False: it is abandoned. */
 static bool timed_call_await(struct timed_call *call, const struct timed_call_limit *limit) {
     uint64_t began_ms = engine_now_ms();
     os_mutex_lock(&call->mutex);
