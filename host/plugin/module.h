@@ -36,7 +36,7 @@ struct module {
     bool kept;                  /* stored for the next host: see control/last_good_config.h */
     bool loaded;                /* `load` has succeeded: `unload` must be called */
     bool abandoned;      /* its code has not returned by the deadline: it is never unmapped */
-    unsigned generation; /* of the reload that loaded it: see control/reconcile.h */
+    unsigned generation; /* of the configuration change that loaded it: see control/reconcile.h */
     unsigned users;      /* generations of listeners that it serves */
     struct plugin_stats *stats; /* its call times, and what it holds */
     struct module *prev;        /* utlist: the runtime's */

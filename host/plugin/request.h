@@ -8,9 +8,9 @@
 #include <stdint.h>
 
 /* Copies the fields that both sides define into the `size` bytes at `whole`, which the caller has
- * zeroed. BERTH_E_UNSUPPORTED: the plugin asks for more than the host knows, as a byte after that
- * is not zero; BERTH_E_INVALID: there is no request, or its struct_size is not valid. The fields
- * are copied on a failure, too, unless it is BERTH_E_INVALID. */
+ * zeroed. BERTH_E_UNSUPPORTED: the plugin uses a field that the host does not define, as a byte
+ * after that is not zero; BERTH_E_INVALID: there is no request, or its struct_size is not valid.
+ * The fields are copied on a failure, too, unless it is BERTH_E_INVALID. */
 int32_t request_read(void *whole, size_t size, const void *given);
 
 #endif
