@@ -2,7 +2,7 @@
  *
  *     # a comment; empty lines are ignored
  *     config {"root": "site"}          the listener's "config"; first, at most once
- *     skip at-once: two answers may overtake each other      a delivery that does not apply
+ *     skip at-once: two answers may overtake each other      a delivery to skip, and why
  *     world 17                         splits and delays of the network, by number, 1 to 4294967295
  *     workers 3                        the host's number of workers, 1 to 16
  *     takes 100                        clients read so many bytes at a time, 1 to 65536

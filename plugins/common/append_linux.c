@@ -6,7 +6,8 @@
 #include "common/append.h"
 #include "common/trusted_open.h"
 
-/* A file with a second name is somewhere else as well: its folder's owner may have put it there. */
+/* Rejects a file with a second hard link: it is also in another folder, and the owner of this
+ * folder may have created the link. */
 static bool append_is_one_file(int descriptor) {
     struct stat found;
     if (fstat(descriptor, &found) != 0) {

@@ -27,7 +27,8 @@ static void append_set_errno(DWORD error) {
     }
 }
 
-/* A link could lead out of its folder, and a second name of the file is in another one. */
+/* Rejects links, which could lead out of the folder, and files with a second hard link, which are
+ * also in another folder. */
 static bool append_is_one_file(HANDLE handle) {
     BY_HANDLE_FILE_INFORMATION found;
     if (GetFileType(handle) != FILE_TYPE_DISK || !GetFileInformationByHandle(handle, &found)) {

@@ -1,7 +1,7 @@
-/* config.h: a listener's "config" object, read by a table of what it may hold.
+/* config.h: a listener's "config" object, read according to a table of its members.
  *
- * For the plugins of this folder; compiled into each of them. Every mistake is one error with its
- * place and remedy; a key that the table does not have is one too. Threads: [control]. */
+ * For the plugins of this folder; compiled into each of them. Every error names its position and
+ * the remedy; an unknown key is an error. Threads: [control]. */
 #ifndef BERTH_PLUGINS_COMMON_CONFIG_H
 #define BERTH_PLUGINS_COMMON_CONFIG_H
 
@@ -16,26 +16,26 @@ struct berth_listener;
 enum config_kind {
     CONFIG_NUMBER, /* uint32_t: a whole number from min to max */
     CONFIG_TEXT,   /* char *: allocated, 1 to max bytes; the owner of the table frees it */
-    CONFIG_PATH,   /* the same, made absolute: relative paths begin in the manifest's folder */
+    CONFIG_PATH,   /* the same, made absolute: relative to the manifest's folder */
     CONFIG_WORD,   /* uint32_t: the index of one of the words */
     CONFIG_FLAG,   /* bool */
-    CONFIG_OWN,    /* whatever `read` makes of it */
+    CONFIG_OWN,    /* parsed by `read` */
 };
 
 struct config_member {
     const char *name;
     enum config_kind kind;
     bool required;
-    void *target; /* holds the default, and stays as it is when the member is not there */
+    void *target; /* holds the default; unchanged if the member is missing */
     uint32_t min;
     uint32_t max;
     const char *const *words; /* ends in NULL */
-    const char *expected;     /* of a required member that is not there: "a folder" */
+    const char *expected;     /* what a required member must be: "a folder" */
     int32_t (*read)(const struct cJSON *value, void *target, struct berth_error *error);
 };
 
-/* Reads them all, or returns the status that goes with the error. What was read before an error
- * stays: the caller frees texts in any case. */
+/* Reads all members, or returns the status of the error. Members read before an error keep their
+ * values: the caller frees the texts in any case. */
 int32_t config_read(const struct berth_listener *listener, const struct config_member *members,
                     size_t count, struct berth_error *error);
 

@@ -1,4 +1,4 @@
-/* config_check.h: what a schema cannot say of a "config": whether its paths lead anywhere.
+/* config_check.h: checks of a "config" beyond its schema: whether its paths exist.
  *
  * For `check_config` of the plugins of this folder; compiled into them. Threads: [control]. */
 #ifndef BERTH_PLUGINS_COMMON_CONFIG_CHECK_H
@@ -10,16 +10,16 @@
 
 struct cJSON;
 
-/* The config, which fits its schema; for cJSON_Delete(). NULL: no memory. */
+/* The config, which conforms to its schema; for cJSON_Delete(). NULL: no memory. */
 struct cJSON *config_parse(const struct berth_config_request *request);
 
-/* Adds an error unless there is such a thing at the path that the member is; one that is not there
- * is right. */
+/* Adds an error unless the member is the path of something of this kind. A missing member is valid.
+ */
 void config_check_path(const struct berth_config_request *request, const struct cJSON *config,
                        const char *member, enum path_kind wanted,
                        struct berth_config_errors *errors);
 
-/* The same of the folder that the path is in: the file itself may still be made. */
+/* The same for the parent folder of the path: the file itself may be created later. */
 void config_check_parent(const struct berth_config_request *request, const struct cJSON *config,
                          const char *member, struct berth_config_errors *errors);
 

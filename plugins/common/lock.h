@@ -1,7 +1,7 @@
-/* lock.h: a mutex for what workers share in a plugin: SRWLOCK on Windows, pthread_mutex_t
+/* lock.h: a mutex for state that workers share in a plugin: SRWLOCK on Windows, pthread_mutex_t
  * elsewhere.
  *
- * Not recursive; held for moments only, for a worker that waits serves nobody.
+ * Not recursive; held only briefly, because a waiting worker serves no connection.
  *
  * Threads: init and fini one, the others any. */
 #ifndef BERTH_PLUGINS_COMMON_LOCK_H

@@ -14,7 +14,7 @@ bool lock_init(struct lock *lock) {
 }
 
 void lock_fini(struct lock *lock) {
-    (void)lock; /* a slim lock has nothing to give back */
+    (void)lock; /* an SRWLOCK needs no cleanup */
 }
 
 void lock_acquire(struct lock *lock) {

@@ -1,4 +1,4 @@
-/* open_files.h: what an open file means to others. */
+/* open_files.h: whether open files can be replaced. */
 #ifndef BERTH_PLUGINS_COMMON_OPEN_FILES_H
 #define BERTH_PLUGINS_COMMON_OPEN_FILES_H
 

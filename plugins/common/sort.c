@@ -10,7 +10,7 @@ struct order {
     const void *context;
 };
 
-/* Two runs that follow each other, from `left` to `middle` to `end`, become one at `to`. */
+/* Merges two adjacent runs, `left` to `middle` to `end`, into `to`. */
 static void sort_merge(const struct order *order, const uint8_t *left, const uint8_t *middle,
                        const uint8_t *end, uint8_t *to) {
     const uint8_t *right = middle;

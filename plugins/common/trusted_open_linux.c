@@ -34,7 +34,7 @@ int trusted_open_in(int folder, const char *name, int flags) {
     return descriptor;
 }
 
-/* A path on its way: what is left of it, and the folder where that begins. */
+/* The state of a path's resolution: the rest of the path, and the folder that it is relative to. */
 struct walk {
     int folder;
     int links;
@@ -61,7 +61,7 @@ static bool walk_begin(struct walk *walk, const char *path) {
     return walk->folder >= 0;
 }
 
-/* Puts the target of the link in front of what is left. False with errno: it is not followed. */
+/* Prepends the link's target to the rest. False with errno: the link is not followed. */
 static bool walk_follow(struct walk *walk, const char *name) {
     char path[PATH_MAX];
     struct stat link;
@@ -93,7 +93,7 @@ static bool walk_follow(struct walk *walk, const char *name) {
     return root >= 0;
 }
 
-/* Takes the next component off; "" at the end. */
+/* Removes the next component; "" at the end. */
 static void walk_next(struct walk *walk, char name[NAME_MAX + 2]) {
     const char *begin = walk->rest + strspn(walk->rest, "/");
     size_t length = strcspn(begin, "/");
@@ -122,7 +122,7 @@ int trusted_open(const char *path, int flags, bool follows_last) {
         walk_next(&walk, name);
         if (walk.rest[0] == '\0') {
             int opened = trusted_open_in(walk.folder, name[0] != '\0' ? name : ".", flags);
-            /* With O_DIRECTORY a link is told as what it is not, a folder. */
+            /* With O_DIRECTORY, a link fails with ENOTDIR. */
             bool may_be_link = errno == ELOOP || errno == ENOTDIR;
             if (opened >= 0 || !may_be_link || !follows_last || !walk_follow(&walk, name)) {
                 return walk_finish(&walk, opened);

@@ -119,7 +119,7 @@ static void send_head(struct berth_conn *conn, struct head *head) {
     head->size = 0;
 }
 
-/* `plain`: what stays as it is beside letters and digits. */
+/* `plain`: further characters that are not escaped, besides letters and digits. */
 static void answer_add_escaped(struct head *head, struct text text, const char *plain) {
     static const char hex[] = "0123456789ABCDEF";
     for (uint32_t i = 0; i < text.size; i++) {
@@ -134,8 +134,8 @@ static void answer_add_escaped(struct head *head, struct text text, const char *
     }
 }
 
-/* To the folder of that name, which has no slash in front: the client cannot name another server. A
- * query stays; it may be longer than there is room for in one head. */
+/* Redirects to the folder of that name. The name has no leading slash, so that a client cannot name
+ * another server. The query is kept; it may be too long for one head. */
 static void add_location(struct berth_conn *conn, struct head *head, const char *name,
                          struct text query) {
     answer_add(head, "Location: /");
@@ -265,7 +265,8 @@ static struct answered send_one_range(struct berth_conn *conn, const struct requ
     return (struct answered){206, range->size};
 }
 
-/* What stands between two parts of a multipart body. Cannot be foreseen by who made the file. */
+/* The delimiter between parts of a multipart body. It is random, so that a file cannot contain it
+ * on purpose. */
 static void make_boundary(struct berth_conn *conn, const struct entry *entry, char boundary[40]) {
     uint64_t first = conn->id * UINT64_C(0x9e3779b97f4a7c15) >> 32;
     uint64_t second = (conn->host->now_ms(conn->host) ^ entry->size) * UINT64_C(0xbf58476d1ce4e5b9);

@@ -46,8 +46,8 @@ static bool is_ipv4(struct text text) {
     return at == text.size;
 }
 
-/* Eight groups of up to four digits, the last two perhaps as an IPv4 address; "::" stands once for
- * one or more of them. */
+/* Eight groups of up to four digits, the last two perhaps as an IPv4 address; "::" replaces one or
+ * more of them, once. */
 static bool is_ipv6(struct text text) {
     uint32_t at = 0;
     uint32_t groups = 0;
@@ -107,7 +107,7 @@ static bool is_later_address(struct text text) {
     return true;
 }
 
-/* Behind the colon; may be empty. */
+/* The part after the colon; may be empty. */
 static bool is_port(struct text text) {
     uint32_t port = 0;
     for (uint32_t i = 0; i < text.size; i++) {

@@ -1,6 +1,6 @@
-/* authority.h: what a server is called in a URI: "example.org:8080", "[::1]".
+/* authority.h: the authority of a URI: "example.org:8080", "[::1]".
  *
- * Source: RFC 3986, 3.2, without what RFC 9110, 4.2.4, wants refused (user names). Pure.
+ * Source: RFC 3986, 3.2, without userinfo, which RFC 9110, 4.2.4, forbids. Pure.
  * Threads: any. */
 #ifndef BERTH_PLUGINS_HTTP_AUTHORITY_H
 #define BERTH_PLUGINS_HTTP_AUTHORITY_H

@@ -15,13 +15,13 @@ void body_begin(struct body_drain *drain, bool chunked, uint64_t length, uint64_
     };
 }
 
-/* What says nothing about the data costs time all the same. */
+/* Limits the bytes besides the data: they cost processing time, too. */
 static bool is_too_much(struct body_drain *drain) {
     return ++drain->overhead > OVERHEAD_MAX;
 }
 
-/* What may stand behind a size, or behind a whole extension. Blanks are bad, and must be taken
- * (RFC 9110, 5.6.3), but not in front of the line's end. */
+/* Handles the byte after a size or a whole extension. Bad whitespace must be accepted (RFC
+ * 9110, 5.6.3), but not before the end of the line. */
 static uint32_t end_word(struct body_drain *drain, uint8_t c, enum body_state blank) {
     if (c == ';') {
         drain->state = BODY_EXTENSION;
@@ -52,8 +52,7 @@ static uint32_t take_size(struct body_drain *drain, uint8_t c) {
     return drain->total + drain->left > drain->max ? 413 : 0;
 }
 
-/* A word of an extension goes on, or begins, in the state `next`; false when this is none of its
- * bytes. */
+/* Continues or begins a token of an extension, in the state `next`; false: not a token byte. */
 static bool take_token(struct body_drain *drain, uint8_t c, enum body_state next) {
     if (char_is_token(c)) {
         drain->state = (uint8_t)next;
@@ -100,13 +99,13 @@ static uint32_t take_extension(struct body_drain *drain, uint8_t c) {
         return body_is_text(c) ? 0 : 400;
     case BODY_VALUE_TOKEN:
         return char_is_token(c) ? 0 : end_word(drain, c, BODY_SIZE_BLANK);
-    default: /* behind the quotes, or blanks */
+    default: /* after the quotes, or whitespace */
         return end_word(drain, c, BODY_SIZE_BLANK);
     }
 }
 
-/* Fields behind the last chunk. What they say is not asked for, but they must be fields: anything
- * else may be a request that somebody in front of us takes it for. */
+/* Trailer fields after the last chunk. Their values are ignored, but their syntax is checked: a
+ * proxy in front of the server could take anything else for a request. */
 static uint32_t take_trailer(struct body_drain *drain, uint8_t c) {
     if (drain->state == BODY_TRAILER && c == '\r') {
         drain->state = BODY_END_LF;

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <utlist.h>
 
-/* Without memory for the table's own parts, the entry is not kept. */
+/* If the table cannot allocate, the entry is not cached. */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->is_added = false)
 #include <uthash.h>
@@ -24,13 +24,13 @@
 enum {
     PATH_BYTES_MAX = ROOT_BYTES_MAX + NAME_BYTES_MAX + 256,
     FIELDS_MAX = 512,
-    SWEEP_MS = 20,                  /* between two looks at what has expired, at the least */
-    TICK_NS = 20 * 1000 * 1000,     /* no clock of a file system stands still for longer, */
-    SECOND_NS = 1000 * 1000 * 1000, /* but those that count in seconds, or in two */
+    SWEEP_MS = 20,                  /* minimum interval of the checks for expired entries */
+    TICK_NS = 20 * 1000 * 1000,     /* coarsest clock of file systems, */
+    SECOND_NS = 1000 * 1000 * 1000, /* except those that count in units of 1 or 2 s */
 };
 
 struct slot {
-    struct entry entry; /* what others see of it */
+    struct entry entry; /* the public part */
     struct cache *cache;
     atomic_uint references;
     bool is_added;
@@ -45,7 +45,7 @@ struct slot {
 struct cache {
     const struct site *site;
     struct siphash_key key;    /* of the table: clients choose the names */
-    struct berth_timer *timer; /* runs while there is something in it */
+    struct berth_timer *timer; /* runs while the cache is not empty */
     struct cache *prev;        /* utlist: of all caches */
     struct cache *next;
     struct lock mutex; /* of what follows */
@@ -54,7 +54,7 @@ struct cache {
 };
 
 struct caches {
-    struct lock mutex;  /* of the list; before that of a cache */
+    struct lock mutex;  /* protects the list; locked before a cache's mutex */
     struct cache *list; /* utlist */
 };
 
@@ -113,13 +113,13 @@ void entry_release(struct entry *entry) {
     }
 }
 
-/* Takes it out; the cache's reference is then the caller's. */
+/* Removes the slot; the caller gets the cache's reference. */
 static void take_out(struct cache *cache, struct slot *slot) {
     HASH_DEL(cache->by_name, slot);
     DL_DELETE(cache->by_use, slot);
 }
 
-/* -- giving back ----------------------------------------------------------- */
+/* -- removal --------------------------------------------------------------- */
 
 static void release_all(struct slot *slots) {
     struct slot *slot;
@@ -129,7 +129,8 @@ static void release_all(struct slot *slots) {
     }
 }
 
-/* What has expired by then leaves; UINT64_MAX: all does. When the next one will: 0, none is left.
+/* Removes entries that expire by then; UINT64_MAX: all. Returns when the next one expires; 0: none
+ * is left.
  */
 static uint64_t leave_by(struct cache *cache, uint64_t time_ms) {
     struct slot *out = NULL;
@@ -164,7 +165,7 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, const struct berth_li
     }
 }
 
-/* All that is only kept, for whatever listener: what is being sent goes when it is sent. */
+/* Releases all cached entries, of every listener; entries in use are freed after their last use. */
 static void cache_give_back(struct caches *caches) {
     struct cache *cache;
     lock_acquire(&caches->mutex);
@@ -201,7 +202,7 @@ struct entry *cache_find(struct cache *cache, const char *name) {
     }
     if (slot) {
         atomic_fetch_add(&slot->references, 1);
-        if (slot->next) { /* not the one used last: those stay in the order of their use */
+        if (slot->next) { /* not already the most recently used */
             DL_DELETE(cache->by_use, slot);
             DL_APPEND(cache->by_use, slot);
         }
@@ -211,7 +212,7 @@ struct entry *cache_find(struct cache *cache, const char *name) {
     return slot ? &slot->entry : NULL;
 }
 
-/* In the place of an older one of that name, or of the one used longest ago. */
+/* Replaces an older entry of that name, or the least recently used one. */
 static void cache_put(struct cache *cache, struct slot *slot) {
     const struct site *site = cache->site;
     struct slot *out;
@@ -229,7 +230,7 @@ static void cache_put(struct cache *cache, struct slot *slot) {
     bool was_empty = !cache->by_use;
     slot->is_added = true;
     HASH_ADD_BYHASHVALUE(hh, cache->by_name, name[0], strlen(slot->name), hash, slot);
-    bool is_added = slot->is_added; /* from the release on it may be taken out again */
+    bool is_added = slot->is_added; /* after the unlock it may be removed again */
     if (is_added) {
         DL_APPEND(cache->by_use, slot);
         if (was_empty) {
@@ -275,7 +276,7 @@ static int32_t open_at(const struct site *site, const char *name, const char *in
     return status;
 }
 
-/* The file of that name, or the first index of the folder; *index is then its name. */
+/* Opens the file of that name, or the first index of the folder; *index is then its name. */
 static uint32_t open_name(const struct site *site, const char *name, struct berth_file **file,
                           const char **index) {
     size_t size = strlen(name);
@@ -295,7 +296,7 @@ static uint32_t open_name(const struct site *site, const char *name, struct bert
             return http_status(status);
         }
     }
-    /* Nothing to show: is there a folder at all? Its name without the slash must be none of a file.
+    /* No index: checks whether there is a folder. Its name without the slash must not be a file's.
      */
     status = open_at(site, name, ".", file);
     if (status == BERTH_OK) {
@@ -326,7 +327,7 @@ static void keep_content(const struct site *site, struct entry *entry) {
         site->services->file->release(entry->file);
         entry->file = NULL;
     } else {
-        host->buffer_release(content.buffer); /* it has become shorter just now */
+        host->buffer_release(content.buffer); /* the file became shorter meanwhile */
     }
 }
 
@@ -336,7 +337,7 @@ static int64_t now_ns(void) {
     return (int64_t)now.tv_sec * SECOND_NS + (int64_t)now.tv_usec * 1000;
 }
 
-/* Whether the file may change once more and bear the same times: 8.8.1. */
+/* Whether the file may change again with the same timestamps: 8.8.1. */
 static bool may_change_unseen(const struct berth_file_info *info) {
     int64_t changed = info->changed_unix_ns != 0 ? info->changed_unix_ns : info->modified_unix_ns;
     int64_t grain = changed % SECOND_NS == 0 ? 2 * (int64_t)SECOND_NS : TICK_NS;
@@ -348,8 +349,8 @@ static uint64_t cache_mix(uint64_t hash, uint64_t number) {
     return hash ^ hash >> 29;
 }
 
-/* Size, date and what tells this file and this change of it from others. A tag is weak while that
- * is not certain, and another one when it is: what was cached meanwhile is then fetched again. */
+/* Size, date, and what identifies this file and this change of it. The tag is weak while that is
+ * ambiguous, and different afterwards: then clients fetch again what they cached meanwhile. */
 static void write_etag(struct entry *entry, const struct berth_file_info *info) {
     bool weak = may_change_unseen(info);
     uint64_t hash =
@@ -368,7 +369,7 @@ static bool cache_describe(const struct site *site, struct slot *slot, const cha
         return false;
     }
     entry->size = info.size;
-    /* A server must not claim to know what it will be like later: RFC 9110, 8.8.2.1. */
+    /* Last-Modified must not be in the future: RFC 9110, 8.8.2.1. */
     int64_t now_s = (int64_t)time(NULL);
     entry->modified_s = info.modified_unix_ms / 1000;
     entry->modified_s = entry->modified_s < now_s ? entry->modified_s : now_s;
@@ -382,7 +383,7 @@ static bool cache_describe(const struct site *site, struct slot *slot, const cha
         "Content-Type: %s\r\nLast-Modified: %s\r\nETag: %s\r\nAccept-Ranges: bytes\r\n",
         entry->type, date, entry->etag);
     keep_content(site, entry);
-    if (entry->size == 0) { /* there is nothing to read of it */
+    if (entry->size == 0) { /* an empty file needs no reads */
         site->services->file->release(entry->file);
         entry->file = NULL;
     }

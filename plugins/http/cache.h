@@ -1,11 +1,11 @@
-/* cache.h: files that are asked for, kept open for a moment, and small ones in memory.
+/* cache.h: requested files, kept open for a short time, and small ones in memory.
  *
- * To open a file means a trip to another thread; within "cache_ms" of it the next request for the
- * same name is answered at once. An entry is what was found, immutable and reference-counted, so
- * that it outlives its place in the cache while it is used. A small one has its bytes and no open
- * file. When its time is over it leaves the cache by itself; when there is no room for another open
- * file, all that is only kept, for any listener of the plugin, makes room at once. On Windows,
- * where an open file cannot be replaced, large ones are not kept. Threads: any. */
+ * Opening a file needs another thread; for "cache_ms" after it, requests for the same name are
+ * answered at once. An entry is the result of a look-up, immutable and reference-counted: it stays
+ * valid while it is used, also after its removal from the cache. A small file's entry has its bytes
+ * and no open file. Expired entries are removed by a timer. When no more files can be opened, all
+ * unused entries of all listeners of the plugin are released at once. On Windows, where an open
+ * file cannot be replaced, large ones are not kept. Threads: any. */
 #ifndef BERTH_PLUGINS_HTTP_CACHE_H
 #define BERTH_PLUGINS_HTTP_CACHE_H
 
@@ -23,8 +23,8 @@ struct entry {
     uint64_t size;
     int64_t modified_s;
     int64_t changed_s;
-    struct berth_file *file;    /* with 200, when it is not small */
-    struct berth_slice content; /* all of it, when it is small; else without a buffer */
+    struct berth_file *file;    /* with 200, if it is not small */
+    struct berth_slice content; /* the whole file, if it is small; else without a buffer */
     const char *type;
     char etag[ETAG_BYTES]; /* with its quotes */
     char *fields; /* "Content-Type: …\r\nLast-Modified: …\r\nETag: …\r\nAccept-Ranges: bytes\r\n" */
@@ -39,11 +39,11 @@ void caches_destroy(struct caches *caches);
 struct cache *cache_create(const struct berth_listener *listener, const struct site *site);
 void cache_destroy(struct cache *cache);
 
-/* With a reference for the caller; NULL when it is not there, or no longer fresh. */
+/* Adds a reference for the caller; NULL: not cached, or expired. */
 struct entry *cache_find(struct cache *cache, const char *name);
 
-/* Opens what the name stands for: the file, or the index of a folder. May block. With a reference
- * for the caller; NULL: no memory. What was found is put into the cache. */
+/* Opens the file of that name, or the index of the folder, and caches the result. May block.
+ * Returns a reference for the caller; NULL: no memory. */
 struct entry *cache_look_up(struct cache *cache, const char *name);
 
 void entry_release(struct entry *entry); /* NULL is legal */

@@ -4,7 +4,7 @@
 
 #include "http/date.h"
 
-/* Takes the entity-tag at the front: 8.8.3. `opaque` is what is between the quotes, and they. */
+/* Parses the entity-tag at the front: 8.8.3. `opaque` includes the quotes. */
 static bool take_tag(struct text *rest, bool *weak, struct text *opaque) {
     uint32_t size = 1;
     *weak = rest->size > 2 && memcmp(rest->bytes, "W/", 2) == 0;
@@ -28,7 +28,7 @@ static bool take_tag(struct text *rest, bool *weak, struct text *opaque) {
     return true;
 }
 
-/* By the weak comparison, or by the strong one, for which both are strong: 8.8.3.2. */
+/* Weak comparison, or strong comparison, which needs two strong tags: 8.8.3.2. */
 static bool is_tag_of(const struct validators *now, struct text opaque, bool weak, bool weak_too) {
     bool is_weak = now->etag[0] == 'W';
     const char *etag = now->etag + (is_weak ? 2 : 0);
@@ -36,8 +36,8 @@ static bool is_tag_of(const struct validators *now, struct text opaque, bool wea
            (weak_too || (!weak && !is_weak));
 }
 
-/* Whether the list of tags has the file's; weak ones ("W/…") count where `weak_too` is. False also
- * with *malformed, when it is no such list. */
+/* Whether the list of tags has the file's; weak ones ("W/…") count if `weak_too`. False with
+ * *malformed: not a valid list. */
 static bool list_has_tag(struct text list, const struct validators *now, bool weak_too,
                          bool *malformed) {
     bool found = false;
@@ -58,7 +58,7 @@ static bool list_has_tag(struct text list, const struct validators *now, bool we
 }
 
 /* Whether a condition names the file: all its fields are one list (5.3), or "*" for any file,
- * alone. What is neither names nothing: the answer is then the cautious one. */
+ * alone. An invalid condition names nothing: the response is then the safe one. */
 static bool names_file(const struct request *request, const char *condition,
                        const struct validators *now, bool weak_too) {
     struct text rest = request->fields;
@@ -76,8 +76,9 @@ static bool names_file(const struct request *request, const char *condition,
     return any ? count == 1 : found && !malformed;
 }
 
-/* Whether the file has been modified after that date; `unknown` when that is none. Another file may
- * have come into its place since, and bear an older date: then the client's date is not the file's.
+/* Whether the file has been modified after that date; `unknown` if the date is invalid. The file
+ * may have been replaced since by one with an older date: then the client's date differs from the
+ * file's.
  */
 static bool is_newer(struct text date, const struct validators *now, bool unknown) {
     int64_t then;
@@ -105,8 +106,8 @@ uint32_t conditions_check(const struct request *request, const struct validators
     return 200;
 }
 
-/* Whether If-Range, which is one validator, names the file as it is now. A date does when it is the
- * file's and a second has passed since: it may change twice in one (8.8.2.2). */
+/* Whether the validator of If-Range names the current state of the file. A date does if it equals
+ * the file's and is at least a second old: a file may change twice in a second (8.8.2.2). */
 static bool condition_is_same(struct text validator, const struct validators *now) {
     int64_t then;
     struct text opaque;

@@ -67,7 +67,7 @@ void date_write(int64_t unix_s, char text[DATE_BYTES]) {
 
 /* -- reading --------------------------------------------------------------- */
 
-/* What is left of the text; not ok once something in it was not as expected. */
+/* The unread text; not ok after a syntax error. */
 struct scan {
     struct text rest;
     bool ok;
@@ -182,7 +182,7 @@ bool date_read(struct text text, int64_t now_s, int64_t *unix_s) {
     int64_t midnight = days_of(date.year, date.month, date.day) * 86400;
     if (date_of(midnight).day != date.day || date.hour > 23 || date.minute > 59 ||
         date.second > 60) {
-        return false; /* 31 Feb is none, say */
+        return false; /* for example 31 Feb */
     }
     int32_t second = (date.hour * 60 + date.minute) * 60 + date.second;
     *unix_s = midnight + second;
