@@ -99,7 +99,7 @@ static void answer_unknown(struct session *session) {
 
 /* -- which ----------------------------------------------------------------- */
 
-/* A browser that a page has made send a request here: what it says next must not be run. */
+/* Detects an HTTP request that a web page makes a browser send: what follows must not run. */
 static bool is_http(const struct session *session) {
     return argument_is(session, 0, "POST") || argument_is(session, 0, "Host:");
 }

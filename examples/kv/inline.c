@@ -31,7 +31,7 @@ static uint8_t escaped(uint8_t c) {
     }
 }
 
-/* What follows a "\" within quotes; *at moves behind it. */
+/* The character after a "\" within quotes; *at moves past it. */
 static uint8_t read_escape(const uint8_t *line, uint32_t size, uint32_t *at) {
     uint8_t c = line[(*at)++];
     if (c == 'x' && size - *at >= 2 && hex_digit(line[*at]) >= 0 && hex_digit(line[*at + 1]) >= 0) {
@@ -42,8 +42,8 @@ static uint8_t read_escape(const uint8_t *line, uint32_t size, uint32_t *at) {
     return escaped(c);
 }
 
-/* From behind the opening quote to behind the closing one. False: there is none, or the word goes
- * on behind it. */
+/* Reads from after the opening quote to after the closing one. False: there is none, or the word
+ * continues after it. */
 static bool read_quoted(const uint8_t *line, uint32_t size, uint32_t *at, uint8_t *word,
                         uint32_t *length) {
     uint8_t quote = line[(*at)++];

@@ -132,7 +132,7 @@ void command_flush(struct session *session) {
     output_text(session->output, "+OK\r\n");
 }
 
-/* The keys of a shard that fit, as bulks behind those that are there already. */
+/* The keys of a shard that fit, as bulks after the existing ones. */
 static size_t list_shard(struct session *session, uint32_t shard, struct output *keys) {
     const struct argument *pattern = &session->resp.arguments[1];
     struct store *store = &session->kv->store;
@@ -152,7 +152,7 @@ static size_t list_shard(struct session *session, uint32_t shard, struct output 
     return count;
 }
 
-/* One shard after the other: nobody waits for more than a part of them. */
+/* One shard after the other: other commands wait for one shard at most. */
 void command_keys(struct session *session) {
     struct output keys = {0};
     size_t count = 0;

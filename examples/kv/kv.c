@@ -1,13 +1,13 @@
 /* kv: a store of keys and values in memory for clients of Redis: a subset of its commands, in RESP2
  * and as inline commands. commands.c has the list.
  *
- * What a client says is taken as it comes. Its commands are run in order, and their answers
+ * Input is consumed as it arrives. Its commands are run in order, and their answers
  * gathered into one send. A turn ends when it has answered as much as the send queue holds. The
- * connection is then paused with what has come, and resumed by a post: the rest is brought again
- * once the queue is drained. So a pipeline may be as long as it likes, and its client is held back
- * by TCP.
+ * connection is then paused with what has come, and resumed by a post: the rest is delivered again
+ * once the queue is drained. So a pipeline may have any length, and TCP flow control holds its
+ * client back.
  *
- * A new generation begins empty. The connections of the old one go on with what that has. */
+ * A new generation begins empty. Connections of the old one continue with its data. */
 #include "kv/kv.h"
 
 #include <stdio.h>
@@ -91,7 +91,7 @@ static void BERTH_CALL resume_by_timer(struct berth_timer *timer, void *argument
     session->conn->host->receive_resume(session->conn);
 }
 
-/* What has come stays where it is, as it does while the connection is paused. The resumption comes
+/* Received data stays unconsumed while the connection is paused. The resumption comes
  * after this turn, and the host has it wait for `drained` if the send queue is full. */
 static void wait_for_next_turn(struct session *session) {
     static const char text[] = "no post and no timer to go on with: the connection is ended";

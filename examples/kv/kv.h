@@ -1,7 +1,7 @@
 /* kv.h: the parts of the example plugin kv.
  *
- * kv.c        the callbacks: what comes is read, run and answered
- * resp.c      what a client says, piece by piece; inline.c its other form
+ * kv.c        the callbacks: input is read, run and answered
+ * resp.c      the parser of commands; inline.c of inline commands
  * commands.c  which commands there are, and what is wrong with others
  * strings.c   the commands about values; keys.c those about keys; server.c those about neither
  * store.c     what all connections share, and its locks
@@ -31,7 +31,7 @@ struct kv {
     struct store store;
     atomic_uint clients;
     atomic_ullong commands;
-    struct output *outputs; /* one for each worker, which alone may touch it */
+    struct output *outputs; /* one per worker, used by it alone */
 };
 
 /* The state of a connection. */

@@ -1,4 +1,4 @@
-/* output.h: answers of RESP2 on their way, gathered so that many of them are one send.
+/* output.h: gathers answers of RESP2, so that many of them are one send.
  *
  * One for each worker, used by one call of `received` at a time: small answers are copied into it,
  * large values are references. Nothing is sent while it is written, which may be under a lock.
@@ -15,7 +15,7 @@
 
 struct value;
 
-/* A large value that stands between the bytes. */
+/* A large value between the bytes. */
 struct output_part {
     size_t at; /* bytes before it */
     struct berth_slice slice;

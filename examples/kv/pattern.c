@@ -1,7 +1,7 @@
 #include "kv/pattern.h"
 
-/* Whether the class that begins at pattern[*at], behind its "[", has the character; *at moves
- * behind the class. An unfinished class ends with the pattern. */
+/* Whether the class that begins at pattern[*at], after its "[", has the character; *at moves past
+ * the class. An unfinished class ends with the pattern. */
 static bool class_has(const uint8_t *pattern, size_t size, size_t *at, uint8_t c) {
     bool is_negated = *at < size && pattern[*at] == '^';
     bool found = false;
@@ -24,7 +24,7 @@ static bool class_has(const uint8_t *pattern, size_t size, size_t *at, uint8_t c
     return found != is_negated;
 }
 
-/* Whether what stands at pattern[*at], which is no "*", fits the character; *at moves behind it. */
+/* Whether the element at pattern[*at], not a "*", matches the character; *at moves past it. */
 static bool one_fits(const uint8_t *pattern, size_t size, size_t *at, uint8_t c) {
     uint8_t first = pattern[(*at)++];
     if (first == '?') {
@@ -44,7 +44,7 @@ bool pattern_matches(const uint8_t *pattern, size_t pattern_size, const uint8_t 
                      size_t size) {
     size_t at = 0;
     size_t read = 0;
-    size_t star = SIZE_MAX; /* behind the last one */
+    size_t star = SIZE_MAX; /* after the last one */
     size_t star_read = 0;
     while (read < size) {
         if (at < pattern_size && pattern[at] == '*') {

@@ -1,8 +1,8 @@
 /* resp.h: commands as clients send them: arrays of RESP2, and inline commands.
  *
- * A command is taken piece by piece as it comes, so that a large value needs no large message: only
- * a header line, or an inline command, waits for its end. Memory grows with what has come, not with
- * what was announced. Threads: of one reader, one at a time. */
+ * A command is taken piece by piece as it arrives, so that a large value needs no large message:
+ * only a header line, or an inline command, waits for its end. Memory grows with the received
+ * bytes, not with the announced size. Threads: of one reader, one at a time. */
 #ifndef BERTH_EXAMPLES_KV_RESP_H
 #define BERTH_EXAMPLES_KV_RESP_H
 
@@ -41,7 +41,7 @@ struct resp {
     uint64_t held;     /* bytes of memory */
     uint64_t charged;  /* of them to the store's limit */
     bool in_body;
-    bool is_dropped; /* the limit was reached: the rest of the command is passed over */
+    bool is_dropped; /* the limit was reached: the rest of the command is skipped */
     char error[96];  /* as Redis words it, without "-ERR " */
 };
 

@@ -79,7 +79,7 @@ void command_client(struct session *session) {
     } else if (count == 3 && argument_is(session, 1, "SETNAME")) {
         client_set_name(session);
     } else if (count == 4 && argument_is(session, 1, "SETINFO")) {
-        output_text(session->output, "+OK\r\n"); /* what library it is: not kept */
+        output_text(session->output, "+OK\r\n"); /* the client's library: not stored */
     } else {
         answer_unknown_subcommand(session);
     }
@@ -91,7 +91,7 @@ void command_command(struct session *session) {
     if (session->resp.count > 1 && argument_is(session, 1, "COUNT")) {
         output_integer(session->output, 0);
     } else {
-        output_array(session->output, 0); /* clients then know nothing of commands, and need not */
+        output_array(session->output, 0); /* an empty list: clients do not need it */
     }
 }
 

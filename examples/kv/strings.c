@@ -71,7 +71,7 @@ struct set_options {
     bool keeps;          /* KEEPTTL */
 };
 
-/* EX and PX: the argument behind the word. */
+/* EX and PX: the argument after the word. */
 static bool read_expiry(struct session *session, uint32_t index, bool is_seconds,
                         struct set_options *options) {
     int64_t number;
@@ -294,8 +294,8 @@ void command_mset(struct session *session) {
 
 /* -- APPEND ---------------------------------------------------------------- */
 
-/* Locked. Room for `size` bytes, of which the first are those that were there. What is being sent
- * stays as it is: bytes are added behind it only. */
+/* Locked. Room for `size` bytes, of which the first are those that were there. Bytes that are being
+ * sent do not change: bytes are only added after them. */
 static int32_t grow(struct store *store, struct value *value, uint32_t size, uint32_t size_max) {
     struct value grown;
     if (size <= value->capacity) {

@@ -1,4 +1,4 @@
-/* chat: rooms of people who send each other lines, for very many who are mostly silent.
+/* chat: chat rooms, for a very large number of mostly silent members.
  *
  * A client sends lines of UTF-8 that end in LF or CR LF, without control characters and what makes
  * text look like another line or stand in another order (U+2028 to U+202E, U+2066 to U+2069):
@@ -13,7 +13,7 @@
  *     /ping, /help      pong; help …
  *     /quit             bye, and the end
  *
- * and reads lines whose first word says what they are: the answers above; `error CODE …`; in small
+ * and reads lines whose first word is their kind: the answers above; `error CODE …`; in small
  * rooms `joined ROOM NICK`, `left ROOM NICK` and `renamed ROOM OLD NEW`; `missed COUNT` after
  * messages that came faster than they were read; `bye …` before the server ends a connection.
  * `error busy` is a line that nobody has heard, `error partly-said` one that some have not.
@@ -90,15 +90,15 @@ static void drop_timer(struct member *member) {
 
 /* -- lines ----------------------------------------------------------------- */
 
-/* What has come stays where it is until the member may go on: when more of what it said is
- * delivered, or what it was answered so far is sent. */
+/* Leaves received data unconsumed until the member may continue: after more of its messages are
+ * delivered, or its answers so far are sent. */
 static void wait_for_next_turn(struct member *member) {
     const struct berth_host *host = member->conn->host;
     host->receive_pause(member->conn);
     member->is_timed = false;
     member->is_held_back = start_timer(member, message_must_wait(member) ? HELD_BACK_MS : 0);
     if (!member->is_held_back) {
-        host->abort(member->conn); /* there is no memory, and nothing would wake it up */
+        host->abort(member->conn); /* no memory, and nothing would resume it */
     }
 }
 
@@ -118,12 +118,12 @@ static void end_too_long(struct member *member) {
     member->conn->host->close(member->conn);
 }
 
-/* A CR is not a part of the line; without one there is room for a byte too many. */
+/* A CR is not a part of the line; without one, the frame limit admits one byte too many. */
 static bool is_too_long(const struct chat *chat, const uint8_t *line, uint32_t size) {
     return size > chat->line_bytes && line[size - 1] != '\r';
 }
 
-/* False: the member has said too much for one turn. */
+/* False: the member has sent too much for one turn. */
 static bool chat_may_go_on(const struct member *member, uint32_t lines) {
     return lines < LINES_A_TURN_MAX && member->answered < ANSWERED_A_TURN_MAX &&
            !message_must_wait(member);
@@ -178,7 +178,7 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
     member->conn = conn;
 }
 
-/* It is sent to faster than it reads, and the host reads no more from it. */
+/* The member reads more slowly than it is sent to; the host stops reading from it. */
 static void BERTH_CALL filled(struct berth_conn *conn) {
     static const char text[] = "slow receiver: disconnected";
     struct member *member = conn->state;
@@ -207,9 +207,9 @@ static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
         member_answer(member, "bye idle for too long");
         member_leave(member);
     } else if (conn->host->draining(conn->listener) == BERTH_DRAINING_HOST_STOPS) {
-        member_answer(member, "bye the server stops"); /* all go: the others need not be told */
+        member_answer(member, "bye the server stops"); /* all end: no announcement */
     } else {
-        return BERTH_CLOSING_KEEP; /* members talk on in their generation until they leave */
+        return BERTH_CLOSING_KEEP; /* members stay in their generation until they leave */
     }
     return BERTH_CLOSING_CLOSE;
 }
@@ -217,7 +217,7 @@ static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
 static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     struct member *member = conn->state;
     struct chat *chat = chat_of(conn);
-    if (reason == BERTH_CLOSED_STOPPING && member->room) { /* nobody is told */
+    if (reason == BERTH_CLOSED_STOPPING && member->room) { /* no announcement */
         rooms_release(chat, rooms_leave(chat, member));
     }
     member_leave(member);
@@ -260,7 +260,7 @@ static int32_t chat_read_settings(struct chat *chat, struct berth_error *error) 
     };
     int32_t status =
         config_read(chat->listener, members, sizeof(members) / sizeof(members[0]), error);
-    /* Else a line too long would be a connection cut, without the error that is its answer. */
+    /* Otherwise a too long line would abort the connection without an error answer. */
     if (status == BERTH_OK && chat->line_bytes >= chat->listener->message_bytes) {
         return berth_error_set(error, BERTH_E_INVALID,
                                "/line_bytes: %u must be less than the listener's "

@@ -1,20 +1,20 @@
 /* chat.h: the parts of the chat plugin.
  *
- * chat.c      the callbacks, and what a connection's lines cost it
+ * chat.c      the callbacks, and the limits of a connection's lines
  * commands.c  what the lines do
- * rooms.c     who is who and who is where
- * messages.c  what is said, on its way to its receivers
- * line.c      what a line says
+ * rooms.c     the tables of names and rooms
+ * messages.c  messages, from the sender to the receivers
+ * line.c      the parser of a line
  *
- * Three kinds of state, by who may touch them:
+ * Three kinds of state, by the threads that may use them:
  *   a member     the state of a connection: its worker alone, but for what says "under the lock"
  *   the seats    of a room on a worker: that worker alone; fanning out needs no lock
- *   the lists    of names and rooms, shared: under chat->lock, which is held for moments and never
+ *   the lists    of names and rooms, shared: under chat->lock, which is held briefly, never
  *                while something is sent */
 #ifndef BERTH_PLUGINS_CHAT_CHAT_H
 #define BERTH_PLUGINS_CHAT_CHAT_H
 
-/* A plugin must not end the host when memory runs out: what was not added has no table. */
+/* A plugin must not end the host when memory runs out: an item that was not added has no table. */
 #define HASH_NONFATAL_OOM 1
 
 #include <berth/berth.h>
@@ -42,16 +42,16 @@ struct chat {
     uint32_t members_max; /* a room */
     uint32_t announce_max;
     uint32_t slow;         /* SLOW_* */
-    atomic_ullong skipped; /* messages that slow receivers have missed */
+    atomic_ullong skipped; /* messages dropped for slow receivers */
     struct lock lock;
-    struct siphash_key key; /* of both tables: their names are chosen by clients */
+    struct siphash_key key; /* of both tables: clients choose the names */
     struct member *names;   /* uthash, by nick; under the lock */
     struct room *rooms;     /* uthash, by name; under the lock */
 };
 
 struct seats {
-    struct member *members; /* utlist: those of one worker, which alone may touch it */
-    atomic_uint count;      /* of them; for others to know whether there is anybody */
+    struct member *members; /* utlist: members on one worker; used by it alone */
+    atomic_uint count;      /* of members; for other threads */
 };
 
 struct room {
@@ -71,13 +71,13 @@ struct member {
     struct member *next;
     struct member *everybody_prev;
     struct member *everybody_next;
-    atomic_uint *under_way;    /* its messages that are, and one: see messages.c; NULL: never any */
-    struct berth_timer *timer; /* NULL, but while a line is unfinished or it is held back */
+    atomic_uint *under_way; /* its messages in transit, plus one: see messages.c; NULL: none yet */
+    struct berth_timer *timer; /* only while a line is unfinished or it is held back */
     uint32_t searched;         /* of the unfinished line, for its end */
     uint32_t answered;         /* bytes, in this turn */
-    uint32_t missed;           /* messages, since its queue is full */
+    uint32_t missed;           /* messages, since its queue filled */
     bool is_full;
-    bool is_held_back;             /* it says more than can be delivered */
+    bool is_held_back;             /* it sends more than can be delivered */
     bool is_timed;                 /* the timer runs, for the unfinished line */
     char nick[NAME_BYTES_MAX + 1]; /* "" at first; written under the lock */
     UT_hash_handle hh;             /* under the lock */
@@ -89,39 +89,39 @@ static inline struct chat *chat_of(const struct berth_conn *conn) {
 
 /* -- chat.c ---------------------------------------------------------------- */
 
-/* One line to the member, which is formatted as by printf and gets its end here; what is too long
- * is cut. */
+/* Sends one line to the member, formatted as by printf; adds the line end; truncates a too long
+ * line. */
 PLUGIN_PRINTF(2, 3) void member_answer(struct member *member, const char *format, ...);
 
 /* -- commands.c ------------------------------------------------------------ */
 
 void command_run(struct member *member, const struct line *line);
 
-/* Out of its room, where that is told, and without a name from now on: before its connection is
- * closed, which its client may take its time for. The second time it does nothing. */
+/* Removes the member from its room, with an announcement, and frees its name. Called before the
+ * connection is closed, because the client can delay the close. A second call does nothing. */
 void member_leave(struct member *member);
 
 /* -- rooms.c --------------------------------------------------------------- */
 
-/* BERTH_E_STATE: somebody else has the name. BERTH_E_NO_MEMORY. */
+/* BERTH_E_STATE: another member has the name. BERTH_E_NO_MEMORY. */
 int32_t rooms_rename(struct chat *chat, struct member *member, const char *nick);
 
-/* The name is free again, if the member had one. */
+/* Frees the member's name, if it has one. */
 void rooms_forget(struct chat *chat, struct member *member);
 
-/* Moves the member into a room, out of the one it may be in, which is told by *left, with a
- * reference of the caller's. BERTH_E_LIMIT: the room is full; BERTH_E_STATE: there are too many
+/* Moves the member into a room, out of its previous one, if any; *left is the previous one, with a
+ * reference for the caller. BERTH_E_LIMIT: the room is full; BERTH_E_STATE: there are too many
  * rooms; BERTH_E_NO_MEMORY. */
 int32_t rooms_enter(struct chat *chat, struct member *member, const char *name, struct room **left);
 
-/* Out of its room, which the caller gets a reference of. */
+/* Removes the member from its room; the caller gets a reference to the room. */
 struct room *rooms_leave(struct chat *chat, struct member *member);
 
 void rooms_acquire(struct chat *chat, struct room *room);         /* the caller has one already */
 void rooms_release(struct chat *chat, struct room *room);         /* NULL is legal */
 uint32_t rooms_count(struct chat *chat, const struct room *room); /* of members */
 
-/* The id of the connection with that name; 0: nobody. */
+/* The id of the connection with that name; 0: none. */
 uint64_t rooms_find(struct chat *chat, const char *nick);
 
 /* "ROOM COUNT NICK …" and "COUNT ROOM …", as many as fit. False: there is no such room. */
@@ -132,9 +132,9 @@ void rooms_list(struct chat *chat, char text[ANSWER_BYTES_MAX]);
 
 enum { MESSAGE_PARTLY = 1 };
 
-/* To all who are in the room; "KIND ROOM NICK TEXT". `sender` NULL: it counts for nobody.
- * BERTH_E_LIMIT: too much is under way; BERTH_E_NO_MEMORY. Then nobody gets it. MESSAGE_PARTLY: too
- * much is under way to some of the workers, whose members do not get it; the others do. */
+/* To all members of the room; "KIND ROOM NICK TEXT". `sender` NULL: counted for no member.
+ * BERTH_E_LIMIT: too many messages in transit; BERTH_E_NO_MEMORY. Then no member gets it.
+ * MESSAGE_PARTLY: some workers refused it, and their members do not get it; the others do. */
 int32_t message_to_room(struct chat *chat, struct member *sender, struct room *room,
                         const char *kind, const char *nick, const struct span *text);
 
@@ -142,7 +142,7 @@ int32_t message_to_room(struct chat *chat, struct member *sender, struct room *r
 int32_t message_to_member(struct chat *chat, struct member *sender, uint64_t conn_id,
                           const struct span *text);
 
-/* Whether the member has so much under way that it has to wait with its next line. */
+/* Whether the member has so many messages in transit that its next line must wait. */
 bool message_must_wait(const struct member *member);
 
 void message_forget_sender(struct member *member);

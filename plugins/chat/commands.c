@@ -1,5 +1,5 @@
-/* What the lines do. Every line but an empty one is answered, by one line: of its own, or of the
- * room that it was said to, where the sender hears it with all others. */
+/* The commands. Every line except an empty one is answered by one line: an answer, or the message
+ * itself, which the sender gets like every member of the room. */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,8 +14,8 @@ static void command_answer_busy(struct member *member) {
     member_answer(member, "error busy too much is under way, try again");
 }
 
-/* Comings and goings are told in small rooms only: in a large one they would be most of what there
- * is to hear, and n members who come one after the other would be told n*n/2 times. */
+/* Joins and leaves are announced in small rooms only: in a large room they would be most of the
+ * traffic, and n successive joins would cost n*n/2 messages. */
 static void command_announce(struct member *member, struct room *room, const char *kind) {
     struct chat *chat = chat_of(member->conn);
     if (rooms_count(chat, room) <= chat->announce_max) {
@@ -29,7 +29,7 @@ static void run_nick(struct member *member, const struct line *line) {
     char before[NAME_BYTES_MAX + 1];
     snprintf(before, sizeof(before), "%s", member->nick);
     copy_name(name, &line->name);
-    if (strcmp(before, name) == 0) { /* no news for anybody */
+    if (strcmp(before, name) == 0) { /* no change to announce */
         member_answer(member, "ok nick %s", name);
         return;
     }
@@ -170,7 +170,7 @@ static void answer_fault(struct member *member, enum line_kind kind) {
     }
 }
 
-/* What only those do who have a name and are in a room, if the command wants that. */
+/* Whether the member has the name and the room that the command requires. */
 static bool may_run(struct member *member, enum line_kind kind) {
     bool wants_room = kind == LINE_SAY || kind == LINE_LEAVE;
     bool wants_nick = wants_room || kind == LINE_JOIN || kind == LINE_MSG;

@@ -36,7 +36,7 @@ static void skip_spaces(struct span *rest) {
     }
 }
 
-/* Takes what stands in front of the next space, and the spaces behind it. */
+/* Takes the word before the next space, and the spaces after it. */
 static struct span line_take_word(struct span *rest) {
     struct span word = {rest->bytes, 0};
     while (word.size < rest->size && word.bytes[word.size] != ' ') {
@@ -79,7 +79,7 @@ static struct line read_command(struct span rest, uint32_t name_max) {
     return line;
 }
 
-/* Without anything that could make one line look like two, or like another. */
+/* Whether no character can make one line look like two, or like another. */
 static bool line_is_text(const uint8_t *bytes, uint32_t size) {
     uint32_t at = 0;
     while (at < size) {

@@ -1,4 +1,4 @@
-/* line.h: what a client's line says.
+/* line.h: the parser of a client's line.
  *
  * A pure function of its bytes, for the plugin and its fuzz target. Threads: any. */
 #ifndef BERTH_PLUGINS_CHAT_LINE_H
@@ -22,7 +22,7 @@ enum line_kind {
     LINE_ROOMS,
     LINE_WHO, /* name, or none */
     /* What is wrong with it. */
-    LINE_NOT_TEXT, /* not UTF-8, or with what controls how it is shown */
+    LINE_NOT_TEXT, /* not UTF-8, or with characters that control its display */
     LINE_UNKNOWN,  /* there is no such command */
     LINE_BAD_NAME, /* of a person or a room */
     LINE_MISSING,  /* a name or a text */

@@ -1,15 +1,16 @@
-/* What is said, on its way to its receivers.
+/* Messages, from the sender to the receivers.
  *
- * A message is one buffer, however many it is for. It is posted to the workers that the room has
- * members on, one post each, and there one reference of the buffer is queued for every member: no
- * byte is copied, and no lock is held. A sender's messages take the same way one behind the other,
- * so everybody sees them in their order.
+ * A message is one buffer, whatever the number of receivers. It is posted to each worker with
+ * members of the room, one post each. There one reference to the buffer is queued for every member:
+ * no byte is copied, and no lock is held. A sender's messages take the same path one after the
+ * other, so every member receives them in order.
  *
- * What is under way is bounded. Of each member it is so many messages; then its next line waits
- * where it came in, and TCP holds it back. Of all it is the host's limit of posts to each worker;
- * beyond that a message is refused, and its sender told. Posts that were taken cannot be taken
- * back, so where some workers refuse one, the others deliver it all the same, and the sender hears
- * which of the two it was: saying it again is only right when nobody has heard it.
+ * Messages in transit are bounded. Per member the bound is UNDER_WAY_MAX; then the next line stays
+ * unconsumed, and TCP flow control holds the client back. In total the bound is the host's limit of
+ * posts to each worker; beyond that a message is refused with an error to its sender. Accepted
+ * posts cannot be cancelled: if only some workers refuse, the others still deliver the message. The
+ * error distinguishes the two cases, because repeating a message is only right if no member has
+ * received it.
  *
  * A receiver that does not read is not waited for: see `filled` and `drained` in chat.c. */
 #include <stdlib.h>
@@ -25,10 +26,10 @@ struct message {
     struct berth_slice line;
     struct room *room; /* NULL: for one member */
     atomic_uint *under_way;
-    atomic_uint references; /* who makes it, and posts */
+    atomic_uint references; /* the creator and the posts */
 };
 
-/* -- how much of a sender's is under way ----------------------------------- */
+/* -- a sender's messages in transit ---------------------------------------- */
 
 static void under_way_release(atomic_uint *under_way) {
     if (under_way && atomic_fetch_sub(under_way, 1) == 1) {
@@ -36,7 +37,8 @@ static void under_way_release(atomic_uint *under_way) {
     }
 }
 
-/* One more of this member's. The counter outlives both, and counts the member itself as one. */
+/* Counts one more message of this member. The counter outlives message and member, and counts the
+ * member itself as one. */
 static bool under_way_acquire(struct member *member) {
     if (!member->under_way) {
         member->under_way = malloc(sizeof(*member->under_way));
@@ -76,7 +78,7 @@ static void message_append(struct berth_slice *line, const char *bytes, size_t s
     line->size += (uint32_t)size;
 }
 
-/* A line of those words, the last of which may be missing, for nobody yet. */
+/* A line of these words, of which the last may be missing; without receivers yet. */
 static struct message *message_create(struct chat *chat, struct member *sender,
                                       const char *const words[3], const struct span *text) {
     const struct berth_host *host = chat->listener->host;

@@ -1,5 +1,5 @@
-/* Who is who, and who is where: what all workers share, under one lock. Nothing here sends, and
- * nothing under the lock waits for anything; what is listed is bounded by the size of an answer. */
+/* The tables of names and rooms, which all workers share under one lock. Nothing here sends, and
+ * nothing under the lock waits for anything; a list is bounded by the size of an answer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +78,7 @@ static void room_unrefer(struct chat *chat, struct room *room) {
     }
 }
 
-/* The room with that name, made where there is none. */
+/* The room with that name, created if there is none. */
 static int32_t room_find_or_create(struct chat *chat, const char *name, struct room **found) {
     uint32_t workers = chat->listener->host->workers;
     FIND_NAME(chat, rooms, name, *found);

@@ -13,7 +13,7 @@ struct cJSON;
 /* The config, which conforms to its schema; for cJSON_Delete(). NULL: no memory. */
 struct cJSON *config_parse(const struct berth_config_request *request);
 
-/* Adds an error unless the member is the path of something of this kind. A missing member is valid.
+/* Adds an error unless the member is the path of an object of this kind. It may be missing.
  */
 void config_check_path(const struct berth_config_request *request, const struct cJSON *config,
                        const char *member, enum path_kind wanted,

@@ -1,12 +1,12 @@
 /* datagram: two small services over UDP.
  *
- * "echo" sends every datagram back to where it came from (RFC 862), in the buffer it came in.
+ * "echo" sends every datagram back to its sender (RFC 862), in the buffer it came in.
  *
  * "syslog" receives syslog messages (RFC 5424, RFC 5426) and writes them to a file, a line each;
  * syslog.h tells how a line looks. A datagram that is no such message is kept as a line that says
  * so, or dropped. Writing is work for other threads than those that receive (log_file.c): a slow
- * disk costs messages, which are counted, and never the pace of what else the host serves. What was
- * accepted is in the file when the listener has stopped. */
+ * disk costs messages, which are counted, and never slows other services of the host. Accepted
+ * messages are in the file when the listener has stopped. */
 #include "datagram/datagram.h"
 
 #include <cjson/cJSON.h>
@@ -54,7 +54,7 @@ uint64_t unix_now_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_usec / 1000;
 }
 
-/* -- what is told rarely --------------------------------------------------- */
+/* -- rate-limited messages ------------------------------------------------- */
 
 static void tally_tell(struct tally *tally, const struct berth_listener *listener,
                        const char *what) {

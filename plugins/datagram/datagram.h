@@ -1,6 +1,6 @@
 /* datagram.h: the parts of the datagram plugin.
  *
- * datagram.c      the callbacks: an echo, and what comes to the syslog receiver
+ * datagram.c      the callbacks: echo and syslog receiver
  * syslog_read.c   what a datagram says;  syslog_write.c  as a line (syslog.h)
  * log_file.c      lines on their way to a file, off the I/O threads */
 #ifndef BERTH_PLUGINS_DATAGRAM_DATAGRAM_H
@@ -13,8 +13,8 @@
 
 /* -- log_file.c ------------------------------------------------------------ */
 
-/* Bounded, and written by one work at a time: what comes while one is under way is the next one's.
- * The file is opened for each of them anew, so one that was renamed or removed is made again. */
+/* Bounded, and written by one work at a time: lines that arrive meanwhile belong to the next work.
+ * Each work opens the file again, so a renamed or removed file is created again. */
 struct log_file;
 
 struct log_file_options {
@@ -35,22 +35,22 @@ void log_file_destroy(struct log_file *log_file);
 char *log_file_reserve(struct log_file *log_file, size_t *room);
 void log_file_commit(struct log_file *log_file, size_t size);
 
-/* -- what is told rarely: datagram.c --------------------------------------- */
+/* -- rate-limited messages: datagram.c ------------------------------------- */
 
 enum { TELL_AGAIN_MS = 10000 };
 
-/* Things that happen as often as others like. All zero at first. */
+/* Counts events whose rate remote senders control. All zero at first. */
 struct tally {
     atomic_ullong count;
     atomic_ullong told;
     _Atomic uint64_t next_ms;
 };
 
-/* So many more. Logs "NAME: COUNT WHAT" now and then. [any] */
+/* Adds to the count. Logs "NAME: COUNT WHAT" now and then. [any] */
 void tally_add(struct tally *tally, uint64_t count, const struct berth_listener *listener,
                const char *what);
 
-/* Logs what was not told yet. [any] */
+/* Logs the rest that was not logged yet. [any] */
 void tally_finish(struct tally *tally, const struct berth_listener *listener, const char *what);
 
 /* The time of day, in milliseconds since 1970. */

@@ -1,9 +1,9 @@
-/* Lines on their way to a file, off the I/O threads.
+/* Writes lines to a file, off the I/O threads.
  *
  * There are two buffers. One gathers lines; when a work begins it takes that one, and the other
  * gathers from then on. So a line waits for one write at the most before it is in a work of its
- * own, many lines cost one write, and memory is bounded however fast they come: what has no room is
- * dropped, counted, and told in the file where it would have stood, and in the host's log.
+ * own, many lines cost one write, and memory is bounded however fast they come: lines without space
+ * are dropped, counted, and reported in the file at their position, and in the host's log.
  *
  * The host waits for the works of a listener when it stops, and a work that ends begins another one
  * if something has gathered. What is left even so, when no work could be had, is written at the
@@ -45,7 +45,7 @@ static const char *const lost_text = "messages lost: the file cannot be written"
 
 /* -- writing: within the work, or when there is none any more -------------- */
 
-/* A line of our own, in the form of the others. */
+/* A line by the plugin, in the form of the others. */
 static void write_dropped(FILE *file, uint64_t dropped) {
     char received[SYSLOG_TIME_BYTES];
     syslog_time(unix_now_ms(), received);
@@ -127,7 +127,7 @@ static bool has_something(const struct batch *batch) {
 
 static void BERTH_CALL done(struct berth_conn *conn, int32_t status, void *argument);
 
-/* When none can be had, the next line asks again. */
+/* If none is available, the next line tries again. */
 static void log_file_submit(struct log_file *log_file) {
     const struct berth_work_host *service = log_file->options.work;
     if (service->submit_for_listener(log_file->options.listener, work, done, log_file) !=
@@ -155,7 +155,7 @@ static void BERTH_CALL done(struct berth_conn *conn, int32_t status, void *argum
 char *log_file_reserve(struct log_file *log_file, size_t *room) {
     lock_acquire(&log_file->lock);
     struct batch *batch = &log_file->gathering;
-    /* Once one was dropped, so is all that follows, until it is told where. */
+    /* After a dropped line, all further ones are dropped until the gap is reported. */
     *room = batch->dropped > 0 ? 0 : log_file->options.queue_max_bytes - batch->size;
     return batch->bytes + batch->size;
 }
@@ -176,7 +176,7 @@ void log_file_commit(struct log_file *log_file, size_t size) {
     }
 }
 
-/* -- its life -------------------------------------------------------------- */
+/* -- create and destroy ---------------------------------------------------- */
 
 static void log_file_discard(struct log_file *log_file) {
     free(log_file->gathering.bytes);

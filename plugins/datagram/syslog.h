@@ -2,11 +2,11 @@
  *
  * Pure functions of their bytes, for the plugin and its fuzz target. Threads: any.
  *
- * The line: what came when from whom, then the message's own fields as they stood in it,
+ * The line: time of receipt and sender, then the message's own fields unchanged,
  *
  *   RECEIVED SENDER FACILITY.SEVERITY TIMESTAMP HOSTNAME APP-NAME PROCID MSGID DATA TEXT
  *
- * with "+truncated" behind the severity where the end of the datagram is lost. What is no syslog
+ * with "+truncated" after the severity if the end of the datagram is lost. What is no syslog
  * message has "malformed" for its severity, "-" for all other fields, and all of it as its text. A
  * line never holds anything but well-formed UTF-8 without control characters, line separators and
  * what changes the order in which characters are shown: every byte of those stands there as \xHH,
@@ -29,7 +29,7 @@ struct syslog_span {
 struct syslog_message {
     uint32_t facility;            /* 0 to 23 */
     uint32_t severity;            /* 0 to 7 */
-    struct syslog_span timestamp; /* these six are "-" where the sender says nothing */
+    struct syslog_span timestamp; /* these six are "-" if not given */
     struct syslog_span hostname;
     struct syslog_span app_name;
     struct syslog_span procid;
@@ -39,14 +39,14 @@ struct syslog_message {
     bool is_utf8;            /* its sender says so, by that mark */
 };
 
-/* What is wrong with the datagram, for people; NULL: nothing. One LF at the end, which some senders
+/* Parses a datagram. Returns an error text; NULL: none. One LF at the end, which some senders
  * add, is no part of the message. `truncated`: the last character of the text may be cut. */
 const char *syslog_read(const uint8_t *bytes, uint32_t size, bool truncated,
                         struct syslog_message *message);
 
 /* -- lines ----------------------------------------------------------------- */
 
-/* What is written, and how much it would be: more than the capacity means that not all fitted. */
+/* The text, and its full size: a size above the capacity means that it was truncated. */
 struct syslog_line {
     char *bytes;
     size_t capacity;

@@ -34,7 +34,7 @@ static bool syslog_read_take_number(struct rest *rest, unsigned least, unsigned 
     return count >= least;
 }
 
-/* Takes 1 to `max` bytes of printable ASCII, and the space behind them. */
+/* Takes 1 to `max` bytes of printable ASCII, and the space after them. */
 static bool take_field(struct rest *rest, uint32_t max, struct syslog_span *field) {
     field->bytes = rest->at;
     while (rest->at<rest->end && * rest->at> ' ' && *rest->at < 0x7f) {
@@ -150,7 +150,7 @@ static bool syslog_read_take_value(struct rest *rest) {
     return syslog_read_take(rest, '"');
 }
 
-/* RFC 5424, 6.3.2: the same name must not stand there twice. Each is compared with all others, so
+/* RFC 5424, 6.3.2: a name must not be repeated. Each is compared with all others, so
  * there may not be many. */
 struct names {
     struct syslog_span items[SYSLOG_ELEMENTS_MAX];
@@ -198,7 +198,7 @@ static bool take_data(struct rest *rest, struct syslog_span *data) {
 
 /* -- the text -------------------------------------------------------------- */
 
-/* Without what is there of a character whose end is not. */
+/* Removes an incomplete character at the end. */
 static const uint8_t *cut_end(const uint8_t *begin, const uint8_t *end) {
     const uint8_t *at = end;
     while (at > begin && end - at < 3 && (at[-1] & 0xc0) == 0x80) {

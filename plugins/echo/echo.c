@@ -7,15 +7,15 @@
 
 /* Called on the connection's worker whenever bytes have arrived. */
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
-    /* The slice is only lent to us. Sending takes a reference, so we add one for it; the host gives
-     * it back when the bytes are sent. */
+    /* The slice is only borrowed. Sending consumes a reference, so one is added; the host releases
+     * it when the bytes are sent. */
     conn->host->buffer_acquire(data->buffer);
     conn->host->send_slices(conn, data, 1);
-    /* A send can only fail when the connection is ending, and then the host tells `closed`. */
+    /* A send can only fail when the connection is ending, and then the host calls `closed`. */
     return data->size; /* all of it is consumed */
 }
 
-/* Static and constant: the host reads it, and may do so in two generations of this plugin at once.
+/* Static and constant: the host reads it, possibly for two generations of this plugin at once.
  */
 static const struct berth_plugin echo = {
     .magic = BERTH_PLUGIN_MAGIC,

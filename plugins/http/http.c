@@ -1,13 +1,13 @@
 /* http: serves the files of a folder by HTTP/1.1 (RFC 9110, RFC 9112).
  *
- * A connection answers one request after the other. Its bytes lie in the host until the head of a
- * request is whole; it is read where it lies, answered, and then consumed. When the file has to be
- * opened first, which another thread does, nothing is consumed: the connection is paused, and the
- * same request comes again when the file is there. Only the rare request that has a body is copied,
- * as it is answered when its body has passed.
+ * A connection answers one request after the other. The bytes stay in the host until the head of a
+ * request is complete; it is parsed in place, answered, and then consumed. If the file has to be
+ * opened first, on another thread, nothing is consumed: the connection is paused, and the same
+ * request is delivered again when the file is open. Only the rare request with a body is copied,
+ * because it is answered after its body.
  *
  *   request.c  the head       target.c  the file's name    cache.c   open files
- *   body.c     the body       range.c, date.c, types.c     answer.c  what is said
+ *   body.c     the body       range.c, date.c, types.c     answer.c  the responses
  *   site.c     the "config" */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,20 +20,20 @@
 #include "http/target.h"
 
 enum {
-    REQUESTS_A_TURN = 32, /* of a client that pipelines, before the queue is looked at and others
-                             get their turn */
+    REQUESTS_A_TURN = 32, /* of a pipelining client, before the queue is checked and other
+                             connections get their turn */
     LOG_TEXT_MAX = 512,
 };
 
-/* What the clock of a connection waits for. */
+/* What the timer of a connection waits for. */
 enum waiting {
-    WAITING_NONE,    /* for us */
-    WAITING_REQUEST, /* for the first byte of one */
+    WAITING_NONE,    /* for this server */
+    WAITING_REQUEST, /* for the first byte of a request */
     WAITING_HEAD,    /* for the rest of it */
     WAITING_BODY,
 };
 
-/* A request whose body is passing. */
+/* A request whose body is being received. */
 struct held {
     struct body_drain drain;
     uint32_t size;
@@ -42,7 +42,7 @@ struct held {
 
 struct client {
     struct berth_timer *timer;
-    struct entry *found; /* for the request at the front: looked up just now */
+    struct entry *found; /* for the request at the front: result of its look-up */
     struct held *held;
     uint64_t sent; /* when the timer was started */
     uint32_t searched;
@@ -51,8 +51,8 @@ struct client {
     bool looking;     /* another thread opens the file of the request at the front */
     bool is_head;     /* the request at the front, as far as it is there: no answer has a body */
     bool stopping;    /* the answer to this request is the last one */
-    bool more;        /* requests that are here already come again */
-    bool over;        /* closed by us */
+    bool more;        /* received requests are delivered again */
+    bool over;        /* closed by this server */
 };
 
 static struct client *http_client_of(const struct berth_conn *conn) {
@@ -82,8 +82,8 @@ static void log_answer(struct berth_conn *conn, const struct request *request,
     conn->host->conn_log(conn, BERTH_LOG_INFO | BERTH_LOG_RECORD, text, (uint32_t)size);
 }
 
-/* What the client still says is read over until it has the answer, or a reset could take that from
- * it: RFC 9112, 9.6. It may pause as long as on a connection that goes on. */
+/* Further input is discarded until the client has the response, because a reset could destroy the
+ * response: RFC 9112, 9.6. The client may pause as long as on a persistent connection. */
 static void http_finish(struct berth_conn *conn) {
     http_client_of(conn)->over = true;
     if (BERTH_HAS(conn->host, close_with_timeout)) {
@@ -93,8 +93,8 @@ static void http_finish(struct berth_conn *conn) {
     }
 }
 
-/* What cannot be understood, or takes too long, is answered and is the end: where the next request
- * would begin is not known. `request` is NULL where its head has not been read. */
+/* Answers an invalid or too slow request, and ends the connection: the start of the next request is
+ * unknown. `request` is NULL if its head was not parsed. */
 static void http_refuse(struct berth_conn *conn, const struct request *request, uint32_t status) {
     const struct request unread = {.method =
                                        http_client_of(conn)->is_head ? METHOD_HEAD : METHOD_GET};
@@ -115,8 +115,8 @@ static void http_wait_for(struct berth_conn *conn, enum waiting waiting, uint64_
     }
 }
 
-/* Nobody may hold a connection for long by sending slowly. Between requests the time counts from
- * the last answer's end: as long as the client takes bytes it begins anew. */
+/* Limits how long a slow sender can hold a connection. Between requests the time counts from the
+ * end of the last response: it restarts while the client still reads. */
 static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
     struct berth_conn *conn = argument;
     struct client *client = http_client_of(conn);
@@ -136,7 +136,7 @@ static void BERTH_CALL on_timer(struct berth_timer *timer, void *argument) {
         client->sent = info.bytes_sent;
         http_wait_for(conn, WAITING_REQUEST, site_of(conn)->keep_alive_timeout_ms);
     } else {
-        conn->host->abort(conn); /* it has not taken a byte all the time */
+        conn->host->abort(conn); /* the client has read nothing in all this time */
     }
 }
 
@@ -172,7 +172,7 @@ static void BERTH_CALL looked_up(struct berth_conn *conn, int32_t status, void *
     }
 }
 
-/* True when it is under way; the connection is paused until then. */
+/* True: the look-up has started; the connection is paused until it ends. */
 static bool start_lookup(struct berth_conn *conn, const char *name) {
     const struct site *site = site_of(conn);
     struct lookup *lookup = malloc(sizeof(*lookup));
@@ -193,7 +193,7 @@ static bool start_lookup(struct berth_conn *conn, const char *name) {
 
 /* -- requests -------------------------------------------------------------- */
 
-/* The file, from the cache or looked up; false when it comes later. */
+/* Answers with the file from the cache or the look-up; false: the look-up is still running. */
 static bool answer_file(struct berth_conn *conn, const struct request *request,
                         struct answered *answered) {
     struct client *client = http_client_of(conn);
@@ -214,7 +214,7 @@ static bool answer_file(struct berth_conn *conn, const struct request *request,
     return true;
 }
 
-/* False: it is answered later, and not consumed before. */
+/* False: the request is answered later, and stays unconsumed until then. */
 static bool http_answer(struct berth_conn *conn, struct request *request) {
     struct client *client = http_client_of(conn);
     struct answered answered;
@@ -241,7 +241,7 @@ static bool http_answer(struct berth_conn *conn, struct request *request) {
     return true;
 }
 
-/* Its body comes first. False when there is no memory for it. */
+/* Keeps the request until its body was received. False: no memory. */
 static bool http_hold(struct berth_conn *conn, const struct request *request, const uint8_t *head,
                       uint32_t size) {
     struct held *held = malloc(sizeof(*held) + size);
@@ -260,8 +260,8 @@ static bool http_hold(struct berth_conn *conn, const struct request *request, co
     return true;
 }
 
-/* Each of these returns how many bytes it has consumed; 0 when more must come first, or when the
- * connection is closed, or waits for a file. */
+/* Each of these returns the number of consumed bytes; 0: more input is needed, the connection is
+ * closed, or it waits for a file. */
 
 static uint32_t http_take_request(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
     const struct site *site = site_of(conn);
@@ -275,7 +275,7 @@ static uint32_t http_take_request(struct berth_conn *conn, const uint8_t *bytes,
                request.content_length > site->body_bytes_max) {
         status = 413;
     } else if (has_body && request.expects_continue && request.method > METHOD_OPTIONS) {
-        status = 405; /* the answer is known: the body need not come at all */
+        status = 405; /* the response is known without the body */
     }
     if (status != 0) {
         http_refuse(conn, &request, status);
@@ -296,7 +296,7 @@ static uint32_t http_take_request(struct berth_conn *conn, const uint8_t *bytes,
 static uint32_t take_head(struct berth_conn *conn, const uint8_t *bytes, uint32_t size) {
     struct client *client = http_client_of(conn);
     uint32_t status;
-    if (bytes[0] == '\r') { /* an empty line in front of a request: RFC 9112, 2.2 */
+    if (bytes[0] == '\r') { /* an empty line before a request: RFC 9112, 2.2 */
         if (size > 1 && bytes[1] != '\n') {
             http_refuse(conn, NULL, 400);
         }
@@ -312,7 +312,7 @@ static uint32_t take_head(struct berth_conn *conn, const uint8_t *bytes, uint32_
     return head > 0 ? http_take_request(conn, bytes, head) : 0;
 }
 
-/* The body has passed. */
+/* Answers the request whose body is complete. */
 static void answer_held(struct berth_conn *conn) {
     struct client *client = http_client_of(conn);
     struct held *held = client->held;
@@ -336,7 +336,7 @@ static uint32_t take_body(struct berth_conn *conn, const uint8_t *bytes, uint32_
     return taken;
 }
 
-/* Sets the clock for what is to come; `rest`: bytes of a request are there. */
+/* Sets the timer for what is expected next; `rest`: part of a request has been received. */
 static void set_clock(struct berth_conn *conn, bool answered, bool rest) {
     const struct client *client = http_client_of(conn);
     const struct site *site = site_of(conn);
@@ -368,7 +368,7 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
             break;
         }
         if (++turns == REQUESTS_A_TURN && consumed < data->size) {
-            /* The rest comes again when the answers so far are on their way. */
+            /* The rest is delivered again after the responses so far are sent. */
             client->more = true;
             conn->host->receive_pause(conn);
             conn->host->receive_resume(conn);
@@ -379,8 +379,8 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
     return consumed;
 }
 
-/* The file is there: for the request whose body has passed, or for the one at the front, which then
- * comes again. */
+/* The file is open: for the request whose body is complete, or for the one at the front, which is
+ * then delivered again. */
 static void http_go_on(struct berth_conn *conn) {
     struct client *client = http_client_of(conn);
     if (client->held) {
@@ -406,9 +406,9 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
     http_wait_for(conn, WAITING_REQUEST, site->head_timeout_ms);
 }
 
-/* Stopping: the next answer says that it is the last one, so that no request is lost which the
- * client sends meanwhile (RFC 9112, 9.5). A connection that waits for none costs a stop of the host
- * its time, so that one ends between two requests; but not before its first, for which it was made.
+/* Stopping: the next response announces the close, so that the client sends no further request,
+ * which would be lost (RFC 9112, 9.5). An idle connection would delay the stop of the host, so it
+ * ends between two requests; but not before its first request.
  */
 static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
     struct client *client = http_client_of(conn);

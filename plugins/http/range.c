@@ -1,6 +1,6 @@
 #include "http/range.h"
 
-/* A number; one that is larger than any file is as good as the largest. False when there is none.
+/* Parses a number; one above the maximum is clamped. False: not a number.
  */
 static bool range_read_number(struct text text, uint64_t *number) {
     *number = 0;
@@ -15,7 +15,7 @@ static bool range_read_number(struct text text, uint64_t *number) {
     return text.size > 0;
 }
 
-/* "5-9", "5-", "-4". False: not a range. A range that lies behind the end has size 0. */
+/* "5-9", "5-", "-4". False: not a range. A range beyond the end has size 0. */
 static bool read_one(struct text spec, uint64_t file_size, struct range *range) {
     uint32_t dash = 0;
     uint64_t first;
@@ -29,9 +29,9 @@ static bool read_one(struct text spec, uint64_t file_size, struct range *range) 
     struct text left = {spec.bytes, dash};
     struct text right = {spec.bytes + dash + 1, spec.size - dash - 1};
     *range = (struct range){0};
-    if (left.size == 0) { /* the last so many bytes */
+    if (left.size == 0) { /* a suffix range */
         if (!range_read_number(right, &last) || (last > 0 && file_size == 0)) {
-            return false; /* the last bytes of nothing are all of it, which no range can say */
+            return false; /* no range can express all of an empty file */
         }
         range->size = last < file_size ? last : file_size;
         range->first = file_size - range->size;

@@ -1,4 +1,4 @@
-/* range.h: which bytes of a file a client asks for. Source: RFC 9110, 14. Pure. Threads: any. */
+/* range.h: the requested ranges of a file. Source: RFC 9110, 14. Pure. Threads: any. */
 #ifndef BERTH_PLUGINS_HTTP_RANGE_H
 #define BERTH_PLUGINS_HTTP_RANGE_H
 

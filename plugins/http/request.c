@@ -15,7 +15,7 @@ static bool is_value(struct text text) {
     return true;
 }
 
-/* Too long: is it the first line, for which there is room of its own, or the fields? */
+/* The status of a too long head: the first line has a limit of its own. */
 static uint32_t too_long(const uint8_t *bytes, uint32_t size, const struct request_limits *limits) {
     uint32_t line = limits->target_bytes_max + 32;
     return memchr(bytes, '\n', line < size ? line : size) ? 431 : 414;
@@ -30,7 +30,7 @@ uint32_t request_head_size(const uint8_t *bytes, uint32_t size, const struct req
     const uint8_t *newline;
     *status = 0;
     if (size > 0 && !char_is_token(bytes[0])) {
-        *status = 400; /* no method begins like that: TLS, say */
+        *status = 400; /* no method begins like that: for example TLS */
         return 0;
     }
     while ((newline = memchr(at, '\n', (size_t)(end - at))) != NULL) {
@@ -77,7 +77,7 @@ static uint32_t read_method(struct text word, struct request *request) {
     return 501;
 }
 
-/* Behind "http://": takes the authority off; false when it is none. An empty path is "/". */
+/* Removes the authority after "http://"; false: invalid. An empty path is "/". */
 static bool take_authority(struct text *path) {
     uint32_t size = 0;
     while (size < path->size && path->bytes[size] != '/' && path->bytes[size] != '?') {
@@ -205,8 +205,8 @@ static uint32_t read_content_length(struct reading *reading, struct text value) 
     return 0;
 }
 
-/* Just "chunked" is understood. Another coding in front of it is 501; where it is not the last one,
- * or twice there, or has parameters, nobody can tell where the body ends: 400 (RFC 9112, 6.3). */
+/* Only "chunked" is supported. Another coding before it is 501. If "chunked" is not the last
+ * coding, is repeated, or has parameters, the end of the body is unknown: 400 (RFC 9112, 6.3). */
 static uint32_t read_transfer_encoding(struct reading *reading, struct text value) {
     struct text member;
     struct text last = {0};
@@ -253,8 +253,8 @@ static void read_expect(struct request *request, struct text value) {
     }
 }
 
-/* Lists may stand in several fields, which are then read by request_next_value(). Of what a client
- * sends once, and twice all the same, none is believed. */
+/* Lists may stand in several fields, which are then read by request_next_value(). A field that must
+ * be unique is ignored if it is repeated. */
 static void read_condition(struct request *request, struct text name, struct text value) {
     const struct {
         const char *name;
@@ -277,10 +277,10 @@ static void read_condition(struct request *request, struct text name, struct tex
 static uint32_t read_field(struct reading *reading, struct text line) {
     struct text name;
     if (!text_until(&line, ':', &name) || !text_is_token(name) || !is_value(line)) {
-        return 400; /* also a folded line, and blanks in front of the colon */
+        return 400; /* also a folded line, and whitespace before the colon */
     }
     struct text value = text_trim(line);
-    switch (name.bytes[0] | 0x20) { /* most fields are none of ours */
+    switch (name.bytes[0] | 0x20) { /* most fields are not needed here */
     case 'h':
         return text_is(name, "host") ? read_host(reading, value) : 0;
     case 'c':
@@ -307,7 +307,7 @@ static uint32_t read_field(struct reading *reading, struct text line) {
     }
 }
 
-/* What follows from the fields together. */
+/* Checks the fields in combination. */
 static uint32_t request_settle(const struct reading *reading) {
     struct request *request = reading->request;
     request->keep_alive = !reading->closes && (request->minor == 1 || request->keep_alive);
@@ -320,7 +320,7 @@ static uint32_t request_settle(const struct reading *reading) {
     }
     if ((reading->seen & FIELD_CODING) != 0 &&
         ((reading->seen & FIELD_LENGTH) != 0 || request->minor == 0)) {
-        return 400; /* RFC 9112, 6.1 and 6.3: this is how requests are smuggled */
+        return 400; /* RFC 9112, 6.1 and 6.3: prevents request smuggling */
     }
     return 0;
 }
@@ -359,7 +359,7 @@ static uint32_t request_read_fields(struct text rest, const struct request_limit
         if (status == 400) {
             return status;
         }
-        refused = status != 0 ? status : refused; /* a coding we lack; a 400 may still follow */
+        refused = status != 0 ? status : refused; /* not supported; a 400 may follow */
         if (++count > limits->fields_max) {
             return 431;
         }

@@ -64,7 +64,7 @@ static int32_t read_index(const cJSON *value, void *target, struct berth_error *
     return BERTH_OK;
 }
 
-/* What may stand in a field's value: no end of line, above all. */
+/* Whether the text is a valid field value: above all, it must not contain a line end. */
 static bool is_printable(const char *text) {
     for (; *text != '\0'; text++) {
         if ((uint8_t)*text < 0x20 || *text == 0x7f) {
@@ -106,8 +106,8 @@ static int32_t site_read_types(const cJSON *value, void *target, struct berth_er
                                  "/types: expected an object like {\"log\": \"text/plain\"}");
 }
 
-/* Names of fields that the server does not set itself, or that say how long a message is and how it
- * is passed on, which is not for a configuration to say. */
+/* Whether a configuration may set this field: not the fields that the server sets, and not those
+ * for framing or connection handling. */
 static bool is_field_name(const char *name) {
     static const char *const ours[] = {
         "accept-ranges", "allow",
@@ -190,8 +190,8 @@ static int32_t site_read_config(struct site *site, const struct berth_listener *
     return config_read(listener, members, sizeof(members) / sizeof(members[0]), error);
 }
 
-/* A head must fit into what the host keeps of unread bytes, or the connection is cut in the middle
- * of it, without the 431 that is its answer. */
+/* A head must fit into the host's limit of unread bytes. Otherwise the host aborts the connection
+ * before the plugin can answer 431. */
 static int32_t check_limits(const struct site *site, const struct berth_listener *listener,
                             struct berth_error *error) {
     if (site->limits.head_bytes_max <= listener->message_bytes) {
@@ -272,7 +272,7 @@ void site_destroy(struct site *site) {
 
 const char *site_type(const struct site *site, const char *name) {
     const char *type = NULL;
-    size_t longest = 0; /* "tar.gz" says more than "gz" */
+    size_t longest = 0; /* "tar.gz" is more specific than "gz" */
     for (uint32_t i = 0; i < site->type_count; i++) {
         size_t size = strlen(site->ends[i]);
         if (size > longest && type_has_end(name, site->ends[i])) {

@@ -1,7 +1,7 @@
-/* site.h: what a listener serves: its "config", read once, and its cache of open files.
+/* site.h: the state of a listener: its "config" and its cache of open files.
  *
- * Owner: the listener (its state). Threads: made and destroyed in [control]; read-only in between,
- * but for the cache, which locks itself. */
+ * Owner: the listener (its state). Threads: created and destroyed in [control]; read-only in
+ * between, except the cache, which has its own locks. */
 #ifndef BERTH_PLUGINS_HTTP_SITE_H
 #define BERTH_PLUGINS_HTTP_SITE_H
 
@@ -13,7 +13,7 @@
 
 enum { INDEXES_MAX = 8, TYPES_MAX = 256, FIELDS_BYTES_MAX = 2048, ROOT_BYTES_MAX = 4096 };
 
-/* The extensions of the ABI that it stands on; the plugin's state. */
+/* The extensions of the ABI that the plugin uses; the plugin's state. */
 struct services {
     const struct berth_timer_host *timer;
     const struct berth_work_host *work;
@@ -44,7 +44,7 @@ struct site {
     struct cache *cache;
 };
 
-/* What no schema says of a config: a root that is no folder, fields that are the server's own. */
+/* Checks beyond the schema: the root must be a folder, and fields must not be the server's own. */
 int32_t BERTH_CALL site_check_config(const struct berth_config_request *request,
                                      struct berth_config_errors *errors);
 

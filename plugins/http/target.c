@@ -4,8 +4,8 @@
 
 #include "common/utf8.h"
 
-/* One byte of the path, decoded; -1 for a bad escape. An encoded slash is refused, as it would mean
- * something else to whoever decodes first and splits then. */
+/* One byte of the path, decoded; -1 for a bad escape. An encoded slash is refused, because software
+ * that decodes before splitting would interpret it differently. */
 static int take_byte(struct text *path) {
     char c = path->bytes[0];
     uint32_t size = 1;
@@ -32,7 +32,7 @@ static bool stem_is(const char *stem, size_t size, const char *word) {
 }
 
 /* CON, PRN, AUX, NUL, COM0-9, LPT0-9 (the digits also as the superscripts of Latin-1), CONIN$,
- * CONOUT$, CLOCK$: with any extension, and with blanks in front of it.
+ * CONOUT$, CLOCK$: with any extension, and with spaces before the extension.
  * Source: "Naming Files, Paths, and Namespaces" of the Win32 documentation. */
 static bool target_is_device(const char *name, size_t size) {
     static const char *const words[] = {"con", "prn", "aux", "nul", "conin$", "conout$", "clock$"};
@@ -57,12 +57,12 @@ static bool target_is_device(const char *name, size_t size) {
 }
 
 /* A name as Windows makes it for programs of MS-DOS, "SECRET~1" or "INDE~P2W.HTM": at most eight
- * and three characters, and behind a tilde a number or letters. A file answers to it beside its own
- * name, and so would get around what is said about that one. */
+ * and three characters, and a number or letters after a tilde. It is a second name of a file, and
+ * would bypass rules for the file's own name. */
 static bool is_alias(const char *name, size_t size) {
     const char *dot = memchr(name, '.', size);
     size_t stem = dot ? (size_t)(dot - name) : size;
-    size_t letters = 0; /* behind the last tilde */
+    size_t letters = 0; /* after the last tilde */
     size_t counts[2] = {0, 0};
     bool tilde = false;
     for (size_t i = 0; i < size; i++) {
@@ -77,7 +77,7 @@ static bool is_alias(const char *name, size_t size) {
     return tilde && letters > 0 && counts[0] <= 8 + (dot ? 1 : 0) && counts[1] <= 3;
 }
 
-/* Whether a file of that name can be. */
+/* Whether a file may have that name. */
 static bool can_be_file(const char *part, size_t size, bool dot_files) {
     if (part[0] == '.' && !dot_files && !(size == 11 && memcmp(part, ".well-known", 11) == 0)) {
         return false;
@@ -91,7 +91,7 @@ static bool can_be_file(const char *part, size_t size, bool dot_files) {
            !is_alias(part, size);
 }
 
-/* Takes the last part off: "a/b/" becomes "a/". False at the root. */
+/* Removes the last part: "a/b/" becomes "a/". False at the root. */
 static bool go_up(const char *name, size_t *used) {
     if (*used == 0) {
         return false;

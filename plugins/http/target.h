@@ -1,9 +1,9 @@
-/* target.h: from the path of a request to the name of a file below the root.
+/* target.h: maps the path of a request to the name of a file below the root.
  *
- * The same names are refused on every system, so that a folder of files means the same wherever it
- * is served: what Windows takes for something else than a file of that name (a drive, an alternate
- * stream, a device, a short alias of a long name, a name whose last dots and blanks it drops) is
- * not found on Linux either. Pure. Threads: any. */
+ * The same names are refused on every system, so that a folder is served alike everywhere: a name
+ * with a special meaning on Windows (a drive, an alternate stream, a device, a short alias of a
+ * long name, a name with trailing dots or spaces) is not found on Linux either. Pure. Threads: any.
+ */
 #ifndef BERTH_PLUGINS_HTTP_TARGET_H
 #define BERTH_PLUGINS_HTTP_TARGET_H
 

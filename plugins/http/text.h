@@ -1,4 +1,4 @@
-/* text.h: words and lists, of which the fields of HTTP are made. Source: RFC 9110, 5.6.
+/* text.h: tokens and lists in the fields of HTTP. Source: RFC 9110, 5.6.
  *
  * Pure functions on borrowed bytes. Threads: any. */
 #ifndef BERTH_PLUGINS_HTTP_TEXT_H
@@ -12,13 +12,13 @@ struct text {
     uint32_t size;
 };
 
-/* Whether they are the same but for the case of letters. `word` is in small letters. */
+/* Compares case-insensitively. `word` is in lower case. */
 bool text_is(struct text text, const char *word);
 struct text text_trim(struct text text);
-/* The next member of a comma-separated list (5.6.1) without quoted strings, blanks around it cut
- * off; false when there is none left. `list` is moved on. */
+/* The next member of a comma-separated list (5.6.1) without quoted strings, without surrounding
+ * whitespace; false: none left. `list` is advanced. */
 bool text_next(struct text *list, struct text *member);
-/* What stands in front of the delimiter; `rest` is moved behind it. False: there is none. */
+/* The text before the delimiter; `rest` is moved past it. False: no delimiter. */
 bool text_until(struct text *rest, char delimiter, struct text *part);
 
 bool text_is_token(struct text text); /* 5.6.2 */

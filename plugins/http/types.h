@@ -1,4 +1,4 @@
-/* types.h: media types by the ends of names. Threads: any. */
+/* types.h: media types by file name extension. Threads: any. */
 #ifndef BERTH_PLUGINS_HTTP_TYPES_H
 #define BERTH_PLUGINS_HTTP_TYPES_H
 

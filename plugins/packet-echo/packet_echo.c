@@ -3,7 +3,7 @@
  *
  * TCP has no packets: one may come byte by byte, or many in one piece. The plugin only looks at
  * what is there, takes the whole packets from the front, and leaves the rest to the host, which
- * brings it again with what follows. */
+ * delivers it again with the following bytes. */
 #include <berth/plugin.h>
 
 static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_slice *data) {
@@ -26,7 +26,8 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
         host->close(conn); /* what was queued is still sent */
         return data->size;
     } else {
-        host->want_at_least(conn, data->bytes[whole]); /* do not wake us for less than the packet */
+        host->want_at_least(conn,
+                            data->bytes[whole]); /* no call of `received` before the whole packet */
     }
     return whole;
 }

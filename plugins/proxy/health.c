@@ -1,5 +1,5 @@
-/* Health checks: each upstream is connected to now and then, by the listener itself and whether
- * there are clients or not. All of it runs on the worker of the listener's timer. */
+/* Health checks: the listener connects to each upstream periodically, independent of clients. All
+ * of it runs on the worker of the listener's timer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@ struct health {
     struct upstreams *upstreams;
 };
 
-/* One that is under way. */
+/* A running check. */
 struct check {
     struct health *health;
     struct upstream *upstream;
@@ -63,7 +63,7 @@ static void BERTH_CALL checked(struct berth_conn *conn, int32_t status, void *ar
     free(argument);
     check.upstream->is_checked = false;
     if (status == BERTH_OK) {
-        conn->host->close(conn); /* that it answers is all there is to know */
+        conn->host->close(conn); /* the check needs no more than the connect */
     }
     if (status != BERTH_E_CANCELLED && status != BERTH_E_NO_MEMORY) {
         health_note(check.health, check.upstream, status == BERTH_OK);

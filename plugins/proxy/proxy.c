@@ -1,15 +1,14 @@
 /* proxy: forwards TCP connections to upstreams.
  *
- * A client and its upstream are a pair, on the same worker, so a pair needs no lock. What comes on
- * one side goes to the other in the buffers it came in. Nobody is read from faster than the other
- * side takes it: when a send queue is filled, the side that fills it is paused, and goes on when
- * the queue is drained. The end of one direction is carried over to the other side, where the other
- * direction goes on; a reset is, too.
+ * A client and its upstream are a pair, on the same worker, so a pair needs no lock. Data received
+ * on one side is sent to the other in the same buffers. Reading is limited by the other side: when
+ * a send queue is filled, the side that fills it is paused until the queue is drained. A FIN is
+ * forwarded to the other side while the other direction continues; a reset is forwarded, too.
  *
- * The client is not read from before its upstream answers: what it says meanwhile waits in the
- * system, and an upstream that does not answer costs nothing but the time to try the next one. From
- * then on it is left out, while there are others; and now and then one that is left out is asked in
- * the background, beside a client that is served elsewhere, whether it answers again. */
+ * The client is not read from before its upstream is connected: its data waits in the system's
+ * socket buffer, so the next upstream can be tried without loss. An upstream that does not answer
+ * is down: it is skipped while there are others. From time to time it is probed in the background,
+ * while a client is served elsewhere. */
 #include "proxy/proxy.h"
 
 #include <stdio.h>
@@ -20,7 +19,7 @@ struct pair {
     struct upstreams *upstreams;
     struct upstream *chosen;
     struct berth_conn *client;   /* NULL: gone */
-    struct berth_conn *upstream; /* NULL: not there yet, or gone */
+    struct berth_conn *upstream; /* NULL: not connected yet, or gone */
     uint64_t tried;              /* a bit an upstream */
     bool client_finished;
     bool upstream_finished;
@@ -40,7 +39,7 @@ static bool is_upstream(const struct berth_conn *conn) {
 
 static struct berth_conn *other_side(const struct berth_conn *conn) {
     const struct pair *pair = pair_of(conn);
-    if (!pair) { /* it is ending, and never was one of two */
+    if (!pair) { /* it is ending, and was never part of a pair */
         return NULL;
     }
     return is_upstream(conn) ? pair->client : pair->upstream;
@@ -64,8 +63,9 @@ static void say_of(struct berth_conn *conn, uint32_t level, const struct upstrea
     proxy_say(conn, level, text);
 }
 
-/* Asks for a connection to the upstream, which hears first whom it is for; `info` all zero: for
- * nobody. Without its header there is none: the client's first bytes could be taken for one. */
+/* Connects to the upstream and sends the PROXY header first; `info` all zero: not for a client. If
+ * the header cannot be sent, there is no connection: the upstream could take the client's first
+ * bytes for a header. */
 static int32_t proxy_connect_to(struct berth_conn *client, const struct upstream *upstream,
                                 const struct berth_conn_info *info, berth_connected_fn done,
                                 void *argument) {
@@ -96,8 +96,8 @@ static void leave_upstream(struct pair *pair) {
     }
 }
 
-/* Tries the next upstream. When there is none left, the client is told by a reset: an ordinary end
- * would look like an empty answer. */
+/* Tries the next upstream. When there is none left, the client's connection is reset: a FIN would
+ * look like an empty answer. */
 static void try_next(struct pair *pair) {
     struct berth_conn *client = pair->client;
     const struct berth_host *host = client->host;
@@ -148,7 +148,7 @@ static void BERTH_CALL connected(struct berth_conn *conn, int32_t status, void *
     }
 }
 
-/* -- asking those that are left out ---------------------------------------- */
+/* -- probing upstreams that are down --------------------------------------- */
 
 struct probe {
     struct berth_conn *client; /* it goes with it */
@@ -163,7 +163,7 @@ static void BERTH_CALL probed(struct berth_conn *conn, int32_t status, void *arg
         if (upstream_answered(probe->upstream)) {
             say_of(conn, BERTH_LOG_INFO, probe->upstream, "answers again");
         }
-        conn->host->close(conn); /* it was all there is to hear */
+        conn->host->close(conn); /* the probe needs no more than the connect */
     } else if (status == BERTH_E_CANCELLED || status == BERTH_E_NO_MEMORY) {
         upstream_call_off_probe(probe->upstream, now_ms);
     } else {
@@ -189,7 +189,7 @@ static void ask_one_left_out(struct berth_conn *client, uint64_t tried) {
     }
 }
 
-/* -- what passes between the two ------------------------------------------- */
+/* -- forwarding ------------------------------------------------------------ */
 
 static void BERTH_CALL opened(struct berth_conn *conn) {
     struct pair *pair = calloc(1, sizeof(*pair));
@@ -228,7 +228,7 @@ static void BERTH_CALL drained(struct berth_conn *conn) {
     }
 }
 
-/* One direction is over: the other side hears it, behind all that was sent. */
+/* The end of one direction is forwarded after all queued data. */
 static void BERTH_CALL peer_closed(struct berth_conn *conn) {
     struct pair *pair = pair_of(conn);
     struct berth_conn *other = other_side(conn);
@@ -252,8 +252,8 @@ static void BERTH_CALL peer_closed(struct berth_conn *conn) {
     }
 }
 
-/* Whether the other side still gets all that this one had to say. One that has finished waits in
- * silence while the other side takes the rest, and may be closed for that. */
+/* Whether the other side still receives all data of this one. A side that has finished is silent
+ * while the other side reads the rest, and may be closed by the idle timeout. */
 static bool proxy_is_whole(uint32_t reason, bool finished) {
     return reason == BERTH_CLOSED_BY_PEER || reason == BERTH_CLOSED_BY_PLUGIN ||
            (reason == BERTH_CLOSED_TIMEOUT && finished);
@@ -262,7 +262,7 @@ static bool proxy_is_whole(uint32_t reason, bool finished) {
 static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     struct pair *pair = pair_of(conn);
     if (!pair) {
-        return; /* there was no memory for it, or it was for nobody */
+        return; /* no memory for the pair, or not a client's connection */
     }
     struct berth_conn *other = other_side(conn);
     bool finished = is_upstream(conn) ? pair->upstream_finished : pair->client_finished;
@@ -274,7 +274,7 @@ static void BERTH_CALL closed(struct berth_conn *conn, uint32_t reason) {
     if (other && proxy_is_whole(reason, finished)) {
         conn->host->close(other);
     } else if (other) {
-        conn->host->abort(other); /* what was lost on one side must not look whole on the other */
+        conn->host->abort(other); /* lost data must not look like a complete stream */
     } else {
         leave_upstream(pair);
         free(pair);

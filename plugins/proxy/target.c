@@ -13,8 +13,8 @@ static bool read_port(const char *digits, uint16_t *port) {
     return *at == '\0' && found > 0 && found <= UINT16_MAX;
 }
 
-/* Of an IPv6 address in brackets, and of all else: no other address or name has a colon. What the
- * resolver makes of the rest is seen when it is asked. */
+/* Of an IPv6 address in brackets, and of all else: no other address or name has a colon. The
+ * resolver checks the rest later. */
 static bool is_host(const char *host, size_t length, bool in_brackets) {
     for (size_t i = 0; i < length; i++) {
         if ((unsigned char)host[i] <= ' ' || host[i] == 0x7f || host[i] == '[' || host[i] == ']') {

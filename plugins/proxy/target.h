@@ -1,4 +1,4 @@
-/* target.h: where an upstream is, as the configuration says it: "name:port", "1.2.3.4:port" or
+/* target.h: the address of an upstream in the configuration: "name:port", "1.2.3.4:port" or
  * "[::1]:port". Pure. Threads: any. */
 #ifndef BERTH_PLUGINS_PROXY_TARGET_H
 #define BERTH_PLUGINS_PROXY_TARGET_H
@@ -13,7 +13,7 @@ struct target {
     uint16_t port;
 };
 
-/* False: the text is none. */
+/* False: invalid. */
 bool target_read(struct target *target, const char *text);
 
 #endif

@@ -111,7 +111,7 @@ void upstreams_destroy(struct upstreams *upstreams) {
     }
 }
 
-/* -- the choice ------------------------------------------------------------ */
+/* -- selection ------------------------------------------------------------- */
 
 /* The best of those that are up (or down, when `down`), beginning with number `from`. */
 static struct upstream *upstreams_best(struct upstreams *upstreams, uint32_t from, bool down,
@@ -150,11 +150,11 @@ void upstream_leave(struct upstream *upstream) {
     atomic_fetch_sub(&upstream->connections, 1);
 }
 
-/* -- who is down ----------------------------------------------------------- */
+/* -- upstreams that are down ----------------------------------------------- */
 
 bool upstream_failed(struct upstreams *upstreams, struct upstream *upstream, uint64_t now_ms) {
     if (upstreams->retry_after_ms == 0) {
-        return true; /* nobody is left out */
+        return true; /* no upstream is down */
     }
     atomic_store(&upstream->probe_at_ms, now_ms + upstreams->retry_after_ms);
     return !atomic_exchange(&upstream->is_down, true);
@@ -168,7 +168,7 @@ struct upstream *upstreams_to_probe(struct upstreams *upstreams, uint64_t now_ms
     for (uint32_t i = 0; i < upstreams->count; i++) {
         struct upstream *one = &upstreams->items[i];
         uint64_t at_ms = atomic_load(&one->probe_at_ms);
-        /* Nobody else asks it meanwhile. */
+        /* No other connection probes it meanwhile. */
         uint64_t next_ms = now_ms + upstreams->connect_timeout_ms + upstreams->retry_after_ms;
         if (atomic_load(&one->is_down) && at_ms <= now_ms && (tried >> i & 1) == 0 &&
             atomic_compare_exchange_strong(&one->probe_at_ms, &at_ms, next_ms)) {
