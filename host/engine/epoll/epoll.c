@@ -2,20 +2,21 @@
  *
  * One epoll instance a port. Everything is tried first, and the descriptor is watched only when the
  * attempt finds nothing: most first requests are there already. An armed receive stays registered,
- * level-triggered: an event is one attempt with one buffer, and what is left brings the next event,
- * so a flood gets its turn and no more. Batches are small for the same reason.
+ * level-triggered: an event is one attempt with one buffer, and data that is left causes the next
+ * event. So a connection that sends much gets one buffer a turn. Batches are small for the same
+ * reason.
  *
- * epoll knows one registration a descriptor, and a receive and a send may be waiting on the same,
- * so the port has a table of what is watched, by the number of the descriptor. It is one word for
- * each, as all ports together may have many: the operations that wait are linked to each other. It
- * is only ever changed by the port's thread. A registration ends before its socket is closed, as
- * the number may at once be another socket's, on another port. Only an accept that was heard of
- * leaves one behind, dumb, since whoever gets the connection may live on this port: so what the
- * table says of a registration is a guess, and epoll's own answer (EEXIST, ENOENT) corrects it. An
- * event of this turn that nobody waits for any more is ignored.
+ * epoll has one registration a descriptor, and a receive and a send may wait for the same one. So
+ * the port has a table of what is watched, by the number of the descriptor. An entry is one word,
+ * as all ports together may have many: the operations that wait are linked to each other. Only the
+ * port's thread changes the table. A registration ends before its socket is closed, as the number
+ * may at once be another socket's, on another port. Only an accept whose event has come leaves its
+ * registration in place, disabled (EPOLLONESHOT), since the connection may stay on this port. So
+ * what the table says of a registration is a guess, and epoll's own answer (EEXIST, ENOENT)
+ * corrects it. An event of this turn for which no operation waits any more is ignored.
  *
  * Listening sockets are watched edge-triggered: clients may queue for long while a limit leaves no
- * room, and accepting remembers that they do. */
+ * room, and engine_acceptor.clients records that they do. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -40,7 +41,7 @@ enum {
 /* What waits for a descriptor: one operation that reads (a receive, an accept for its first data)
  * and one that writes (a send, a connect), either or both, linked by op_private.next: an operation
  * that waits is in no other list. The lowest bit says whether the descriptor is registered, as far
- * as we know. */
+ * as is known. */
 struct watch {
     uintptr_t word;
 };
@@ -58,7 +59,7 @@ struct epoll_port {
     struct op_list attempts; /* armed receives to be tried in this turn */
     struct epoll_event events[EVENTS_MAX];
     unsigned event_count;
-    bool refused; /* the last wait was, which is said */
+    bool refused; /* the system has refused the last wait, and that is logged */
 };
 
 static struct epoll_port *epoll_of(struct engine_port *port) {
@@ -110,8 +111,7 @@ static uint32_t wanted_events(const struct watch *watch) {
     uint32_t events = 0;
     for (struct engine_op *op = epoll_waiting(watch); op; op = op_private_of(op)->next) {
         if (op_private_of(op)->is_accept) {
-            /* Whoever gets the connection may live on another port: nothing is heard here any
-             * more. */
+            /* The connection may go to another port: this one gets no more events of it. */
             return EPOLLIN | EPOLLRDHUP | EPOLLONESHOT;
         }
         events |= is_reader(op) ? (uint32_t)EPOLLIN | EPOLLRDHUP : (uint32_t)EPOLLOUT;
@@ -119,7 +119,7 @@ static uint32_t wanted_events(const struct watch *watch) {
     return events;
 }
 
-/* Tells epoll what the watch is for. False: the code is in errno. */
+/* Registers with epoll the events that the watch wants. False: the code is in errno. */
 static bool watch_register(struct epoll_port *port, int fd) {
     struct watch *watch = &port->watches[fd];
     struct epoll_event event = {.events = wanted_events(watch), .data.u64 = (unsigned)fd};
@@ -130,7 +130,7 @@ static bool watch_register(struct epoll_port *port, int fd) {
     if (event.events == 0) {
         if (registered) {
             linux_calls.epoll_ctl(port->fd, EPOLL_CTL_DEL, fd,
-                                  NULL); /* perhaps it was only a guess */
+                                  NULL); /* fails if the guess was wrong, which does no harm */
         }
         return true;
     }
@@ -157,7 +157,8 @@ static void watch_unlink(struct epoll_port *port, int fd, struct engine_op *op) 
     op_private_of(op)->next = NULL;
 }
 
-/* From now on epoll tells when the operation can go on. False: not possible, the code is in errno.
+/* From now on epoll reports when the operation can go on. False: not possible, the code is in
+ * errno.
  */
 static bool watch_join(struct epoll_port *port, int fd, struct engine_op *op) {
     if (!table_reach(port, fd)) {
@@ -211,7 +212,7 @@ static bool epoll_port_init(struct engine_port *common, const struct engine_port
     return false;
 }
 
-/* As the ring does: the caller comes again, and not at once. */
+/* As with the ring: the caller calls again, after a pause. */
 static void epoll_note_refusal(struct epoll_port *port, int code) {
     if (!port->refused) {
         port->refused = true;
@@ -228,7 +229,7 @@ static void wait_for_events(struct engine_port *common, int timeout_ms) {
     port->event_count = count > 0 ? (unsigned)count : 0;
     if (count >= 0) {
         port->refused = false;
-    } else if (errno != EINTR) { /* after which the caller comes again */
+    } else if (errno != EINTR) { /* EINTR: the caller calls again */
         epoll_note_refusal(port, errno);
     }
 }
@@ -255,14 +256,15 @@ static void receive_end(struct epoll_port *port, struct engine_receive *receive,
     linux_complete(&port->common, &receive->op, result);
 }
 
-/* There is no memory for it: it is tried again with the others that wait, and not before. */
+/* There is no memory for the receive: it is tried again with the others that wait, and not before.
+ */
 static void epoll_receive_wait_for_buffer(struct epoll_port *port, struct engine_receive *receive) {
     receive_unwatch(port, receive);
     op_private_of(&receive->op)->waiting_for_buffer = true;
     list_append(&port->common.waiting_for_buffer, &receive->op);
 }
 
-/* 0 is the peer's FIN. Want of memory, the system's as ours, is waited out. */
+/* 0 is the peer's FIN. Without memory, the system's or the host's, the receive waits. */
 static void epoll_receive_failed(struct epoll_port *port, struct engine_receive *receive,
                                  int code) {
     int64_t result = linux_translate(code);
@@ -273,7 +275,7 @@ static void epoll_receive_failed(struct epoll_port *port, struct engine_receive 
     }
 }
 
-/* It was tried and there was nothing: from now on epoll tells. */
+/* The receive was tried and found nothing: from now on epoll reports when to try again. */
 static void receive_watch(struct epoll_port *port, struct engine_receive *receive) {
     if (!is_watched(port, receive) &&
         !watch_join(port, op_private_of(&receive->op)->fd, &receive->op)) {
@@ -331,7 +333,7 @@ static void receive_arm(struct engine_port *port, struct engine_receive *receive
     attempt_later(epoll_of(port), receive);
 }
 
-/* In the list of attempts it is ended when its turn comes. */
+/* A receive that is in the list of attempts ends when it would be tried. */
 static void receive_disarm(struct engine_port *common, struct engine_receive *receive) {
     struct epoll_port *port = epoll_of(common);
     if (is_watched(port, receive)) {
@@ -340,7 +342,7 @@ static void receive_disarm(struct engine_port *common, struct engine_receive *re
     }
 }
 
-/* Those that are put into the list meanwhile have their turn next time. */
+/* Receives that are added meanwhile are tried in the next turn. */
 static void run_attempts(struct epoll_port *port) {
     struct op_list list = port->attempts;
     port->attempts = (struct op_list){0};
@@ -404,11 +406,11 @@ static struct engine_connect *epoll_connect_of(struct engine_op *op) {
 }
 
 static void connect_end(struct engine_port *port, struct engine_connect *connect, int code) {
-    linux_calls.fcntl((int)connect->socket.handle, F_SETFL, 0); /* for what the engines share */
+    linux_calls.fcntl((int)connect->socket.handle, F_SETFL, 0); /* blocking, as other sockets */
     linux_connected(port, connect, code);
 }
 
-/* The descriptor can be written, or has an error: whichever it was, the socket tells. */
+/* The descriptor can be written, or has an error: the next call on the socket finds out which. */
 static void send_ready(struct epoll_port *port, int fd, struct engine_op *op) {
     watch_leave(port, fd, op);
     op_private_of(op)->armed = false;
@@ -422,14 +424,15 @@ static void send_ready(struct epoll_port *port, int fd, struct engine_op *op) {
     }
 }
 
-/* What connect() says at once is told in the next turn, when the descriptor has an event for it. */
+/* Also a result that connect() has at once is reported in the next turn, by the descriptor's event.
+ */
 static void epoll_connect_start(struct engine_port *common, struct engine_connect *attempt) {
     union system_address to;
     socklen_t size = linux_address_to_system(&attempt->remote, &to);
     int fd = (int)attempt->socket.handle;
     linux_calls.fcntl(fd, F_SETFL, O_NONBLOCK);
     int code = linux_calls.connect(fd, &to.any, size) == 0 ? 0 : errno;
-    if (code == 0 || code == EINPROGRESS || code == EINTR) { /* which does not end it: connect(2) */
+    if (code == 0 || code == EINPROGRESS || code == EINTR) { /* EINTR: it goes on, connect(2) */
         if (watch_join(epoll_of(common), fd, &attempt->op)) {
             return;
         }
@@ -449,25 +452,25 @@ static void epoll_woken(struct epoll_port *port) {
     uint64_t count;
     if (linux_calls.read(port->common.wake_fd, &count, sizeof(count)) >= 0) {
         linux_posts_woken(&port->common);
-    } /* else epoll tells again: an error of the system is not ours */
+    } /* else epoll reports the eventfd again, and the read is repeated */
     linux_run_posts(&port->common);
 }
 
-/* Nobody waits for that: what they waited for is over in this turn, or epoll did not take it when
- * it was told, for want of memory, and would tell of it for ever. */
+/* No operation waits for this event. Either it has ended in this turn, or epoll had no memory for
+ * the last change of the registration, and would report the event for ever. */
 static void tell_again(struct epoll_port *port, int fd) {
     if ((unsigned)fd >= port->watch_count) {
         return;
     }
     struct watch *watch = &port->watches[fd];
     if (!epoll_waiting(watch)) {
-        watch->word |= WATCH_REGISTERED; /* whatever we know of it */
+        watch->word |= WATCH_REGISTERED; /* whatever the table says: epoll has a registration */
     }
     watch_register(port, fd);
 }
 
-/* A callback may change the table, end what the same event was for, and even close the descriptor:
- * each part looks anew. */
+/* A callback may change the table, end another operation that the event is for, and even close the
+ * descriptor: so each part searches the table again. */
 static void epoll_handle_one(struct epoll_port *port, uint64_t data, uint32_t events) {
     int fd = (int)(data & ~LISTENING);
     if (fd == port->common.wake_fd) {
@@ -492,7 +495,7 @@ static void epoll_handle_one(struct epoll_port *port, uint64_t data, uint32_t ev
         return;
     }
     if (op_private_of(reader)->is_accept) {
-        watch_unlink(port, fd, reader); /* its registration is dumb now, and stays */
+        watch_unlink(port, fd, reader); /* its registration is disabled now, and stays */
         linux_first_data_try(CONTAINER_OF(reader, struct engine_accept, op));
     } else {
         receive_attempt(port, epoll_receive_of(reader));
@@ -506,7 +509,7 @@ static void epoll_handle(struct engine_port *common) {
         epoll_handle_one(port, port->events[i].data.u64, port->events[i].events);
     }
     if (port->event_count == EVENTS_MAX) {
-        linux_accept_poll_now(common); /* its clients may stand behind thousands of others */
+        linux_accept_poll_now(common); /* new clients may be queued after thousands of events */
     }
     port->event_count = 0;
 }
@@ -520,7 +523,7 @@ static bool has_memory(const struct engine_port *port) {
     return true;
 }
 
-/* While there is memory: those that find none keep their order. */
+/* Goes on while there is memory: operations that find none keep their order. */
 static void epoll_feed(struct engine_port *port) {
     unsigned count = 0;
     for (struct engine_op *op = port->waiting_for_buffer.first; op; op = op_private_of(op)->next) {

@@ -1,7 +1,7 @@
-/* uring_calls.h: every operation of a ring that the io_uring engine asks of liburing, as a
- * table of functions; see linux_calls.h.
+/* uring_calls.h: every function of liburing that uses a ring and that the io_uring engine calls, as
+ * a table; see linux_calls.h.
  *
- * As liburing's functions: 0 or a count, or less by an errno. Threads: the ring's. */
+ * Results are liburing's: 0 or a count, or a negative errno. Threads: the ring's. */
 #ifndef BERTH_HOST_ENGINE_URING_URING_CALLS_H
 #define BERTH_HOST_ENGINE_URING_URING_CALLS_H
 
@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What the ring says of a completion. */
+/* The contents of a completion. */
 struct uring_completion {
     uint64_t data;
     int32_t result;

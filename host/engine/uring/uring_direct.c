@@ -1,24 +1,27 @@
 /* uring_direct.c: sockets without a descriptor, for more of them than a process may open.
  *
- * A ring may have a table of files that are known to it alone: direct descriptors. They count
- * nowhere as the process's, so many workers hold many connections where the limit of descriptors
- * cannot be raised. (A table has no more places than that limit, so it takes several rings.)
+ * A ring may have a table of files that only this ring can use: direct descriptors. They do not
+ * count as descriptors of the process, so many workers hold many connections where the limit of
+ * descriptors cannot be raised. (A table has no more slots than that limit, so it takes several
+ * rings.)
  *
- * A client is accepted as ever, because its address and options want a descriptor. When it is
- * attached to its port, or is found to keep us waiting for its first data, it gets a slot of the
- * table and the descriptor is closed. There is no second way to be refused: who finds the table
- * full keeps his descriptor, and when those run out as well accepting slows down as it always does.
+ * A client is accepted as usual, because its address and options need a descriptor. When its
+ * connection is attached to its port, or its first data has to be waited for, the socket gets a
+ * slot of the table and the descriptor is closed. A full table refuses no client: the socket keeps
+ * its descriptor, and when those run out as well accepting slows down as without a table.
  *
- * From then on only the ring can do something with the socket. Sends go through it, always pending,
- * with a completion, as on Windows; the system calls that are left act at once all the same: they
- * submit and the kernel does it within. Two things the ring has no operation for:
+ * From then on only the ring can use the socket. Sends go through it, always pending, with
+ * a completion, as on Windows. Shutdown and setting an option still take effect before the function
+ * returns, because it submits them and the kernel does them within the submission. The ring has no
+ * operation for two things:
  *
- * sendfile(). FIXED_FD_INSTALL gives the socket a descriptor for the length of the call, and a poll
- * linked before it sees to it that there is room by then. splice() would hold a pipe for each
+ * sendfile(). FIXED_FD_INSTALL gives the socket a descriptor for the duration of the call, and
+ * a poll linked before it waits until there is room. splice() would need a pipe for each
  * connection, and threads of the kernel.
  *
- * Closing with a reset. SO_LINGER is set by the socket's command (Linux 6.7), then the slot is
- * emptied by a registration, which is over when it returns, as close() is. */
+ * Closing with a reset. SO_LINGER is set by a command of the socket (IORING_OP_URING_CMD,
+ * Linux 6.7). Then the slot is emptied by a registration, which has taken effect when it returns,
+ * like close(). */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -32,7 +35,7 @@
 #include "engine/uring/uring.h"
 
 enum {
-    /* What liburing 2.3 has no name for. */
+    /* Numbers for which liburing 2.3 has no names. */
     OP_FIXED_FD_INSTALL = 54,
     COMMAND_SETSOCKOPT = 3,
 
@@ -44,7 +47,7 @@ enum direct_wait {
     DIRECT_NOTHING, /* it is not of a socket in the table */
     DIRECT_SENT,    /* the ring has sent it */
     DIRECT_OPEN,    /* there is room, and a descriptor for sendfile() */
-    DIRECT_PAUSE,   /* some time has passed, since there was no descriptor left */
+    DIRECT_PAUSE,   /* a pause has ended, after which the send is tried again */
 };
 
 struct direct_slot {
@@ -52,7 +55,7 @@ struct direct_slot {
     int fd; /* of the same socket, for sendfile(); -1: none */
 };
 
-/* What the kernel reads when the send is submitted. */
+/* Memory that the kernel reads when the send is submitted. */
 struct direct_message {
     struct msghdr header;
     struct iovec vectors[ENGINE_PIECES_MAX];
@@ -86,7 +89,7 @@ static bool register_table(struct uring_port *port, struct error *error) {
                                   port->direct_count, strerror(-code));
 }
 
-/* A number for those who know no more than the socket. */
+/* The port's number, by which a function that has only the socket finds the port. */
 static unsigned uring_direct_take_number(struct engine *engine, struct engine_port *port) {
     for (unsigned i = 0; i < LINUX_PORTS_MAX; i++) {
         struct engine_port *none = NULL;
@@ -197,8 +200,8 @@ static void shut_down(struct uring_port *port, int fd, int how) {
     uring_submit(port);
 }
 
-/* The system has no memory for emptying a slot: the peer sees the end all the same, and the slot is
- * emptied when it has some again. */
+/* The system has no memory for emptying a slot. The shutdown shows the peer the end all the same,
+ * and the slot is emptied when there is memory again. */
 static void end_late(struct uring_port *port, int fd, int code) {
     unsigned slot = uring_direct_slot_of(fd);
     shut_down(port, fd, SHUT_RDWR);
@@ -236,7 +239,7 @@ static void direct_close(struct engine *engine, struct engine_socket socket, boo
     }
 }
 
-/* A failure means that the peer is gone, which the receive tells. */
+/* A failure means that the peer is gone, which the receive reports. */
 static int64_t direct_shutdown_send(struct engine_port *common, struct engine_socket socket) {
     shut_down(uring_of(common), (int)socket.handle, SHUT_WR);
     return 0;
@@ -283,7 +286,7 @@ static void uring_direct_send_memory(struct engine_port *common, struct engine_o
 }
 
 /* sendfile() needs a descriptor: completes the send with 0 once the socket can be written and has
- * one. Two entries that are one: a chain ends where a submission does. */
+ * one. The two entries are linked and have to be in one submission, at whose end a chain ends. */
 static void install_descriptor(struct engine_port *common, struct engine_op *op) {
     struct uring_port *port = uring_of(common);
     if (io_uring_sq_space_left(&port->ring) < 2) {
@@ -303,7 +306,8 @@ static void install_descriptor(struct engine_port *common, struct engine_op *op)
     uring_direct_begin(common, op, DIRECT_OPEN);
 }
 
-/* Without a descriptor for it now: others that have one for a moment give it back soon. */
+/* There is no descriptor left for the send now. Other sends, which have one for a moment, close it
+ * soon. */
 static void pause_send(struct uring_port *port, struct engine_op *op) {
     static struct __kernel_timespec pause = {.tv_nsec = 10 * 1000000LL};
     struct io_uring_sqe *sqe = uring_sqe(port);
@@ -313,8 +317,8 @@ static void pause_send(struct uring_port *port, struct engine_op *op) {
     op_private_of(op)->armed = true;
 }
 
-/* A file's run goes by a descriptor that the socket has for a moment: until it is sent, or as far
- * as there is room. So even very many that read slowly do not hold one. */
+/* A run of a file is sent by a descriptor that the socket has for a moment: until the run is sent,
+ * or the send buffer is full. So even very many clients that read slowly hold none. */
 static int64_t uring_direct_send_file(struct engine_port *common, struct engine_socket socket,
                                       struct engine_op *op, const struct engine_piece *piece) {
     struct uring_port *port = uring_of(common);
@@ -328,7 +332,7 @@ static int64_t uring_direct_send_file(struct engine_port *common, struct engine_
     if (fd >= 0) {
         sent = linux_file_send(fd, piece);
         code = errno;
-        linux_make_waitable(fd); /* in its table it is the same socket, for the ring to wait for */
+        linux_make_waitable(fd); /* the table has the same socket, and the ring waits for it */
         close_installed(port, slot);
     }
     if (sent > 0) {
@@ -342,7 +346,7 @@ static int64_t uring_direct_send_file(struct engine_port *common, struct engine_
     }
     *op_private_of(op) = (struct op_private){.fd = (int)socket.handle};
     if (fd >= 0) {
-        pause_send(port, op); /* the poll has ended for the peer's FIN, and would again */
+        pause_send(port, op); /* the poll has completed for the peer's FIN, and would again */
         common->pending++;
     } else {
         install_descriptor(common, op);
@@ -365,7 +369,7 @@ static int64_t direct_send(struct engine_port *port, struct engine_socket socket
     return ENGINE_PENDING;
 }
 
-/* What is no failure makes the owner try again. */
+/* Codes that are no failure become 0: the owner tries again. */
 static int64_t result_of(int code) {
     return code == EAGAIN || code == EINTR || code == ETIME ? 0 : linux_translate(code);
 }
@@ -382,7 +386,7 @@ void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t re
     }
     if (result < 0) {
         bool was_pause = private->wait == DIRECT_PAUSE && !private->stopping;
-        sent = was_pause ? 0 : result_of(-result); /* whatever ended a pause, it is over */
+        sent = was_pause ? 0 : result_of(-result); /* a pause has no other result than its end */
     } else if (private->wait == DIRECT_OPEN) {
         port->direct_slots[uring_direct_slot_of(private->fd)].fd = result;
     } else {
@@ -392,7 +396,7 @@ void uring_direct_sent(struct uring_port *port, struct engine_op *op, int32_t re
     linux_complete(&port->common, op, sent);
 }
 
-/* Of the two that are one, the first: the kernel does not find the other one. */
+/* Of two linked entries the first is cancelled: the kernel does not find the second one. */
 void uring_direct_cancel(struct uring_port *port, struct engine_op *op) {
     uring_cancel(port, op, op_private_of(op)->wait == DIRECT_OPEN ? TAG_IGNORED : TAG_SEND);
 }

@@ -1,10 +1,10 @@
-/* uring_probe.c: whether this system lets the host have io_uring, asked once at the start.
+/* uring_probe.c: whether this system allows io_uring, tried once at the start.
  *
  * Container profiles, security modules and old kernels refuse different parts of it: the ring, its
  * registrations, single operations, or the call that submits them. So everything that a port uses
  * is tried on a ring of the same size: the set-up, the operations by name, a ring of buffers, and
- * one multishot receive of one byte, submitted and waited for. What is refused is named, with the
- * code and the remedy; the engine then is another one, or the start fails. */
+ * one multishot receive of one byte, submitted and waited for. The error names what is refused,
+ * with the code and the remedy. Then another engine is chosen, or the start fails. */
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,15 +17,15 @@
 #include "engine/uring/uring.h"
 
 enum {
-    PROBE_BUFFERS = 8,       /* of a page's ring */
-    PROBE_RING_BYTES = 4096, /* which begins on a page */
+    PROBE_BUFFERS = 8,       /* entries of the ring of buffers */
+    PROBE_RING_BYTES = 4096, /* of its memory: a page, as it has to begin on one */
     PROBE_BUFFER_BYTES = 64,
-    PROBE_ROUNDS_MAX = 8, /* waits for one completion, which is there at once */
+    PROBE_ROUNDS_MAX = 8, /* waits for one completion, which normally is there at once */
     PROBE_WAIT_S = 1,
     OPERATIONS_MAX = 256,
 };
 
-/* One ring on trial, and what of it was refused. */
+/* One ring that is tried, and the part of it that was tried last: the one that is refused. */
 struct uring_attempt {
     struct io_uring ring;
     struct io_uring_buf_ring *buffers;
@@ -34,7 +34,7 @@ struct uring_attempt {
     const char *what;
 };
 
-/* What each flag is for, from the least missed to the most. */
+/* Flags that a port can do without, in the order in which they are left out. */
 static const struct {
     unsigned flag;
     const char *name;
@@ -186,8 +186,8 @@ static int try_out(struct engine *engine, struct uring_attempt *attempt) {
 
 /* -- what it can do without ------------------------------------------------ */
 
-/* Whether this kernel takes what an operation is asked for: an older one refuses that before it
- * looks at the descriptor, which is none. */
+/* Whether this kernel supports a prepared operation. One that does not refuses it before it looks
+ * at the descriptor, which is invalid: so EBADF means that it does. */
 static bool uring_probe_is_taken(unsigned flags, void (*prepare)(struct io_uring_sqe *sqe)) {
     struct io_uring ring;
     struct io_uring_params parameters = {.flags = flags};
@@ -224,8 +224,8 @@ static void probe_operations(struct engine *engine) {
         log_debug(NULL,
                   "io_uring: this kernel cannot limit what one connection receives at a time");
     }
-    /* Linux 6.10. Older ones try first, and may fail for want of a descriptor where nobody has
-     * come. */
+    /* Linux 6.10. Older ones try first, and may fail for want of a descriptor although no client
+     * has come. */
     engine->uring_accepts = uring_probe_is_taken(engine->uring_flags, prepare_waiting_accept);
     if (!engine->uring_accepts) {
         log_debug(NULL, "io_uring: this kernel's accepts cannot wait first: accept4() takes "
