@@ -11,11 +11,11 @@ enum { GROUPS = 8 };
 /* ::ffff:0:0/96 (RFC 4291, 2.5.5.2) */
 static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
-/* Text under the reader's eye. */
+/* The text that is being parsed. */
 struct reader {
     const char *at;
     const char *end;
-    address_zone_fn *find_zone; /* NULL: zones are numbers, whether there is such a zone or not */
+    address_zone_fn *find_zone; /* NULL: zones are numbers, and need not exist */
     const char *unknown_zone;   /* the zone that `find_zone` did not find; NULL: none */
 };
 
@@ -79,7 +79,7 @@ static bool take_group(struct reader *reader, uint16_t *group) {
 struct groups {
     uint16_t values[GROUPS];
     int count;
-    int gap; /* groups in front of "::"; -1: there is none */
+    int gap; /* groups before "::"; -1: there is no "::" */
 };
 
 /* The last 32 bits may be written as an IPv4 address. */
@@ -110,7 +110,7 @@ static bool take_groups(struct reader *reader, struct groups *groups) {
         struct reader before = *reader;
         if (!take_group(reader, &groups->values[groups->count])) {
             *reader = before;
-            return groups->gap == groups->count; /* nothing behind "::" */
+            return groups->gap == groups->count; /* nothing after "::" */
         }
         groups->count++;
         if (!address_take(reader, ':')) {
@@ -128,7 +128,7 @@ static bool take_groups(struct reader *reader, struct groups *groups) {
     return groups->gap >= 0 ? groups->count < GROUPS : groups->count == GROUPS;
 }
 
-/* The zone extends to the bracket: names of interfaces contain nearly every other character. */
+/* The zone ends at the bracket: names of interfaces may contain nearly every other character. */
 static bool take_zone(struct reader *reader, struct berth_address *address) {
     char zone[ADDRESS_ZONE_MAX];
     if (!reader->find_zone) {

@@ -1,8 +1,8 @@
 /* address.h: IP addresses and ports as text.
  *
- * "127.0.0.1:5001", "[::1]:5001", "[fe80::1%3]:80" (RFC 4291, RFC 4007, RFC 5952). Own code and not
- * the system's, so that every system reads the same language and says the same of it. A zone is a
- * number; where the caller brings the system's table of interfaces, also the name of an interface.
+ * "127.0.0.1:5001", "[::1]:5001", "[fe80::1%3]:80" (RFC 4291, RFC 4007, RFC 5952). The functions of
+ * the system are not used, so that syntax and errors are the same on every system. A zone is
+ * a number; where the caller passes a function that finds interfaces, also an interface's name.
  *
  * Threads: any. */
 #ifndef BERTH_HOST_BASE_ADDRESS_H
@@ -18,19 +18,19 @@ struct error;
 /* The whole text must be an address with a port. The error says what is wrong and what is right. */
 bool address_parse(struct berth_address *address, const char *text, struct error *error);
 
-/* The index of the network interface with that name or number. False: there is no such interface.
- * os_interface_find() is one. */
+/* Finds the index of the network interface with that name or number. False: there is no such
+ * interface. os_interface_find() is such a function. */
 typedef bool address_zone_fn(const char *zone, uint32_t *index);
 
 enum { ADDRESS_ZONE_MAX = 256 }; /* the longest name of an interface, terminator included */
 
-/* As address_parse(), and the zone must be an interface that `find_zone` knows. An address that is
- * not link-local loses its zone, as the systems ignore it there. */
+/* As address_parse(), and the zone must be an interface that `find_zone` finds. The zone of an
+ * address that is not link-local is dropped, as the systems ignore it. */
 bool address_parse_zone(struct berth_address *address, const char *text, address_zone_fn *find_zone,
                         struct error *error);
 
-/* fe80::/10, and the multicast groups of one interface or one link: addresses that mean something
- * in one zone only. */
+/* fe80::/10, and the multicast groups of one interface or one link: addresses that are unique in
+ * one zone only. */
 bool address_is_link_local(const struct berth_address *address);
 
 /* Writes at most `size` bytes with the terminator (BERTH_ADDRESS_TEXT_MAX is always enough).
@@ -59,9 +59,9 @@ bool address_is_mapped(const struct berth_address *address);
 /* a.b.c.d becomes ::ffff:a.b.c.d, for a socket of the other family. */
 void address_map(struct berth_address *address);
 
-/* ::ffff:a.b.c.d becomes a.b.c.d; others stay as they are. Addresses go through it where they enter
- * the host: from a socket, a PROXY header, a plugin or the command line. One client has one form.
- */
+/* ::ffff:a.b.c.d becomes a.b.c.d; others stay as they are. It is called wherever addresses enter
+ * the host: from a socket, a PROXY header, a plugin or the command line. So each client's address
+ * has one form. */
 void address_unmap(struct berth_address *address);
 
 #endif

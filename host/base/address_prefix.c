@@ -12,7 +12,7 @@ static unsigned family_bits(uint32_t family) {
     return family == BERTH_FAMILY_IPV4 ? IPV4_BITS : IPV6_BITS;
 }
 
-/* Keeps the first `bits` of the address. True: the others were 0 already. */
+/* Sets all but the first `bits` of the address to 0. True: they were 0 already. */
 static bool address_prefix_mask(struct berth_address *address, unsigned bits) {
     bool clean = true;
     for (unsigned i = 0; i < sizeof(address->bytes); i++) {
@@ -26,7 +26,7 @@ static bool address_prefix_mask(struct berth_address *address, unsigned bits) {
 
 static const char not_an_address[] = "not an IPv4 or IPv6 address (without brackets and port)";
 
-/* The address in front of the slash, which address_parse() wants with a port. */
+/* Parses the address before the slash. A port is added, as address_parse() needs one. */
 static bool parse_address(struct berth_address *address, const char *text, size_t length,
                           address_zone_fn *find_zone, struct error *error) {
     char with_port[BERTH_ADDRESS_TEXT_MAX + ADDRESS_ZONE_MAX];
@@ -41,7 +41,7 @@ static bool parse_address(struct berth_address *address, const char *text, size_
            (zone ? false : error_set(error, "%s", not_an_address));
 }
 
-/* What is behind the slash. */
+/* Parses the length after the slash. */
 static bool parse_bits(const char *text, unsigned max, unsigned *bits) {
     size_t length = strlen(text);
     if (length < 1 || length > 3 || strspn(text, "0123456789") != length ||
@@ -55,7 +55,7 @@ static bool parse_bits(const char *text, unsigned max, unsigned *bits) {
     return *bits <= max;
 }
 
-/* The network that was probably meant. */
+/* The error suggests the network that was probably meant. */
 static bool refuse_host_bits(const struct address_prefix *prefix, struct error *error) {
     char text[BERTH_ADDRESS_TEXT_MAX];
     address_format(&prefix->address, text, sizeof(text));

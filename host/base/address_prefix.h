@@ -12,19 +12,19 @@
 struct error;
 
 struct address_prefix {
-    struct berth_address address; /* without a port; the bits behind the prefix are 0 */
+    struct berth_address address; /* without a port; the bits after the prefix are 0 */
     unsigned bits;                /* 0 to 32 (IPv4), 0 to 128 (IPv6) */
 };
 
-/* The whole text must be a network, or an address, which is a network of itself. One within
- * ::ffff:0:0/96 is taken for the IPv4 network it stands for. The zone of a link-local one must be
- * an interface that `find_zone` knows; NULL: there is no zone. The error says what is wrong and
- * what is right. */
+/* The whole text must be a network, or an address, which is a network of one address. A network
+ * within ::ffff:0:0/96 becomes the IPv4 network that it stands for. The zone of a link-local one
+ * must be an interface that `find_zone` finds; NULL: a zone is an error. The error says what is
+ * wrong and what is right. */
 bool address_prefix_parse(struct address_prefix *prefix, const char *text,
                           address_zone_fn *find_zone, struct error *error);
 
-/* Whether the address, whatever its port, is in the network; and in its zone, where it has one. An
- * IPv4 address that is written as an IPv6 one counts as IPv4. */
+/* Whether the address, with any port, is in the network, and in the network's zone if it has one.
+ * An IPv4-mapped IPv6 address counts as IPv4. */
 bool address_prefix_contains(const struct address_prefix *prefix,
                              const struct berth_address *address);
 

@@ -13,10 +13,10 @@
 
 struct key {
     uint32_t kind;
-    struct berth_address address; /* all zero but for the port: everything at that port */
+    struct berth_address address; /* all zero except the port: all addresses with that port */
 };
 
-/* Who came first with an address, or at a port in one of these ways. */
+/* The first holder of an address, and at a port the first one of each of these kinds. */
 enum { FIRST_EQUAL, FIRST_IPV4, FIRST_IPV6, FIRST_ANY4, FIRST_ANY6, FIRST_DUAL, FIRST_COUNT };
 
 struct address_entry {
@@ -26,7 +26,7 @@ struct address_entry {
     UT_hash_handle hh;
 };
 
-/* It is compared with its padding. */
+/* Keys are compared with their padding, so all of it is set to 0. */
 static struct key address_table_key_of(uint32_t kind, const struct berth_address *address,
                                        bool port_only) {
     struct key key;

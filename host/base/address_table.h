@@ -1,7 +1,8 @@
-/* address_table.h: who has which address, so that a clash is found without a look at each.
+/* address_table.h: a hash table of addresses and their owners, which finds a conflict without
+ * a comparison with each.
  *
- * Of each `kind` (a transport, for instance) the addresses meet among themselves only. Owner: who
- * embeds it, zeroed at first. Threads: one at a time. */
+ * Addresses conflict only with others of the same `kind` (a transport, for instance). Owner: the
+ * struct that embeds it, zeroed at first. Threads: one at a time. */
 #ifndef BERTH_HOST_BASE_ADDRESS_TABLE_H
 #define BERTH_HOST_BASE_ADDRESS_TABLE_H
 
@@ -15,7 +16,7 @@ struct address_holder {
     const void *owner; /* the caller's; never NULL */
     struct berth_address address;
     bool v6_only;
-    size_t order; /* in which they were added */
+    size_t order; /* the number of addresses that were added before */
 };
 
 struct address_entry;
@@ -25,17 +26,18 @@ struct address_table {
     size_t count;
 };
 
-/* The owner has it from now on, beside others that may have it, too. False: no memory. */
+/* Adds an owner of the address, which may have others already. False: no memory. */
 bool address_table_add(struct address_table *table, uint32_t kind,
                        const struct berth_address *address, bool v6_only, const void *owner);
 
-/* The first of those that cannot be listened at beside it (address_overlaps()); NULL: none. */
+/* The first address in the table that cannot be bound at the same time (address_overlaps()); NULL:
+ * none. */
 const struct address_holder *address_table_overlapping(const struct address_table *table,
                                                        uint32_t kind,
                                                        const struct berth_address *address,
                                                        bool v6_only);
 
-/* The first that has this very address and port; NULL: none. */
+/* The first with exactly this address and port; NULL: none. */
 const struct address_holder *address_table_equal(const struct address_table *table, uint32_t kind,
                                                  const struct berth_address *address);
 

@@ -7,7 +7,7 @@
 
 enum { SMALL_BYTES = 1024 };
 
-/* On a line of the cache of its own: every worker reads it once a turn. */
+/* On a cache line of its own: every worker reads it once a turn. */
 static _Alignas(64) atomic_ulong failures;
 static _Thread_local unsigned long thread_failures;
 static _Thread_local alloc_reclaim_fn *thread_reclaim;
@@ -70,8 +70,8 @@ static void *alloc_counted(void *memory) {
     return memory;
 }
 
-/* glibc's calloc() does not look into the thread's own cache, where malloc() finds what has just
- * been freed. */
+/* glibc's calloc() does not use the thread's own cache, in which malloc() finds blocks that were
+ * freed just before. */
 static void *alloc_take_zeroed(size_t size) {
     if (size > SMALL_BYTES) {
         return calloc(1, size);

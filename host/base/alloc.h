@@ -1,4 +1,4 @@
-/* alloc.h: the host's one way to memory, so that tests can make any allocation fail.
+/* alloc.h: every allocation of the host, in one place so that tests can make any of them fail.
  *
  * Threads: any. A NULL return is an ordinary failure that every caller handles. */
 #ifndef BERTH_HOST_BASE_ALLOC_H
@@ -9,21 +9,21 @@
 
 void *alloc_zeroed(size_t size);               /* free with alloc_free */
 void *alloc_array(size_t count, size_t size);  /* zeroed; NULL on overflow */
-void *alloc_resize(void *memory, size_t size); /* as realloc; the old block lives on failure */
+void *alloc_resize(void *memory, size_t size); /* as realloc; on failure the old block stays */
 char *alloc_string(const char *text);          /* a copy */
 void alloc_free(void *memory);                 /* NULL is legal */
 
-/* As alloc_free(), but the memory can be read for a while yet: until ALLOC_LATE_MAX more have gone
- * this way. For what somebody outside may still point to by mistake. */
+/* As alloc_free(), but the memory can still be read until ALLOC_LATE_MAX more blocks were freed in
+ * this way. For memory to which a plugin may still have a pointer by mistake. */
 #define ALLOC_LATE_MAX 1024
 void alloc_free_late(void *memory);
 
-/* For the tools of plugin authors: from now on all that is freed goes that way, so that what a
- * plugin still points to is not another's soon. */
+/* For the devkit: from now on alloc_free() does the same as alloc_free_late(), so that memory to
+ * which a plugin still has a pointer is not soon reused. */
 void alloc_keep_freed(bool keep);
 
 /* For tests: lets `countdown` more allocations pass, then fails one, or all that follow.
- * A negative countdown switches it off, which is how the host runs. */
+ * A negative countdown switches that off, which is the default. */
 void alloc_fail_after(long countdown, bool all_that_follow);
 
 /* For other allocators of the host (whole pages, in os/): whether a test wants this one to fail. */
@@ -39,12 +39,13 @@ long alloc_total(void);
 unsigned long alloc_failures(void);
 unsigned long alloc_thread_failures(void);
 
-/* Gives back what the calling thread keeps for later, within an allocation of its own that has
- * failed. True: that was something, and the allocation is tried again. NULL: there is nothing. */
+/* Frees memory that the calling thread caches. Called within an allocation of this thread that has
+ * failed. True: memory was freed, and the allocation is tried again. NULL: the thread caches none.
+ */
 typedef bool alloc_reclaim_fn(void *context);
 void alloc_set_reclaim(alloc_reclaim_fn *reclaim, void *context);
 
-/* For other allocators of the host: one of theirs has failed. True: try once more. */
+/* For other allocators of the host: an allocation of theirs has failed. True: try once more. */
 bool alloc_failed(void);
 
 #endif

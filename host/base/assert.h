@@ -1,10 +1,10 @@
-/* assert.h: facts that only a defect of the host itself can break. On in release builds.
+/* assert.h: asserts facts that only a defect of the host itself can break. On in release builds.
  *
  * One fact an assertion, without side effects. Hostile input and mistakes of plugins are errors
  * and never assertions.
  *
- * Checks look at a whole object for facts that hold between its parts: after every turn, and at
- * the cost of a walk through its lists. They are on in builds with tests and with sanitizers (the
+ * Checks assert facts that hold between the parts of an object, after every turn. They cost a walk
+ * through its lists, so they are on only in builds with tests and with sanitizers (the
  * option `checks` of meson). */
 #ifndef BERTH_HOST_BASE_ASSERT_H
 #define BERTH_HOST_BASE_ASSERT_H

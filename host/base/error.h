@@ -21,8 +21,8 @@ enum error_kind {
     ERROR_KIND_DENIED,
     ERROR_KIND_NOT_REGULAR, /* a folder, a pipe, a device: not a file */
     ERROR_KIND_EXHAUSTED,   /* memory, descriptors, … */
-    ERROR_KIND_NO_READER,   /* a named pipe that nobody reads */
-    ERROR_KIND_TAKEN,       /* a name that somebody else has */
+    ERROR_KIND_NO_READER,   /* a named pipe without a reader */
+    ERROR_KIND_TAKEN,       /* a name that is in use */
 };
 
 struct error {
@@ -31,14 +31,14 @@ struct error {
 };
 
 /* Sets the message. Returns false, so that `return error_set(error, …)` reads well.
- * A NULL error is allowed: the caller does not want the words. */
+ * A NULL error is allowed: the caller does not need the message. */
 bool error_set(struct error *error, const char *format, ...) BERTH_PRINTF(2, 3);
 
 /* The same, of that kind. */
 bool error_set_kind(struct error *error, enum error_kind kind, const char *format, ...)
     BERTH_PRINTF(3, 4);
 
-/* Puts text in front of the message there is: `listener "echo": ` + `bind: address in use`.
+/* Puts text before the present message: `listener "echo": ` + `bind: address in use`.
  * Returns false. */
 bool error_prefix(struct error *error, const char *format, ...) BERTH_PRINTF(2, 3);
 

@@ -10,9 +10,9 @@
 #include "base/text.h"
 
 enum {
-    FIELD_BYTES_MAX = 1000,  /* of one field; the message has what the fields leave */
+    FIELD_BYTES_MAX = 1000,  /* of one value of the subject; the rest is for the message */
     END_BYTES = 80,          /* kept free for the end of the line */
-    FIELDS_BYTES_MAX = 2800, /* of all fields of a plugin together; then the message has the rest */
+    FIELDS_BYTES_MAX = 2800, /* of all fields of a plugin together; the rest is for the message */
     FIELDS_VALUE_MAX = 512,  /* of one of them */
 };
 
@@ -24,7 +24,7 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 /* -- a line under construction --------------------------------------------- */
 
-/* A piece that does not fit is left out whole, so that a line is never cut inside of one. */
+/* A piece that does not fit is left out as a whole, so that a line is never cut inside a piece. */
 struct line {
     size_t length;
     size_t size;
@@ -44,8 +44,8 @@ static void line_raw(struct line *line, const char *text) {
     line_piece(line, text, strlen(text));
 }
 
-/* Text made safe, of which at most `room` bytes are written. Returns how many bytes of the text are
- * left out. `quotes`: as the inside of a JSON string. */
+/* Writes the text made safe, at most `room` bytes. Returns how many bytes of the text are left out.
+ * `quotes`: as the inside of a JSON string. */
 static size_t line_safe(struct line *line, const char *text, size_t size, size_t room,
                         bool quotes) {
     size_t end = line->length + room < line->size ? line->length + room : line->size;
@@ -154,14 +154,14 @@ static void json_subject(struct line *line, const struct log_subject *subject) {
     }
 }
 
-/* What surrounds a plugin's own field, or the digits of a number. */
+/* Room for the punctuation of a plugin's own field and the digits of a number. */
 enum { FIELD_ROOM = 40 };
 
 static bool field_fits(const struct line *line, const struct log_field *field) {
     return line->length + strlen(field->key) + FIELD_ROOM <= line->size;
 }
 
-/* Its value, within the quotes if there are any. */
+/* Writes the value of a field, without its quotes. */
 static void field_value(struct line *line, const struct log_field *field, bool escaped) {
     char number[32];
     if (field->text) {
@@ -175,7 +175,7 @@ static void field_value(struct line *line, const struct log_field *field, bool e
     }
 }
 
-/* One that does not fit is left out whole. */
+/* A field that does not fit is left out as a whole. */
 static void json_field(struct line *line, const struct log_field *field, bool first) {
     if (field_fits(line, field)) {
         line_raw(line, first ? "\"" : ",\"");
@@ -253,7 +253,7 @@ static void text_subject(struct line *line, const struct log_subject *subject) {
     }
 }
 
-/* Whether a value needs no quotes to be told from what follows it. */
+/* Whether a value needs no quotes: a reader can tell where it ends. */
 static bool log_is_plain(const char *text, size_t size) {
     for (size_t i = 0; i < size; i++) {
         if ((unsigned char)text[i] <= ' ' || text[i] == '"' || text[i] == '\\') {
@@ -263,7 +263,7 @@ static bool log_is_plain(const char *text, size_t size) {
     return size > 0;
 }
 
-/* One that does not fit is left out whole. */
+/* A field that does not fit is left out as a whole. */
 static void text_own_field(struct line *line, const struct log_field *field) {
     bool quotes = field->text && !log_is_plain(field->text, field->size);
     if (field_fits(line, field)) {
@@ -285,7 +285,7 @@ static void text_end(struct line *line, size_t left_out) {
     line_raw(line, "\n");
 }
 
-/* The fields stand behind the message, and have their room first. */
+/* The fields follow the message, but get their room first. */
 static void text_message(struct line *line, const struct log_subject *subject, const char *text,
                          size_t size, size_t left_out) {
     char bytes[FIELDS_BYTES_MAX];

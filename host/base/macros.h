@@ -1,4 +1,4 @@
-/* macros.h: the few compiler idioms that the host leans on. */
+/* macros.h: the few compiler idioms that the host uses. */
 #ifndef BERTH_HOST_BASE_MACROS_H
 #define BERTH_HOST_BASE_MACROS_H
 
@@ -13,7 +13,8 @@
 #define BERTH_PRINTF(text, first)
 #endif
 
-/* Of a struct that lies in room of another type; the build has -fno-strict-aliasing besides. */
+/* For a struct that is stored in memory of another type; the build also has -fno-strict-aliasing.
+ */
 #ifdef __GNUC__
 #define BERTH_MAY_ALIAS __attribute__((__may_alias__))
 #else

@@ -1,7 +1,8 @@
 /* siphash.h: SipHash-2-4 (Aumasson and Bernstein, 2012), for tables whose keys are chosen by peers.
  *
- * Whoever knows how a table hashes can choose keys that all lie in one bucket, and each look-up
- * then costs as much as there are such keys. With a random key nobody knows. Threads: any. */
+ * A peer that knows the hash function can choose keys that all fall into one bucket, and the cost
+ * of a look-up then grows with the number of such keys. A random key makes the function unknown to
+ * peers. Threads: any. */
 #ifndef BERTH_HOST_BASE_SIPHASH_H
 #define BERTH_HOST_BASE_SIPHASH_H
 

@@ -8,9 +8,9 @@
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 
 /* The bytes of well-formed sequences (The Unicode Standard, table 3-7): the length that the first
- * byte asks for, and the range of the second. */
+ * byte determines, and the range of the second. */
 struct sequence {
-    unsigned size; /* 0: no character begins so */
+    unsigned size; /* 0: no character begins with this byte */
     unsigned char second_min;
     unsigned char second_max;
 };
@@ -28,7 +28,7 @@ static struct sequence sequence_of(unsigned char first) {
     return (struct sequence){size, min, max};
 }
 
-/* How many bytes at the front belong together; *whole: they are a character. */
+/* How many of the first bytes form one sequence; *whole: it is a whole character. */
 static size_t sequence_read(const char *text, size_t size, bool *whole) {
     struct sequence sequence = sequence_of((unsigned char)text[0]);
     unsigned char min = sequence.second_min;

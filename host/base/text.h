@@ -1,10 +1,10 @@
 /* text.h: text of any origin, made safe for a log, a terminal and JSON.
  *
- * What a client, a file or a manifest says may contain anything: escape sequences, control
- * characters, bytes that are no UTF-8. None of that reaches a terminal or a log as it is. Control
- * characters (C0, DEL and C1), line separators and characters that change the direction of text
- * become \uXXXX, and each ill-formed sequence becomes U+FFFD. The result is valid UTF-8, is one
- * line, and needs only quotes and backslashes escaped to be the inside of a JSON string.
+ * Text from a client, a file or a manifest may contain anything: escape sequences, control
+ * characters, bytes that are not UTF-8. None of these is written to a terminal or a log unchanged.
+ * Control characters (C0, DEL and C1), line separators and characters that change the direction of
+ * text become \uXXXX, and each ill-formed sequence becomes U+FFFD. The result is valid UTF-8 and is
+ * one line. Only quotes and backslashes need escaping for the inside of a JSON string.
  *
  * Threads: any. Nothing allocates or locks. */
 #ifndef BERTH_HOST_BASE_TEXT_H
@@ -37,8 +37,8 @@ void text_print(FILE *stream, const char *text);
 /* "berth: TEXT" as a line on standard error. */
 void text_print_error(const char *text);
 
-/* Appends to the text of *used characters, cut to fit; *used grows by what is there then. For lines
- * that are made piece by piece. `size` is at least 1. */
+/* Appends to the text of *used characters, cut to fit, and adds the appended length to *used. For
+ * lines that are built piece by piece. `size` is at least 1. */
 void text_append(char *text, size_t size, size_t *used, const char *format, ...) BERTH_PRINTF(4, 5);
 
 /* The same for text of several lines: newlines stay. */
