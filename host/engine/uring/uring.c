@@ -150,7 +150,8 @@ static void uring_port_fini(struct engine_port *common) {
  * With DEFER_TASKRUN the kernel completes an operation only when it is asked for completions. A
  * wait with a time-out does not ask while completions are ready: liburing returns them at once.
  * Receives that find bytes as soon as they are armed would always keep some ready, and all other
- * operations would never complete. So completions are then asked for by name. */
+ * operations would never complete. So then
+ * io_uring_submit_and_get_events() asks for them. */
 static void submit_and_wait(struct engine_port *common, int timeout_ms) {
     struct uring_port *port = uring_of(common);
     struct io_uring_cqe *cqe;

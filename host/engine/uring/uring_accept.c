@@ -134,7 +134,8 @@ static bool accept_arm(struct uring_acceptor *acceptor) {
     common->submitted++;
     acceptor->is_unsure = false;
     struct io_uring_sqe *sqe = uring_sqe(uring_of(common->port));
-    /* Not SOCK_NONBLOCK: the ring would not wait for such a socket, and all else says DONTWAIT. */
+    /* Not SOCK_NONBLOCK: the ring does not wait for such a socket. All other calls have a flag
+     * like MSG_DONTWAIT. */
     io_uring_prep_accept(sqe, common->fd, &accept->remote.any, &accept->size, SOCK_CLOEXEC);
     uring_wait_first(sqe);
     uring_mark(sqe, accept, TAG_RING_ACCEPT);
