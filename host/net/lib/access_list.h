@@ -1,4 +1,4 @@
-/* access_list.h: which client addresses may come.
+/* access_list.h: which client addresses may connect.
  *
  * Owner: the listener's options, whose arrays the manifest owns. Threads: any. */
 #ifndef BERTH_HOST_NET_LIB_ACCESS_LIST_H
@@ -10,9 +10,9 @@
 #include "base/address_prefix.h"
 
 struct access_list {
-    const struct address_prefix *allow; /* none: everybody */
+    const struct address_prefix *allow; /* empty: every address */
     size_t allow_count;
-    const struct address_prefix *deny; /* counts more than `allow` */
+    const struct address_prefix *deny; /* takes precedence over `allow` */
     size_t deny_count;
 };
 

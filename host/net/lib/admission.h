@@ -1,8 +1,8 @@
 /* admission.h: what the generations of a listener count together: its clients, for the limits on
- * them, and all that is told of it.
+ * them, and the counters that are reported for it.
  *
- * A connection of an old generation takes room like any other. Owner: the generations that share
- * it, by references. Threads: the counts any; else [control]. */
+ * A connection of an old generation counts like any other. Owner: the generations that share it, by
+ * references. Threads: the counts any; else [control]. */
 #ifndef BERTH_HOST_NET_LIB_ADMISSION_H
 #define BERTH_HOST_NET_LIB_ADMISSION_H
 
@@ -17,13 +17,13 @@ struct admission {
     unsigned references;
     atomic_uint connections; /* admitted */
     struct client_table clients;
-    struct listener *generations;  /* utlist: all that there are; [control] */
-    struct listener_counters gone; /* what those before them have counted; [control] */
+    struct listener *generations;  /* utlist: all that exist; [control] */
+    struct listener_counters gone; /* the counters of generations that have ended; [control] */
 };
 
 struct admission *admission_create(const struct client_limits *limits); /* NULL: no memory */
 void admission_acquire(struct admission *admission);
-void admission_release(struct admission *admission); /* no connection is counted any more by the
-                                         last one; NULL is legal */
+void admission_release(struct admission *admission); /* by the last generation, when it
+                                                        counts no connection; NULL is legal */
 
 #endif

@@ -11,8 +11,8 @@ struct buffer_pool {
     uint32_t free_count;
     struct berth_buffer *free; /* owner's thread only */
 
-    /* Buffers on the way home: pushed by any thread, taken all at once by the owner, so that the
-     * stack has no ABA problem. `closed_mark` once nobody will come for them. */
+    /* Buffers that return to the pool: pushed by any thread, taken all at once by the owner, so
+     * that the stack has no ABA problem. `closed_mark` once the owner takes no more of them. */
     _Atomic(struct berth_buffer *) returned;
 
     atomic_uint holders; /* buffers that exist, and the owner itself: the last one frees the pool */
@@ -161,7 +161,7 @@ struct berth_buffer *buffer_take(struct buffer_pool *pool) {
     return buffer;
 }
 
-/* The last reference is gone. */
+/* The last reference is released. */
 static void buffer_go_home(struct berth_buffer *buffer) {
     struct buffer_pool *pool = buffer->pool;
     struct handle_holder *holder = atomic_load_explicit(&buffer->holder, memory_order_relaxed);
@@ -192,15 +192,16 @@ bool buffer_is_exclusive(const struct berth_buffer *buffer) {
     return handle_is_exclusive(&buffer->handle);
 }
 
-/* Threads may share one reference, and each take one of its own by it: the only one is no reason
- * to do without a locked instruction here. */
+/* Threads may share one reference, and each acquires its own through it. So even if the count is
+ * one, the instruction must be locked. */
 void buffer_acquire(struct berth_buffer *buffer) {
     handle_acquire(&buffer->handle);
 }
 
 bool buffer_plugin_releases(struct berth_buffer *given) {
     struct berth_buffer *buffer = handle_object(given);
-    /* It becomes the host's, which gives it back: at no moment is it nobody's. */
+    /* The plugin's reference becomes the host's, which releases it: at no moment is the count
+     * zero. */
     bool released = handle_plugin_hands_over(given);
     if (released) {
         buffer_release(buffer);
@@ -209,7 +210,7 @@ bool buffer_plugin_releases(struct berth_buffer *given) {
 }
 
 void buffer_note_holder(struct berth_buffer *buffer, struct handle_holder *holder) {
-    /* Whoever is first has it; it goes home once, whoever that was. */
+    /* The first holder counts it; it is subtracted once, when the buffer returns to its pool. */
     struct handle_holder *nobody = NULL;
     if (!holder || atomic_load_explicit(&buffer->holder, memory_order_relaxed)) {
         return;

@@ -1,12 +1,12 @@
 /* buffer.h: reference-counted buffers, in whole pages, pooled per worker.
  *
  * A buffer that is released on its worker goes back to the top of the pool's free list, so that the
- * next receive finds it hot in the cache; one released elsewhere goes home over a stack that its
- * owner empties when it runs dry. Neither path takes a lock.
+ * next receive finds it in the cache; one released elsewhere is pushed on a stack that the pool's
+ * owner takes from when its free list is empty. Neither path takes a lock.
  *
- * Owner: whoever holds a reference. Threads: a pool belongs to the thread that created it; acquire
- * and release may be called from any. A pool that is closed lives on until its last buffer is back.
- */
+ * Owner: the holders of references. Threads: a pool belongs to the thread that created it; acquire
+ * and release may be called from any. A pool that is closed is freed when its last buffer has
+ * returned. */
 #ifndef BERTH_HOST_NET_LIB_BUFFER_H
 #define BERTH_HOST_NET_LIB_BUFFER_H
 
@@ -21,12 +21,13 @@ struct buffer_pool;
 
 /* The host's side of the ABI's opaque type. */
 struct berth_buffer {
-    struct handle handle; /* first: plugins are given it, and never the buffer's own address */
+    struct handle handle; /* first: a plugin gets this handle, and never the buffer's own address */
     uint32_t capacity;
     uint8_t *bytes;            /* page-aligned */
-    struct buffer_pool *pool;  /* its home; NULL: made to measure, freed at the last release */
-    struct berth_buffer *next; /* in the free list or on the way home */
-    /* Counts it, as it was made for it or is kept by it, until it goes home; or NULL. */
+    struct buffer_pool *pool;  /* its pool; NULL: of a size of its own, freed at the last release */
+    struct berth_buffer *next; /* in the free list or on the return stack */
+    /* The holder that counts it, because the buffer was made for it or is kept by it, until the
+     * buffer is freed or returns to its pool; or NULL. */
     _Atomic(struct handle_holder *) holder;
 };
 
@@ -34,14 +35,14 @@ struct berth_buffer {
 struct buffer_pool *buffer_pool_create(uint32_t buffer_bytes, uint32_t retained_max);
 void buffer_pool_close(struct buffer_pool *pool); /* [worker]; NULL is legal */
 
-/* Another limit on the free buffers that are kept; those beyond it are freed. [worker] */
+/* Sets another limit on the free buffers that are kept; those beyond it are freed. [worker] */
 void buffer_pool_retain(struct buffer_pool *pool, uint32_t retained_max);
 
-/* Frees the free buffers but for so many. True: there was one at the least. [worker] */
+/* Frees all free buffers except `left`. True: it freed at least one. [worker] */
 bool buffer_pool_trim(struct buffer_pool *pool, uint32_t left);
 
-/* For the tools of plugin authors: takes buffers that would be freed, to watch them for a while;
- * buffer_free_now() frees one at last. NULL: nobody does. [control], while no worker runs */
+/* For the devkit: takes buffers that would be freed, to watch them for a while; buffer_free_now()
+ * frees one in the end. NULL: no hook. [control], while no worker runs */
 typedef void buffer_free_hook_fn(struct berth_buffer *buffer);
 void buffer_set_free_hook(buffer_free_hook_fn *undertaker);
 void buffer_free_now(struct berth_buffer *buffer);
@@ -55,7 +56,7 @@ struct berth_buffer *buffer_create(uint32_t capacity);
 void buffer_acquire(struct berth_buffer *buffer); /* [any] */
 void buffer_release(struct berth_buffer *buffer); /* [any]; NULL is legal */
 
-/* What a plugin is given for a buffer. */
+/* The handle that a plugin gets for a buffer. */
 static inline struct berth_buffer *buffer_given(struct berth_buffer *buffer) {
     return handle_give(&buffer->handle);
 }
@@ -65,26 +66,26 @@ static inline void buffer_pass(struct berth_buffer *buffer) {
     handle_pass(&buffer->handle);
 }
 
-/* The plugin does as those above, with what it was given. False: it has no reference that it could
- * acquire or release by, and nothing has happened. [any] */
+/* The plugin's acquire and release, with the handle that it was given. False: it has no reference
+ * to acquire or release by, and nothing has happened. [any] */
 static inline bool buffer_plugin_acquires(struct berth_buffer *given) {
     return given && handle_plugin_acquires(given);
 }
 bool buffer_plugin_releases(struct berth_buffer *given);
 
-/* A plugin has made it, or keeps a reference to it: the holder counts it until it goes home. NULL:
- * nobody does. [any] */
+/* A plugin has made the buffer, or keeps a reference to it: the holder counts it until it is freed
+ * or returns to its pool. NULL: it is not counted. [any] */
 void buffer_note_holder(struct berth_buffer *buffer, struct handle_holder *holder);
 
-/* The callback that it was lent to is over: has the plugin kept a reference? What it has only sent
- * is the host's again, and costs no counting. */
+/* The callback that the buffer was passed to is over: notes the holder if the plugin has kept a
+ * reference. A buffer that it has only sent is the host's again, and needs no counting. */
 static inline void buffer_note_if_kept(struct berth_buffer *buffer, struct handle_holder *holder) {
     if ((handle_word(&buffer->handle) & HANDLE_COUNT_OF_PLUGIN) != 0) {
         buffer_note_holder(buffer, holder);
     }
 }
 
-/* True when the caller holds the only reference, and so may write. */
+/* True if the caller holds the only reference, and so may write. */
 bool buffer_is_exclusive(const struct berth_buffer *buffer);
 
 /* Buffers of the pool that exist, free ones included; of those, the free ones. [worker] */

@@ -15,7 +15,7 @@
 enum {
     TOKEN = 1000, /* one connection, in units of the bucket: so a rate needs no fractions */
     FORGOTTEN_A_TURN =
-        2,             /* full buckets looked for at each arrival: they go faster than they come */
+        2,             /* full buckets searched at each arrival: removal is faster than addition */
     NETWORK_BYTES = 8, /* of an IPv6 address: its /64 */
 };
 
@@ -51,7 +51,7 @@ void client_table_init(struct client_table *table, const struct client_limits *l
     os_mutex_init(&table->mutex);
 }
 
-/* The entry has no connections: nothing is worth remembering once its bucket is full. */
+/* The entry has no connections: it can be forgotten once its bucket is full. */
 static void client_table_set_idle(struct client_table *table, struct client_entry *entry,
                                   uint64_t now_ms);
 
@@ -116,7 +116,7 @@ static void client_table_fill(const struct client_table *table, struct client_en
     }
     uint64_t passed_ms = now_ms > entry->filled_ms ? now_ms - entry->filled_ms : 0;
     uint64_t missing = full - entry->tokens;
-    /* A thousandth of the rate a millisecond, in thousandths: the rate itself. */
+    /* In thousandths, the refill per millisecond is the rate itself. */
     if (passed_ms > missing / table->limits.rate_per_second) {
         entry->tokens = full;
     } else {
@@ -133,7 +133,7 @@ static bool is_full(const struct client_table *table, struct client_entry *entry
     return entry->tokens == (uint64_t)table->limits.rate_burst * TOKEN;
 }
 
-/* The entry has no connections: nothing is worth remembering once its bucket is full. */
+/* The entry has no connections: it can be forgotten once its bucket is full. */
 static void client_table_set_idle(struct client_table *table, struct client_entry *entry,
                                   uint64_t now_ms) {
     leave_idle(table, entry);
@@ -159,7 +159,7 @@ static void client_table_forget_idle(struct client_table *table, uint64_t now_ms
     }
 }
 
-/* -- what happens ---------------------------------------------------------- */
+/* -- operations ------------------------------------------------------------ */
 
 void client_table_configure(struct client_table *table, const struct client_limits *limits) {
     struct client_limits *old = &table->limits;

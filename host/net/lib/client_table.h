@@ -1,13 +1,13 @@
-/* client_table.h: what is known of each client address, where something is limited by client: how
+/* client_table.h: the state of each client address, if an option limits something by client: how
  * many connections it has, and how many more it may open now (a token bucket).
  *
  * A client is an IPv4 address or an IPv6 /64, the smallest network that one customer gets (RFC
- * 6177): whoever has one has 2^64 addresses. An entry lives while its client has connections, which
- * the limits on connections bound; after that only until its bucket is full again, and of such
- * entries there are at most `idle_max`: the one idle for longest is forgotten first.
+ * 6177) and 2^64 addresses. An entry lives while its client has connections, which the limits on
+ * connections bound; after that only until its bucket is full again, and of such entries there are
+ * at most `idle_max`: the one that is idle for longest is removed first.
  *
  * Owner: the listener that embeds it. Threads: any; it has its own lock, taken once when a client
- * comes, once when its connection is counted and once when that ends, and only where a limit is
+ * arrives, once when its connection is counted and once when that ends, and only if a limit is
  * set. */
 #ifndef BERTH_HOST_NET_LIB_CLIENT_TABLE_H
 #define BERTH_HOST_NET_LIB_CLIENT_TABLE_H
@@ -24,29 +24,29 @@ struct client_entry;
 struct client_limits {
     uint32_t connections_max; /* of one client at a time; 0: no limit */
     uint32_t rate_per_second; /* of new connections of one client; 0: no limit */
-    uint32_t rate_burst;      /* how many at once after a rest; at least 1 where there is a rate */
+    uint32_t rate_burst;      /* how many at once after idle time; at least 1 if there is a rate */
     uint32_t idle_max;        /* entries without connections */
 };
 
 struct client_table {
     struct os_mutex mutex;
     struct client_limits limits;
-    bool configured;              /* later than at first: not all connections may be counted */
+    bool configured;              /* limits were changed: not all connections may be counted */
     struct client_entry *entries; /* uthash, by a hash of its own: clients choose their addresses */
     struct siphash_key key;
     struct client_entry *idle; /* utlist: without connections, idle for longest first */
     uint32_t idle_count;
-    uint64_t forgotten; /* idle entries that had to make room before their bucket was full */
+    uint64_t forgotten; /* idle entries that were removed before their bucket was full */
 };
 
 void client_table_init(struct client_table *table, const struct client_limits *limits);
 void client_table_fini(struct client_table *table); /* no client has connections any more */
 
-/* Other limits from now on, for those who come; while no other function of it runs. Connections
- * that were not counted when they came are not counted later. */
+/* Sets other limits, for later clients; called while no other function of it runs. Connections that
+ * were not counted at their arrival are not counted later. */
 void client_table_configure(struct client_table *table, const struct client_limits *limits);
 
-/* A client is there at now_ms. False: it comes too often, or there is no memory. */
+/* A client arrives at now_ms. False: its rate is exceeded, or there is no memory. */
 bool client_table_arrive(struct client_table *table, const struct berth_address *client,
                          uint64_t now_ms);
 
@@ -55,7 +55,7 @@ bool client_table_add(struct client_table *table, const struct berth_address *cl
 void client_table_remove(struct client_table *table, const struct berth_address *client,
                          uint64_t now_ms);
 
-/* When the client may come again, as far as its rate goes; 0: now. */
+/* When the rate allows the client's next connection; 0: now. */
 uint32_t client_table_wait_ms(struct client_table *table, const struct berth_address *client,
                               uint64_t now_ms);
 

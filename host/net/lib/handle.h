@@ -1,14 +1,16 @@
-/* handle.h: what stands for a buffer or a file of the host in the hands of a plugin.
+/* handle.h: what a plugin gets in place of a buffer or a file of the host.
  *
- * A plugin may release what it does not hold, or use what it has given back long ago. The object is
- * then another connection's, whose bytes must not go astray. So an object counts the references of
- * plugins apart from those of the host: a plugin can give back no more than it has taken, and what
- * the host has lent it or sends stays the host's. And an object that has ended gets another tag: a
- * handle is the object's address plus its tag, so one from before the end is told from a later one.
- * (Tags come again after HANDLE_TAGS ends; then the counts remain.)
+ * A plugin may release what it does not hold, or use what it has given back long ago. The object
+ * may then belong to another connection, whose bytes must not be exposed. So an object counts the
+ * references of plugins apart from those of the host: a plugin cannot release more than it has
+ * acquired, and what the host has passed to it in a callback or sends stays the host's. And an
+ * object that has ended gets another tag: a handle is the object's address plus its tag, so a
+ * handle from before the end differs from a later one. (Tags repeat after HANDLE_TAGS ends; then
+ * only the counts protect.)
  *
- * One word holds tag and counts. What a plugin does changes it only when it is allowed, by one
- * compare-and-exchange; what the host does to a reference of its own costs what it did without.
+ * One word holds tag and counts. An action of a plugin changes it only if it is allowed, by one
+ * compare-and-exchange; an action of the host on a reference of its own costs what it did without
+ * handles.
  *
  * Owner: the object, whose first member it is. Threads: any. */
 #ifndef BERTH_HOST_NET_LIB_HANDLE_H
@@ -19,7 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Objects begin at multiples of it: the bits below are the handle's tag. */
+/* Objects are aligned to it: the bits below are the handle's tag. */
 #define HANDLE_TAGS 64u
 
 #define HANDLE_TAG_SHIFT 56
@@ -29,21 +31,21 @@
 #define HANDLE_COUNTS ((UINT64_C(1) << HANDLE_TAG_SHIFT) - 1)
 #define HANDLE_COUNT_OF_PLUGIN (HANDLE_COUNTS & ~(HANDLE_ONE_OF_PLUGIN - 1))
 
-/* Whoever is to count what it has of the host's objects: one more, or one less. [any] */
+/* Counts what its owner has of the host's objects: one more, or one less. [any] */
 struct handle_holder {
     void (*count)(struct handle_holder *holder, int change);
 };
 
 struct handle {
     atomic_ullong word; /* tag, references of plugins, references of the host */
-    void *memory;       /* that the object lies in */
+    void *memory;       /* that contains the object */
 };
 
 /* An object of that size, zeroed, that begins with its handle; NULL: no memory. It has ended. */
 void *handle_alloc(size_t size);
-void handle_free(struct handle *handle); /* the memory stays for a while, for late handles */
+void handle_free(struct handle *handle); /* the memory is kept for a while, for late handles */
 
-/* The object of a handle, NULL for none. A handle that no plugin was ever given is not detected. */
+/* The object of a handle; NULL for NULL. A handle that no plugin was ever given is not detected. */
 static inline void *handle_object(const void *given) {
     return (char *)given - ((uintptr_t)given & (HANDLE_TAGS - 1));
 }
@@ -52,18 +54,18 @@ static inline uint64_t handle_word(const struct handle *handle) {
     return atomic_load_explicit(&handle->word, memory_order_relaxed);
 }
 
-/* What a plugin is given for the object. */
+/* The handle that a plugin gets for the object. */
 static inline void *handle_give(struct handle *handle) {
     return (char *)handle + (handle_word(handle) >> HANDLE_TAG_SHIFT);
 }
 
-/* Begins again, with one reference of the host's. The caller is alone with it. */
+/* Begins again, with one reference of the host's. The caller has exclusive access. */
 static inline void handle_begin(struct handle *handle) {
     atomic_store_explicit(&handle->word, (handle_word(handle) & ~HANDLE_COUNTS) + 1,
                           memory_order_relaxed);
 }
 
-/* The host's only reference becomes the plugin's. The caller is alone with it. */
+/* The host's only reference becomes the plugin's. The caller has exclusive access. */
 static inline void handle_pass(struct handle *handle) {
     atomic_store_explicit(&handle->word,
                           (handle_word(handle) & ~HANDLE_COUNTS) + HANDLE_ONE_OF_PLUGIN,
@@ -74,7 +76,8 @@ static inline bool handle_is_exclusive(const struct handle *handle) {
     return (atomic_load_explicit(&handle->word, memory_order_acquire) & HANDLE_COUNTS) == 1;
 }
 
-/* One more reference of the host's; one less, true: it was the last, and the object has ended. */
+/* One more reference of the host's. The other: one less; true if it was the last, and the object
+ * has ended. */
 static inline void handle_acquire(struct handle *handle) {
     atomic_fetch_add_explicit(&handle->word, 1, memory_order_relaxed);
 }
@@ -93,10 +96,10 @@ static inline bool handle_release(struct handle *handle) {
     return true;
 }
 
-/* -- what a plugin does ---------------------------------------------------- */
+/* -- plugin operations ----------------------------------------------------- */
 
-/* Adds `change` to the word if the handle is of today and `needed` of its counts are there. Gives
- * the counts from before, or 0: it may not, and nothing is changed. */
+/* Adds `change` to the word if the handle's tag is current and the counts include `needed`. Returns
+ * the previous counts, or 0: it is not allowed, and nothing is changed. */
 static inline uint64_t handle_change(const void *given, uint64_t needed, uint64_t change) {
     struct handle *handle = handle_object(given);
     uint64_t tag = (uintptr_t)given & (HANDLE_TAGS - 1);
@@ -110,7 +113,8 @@ static inline uint64_t handle_change(const void *given, uint64_t needed, uint64_
     return word & HANDLE_COUNTS;
 }
 
-/* The plugin takes a reference of what is lent to it or is its own. False: it may not. */
+/* The plugin acquires a reference of an object that is passed to it or that it holds. False: it may
+ * not. */
 static inline bool handle_plugin_acquires(const void *given) {
     return handle_change(given, HANDLE_COUNTS, HANDLE_ONE_OF_PLUGIN) != 0;
 }

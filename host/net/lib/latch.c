@@ -11,7 +11,8 @@ void latch_init(struct latch *latch, unsigned count) {
     latch->count = count;
 }
 
-/* Signalled under the lock: the waiter can leave, and the latch be gone, only once it is free. */
+/* Signalled under the lock: the waiter can return, and the latch be freed, only after the
+ * unlock. */
 void latch_down(struct latch *latch) {
     os_mutex_lock(&latch->mutex);
     ASSERT(latch->count > 0);

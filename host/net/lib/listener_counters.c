@@ -15,7 +15,7 @@ static const struct listener_counter table[] = {
 #include "base/counters.def"
 };
 
-/* It has no other members. */
+/* The struct has no other members. */
 static atomic_ullong *number_at(struct listener_counters *counters, size_t index) {
     return (atomic_ullong *)(void *)counters + index;
 }

@@ -1,8 +1,8 @@
-/* listener_counters.h: what has happened on a listener, as numbers that only grow.
+/* listener_counters.h: counters of events on a listener, which only grow.
  *
- * Each is defined once, in base/counters.def. Those of every message are counted by each worker
- * for itself (listener_traffic), without an atomic operation; all others are rare enough for one.
- * What a generation has counted is added to its listener's totals when it goes.
+ * Each is defined once, in base/counters.def. Events of every message are counted by each worker
+ * separately (listener_traffic), without an atomic operation; all others are rare enough for one.
+ * The counters of a generation are added to its listener's totals when it ends.
  *
  * Threads: any. */
 #ifndef BERTH_HOST_NET_LIB_LISTENER_COUNTERS_H
@@ -15,7 +15,7 @@
 
 #include "engine/engine.h"
 
-/* Why a client does not get in. */
+/* Why a client is refused. */
 enum listener_refusal {
     LISTENER_REFUSED_ACCESS,     /* allow, deny */
     LISTENER_REFUSED_RATE,       /* limits.accept_rate_per_client */
@@ -37,7 +37,7 @@ struct listener_counters {
 struct listener_counter {
     const char *name;
     const char *meaning;
-    size_t first; /* of the numbers that it is the sum of, and how many those are */
+    size_t first; /* of the numbers that it is the sum of, and their count */
     size_t count;
 };
 
@@ -46,18 +46,18 @@ const struct listener_counter *listener_counter_at(size_t index);
 uint64_t listener_counter_read(const struct listener_counter *counter,
                                const struct listener_counters *counters);
 
-/* Adds the one to the other. */
+/* Adds the second to the first. */
 void listener_counters_add(struct listener_counters *to, const struct listener_counters *from);
 
 static inline void listener_count(atomic_ullong *counter) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* One worker's, which it alone writes; no line of a cache has parts of two. */
+/* The counters of one worker, which it alone writes; no cache line has parts of two. */
 struct listener_traffic {
     atomic_ullong received[2]; /* bytes of accepted connections and datagrams; of outbound ones */
     atomic_ullong sent[2];
-    bool is_started; /* the worker's: the plugin's `worker_start` has been called there */
+    bool is_started; /* of the worker: the plugin's `worker_start` has been called there */
     char apart[64];
 };
 
@@ -66,7 +66,7 @@ static inline void listener_traffic_add(atomic_ullong *bytes, uint64_t more) {
                           memory_order_relaxed);
 }
 
-/* Adds what that many workers have counted. */
+/* Adds what `workers` workers have counted. */
 void listener_counters_add_traffic(struct listener_counters *to,
                                    const struct listener_traffic *traffic, unsigned workers);
 

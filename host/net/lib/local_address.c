@@ -32,7 +32,7 @@ static void list_first(struct local_addresses *list, struct local_address *one) 
     list->first = one;
 }
 
-/* The link to the address, or to the one that has to make room; NULL: neither. */
+/* The link to the address, or to the one that is to be replaced; NULL: neither. */
 static struct local_address **local_address_find(struct local_addresses *list,
                                                  const struct berth_address *address) {
     struct local_address **link = &list->first;

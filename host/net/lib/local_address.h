@@ -1,8 +1,8 @@
-/* local_address.h: the addresses of ours that connections have come to, shared by those of a
- * worker: thousands have the same one.
+/* local_address.h: the local addresses of connections, shared by those of a worker: thousands have
+ * the same one.
  *
- * Only the few that were used last are looked for; one that has been pushed out of those lives on
- * with its connections. So nothing here grows with the number of addresses.
+ * Only the few that were used last are searched; one that has been removed from them is freed with
+ * the last of its connections. So nothing here grows with the number of addresses.
  *
  * Owner: the worker that embeds it. Threads: the owner's only. */
 #ifndef BERTH_HOST_NET_LIB_LOCAL_ADDRESS_H
@@ -21,18 +21,18 @@ struct local_address {
 };
 
 struct local_addresses {
-    struct local_address *first; /* used last */
+    struct local_address *first; /* the most recently used */
 };
 
-/* The address, with one user more. NULL: no memory. */
+/* The address, with one more reference. NULL: no memory. */
 struct local_address *local_address_acquire(struct local_addresses *list,
                                             const struct berth_address *address);
 
-/* The same for one that hardly anybody will share: an outbound connection's, with its own port. */
+/* The same for one that will hardly be shared: an outbound connection's, with its own port. */
 struct local_address *local_address_create(const struct berth_address *address);
 
 void local_address_release(struct local_address *one); /* NULL is legal */
 
-void local_addresses_fini(struct local_addresses *list); /* those with users live on */
+void local_addresses_fini(struct local_addresses *list); /* referenced ones are freed later */
 
 #endif

@@ -29,8 +29,7 @@ const char *plugin_slice_wrong(const struct berth_slice *given, struct berth_sli
     } else if (!taken->buffer) {
         wrong = "of a buffer of which it holds no reference";
     } else {
-        wrong =
-            given->size > 0 ? "that is not inside its buffer" : NULL; /* where does not matter */
+        wrong = given->size > 0 ? "that is not inside its buffer" : NULL; /* empty: anywhere */
     }
     if (wrong) {
         buffer_release(taken->buffer);

@@ -1,8 +1,8 @@
-/* plugin_slice.h: what plugins hand over, looked at before the host believes it.
+/* plugin_slice.h: checks what plugins hand over before the host uses it.
  *
- * A slice is to lie inside its buffer, a run of a file inside what a file can be, and the reference
- * that goes with either is to be the plugin's. The reference is taken over here, whatever becomes
- * of the call.
+ * A slice must be inside its buffer, a run of a file within the largest size of a file, and the
+ * reference that goes with either must be the plugin's. The reference is taken over here, whatever
+ * the result of the call is.
  *
  * Threads: any. */
 #ifndef BERTH_HOST_NET_LIB_PLUGIN_SLICE_H
@@ -15,15 +15,16 @@
 #include "net/lib/buffer.h"
 #include "net/lib/file.h"
 
-/* Takes over what was given: *taken is a slice with a reference of the host's. Else it is empty,
- * nothing needs to be released, and what is wrong is told, as words that go on after "a slice".
- * NULL: it is good. */
+/* Takes over what was given: *taken is a slice with a reference of the host's. On an error *taken
+ * is empty, nothing needs to be released, and the error is returned, as words that continue "a
+ * slice". NULL: it is valid. */
 const char *plugin_slice_wrong(const struct berth_slice *given, struct berth_slice *taken);
 
-/* What is told of one that asks for what this host does not know: that is no fault. */
+/* The error for one that asks for what this host does not support: that is no fault of the
+ * plugin. */
 extern const char plugin_slice_unknown[];
 
-/* Whether one of several asks for that: looked at before the first of them is taken. */
+/* Whether one of several asks for that: checked before the first of them is taken. */
 bool plugin_slices_ask_more(const struct berth_slice *slices, uint32_t count);
 bool plugin_pieces_ask_more(const struct berth_piece *pieces, uint32_t count);
 
@@ -35,7 +36,7 @@ static inline const char *plugin_slice_take(const struct berth_slice *given,
     if (buffer && handle_plugin_hands_over(given->buffer)) {
         uint64_t offset = (uintptr_t)given->bytes - (uintptr_t)buffer->bytes;
         taken->buffer = buffer;
-        /* The sum cannot overflow: both are far below what 64 bits hold. */
+        /* The sum cannot overflow: both are far below the range of 64 bits. */
         if (given->reserved == 0 && offset <= buffer->capacity &&
             offset + given->size <= buffer->capacity) {
             return NULL;
@@ -47,7 +48,7 @@ static inline const char *plugin_slice_take(const struct berth_slice *given,
 /* The same for a piece. The file of *taken is the host's own. */
 const char *plugin_piece_take(const struct berth_piece *given, struct berth_piece *taken);
 
-/* Takes over the references of a call that is refused whole, and gives them back. */
+/* Takes over the references of a call that is refused as a whole, and releases them. */
 void plugin_slices_drop(const struct berth_slice *slices, uint32_t count);
 void plugin_pieces_drop(const struct berth_piece *pieces, uint32_t count);
 

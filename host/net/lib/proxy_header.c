@@ -19,7 +19,7 @@ static enum proxy_verdict proxy_header_malformed(struct proxy_header *header, co
     return PROXY_HEADER_MALFORMED;
 }
 
-/* The word at *at, which ends at a space or at the line's end; *at moves behind that one space. */
+/* The word at *at, which ends at a space or at the line's end; *at moves past that one space. */
 static bool proxy_header_take_word(const char **at, char word[WORD_BYTES_MAX]) {
     size_t length = strcspn(*at, " ");
     if (length == 0 || length >= WORD_BYTES_MAX) {
@@ -30,7 +30,7 @@ static bool proxy_header_take_word(const char **at, char word[WORD_BYTES_MAX]) {
     *at += length;
     if (**at == ' ') {
         (*at)++;
-        return **at != '\0'; /* a space at the end announces a word that is not there */
+        return **at != '\0'; /* after a space at the end a word is missing */
     }
     return true;
 }
@@ -40,7 +40,7 @@ static bool proxy_header_make_address(const char *ip, const char *port, uint16_t
     char text[2 * WORD_BYTES_MAX + 4];
     bool v6 = family == BERTH_FAMILY_IPV6;
     if (strchr(ip, '%') || strchr(ip, '[') || strchr(ip, ']')) {
-        return false; /* zones and brackets are of our language, not of the protocol's */
+        return false; /* zones and brackets are in our address syntax, not in the protocol's */
     }
     snprintf(text, sizeof(text), v6 ? "[%s]:%s" : "%s:%s", ip, port);
     if (!address_parse(address, text, NULL) || address->family != family) {
@@ -88,7 +88,7 @@ static enum proxy_verdict proxy_header_read_line(const uint8_t *bytes, uint32_t 
     }
     header->names_client = false;
     if (strcmp(at, "UNKNOWN") == 0 || strncmp(at, "UNKNOWN ", 8) == 0) {
-        return PROXY_HEADER_WHOLE; /* what else it says is to be ignored */
+        return PROXY_HEADER_WHOLE; /* the rest of the line is to be ignored */
     }
     return proxy_header_malformed(
         header, "a line that is none of TCP4, TCP6 and UNKNOWN with its addresses");
@@ -155,8 +155,9 @@ static bool checksum_matches(const uint8_t *bytes, uint32_t size, uint32_t at) {
     return ~crc == stated;
 }
 
-/* What follows the addresses. None of it is needed, but a header whose parts do not fit is wrong.
- * The checksum is over all of the header, so that only one is computed, whoever repeats it. */
+/* What follows the addresses. None of it is needed, but a header whose parts do not fit is
+ * malformed. The checksum covers the whole header, so it is computed only once, even if the field
+ * is repeated. */
 static const char *check_extras(const uint8_t *bytes, uint32_t size, uint32_t at) {
     bool is_checked = false;
     while (at < size) {
@@ -184,10 +185,10 @@ static enum proxy_verdict read_proxied(const uint8_t *bytes, struct proxy_header
     uint32_t addresses = 0;
     switch (bytes[13]) {
     case FAMILY_UNSPECIFIED:
-    case FAMILY_UDP4: /* valid, but of no TCP connection: to be taken as unspecified (2.2) */
+    case FAMILY_UDP4: /* valid, but not of a TCP connection: to be taken as unspecified (2.2) */
     case FAMILY_UDP6:
     case FAMILY_UNIX_DATAGRAM:
-        return PROXY_HEADER_WHOLE; /* what else it says is to be ignored */
+        return PROXY_HEADER_WHOLE; /* the rest of the header is to be ignored */
     case FAMILY_TCP4:
         addresses = TCP4_BYTES;
         break;
@@ -227,11 +228,12 @@ static enum proxy_verdict read_binary(const uint8_t *bytes, uint32_t size,
     if (size < header->size) {
         return PROXY_HEADER_PART;
     }
-    /* LOCAL: the proxy speaks for itself, a health check say; what follows is to be skipped. */
+    /* LOCAL: the connection is the proxy's own, for example a health check; what follows is to be
+     * skipped. */
     return bytes[12] == COMMAND_LOCAL ? PROXY_HEADER_WHOLE : read_proxied(bytes, header);
 }
 
-/* -- both ------------------------------------------------------------------ */
+/* -- both versions --------------------------------------------------------- */
 
 /* Whether the bytes, as far as they go, are the beginning of `begin`. */
 static bool proxy_header_begins(const uint8_t *bytes, uint32_t size, const void *begin,

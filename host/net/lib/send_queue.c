@@ -13,7 +13,7 @@ struct send_node {
     struct berth_file *file;
     uint64_t offset;
     uint64_t left; /* of the run of the file */
-    bool ours;     /* a copy of ours: nobody else writes or keeps it, so it may be appended to */
+    bool ours; /* the host's own copy, which no other code writes or keeps: may be appended to */
 };
 
 static uint64_t node_size(const struct send_node *node) {
@@ -95,8 +95,8 @@ bool send_queue_add_file(struct send_queue *queue, struct send_nodes *nodes,
     return true;
 }
 
-/* The room behind the last slice, if that is a copy of ours. The part that may be in flight is not
- * touched: only bytes behind it are written. */
+/* The free space after the last slice, if that is a copy of the host's own. The part that may be in
+ * flight is not touched: only bytes after it are written. */
 static uint32_t room_in_last(const struct send_queue *queue) {
     const struct send_node *last = queue->last;
     if (!last || !last->ours) {
@@ -116,7 +116,7 @@ bool send_queue_add_copy(struct send_queue *queue, struct send_nodes *nodes,
 
     struct send_node *node = NULL;
     struct berth_buffer *buffer = NULL;
-    if (rest > 0) { /* all that can fail comes before anything is appended */
+    if (rest > 0) { /* all that can fail happens before anything is appended */
         node = node_take(nodes);
         buffer = node ? buffer_take(pool) : NULL;
         if (buffer && buffer->capacity < rest) {

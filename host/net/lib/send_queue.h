@@ -1,7 +1,7 @@
 /* send_queue.h: the slices and runs of files that wait to be sent on one connection, in order.
  *
- * Small copies are gathered in the last buffer while it has room, so that a plugin that writes line
- * by line costs one piece and not many. The nodes come from a free list of the worker.
+ * Small copies are gathered in the last buffer while it has space, so that a plugin that writes
+ * line by line uses one piece and not many. The nodes come from a free list of the worker.
  *
  * Owner: the connection that embeds it. Threads: its worker's only. */
 #ifndef BERTH_HOST_NET_LIB_SEND_QUEUE_H
@@ -17,7 +17,7 @@ struct berth_file;
 struct buffer_pool;
 struct send_node;
 
-/* Nodes at rest, shared by the queues of a worker. */
+/* Free nodes, shared by the queues of a worker. */
 struct send_nodes {
     struct send_node *free;
     uint32_t free_count;

@@ -44,7 +44,7 @@ void timers_init(struct timers *timers, uint64_t now_ms) {
 }
 
 /* The level is that of the highest digit in which the due tick differs from the present one: the
- * timer comes down when that digit comes round. */
+ * timer moves down when that digit changes. */
 static void timers_place(struct timers *timers, struct timer *timer) {
     uint64_t differs = timer->due ^ timers->now;
     unsigned level = 0;
@@ -94,7 +94,7 @@ static void take_slot(struct timers *timers, unsigned level, unsigned slot, stru
     }
 }
 
-/* Every digit below `level` has just become 0: what waits in the level's slot comes down. */
+/* Every digit below `level` has just become 0: the timers in the level's slot move down. */
 static void timers_cascade(struct timers *timers, unsigned level) {
     struct timer list;
     take_slot(timers, level, timers_digit(timers->now, level), &list);
@@ -118,8 +118,8 @@ static bool fire_due(struct timers *timers) {
     return any;
 }
 
-/* Ticks until the first slot in use on the lowest level that has one, which is when something has
- * to be done: fire, or come down. */
+/* Ticks until the first slot in use on the lowest level that has one. Then timers have to fire, or
+ * to move down. */
 static uint64_t ticks_to_next(const struct timers *timers) {
     for (unsigned level = 0; level < TIMERS_LEVELS; level++) {
         unsigned here = timers_digit(timers->now, level);

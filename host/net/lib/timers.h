@@ -2,11 +2,11 @@
  *
  * Six levels of 64 slots over a tick of 4 ms reach from one tick to more than eight years; a timer
  * moves down a level when its slot comes round (Varghese and Lauck, "Hashed and hierarchical timing
- * wheels", 1987). Timers never fire early, and late by a tick at the most, plus what the worker was
- * busy with.
+ * wheels", 1987). Timers never fire early, and late by one tick at most, plus the time that the
+ * worker was busy.
  *
- * Owner: the worker that embeds the wheel; timers are embedded in what they time. Threads: the
- * owner's only. */
+ * Owner: the worker that embeds the wheel; timers are embedded in the objects they time. Threads:
+ * the owner's only. */
 #ifndef BERTH_HOST_NET_LIB_TIMERS_H
 #define BERTH_HOST_NET_LIB_TIMERS_H
 
@@ -26,7 +26,7 @@ struct timer {
 };
 
 struct timers {
-    uint64_t now; /* the tick that has been run */
+    uint64_t now; /* the last tick that has been run */
     uint32_t count;
     uint64_t used[TIMERS_LEVELS]; /* a bit a slot */
     struct timer slots[TIMERS_LEVELS][TIMERS_SLOTS];
@@ -36,10 +36,11 @@ void timers_init(struct timers *timers, uint64_t now_ms);
 
 /* Starts the timer, or moves it. `fire` is set by the owner. */
 void timers_start(struct timers *timers, struct timer *timer, uint64_t now_ms, uint64_t delay_ms);
-void timers_stop(struct timers *timers, struct timer *timer); /* one that does not run is fine */
+void timers_stop(struct timers *timers, struct timer *timer); /* a stopped timer is legal */
 bool timer_is_running(const struct timer *timer);
 
-/* Fires all that are due. They may start and stop timers, their own too. Whether there were any. */
+/* Fires all that are due. They may start and stop timers, including themselves. Returns whether
+ * there were any. */
 bool timers_run(struct timers *timers, uint64_t now_ms);
 
 /* Milliseconds until something may be due; negative when no timer runs. May be too early (a timer

@@ -9,7 +9,8 @@
 #include "base/log.h"
 #include "os/os.h"
 
-/* A place for a thread. One that has ended is joined when its place is used again, or at last. */
+/* A slot for a thread. A thread that has ended is joined when its slot is used again, or at the
+ * end. */
 struct place {
     struct work_pool *pool;
     struct os_thread thread;
@@ -20,16 +21,16 @@ struct work_pool {
     struct work_pool_options options;
     struct os_mutex mutex; /* of all that follows */
     struct os_condition changed;
-    struct work_lane *lanes; /* utlist: the listener whose turn it is first */
+    struct work_lane *lanes; /* utlist: the listener that is next comes first */
     unsigned lane_count;
-    uint64_t seed;    /* so that nobody can choose whose queue to share */
+    uint64_t seed;    /* so that a client cannot choose which queue it shares */
     uint32_t waiting; /* works in all queues */
     uint32_t running; /* works */
     uint32_t threads;
     uint32_t idle; /* threads that wait for work */
     bool driven;
     bool stopping;
-    bool shortage_notified; /* that a thread could not be started, until one can */
+    bool shortage_notified; /* a thread could not be started; until one can be */
     struct place places[];  /* options.threads_max of them */
 };
 
@@ -62,7 +63,7 @@ static void work_pool_put(struct work_pool *pool, struct work_lane *lane, unsign
     pool->waiting++;
 }
 
-/* The next client's, from `turn` on, round and round. */
+/* The next client with work, from `turn` on, in circles. */
 static unsigned work_pool_next_client(const struct work_lane *lane) {
     unsigned client = lane->turn;
     while ((lane->busy >> client & 1) == 0) {
@@ -86,7 +87,7 @@ static struct work *work_pool_take(struct work_pool *pool) {
     lane->turn = (client + 1) % WORK_CLIENTS;
     lane->waiting--;
     pool->waiting--;
-    DL_DELETE(pool->lanes, lane); /* the others come first now */
+    DL_DELETE(pool->lanes, lane); /* the other lanes are first now */
     if (lane->waiting > 0) {
         DL_APPEND(pool->lanes, lane);
     } else {
@@ -95,7 +96,8 @@ static struct work *work_pool_take(struct work_pool *pool) {
     return work;
 }
 
-/* Whether one of `count` who share so much, or would with this one, has less than its part. */
+/* Whether a source that has `has` works has less than its share of `max`, among the `count` that
+ * have any and itself. */
 static bool is_below_share(uint32_t has, uint32_t max, unsigned count) {
     unsigned sharing = count + (has == 0 ? 1 : 0);
     uint32_t share = max / sharing;
@@ -113,7 +115,8 @@ static bool work_pool_has_room(const struct work_pool *pool, const struct work_s
         !is_below_share(of_client, source->lane_max, lane->queues)) {
         return false;
     }
-    /* Full, so there is a lane. All who have less than their part cannot make it twice as full. */
+    /* The pool is full, so there is a lane. All sources that have less than their share cannot make
+     * it twice as full. */
     return pool->waiting < pool->options.queue_max ||
            is_below_share(lane->waiting, pool->options.queue_max, pool->lane_count) ||
            is_below_share(of_client, pool->options.queue_max / pool->lane_count, lane->queues);
@@ -133,7 +136,7 @@ static bool work_pool_wait_for_work(struct work_pool *pool) {
     return pool->lanes != NULL;
 }
 
-/* With the mutex held, which is let go of meanwhile. */
+/* With the mutex held, which is unlocked meanwhile. */
 static void run_next(struct work_pool *pool) {
     struct work *work = work_pool_take(pool);
     bool skip = pool->stopping || atomic_load(&work->called_off);
@@ -184,7 +187,7 @@ static bool work_pool_start_thread(struct work_pool *pool, struct error *error) 
     ASSERT(index < pool->options.threads_max);
     struct place *place = &pool->places[index];
     if (place->state == POSTED_ACCEPT_ENDED) {
-        os_thread_join(&place->thread); /* it is past its last lock: this takes no time */
+        os_thread_join(&place->thread); /* it is past its last lock: this returns at once */
         place->state = POSTED_ACCEPT_FREE;
     }
     char name[16];
@@ -252,7 +255,7 @@ void work_pool_destroy(struct work_pool *pool) {
     alloc_free(pool);
 }
 
-/* With the mutex held: sees to it that somebody will come for the work. */
+/* With the mutex held: makes sure that a thread will take the work. */
 static bool find_thread(struct work_pool *pool) {
     struct error error;
     if (pool->driven || pool->waiting < pool->idle || pool->threads == pool->options.threads_max) {
