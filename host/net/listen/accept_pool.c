@@ -15,14 +15,14 @@
 #include "net/lib/latch.h"
 
 enum {
-    TICK_MS = 1000,          /* at the most; short time limits are looked at more often */
-    TICK_MIN_MS = 50,        /* at the least */
-    TICKS_A_TIMEOUT = 4,     /* so that a silent client is cut less than a quarter late */
-    BACKOFF_FIRST_MS = 20,   /* after a failure for want of resources; doubled up to the tick */
-    EPISODE_QUIET_MS = 5000, /* a shortage is over when nothing has failed for so long */
+    TICK_MS = 1000,          /* at most; short time limits are checked more often */
+    TICK_MIN_MS = 50,        /* at least */
+    TICKS_A_TIMEOUT = 4,     /* so that a silent client is reset less than a quarter late */
+    BACKOFF_FIRST_MS = 20,   /* after a failure for lack of resources; doubled up to the tick */
+    EPISODE_QUIET_MS = 5000, /* a shortage is over when nothing has failed for this long */
     HARD_FAILURES_MAX = 32,  /* in a row, before the listener falls back to plain accepts */
-    RUSH_QUIET_MS = 5000,    /* a rush is over when no clients have queued for so long */
-    PLAIN_SHARE = 8,         /* of `high`: one in so many is kept for accepts without data */
+    RUSH_QUIET_MS = 5000,    /* a rush is over when no clients have queued for this long */
+    PLAIN_SHARE = 8,         /* of `high`: one in this many is reserved for accepts without data */
 };
 
 /* One accept, from its post until its connection is handed over. */
@@ -30,13 +30,13 @@ struct accept_slot {
     struct engine_accept accept;
     struct accept_pool *pool;
     struct listener *listener;
-    struct worker *target; /* who will own the connection */
+    struct worker *target; /* the worker that will own the connection */
     struct accept_slot *prev;
     struct accept_slot *next;
     uint32_t first_data_size;
     bool with_data; /* as it was posted */
-    bool timed_out; /* cut by the sweep */
-    bool refused;   /* the client is to hear that there is no room */
+    bool timed_out; /* cancelled by the sweep */
+    bool refused;   /* the client is to be informed that there is no capacity */
 };
 
 struct accept_pool {
@@ -45,8 +45,8 @@ struct accept_pool {
     struct engine_acceptor *acceptor;
     struct engine_listener *socket;
     unsigned index;            /* of the socket's acceptors */
-    struct accept_pool *owner; /* not NULL: it covers that worker for this pool of ours */
-    unsigned covers;           /* those that it owns itself */
+    struct accept_pool *owner; /* not NULL: this pool covers a worker that stalls, for `owner` */
+    unsigned covers;           /* the pools that cover for it */
     struct accept_pool *prev;  /* in worker->pools */
     struct accept_pool *next;
     struct accept_slot *posted;
@@ -61,13 +61,13 @@ struct accept_pool {
     struct timer tick;
     struct latch *stopped;    /* not NULL: stopping */
     uint64_t starved_last_ms; /* when clients last queued */
-    bool rush;    /* they did lately: up to `high` are kept, lest all be taken at once again */
-    bool blocked; /* posts nothing for want of room; counted in server->waiting */
+    bool rush;    /* clients queued lately: keeps up to `high`, lest all are taken again */
+    bool blocked; /* posts nothing for lack of capacity; counted in server->waiting */
     bool starved; /* clients queue, and nothing could be posted for them */
-    bool plain;   /* has fallen back */
+    bool plain;   /* has fallen back to plain accepts */
 };
 
-static struct latch nobody; /* waits for the end of a pool that covers a worker */
+static struct latch nobody; /* for pools that cover: no thread waits for their end */
 
 static void accept_pool_maintain(struct accept_pool *pool);
 static void on_accepted(struct engine_op *op, int64_t result);
@@ -96,7 +96,7 @@ static void back_off(struct accept_pool *pool, const char *what) {
     }
     pool->shortage_last_ms = now_ms;
     if (pool->backing_off) {
-        return; /* another accept of the same try */
+        return; /* another accept of the same attempt */
     }
     pool->backing_off = true;
     if (pool->backoff_ms == 0) {
@@ -104,7 +104,7 @@ static void back_off(struct accept_pool *pool, const char *what) {
     } else if (pool->backoff_ms < TICK_MS) {
         pool->backoff_ms = pool->backoff_ms * 2 < TICK_MS ? pool->backoff_ms * 2 : TICK_MS;
     }
-    set_blocked(pool, true); /* a connection that ends may be what is waited for */
+    set_blocked(pool, true); /* a connection that ends may end the shortage */
     timers_start(&pool->worker->timers, &pool->tick, now_ms, pool->backoff_ms);
 }
 
@@ -140,8 +140,8 @@ static uint32_t with_data_max(const struct accept_pool *pool) {
     return options->pool_high - (kept > 0 ? kept : 1);
 }
 
-/* The accepts as the marks count them. Those with data that are more than these marks allow were
- * posted by others, before a reload: silent clients have them, and they keep out nobody else. */
+/* The accepts as the marks count them. Accepts with data beyond the present marks were posted
+ * before a reload. Silent clients hold them, and they must not keep out other clients. */
 static uint32_t accept_pool_counted(const struct accept_pool *pool) {
     uint32_t most = with_data_max(pool);
     uint32_t extra = pool->posted_with_data > most ? pool->posted_with_data - most : 0;
@@ -180,7 +180,7 @@ static bool may_post(struct accept_pool *pool) {
     if (pool->stopped || pool->backing_off) {
         return false;
     }
-    /* Said before it is asked: who makes room between the two sees that somebody waits. */
+    /* Set before the check: a thread that frees capacity between the two sees that a pool waits. */
     set_blocked(pool, true);
     bool room = accept_pool_has_room(pool);
     set_blocked(pool, !room);
@@ -192,7 +192,7 @@ static void post_up_to(struct accept_pool *pool, uint32_t target) {
     }
 }
 
-/* -- what becomes of an accepted connection -------------------------------- */
+/* -- an accepted connection ------------------------------------------------ */
 
 static void slot_drop(struct accept_slot *slot, bool reset) {
     buffer_release(slot->accept.data.owner);
@@ -212,7 +212,7 @@ static void hand_over(struct accept_pool *pool, struct accept_slot *slot) {
     struct server *server = pool->worker->server;
     if (slot->accept.home) {
         slot->target = server_worker_of(server, slot->accept.home);
-        if (server->acceptor) { /* else it only waited where it now has to stay */
+        if (server->acceptor) { /* else it is only bound to its worker */
             listener_count(&slot->listener->counters.reused);
         }
     } else {
@@ -228,12 +228,12 @@ static void hand_over(struct accept_pool *pool, struct accept_slot *slot) {
     engine_port_post(slot->target->port, &slot->accept.op);
 }
 
-/* Whether the connection goes on to a worker; slot->refused says whether to hear that there is no
- * room. */
+/* Whether the connection goes on to a worker; slot->refused says whether the client is to be
+ * informed that there is no capacity. */
 static bool goes_on(struct accept_slot *slot) {
     struct listener *listener = slot->listener;
     enum listener_refusal why;
-    if (listener_trusts_proxy(listener, &slot->accept.remote) || /* its clients are looked at */
+    if (listener_trusts_proxy(listener, &slot->accept.remote) || /* its client is checked later */
         listener_accepts_client(listener, &slot->accept.remote, worker_now_ms(slot->pool->worker),
                                 &why)) {
         return true;
@@ -242,8 +242,8 @@ static bool goes_on(struct accept_slot *slot) {
     return why != LISTENER_REFUSED_ACCESS && listener_answers_busy(listener);
 }
 
-/* Also when the pool is stopped: whoever comes to it before its sockets are closed is served, as
- * its workers go on until then. */
+/* Also called while the pool stops: a client that arrives before the sockets are closed is served,
+ * as the workers run until then. */
 static void accept_pool_accepted(struct accept_pool *pool, struct accept_slot *slot,
                                  int64_t result) {
     struct listener *listener = pool->listener;
@@ -265,7 +265,7 @@ static void accept_pool_log_silent(const struct accept_slot *slot) {
     char peer[BERTH_ADDRESS_TEXT_MAX];
     struct log_subject subject = slot->listener->subject;
     if (log_enabled(LOG_LEVEL_DEBUG)) {
-        if (slot->accept.remote.family != BERTH_FAMILY_NONE) { /* Windows does not know it yet */
+        if (slot->accept.remote.family != BERTH_FAMILY_NONE) { /* Windows does not provide it yet */
             address_format(&slot->accept.remote, peer, sizeof(peer));
             subject.peer = peer;
         }
@@ -335,14 +335,15 @@ static uint32_t accept_pool_larger(uint32_t a, uint32_t b) {
     return a > b ? a : b;
 }
 
-/* How many accepts there are to be when there are too few. */
+/* How many accepts to have, once there are too few. */
 static uint32_t target_of(const struct accept_pool *pool) {
     const struct listener_options *options = &pool->listener->options;
     uint32_t usual = accept_pool_larger(options->pool_initial, options->pool_low);
     return pool->rush ? accept_pool_larger(options->pool_high, usual) : usual;
 }
 
-/* Fewer are too few. In a rush as many fewer than the target as else. */
+/* The number below which there are too few accepts. In a rush it is below the target by the same
+ * difference as otherwise. */
 static uint32_t low_of(const struct accept_pool *pool) {
     const struct listener_options *options = &pool->listener->options;
     uint32_t usual = accept_pool_larger(options->pool_initial, options->pool_low);
@@ -383,14 +384,15 @@ static void accept_pool_maintain(struct accept_pool *pool) {
         }
     } else if (data_max > 0 && pool->posted_with_data >= data_max &&
                accept_pool_counted(pool) < options->pool_high && may_post(pool)) {
-        /* All that are taken by silent clients are posted: those without data serve the others. */
+        /* All accepts that silent clients may take are posted: those without data serve the
+         * others. */
         post_up_to(pool, options->pool_high);
     }
 }
 
 /* -- tick, silent clients -------------------------------------------------- */
 
-/* Cuts the clients that have been connected too long without a word. */
+/* Resets the clients that have been connected too long without sending data. */
 static void accept_pool_sweep(struct accept_pool *pool) {
     int64_t limit_ms = pool->listener->options.first_data_timeout_ms;
     struct accept_slot *slot;
@@ -413,7 +415,7 @@ static void start_tick(struct accept_pool *pool) {
     timers_start(&pool->worker->timers, &pool->tick, worker_now_ms(pool->worker), delay_ms);
 }
 
-/* Ends a pause, if there was one: what is posted now may fail again. */
+/* Ends a pause, if there is one: the next posts may fail again. */
 static void try_again(struct accept_pool *pool) {
     pool->backing_off = false;
     accept_pool_maintain(pool);
@@ -429,7 +431,7 @@ static void accept_pool_on_tick(struct timer *timer) {
     }
     accept_pool_end_episode(pool, worker_now_ms(pool->worker));
     if (worker_now_ms(pool->worker) - pool->starved_last_ms >= RUSH_QUIET_MS) {
-        pool->rush = false; /* what is posted stays until it is taken */
+        pool->rush = false; /* posted accepts stay until they are taken */
     }
     try_again(pool);
     if (!timer_is_running(&pool->tick)) {
@@ -483,8 +485,9 @@ struct accept_pool *accept_pool_create(struct worker *worker, struct listener *l
     return pool;
 }
 
-/* An accept that waits for first data would keep a client waiting who is to be greeted. One that
- * has its client already stays: cancelling it would reset him; he is served when he speaks. */
+/* An accept that waits for first data would delay a client that the server greets. An accept that
+ * has its client already stays: cancelling it would reset the client, which is served when it sends
+ * data. */
 static void cancel_with_data(struct accept_pool *pool) {
     struct accept_slot *slot;
     DL_FOREACH(pool->posted, slot) {
@@ -529,7 +532,7 @@ static void accept_pool_cover_start(struct accept_pool *owner, unsigned index) {
     struct error error;
     struct accept_pool *cover = alloc_zeroed(sizeof(*cover));
     if (!cover) {
-        return; /* tried again with the next stall */
+        return; /* retried at the next stall */
     }
     *cover = (struct accept_pool){
         .worker = owner->worker,
@@ -554,7 +557,7 @@ static void accept_pool_cover_start(struct accept_pool *owner, unsigned index) {
     try_again(cover);
 }
 
-/* Those that were posted for a worker before it stalled, and have no client. */
+/* The accepts that were posted for a worker before it stalled, and have no client. */
 static void repost_stalled(struct accept_pool *pool) {
     struct server *server = pool->worker->server;
     struct accept_slot *slot;
@@ -590,7 +593,7 @@ void accept_pools_cover(struct worker *worker) {
             repost_stalled(pool);
         } else {
             accept_pool_cover_all(pool);
-            next = pool->next; /* one that covered may have been it */
+            next = pool->next; /* `next` may have been a covering pool that has ended */
         }
     }
 }
@@ -613,7 +616,7 @@ void accept_pool_stop(struct accept_pool *pool, struct latch *done) {
     accept_pool_maintain(pool);
 }
 
-/* -- checks, and in words -------------------------------------------------- */
+/* -- checks, descriptions -------------------------------------------------- */
 
 static void accept_pool_expect(const struct accept_pool *pool, bool fact, const char *text) {
     char line[DESCRIBE_BYTES];

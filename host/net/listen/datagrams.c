@@ -15,20 +15,20 @@
 #include "net/lib/latch.h"
 #include "os/os_socket.h"
 
-/* A worker's part in a listen socket of datagrams. Where workers accept for themselves, each
- * receives from a socket of its own, else one of them does for all.
+/* The receiver of one worker for a UDP listen socket. Where workers accept for themselves, each
+ * receives from a socket of its own; else one of them receives for all.
  *
- * Datagrams that the system gives to a worker that stalls would wait with it. So the next worker
- * that goes on covers it, as with accepts: it has another receiver on that one's socket until the
- * stall ends. */
+ * Datagrams that the system gives to a worker that stalls would wait while it stalls. So the next
+ * worker that does not stall covers it, as with accepts: it has another receiver on the stalled
+ * worker's socket until the stall ends. */
 struct datagram_receiver {
     struct listener *listener;
     struct worker *worker;
     struct engine_listener *socket;
     unsigned from;                    /* the worker whose datagrams it receives */
-    struct engine_receiver *receiver; /* NULL: it has none of its own */
-    struct datagram_receiver *owner;  /* of one that covers; else NULL */
-    struct datagram_receiver *covers; /* utlist: its own */
+    struct engine_receiver *receiver; /* NULL: it has none */
+    struct datagram_receiver *owner;  /* for a receiver that covers; else NULL */
+    struct datagram_receiver *covers; /* utlist: the receivers that cover for it */
     struct datagram_receiver *prev;   /* in worker->receivers, or in owner->covers */
     struct datagram_receiver *next;
     unsigned parts; /* itself and its covers, until each has ended */
@@ -42,8 +42,9 @@ static _Thread_local struct datagram_receiver *showing;
 
 /* -- receiving ------------------------------------------------------------- */
 
-/* Its answer would come back to this host, and perhaps be answered without end: one forged datagram
- * can do that to an echo, or to two. A source port of 0 cannot be answered at all. */
+/* An answer to it would arrive at this host again, and might be answered without end: one forged
+ * datagram can start that with one or two echo services. A source port of 0 cannot be answered at
+ * all. */
 static bool datagram_receiver_is_own(const struct listener *listener,
                                      const struct engine_datagram *datagram) {
     const struct berth_address *remote = &datagram->remote;
@@ -153,7 +154,7 @@ bool datagrams_start(struct engine_listener *socket, struct listener *listener,
 
 static void part_ended(struct datagram_receiver *owner) {
     if (--owner->parts == 0) {
-        latch_down(&owner->done); /* it is stopping: else it is a part of its own */
+        latch_down(&owner->done); /* it stops; before that it counts as a part of itself */
     }
 }
 
@@ -298,7 +299,7 @@ bool datagrams_answer(const struct listener *listener, const struct berth_addres
     return true;
 }
 
-/* -- in words -------------------------------------------------------------- */
+/* -- descriptions ---------------------------------------------------------- */
 
 static void datagram_receiver_describe(const struct datagram_receiver *one, char *text,
                                        size_t size) {

@@ -33,7 +33,7 @@ struct listen_socket *listen_socket_open(struct server *server,
     listen_socket->options = *options;
     listen_socket->references = 1;
     listen_socket->socket = engine_listener_open(server->engine, options, error);
-    listen_socket->options.name = NULL; /* the caller's, and needed no longer */
+    listen_socket->options.name = NULL; /* the caller's, and not needed any more */
     if (!listen_socket->socket) {
         alloc_free(listen_socket);
         address_format(&options->address, text, sizeof(text));
@@ -107,7 +107,7 @@ static bool same_sockets(const struct engine_socket_options *one,
            one->receive_bytes == other->receive_bytes && one->send_bytes == other->send_bytes;
 }
 
-/* Takes over what differs; true: something did. */
+/* Takes over the options that differ. True: at least one did. */
 static bool note_options(struct listen_socket *listen_socket,
                          const struct engine_listen_options *options) {
     struct engine_listen_options *is = &listen_socket->options;

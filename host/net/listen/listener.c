@@ -45,7 +45,7 @@ static struct listen_socket *find_listen_socket(const struct listener *listener,
     return NULL;
 }
 
-/* What cannot be changed on a socket that stays open. */
+/* The options that cannot be changed on a socket that stays open. */
 static bool listener_check_taken_socket(const struct listen_socket *listen_socket,
                                         const struct engine_listen_options *wanted,
                                         struct error *error) {
@@ -68,9 +68,9 @@ static void release_listen_sockets(struct listen_socket **listen_sockets, size_t
     alloc_free(listen_sockets);
 }
 
-/* A socket of this host in its way would have the system refuse it, late and without a name, so
- * that is looked at first. Its own name, for a supervisor, is the address, whoever listens there;
- * port 0 is many. */
+/* If a socket of this host overlaps the address, the system would refuse the bind, late and without
+ * a name. So that is checked first. The socket's own name, for a supervisor, is the address,
+ * whichever listener uses it. Port 0 may occur many times. */
 static struct listen_socket *open_door(const struct listener *listener,
                                        const struct listener_options *options,
                                        const struct engine_listen_options *wanted, size_t index,
@@ -102,8 +102,8 @@ static struct listen_socket *open_door(const struct listener *listener,
     return listen_socket_open(listener->server, &named, error);
 }
 
-/* One that is there and fits, with a reference more, or a new one: of the previous generation, of a
- * listener that gives it up at that very address, or opened. */
+/* An open listen socket that fits, with one more reference, or a new one. The open one is the
+ * previous generation's, or that of a listener that gives it up at exactly that address. */
 static struct listen_socket *make_listen_socket(const struct listener *listener,
                                                 const struct listener_options *options,
                                                 const struct listener *previous, size_t index,
@@ -147,7 +147,7 @@ static struct listen_socket **make_listen_sockets(const struct listener *listene
     return listen_sockets;
 }
 
-/* All of them are its own from now on, as its options say. */
+/* All of them belong to this listener from now on, with its options. */
 static void switch_listen_sockets(struct listener *listener) {
     for (size_t i = 0; i < listener->listen_socket_count; i++) {
         struct engine_listen_options options =
@@ -234,12 +234,12 @@ static bool listener_share(struct listener *listener, const struct listener *pre
            error_set(error, "out of memory");
 }
 
-/* Its plugin goes on with it: nothing of it is freed, but its addresses are given up. */
+/* The plugin still runs in it: nothing of it is freed, but its addresses are given up. */
 static void listener_abandon_open(struct listener *listener) {
     struct listen_socket **listen_sockets = listener->listen_sockets;
     size_t count = listener->listen_socket_count;
     atomic_store(&listener->timers_closed, true);
-    listener->options.datagrams = false; /* nothing is sent by them any more */
+    listener->options.datagrams = false; /* nothing is sent through them any more */
     listener->listen_socket_count = 0;
     listener->listen_sockets = NULL;
     release_listen_sockets(listen_sockets, count);
@@ -360,7 +360,7 @@ static void take_over_here(struct worker *worker, void *argument) {
 void listener_take_over(struct listener *listener, struct listener *previous) {
     struct take_over move = {previous, listener};
     switch_listen_sockets(listener);
-    /* What an acceptor had under way to a worker has got there before this. */
+    /* Connections that an acceptor had handed to a worker arrive there before this call. */
     for (unsigned i = 0; previous && i < listener->server->options.workers; i++) {
         worker_call(&listener->server->workers[i], take_over_here, &move);
     }
@@ -430,9 +430,9 @@ static void commit_at_rest(void *argument) {
 void listener_commit(struct listener_change *change) {
     struct listener *listener = change->listener;
     server_stop_the_world(listener->server, commit_at_rest, change);
-    switch_listen_sockets(listener); /* its pools look at their marks again, too */
+    switch_listen_sockets(listener); /* its pools check their marks again, too */
     server_wake_waiters(listener->server);
-    listener_abandon(change); /* the old listen sockets, those that are kept apart */
+    listener_abandon(change); /* the old listen sockets, except those that are still in use */
 }
 
 /* -- the end --------------------------------------------------------------- */
@@ -450,7 +450,7 @@ static void note_addresses(struct listener *listener) {
 
 struct cut {
     struct listener *listener;
-    bool stopping; /* those that the plugin knows are left to it */
+    bool stopping; /* connections that the plugin was called for are left to it */
     uint32_t count;
 };
 
@@ -462,7 +462,7 @@ static void cut_one(struct connection *connection, struct cut *cut) {
     if (cut->stopping && !unseen) {
         connection_ask_to_close(connection);
     } else {
-        /* A reset only where something is lost: an idle client sees an ordinary end. */
+        /* A reset only if something is lost: an idle client sees a graceful close. */
         connection_end(connection, BERTH_CLOSED_STOPPING,
                        unseen || !send_queue_is_empty(&connection->io->queue));
         cut->count++;
@@ -491,7 +491,7 @@ void listener_drain(struct listener *listener, uint32_t why) {
     }
     listener->accepting = false;
     note_addresses(listener);
-    if (!listener->ending) { /* before anybody looks whether connections are left */
+    if (!listener->ending) { /* before any check whether connections are left */
         listener->ending = true;
         atomic_fetch_add(&listener->server->ending, 1);
     }
@@ -501,7 +501,7 @@ void listener_drain(struct listener *listener, uint32_t why) {
             listener->listen_sockets[i] = NULL;
         } else {
             listen_socket_stop_receiving(listener->listen_sockets[i],
-                                         listener); /* what is still sent goes out by it */
+                                         listener); /* what is still sent goes out through it */
         }
     }
     if (!listener->options.datagrams) {
@@ -550,7 +550,7 @@ void listener_total(const struct listener *listener, struct listener_counters *t
     }
 }
 
-/* What it has counted stays. */
+/* Its counters stay. */
 static void listener_leave_admission(struct listener *listener) {
     struct admission *admission = listener->admission;
     if (admission) {

@@ -14,7 +14,7 @@ static void server_set_running(struct server *server, bool is_running) {
     os_mutex_unlock(&server->running_mutex);
 }
 
-/* A worker takes its port with it, so from here on none wakes another one. */
+/* The port of a worker ends with it, so from here on no worker wakes another one. */
 static void server_stop_workers(struct server *server) {
     server_set_running(server, false);
     while (server->started > 0) {
@@ -46,8 +46,8 @@ static bool server_start_workers(struct server *server, struct error *error) {
     return true;
 }
 
-/* The engine and its ports, all of the same engine: where one port of the engine that was chosen
- * cannot be had, none is, and the fallback is tried. */
+/* The engine and its ports, all of the same engine: if one port of the chosen engine cannot be
+ * opened, none is used, and the fallback is tried. */
 static bool server_start_engine(struct server *server, struct error *error) {
     struct engine_options engine = {
         .engine = server->options.engine,
@@ -78,13 +78,13 @@ static bool server_start_engine(struct server *server, struct error *error) {
     }
 }
 
-/* On the watching thread. */
+/* On the watchdog's thread. */
 static void server_on_stall(void *context, unsigned index, bool stalled) {
     struct server *server = context;
     if (index < server->options.workers) {
         atomic_store(&server->workers[index].stalled, stalled);
         atomic_fetch_add(&server->stalls, 1);
-        server_wake_waiters(server); /* they look who covers whom */
+        server_wake_waiters(server); /* they check which workers cover which */
     }
 }
 
@@ -118,7 +118,7 @@ void server_destroy(struct server *server) {
     }
     ASSERT(atomic_load(&server->connections) == 0);
     server->options.hooks->watch_stalls(NULL, NULL);
-    work_pool_destroy(server->work); /* it posts to the workers to the last */
+    work_pool_destroy(server->work); /* it posts to the workers until its end */
     server->work = NULL;
     server_stop_workers(server);
     ASSERT(atomic_load(&server->waiting) == 0);
@@ -170,7 +170,7 @@ static bool have_answered(const struct server *server) {
 bool server_answers(struct server *server, uint32_t timeout_ms) {
     const struct server_driver *driver = server->options.driver;
     uint64_t until_ms = engine_now_ms() + timeout_ms;
-    /* One that has not answered yet is not asked again. */
+    /* A worker that has not answered yet is not asked again. */
     for (unsigned i = 0; i < server->started; i++) {
         struct worker *worker = &server->workers[i];
         os_mutex_lock(&server->asked_mutex);

@@ -16,22 +16,23 @@ struct error;
 struct server *server_create(const struct server_options *options, struct error *error);
 void server_destroy(struct server *server); /* no listener is left; NULL is legal */
 
-/* Of a driven server, and of its driver: ---------------------------------------------------------
- * One turn of worker `index` (of server->started), without a wait. Whether anything ran. */
+/* -- a driven server, for its driver ------------------------------------------
+ *
+ * One turn of worker `index` (of server->started), without a wait. Returns whether anything ran. */
 bool server_turn(struct server *server, unsigned index);
-/* One piece of the blocking work that waits. False: none does. */
+/* Runs one piece of the blocking work that waits. False: none waits. */
 bool server_work(struct server *server);
-/* How long it is to the first timer of any worker; 0 also when one has something to do in its next
+/* The time until the first timer of any worker; 0 also if a worker has something to do in its next
  * turn; negative: there is none. */
 int server_next_ms(struct server *server);
-/* -------------------------------------------------------------------------------------------------
- */
 
-/* Whether all workers take part: each runs a function that is posted to it now within the time. One
- * that does not is in a callback that stalls. [control] */
+/* -- any server ------------------------------------------------------------ */
+
+/* Whether all workers respond: each runs a function that is posted to it now within the time. A
+ * worker that does not is in a callback that stalls. [control] */
 bool server_answers(struct server *server, uint32_t timeout_ms);
 
-/* One line on it; and that with one on each of its workers. [any] */
+/* One line on it. The other adds a line for each of its workers. [any] */
 void server_describe(const struct server *server, char *text, size_t size);
 void server_describe_whole(const struct server *server, describe_fn *tell, void *context);
 

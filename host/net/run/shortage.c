@@ -9,13 +9,14 @@
 #include "os/os.h"
 
 enum {
-    TICK_MS = 250,         /* between two times that memory is given back */
-    QUIET_MS = 5000,       /* a shortage is over when nothing has failed for so long */
+    TICK_MS = 250,         /* between two attempts to give memory back */
+    QUIET_MS = 5000,       /* a shortage is over when nothing has failed for this long */
     BUFFERS_RETAINED = 16, /* while it lasts */
-    BUFFERS_RESERVED = 2,  /* in any case; see shortage_reclaim() */
+    BUFFERS_RESERVED = 2,  /* always; see shortage_reclaim() */
 };
 
-/* What may be given back in the middle of a callback: the free lists. True: there was something. */
+/* Gives back what may be given back in the middle of a callback: the free lists. True: there was
+ * something. */
 static bool give_back_free(struct worker *worker, uint32_t buffers) {
     bool any = buffer_pool_trim(worker->buffers, buffers);
     any |= worker->nodes.free_count > 0 || worker->io_pool.free_count > 0;
@@ -24,10 +25,11 @@ static bool give_back_free(struct worker *worker, uint32_t buffers) {
     return any;
 }
 
-/* alloc_reclaim_fn: one of this thread's allocations has failed, and is tried again if this helps.
+/* alloc_reclaim_fn: one of this thread's allocations has failed, and is retried if this helps.
  *
- * Connections may have all the memory there is, and wait for a buffer each: to find that their
- * peers are gone, too. So a few buffers stay, by which one after the other gets to know it. */
+ * Connections may use all the memory, and each may wait for a buffer; each needs one even to detect
+ * that its peer has closed. So a few buffers are reserved, with which one connection after the
+ * other detects that. */
 static bool shortage_reclaim(void *context) {
     return give_back_free(context, BUFFERS_RESERVED);
 }
@@ -111,8 +113,7 @@ void shortage_begin(struct worker *worker) {
         timers_start(&worker->timers, &shortage->tick, now_ms, TICK_MS);
         shortage_give_back(worker);
         if (shortage->failures > 0) {
-            server_wake_waiters(
-                worker->server); /* others keep what this one lacks, and may sleep */
+            server_wake_waiters(worker->server); /* others hold free memory, and may sleep */
         }
     }
 }

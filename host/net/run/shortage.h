@@ -2,7 +2,8 @@
  *
  * An allocation that fails begins an episode. While it lasts, every worker gives back what it keeps
  * for later: free buffers, nodes of send queues, buffers that its ring holds for receives. A worker
- * whose own allocations fail says so once, and once that it is over, with what it cost.
+ * whose own allocations fail logs that once, and logs once that it is over, with the number of lost
+ * clients.
  *
  * Owner: the worker that embeds it. Threads: the worker's own. */
 #ifndef BERTH_HOST_NET_RUN_SHORTAGE_H
@@ -17,8 +18,8 @@
 void shortage_init(struct worker *worker);
 void shortage_fini(struct worker *worker);
 
-/* Of a worker that shares its thread with others: what fails there from now on is its own, until it
- * leaves. */
+/* For a worker that shares its thread with others: failures on the thread count as its own from now
+ * on, until it leaves. */
 void shortage_enter(struct worker *worker);
 void shortage_leave(void);
 

@@ -17,8 +17,8 @@
 
 enum {
     SEND_NODES_FREE_MAX = 4096, /* nodes of send queues kept for the next sends */
-    CONN_IO_FREE_MAX = 1024,    /* parts of connections in traffic, likewise */
-    RECEIVE_BUFFERS = 64,       /* stays hot in the cache: about a mebibyte */
+    CONN_IO_FREE_MAX = 1024,    /* conn_io parts kept, likewise */
+    RECEIVE_BUFFERS = 64,       /* stays in the cache: about a mebibyte */
     RECEIVE_BUFFERS_MAX = 1024, /* what it may grow to under load */
 };
 
@@ -42,7 +42,7 @@ static void worker_give_buffer(void *context, void *owner) {
     buffer_release(owner);
 }
 
-/* Those of a listener without room are passed by: another one may have some. */
+/* Connections of a listener without capacity are skipped: another listener may have some. */
 static void admit_waiting(struct worker *worker) {
     const struct listener *full = NULL;
     struct connection *connection;
@@ -125,13 +125,13 @@ static bool worker_has_more(const struct worker *worker) {
 
 int worker_next_ms(struct worker *worker) {
     if (worker->server->options.driver) {
-        worker->now_ms = 0; /* others had their turns since its own */
+        worker->now_ms = 0; /* other workers had their turns since its own */
     }
     return worker_has_more(worker) ? 0 : timers_next_ms(&worker->timers, worker_read_ms(worker));
 }
 
-/* What has completed, the timers that are due, and what both left to be settled. Whether anything
- * ran. */
+/* Runs what has completed, the timers that are due, and what both left dirty. Returns whether
+ * anything ran. */
 static inline bool worker_turn(struct worker *worker, int timeout_ms) {
     worker->now_ms = 0; /* the wait takes time */
     bool ran = engine_port_run(worker->port, timeout_ms) > 0;
@@ -156,7 +156,7 @@ static void worker_run(struct worker *worker) {
     }
 }
 
-/* This thread is the worker's, for good or for a turn. */
+/* This thread is the worker's, permanently or for one turn. */
 static void worker_enter(struct worker *worker) {
     ASSERT(!worker_current());
     worker_set_current(worker);
@@ -173,7 +173,7 @@ bool worker_drive(struct worker *worker) {
     worker_enter(worker);
     shortage_enter(worker);
     bool ran = worker_turn(worker, 0);
-    worker->now_ms = 0; /* the others' turns take time */
+    worker->now_ms = 0; /* the turns of other workers take time */
     worker_leave(worker);
     return ran;
 }
