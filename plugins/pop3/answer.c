@@ -1,8 +1,8 @@
 /* answer.c: answers of many lines.
  *
- * They are made in pieces, each by a work: a message is read from its file, and a list of a million
- * messages is not built at once either. While the send queue is full no piece is made, so an answer
- * costs a session one piece and one queue, however long it is. */
+ * They are built in pieces, each by a work: a message is read from its file, and a list of a
+ * million messages is also built in pieces. While the send queue is full, no piece is built, so an
+ * answer of any length needs memory for one piece and one queue. */
 #include <string.h>
 
 #include "session.h"
@@ -111,7 +111,7 @@ static void answer_made(struct session *session) {
     struct berth_slice piece = answer->piece;
     answer->piece = (struct berth_slice){0};
     if (answer->is_failed) {
-        /* An ordinary end of the connection is easily taken for the whole message. */
+        /* Resets: a client could take a FIN for the end of the whole message. */
         session->host->buffer_release(piece.buffer);
         session_log(session, BERTH_LOG_ERROR, "an answer could not be finished: reset");
         session->state = SESSION_OVER;

@@ -1,4 +1,4 @@
-/* command.h: one line of a client, taken apart. Pure: nothing is kept, nothing allocated.
+/* command.h: the parser of a client's line. Pure; does not allocate.
  *
  * Source: RFC 1939, RFC 2449. */
 #ifndef BERTH_PLUGINS_POP3_COMMAND_H
@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* RFC 2449, 4: 255 octets with the end of the line. Where a longer one ends nobody can tell, so a
- * session does not survive it. */
+/* RFC 2449, 4: 255 octets with the end of the line. The end of a longer one is unknown, so it ends
+ * the session. */
 enum { COMMAND_BYTES_MAX = 255 };
 
 enum command_kind {
@@ -42,11 +42,11 @@ struct command {
 
 enum command_verdict {
     COMMAND_WHOLE,
-    COMMAND_PART,     /* its rest has not come yet */
+    COMMAND_PART,     /* not received completely yet */
     COMMAND_TOO_LONG, /* it has more than COMMAND_BYTES_MAX */
 };
 
-/* Looks at what lies at the front. A line ends in LF, before which a CR belongs to its end. */
+/* Parses the first line. A line ends in LF or CR LF. */
 enum command_verdict command_read(const uint8_t *bytes, uint32_t size, struct command *command);
 
 #endif

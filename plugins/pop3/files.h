@@ -1,8 +1,9 @@
-/* files.h: the little that differs between the systems' files: names in UTF-8, folders, locks.
+/* files.h: the differences between the systems' files: names in UTF-8, folders, locks.
  *
- * Mailboxes belong to users, and the host may have rights that they lack. So what is in a mailbox
- * is only reached through its open folder, name by name, and a link is never followed: whatever its
- * owner puts there, or exchanges at any moment, nothing outside is read or removed for him.
+ * Mailboxes belong to users, and the host may have rights that they lack. So the contents of a
+ * mailbox are only accessed through its open folder, name by name, and a link is never followed:
+ * whatever its owner creates or replaces there at any moment, nothing outside the mailbox is read
+ * or removed.
  *
  * All of it may block, as files do: for works and [control] only. */
 #ifndef BERTH_PLUGINS_POP3_FILES_H
@@ -15,7 +16,7 @@
 enum files_status {
     FILES_OK,
     FILES_MISSING,
-    FILES_IN_USE,  /* files_lock(): somebody else holds it */
+    FILES_IN_USE,  /* files_lock(): another holder has it */
     FILES_FOREIGN, /* a link, a FIFO, a device, or of another owner than the mailbox */
     FILES_FAILED,
 };
@@ -40,7 +41,7 @@ struct files_folder {
 /* A mailbox. The path itself must be a folder and no link. */
 enum files_status files_folder_open(const char *path, struct files_folder *folder);
 
-/* A folder in it, which is made if it is not there. */
+/* A folder in it, created if it is missing. */
 enum files_status files_folder_enter(const struct files_folder *parent, const char *name,
                                      struct files_folder *folder);
 void files_folder_close(struct files_folder *folder);
@@ -55,8 +56,8 @@ FILE *files_read(const struct files_folder *folder, const char *name, enum files
 
 enum files_status files_remove(const struct files_folder *folder, const char *name);
 
-/* Makes the file if need be, and takes it alone; until files_unlock(), or the process ends in
- * whatever way. Every call counts as somebody else, of this process too. */
+/* Creates the file if necessary, and locks it exclusively until files_unlock() or the end of the
+ * process. Each call is a separate holder, also within this process. */
 enum files_status files_lock(const struct files_folder *folder, const char *name, intptr_t *lock);
 void files_unlock(intptr_t lock);
 

@@ -78,11 +78,11 @@ enum files_status files_folder_open(const char *path, struct files_folder *folde
     return FILES_OK;
 }
 
-/* What the host makes in a mailbox belongs to the mailbox's owner, if the host may give it away. */
+/* Gives a created file to the mailbox's owner, if the host may change the owner. */
 static void give_away(int descriptor, const struct files_folder *folder) {
     if (geteuid() == 0 && folder->owner != 0 &&
         fchown(descriptor, (uid_t)folder->owner, (gid_t)folder->group) != 0) {
-        return; /* then it is the host's, which counts as well */
+        return; /* then the host's user is its owner, which is accepted, too */
     }
 }
 
@@ -156,7 +156,7 @@ FILE *files_read(const struct files_folder *folder, const char *name, enum files
         *status = files_status_of(errno);
         return NULL;
     }
-    /* A hard link to somebody else's file keeps that one's owner. */
+    /* A hard link to another user's file has that user as owner. */
     if (fstat(descriptor, &found) != 0 || found.st_uid != folder->owner) {
         close(descriptor);
         *status = FILES_FOREIGN;
@@ -169,7 +169,7 @@ enum files_status files_remove(const struct files_folder *folder, const char *na
     return unlinkat((int)folder->handle, name, 0) == 0 ? FILES_OK : files_status_of(errno);
 }
 
-/* Of the lock itself: no second name of a file that others lock. */
+/* Whether the file is a lock file: not a hard link to a file that others lock. */
 static bool is_lock(int descriptor, const struct files_folder *folder) {
     struct stat found;
     return fstat(descriptor, &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink == 1 &&
@@ -197,5 +197,5 @@ enum files_status files_lock(const struct files_folder *folder, const char *name
 }
 
 void files_unlock(intptr_t lock) {
-    close((int)lock); /* the file stays: whoever removed it would let two in */
+    close((int)lock); /* the file stays: removing it would admit two holders */
 }

@@ -1,6 +1,6 @@
 /* Names are opened one at a time, relative to an open folder and without following reparse points,
- * as only the native calls can. Windows lets no one make a second name of a file that he may not
- * write to, so owners are not compared. */
+ * as only the native calls can. Windows requires write access to a file for a hard link to it, so
+ * owners are not compared. */
 #include "files.h"
 
 #include <windows.h>

@@ -1,5 +1,6 @@
-/* index.h: which messages are in the folders of a mailbox at one moment, by the unique parts of
- * their names: for those that others have moved. One listing finds them all. One thread at a time.
+/* index.h: the messages in the folders of a mailbox at one moment, by the unique parts of their
+ * names; finds messages that other programs have moved. One listing finds them all. One thread at a
+ * time.
  */
 #ifndef BERTH_PLUGINS_POP3_INDEX_H
 #define BERTH_PLUGINS_POP3_INDEX_H
@@ -30,7 +31,7 @@ struct index {
 /* Adds what is in the folder now. */
 void index_list(struct index *index, const struct files_folder *folder, bool in_new);
 
-/* When all is there. False: there was no memory; the index is empty then. */
+/* Called after the last index_list(). False: there was no memory; the index is empty then. */
 bool index_finish(struct index *index);
 
 /* NULL: there is no such message. */

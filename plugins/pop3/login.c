@@ -1,9 +1,9 @@
 /* login.c: logging in.
  *
  * An attempt waits as long as its client has to (throttle.h), then a work verifies the password and
- * opens the mailbox. Whether a user exists shows neither in the words nor in the time. The password
- * is in the session from the command until it was verified, and nowhere else: pop3.c overwrites the
- * line that brought it. */
+ * opens the mailbox. Neither the answer nor its time reveals whether a user exists. The password is
+ * stored only in the session, from the command until its verification: pop3.c overwrites the
+ * received line. */
 #include <string.h>
 
 #include "session.h"
@@ -52,7 +52,7 @@ static struct berth_address login_client_of(const struct session *session) {
     return info.remote;
 }
 
-/* What a client names itself need not be UTF-8, as the log is. */
+/* The user name in a form for the log: the client's bytes need not be UTF-8. */
 static const char *login_shown(struct session *session) {
     for (char *at = session->login.name; *at != '\0'; at++) {
         if (*at < 0x20 || *at > 0x7e) {

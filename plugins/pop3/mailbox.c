@@ -36,8 +36,8 @@ static bool mailbox_is_same(const struct message *one, const struct message *oth
            memcmp(one->name, other->name, one->unique_size) == 0;
 }
 
-/* By the time in front of the name, then by the name; of one message twice, first where it has gone
- * to. */
+/* Orders by the time at the start of the name, then by the name; for a message listed twice, its
+ * new location is first. */
 static int mailbox_in_order(const void *left, const void *right, const void *context) {
     const struct message *one = left;
     const struct message *other = right;
@@ -97,14 +97,14 @@ static FILE *open_file(struct parts *parts, const struct message *message,
     return folder ? files_read(folder, message->name, status) : NULL;
 }
 
-/* -- what others may have moved -------------------------------------------- */
+/* -- messages moved by other programs -------------------------------------- */
 
 static bool build_index(struct parts *parts) {
     struct mailbox *mailbox = parts->mailbox;
     index_fini(&mailbox->index);
     mailbox->indexed_s = time(NULL);
     mailbox->indexings_left--;
-    for (int i = 0; i < 2; i++) { /* new/ first: what is moved meanwhile is there twice */
+    for (int i = 0; i < 2; i++) { /* new/ first: a message moved meanwhile is listed twice */
         enum files_status status;
         const struct files_folder *folder = parts_get(parts, i == 0, &status);
         if (folder) {
@@ -119,9 +119,10 @@ static bool is_where_it_was(const struct index *index, const struct index_entry 
     return entry->in_new == message->in_new && strcmp(index_name(index, entry), message->name) == 0;
 }
 
-/* Whether a message that is not where it was is somewhere else. Of twins nobody could tell which it
- * is, and the wrong one might be removed. A listing costs as much as there are messages, so that
- * few are made in one work, and what was nowhere a moment ago is not looked for again. */
+/* Searches for a message that is not at its old path. Twins are excluded: they cannot be told
+ * apart, and the wrong one might be removed. The cost of a listing grows with the number of
+ * messages, so few are made in one work, and a message that was not found a moment ago is not
+ * searched again. */
 static bool find_again(struct parts *parts, struct message *message) {
     struct mailbox *mailbox = parts->mailbox;
     struct index *index = &mailbox->index;
@@ -200,7 +201,7 @@ static enum mailbox_status mailbox_fail(char words[MAILBOX_WORDS_MAX], const cha
     return MAILBOX_FAILED;
 }
 
-/* First new/, then cur/: what somebody moves meanwhile is seen twice, and not never. */
+/* First new/, then cur/: a message that is moved meanwhile is seen twice instead of not at all. */
 static enum mailbox_status mailbox_list(struct parts *parts, char words[MAILBOX_WORDS_MAX]) {
     struct mailbox *mailbox = parts->mailbox;
     for (int i = 0; i < 2; i++) {
@@ -234,8 +235,8 @@ static bool mailbox_is_there(struct parts *parts, const struct message *message)
     return status != FILES_MISSING;
 }
 
-/* One that was moved while it was listed has two names, and one file. Where both files are there,
- * they are two messages, though no two should have the same unique name. */
+/* A message that was moved during the listing has two names and one file. If both files exist, they
+ * are two messages, although a unique name should occur only once. */
 static void tell_twins_apart(struct parts *parts) {
     struct mailbox *mailbox = parts->mailbox;
     struct message *messages = mailbox->messages;
@@ -248,7 +249,7 @@ static void tell_twins_apart(struct parts *parts) {
             end++;
         }
         for (uint32_t i = begin; i < end; i++) {
-            bool is_last_chance = i + 1 == end && kept == first; /* it is looked for elsewhere */
+            bool is_last_chance = i + 1 == end && kept == first; /* searched elsewhere */
             bool is_again =
                 kept > first && mailbox_in_order(&messages[kept - 1], &messages[i], NULL) == 0;
             if (is_last_chance || (!is_again && mailbox_is_there(parts, &messages[i]))) {
@@ -284,7 +285,7 @@ static bool needs_hash(const struct message *message) {
     return message->unique_size < 1 || message->unique_size > MAILBOX_UID_MAX || message->is_twin;
 }
 
-/* Of a twin all of its name, for want of something better: its id is another when its flags are. */
+/* A twin uses its whole name, as there is nothing better: its id changes with its flags. */
 static bool make_hash(struct message *message) {
     if (message->is_twin) {
         return crypto_md5(message->in_new ? "new/" : "cur/", 4, message->name,
@@ -293,7 +294,7 @@ static bool make_hash(struct message *message) {
     return crypto_md5(message->name, message->unique_size, "", 0, message->hash);
 }
 
-/* Its size, and its id where its name is none. */
+/* Measures its size, and its id if the name is not usable as one. */
 static bool measure_one(struct message *message, FILE *file) {
     return mailbox_measure(file, &message->octets) && (!needs_hash(message) || make_hash(message));
 }
@@ -465,7 +466,8 @@ static bool mailbox_remove_one(struct parts *parts, struct message *message) {
     while (status == FILES_MISSING && find_again(parts, message)) {
         status = mailbox_remove_file(parts, message);
     }
-    return status == FILES_OK || status == FILES_MISSING; /* what another removed is removed */
+    return status == FILES_OK ||
+           status == FILES_MISSING; /* removed by another program is removed, too */
 }
 
 uint32_t mailbox_update(struct mailbox *mailbox) {

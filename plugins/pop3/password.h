@@ -31,12 +31,12 @@ struct password {
     char secret[PASSWORD_SECRET_MAX];
 };
 
-/* NULL when it is one, else what is wrong with it. */
+/* NULL: valid, else a description of the error. */
 const char *password_read(const char *entry, size_t size, struct password *password);
 
 /* Whether the words are that password. Wrong words take the time of `rounds_max`, that of the most
- * expensive entry, whatever the entry, and also where there is no hash, or no such user at all
- * (password NULL): the time must not tell who exists. */
+ * expensive entry, whatever the entry, and also if there is no hash or no such user (password
+ * NULL): the time must not reveal which users exist. */
 bool password_verify(const struct password *password, uint32_t rounds_max, const char *words,
                      size_t size);
 
@@ -49,7 +49,7 @@ bool password_verify_apop(const struct password *password, const char *stamp, co
 bool password_write(const char *words, size_t size, uint32_t rounds,
                     char entry[PASSWORD_ENTRY_MAX]);
 
-/* Overwrites what nobody may find in memory later. */
+/* Overwrites secrets, so that they do not stay in memory. */
 void password_forget(void *bytes, size_t size);
 
 #endif

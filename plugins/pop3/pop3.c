@@ -13,7 +13,7 @@
 enum {
     TIME_MAX_MS = 86400000,
     CLIENTS_MAX = 1000000,
-    COMMANDS_AT_ONCE = 256, /* then the answers leave, and a send queue that is full says so */
+    COMMANDS_AT_ONCE = 256, /* then the answers are sent, and a full send queue is noticed */
 };
 
 struct services {
@@ -43,8 +43,8 @@ static void BERTH_CALL opened(struct berth_conn *conn) {
     talk_greet(session);
 }
 
-/* What may be a password, or the beginning of one, is gone from the buffer once it was looked at:
- * that goes back to the pool as it is, and then to anybody. */
+/* Overwrites a possible password, or the beginning of one, in the buffer after parsing: the buffer
+ * returns to the pool uncleared, and any connection may get it. */
 static void forget_line(enum session_state state, uint8_t *line, uint32_t size) {
     if (state == SESSION_AUTHORIZATION) {
         password_forget(line, size);
@@ -89,14 +89,14 @@ static void BERTH_CALL drained(struct berth_conn *conn) {
     answer_go_on(session_of(conn));
 }
 
-/* Not called before all that came in front of it is answered: what is busy is paused. */
+/* Not called before all previous input is answered: a busy session is paused. */
 static void BERTH_CALL peer_closed(struct berth_conn *conn) {
     session_close(session_of(conn));
 }
 
 /* Idle: a session that is logged in has a time-out of its own, which RFC 1939 wants to be long.
  * Replaced or removed: every session goes on until its QUIT, or one of its own time-outs.
- * The host stops: whoever is logged in, or just logs in, may finish; the others hear why. */
+ * The host stops: sessions that are logged in or logging in may finish; the others get a reason. */
 static uint32_t BERTH_CALL closing(struct berth_conn *conn, uint32_t reason) {
     struct session *session = session_of(conn);
     if (!session || session->state == SESSION_OVER) {
@@ -186,7 +186,7 @@ static int32_t pop3_read_config(const struct berth_listener *listener, struct se
     return config_read(listener, members, sizeof(members) / sizeof(members[0]), error);
 }
 
-/* Clients take it that whoever offers APOP means it, for every user. */
+/* Clients assume that a server that offers APOP supports it for every user. */
 static void decide_apop(const struct berth_listener *listener, struct site *site) {
     char text[256];
     uint32_t secrets = site->users->secrets;

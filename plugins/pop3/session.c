@@ -32,13 +32,13 @@ void session_note_activity(struct session *session) {
     }
 }
 
-/* RFC 1939, 3: nothing is removed, nothing is said. */
+/* RFC 1939, 3: closes without removing messages and without an answer. */
 static void BERTH_CALL on_timeout(struct berth_timer *timer, void *argument) {
     struct session *session = argument;
     if (session->state == SESSION_OVER) {
         return;
     }
-    if (session->working) { /* it is not the client that takes so long */
+    if (session->working) { /* the session waits for a work, not for the client */
         session->site->timer->start(timer, session->state == SESSION_TRANSACTION
                                                ? session->site->autologout_ms
                                                : session->site->login_timeout_ms);
@@ -47,7 +47,7 @@ static void BERTH_CALL on_timeout(struct berth_timer *timer, void *argument) {
     session_log(session, BERTH_LOG_INFO, "%s",
                 session->state == SESSION_TRANSACTION ? "logged out: silent for too long"
                                                       : "cut: not logged in for too long");
-    if (session->answer.waits) { /* a client that does not read would keep a good end waiting too */
+    if (session->answer.waits) { /* a client that does not read would delay an orderly end, too */
         session->state = SESSION_OVER;
         session->host->abort(session->conn);
         return;
@@ -80,7 +80,8 @@ static void BERTH_CALL released(struct berth_conn *conn, int32_t status, void *a
     free(session);
 }
 
-/* Neither connection nor work are left. Files are closed off the I/O threads, if that can be. */
+/* Called after the end of both connection and work. Files are closed off the I/O threads, if
+ * possible. */
 static void session_destroy(struct session *session) {
     session->host->buffer_release(session->answer.piece.buffer);
     throttle_cancel(session->site->throttle, &session->login.attempt);
@@ -177,8 +178,8 @@ static void close_connection(struct session *session) {
     session->host->close(session->conn);
 }
 
-/* The mailbox goes first: the client may keep its connection for long, and the next session is to
- * have it. If no work can be had, it goes with the connection. */
+/* Closes the mailbox first: the client may delay the end of the connection, and the next session
+ * needs the mailbox. If no work can be started, the mailbox is closed with the connection. */
 void session_close(struct session *session) {
     session->state = SESSION_OVER;
     if (session->mailbox && !session->working) {

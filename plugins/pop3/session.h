@@ -2,17 +2,17 @@
  *
  * pop3.c     the plugin: configuration, callbacks
  * session.c  the life of a session: works and waits, one at a time; time-outs; the end
- * talk.c     what is answered to each command
+ * talk.c     the answers to each command
  * login.c    logging in
  * answer.c   answers of many lines, piece by piece
  *
  * A session does one thing at a time. What may block, or takes long, is a work: from session_work()
- * until session_ready() the session is `busy`, nothing is read from the client, and what it has
- * sent ahead stays where it is. While the work runs (`working`), the parts that belong to it are
- * its own: mailbox, login, answer. Everything else is touched on the connection's worker only.
+ * until session_ready() the session is `busy`, nothing is read from the client, and its pipelined
+ * input stays unconsumed. While the work runs (`working`), the parts that belong to it are its own:
+ * mailbox, login, answer. Everything else is touched on the connection's worker only.
  *
- * The connection may end while a work runs. The session then lives on until that is over; whichever
- * of the two comes last frees it. */
+ * The connection may end while a work runs. The session then exists until the work has ended; the
+ * last of the two to end frees it. */
 #ifndef BERTH_PLUGINS_POP3_SESSION_H
 #define BERTH_PLUGINS_POP3_SESSION_H
 

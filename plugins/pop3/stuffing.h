@@ -1,5 +1,5 @@
-/* stuffing.h: a message's bytes as POP3 sends them: every line ends in CR LF, and one that begins
- * with a dot gets another in front. Pure. Source: RFC 1939, 3. */
+/* stuffing.h: a message's bytes as POP3 sends them: every line ends in CR LF, and a dot is
+ * prepended to a line that begins with a dot. Pure. Source: RFC 1939, 3. */
 #ifndef BERTH_PLUGINS_POP3_STUFFING_H
 #define BERTH_PLUGINS_POP3_STUFFING_H
 
@@ -14,22 +14,22 @@ struct stuffing {
     bool after_cr;
     bool has_content; /* the line has more than its end */
     bool in_body;
-    bool is_complete; /* all lines that were wanted have come: nothing more is sent */
+    bool is_complete; /* all requested lines are complete: nothing more is sent */
 };
 
 /* For the header and so many lines of the body. */
 void stuffing_init(struct stuffing *stuffing, uint32_t body_lines);
 
-/* Writes what `size` bytes of the message become: at most twice as many. Returns how many. */
+/* Writes `size` bytes of the message in this form: at most twice as many. Returns the number. */
 uint32_t stuffing_add(struct stuffing *stuffing, const uint8_t *from, uint32_t size, uint8_t *to);
 
 enum { STUFFING_END_MAX = 5 };
 
-/* Writes the end: that of the last line, where the message lacks it, and the dot. */
+/* Writes the last line's end, if the message lacks it, and the final dot. */
 uint32_t stuffing_end(struct stuffing *stuffing, uint8_t to[STUFFING_END_MAX]);
 
-/* What a message counts in STAT and LIST: its bytes with each line ended by CR LF, and without the
- * dots that are only put in front. */
+/* The size of a message in STAT and LIST: its bytes with each line ended by CR LF, without the
+ * prepended dots. */
 struct octets {
     uint64_t count;
     bool in_line;

@@ -25,7 +25,8 @@ static void talk_copy_text(char to[COMMAND_BYTES_MAX + 1], const uint8_t *from, 
 
 static void do_user(struct session *session, const uint8_t *line, const struct command *command) {
     talk_copy_text(session->user, line + command->text_at, command->text_size);
-    session_say(session, "+OK the password, please\r\n"); /* whether there is such a user or not */
+    session_say(session,
+                "+OK the password, please\r\n"); /* the same answer if there is no such user */
 }
 
 static void do_pass(struct session *session, const uint8_t *line, const struct command *command) {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Without memory for the table's own parts, the client in question is not added. */
+/* If the table cannot allocate, the client is not added. */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->is_added = false)
 #include <uthash.h>
@@ -14,7 +14,7 @@
 
 enum {
     FORGET_AFTER_MAXIMA = 10,
-    ASK_AGAIN_MS = 10, /* for so many that wait; the more there are, the rarer each of them asks */
+    ASK_AGAIN_MS = 10, /* for ASKING_AT_ONCE waiting attempts; longer with more of them */
     ASKING_AT_ONCE = 16,
     ASK_AGAIN_MAX_MS = 1000,
 };
@@ -101,14 +101,14 @@ static struct client *throttle_find(struct throttle *throttle,
     return client;
 }
 
-/* Nothing is held against the client, and none of its attempts is under way. */
+/* Removes the client if it has no failures and no running attempts. */
 static void forget_if_idle(struct throttle *throttle, struct client *client) {
     if (client->failures == 0 && !client->is_checked && client->asking == 0) {
         throttle_forget(throttle, client);
     }
 }
 
-/* The client, whose failures of long ago do not count. NULL: there is no memory. */
+/* The client, without expired failures. NULL: no memory. */
 static struct client *throttle_get(struct throttle *throttle, const struct berth_address *address,
                                    uint64_t now_ms) {
     struct client *client = throttle_find(throttle, address);
@@ -203,7 +203,7 @@ enum throttle_verdict throttle_begin(struct throttle *throttle, struct attempt *
     return verdict;
 }
 
-/* What it took is as if it had never been. */
+/* Undoes the effect of an attempt. */
 static void throttle_give_back(struct throttle *throttle, struct client *client,
                                const struct attempt *attempt) {
     if (attempt->state == ATTEMPT_ALONE) {

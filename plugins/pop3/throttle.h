@@ -1,14 +1,15 @@
-/* throttle.h: how long a client that has guessed wrong waits before it may guess again.
+/* throttle.h: the delay between log-in attempts of a client after a wrong password.
  *
  * A client is an IPv4 address or an IPv6 /64. Each failure doubles the delay, from `delay_ms` up to
- * `delay_max_ms`; a client's attempts then come one after the other, however many connections it
- * has, and those that would wait longer than the maximum are turned away unheard. Ten times the
- * maximum without a failure, and all is forgotten. The table has a limit, where those forgotten
- * first are those that did nothing for longest.
+ * `delay_max_ms`; a client's attempts are then serialized, whatever the number of its connections,
+ * and attempts that would wait longer than the maximum are rejected unchecked. After ten times the
+ * maximum without a failure, the client's failures are removed. The table has a limit; the clients
+ * with the oldest last failure are removed first.
  *
- * An attempt counts before its password is looked at, so that many at once are not many for one
- * delay: of a client that has not failed yet one is checked at a time, and the others ask again; of
- * one that has, each attempt counts as a failure until it turns out to be right. Threads: any. */
+ * An attempt counts before its password is checked, so that parallel attempts cannot share one
+ * delay. For a client without failures, one attempt is checked at a time, and the others ask again.
+ * For a client with failures, each attempt counts as a failure until it turns out to be right.
+ * Threads: any. */
 #ifndef BERTH_PLUGINS_POP3_THROTTLE_H
 #define BERTH_PLUGINS_POP3_THROTTLE_H
 
@@ -33,19 +34,19 @@ struct attempt {
 };
 
 enum throttle_verdict {
-    THROTTLE_GO,        /* in `wait_ms`; throttle_end() or throttle_cancel() is owed */
-    THROTTLE_ASK_AGAIN, /* in `wait_ms`; or throttle_cancel() is owed */
+    THROTTLE_GO,        /* in `wait_ms`; then call throttle_end() or throttle_cancel() */
+    THROTTLE_ASK_AGAIN, /* in `wait_ms`; or call throttle_cancel() */
     THROTTLE_TURNED_AWAY,
 };
 
 enum throttle_verdict throttle_begin(struct throttle *throttle, struct attempt *attempt,
                                      uint64_t now_ms, uint64_t *wait_ms);
 
-/* The password was looked at. */
+/* The password was checked. */
 void throttle_end(struct throttle *throttle, struct attempt *attempt, bool is_right,
                   uint64_t now_ms);
 
-/* It never will be; without an attempt it does nothing. */
+/* The password will not be checked; without an attempt it does nothing. */
 void throttle_cancel(struct throttle *throttle, struct attempt *attempt);
 
 #endif

@@ -1,5 +1,4 @@
-/* user_line.h: one line of the users file, taken apart: NAME:ENTRY:MAILDIR. Pure: nothing is kept,
- * nothing allocated. */
+/* user_line.h: parser of a line of the users file: NAME:ENTRY:MAILDIR. Pure; does not allocate. */
 #ifndef BERTH_PLUGINS_POP3_USER_LINE_H
 #define BERTH_PLUGINS_POP3_USER_LINE_H
 
@@ -15,11 +14,11 @@ struct user_line {
     struct password password;
 };
 
-/* `size` bytes without the line's end. False: `words` says what is wrong with it. */
+/* `size` bytes without the line's end. False: `words` describes the error. */
 bool user_line_read(const char *line, size_t size, struct user_line *found,
                     char words[USER_WORDS_MAX]);
 
-/* Whether the line is none of a user: a comment, or empty. */
+/* Whether the line is a comment or empty. */
 bool user_line_is_comment(const char *line, size_t size);
 
 #endif

@@ -83,7 +83,7 @@ static long users_read_line(FILE *file, char line[LINE_MAX_BYTES]) {
     return size > 0 && line[size - 1] == '\r' ? size - 1 : size;
 }
 
-/* What editors of Windows put in front of UTF-8. */
+/* Skips the byte order mark that Windows editors write before UTF-8. */
 static void skip_mark(FILE *file) {
     static const char mark[] = "\xef\xbb\xbf";
     char bytes[sizeof(mark)] = "";
@@ -155,7 +155,7 @@ struct users *users_read(const char *path, struct berth_error *error) {
                                                   : "cannot be read");
         return NULL;
     }
-    char buffer[BUFSIZ]; /* of our own, as the library's would keep what was in the file */
+    char buffer[BUFSIZ]; /* own buffer: the library's would keep the file's secrets in memory */
     setvbuf(file, buffer, _IOFBF, sizeof(buffer));
     struct users *users = calloc(1, sizeof(*users));
     struct reading reading = {.users = users, .path = path, .error = error};

@@ -1,11 +1,11 @@
-/* users.h: who may log in, from the users file:
+/* users.h: the users, read from the users file:
  *
  *     # comments, and empty lines
  *     NAME:ENTRY:MAILDIR
  *
- * ENTRY as in password.h. A MAILDIR that is not absolute begins in the folder of the file, which
- * may begin with a byte order mark. Read once, when the listener opens, and unchanged from then on:
- * threads any. */
+ * ENTRY as in password.h. A relative MAILDIR is relative to the file's folder. The file may begin
+ * with a byte order mark. Read once, when the listener opens, and unchanged from then on: threads
+ * any. */
 #ifndef BERTH_PLUGINS_POP3_USERS_H
 #define BERTH_PLUGINS_POP3_USERS_H
 
@@ -30,7 +30,7 @@ struct users {
 struct users *users_read(const char *path, struct berth_error *error);
 void users_destroy(struct users *users);
 
-/* NULL: there is nobody of that name. */
+/* NULL: no such user. */
 const struct user *users_find(const struct users *users, const char *name);
 
 #endif

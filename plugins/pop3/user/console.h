@@ -5,11 +5,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The arguments as UTF-8; those of main() where that is what they are. Not freed. */
+/* The arguments as UTF-8; main()'s own if they are UTF-8. Not freed. */
 char **console_arguments(int *count, char **arguments);
 
-/* Reads a line from standard input, without its end; what is typed on a terminal is not shown.
- * False: there is none, or it is too long. */
+/* Reads a line from standard input, without its end; a terminal does not echo it. False: no line,
+ * or too long. */
 bool console_read_secret(const char *prompt, char *line, size_t capacity);
 
 #endif

@@ -29,7 +29,7 @@ char **console_arguments(int *count, char **arguments) {
     return texts ? texts : arguments;
 }
 
-/* From a terminal in its own characters, from anything else as the bytes that come. */
+/* Reads wide characters from a terminal, and bytes from anything else. */
 static bool read_terminal(HANDLE input, char *line, size_t capacity) {
     wchar_t wide[256];
     DWORD size = 0;

@@ -1,4 +1,4 @@
-/* berth-pop3-user: reads a password and prints the line of the users file that goes with it. */
+/* berth-pop3-user: reads a password and prints the corresponding line of the users file. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,7 @@ static bool user_is_name(const char *name) {
     return size > 0 && size <= USER_NAME_MAX && name[0] != '#';
 }
 
-/* No command of a client can bring any other. */
+/* A client's command cannot contain any other password. */
 static const char *fault_of(const char *password, bool apop) {
     for (const char *at = password; *at != '\0'; at++) {
         if ((unsigned char)*at < ' ' || *at == 0x7f) {
