@@ -50,7 +50,7 @@ struct resp {
 enum resp_state resp_read(struct resp *resp, struct store *store, const struct resp_limits *limits,
                           const uint8_t *bytes, uint32_t size, uint32_t *used);
 
-/* The command is done: frees it and gives back what it had of the limit. */
+/* Called after the command: frees it and its share of the limit. */
 void resp_reset(struct resp *resp, struct store *store);
 
 void resp_fini(struct resp *resp, struct store *store);

@@ -21,7 +21,7 @@ static bool take_value(struct session *session, uint32_t index, struct value *va
     return true;
 }
 
-/* Gives the key that value, locked; *value is then what it had before, if anything, to be freed. */
+/* Sets the key's value, locked; *value is then the previous one, if any, to be freed. */
 static struct entry *put(struct session *session, const struct key *key, struct entry *entry,
                          struct value *value, int32_t *status) {
     *status = BERTH_OK;

@@ -16,7 +16,7 @@
  * and reads lines whose first word is their kind: the answers above; `error CODE …`; in small
  * rooms `joined ROOM NICK`, `left ROOM NICK` and `renamed ROOM OLD NEW`; `missed COUNT` after
  * messages that came faster than they were read; `bye …` before the server ends a connection.
- * `error busy` is a line that nobody has heard, `error partly-said` one that some have not.
+ * `error busy`: no member got the line. `error partly-said`: some members did not get it.
  * Names of people and rooms are made of a-z, 0-9, - and _. A line that is too long, or unfinished
  * for too long, is an error and the end; any other mistake is answered and forgotten. With its end
  * a member leaves its room, and its name is free, however long its client keeps the connection.

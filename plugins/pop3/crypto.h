@@ -14,7 +14,7 @@ enum { CRYPTO_SHA256_BYTES = 32, CRYPTO_MD5_BYTES = 16 };
 bool crypto_pbkdf2_sha256(const void *password, size_t password_size, const void *salt,
                           size_t salt_size, uint32_t rounds, uint8_t key[CRYPTO_SHA256_BYTES]);
 
-/* Of two runs of bytes, one behind the other. */
+/* Of two byte strings, concatenated. */
 bool crypto_md5(const void *first, size_t first_size, const void *second, size_t second_size,
                 uint8_t digest[CRYPTO_MD5_BYTES]);
 
