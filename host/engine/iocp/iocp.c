@@ -82,7 +82,8 @@ enum {
     /* How long the port is idle, after many accepts, before FD_ACCEPT is re-enabled. */
     REARM_WAIT_MS = 20,
 
-    /* One WAIT_MAX_MS: an operation that a close does not end within this time never ends. */
+    /* The values of engine->cancel_close_ms, a tick long, and engine->cancel_abandon_ms: what a
+       close does not end within the second one never ends. */
     CANCEL_CLOSE_MS = 1000,
     CANCEL_ABANDON_MS = 5000,
 

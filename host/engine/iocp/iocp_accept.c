@@ -1,23 +1,22 @@
 /* iocp_accept.c: AcceptEx, and FD_ACCEPT when no accept is left.
  *
- * An accept with data receives into a buffer of the port's source, the addresses behind the data;
- * one without has only the addresses, for which the acceptor keeps small blocks. The accepted
- * socket belongs to no port: the listening one does, so the completion comes to the acceptor's port
- * and whoever gets the connection attaches it to his.
+ * An accept with data receives into a buffer of the port's source; the addresses follow the data.
+ * An accept without data receives only the addresses, for which the acceptor has small blocks. The
+ * accepted socket is not attached to a port. The listening socket is, so the completion comes to
+ * the acceptor's port, and the receiver of the connection attaches it to its own port.
  *
  * FD_ACCEPT is an event that is recorded when a connection queues and no AcceptEx takes it. A wait
  * of the system's thread pool turns it into a flag of the acceptor and a packet that wakes the
  * port. An event that was recorded is not recorded again before it is re-enabled, hence
- * acceptor_rearm(). While accepts complete one after the other nobody needs to be told that others
- * queue behind them: the event would come with each of them, for as long as more clients come than
- * accepts are posted. So it is re-enabled once none has completed for a while, or at last after a
- * second.
+ * acceptor_rearm(). While accepts complete one after the other the event is not needed: it would
+ * come with each accept, for as long as more clients come than accepts are posted. So it is
+ * re-enabled once no accept has completed for a while, and after a second at the latest.
  *
  * An acceptor that has fallen back to plain accepts keeps what is posted in a list, and the same
- * event says when to call accept() for it. By the contract an accept() that finds nobody re-enables
- * the event, too. In Wine only one that finds somebody does, and the event may come late, for a
- * client that was taken before it: an event for nobody is doubted, and clients are looked for
- * without another one until the next is found. */
+ * event says when to call accept() for it. By the documentation an accept() that finds no client
+ * re-enables the event, too. In Wine only an accept() that finds a client does, and the event may
+ * come late, for a client that was taken before it. So after an event without a client the acceptor
+ * calls accept() without another event until it finds the next client. */
 #include "engine/iocp/iocp.h"
 
 #include <string.h>
@@ -34,18 +33,18 @@ struct accept_room {
     char bytes[IOCP_ADDRESSES_ROOM];
 };
 
-/* What is known of clients for plain accepts. */
+/* Whether clients queue for plain accepts. */
 enum plain_clients {
     PLAIN_CLIENTS_NONE,      /* the event says when some come */
-    PLAIN_CLIENTS_MAY_QUEUE, /* they are looked for in the next pass */
-    PLAIN_CLIENTS_DOUBTED,   /* the event came, and none was found yet: looked for in every pass */
+    PLAIN_CLIENTS_MAY_QUEUE, /* the next pass calls accept() */
+    PLAIN_CLIENTS_DOUBTED,   /* the event came without a client: every pass calls accept() */
 };
 
-/* FD_ACCEPT's event. */
+/* The state of FD_ACCEPT's event. */
 enum accept_event_state {
     ACCEPT_EVENT_ENABLED,
     ACCEPT_EVENT_TAKEN,     /* to be re-enabled when an accept is posted or completes */
-    ACCEPT_EVENT_REARM_DUE, /* that has happened: in the next quiet moment */
+    ACCEPT_EVENT_REARM_DUE, /* that has happened: re-enabled in the next quiet moment */
 };
 
 struct engine_acceptor {
@@ -67,14 +66,14 @@ struct engine_acceptor {
     enum plain_clients clients; /* that queue for a plain accept */
     enum accept_event_state event_state;
     bool starved_notified; /* starved() was called since the last accept was posted */
-    uint64_t rearmed_ms;   /* when the event last was */
+    uint64_t rearmed_ms;   /* when the event was last re-enabled */
     uint64_t completed_ms; /* when an accept last completed */
 };
 
 enum iocp_accept_state {
     ACCEPT_ENDING,    /* its completion is certain */
     ACCEPT_POSTED,    /* the system has it, and so in the next two */
-    ACCEPT_CANCELLED, /* its end was asked for */
+    ACCEPT_CANCELLED, /* it was cancelled */
     ACCEPT_CLOSED,    /* and then its socket was closed to end it */
     ACCEPT_PLAIN,     /* in acceptor->plain */
 };
@@ -85,7 +84,7 @@ struct BERTH_MAY_ALIAS iocp_accept {
     struct accept_room *room; /* of an accept without data */
     struct iocp_accept *prev; /* in acceptor->posted or acceptor->plain */
     struct iocp_accept *next;
-    uint64_t cancelled_ms; /* when it was, in the states that say so */
+    uint64_t cancelled_ms; /* when it was cancelled or closed, in these two states */
     enum iocp_accept_state state;
 };
 _Static_assert(sizeof(struct iocp_accept) <= sizeof(((struct engine_accept *)0)->opaque),
@@ -100,9 +99,9 @@ static struct engine_accept *accept_of(struct iocp_accept *private) {
 }
 
 enum {
-    PLAIN_MAX = 64, /* plain accepts a pass */
-    /* The event is asked for again when no accept has completed for so long, while the port is busy
-     * (and when it is not, when it has nothing to do), and so often in any case. */
+    PLAIN_MAX = 64, /* plain accepts in one pass */
+    /* While the port is busy the event is re-enabled when no accept has completed for
+     * REARM_QUIET_MS, and after REARM_LATEST_MS in any case. An idle port re-enables it at once. */
     REARM_QUIET_MS = 100,
     REARM_LATEST_MS = 1000,
 };
@@ -116,14 +115,14 @@ static void CALLBACK event_was_set(void *context, BOOLEAN timed_out) {
     (void)timed_out;
     struct engine_acceptor *acceptor = context;
     struct engine_port *port = acceptor->port;
-    /* Wine sets the event again and again until the port has asked what it is for.
-     * Only a wake-up: should it fail, the port finds the flag at its next tick. */
+    /* Wine sets the event again and again until the port has called enum_events(). The packet is
+     * only a wake-up: when it cannot be queued, the port finds the flag after its next wait. */
     if (!atomic_exchange(&acceptor->signalled, true)) {
         port->engine->winsock->port_post(port->iocp, 0, IOCP_KEY_WAKE, NULL);
     }
 }
 
-/* Asking again for the event re-enables it, and records it at once if connections queue now. */
+/* Selecting the event again re-enables it, and records it at once if connections queue now. */
 static void acceptor_rearm(struct engine_acceptor *acceptor) {
     const struct winsock_table *winsock = acceptor->port->engine->winsock;
     if (winsock->event_select(acceptor->listener->socket, acceptor->event, FD_ACCEPT) == 0) {
@@ -139,7 +138,7 @@ static void rearm_make_due(struct engine_acceptor *acceptor) {
     }
 }
 
-/* Whether the port has to look again soon. */
+/* True: the port has to check again soon. */
 static bool rearm_check(struct engine_acceptor *acceptor, bool idle) {
     if (acceptor->event_state != ACCEPT_EVENT_REARM_DUE) {
         return false;
@@ -188,8 +187,8 @@ struct engine_acceptor *engine_acceptor_create(struct engine_port *port,
     acceptor->listener = listener;
     acceptor->starved = starved;
     acceptor->context = context;
-    /* A handle is bound to one port for good: a listener is accepted on where it first was, and one
-     * that an earlier process has opened takes its clients without a port. */
+    /* A handle is bound to one port permanently: a listener accepts on the port of its first
+     * acceptor, and one that an earlier process has opened takes its clients without a port. */
     const struct winsock_table *winsock = port->engine->winsock;
     acceptor->is_plain = listener->inherited;
     bool bound = listener->inherited || winsock->port_create((HANDLE)listener->socket, port->iocp,
@@ -219,8 +218,8 @@ void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
     alloc_free(acceptor);
 }
 
-/* Whether some posted accept has no client yet. The newest are asked first: they are free soonest.
- */
+/* Whether some posted accept has no client yet. The newest are checked first: they are the most
+ * likely to be free. */
 static bool has_free_accept(struct engine_acceptor *acceptor) {
     struct iocp_accept *first = acceptor->posted;
     struct iocp_accept *at = first ? first->prev : NULL; /* utlist: the head's prev is the tail */
@@ -233,7 +232,7 @@ static bool has_free_accept(struct engine_acceptor *acceptor) {
     return false;
 }
 
-/* Whether clients queue and no accept takes them, for all that the event says. */
+/* After an event: whether clients queue and no accept takes them. */
 static bool is_starved(struct engine_acceptor *acceptor) {
     const struct winsock_table *winsock = acceptor->port->engine->winsock;
     WSANETWORKEVENTS events;
@@ -252,8 +251,8 @@ static bool is_starved(struct engine_acceptor *acceptor) {
     if (acceptor->is_plain) {
         acceptor->clients = PLAIN_CLIENTS_DOUBTED;
     }
-    /* An accept that came in between takes the client; when it completes, the event is asked for
-     * again. */
+    /* An accept that came in between takes the client; when it completes, the event is re-enabled.
+     */
     return !acceptor->plain && !has_free_accept(acceptor);
 }
 
@@ -374,7 +373,7 @@ static unsigned long accept_post(struct engine_acceptor *acceptor, struct engine
     return code;
 }
 
-/* Lets go of all that an accept holds; a client it has is reset. */
+/* Frees all that an accept holds; if it has a client, the client is reset. */
 static void accept_drop(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     room_give(acceptor, iocp_accept_private_of(accept));
     iocp_accept_buffer_give(acceptor->port, &accept->data);
@@ -405,13 +404,13 @@ void engine_accept(struct engine_acceptor *acceptor, struct engine_accept *accep
         return;
     }
     unsigned long code = accept_start(acceptor, accept, home);
-    if (code != 0 && accept->home) { /* perhaps for the sake of the socket's first life */
+    if (code != 0 && accept->home) { /* perhaps because the socket is a reused one */
         accept_drop(acceptor, accept);
         accept->home = NULL;
         code = accept_start(acceptor, accept, NULL);
     }
     if (code != 0) {
-        /* The event stays as it is: asked for again, it would come at once, again and again. */
+        /* The event is not re-enabled: it would come at once, again and again. */
         accept_drop(acceptor, accept);
         iocp_defer(port, op, iocp_error(code));
         return;
@@ -427,12 +426,12 @@ void iocp_accept_failed(struct engine_port *port, struct iocp_op *op, int64_t re
     iocp_finish(port, op, result);
 }
 
-/* Makes a connected socket of what AcceptEx left. 0, or the code it failed with. */
+/* Makes the socket of a completed AcceptEx an ordinary connected one. 0, or the error code. */
 static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     struct engine_listener *listener = acceptor->listener;
     const struct winsock_table *winsock = listener->engine->winsock;
     SOCKET socket = (SOCKET)accept->socket.handle;
-    /* The option's value is the listening socket's handle, whole. */
+    /* The option's value is the listening socket's handle in its full size. */
     bool is_stale = accept->home && accept->socket.origin != listener->origin; /* see allow() */
     if (winsock->setsockopt(socket, SOL_SOCKET, SO_UPDATE_ACCEPT_CONTEXT,
                             (const char *)&listener->socket, sizeof(listener->socket)) != 0 ||
@@ -451,8 +450,9 @@ static unsigned long accept_open(struct engine_acceptor *acceptor, struct engine
     accept->local = windows_address(local);
     accept->remote = windows_address(remote);
     if (accept->remote.family == BERTH_FAMILY_NONE) {
-        /* Limits and lists go by it, so it is asked for again where AcceptEx left it out (Wine does
-         * for a client that has finished already). Without one the client is gone. */
+        /* Limits and access lists need the address, so it is queried when AcceptEx left it out (as
+         * Wine does for a client that has closed already). Without an address the client is gone.
+         */
         SOCKADDR_STORAGE storage;
         int size = sizeof(storage);
         if (winsock->getpeername(socket, (struct sockaddr *)&storage, &size) != 0) {
@@ -468,7 +468,7 @@ void iocp_accept_completed(struct engine_port *port, struct iocp_op *op, DWORD b
         CONTAINER_OF(CONTAINER_OF(op, struct engine_op, opaque), struct engine_accept, op);
     struct iocp_accept *private = iocp_accept_private_of(accept);
     struct engine_acceptor *acceptor = private->acceptor;
-    /* One that was closed has no connection, whatever the system says of it. */
+    /* A closed socket has no connection, whatever the status of the operation is. */
     unsigned long code =
         private->state == ACCEPT_CLOSED ? ERROR_OPERATION_ABORTED : iocp_op_error(port, op);
     iocp_accept_unpost(acceptor, private);
@@ -503,8 +503,7 @@ bool engine_acceptor_fall_back(struct engine_acceptor *acceptor) {
     return true;
 }
 
-/* Clients may queue already, without another event: they are looked for in this pass or the next.
- */
+/* Clients may queue already, without another event: this pass or the next calls accept(). */
 static void plain_post(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     struct iocp_accept *private = iocp_accept_private_of(accept);
     ASSERT(!accept->with_data);
@@ -527,7 +526,7 @@ static void plain_complete(struct engine_acceptor *acceptor, int64_t result) {
     iocp_finish(acceptor->port, iocp_op_of(&accept->op), result);
 }
 
-/* What accept() gave becomes as AcceptEx would have made it. False: the client is gone. */
+/* Sets the socket from accept() up like one from AcceptEx. False: the client is gone. */
 static bool plain_open(struct engine_acceptor *acceptor, SOCKET socket,
                        const struct sockaddr *remote) {
     const struct engine_listener *listener = acceptor->listener;
@@ -535,9 +534,9 @@ static bool plain_open(struct engine_acceptor *acceptor, SOCKET socket,
     struct engine_accept *accept = accept_of(acceptor->plain);
     SOCKADDR_STORAGE local;
     int size = sizeof(local);
-    /* accept() makes sockets that children inherit: the peer would see no end while one lives. */
+    /* Child processes inherit sockets from accept(): the peer would see no FIN while one runs. */
     SetHandleInformation((HANDLE)socket, HANDLE_FLAG_INHERIT, 0);
-    /* It has inherited the listening socket's event, which is none of its business. */
+    /* The socket has inherited the listening socket's event selection, which is removed here. */
     if (winsock->event_select(socket, NULL, 0) != 0 ||
         winsock->getsockname(socket, (struct sockaddr *)&local, &size) != 0 ||
         !iocp_set_options(winsock, socket, &listener->options)) {
@@ -550,7 +549,7 @@ static bool plain_open(struct engine_acceptor *acceptor, SOCKET socket,
     return true;
 }
 
-/* Takes one client. False: there is none, or nothing to take it with. */
+/* Takes one client. False: there is none, or a resource is missing. */
 static bool plain_accept(struct engine_acceptor *acceptor) {
     const struct winsock_table *winsock = acceptor->port->engine->winsock;
     SOCKADDR_STORAGE remote;
@@ -568,7 +567,7 @@ static bool plain_accept(struct engine_acceptor *acceptor) {
         return false;
     }
     int64_t result = iocp_error((unsigned long)code);
-    if (result != ENGINE_E_RESET) { /* that is the fate of one client */
+    if (result != ENGINE_E_RESET) { /* a reset concerns this client only */
         plain_complete(acceptor, result);
     }
     return true;
@@ -579,7 +578,7 @@ static void plain_serve(struct engine_acceptor *acceptor) {
         acceptor->clients = PLAIN_CLIENTS_NONE;
     }
     for (int i = 0; acceptor->plain; i++) {
-        if (i == PLAIN_MAX) { /* others get their turn */
+        if (i == PLAIN_MAX) { /* the other operations get their turn */
             acceptor->clients = PLAIN_CLIENTS_MAY_QUEUE;
             acceptor->port->plain_due = true;
             return;
@@ -616,8 +615,8 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
         iocp_defer(acceptor->port, iocp_op_of(&accept->op), ENGINE_E_CANCELLED);
         return;
     }
-    /* One that failed to post waits for its turn to say so, and is let be. A cancel that comes too
-     * late finds nothing, and the connection is delivered. */
+    /* An accept that failed to post completes in the next pass anyway. A cancel that comes too late
+     * finds nothing, and the connection is delivered. */
     if (private->state == ACCEPT_POSTED) {
         private->state = ACCEPT_CANCELLED;
         private->cancelled_ms = os_now_ms();
@@ -627,7 +626,7 @@ void engine_accept_cancel(struct engine_acceptor *acceptor, struct engine_accept
     }
 }
 
-/* Microsoft's documents name this way to end an AcceptEx whose client does not speak. */
+/* Microsoft's documentation names this way to end an AcceptEx whose client sends nothing. */
 static void accept_close(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     iocp_accept_private_of(accept)->state = ACCEPT_CLOSED;
     iocp_socket_close(acceptor->port->engine, (SOCKET)accept->socket.handle, true);
@@ -635,7 +634,7 @@ static void accept_close(struct engine_acceptor *acceptor, struct engine_accept 
     iocp_cancel_tell_closed("accept");
 }
 
-/* Its buffer, its room and its socket's memory stay the system's. */
+/* The system may still use its buffer, its address block and its socket's memory: they are kept. */
 static void accept_abandon(struct engine_acceptor *acceptor, struct engine_accept *accept) {
     iocp_accept_unpost(acceptor, iocp_accept_private_of(accept));
     acceptor->started--;
@@ -643,7 +642,7 @@ static void accept_abandon(struct engine_acceptor *acceptor, struct engine_accep
     iocp_abandon(acceptor->port, iocp_op_of(&accept->op), "accept");
 }
 
-/* Completions may end the acceptor: one is abandoned a time, and the next one in the next look. */
+/* A completion may destroy the acceptor: each check abandons one accept only. */
 void iocp_accepts_end(struct engine_port *port, uint64_t now_ms) {
     struct engine_acceptor *acceptor;
     DL_FOREACH(port->acceptors, acceptor) {

@@ -1,27 +1,27 @@
-/* iocp_armed_buffer.c: receives of zero-byte mode that have a buffer for a while.
+/* iocp_armed_buffer.c: receives of zero-byte mode that have a buffer for a limited time.
  *
- * A receive of no bytes pins no memory, but what it announces must be fetched by a second call.
- * Where more is about to come that call is waste: a client that has just come, or has just sent
- * something, mostly goes on soon. So a port lends such receives a buffer each, as one of buffered
- * mode has it, to so many of them that it is little memory whatever happens, and not for long:
- * those for which nothing has come in a while are cancelled and go on with no bytes. The cancelling
- * of a receive takes nothing from the stream: what came first is delivered, as after any
- * engine_receive_stop(). Should memory be short, all of them are given back at once.
+ * A receive of no bytes pins no memory, but the data that it announces needs a second call. A
+ * client that has just connected, or has just sent data, mostly sends more soon; then a posted
+ * buffer saves that call. So a port posts such receives with a buffer each, as in buffered mode.
+ * Their number is limited, so that they need little memory in any case, and so is their time: a
+ * receive for which no data comes in a while is cancelled and posted again with no bytes.
+ * Cancelling a receive loses no data: data that came first is delivered, as after any
+ * engine_receive_stop(). When memory is short, all these buffers are given back at once.
  *
- * A client that goes on, but not soon, would cost a post, a cancel and another post each time, and
- * of many such clients all the buffers. So who took long has none for what comes next, until
- * something comes soon after the last. The time of that is kept in few bits, which an hour fills as
- * well as a second: now and then one that took very long gets a buffer it does not need. */
+ * A client that sends more, but not soon, would cost a post, a cancel and another post each time,
+ * and many such clients would use all the buffers. So after a long gap a receive gets no buffer
+ * until data comes soon after the last data. The time of the last data is stored in a few bits that
+ * wrap around, so that sometimes a receive gets a buffer after a very long gap, without need. */
 #include "engine/iocp/iocp.h"
 
 #include "base/assert.h"
 
 enum {
-    ARMED_BUFFER_MS = 1000, /* nothing came for so long: the buffer goes back */
+    ARMED_BUFFER_MS = 1000, /* after so long without data the buffer goes back */
     ARMED_BUFFERS_CHECK_MS = 250,
-    TICK_SHIFT = 8, /* a beat is 256 ms, of which op->beat counts */
+    TICK_SHIFT = 8, /* a tick is 256 ms; op->last_tick counts ticks */
     TICKS = 32,
-    TICKS_SOON = 2, /* beats of which at most so many have begun since: at least half a second */
+    TICKS_SOON = 2, /* "soon": at most so many ticks have begun since; covers at least 512 ms */
 };
 
 bool iocp_armed_buffer_take(struct engine_port *port, struct iocp_op *op) {
@@ -58,7 +58,7 @@ void iocp_armed_buffer_note(struct iocp_op *op) {
     op->last_tick = armed_buffer_tick_now() & (TICKS - 1);
 }
 
-/* Finding nothing to cancel means that something has come. */
+/* Finding nothing to cancel means that data has come. */
 static void armed_buffer_cancel(struct engine_port *port, struct iocp_op *op) {
     iocp_armed_buffer_give(port, op);
     op->cooling = true;

@@ -1,26 +1,25 @@
 /* iocp_cancel.c: cancelled operations that do not complete.
  *
- * CancelIoEx asks the driver that has the operation, and drivers beneath Winsock (filters, layered
- * providers) have been seen to lose or to ignore that. An operation in flight keeps its owner, and
- * the owner keeps a connection, a listener and a stop of the host. So every cancel has a second
- * way, and every wait an end:
+ * CancelIoEx asks the driver that has the operation, and some drivers below Winsock (filters,
+ * layered providers) lose or ignore the request. An operation in flight keeps its owner alive, and
+ * the owner delays the end of a connection, of a listener and of the host. So every cancel has a
+ * second way, and every wait a deadline:
  *
  *     CancelIoEx        completes the operation at once, as a rule
  *     closing, reset    after engine->cancel_close_ms: linger 0 and closesocket, which ends
  *                       whatever is under way on a socket
- *     abandoning        after another engine->cancel_abandon_ms: the owner hears
+ *     abandoning        after another engine->cancel_abandon_ms: the owner gets
  *                       ENGINE_E_ABANDONED and goes on; the memory that the system may still write
  *                       to is never freed
  *
- * The engine closes the sockets that are its own: those of accepts, connects and disconnects, and
- * of the receives of datagrams that a listener is closed with. A connection's socket is closed by
- * engine_close_in_flight(), since only its owner knows that it uses it for nothing else any more. A
- * cancel of which nothing is awaited (a pause, a receive of iocp_armed_buffer.c that is to give
- * back its buffer) needs no second way.
+ * The engine closes the sockets that it owns: those of accepts, connects and disconnects, and those
+ * of datagram listeners. A connection's socket is closed by engine_close_in_flight(), since only
+ * its owner knows that the socket is not needed any more. A cancel that nothing waits for (a pause,
+ * a receive of iocp_armed_buffer.c that is to give back its buffer) needs no second way.
  *
  * Wine 8 needs some of this: there a close with a send pending neither cancels nor completes it.
- * That Windows completes each of these operations on closesocket() is documented; which of them
- * CancelIoEx alone does not end, only a real Windows shows. */
+ * Windows completes each of these operations on closesocket(), by its documentation. Only a test on
+ * a real Windows shows which of them CancelIoEx alone does not end. */
 #include "engine/iocp/iocp.h"
 
 #include <utlist.h>
@@ -28,7 +27,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 
-enum { CHECK_MS = 250 }; /* between two looks, or less where the time to close is shorter */
+enum { CHECK_MS = 250 }; /* between two checks, or less where the time to close is shorter */
 
 /* A connection's socket that was closed with its operations in flight. */
 struct iocp_closed {
@@ -39,7 +38,7 @@ struct iocp_closed {
     uint64_t since_ms;
 };
 
-/* -- words ----------------------------------------------------------------- */
+/* -- log messages ---------------------------------------------------------- */
 
 void iocp_cancel_tell_closed(const char *what) {
     log_limited(LOG_KIND_NETWORK, LOG_LEVEL_WARN, NULL,
@@ -76,9 +75,9 @@ enum iocp_cancel_step iocp_cancel_step(const struct engine_port *port, uint64_t 
                                                                    : IOCP_CANCEL_WAIT;
 }
 
-/* Whether the completions that have come are all run: after a crowd was cancelled at once, or while
- * the thread stood still, those of a cancel may only wait for their turn. What is saturated for
- * very long is not waited for. */
+/* Whether all completions that have come are run. After many cancels at once, or after the thread
+ * was stalled, the completion of a cancel may only be waiting in the port. A port that is saturated
+ * for very long counts as done. */
 static bool completions_are_run(struct engine_port *port, uint64_t now_ms) {
     enum { CLOSES = 10 };
     if (!port->is_saturated) {
@@ -133,12 +132,12 @@ void iocp_closed_forget(struct engine_port *port, const struct iocp_op *op) {
     }
 }
 
-/* What is in the port's own queues completes by itself. */
+/* An operation in the port's own queues completes without the system. */
 static bool is_in_system(const struct iocp_op *op) {
     return op && (op->kind == IOCP_SEND || op->where == IOCP_POSTED);
 }
 
-/* Completions may start anything: one socket is done with a time. */
+/* Completions may change the list: each check finishes one socket only. */
 static void closed_end(struct engine_port *port, uint64_t now_ms) {
     struct iocp_closed *one;
     DL_FOREACH(port->closed, one) {

@@ -1,4 +1,4 @@
-/* What holds of a port between two turns: its counts are those of its lists. */
+/* The invariants of a port between two turns: its counts are the lengths of its lists. */
 #include <utlist.h>
 
 #include "base/assert.h"

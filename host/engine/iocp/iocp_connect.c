@@ -1,8 +1,8 @@
-/* iocp_connect.c: connecting, by ConnectEx, which takes the first data along.
+/* iocp_connect.c: connecting, by ConnectEx, which sends the first data with the connect.
  *
- * The socket is the engine's until the connect has succeeded: a failed or cancelled one is closed
- * here, before the completion. An attempt that fails where it is started completes from the loop
- * like any other. */
+ * The engine owns the socket until the connect has succeeded: after a failure or a cancel it is
+ * closed here, before the completion. An attempt that fails when it is started completes from the
+ * loop like any other. */
 #include "engine/iocp/iocp.h"
 
 #include <utlist.h>
@@ -12,13 +12,13 @@
 #include "base/log.h"
 
 enum {
-    /* Not in mingw-w64's headers. ConnectEx wants a bound socket, and binding alone would take a
-     * port from all destinations: a few ten thousand connections would be all there can be. With
-     * this, of Windows 10, the port is chosen when the destination is known. */
+    /* Not in mingw-w64's headers. ConnectEx needs a bound socket, and a plain bind reserves a port
+     * for all destinations, which limits the host to a few ten thousand connections. With this
+     * option (Windows 10) the system chooses the port when the destination is known. */
     REUSE_UNICAST_PORT = 0x3007, /* SO_REUSE_UNICASTPORT */
 };
 
-/* Of mstcpip.h, likewise. */
+/* From mstcpip.h, also missing there. */
 #ifndef SIO_TCP_INITIAL_RTO
 #define SIO_TCP_INITIAL_RTO _WSAIOW(IOC_VENDOR, 17)
 #endif
@@ -26,7 +26,7 @@ struct initial_rto { /* TCP_INITIAL_RTO_PARAMETERS */
     USHORT rtt;
     UCHAR retransmissions;
 };
-#define RTT_UNSPECIFIED ((USHORT)-1) /* as the system has it */
+#define RTT_UNSPECIFIED ((USHORT)-1) /* the system's default */
 #define NO_RETRANSMISSIONS ((UCHAR)-2)
 
 /* The engine's part of a connect, in engine_connect.opaque. */
@@ -52,12 +52,13 @@ static bool bind_anywhere(const struct winsock_table *winsock, SOCKET socket, in
     };
     SOCKADDR_STORAGE storage;
     int size = windows_address_to_system(&any, &storage);
-    iocp_socket_option(winsock, socket, SOL_SOCKET, REUSE_UNICAST_PORT, 1); /* older: without */
+    iocp_socket_option(winsock, socket, SOL_SOCKET, REUSE_UNICAST_PORT,
+                       1); /* fails before Windows 10 */
     return winsock->bind(socket, (struct sockaddr *)&storage, size) == 0;
 }
 
-/* On this machine an answer that says no is true: a SYN that is repeated after it, as Windows does,
- * only makes a refusal take two seconds. Older systems do not know the request. */
+/* On loopback an RST is final: repeating the SYN after it, as Windows does, only makes a refusal
+ * take two seconds. Older systems lack this request. */
 static void refuse_at_once(const struct winsock_table *winsock, SOCKET socket) {
     struct initial_rto rto = {RTT_UNSPECIFIED, NO_RETRANSMISSIONS};
     DWORD returned = 0;
@@ -85,7 +86,7 @@ static void iocp_connect_start(struct engine_port *port, struct iocp_op *op,
     op->where = IOCP_POSTED;
     if (connect_ex((SOCKET)op->socket, (struct sockaddr *)&storage, size, bytes, first, &sent,
                    &op->overlapped)) {
-        if (port->engine->skip_success) { /* else its packet tells */
+        if (port->engine->skip_success) { /* else its packet completes it */
             op->where = IOCP_READY;
             iocp_defer(port, op, sent);
         }
@@ -127,7 +128,7 @@ void engine_connect(struct engine_port *port, struct engine_connect *connect) {
     }
 }
 
-/* Until this is done the socket knows neither its address nor how to shut down. */
+/* Before this, getsockname() and shutdown() do not work on the socket. */
 static bool iocp_connect_settle(const struct winsock_table *winsock, struct iocp_op *op) {
     struct engine_connect *connect = iocp_connect_of(op);
     SOCKADDR_STORAGE storage;
@@ -163,7 +164,7 @@ static void iocp_connect_uncancel(struct engine_port *port, struct iocp_connect 
 }
 
 void iocp_connect_completed(struct engine_port *port, struct iocp_op *op, DWORD bytes) {
-    /* One that was closed has no connection, whatever the system says of it. */
+    /* A closed socket has no connection, whatever the status of the operation is. */
     unsigned long code =
         op->socket == ENGINE_NO_SOCKET.handle ? ERROR_OPERATION_ABORTED : iocp_op_error(port, op);
     iocp_connect_uncancel(port, iocp_connect_private_of(iocp_connect_of(op)));
@@ -197,7 +198,7 @@ void iocp_connects_end(struct engine_port *port, uint64_t now_ms) {
         } else if (step == IOCP_CANCEL_ABANDON) {
             iocp_connect_uncancel(port, private);
             iocp_abandon(port, op, "connect");
-            return; /* its completion may have changed the list: the others at the next look */
+            return; /* its completion may have changed the list: the next check continues */
         }
     }
 }

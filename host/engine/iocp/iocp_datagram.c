@@ -1,26 +1,26 @@
 /* iocp_datagram.c: datagrams, by WSARecvMsg and WSASendMsg.
  *
- * A few receives are posted at a time, each into a buffer of its own; every one tells by IP_PKTINFO
- * which address it was sent to. An answer must come from there, or the client's own filter throws
- * it away. Windows lets the sender choose with the same control message; a system that ignores it
- * (Wine does) is found out by a trial, and there a socket of its own is bound to each address that
- * a datagram has come to, when the first one has.
+ * A few receives are posted at a time, each into a buffer of its own; IP_PKTINFO gives the address
+ * that each datagram was sent to. An answer must come from that address, or the client's own filter
+ * discards it. On Windows the sender chooses the source address with the same control message. A
+ * test detects a system that ignores it (as Wine does); there a separate socket is bound to each
+ * address, when the first datagram has come to that address.
  *
- * WSAECONNRESET on a receive is an answer to some earlier datagram, an ICMP "port unreachable", and
- * none of this one's business. SIO_UDP_CONNRESET switches it off; what comes all the same is
+ * WSAECONNRESET on a receive reports an ICMP "port unreachable" for some earlier datagram and does
+ * not concern this receive. SIO_UDP_CONNRESET switches it off; where it comes all the same it is
  * ignored.
  *
  * These sockets do not skip packets (FILE_SKIP_COMPLETION_PORT_ON_SUCCESS): for a datagram that is
- * larger than its buffer systems differ in what they skip, as libuv and Go have found. So a receive
- * that succeeds at once completes by its packet like any other. One that fails at once, and the
- * oversized datagram is a failure (WSAEMSGSIZE), may leave a packet or not: by the I/O manager's
- * rules it does for WSAEMSGSIZE, a warning, and does not for errors. If there is one it is in the
- * port when the call returns. A packet of our own is therefore queued behind it, with the key
- * IOCP_KEY_SETTLED, and the receive is over when that one comes; the other one is passed by.
+ * larger than its buffer, systems differ in what they skip, as libuv and Go have found. So a
+ * receive that succeeds at once completes by its packet like any other. One that fails at once, and
+ * the oversized datagram is a failure (WSAEMSGSIZE), may leave a packet or not: by the I/O
+ * manager's rules it does for WSAEMSGSIZE, a warning, and does not for errors. If there is one, it
+ * is in the port when the call returns. So the engine queues a packet of its own after it, with the
+ * key IOCP_KEY_SETTLED. The receive is over when that packet comes; the other packet is ignored.
  *
- * A socket belongs to one port for good. A further receiver on another port, which there is while
- * the first one's thread stands still, takes back the receives that are posted there, and then
- * looks again and again whether something has come. */
+ * A socket belongs to one port permanently. A further receiver on another port, which exists while
+ * the thread of the first one is stalled, cancels the receives that are posted there, and then
+ * polls the socket. */
 #include "engine/iocp/iocp.h"
 
 #include <string.h>
@@ -41,9 +41,9 @@
 
 enum {
     RECEIVES_POSTED = 8, /* at a time, on each socket */
-    SOCKETS_MAX = 64,    /* one a local address, where the sender cannot choose */
+    SOCKETS_MAX = 64,    /* one a local address, where the sender cannot choose its address */
     CONTROL_BYTES = WSA_CMSG_SPACE(sizeof(IN6_PKTINFO)),
-    LOOKS_MAX = 32, /* datagrams that a further receiver takes from a socket in a pass */
+    LOOKS_MAX = 32, /* datagrams that a further receiver takes from one socket in one pass */
     TRIAL_WAIT_MS = 250,
     ERRORS_AT_ONCE = 64, /* of a receive, in a row */
 };
@@ -52,23 +52,24 @@ struct control {
     _Alignas(WSACMSGHDR) char room[CONTROL_BYTES];
 };
 
-/* A socket, and the address that what comes by it was sent to, where that is always the same. */
+/* A socket, and the destination address of its datagrams, where that is always the same. */
 struct udp_socket {
     SOCKET socket;
     struct berth_address address;
 };
 
-/* Of a listener: what its sockets can do, and the sockets. */
+/* The sockets of a listener, and what they support. */
 struct iocp_datagrams {
     LPFN_WSARECVMSG receive;
     LPFN_WSASENDMSG send;
     bool needs_sockets; /* the sender cannot choose its address */
-    /* Shared while one of the sockets is used by any thread: none of them is closed meanwhile. */
+    /* Held shared while a thread uses one of the sockets, so that none of them is closed meanwhile.
+     */
     SRWLOCK lock;
     struct udp_socket sockets[SOCKETS_MAX]; /* under the lock; bound to one address each */
     unsigned socket_count;
-    atomic_uint receivers; /* that there have been */
-    bool closed;           /* all of them were, to end their receives */
+    atomic_uint receivers; /* how many were created */
+    bool closed;           /* all sockets were closed, to end their receives */
 };
 
 /* One receive. */
@@ -78,9 +79,9 @@ struct slot {
     struct engine_receiver *receiver;
     SOCKET socket;
     bool waiting_for_buffer; /* waits for memory */
-    bool failed;             /* where it was posted: its packet is passed by */
-    bool is_unsettled;       /* and the packet that settles it could not be queued */
-    int64_t result;          /* of that */
+    bool failed;             /* when it was posted: its packet is ignored */
+    bool is_unsettled;       /* and the IOCP_KEY_SETTLED packet could not be queued */
+    int64_t result;          /* of that failure */
     unsigned errors;         /* since its last datagram */
     WSAMSG message;
     WSABUF vector;
@@ -99,7 +100,7 @@ struct engine_receiver {
     void *context;
     struct slot *slots;
     unsigned posted; /* slots that the system or the loop has */
-    bool is_further; /* has no receives posted: it looks */
+    bool is_further; /* has no receives posted: it polls */
     bool stopping;
     uint64_t stopping_ms; /* since when */
     struct engine_op *stopped;
@@ -184,14 +185,14 @@ static int64_t send_by(const struct engine_listener *listener, SOCKET socket,
     }
     unsigned long code = (unsigned long)listener->engine->winsock->last_error();
     if (local && (code == WSAEINVAL || code == WSAEADDRNOTAVAIL)) {
-        /* It is none to send from (a network's broadcast address, one that is gone): the system
+        /* It is not a valid source (a broadcast address, or one that was removed): the system
          * chooses. */
         return send_by(listener, socket, NULL, remote, bytes, size);
     }
     return code == WSAEWOULDBLOCK ? ENGINE_E_NO_RESOURCES : iocp_error(code);
 }
 
-/* The socket of its own that the address has, or INVALID_SOCKET. Under the lock. */
+/* The socket that is bound to this address, or INVALID_SOCKET. Under the lock. */
 static SOCKET find_socket(struct iocp_datagrams *datagrams, const struct berth_address *local) {
     SOCKET found = INVALID_SOCKET;
     for (unsigned i = 0; i < datagrams->socket_count && found == INVALID_SOCKET; i++) {
@@ -222,7 +223,7 @@ static int64_t send_locked(struct engine_listener *listener, const struct berth_
         if (own != INVALID_SOCKET) {
             return send_by(listener, own, NULL, remote, bytes, size);
         }
-        chooses = false; /* it has none: then the system chooses */
+        chooses = false; /* it has no socket: then the system chooses */
     }
     return send_by(listener, listener->socket, chooses ? local : NULL, remote, bytes, size);
 }
@@ -259,7 +260,7 @@ static void iocp_datagram_give_buffer(struct slot *slot) {
     }
 }
 
-/* The last receive is back: the receiver ends. */
+/* The last receive has completed: the receiver ends. */
 static void end_when_idle(struct engine_receiver *receiver) {
     if (!receiver->stopping || receiver->posted > 0) {
         return;
@@ -293,7 +294,7 @@ static void set_message(struct slot *slot) {
     };
 }
 
-/* It has failed where it was posted. */
+/* The receive failed when it was posted. */
 static void iocp_datagram_settle(struct slot *slot) {
     struct engine_port *port = slot->receiver->port;
     slot->is_unsettled = !port->engine->winsock->port_post(port->iocp, 0, IOCP_KEY_SETTLED,
@@ -301,7 +302,7 @@ static void iocp_datagram_settle(struct slot *slot) {
     port->receivers_waiting_for_buffer |= slot->is_unsettled;
 }
 
-/* The system has it, or its packet is on its way, or it waits for memory. */
+/* Afterwards the system has the receive, or its packet is queued, or it waits for memory. */
 static void iocp_datagram_post(struct slot *slot) {
     struct engine_receiver *receiver = slot->receiver;
     struct engine_port *port = receiver->port;
@@ -336,7 +337,7 @@ static bool add_socket(struct engine_receiver *receiver, SOCKET socket) {
     for (int i = 0; i < RECEIVES_POSTED; i++) {
         struct slot *slot = alloc_zeroed(sizeof(*slot));
         if (!slot) {
-            return i > 0; /* the others will do */
+            return i > 0; /* fewer suffice */
         }
         slot->receiver = receiver;
         slot->socket = socket;
@@ -347,8 +348,9 @@ static bool add_socket(struct engine_receiver *receiver, SOCKET socket) {
     return true;
 }
 
-/* One address beside the socket of all of them. Windows allows it as it is. Where a plain bind
- * fails, as under Wine, both must agree to share; any user's program may then do so, too. */
+/* Binds to one address in addition to the socket for all addresses. Windows permits that as it is.
+ * Where a plain bind fails, as under Wine, both sockets must permit sharing; then a program of any
+ * user can bind there, too. */
 static bool bind_beside(const struct engine_listener *listener, SOCKET socket,
                         const struct sockaddr *address, int size) {
     const struct winsock_table *winsock = listener->engine->winsock;
@@ -365,7 +367,7 @@ static void make_socket(struct engine_receiver *receiver, const struct berth_add
     const struct winsock_table *winsock = listener->engine->winsock;
     int family = local->family == BERTH_FAMILY_IPV6 ? AF_INET6 : listener->family;
     SOCKADDR_STORAGE storage;
-    /* This thread alone adds some. */
+    /* Only this thread adds sockets. */
     if (find_socket(datagrams, local) != INVALID_SOCKET || datagrams->socket_count == SOCKETS_MAX) {
         return;
     }
@@ -430,8 +432,8 @@ static void iocp_datagram_deliver(struct slot *slot, uint32_t size) {
     receiver->received(receiver, &datagram, receiver->context);
 }
 
-/* An error tells of an earlier answer, and waiting would only lose datagrams; but one that comes
- * each time, as of a network that is down, would use up a processor. */
+/* An error concerns an earlier answer, and a pause would only lose datagrams; but an error that
+ * comes each time, as when the network is down, would use a whole processor. */
 static bool fails_for_good(struct slot *slot, int64_t result) {
     slot->errors = result < 0 ? slot->errors + 1 : 0;
     if (slot->errors == ERRORS_AT_ONCE) {
@@ -453,11 +455,11 @@ static void iocp_datagram_finish(struct engine_port *port, struct iocp_op *op, i
         iocp_datagram_deliver(slot, (uint32_t)result);
     }
     iocp_datagram_give_buffer(slot);
-    receiver->posted--; /* not before: it may be stopped by what it delivers to */
+    receiver->posted--; /* not before: the function that it calls may stop it */
     if (receiver->stopping) {
         end_when_idle(receiver);
     } else if (fails_for_good(slot, result) || result == ENGINE_E_NO_RESOURCES) {
-        iocp_datagram_wait_for_buffer(slot); /* tried again, but not at once */
+        iocp_datagram_wait_for_buffer(slot); /* it is posted again, but not at once */
     } else {
         iocp_datagram_post(slot);
     }
@@ -482,7 +484,7 @@ void iocp_datagram_completed(struct engine_port *port, struct iocp_op *op, DWORD
     }
 }
 
-/* By a socket that another port's receiver may have closed. 0, or the code. */
+/* Receives from a socket that another port's receiver may have closed. 0, or the code. */
 static int receive_now(struct slot *slot, SOCKET socket, DWORD *bytes) {
     struct iocp_datagrams *datagrams = slot->receiver->listener->datagrams;
     AcquireSRWLockShared(&datagrams->lock);
@@ -496,7 +498,8 @@ static int receive_now(struct slot *slot, SOCKET socket, DWORD *bytes) {
     return code;
 }
 
-/* Takes what has come by one socket. The further receiver's slot is only room for it. */
+/* Receives the datagrams that one socket has. The further receiver's slot is only the memory for
+ * them. */
 static void iocp_datagram_look(struct engine_receiver *receiver, SOCKET socket) {
     const struct engine_buffer_source *source = &receiver->port->buffers;
     struct slot *slot = receiver->slots;
@@ -504,7 +507,7 @@ static void iocp_datagram_look(struct engine_receiver *receiver, SOCKET socket) 
         DWORD bytes = 0;
         if (!source->take(source->context, &slot->buffer)) {
             slot->buffer = (struct engine_buffer){0};
-            return; /* the next pass looks again */
+            return; /* the next pass polls again */
         }
         set_message(slot);
         int code = receive_now(slot, socket, &bytes);
@@ -516,7 +519,7 @@ static void iocp_datagram_look(struct engine_receiver *receiver, SOCKET socket) 
             if (code == WSAEWOULDBLOCK) {
                 return;
             }
-            continue; /* it tells of an earlier answer */
+            continue; /* it concerns an earlier answer */
         }
         receiver->port->ran++;
         iocp_datagram_deliver(slot, bytes);
@@ -536,11 +539,11 @@ static unsigned sockets_of(struct engine_receiver *receiver, SOCKET sockets[1 + 
     return count;
 }
 
-/* The sockets are closed only after the last receiver's end. */
+/* The sockets are closed only after the last receiver has ended. */
 static void look_at_all(struct engine_receiver *receiver) {
     SOCKET sockets[1 + SOCKETS_MAX];
     unsigned count = sockets_of(receiver, sockets);
-    receiver->posted++; /* it may be stopped by what it delivers to */
+    receiver->posted++; /* the function that it calls may stop it */
     for (unsigned i = 0; i < count; i++) {
         iocp_datagram_look(receiver, sockets[i]);
     }
@@ -578,8 +581,8 @@ void iocp_receivers_check(struct engine_port *port) {
     }
 }
 
-/* One slot, for a datagram at a time. What is posted for another port comes back to it, and would
- * take the datagrams meanwhile. */
+/* One slot, for one datagram at a time. Cancels the receives of the other port, which would take
+ * datagrams meanwhile; they complete there. */
 static bool receiver_start_further(struct engine_receiver *receiver) {
     const struct winsock_table *winsock = receiver->port->engine->winsock;
     SOCKET sockets[1 + SOCKETS_MAX];
@@ -636,12 +639,12 @@ void engine_receiver_stop(struct engine_receiver *receiver, struct engine_op *st
     receiver->stopped = stopped;
     receiver->port->receivers_further -= receiver->is_further;
     for (struct slot *slot = receiver->slots; slot && !receiver->is_further; slot = slot->next) {
-        winsock->cancel((HANDLE)slot->socket, NULL); /* all of the socket's */
+        winsock->cancel((HANDLE)slot->socket, NULL); /* all operations of the socket */
     }
     end_when_idle(receiver);
 }
 
-/* Other threads may be sending by these sockets: they come to an end before. */
+/* Other threads may be sending on these sockets: the lock waits for them. */
 static void iocp_datagram_close_sockets(struct engine_receiver *receiver) {
     const struct winsock_table *winsock = receiver->port->engine->winsock;
     struct engine_listener *listener = receiver->listener;
@@ -661,7 +664,7 @@ static void iocp_datagram_close_sockets(struct engine_receiver *receiver) {
     iocp_cancel_tell_closed("receive of datagrams");
 }
 
-/* The slots that the system still has are kept, with their buffers. */
+/* The slots that the system still has are never freed, nor their buffers. */
 static void iocp_datagram_abandon(struct engine_receiver *receiver) {
     for (struct slot *slot = receiver->slots; slot; slot = slot->next) {
         struct iocp_op *op = iocp_op_of(&slot->op);
@@ -694,8 +697,8 @@ void iocp_receivers_end(struct engine_port *port, uint64_t now_ms) {
 
 /* -- listeners ------------------------------------------------------------- */
 
-/* Whether a datagram can be sent from an address of the sender's choice: tried on loopback, with
- * one that the system would not choose. The other side hears that address only. */
+/* Whether the sender can choose the source address: tested on loopback, with an address that the
+ * system would not choose. The other socket is connected to that address only. */
 static bool source_can_be_chosen(struct engine_listener *listener) {
     const struct winsock_table *winsock = listener->engine->winsock;
     struct berth_address any = {.family = BERTH_FAMILY_IPV4};
@@ -756,7 +759,7 @@ bool iocp_datagrams_init(struct engine_listener *listener) {
     return ask_for_addresses(winsock, listener->socket, listener->family, listener->dual_stack);
 }
 
-/* Tried before the listener is bound, as the way to bind depends on it. */
+/* Tested before the listener is bound, as the way to bind depends on it. */
 bool iocp_datagrams_need_sockets(struct engine_listener *listener, bool any_address) {
     listener->datagrams->needs_sockets = any_address && !source_can_be_chosen(listener);
     return listener->datagrams->needs_sockets;

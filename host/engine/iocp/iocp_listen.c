@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "os/os_windows.h"
 
-/* TCP_KEEPCNT, which mingw-w64 10 does not know. */
+/* TCP_KEEPCNT, which mingw-w64 10 lacks. */
 enum { KEEPALIVE_COUNT = 16 };
 
 /* -- listeners ------------------------------------------------------------- */
@@ -24,8 +24,8 @@ bool iocp_socket_option(const struct winsock_table *winsock, SOCKET socket, int 
 
 static bool set_keepalive(const struct winsock_table *winsock, SOCKET socket,
                           const struct engine_socket_options *options) {
-    /* All Windows versions take these by SIO_KEEPALIVE_VALS; the number of probes is fixed at 10
-     * there, and TCP_KEEPCNT, which sets it, came with Windows 10 1703: a refusal is no failure. */
+    /* All Windows versions accept these by SIO_KEEPALIVE_VALS, with a fixed number of 10 probes.
+     * TCP_KEEPCNT, which sets that number, exists since Windows 10 1703: an error is ignored. */
     struct tcp_keepalive values = {1, options->keepalive_idle_s * 1000,
                                    options->keepalive_interval_s * 1000};
     DWORD returned = 0;
@@ -73,7 +73,7 @@ SOCKET iocp_socket_open(const struct winsock_table *winsock, int family) {
                            WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
 }
 
-/* The reasons an operator meets, in the words that every system's engine uses. */
+/* The common reasons, in the words that the engines of all systems use. */
 static bool iocp_listen_error(struct error *error, int code, bool datagrams) {
     switch (code) {
     case WSAEADDRINUSE:
@@ -93,11 +93,12 @@ static bool iocp_listen_error(struct error *error, int code, bool datagrams) {
     }
 }
 
-/* Exclusively, so that no other program can take the port beside us with SO_REUSEADDR. That is
- * refused (10048) while connections of an earlier process are still ending, for minutes. Without an
- * option a second listener is refused as well, since Server 2003, but what is ending is not in the
- * way: so that is the second try, for TCP. What a program with SO_REUSEADDR may do to such a
- * socket, only a real Windows tells: for the same user it may bind beside it. */
+/* Binds exclusively, so that no other program can bind the same port with SO_REUSEADDR. Windows
+ * refuses an exclusive bind (10048) while connections of an earlier process are still closing, for
+ * minutes. Without an option Windows (since Server 2003) refuses a second listener as well, but
+ * closing connections do not matter: so that is the second try, for TCP. Only a test on a real
+ * Windows shows what a program with SO_REUSEADDR can do to such a socket: a program of the same
+ * user may be able to bind the same port. */
 static bool iocp_listen_bind_socket(struct engine_listener *listener,
                                     const SOCKADDR_STORAGE *storage, int size) {
     const struct winsock_table *winsock = listener->engine->winsock;
@@ -131,7 +132,7 @@ static bool listener_bind(struct engine_listener *listener, const struct berth_a
                                                             IPV6_V6ONLY, !listener->dual_stack)) {
         return false;
     }
-    /* Other sockets of ours will be bound to single addresses beside it: see
+    /* Other sockets of this process will be bound to single addresses of the same port: see
      * bind_beside() of iocp_datagram.c. */
     bool shares =
         listener->datagrams && iocp_datagrams_need_sockets(listener, address_is_any(address));
@@ -139,7 +140,7 @@ static bool listener_bind(struct engine_listener *listener, const struct berth_a
                   : iocp_listen_bind_socket(listener, &storage, size);
 }
 
-/* What it is bound to, and what its provider can do. */
+/* Reads its address and the extension functions of its provider. */
 static bool listener_look(struct engine_listener *listener) {
     const struct winsock_table *winsock = listener->engine->winsock;
     SOCKADDR_STORAGE storage;
@@ -161,7 +162,7 @@ static bool datagram_options_set(const struct engine_listener *listener) {
                                                            SO_SNDBUF, options->send_bytes));
 }
 
-/* The one that an earlier process has left, or a new one. */
+/* The socket that an earlier process has left, or a new one. */
 static bool get_socket(struct engine_listener *listener,
                        const struct engine_listen_options *options) {
     const struct winsock_table *winsock = listener->engine->winsock;
@@ -180,7 +181,7 @@ static bool get_socket(struct engine_listener *listener,
     return listener->socket != INVALID_SOCKET;
 }
 
-/* Datagrams that come while nobody is there may be lost: only what clients connect to is kept. */
+/* Only TCP sockets are kept: datagrams that come while no process runs may be lost. */
 static bool iocp_listen_keep_socket(struct engine_listener *listener,
                                     const struct engine_listen_options *options) {
     if (options->name && listener->engine->inherited_sockets && !options->datagrams) {
@@ -229,11 +230,11 @@ struct berth_address engine_listener_address(const struct engine_listener *liste
 }
 
 static bool start_listening(const struct engine_listener *listener) {
-    /* A plain number is cut to 200. A negative one, SOMAXCONN_HINT in Microsoft's headers, is taken
+    /* A plain number is cut to 200. A negative one, SOMAXCONN_HINT in Microsoft's headers, is used
      * as it is from 200 to 65535. */
     int backlog = listener->backlog > 200 ? -listener->backlog : listener->backlog;
     if (backlog == 0) {
-        backlog = SOMAXCONN; /* all the system allows */
+        backlog = SOMAXCONN; /* the maximum of the system */
     }
     return listener->engine->winsock->listen(listener->socket, backlog) == 0;
 }
@@ -258,7 +259,7 @@ static bool same_options(const struct engine_socket_options *one,
            one->receive_bytes == other->receive_bytes && one->send_bytes == other->send_bytes;
 }
 
-/* Not the backlog: a second listen() succeeds and changes nothing, by its documentation. */
+/* The backlog stays: by its documentation a second listen() succeeds and changes nothing. */
 void engine_listener_configure(struct engine_listener *listener,
                                const struct engine_listen_options *options) {
     bool renewed = !same_options(&listener->options, &options->sockets);

@@ -1,7 +1,7 @@
 /* iocp_receive.c: receiving.
  *
- * An armed receive is a small machine. Its steps, whatever made them possible (a packet of the
- * port, a synchronous success, memory that came back), run in receive_advance():
+ * An armed receive is a small state machine. Its steps run in receive_advance(), whatever triggers
+ * them (a packet of the port, a synchronous success, memory that is available again):
  *
  *     POST     WSARecv, of no bytes or into a buffer; pending, it waits for its packet
  *     READ     recv into a buffer, without blocking
@@ -10,7 +10,7 @@
  *
  * A step that needs a buffer and gets none puts the receive into the port's queue of receives that
  * wait for a buffer, and so does a system that is out of memory; the queue is served in order at
- * every pass. */
+ * every pass.  */
 #include "engine/iocp/iocp.h"
 
 #include <utlist.h>
@@ -71,8 +71,8 @@ static void receive_defer(struct engine_port *port, struct iocp_op *op, enum ioc
     iocp_defer(port, op, result);
 }
 
-/* The system has no memory for a receive. With a buffer posted it would have to pin it, so that one
- * tries again without; without any, there is only waiting. */
+/* The system has no memory for a receive. A posted buffer has to be pinned, so a receive with a
+ * buffer tries again without one; a receive without a buffer waits. */
 static enum iocp_step receive_without_memory(struct engine_port *port, struct iocp_op *op) {
     iocp_receive_buffer_give(port, op);
     if (op->zero_now) {
@@ -83,7 +83,7 @@ static enum iocp_step receive_without_memory(struct engine_port *port, struct io
     return IOCP_STEP_POST;
 }
 
-/* One of zero-byte mode may have a buffer for a while, as long as there is one. */
+/* A receive of zero-byte mode may get a buffer for a limited time, when one is available. */
 static void iocp_receive_take_armed_buffer(struct engine_port *port, struct iocp_op *op) {
     if (op->zero_mode && op->zero_now && iocp_armed_buffer_take(port, op)) {
         op->zero_now = !buffer_have(port, op);
@@ -93,7 +93,7 @@ static void iocp_receive_take_armed_buffer(struct engine_port *port, struct iocp
     }
 }
 
-/* What a WSARecv that is not pending says. */
+/* The next step after a WSARecv that is not pending. */
 static enum iocp_step receive_posted(struct engine_port *port, struct iocp_op *op, bool fine,
                                      int64_t *result) {
     iocp_armed_buffer_give(port, op);
@@ -125,7 +125,7 @@ static enum iocp_step receive_post(struct engine_port *port, struct iocp_op *op,
     if (winsock->wsa_recv((SOCKET)op->socket, &buffer, 1, &received, &flags, &op->overlapped,
                           NULL) == 0) {
         if (!port->engine->skip_success) {
-            return IOCP_STEP_NONE; /* its packet tells */
+            return IOCP_STEP_NONE; /* its packet completes it */
         }
         *result = received;
         return receive_posted(port, op, true, result);
@@ -149,8 +149,8 @@ static enum iocp_step receive_read(struct engine_port *port, struct iocp_op *op,
     int received =
         winsock->recv((SOCKET)op->socket, (char *)port->buffers.bytes(receive->owner), size, 0);
     if (received > 0) {
-        /* A buffer that was filled says that there is more; one that was not spares the call that
-         * would only find that out. */
+        /* A full buffer means that there is probably more data; after one that is not full the next
+         * read is skipped. */
         op->more = received == size;
         *result = received;
         return IOCP_STEP_DELIVER;
@@ -243,13 +243,13 @@ void iocp_receive_resume(struct engine_port *port, struct iocp_op *op, int64_t r
 }
 
 void iocp_receives_feed(struct engine_port *port) {
-    /* Those that starve again meanwhile are at the end and wait for the next pass. */
+    /* Receives that wait again meanwhile are at the end of the queue and wait for the next pass. */
     for (unsigned left = port->waiting_for_buffer_count; left > 0 && port->waiting_for_buffer;
          left--) {
         struct iocp_op *op = port->waiting_for_buffer;
         bool needs_buffer = op->step == IOCP_STEP_READ || !op->zero_now;
         if (needs_buffer && !buffer_have(port, op)) {
-            return; /* its turn comes first also next time */
+            return; /* it stays first in the queue */
         }
         iocp_receive_stop_waiting(port, op);
         receive_advance(port, op, (enum iocp_step)op->step, 0);
@@ -274,7 +274,7 @@ void engine_receive_start(struct engine_port *port, struct engine_socket socket,
     }
 }
 
-/* One receive is posted, which holds no memory: no look at the socket would be cheaper. */
+/* One receive is posted, which holds no memory: no other way is cheaper. */
 void engine_receive_drain(struct engine_port *port, struct engine_socket socket,
                           struct engine_receive *receive) {
     engine_receive_start(port, socket, receive, ENGINE_RECEIVE_ZERO_BYTE, false);
@@ -294,5 +294,5 @@ void engine_receive_stop(struct engine_port *port, struct engine_socket socket,
         iocp_receive_stop_waiting(port, op);
         receive_defer(port, op, IOCP_STEP_END, ENGINE_E_CANCELLED);
     }
-    /* Ready or running, it comes by receive_advance() soon and sees the flag there. */
+    /* A receive that is ready or running soon gets to receive_advance(), which checks the flag. */
 }

@@ -1,4 +1,4 @@
-/* iocp_resolve.c: names to addresses, by the system's resolver. */
+/* iocp_resolve.c: resolves names to addresses, with the system's resolver. */
 #include "base/error.h"
 #include "engine/iocp/iocp.h"
 #include "os/os_windows.h"
