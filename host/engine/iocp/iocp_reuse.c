@@ -1,18 +1,19 @@
-/* iocp_reuse.c: sockets that are used again.
+/* iocp_reuse.c: reuse of sockets.
  *
- * Making a socket costs Windows more than accepting with it. One whose connection has ended can be
- * made as new, by DisconnectEx or TransmitFile with TF_REUSE_SOCKET, and handed to AcceptEx again.
- * Only where the peer closed first: else TCP keeps the connection in TIME_WAIT, and the disconnect
- * would last as long. Whether it works at all, reuse_selftest.c finds out at the start.
+ * On Windows creating a socket costs more than accepting with it. A socket whose connection has
+ * ended can be reset, by DisconnectEx or by TransmitFile with TF_REUSE_SOCKET, and passed to
+ * AcceptEx again. That is done only where the peer closed first: otherwise TCP keeps the connection
+ * in TIME_WAIT, and the disconnect would take as long. reuse_selftest.c finds out at the start
+ * whether it works at all.
  *
- * A socket stays attached to its completion port for good, so it is used again only for connections
- * that are to live there, and only on the listener it was accepted on, as its local address may
- * stay with it.
+ * A socket stays attached to its completion port permanently, so it is reused only for connections
+ * of that port, and only on the listener it was accepted on, as it may keep its local address.
  *
  * Lifetimes. A disconnect in flight belongs to its port, which ends it at a deadline and cannot be
- * destroyed before. One that has succeeded is kept in its listener's list, which is emptied when
- * the listener is closed, and of its sockets when a port is destroyed. Workers give sockets back,
- * the acceptor's thread takes them and the control thread closes: hence the lock. */
+ * destroyed before. One that has succeeded is kept in its listener's list. Closing the listener
+ * empties the list; destroying a port removes the sockets of that port from it. Workers give
+ * sockets back, the acceptor's thread takes them and the control thread closes them: hence the
+ * lock. */
 #include "engine/iocp/iocp.h"
 
 #include <utlist.h>
@@ -33,7 +34,7 @@ struct iocp_disconnect {
     SOCKET socket;
     uint32_t origin;
     uint64_t started_ms;
-    uint64_t cancelled_ms; /* 0: it was not */
+    uint64_t cancelled_ms; /* 0: it was not cancelled */
 };
 
 void iocp_reuse_init(struct engine *engine) {
@@ -70,7 +71,7 @@ static void close_all(struct engine *engine, struct iocp_disconnect *list) {
     }
 }
 
-/* The sockets that wait in its list, which is empty then. Under the lock. */
+/* Removes and returns all sockets of its list. Under the lock. */
 static struct iocp_disconnect *take_all(struct engine_listener *listener) {
     struct iocp_disconnect *list = listener->reusable;
     listener->reusable = NULL;
@@ -123,7 +124,7 @@ void iocp_reuse_port_remove(struct engine_port *port) {
     close_all(engine, list);
 }
 
-/* A listener's provider may be another than the one that was tried. */
+/* A listener's provider may differ from the one that the self-test used. */
 static bool has_function(const struct engine_listener *listener) {
     return listener->engine->reuse == IOCP_REUSE_DISCONNECT
                ? listener->extensions.disconnect_ex != NULL
@@ -172,7 +173,7 @@ static void disconnect_end(struct iocp_disconnect *disconnect, bool succeeded) {
         os_mutex_lock(&engine->reuse_lock);
         struct engine_listener *listener = iocp_reuse_find_listener(engine, disconnect->origin);
         if (listener) {
-            DL_PREPEND(listener->reusable, disconnect); /* hot in the caches: used first */
+            DL_PREPEND(listener->reusable, disconnect); /* most likely in the caches: used first */
             listener->reusable_count++;
             disconnect = NULL;
         }
@@ -214,7 +215,7 @@ static void disconnect_start(struct iocp_disconnect *disconnect,
         if (engine->skip_success) {
             disconnect_end(disconnect, true);
         }
-        return; /* else its packet tells */
+        return; /* else its packet completes it */
     }
     if (engine->winsock->last_error() != WSA_IO_PENDING) {
         disconnect_end(disconnect, false);
@@ -246,7 +247,7 @@ void engine_recycle(struct engine_port *port, struct engine_socket socket) {
     disconnect_start(disconnect, &extensions);
 }
 
-/* The socket is gone, and its memory is kept. */
+/* The socket is closed, and its memory is never freed. */
 static void disconnect_abandon(struct iocp_disconnect *disconnect) {
     struct engine_port *port = disconnect->port;
     DL_DELETE(port->disconnects, disconnect);

@@ -1,22 +1,22 @@
 /* iocp_send.c: sending memory and files.
  *
- * Memory alone goes out by WSASend. With files among the pieces there are three ways, the first
- * that the providers have:
+ * WSASend sends memory alone. With files among the pieces there are three ways, and the first one
+ * that the providers support is used:
  *
  *     TransmitPackets  all pieces in one call
- *     TransmitFile     one run of a file with at most one piece of memory before and one behind it;
- *                      more memory before it goes ahead by WSASend, a short send like any other
+ *     TransmitFile     one run of a file with at most one piece of memory before and one after it;
+ *                      more memory before it is sent first by WSASend, as a short send
  *     reading          what a buffer holds of the file, and WSASend
  *
- * Such a send has an iocp_transmit, which holds what must live until the completion and would not
+ * Such a send has an iocp_transmit, which holds what must live until the completion and does not
  * fit into the owner's operation: the array of elements, and the OVERLAPPED.
  *
- * The client editions of Windows work on two transmits at a time for the whole system and put the
- * others into a queue without end, where nothing ends them but their turn. So the engine has no
- * more than two in flight there. The others wait in a queue of their port, where they can be
- * cancelled, prepared as they are; they start in their order when one completes here, or at a tick
- * when it was another port's. And should those two stand still because their peers read nothing,
- * the others do not wait for that: they are read and sent like memory until transmits go on. */
+ * The client editions of Windows process two transmits at a time for the whole system and queue all
+ * others, where a transmit cannot be cancelled before its turn. So the engine has at most two in
+ * flight there. The others wait, prepared, in a queue of their port, where they can be cancelled.
+ * They start in their order when a transmit of the port completes, or after a short wait when it
+ * was another port's. When the two in flight make no progress because their peers read nothing, the
+ * others do not wait: they are read and sent like memory until transmits continue. */
 #include "engine/iocp/iocp.h"
 
 #include <utlist.h>
@@ -25,23 +25,24 @@
 #include "base/assert.h"
 
 enum {
-    /* Of a send with files, a call. So much is soon read by any peer that does read, which frees
-     * the transmit for others, and so much is all that one connection gets before they do. */
+    /* The maximum of one call of a send with files. A peer that reads at all reads that much soon,
+     * which frees the transmit for others, and one connection sends no more before the others get
+     * their turn. */
     TRANSMIT_BYTES_MAX = 1 << 20,
     WORKSTATION_TRANSMITS_MAX = 2,
-    /* How long the first in the queue waits before those in flight count as standing still. */
+    /* How long the first in the queue waits before those in flight count as stalled. */
     STALLED_MS = 1000,
     TRANSMITS_FREE_MAX = 64, /* kept by a port */
 };
 
 struct iocp_transmit {
-    struct iocp_op op;          /* the system's, not counted: the owner is */
+    struct iocp_op op; /* for the system; not counted in `pending`, as the owner's operation is */
     struct iocp_transmit *prev; /* in port->transmits_waiting or port->transmits_free */
     struct iocp_transmit *next;
     struct iocp_op *owner;
-    uint64_t since_ms;         /* waits */
+    uint64_t since_ms;         /* since when it waits */
     bool has_slot;             /* one of engine->transmits_max */
-    struct engine_buffer read; /* what is read is in; owner NULL: none */
+    struct engine_buffer read; /* for bytes read from a file; owner NULL: none */
     TRANSMIT_FILE_BUFFERS around;
     unsigned count;
     TRANSMIT_PACKETS_ELEMENT elements[ENGINE_PIECES_MAX]; /* none is empty */
@@ -93,7 +94,7 @@ void iocp_send_port_remove(struct engine_port *port) {
 
 /* -- what is sent ---------------------------------------------------------- */
 
-/* How much of the run there is now, at most what it asks for; negative: ENGINE_E_*. */
+/* How much of the run the file has now, at most piece->size; negative: ENGINE_E_*. */
 static int64_t run_size(const struct engine_piece *piece) {
     LARGE_INTEGER length;
     if (!GetFileSizeEx((HANDLE)piece->file, &length)) {
@@ -112,7 +113,7 @@ static int64_t elements_fill(struct iocp_transmit *transmit, const struct engine
     uint64_t room = TRANSMIT_BYTES_MAX;
     for (unsigned i = 0; i < count && room > 0; i++) {
         if (pieces[i].size == 0) {
-            continue; /* an element of no bytes would be the whole file */
+            continue; /* an element of no bytes means the whole file */
         }
         int64_t there = pieces[i].bytes ? (int64_t)pieces[i].size : run_size(&pieces[i]);
         if (there <= 0) {
@@ -188,7 +189,7 @@ static bool wsa_send(struct engine_port *port, struct iocp_transmit *transmit, W
     return done;
 }
 
-/* The memory at the front; or what the buffer takes of the file there. */
+/* Sends the memory at the front, or as much of the file there as the buffer can hold. */
 static bool by_reading(struct engine_port *port, struct iocp_transmit *transmit, int64_t *bytes) {
     WSABUF buffers[ENGINE_PIECES_MAX];
     DWORD count = 0;
@@ -211,7 +212,7 @@ static bool by_reading(struct engine_port *port, struct iocp_transmit *transmit,
     return wsa_send(port, transmit, buffers, 1, bytes);
 }
 
-/* Starts what is ready. As engine_send() returns it. */
+/* Starts a transmit that is ready. Returns what engine_send() returns. */
 static int64_t transmit_start(struct engine_port *port, struct iocp_transmit *transmit) {
     struct engine *engine = port->engine;
     bool done;
@@ -226,15 +227,15 @@ static int64_t transmit_start(struct engine_port *port, struct iocp_transmit *tr
         done = by_transmit_file(port, transmit, &bytes);
     }
     if (done) {
-        /* Success means all that was given. The OVERLAPPED is the packet's: of a call that ends at
-         * once the system may leave it as it was, with 0 bytes in it. */
+        /* Success means that all bytes were sent. The OVERLAPPED is valid with the packet only:
+         * when a call ends at once the system may leave it unchanged, with 0 bytes in it. */
         return engine->skip_success ? bytes : ENGINE_PENDING;
     }
     unsigned long code = (unsigned long)engine->winsock->last_error();
     return code == WSA_IO_PENDING ? ENGINE_PENDING : iocp_error(code);
 }
 
-/* -- turns ----------------------------------------------------------------- */
+/* -- the queue of transmits ------------------------------------------------ */
 
 static bool iocp_send_slot_take(struct engine *engine) {
     unsigned taken = atomic_load_explicit(&engine->transmits, memory_order_relaxed);
@@ -247,8 +248,8 @@ static bool iocp_send_slot_take(struct engine *engine) {
     return true;
 }
 
-/* Whether it has all that it needs to start: its turn to transmit, or else a buffer to read into.
- */
+/* Whether it has what it needs to start: one of engine->transmits_max, or else a buffer to read
+ * into. */
 static bool transmit_is_ready(struct engine_port *port, struct iocp_transmit *transmit) {
     struct engine *engine = port->engine;
     if (engine->transmit_packets || engine->transmit_file) {
@@ -271,7 +272,7 @@ static bool transmit_is_ready(struct engine_port *port, struct iocp_transmit *tr
     return true;
 }
 
-/* It is over: what it had is free for others. */
+/* The transmit is over: frees its slot and its buffer. */
 static void transmit_end(struct engine_port *port, struct iocp_transmit *transmit) {
     if (transmit->has_slot) {
         transmit->has_slot = false;
@@ -290,11 +291,11 @@ static void waiting_remove(struct engine_port *port, struct iocp_transmit *trans
 }
 
 void iocp_transmits_feed(struct engine_port *port) {
-    /* Those that come to wait meanwhile have their turn in the next pass. */
+    /* Transmits that are queued meanwhile get their turn in the next pass. */
     for (unsigned left = port->transmits_waiting_count; left > 0; left--) {
         struct iocp_transmit *transmit = port->transmits_waiting;
         if (!transmit) {
-            return; /* completions cancelled the others */
+            return; /* completions have cancelled the others */
         }
         if (!port->transmits_stalled && os_now_ms() - transmit->since_ms >= STALLED_MS) {
             port->transmits_stalled = true;
@@ -328,7 +329,7 @@ void iocp_transmit_close(struct iocp_op *send) {
     }
 }
 
-/* Its memory is kept, and its turn to transmit: the system is still at it. */
+/* Its memory and its slot are kept: the system still processes it. */
 void iocp_transmit_abandon(struct iocp_op *send) {
     if (send->kind == IOCP_FILE_SEND && send->where == IOCP_POSTED) {
         send->transmit->op.kind = IOCP_ABANDONED;
@@ -351,7 +352,7 @@ static int64_t iocp_send_memory(struct engine_port *port, struct engine_socket s
     if (winsock->wsa_send((SOCKET)socket.handle, buffers, count, &sent, 0, &send->overlapped,
                           NULL) == 0) {
         if (!port->engine->skip_success) {
-            return ENGINE_PENDING; /* its packet comes all the same */
+            return ENGINE_PENDING; /* its packet comes in any case */
         }
         iocp_unstart(port, send);
         return sent;
@@ -389,7 +390,7 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
     ASSERT(count > 0 && count <= ENGINE_PIECES_MAX);
     const struct engine *engine = port->engine;
     struct iocp_op *send = iocp_op_of(op);
-    unsigned memory = 0; /* pieces of it at the front, and how many of them are not empty */
+    unsigned memory = 0; /* pieces of memory at the front, and how many of them are not empty */
     unsigned full = 0;
     while (memory < count && pieces[memory].bytes) {
         full += pieces[memory++].size > 0;
@@ -407,12 +408,13 @@ int64_t engine_send(struct engine_port *port, struct engine_socket socket, struc
         return send_transmit(port, socket, send, transmit);
     }
     transmit_give(port, transmit);
-    /* Nothing of a file: memory fills the call, or its file has ended, which the next call tells.
-     * Or all the pieces are empty. */
+    /* No file in this call: memory fills it, or the file has ended, which the next call reports, or
+     * all the pieces are empty. */
     return full > 0 ? iocp_send_memory(port, socket, send, pieces, memory) : result;
 }
 
-/* Winsock has no way for that: a disconnect carries no data, and the FIN goes out by itself. */
+/* Winsock cannot do that: a disconnect carries no data, and the FIN is sent in a packet of its own.
+ */
 int64_t engine_send_and_fin(struct engine_port *port, struct engine_socket socket,
                             struct engine_op *op, const struct engine_piece *pieces,
                             unsigned count) {

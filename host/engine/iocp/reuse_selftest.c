@@ -1,11 +1,11 @@
-/* reuse_selftest.c: whether a socket can be used again, tried at the start on the loopback
- * interface.
+/* reuse_selftest.c: whether a socket can be reused, tested at the start on the loopback interface.
  *
- * Documents and return values are not enough: there are systems where DisconnectEx succeeds and the
- * socket's second life is mute, and where TransmitFile ignores the flags (Wine 8 is both). So a
- * socket lives twice: it is accepted with, speaks both ways, is left by its peer, is disconnected,
- * which its peer must see, and is accepted with again; then it must speak both ways again, and its
- * end must reach the new peer. Every wait has a bound. */
+ * Documentation and return values are not enough: on some systems DisconnectEx succeeds but the
+ * reused socket transfers no data, and TransmitFile ignores the flags (Wine 8 does both). So one
+ * socket gets two connections. It is accepted with and transfers data in both directions; its peer
+ * closes; it is disconnected, which its peer must see; it is accepted with again. Then it must
+ * transfer data in both directions again, and its FIN must reach the new peer. Every wait has a
+ * time limit. */
 #include "engine/iocp/iocp.h"
 
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include "base/alloc.h"
 
 enum {
-    WAIT_MS = 250, /* for anything that takes microseconds where it works */
+    WAIT_MS = 250, /* for operations that take microseconds where they work */
     WORD_BYTES = 4,
 };
 
@@ -22,7 +22,7 @@ struct selftest {
     const struct winsock_table *winsock;
     struct winsock_extensions extensions;
     SOCKET listening;
-    SOCKET socket; /* the one with two lives */
+    SOCKET socket; /* the one that is reused */
     SOCKET client;
     HANDLE event;
     OVERLAPPED overlapped;
@@ -47,8 +47,8 @@ static void close_socket(struct selftest *selftest, SOCKET *socket) {
     }
 }
 
-/* Waits for the operation in flight; false when it failed or does not end. One that succeeded at
- * once is over, and has nothing in its OVERLAPPED that could be asked for. */
+/* Waits for the operation in flight; false when it failed or does not end. For one that succeeded
+ * at once (`done`) there is no wait, as its OVERLAPPED has no result. */
 static bool reuse_selftest_finish(struct selftest *selftest, SOCKET socket, bool done) {
     DWORD bytes;
     DWORD flags;
@@ -89,7 +89,8 @@ static bool listen_here(struct selftest *selftest) {
            winsock_extensions_load(winsock, selftest->listening, &selftest->extensions);
 }
 
-/* One that waits for its next client must not tell of the last one: the sweep would cut it. */
+/* A socket that waits for its next client must not report the connect time of the last one: the
+ * host would close it as a silent client. */
 static bool is_unconnected(struct selftest *selftest) {
     DWORD seconds = 0;
     int size = sizeof(seconds);
@@ -163,7 +164,7 @@ static bool reuse_selftest_disconnect(struct selftest *selftest, enum iocp_reuse
                                                            TF_DISCONNECT | TF_REUSE_SOCKET));
 }
 
-/* NULL when it works; else what does not. */
+/* NULL when it works; else a text that says what does not. */
 static const char *reuse_selftest_connect_twice(struct selftest *selftest, enum iocp_reuse how) {
     if (!listen_here(selftest) || !accept_client(selftest) ||
         !reuse_selftest_send(selftest, selftest->client, selftest->socket, "ping") ||
