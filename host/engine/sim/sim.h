@@ -1,13 +1,13 @@
-/* sim.h: engine.h implemented on memory, and the world around it.
+/* sim.h: an implementation of engine.h in memory, and the simulated system around it.
  *
  * The library `engine_sim` is linked in place of a real engine; everything above engine.h runs on
  * it unchanged. A *world* is the simulated system and network: a virtual clock, listening sockets,
- * connections, datagrams, names. One world is current in the process at a time. Everything that
- * happens in it is decided by a generator that is seeded with sim_options.seed: the same seed, the
- * same options and the same calls give the same trace, whose hash is sim_trace_hash().
+ * connections, datagrams, names. One world is current in the process at a time. A random generator,
+ * seeded with sim_options.seed, decides everything that happens in it: the same seed, the same
+ * options and the same calls give the same trace, whose hash is sim_trace_hash().
  *
- * What the tests control is the other side of the connections: *peers* (clients, and the
- * connections that an upstream server accepts), upstream servers, datagram peers, timers.
+ * The tests control the other side of the connections: *peers* (clients, and the connections that
+ * an upstream server accepts), upstream servers, datagram peers, timers.
  *
  * How it is driven. There are no threads. A driver creates a world, the engine and its ports, and
  * then repeats:
@@ -24,17 +24,17 @@
  * next and whether an event comes before it, so that several workers interleave.
  *
  * A test without a driver may call engine_port_run() with a time-out: while nothing has completed,
- * virtual time passes and the world goes on, until something completes or the time-out is over.
+ * virtual time passes and events fire, until something completes or the time-out is over.
  *
- * Files are the system's: a send reads them by os_file_read_at() when it takes their bytes.
+ * Files are real: a send reads them by os_file_read_at() when it takes their bytes.
  *
- * The contract of engine.h is checked on the way: each operation completes once and its memory is
- * left alone meanwhile, one send a socket, no operation in flight at engine_close(), no use of a
- * socket after it, the bytes of a pending send unchanged. What breaks it is a *violation*, which
- * ends the process with a message unless sim_on_violation() names another way.
+ * The engine checks the contract of engine.h meanwhile: each operation completes once and its
+ * memory does not change before, one send a socket, no operation in flight at engine_close(), no
+ * use of a socket after it, the bytes of a pending send unchanged. A breach is a *violation*, which
+ * ends the process with a message unless sim_on_violation() sets another function.
  *
  * Threads: one, unless sim_options.threads is set: then any function may be called from any thread,
- * a lock around each call, waits of a port wait really, and nothing is deterministic. */
+ * each call takes a lock, a port waits in real time, and nothing is deterministic. */
 #ifndef BERTH_HOST_ENGINE_SIM_SIM_H
 #define BERTH_HOST_ENGINE_SIM_SIM_H
 
@@ -45,8 +45,8 @@
 #include "berth/address.h"
 #include "engine/engine.h"
 
-/* Whose differences an engine shows: which sends are done at once, who accepts, when memory is
- * taken, what a reset does to bytes that are not yet received, ... */
+/* Which real engine a simulated one imitates: which sends are done at once, which thread accepts,
+ * when memory is taken, what a reset does to bytes that are not yet received, ... */
 enum sim_personality { SIM_IOCP, SIM_URING, SIM_EPOLL };
 enum { SIM_PERSONALITIES = 3 };
 
@@ -69,43 +69,42 @@ enum sim_operation {
 
 struct sim_options {
     uint64_t seed;
-    enum sim_personality personality; /* of engines that are not asked for by name */
+    enum sim_personality personality; /* of engines that are created without a name */
     bool threads;
 
     uint32_t latency_min_us; /* of a segment, from one end to the other */
     uint32_t latency_max_us;
-    uint32_t completion_max_us; /* of what is done, until its completion can be run */
-    uint32_t window_min;  /* bytes that are on their way to one end or wait there, at the most: */
-    uint32_t window_max;  /* each connection has a number of its own between the two */
-    uint32_t sockets_max; /* of the engine at once, beyond that NO_RESOURCES */
+    uint32_t completion_max_us; /* from the end of an operation until its completion can run */
+    uint32_t window_min;  /* maximum of bytes in flight to one end or not yet received there: */
+    uint32_t window_max;  /* each connection has a random value between the two */
+    uint32_t sockets_max; /* of the engine at once; beyond that NO_RESOURCES */
     uint32_t files_max;   /* engine_file_take() */
 
     /* Probabilities, in millionths. */
-    uint32_t fragment;         /* what is sent is cut into segments of random sizes */
-    uint32_t short_receive;    /* a delivery has fewer bytes than there are */
-    uint32_t short_send;       /* a send takes fewer bytes than there is room for */
-    uint32_t pending_send;     /* a send that could be done at once is pending */
-    uint32_t full_buffer;      /* a send finds no room for a moment */
-    uint32_t reset;            /* a segment resets its connection instead of arriving */
-    uint32_t half_close;       /* what a peer sends is its last: a FIN follows */
-    uint32_t reset_as_fin;     /* a reset that nobody waits for is read as a FIN later */
-    uint32_t cancel_lost;      /* it never ends what is in flight; SIM_IOCP. Closing does, and */
-    uint32_t cancel_abandoned; /* where closing does not either: ENGINE_E_ABANDONED */
-    uint32_t cancel_late;      /* what is cancelled completes as if it had not been, if it can */
-    uint32_t data_with_accept; /* bytes come along with an accept that did not wait for them */
-    uint32_t
-        connect_to_itself;   /* an attempt that nobody listens for has its own port at both ends */
-    uint32_t plain_acceptor; /* an acceptor is plain from the beginning; SIM_IOCP */
-    uint32_t reuse;          /* a socket of engine_recycle() is used for an accept; SIM_IOCP */
-    uint32_t partial_turn;   /* a run of a port leaves some completions to the next run */
-    uint32_t event_first;    /* sim_step(): an event comes although a port could run */
+    uint32_t fragment;          /* sent bytes are cut into segments of random sizes */
+    uint32_t short_receive;     /* a delivery has fewer bytes than there are */
+    uint32_t short_send;        /* a send takes fewer bytes than there is room for */
+    uint32_t pending_send;      /* a send that could be done at once is pending */
+    uint32_t full_buffer;       /* a send finds no room for a moment */
+    uint32_t reset;             /* a segment resets its connection instead of arriving */
+    uint32_t half_close;        /* a FIN follows what a peer sends */
+    uint32_t reset_as_fin;      /* a reset while no receive is armed is read as a FIN later */
+    uint32_t cancel_lost;       /* a cancel never ends the operation, but closing does; SIM_IOCP */
+    uint32_t cancel_abandoned;  /* nor does closing then: ENGINE_E_ABANDONED */
+    uint32_t cancel_late;       /* a cancelled operation completes normally, if it can */
+    uint32_t data_with_accept;  /* bytes come along with an accept that did not wait for them */
+    uint32_t connect_to_itself; /* a connect without a listener has its own port at both ends */
+    uint32_t plain_acceptor;    /* an acceptor uses plain accepts from the beginning; SIM_IOCP */
+    uint32_t reuse;             /* a socket of engine_recycle() is used for an accept; SIM_IOCP */
+    uint32_t partial_turn;      /* a run of a port leaves some completions to the next run */
+    uint32_t event_first;       /* sim_step(): an event fires although a port could run */
     uint32_t datagram_lost;
     uint32_t datagram_twice;
     uint32_t faults[SIM_OPERATIONS][ENGINE_ERRORS]; /* by the negative of the error */
 };
 enum { SIM_ALWAYS = 1000000 };
 
-/* A quiet world: small latencies, each personality's own differences, no failures. */
+/* A calm world: small latencies, each personality's own differences, no failures. */
 struct sim_options sim_options_calm(enum sim_personality personality, uint64_t seed);
 /* Latencies, fragments, short transfers, full buffers and late cancels, each at random: most worlds
  * have some of them. Nothing fails that did not fail in a calm world. */
@@ -118,29 +117,29 @@ sim_personality_name(enum sim_personality personality); /* "iocp", "io_uring", "
 
 /* -- the world ------------------------------------------------------------- */
 
-/* Makes a new world the current one. There is none: engine_create() makes a calm one with threads
- * for itself, which ends with the engine. */
+/* Creates a world and makes it the current one. Without a world engine_create() creates a calm one
+ * with threads, which ends with the engine. */
 void sim_world_create(const struct sim_options *options);
-/* All engines are destroyed. Peers and servers that are left go with it. */
+/* All engines must be destroyed. Remaining peers and servers are freed with the world. */
 void sim_world_destroy(void);
-/* Instead, where an engine cannot be destroyed since something never ends on it: forgets the world
- * and leaves its memory as it is. Nobody uses what belongs to it from then on. */
+/* Used instead when an engine cannot be destroyed because an operation on it never ends: the world
+ * is not current any more and its memory is not freed. Nothing may use its objects from then on. */
 void sim_world_abandon(void);
 bool sim_world_exists(void);
-/* The options, which may be changed while the world is at work: to end all faults, for one. */
+/* The options, which may be changed while the world runs, for example to end all faults. */
 struct sim_options *sim_world_options(void);
-/* From now on nothing fails any more, and no limit is left: what waits has to go on. */
+/* From now on nothing fails and there are no limits: operations that wait must continue. */
 void sim_faults_end(void);
 
 enum sim_next { SIM_RUN_PORT, SIM_EVENT, SIM_IDLE };
 enum sim_next sim_step(uint64_t until_ms, struct engine_port **port);
 
-/* Lets events happen, and time pass, until that time or the first event after which `done` is true
+/* Fires events, and lets time pass, until that time or the first event after which `done` is true
  * (NULL: none is). No port runs. False: the time is over. */
 bool sim_advance(uint64_t until_ms, bool (*done)(void *context), void *context);
 
 uint64_t sim_now_us(void);
-/* When the next event comes; UINT64_MAX: nothing is on its way. */
+/* When the next event comes; UINT64_MAX: no event is scheduled. */
 uint64_t sim_next_event_us(void);
 
 uint64_t sim_random(uint64_t below);  /* of the world's generator; 0 when `below` is 0 */
@@ -148,30 +147,30 @@ bool sim_chance(uint32_t millionths); /* draws nothing at 0 and at SIM_ALWAYS */
 
 /* A hash over everything that happened so far. */
 uint64_t sim_trace_hash(void);
-/* A line for each thing that happens, without an end; NULL: none. */
+/* Gets a line for each thing that happens, without a newline; NULL: none. */
 typedef void sim_trace_fn(const char *line, void *context);
 void sim_set_trace(sim_trace_fn *trace, void *context);
 
-/* What breaks the contract of engine.h. The call that did so is ignored when the function returns.
- * NULL: the process ends, which is how a world begins. */
+/* Called for a breach of the contract of engine.h. When the function returns, the offending call is
+ * ignored. NULL, the initial value: the process ends. */
 typedef void sim_violation_fn(const char *text, void *context);
 void sim_on_violation(sim_violation_fn *violation, void *context);
-/* Looks at every operation in flight, and at those that were abandoned: their memory must be as it
- * was left. */
+/* Checks every operation in flight, and those that were abandoned: their memory must be unchanged.
+ */
 void sim_check(void);
 
-/* Operations that are in flight, posts included; sockets that the engine's users own. */
+/* Operations in flight, posts included; sockets that the engine's users own. */
 unsigned sim_operations(void);
 unsigned sim_sockets(void);
 /* Whether clients may connect to that address. */
 bool sim_listens(const struct berth_address *address);
-/* Since when the oldest failure of an operation waits for its socket to be closed: a failure that
- * ends a connection, on a socket that its user still has. UINT64_MAX: there is none. */
+/* The time of the oldest failure of an operation that ends a connection, on a socket that its user
+ * has not closed yet. UINT64_MAX: there is none. */
 uint64_t sim_failed_since_us(void);
 
 /* -- timers of a test ------------------------------------------------------ */
 
-/* Embedded; zeroed at first. `fire` runs from sim_step() or sim_advance(), or from
+/* Embedded; initially zeroed. `fire` runs from sim_step() or sim_advance(), or from
  * engine_port_run() where that lets time pass. */
 struct sim_timer {
     void (*fire)(struct sim_timer *timer);
@@ -187,20 +186,20 @@ struct sim_peer;
 enum {
     SIM_PEER_FIN = 0,
     SIM_PEER_RESET = -1,    /* the connection is reset, or was refused */
-    SIM_PEER_NOTHING = -2,  /* nothing has come, or there is no room, for now */
+    SIM_PEER_NOTHING = -2,  /* no data, or no room, for now */
     SIM_PEER_FINISHED = -3, /* its FIN is sent: nothing more can be */
 };
 
 enum sim_peer_state { SIM_PEER_CONNECTING, SIM_PEER_CONNECTED, SIM_PEER_REFUSED };
 
-/* Called when something has changed for the peer: it is connected or refused, bytes, a FIN or a
- * reset have come, there is room for more. May call everything, sim_peer_close() too. */
+/* Called when the state of the peer has changed: it is connected or refused, bytes, a FIN or a
+ * reset have come, there is room for more. It may call every function, also sim_peer_close(). */
 typedef void sim_peer_fn(struct sim_peer *peer, void *context);
 
 struct sim_peer_options {
     struct berth_address from; /* family 0: loopback and a port of its own */
-    uint32_t window;           /* of bytes to the peer; 0: as sim_options has it */
-    sim_peer_fn *changed;      /* NULL: nobody is told */
+    uint32_t window;           /* of bytes to the peer; 0: as in sim_options */
+    sim_peer_fn *changed;      /* NULL: none */
     void *context;
 };
 
@@ -217,36 +216,37 @@ void sim_peer_on_change(struct sim_peer *peer, sim_peer_fn *changed, void *conte
 int64_t sim_peer_send(struct sim_peer *peer, const void *bytes, size_t size);
 /* How many bytes there were, at least one, or SIM_PEER_*. */
 int64_t sim_peer_receive(struct sim_peer *peer, void *bytes, size_t size);
-/* How many of those that it sent the other end has received so far. */
+/* How many of the bytes that it sent the other end has received so far. */
 uint64_t sim_peer_taken(const struct sim_peer *peer);
-/* How many have come and are not yet received; on its way: not counted. */
+/* How many bytes have come and are not yet received; bytes in flight are not counted. */
 size_t sim_peer_waiting(const struct sim_peer *peer);
 void sim_peer_shutdown_send(struct sim_peer *peer);
-/* The peer is gone for the caller. Bytes that have come and are not received make it a reset. */
+/* The caller may not use the peer any more. Sends a reset instead of a FIN when bytes have come
+ * that are not received. */
 void sim_peer_close(struct sim_peer *peer);
 void sim_peer_reset(struct sim_peer *peer);
-/* The network between the two is cut without a word. The engine finds out by keep-alive, where that
- * is set, or some time after it has sent something (ENGINE_E_TIMED_OUT); else never. Close the peer
- * later. */
+/* The network between the two ends is cut without a FIN or a reset. The engine finds out by
+ * keep-alive, where that is set, or some time after it has sent something (ENGINE_E_TIMED_OUT);
+ * else never. Close the peer later. */
 void sim_peer_vanish(struct sim_peer *peer);
 
 /* -- upstream servers, for engine_connect() -------------------------------- */
 
 struct sim_server;
 
-/* A client has come: the peer is the function's. */
+/* A client has connected: the function owns the peer. */
 typedef void sim_server_fn(struct sim_server *server, struct sim_peer *peer, void *context);
 
 struct sim_server_options {
     struct berth_address address; /* port 0: the world chooses one */
-    unsigned backlog;             /* with `accepted` NULL: how many connect and wait for ever */
-    bool is_silent;               /* no attempt is answered at all */
-    uint32_t refuse;              /* probability that an attempt is refused, in millionths */
+    unsigned backlog; /* with `accepted` NULL: how many clients connect and wait for ever */
+    bool is_silent;   /* it does not answer attempts to connect */
+    uint32_t refuse;  /* probability that an attempt is refused, in millionths */
     sim_server_fn *accepted;
     void *context;
 };
 
-/* NULL: the address is in use, or not of this machine. */
+/* NULL: the address is in use, or not an address of this machine. */
 struct sim_server *sim_server_open(const struct sim_server_options *options);
 struct berth_address sim_server_address(const struct sim_server *server);
 void sim_server_close(struct sim_server *server);
@@ -263,15 +263,15 @@ struct sim_datagrams *sim_datagrams_open(struct berth_address at, sim_datagrams_
 struct berth_address sim_datagrams_address(const struct sim_datagrams *socket);
 void sim_datagrams_send(struct sim_datagrams *socket, const struct berth_address *to,
                         const void *bytes, size_t size);
-/* The size of the datagram, of which at most so much is copied, or SIM_PEER_NOTHING. */
+/* The size of the datagram, of which at most `size` bytes are copied, or SIM_PEER_NOTHING. */
 int64_t sim_datagrams_receive(struct sim_datagrams *socket, struct berth_address *from, void *bytes,
                               size_t size);
 void sim_datagrams_close(struct sim_datagrams *socket);
 
 /* -- names, for engine_resolve() ------------------------------------------- */
 
-/* Adds an address to a name; its port does not matter. "localhost" and literal addresses are known
- * without. */
+/* Adds an address to a name; its port does not matter. "localhost" and literal addresses need no
+ * entry. */
 void sim_name_add(const char *host, const struct berth_address *address);
 /* Attempts to connect to such an address fail with that error from now on: UNREACHABLE, TIMED_OUT.
  * 0: no longer. */

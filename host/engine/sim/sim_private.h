@@ -1,17 +1,17 @@
 /* sim_private.h: what the parts of the simulated engine share.
  *
- * Three kinds of things happen. An *event* lies in the world's heap and fires at its time: a
- * segment arrives, a pending send has found room. A *task* is what a port has to do in its own
- * turn, that is in engine_port_run(): a receive that has bytes, an acceptor that has clients. Tasks
- * that are ready run in an order that the generator chooses; completions run from them and from
- * nowhere else. A *started operation* stands in the world's table from its start to its completion.
+ * Three kinds of things happen. An *event* is in the world's heap and fires at its time: a segment
+ * arrives, a pending send has found room. A *task* is work of a port in its own turn, that is in
+ * engine_port_run(): a receive that has bytes, an acceptor that has clients. Ready tasks run in an
+ * order that the generator chooses; completions run only from tasks. A *started operation* is in
+ * the world's table from its start to its completion.
  *
- * Memory: what belongs to the simulated system and network comes from sim_memory(), which does not
- * fail and is not counted; what a real engine allocates for its user comes from base/alloc.h, so
- * that tests can make it fail.
+ * Memory: the simulated system and network use sim_memory(), which does not fail and is not
+ * counted; what a real engine allocates for its user comes from base/alloc.h, so that tests can
+ * make it fail.
  *
  * Threads: all of it under the world's lock (sim_enter(), sim_leave()), which exists only where
- * sim_options.threads is set. */
+ * sim_options.threads is set.  */
 #ifndef BERTH_HOST_ENGINE_SIM_SIM_PRIVATE_H
 #define BERTH_HOST_ENGINE_SIM_SIM_PRIVATE_H
 
@@ -35,7 +35,7 @@ struct sim_event {
 
 struct sim_due {
     uint64_t at_us;
-    uint64_t order; /* by chance, among events of one time */
+    uint64_t order; /* random, among events of one time */
     struct sim_event *event;
 };
 
@@ -45,12 +45,12 @@ struct sim_task {
     uint32_t place;           /* in the port's array, from 1; 0: it is not ready */
 };
 
-enum { SIM_CANCEL_US = 1000000 }; /* until a cancel that was lost has its second way */
+enum { SIM_CANCEL_US = 1000000 }; /* after a lost cancel, until the second way is taken */
 
 void sim_event_at(struct sim_event *event, uint64_t at_us); /* moves one that is scheduled */
 void sim_event_in(struct sim_event *event, uint64_t us);
 void sim_event_cancel(struct sim_event *event);
-/* Fires the next event, if it is due by that time, and lets time pass to it. */
+/* If the next event is due by that time, advances the time to it and fires it. */
 bool sim_fire_next(uint64_t until_us);
 
 void sim_task_ready(struct sim_task *task, struct engine_port *port);
@@ -66,20 +66,20 @@ struct sim_traits {
     bool backlog_is_fixed;
     bool loses_cancels;
     bool reuses_sockets;     /* engine_recycle() */
-    bool accept_owns_memory; /* AcceptEx: a socket and a buffer from the post on */
+    bool accept_owns_memory; /* AcceptEx: an accept has a socket and a buffer from the post on */
     bool receive_ahead;      /* a buffer is posted with ENGINE_RECEIVE_BUFFERED */
     bool buffer_ring;        /* a port holds buffers for all its receives */
     bool send_whole;         /* a pending send completes when all of it is taken */
-    bool send_again;         /* a pending send may complete with 0: just try again */
+    bool send_again;         /* a pending send may complete with 0: try again */
     bool connect_sends;      /* first data goes along with the connect */
-    bool refuses_full;       /* a backlog that is full refuses; else the client tries again */
-    bool reset_drops;        /* a reset throws away what is not yet received */
+    bool refuses_full;       /* a full backlog refuses a client; else the client tries again */
+    bool reset_drops;        /* a reset discards bytes that are not yet received */
     bool tells_unsent;       /* engine_unacked_bytes() */
-    bool datagram_waits;     /* without memory it waits; else it is lost */
+    bool datagram_waits;     /* without memory a datagram waits; else it is lost */
 };
 extern const struct sim_traits sim_traits[SIM_PERSONALITIES];
 
-/* Objects of one size, used again. */
+/* Freed objects of one size, for reuse. */
 struct sim_pool {
     void *free; /* the first, each points to the next */
 };
@@ -96,7 +96,7 @@ struct sim_failing {
     int64_t error;
 };
 
-/* What is bound to an address: a listener's, a server's or datagrams. */
+/* What is bound to an address: a listener, a server or a datagram socket. */
 struct sim_bound {
     struct sim_bound *prev;
     struct sim_bound *next;
@@ -155,7 +155,7 @@ struct sim_world {
     unsigned sockets;
     unsigned files;
 
-    struct sim_connection *connections; /* all that live */
+    struct sim_connection *connections; /* all that exist */
     uint64_t connection_serial;
     struct sim_pool free_connections;
     struct sim_pool free_accepts;
@@ -180,13 +180,13 @@ extern struct sim_world *sim; /* the current one */
 
 void sim_enter(void);
 void sim_leave(void);
-/* Waits for another thread to do something, at most so long. Only with threads. */
+/* Waits in real time for another thread to do something, at most timeout_ms. Only with threads. */
 void sim_wait_really(int timeout_ms);
 
 void *sim_memory(size_t size);                      /* zeroed */
 void *sim_memory_resize(void *memory, size_t size); /* what is added is not zeroed */
 void sim_memory_free(void *memory);
-void *sim_pool_take(struct sim_pool *pool, size_t size); /* zeroed, whatever it was */
+void *sim_pool_take(struct sim_pool *pool, size_t size); /* zeroed */
 void sim_pool_give(struct sim_pool *pool, void *object);
 void sim_pool_fini(struct sim_pool *pool);
 
@@ -196,7 +196,7 @@ uint64_t sim_latency(void);
 /* The failure of an operation that starts now: an ENGINE_E_*, or 0. */
 int64_t sim_fault(enum sim_operation operation);
 
-/* Things that are told of in the trace. */
+/* Kinds of entries in the trace. */
 enum sim_note {
     SIM_NOTE_COMPLETE,
     SIM_NOTE_DELIVER,
@@ -239,29 +239,29 @@ struct sim_op {
     enum sim_op_kind kind;
 };
 
-/* False: it is in flight already, which is told as a violation. */
+/* False: it is in flight already, which is a violation. */
 bool sim_op_start(struct sim_op *record, struct engine_op *op, struct engine_port *port,
                   enum sim_op_kind kind);
 struct sim_op *sim_op_find(const struct engine_op *op); /* NULL: not in flight */
 /* Its completion, the last one. `record` may be used again within. */
 void sim_op_complete(struct sim_op *record, int64_t result);
-/* One of several. */
-/* With ENGINE_E_ABANDONED: its memory is looked at to the end of the world. */
+/* Completes it with ENGINE_E_ABANDONED; its memory is checked until the world is destroyed. */
 void sim_op_abandon(struct sim_op *record);
 /* Whether a cancel of an operation on the port has no effect. */
 bool sim_cancel_is_lost(const struct engine_port *port);
+/* One of several completions: the operation stays in flight. */
 void sim_op_deliver(struct sim_op *record, int64_t result);
 
 /* -- sim_port.c, sim_buffers.c --------------------------------------------- */
 
-/* Who waits for memory. */
+/* A waiter for memory. */
 struct sim_want {
     struct sim_want *prev;
     struct sim_want *next;
     bool is_waiting;
     bool has_buffer; /* it was given one */
     struct engine_buffer buffer;
-    struct sim_task *task; /* what goes on when there is some */
+    struct sim_task *task; /* made ready when there is memory */
 };
 
 struct engine {
@@ -290,32 +290,32 @@ struct engine_port {
     struct sim_post *posts;
     struct sim_post *posts_last;
     unsigned post_count;
-    unsigned post_turn; /* of these, how many are run in this turn yet */
+    unsigned post_turn; /* how many of these remain to run in this turn */
     struct sim_task post_task;
 
     struct sim_want *wants; /* in the order they came */
     struct sim_task want_task;
     struct sim_event want_event;
 
-    struct engine_buffer *ring; /* that it holds for its receives */
+    struct engine_buffer *ring; /* buffers that it holds for its receives */
     uint32_t ring_count;
     uint32_t ring_wanted;
     uint32_t ring_least;
     uint32_t ring_max;
     uint32_t burst;       /* buffers that one receive delivers in a turn */
-    unsigned direct_free; /* places in the table of its ring */
+    unsigned direct_free; /* free entries in the table of its ring */
 
-    struct engine_buffer received; /* what engine_received() tells */
+    struct engine_buffer received; /* the result of engine_received() */
 };
 
-/* A buffer for it: false when it has to wait, in its place in the row. */
+/* Gets a buffer for it. False: it waits in the queue. */
 bool sim_want_buffer(struct engine_port *port, struct sim_want *want, struct engine_buffer *buffer);
-/* It waits no longer; a buffer that it was given goes back. */
+/* It waits no longer; a buffer that it was given is given back. */
 void sim_want_end(struct engine_port *port, struct sim_want *want);
-/* One at once or none, for those who do not wait. */
+/* Takes a buffer without waiting. */
 bool sim_take_buffer(struct engine_port *port, struct engine_buffer *buffer);
 void sim_give_buffer(struct engine_port *port, struct engine_buffer *buffer);
-/* What comes before the lock, and may fail; what begins; what ends. */
+/* init() runs before the lock and may fail; begin() and end() run under it. */
 bool sim_buffers_init(struct engine_port *port, const struct engine *engine,
                       const struct engine_port_options *options);
 void sim_buffers_begin(struct engine_port *port);
@@ -333,7 +333,7 @@ void sim_socket_go_direct(struct sim_end *end, struct engine_port *port);
 
 /* -- sim_listen.c ---------------------------------------------------------- */
 
-/* What waits at one listening socket. */
+/* The queues of one listening socket. */
 struct sim_backlog {
     struct sim_end *first;
     struct sim_end *last;
@@ -349,7 +349,7 @@ struct engine_listener {
     bool is_started;
     struct engine_acceptor *acceptors;
     struct engine_receiver *receivers;
-    struct engine_port *reuse[32]; /* where sockets of engine_recycle() live */
+    struct engine_port *reuse[32]; /* ports of the sockets from engine_recycle() */
     unsigned reuse_count;
     unsigned kept;
     char name[256];
@@ -368,20 +368,20 @@ struct berth_address sim_source_of(const struct berth_address *to);
 
 /* -- sim_accept.c ---------------------------------------------------------- */
 
-/* A port is gone, and with it the sockets there that wait to be used again. */
+/* The port is destroyed: forgets its sockets that wait for reuse. */
 void sim_listeners_forget_port(const struct engine_port *port);
 
 enum sim_arrival { SIM_ARRIVAL_QUEUED, SIM_ARRIVAL_FULL, SIM_ARRIVAL_REFUSED };
-/* A client has come, with its other end. */
+/* A client has come; `end` is the server's end. */
 enum sim_arrival sim_listener_arrival(struct engine_listener *listener, struct sim_end *end);
 void sim_backlog_forget(struct engine_listener *listener);
-/* The client of an accept has said something. */
+/* Data, a FIN or a reset has come from the client of an accept. */
 void sim_accept_heard(struct sim_accept *accept);
 
 /* -- sim_connect.c --------------------------------------------------------- */
 
 enum sim_try { SIM_TRY_DONE, SIM_TRY_AGAIN, SIM_TRY_REFUSED, SIM_TRY_SILENT, SIM_TRY_FAILED };
-/* One attempt of an end that is to be ends[0], at the moment its SYN arrives. */
+/* One attempt to connect, at the moment its SYN arrives; `end` is ends[0] of its connection. */
 enum sim_try sim_try_connect(struct sim_end *end, int64_t *error);
 
 /* -- sim_send.c ------------------------------------------------------------ */
@@ -392,11 +392,11 @@ void sim_send_fails(struct sim_end *end, int64_t error);
 
 /* -- sim_receive.c --------------------------------------------------------- */
 
-void sim_receive_run(struct sim_task *task); /* of an end of the engine's */
+void sim_receive_run(struct sim_task *task); /* of an end that the engine owns */
 
 /* -- sim_peer.c ------------------------------------------------------------ */
 
-/* Makes it the peer of a server. */
+/* Makes `end` a peer of the server. */
 void sim_server_arrival(struct sim_server *server, struct sim_end *end);
 enum sim_arrival sim_server_admits(struct sim_server *server);
 void sim_peer_heard(struct sim_end *end);
