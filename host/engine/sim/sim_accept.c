@@ -1,12 +1,12 @@
-/* sim_accept.c: accepts. One that has got its client from its acceptor completes at once, or with
- * data when the client has spoken. */
+/* sim_accept.c: accepts. An accept that has a client from its acceptor completes at once; one with
+ * data completes when the client has sent its first data. */
 #include <utlist.h>
 
 #include "engine/sim/sim_accept.h"
 
 /* -- completing ------------------------------------------------------------ */
 
-/* A socket that was given back lives on its port for good. */
+/* A recycled socket stays attached to its port permanently. */
 static struct engine_port *reused_port(struct sim_accept *accept) {
     struct engine_listener *listener = accept->acceptor->listener;
     if (listener->reuse_count == 0 || !sim_chance(sim->options.reuse)) {
@@ -21,7 +21,7 @@ static struct engine_port *reused_port(struct sim_accept *accept) {
     return port;
 }
 
-/* The last thing that is done with it; the acceptor may be destroyed within. */
+/* The last use of the accept; the acceptor may be destroyed meanwhile. */
 static void sim_accept_finish(struct sim_accept *accept, int64_t result) {
     accept->acceptor->started--;
     sim_event_cancel(&accept->late);
@@ -64,7 +64,7 @@ static void end_with(struct sim_accept *accept, int64_t result) {
     sim_task_ready(&accept->task, accept->op.port);
 }
 
-/* The accept has its client. False: it waits on. */
+/* Serves the client of the accept. False: the accept still waits. */
 static bool serve_client(struct sim_accept *accept, bool may_wait) {
     struct sim_end *end = accept->end;
     struct engine_buffer data = {0};
@@ -90,7 +90,8 @@ static bool serve_client(struct sim_accept *accept, bool may_wait) {
     return true;
 }
 
-/* It was cancelled while its client came: who has spoken is served, the others are reset. */
+/* It was cancelled while its client was arriving: a client that has sent data is served, any other
+ * is reset. */
 static void cancel_with_client(struct sim_accept *accept) {
     struct sim_end *end = accept->end;
     bool has_spoken = end->error == 0 && (end->in.readable > 0 || end->in.fin_arrived);
@@ -131,7 +132,7 @@ static void run_accept(struct sim_task *task) {
     struct sim_accept *accept = CONTAINER_OF(task, struct sim_accept, task);
     switch (accept->state) {
     case ACCEPT_POSTED:
-        return; /* it was given the buffer that it has to have */
+        return; /* it was given the buffer that it needs */
     case ACCEPT_ENDING:
         if (accept->is_cancelled) {
             cancel_without_client(accept);
@@ -187,7 +188,7 @@ void sim_accept_give_client(struct engine_acceptor *acceptor, struct sim_backlog
 
 /* -- engine.h -------------------------------------------------------------- */
 
-/* What has to have its memory and its socket from the beginning fails at once without. */
+/* An accept that needs memory and a socket from the beginning fails at once without them. */
 static int64_t sim_accept_claim(struct sim_accept *accept) {
     const struct sim_traits *traits = accept->op.port->engine->sim;
     if (!traits->accept_owns_memory || accept->acceptor->is_plain) {

@@ -1,4 +1,4 @@
-/* sim_accept.h: what acceptors and accepts share. */
+/* sim_accept.h: what sim_acceptor.c and sim_accept.c share. */
 #ifndef BERTH_HOST_ENGINE_SIM_SIM_ACCEPT_H
 #define BERTH_HOST_ENGINE_SIM_SIM_ACCEPT_H
 
@@ -6,7 +6,7 @@
 
 enum accept_state {
     ACCEPT_POSTED,  /* without a client */
-    ACCEPT_WAITING, /* for its client to speak */
+    ACCEPT_WAITING, /* has a client, waits for its first data */
     ACCEPT_ENDING,  /* cancelled, or failed: the task completes it */
 };
 
@@ -20,7 +20,7 @@ struct sim_accept {
     enum accept_state state;
     bool is_cancel_asked;
     bool is_cancelled;
-    struct sim_event late; /* the second way of a cancel that was lost */
+    struct sim_event late; /* the second way after a lost cancel */
     int64_t result;        /* ACCEPT_ENDING */
     struct sim_want want;
     struct sim_task task;
@@ -36,17 +36,18 @@ struct engine_acceptor {
     struct engine_acceptor *next;
     struct sim_accept *posted;
     unsigned started;
-    bool is_notified; /* that clients starve, since the last post */
+    bool is_notified; /* starved() was called since the last post */
     bool is_plain;
     bool is_running;
     bool is_destroyed;
     struct sim_task task;
 };
 
-struct sim_end *sim_backlog_take(struct sim_backlog *backlog); /* the client that came first */
+struct sim_end *
+sim_backlog_take(struct sim_backlog *backlog); /* returns the client that came first */
 
-/* The accept that is posted first gets the client that came first. The acceptor may be destroyed
- * within. */
+/* Gives the client that came first to the accept that was posted first. The acceptor may be
+ * destroyed meanwhile. */
 void sim_accept_give_client(struct engine_acceptor *acceptor, struct sim_backlog *backlog);
 
 #endif

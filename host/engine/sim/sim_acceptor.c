@@ -1,7 +1,8 @@
-/* sim_acceptor.c: clients that come, and acceptors.
+/* sim_acceptor.c: arriving clients, and acceptors.
  *
  * A client that arrives waits in the backlog of one of the listener's sockets. The acceptors of
- * that socket give clients to their posted accepts in the order of the posts, in their own turn. */
+ * that socket give clients to their posted accepts in the order of the posts, in their own turn.
+ */
 #include <utlist.h>
 
 #include "base/alloc.h"
@@ -86,7 +87,8 @@ static void run_acceptor(struct sim_task *task) {
     unsigned left = (unsigned)sim_between(1, backlog->count > 0 ? backlog->count : 1);
     acceptor->is_running = true;
     while (left-- > 0 && !acceptor->is_destroyed && backlog->first && acceptor->posted) {
-        if (backlog->first->error != 0 && sim_chance(SIM_ALWAYS / 2)) { /* not even shown */
+        if (backlog->first->error != 0 &&
+            sim_chance(SIM_ALWAYS / 2)) { /* the accept does not see it */
             sim_stream_close(sim_backlog_take(backlog), false);
             continue;
         }
@@ -154,7 +156,7 @@ void engine_acceptor_destroy(struct engine_acceptor *acceptor) {
     acceptor->is_destroyed = true;
     sim_task_cancel(&acceptor->task);
     DL_DELETE(acceptor->listener->acceptors, acceptor);
-    /* What it was told of, another one of the same socket may take. */
+    /* Another acceptor of the same socket may take the clients that this one was woken for. */
     wake_acceptors(acceptor->listener, acceptor->index);
     if (!acceptor->is_running) {
         alloc_free(acceptor);

@@ -1,15 +1,15 @@
-/* sim_buffers.c: the memory that a port receives into, and the row of those who wait for some.
+/* sim_buffers.c: the memory that a port receives into, and the queue of waiters for memory.
  *
  * Where buffers are posted for all receives (a ring of buffers), they are taken in advance, and the
- * ring grows when it runs out. */
+ * ring grows when it runs out.  */
 #include <utlist.h>
 
 #include "base/alloc.h"
 #include "engine/sim/sim_private.h"
 
 enum {
-    RING_LEAST = 8, /* at the most: more would make a world slow to create */
-    WANT_US = 5000, /* how often a port looks for memory that others gave back */
+    RING_LEAST = 8, /* at the most: more would make creating a world slow */
+    WANT_US = 5000, /* how often a port checks for memory that others gave back */
 };
 
 static void ring_fill(struct engine_port *port) {

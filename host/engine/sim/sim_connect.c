@@ -1,4 +1,4 @@
-/* sim_connect.c: connecting, the engine's and the peers', and names. */
+/* sim_connect.c: connects of the engine and of peers, and names. */
 #include <string.h>
 
 #include "base/address.h"
@@ -65,7 +65,7 @@ struct connecting {
     bool is_closed;
     int64_t result;
     struct sim_event attempt;
-    struct sim_event late; /* the second way of a cancel that was lost */
+    struct sim_event late; /* the second way after a lost cancel */
     struct sim_task told;
 };
 
@@ -77,7 +77,7 @@ static void sim_connect_decide(struct connecting *one, int64_t result) {
     sim_task_ready(&one->told, one->op.port);
 }
 
-/* What goes along with the connect. */
+/* Sends the data that goes with the connect. */
 static int64_t send_first(struct connecting *one) {
     const struct engine_piece *first = &one->connect->first_data;
     if (first->size == 0 || !one->op.port->engine->sim->connect_sends) {
@@ -183,7 +183,7 @@ static void sim_connect_cancel_late(struct sim_event *event) {
 static void sim_connect_cancel(struct connecting *one) {
     if (sim_chance(sim->options.cancel_late)) {
         sim_event_cancel(&one->attempt);
-        sim_connect_attempt(&one->attempt); /* it is decided just then, if it can be */
+        sim_connect_attempt(&one->attempt); /* it succeeds or fails just then, if it can */
     }
     if (!one->is_decided) {
         sim_connect_decide(one, ENGINE_E_CANCELLED);
@@ -236,7 +236,7 @@ void sim_address_fails(const struct berth_address *address, int64_t error) {
     sim_leave();
 }
 
-/* A literal address has its port only with a port behind it. */
+/* Parses an address without a port: the parser needs one after it. */
 static bool parse_literal(const char *host, struct berth_address *address) {
     char text[BERTH_ADDRESS_TEXT_MAX + 8];
     size_t size = strlen(host);

@@ -1,5 +1,5 @@
 /* sim_datagram.c: datagrams. Each is an event of its own, so that they may overtake one another
- * when they come from different sockets; what one socket sends keeps its order, as loopback has it.
+ * when they come from different sockets; datagrams of one socket keep their order, as on loopback.
  */
 #include <string.h>
 #include <utlist.h>
@@ -60,7 +60,7 @@ static void queue_free(struct datagram **queue) {
     }
 }
 
-/* A sender always meets the same socket, as addresses and ports are hashed. */
+/* All datagrams of a sender go to the same socket, as addresses and ports are hashed. */
 static struct sim_backlog *sim_datagram_backlog_of(struct engine_listener *listener,
                                                    const struct berth_address *from) {
     uint32_t hash = from->port * 2654435761u;
@@ -70,7 +70,7 @@ static struct sim_backlog *sim_datagram_backlog_of(struct engine_listener *liste
     return &listener->backlogs[(hash >> 8) % listener->options.acceptors];
 }
 
-/* All that are at work on the socket: who has a turn first takes what there is. */
+/* Wakes all receivers of the socket: the first that gets its turn takes the datagrams. */
 static void wake_receivers(struct engine_listener *listener, const struct sim_backlog *backlog) {
     struct engine_receiver *one;
     DL_FOREACH(listener->receivers, one) {
@@ -109,7 +109,7 @@ void sim_datagrams_forget(struct engine_listener *listener) {
     }
 }
 
-/* Not before the last one of the same sender. */
+/* A datagram does not arrive before the last one of the same sender. */
 static uint64_t arrival_time(uint64_t *last_us) {
     uint64_t at = sim_now_us() + sim_latency();
     at = at > *last_us ? at : *last_us + 1;
@@ -144,7 +144,7 @@ static void send_maybe(struct sim_bound *from_bound, const struct berth_address 
     }
 }
 
-/* -- the engine's ---------------------------------------------------------- */
+/* -- receivers of the engine ----------------------------------------------- */
 
 static struct datagram *sim_datagram_take_first(struct sim_backlog *backlog) {
     struct datagram *one = backlog->datagrams;
@@ -298,7 +298,7 @@ int64_t engine_datagram_send(struct engine_listener *listener, const struct bert
     return result;
 }
 
-/* -- the others' ----------------------------------------------------------- */
+/* -- datagram peers -------------------------------------------------------- */
 
 struct sim_datagrams *sim_datagrams_open(struct berth_address at, sim_datagrams_fn *changed,
                                          void *context) {

@@ -39,7 +39,7 @@ struct berth_address sim_source_of(const struct berth_address *to) {
     return address;
 }
 
-/* This machine has loopback, and nothing else. */
+/* This machine has only loopback addresses. */
 static bool sim_listen_is_ours(const struct berth_address *address) {
     return address_is_any(address) || address_is_loopback(address) || address_is_group(address);
 }
@@ -91,8 +91,8 @@ struct sim_bound *sim_bound_find(const struct berth_address *to, bool datagrams)
 
 /* -- listeners ------------------------------------------------------------- */
 
-/* Nobody keeps sockets for the next process here, since there is none; the one who would is told
- * all the same. */
+/* There is no next process in the simulation, so no socket is kept; inherited_sockets is called all
+ * the same. */
 static void sim_listen_keep(struct engine_listener *listener) {
     const struct inherited_sockets *inherited_sockets = listener->engine->inherited_sockets;
     for (unsigned i = 0;

@@ -1,8 +1,8 @@
-/* sim_ops.c: the table of started operations, by which each completes once and is left alone
- * meanwhile.
+/* sim_ops.c: the table of started operations, which checks that each completes once and is not
+ * touched before.
  *
- * The engine's part of an operation in flight holds the serial number of its start. Whoever writes
- * there, frees it or starts it again is found out at the completion, or by sim_check(). */
+ * The engine's part of an operation in flight holds the serial number of its start. The completion,
+ * or sim_check(), detects code that writes there, frees the operation or starts it again. */
 #include <inttypes.h>
 
 #include "engine/sim/sim_private.h"

@@ -1,4 +1,4 @@
-/* sim_options.c: worlds to begin with: calm, rough, hostile. */
+/* sim_options.c: predefined options of worlds: calm, rough, hostile. */
 #include "engine/sim/sim_private.h"
 
 enum { TINY_WINDOW = 500, TINY_WINDOW_US = 2000 };
@@ -20,7 +20,7 @@ struct sim_options sim_options_calm(enum sim_personality personality, uint64_t s
     };
 }
 
-/* One world in three is free of it; the others have it seldom or often. */
+/* One world in three does not have the effect; in the others it is rare or frequent. */
 static uint32_t sim_option_some(uint64_t *state, uint32_t most) {
     uint64_t drawn = sim_next_random(state);
     unsigned kind = drawn % 3;
@@ -41,7 +41,7 @@ struct sim_options sim_options_rough(enum sim_personality personality, uint64_t 
     options.completion_max_us = latencies[sim_next_random(&state) % ARRAY_COUNT(latencies)];
     options.window_max = windows[sim_next_random(&state) % ARRAY_COUNT(windows)];
     options.window_min = options.window_max / 4 + 1;
-    if (options.window_max < TINY_WINDOW) { /* else a conversation takes longer than any patience */
+    if (options.window_max < TINY_WINDOW) { /* else a test takes too long */
         options.latency_max_us = sim_option_least(options.latency_max_us, TINY_WINDOW_US);
         options.completion_max_us = sim_option_least(options.completion_max_us, TINY_WINDOW_US);
     }

@@ -1,4 +1,5 @@
-/* sim_peer.c: peers: the other ends of connections, and servers that engine_connect() reaches. */
+/* sim_peer.c: peers, which are the other ends of connections, and servers that engine_connect()
+ * reaches. */
 #include <string.h>
 #include <utlist.h>
 
