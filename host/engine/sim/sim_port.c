@@ -9,13 +9,14 @@
 #include "engine/sim/sim_private.h"
 
 enum {
-    TURN_MAX = 256,      /* tasks a turn */
-    WAIT_SLICE_MS = 1,   /* a real wait, with threads */
-    TRIES_MAX = 1000000, /* events in one wait of a port: more is a world that never rests */
+    TURN_MAX = 256,    /* tasks in one turn */
+    WAIT_SLICE_MS = 1, /* a real wait, with threads */
+    TRIES_MAX =
+        1000000, /* events in one wait of a port: more means that the world never becomes idle */
 };
 
 struct sim_post {
-    struct sim_op op; /* first: the pool's link may lie over it */
+    struct sim_op op; /* first: the pool's link may overlap it */
     struct sim_post *next;
 };
 
@@ -150,7 +151,7 @@ void engine_port_post(struct engine_port *port, struct engine_op *op) {
     sim_leave();
 }
 
-/* -- life ------------------------------------------------------------------ */
+/* -- creating and destroying ----------------------------------------------- */
 
 struct engine_port *engine_port_create(struct engine *engine,
                                        const struct engine_port_options *options,
@@ -258,7 +259,7 @@ static void sim_port_wait_for_work(struct engine_port *port, int timeout_ms) {
             continue;
         }
         if (timeout_ms < 0) {
-            return; /* nothing will ever come */
+            return; /* no event will ever come */
         }
         atomic_store_explicit(&sim->now_us, deadline, memory_order_relaxed);
     }

@@ -1,14 +1,13 @@
 /* sim_receive.c: receives.
  *
- * A receive has its turn when something has come, and delivers a few buffers of it at the most
- * before others get theirs. Where the engine posts a buffer ahead, it is taken when the receive
- * starts; else when there is something to put into it. Without memory the receive waits in the
- * port's row. */
+ * A receive gets its turn when data has come, and delivers at most a few buffers before others get
+ * theirs. Where the engine posts a buffer ahead, the buffer is taken when the receive starts; else
+ * when there is data to put into it. Without memory the receive waits in the port's queue. */
 #include "engine/sim/sim_connection.h"
 
 static void sim_receive_finish(struct sim_end *end, int64_t result) {
     struct sim_receive *receive = &end->receive;
-    bool is_orphan = end->is_orphan; /* else the owner may close it within */
+    bool is_orphan = end->is_orphan; /* else the owner may close it in the completion */
     sim_want_end(end->port, &receive->want);
     sim_task_cancel(&end->task);
     sim_end_failed(end, result);
@@ -22,7 +21,7 @@ static void sim_receive_finish(struct sim_end *end, int64_t result) {
     }
 }
 
-/* Bytes that nobody wants may be thrown away, which is told without a buffer. */
+/* A draining receive may discard bytes, which it reports without a buffer. */
 static void deliver_nothing(struct sim_end *end) {
     uint32_t size = sim_stream_read(end, NULL, end->in.readable);
     end->port->received = (struct engine_buffer){.size = size};
@@ -34,7 +33,7 @@ static bool posts_ahead(const struct sim_end *end) {
            !end->receive.is_drain;
 }
 
-/* Memory for what has not come yet. */
+/* Takes a buffer for data that has not come yet. */
 static void take_ahead(struct sim_end *end) {
     struct sim_want *want = &end->receive.want;
     if (posts_ahead(end) && !want->has_buffer && !want->is_waiting &&
@@ -69,7 +68,7 @@ static bool sim_receive_deliver(struct sim_end *end) {
     return true;
 }
 
-/* What ends it, if it is at its end. */
+/* Whether the receive ends now, and with which result. */
 static bool is_at_end(const struct sim_end *end, int64_t *result) {
     if (end->in.readable > 0 && !(end->receive.is_stopping && !end->receive.stops_late)) {
         return false;
@@ -90,7 +89,7 @@ static bool is_at_end(const struct sim_end *end, int64_t *result) {
     return end->receive.is_stopping;
 }
 
-/* Failures by chance. True: the receive has ended with one. */
+/* Random failures. True: the receive has ended with one. */
 static bool sim_receive_fails(struct sim_end *end) {
     int64_t fault = sim_fault(SIM_RECEIVE);
     if (fault == 0) {
@@ -99,7 +98,7 @@ static bool sim_receive_fails(struct sim_end *end) {
     if (fault == ENGINE_E_RESET || fault == ENGINE_E_TIMED_OUT) {
         end->in.readable = 0;
         sim_stream_break(end, fault);
-        return false; /* which ends it in its own way */
+        return false; /* the break of the connection ends the receive */
     }
     sim_receive_finish(end, fault);
     return true;
@@ -122,7 +121,8 @@ void sim_receive_run(struct sim_task *task) {
     if (sim_receive_fails(end)) {
         return;
     }
-    /* One that ends within a completion may be started again there: it has a turn of its own. */
+    /* A receive that ends in a completion may be started again there: the new one gets its own
+     * turn. */
     while (receive->op.op && receive->op.serial == serial) {
         int64_t result;
         if (is_at_end(end, &result)) {
@@ -147,7 +147,7 @@ void sim_receive_run(struct sim_task *task) {
             }
             return;
         }
-        /* A cancel that was lost is not forgotten: what comes next is the last. */
+        /* After a lost cancel the next delivery is the last. */
         if (receive->op.op && receive->op.serial == serial && receive->is_stop_asked) {
             receive->is_stopping = true;
         }

@@ -1,8 +1,8 @@
 /* sim_schedule.c: what happens next.
  *
- * The heap has what lies in the future; ports have what can run now. sim_step() chooses between the
- * two, and among ports, by the seed. Events of one time come in an order that is drawn when they
- * are scheduled. */
+ * The heap has future events; ports have the tasks that can run now. sim_step() chooses between the
+ * two, and among ports, by the seed. Events of one time fire in a random order, which is chosen
+ * when they are scheduled. */
 #include "base/assert.h"
 #include "engine/sim/sim_private.h"
 
@@ -103,7 +103,7 @@ bool sim_fire_next(uint64_t until_us) {
     return true;
 }
 
-/* -- tasks --------------------------------------------------------------------------------------
+/* -- tasks --------------------------------------------------------------------
  *
  * The array of a port begins with those that may still run in the present turn. */
 

@@ -1,16 +1,17 @@
 /* sim_send.c: sends.
  *
  * A send is done at once as far as there is room, or is pending. The system takes the bytes of a
- * pending one when there is room, in an event of its own; then its completion is a task of the
- * port. Their memory is looked at before and after: it must be as it was. */
+ * pending send when there is room, in an event of its own; then its completion is a task of the
+ * port. A checksum of the bytes before and after verifies that they have not changed. */
 #include <string.h>
 
 #include "engine/sim/sim_connection.h"
 
 enum {
-    CHUNK_BYTES = 16384,        /* of a file, read at a time */
-    SUMMED_WHOLE_BYTES = 65536, /* of a piece; of a longer one both ends */
-    PAUSE_US = 200,             /* of a buffer that is full by chance */
+    CHUNK_BYTES = 16384, /* of a file, read at a time */
+    SUMMED_WHOLE_BYTES =
+        65536,      /* the checksum has all of a piece up to this size; of a longer one both ends */
+    PAUSE_US = 200, /* after a randomly full buffer */
 };
 
 /* -- the pieces ------------------------------------------------------------ */
@@ -55,7 +56,7 @@ static uint64_t sim_send_size_of(const struct engine_piece *pieces, unsigned cou
     return size;
 }
 
-/* A run of a file. False: it has ended, or cannot be read. */
+/* Sends a run of a file. False: the file has ended, or cannot be read. */
 static bool sim_send_write_file(struct sim_end *end, const struct engine_piece *piece, uint64_t at,
                                 uint64_t size, uint64_t *done) {
     static uint8_t bytes[CHUNK_BYTES];
@@ -74,8 +75,8 @@ static bool sim_send_write_file(struct sim_end *end, const struct engine_piece *
     return true;
 }
 
-/* What comes after the first `skip` bytes of them, `most` at the most. ENGINE_E_FILE_SHORT: a file
- * has ended where the next byte should be. */
+/* Sends at most `most` bytes of the pieces after the first `skip` bytes. ENGINE_E_FILE_SHORT: a
+ * file has ended where the next byte should be. */
 static int64_t sim_send_write_pieces(struct sim_end *end, const struct engine_piece *pieces,
                                      unsigned count, uint64_t skip, uint64_t most) {
     uint64_t done = 0;
@@ -113,7 +114,7 @@ static void sim_send_run_notified(struct sim_task *task) {
         sim_broken("the bytes of a send in flight were changed");
     }
     struct sim_end *end = send->end;
-    bool is_orphan = end->is_orphan; /* else the owner may close it within */
+    bool is_orphan = end->is_orphan; /* else the owner may close it in the completion */
     end->send = NULL;
     sim_end_failed(end, result);
     if (result == ENGINE_E_ABANDONED) {
@@ -127,8 +128,8 @@ static void sim_send_run_notified(struct sim_task *task) {
     sim_pool_give(&sim->free_sends, send);
 }
 
-/* Failures by chance of a send that is pending. Where it completes as a whole, nobody learns how
- * much of it was taken before. True: it is decided. */
+/* Random failures of a pending send. Where a send completes as a whole, its owner does not learn
+ * how much of it was taken before. True: the result is decided. */
 static bool fails_later(struct sim_send *send, const struct sim_traits *traits) {
     int64_t fault = sim_fault(SIM_SEND);
     if (fault == ENGINE_E_RESET || fault == ENGINE_E_TIMED_OUT) {
@@ -139,7 +140,7 @@ static bool fails_later(struct sim_send *send, const struct sim_traits *traits) 
     return send->is_decided;
 }
 
-/* The system's side: there may be room. */
+/* The system's part of a pending send: there may be room. */
 static void sim_send_go_on(struct sim_event *event) {
     struct sim_send *send = CONTAINER_OF(event, struct sim_send, go_on);
     struct sim_end *end = send->end;
@@ -153,7 +154,7 @@ static void sim_send_go_on(struct sim_event *event) {
         return;
     }
     if (room == 0) {
-        return; /* the event comes again when there is some */
+        return; /* the event fires again when there is room */
     }
     if (sim_chance(sim->options.full_buffer)) {
         sim_event_in(event, PAUSE_US);
@@ -282,7 +283,7 @@ void engine_send_cancel(struct engine_port *port, struct engine_socket socket,
     }
     if (is_asked && !sim_cancel_is_lost(port)) {
         if (sim_chance(sim->options.cancel_late) && sim_stream_room(end) > 0) {
-            send->ends_late = true; /* with what there is room for now */
+            send->ends_late = true; /* with the bytes that there is room for now */
             sim_send_goes_on(end);
         } else {
             sim_send_decide(send, send->done > 0 ? (int64_t)send->done : ENGINE_E_CANCELLED);

@@ -1,5 +1,5 @@
-/* sim_socket.c: sockets as the engine's users have them: a place in a table, and a generation by
- * which a socket that was closed is told from the next one in its place. */
+/* sim_socket.c: the sockets of the engine's users: an index in a table, and a generation, which
+ * distinguishes a closed socket from the next one at the same index. */
 #include <inttypes.h>
 
 #include "base/error.h"
@@ -7,7 +7,7 @@
 
 /* -- the table ------------------------------------------------------------- */
 
-/* What was cancelled has not failed, and a file that is too short ends nothing at once. */
+/* A cancel is not a failure, and a file that is too short does not end the connection at once. */
 void sim_end_failed(struct sim_end *end, int64_t result) {
     if (result < 0 && result != ENGINE_PENDING && result != ENGINE_E_CANCELLED &&
         result != ENGINE_E_ABANDONED && result != ENGINE_E_FILE_SHORT && end->failed_us == 0) {
@@ -129,8 +129,8 @@ int64_t engine_shutdown_send(struct engine_port *port, struct engine_socket sock
     return result;
 }
 
-/* Half of a window is the sender's buffer, the other one the receiver's, whose bytes are
- * acknowledged when they have arrived. */
+/* Half of a window is the sender's buffer, the other half the receiver's; bytes are acknowledged
+ * when they have arrived in the latter. */
 bool engine_unacked_bytes(struct engine_port *port, struct engine_socket socket, uint64_t *bytes) {
     sim_enter();
     const struct sim_end *end = sim_socket_end(socket, port, "engine_untaken");
@@ -156,7 +156,7 @@ static bool is_idle(const struct sim_end *end, const char *what) {
     return true;
 }
 
-/* Closing does not end them either: they are given up a while later. */
+/* Closing does not end the operations either: they are abandoned some time later. */
 static void sim_socket_abandon(struct sim_event *event) {
     struct sim_end *end = CONTAINER_OF(event, struct sim_end, abandon);
     if (end->receive.op.op && end->receive.is_abandoned) {
@@ -179,9 +179,9 @@ static void maybe_abandon(struct sim_end *end) {
     sim_event_in(&end->abandon, SIM_CANCEL_US);
 }
 
-/* The socket is closed, and its end lives on until its operations have completed. False: the last
- * run of the port left some, which may be those. What a close itself makes ready does not count, or
- * a crowd of sockets would be closed one a second. */
+/* Closes the socket; its end exists until its operations have completed. False: the last run of the
+ * port left some completions to the next, which may be theirs. Completions that a close itself
+ * makes ready do not count, otherwise many sockets would be closed at a rate of one a second. */
 static bool sim_socket_close_in_flight(struct engine_port *port, struct engine_socket *socket,
                                        struct sim_end *end) {
     if (port->is_saturated) {
@@ -199,7 +199,7 @@ bool engine_close_in_flight(struct engine_port *port, struct engine_socket *sock
                             struct engine_receive *receive, struct engine_op *send) {
     sim_enter();
     struct sim_end *end = sim_socket_end(*socket, port, "engine_close_in_flight");
-    bool is_done = true; /* where no cancel is lost, there is nothing to be done */
+    bool is_done = true; /* without lost cancels there is nothing to do */
     if (end && (end->receive.op.op != (receive ? &receive->op : NULL) ||
                 (end->send ? end->send->op.op : NULL) != send)) {
         sim_broken("engine_close_in_flight: these are not the operations in flight");

@@ -1,8 +1,8 @@
-/* sim_stream.c: connections: two ends, and a pipe to each.
+/* sim_stream.c: connections: two ends, and a pipe to each end.
  *
- * What an end sends becomes segments with times of arrival, in order. A segment may be cut
- * (fragments) or be lost with its whole connection (resets), as sim_options says. A window holds
- * back what is more than the other end can take. */
+ * Sent bytes become segments with times of arrival, in order. Bytes may be split into more segments
+ * (fragments), or a segment may be lost with its whole connection (resets), according to
+ * sim_options. A window limits the bytes that the other end has not received. */
 #include <string.h>
 #include <utlist.h>
 
@@ -12,14 +12,14 @@ enum {
     ROOM_LEAST = 256, /* of the ring of a pipe */
     MARKS_LEAST = 4,
     FRAGMENTS_MAX = 16,     /* of one write */
-    GIVE_UP_US = 900000000, /* of a sender that nobody acknowledges anything */
+    GIVE_UP_US = 900000000, /* of a sender that gets no acknowledgement */
 };
 
 static void sim_stream_arrive(struct sim_event *event);
 static void sim_stream_notify(struct sim_event *event);
 static void wait_for_acknowledgement(struct sim_end *end);
 
-/* -- life ------------------------------------------------------------------ */
+/* -- creating and freeing -------------------------------------------------- */
 
 static void end_init(struct sim_connection *connection, struct sim_end *end, uint8_t *bytes,
                      uint32_t room, struct sim_mark *marks, uint32_t mark_room) {
@@ -43,7 +43,7 @@ struct sim_end *sim_end_create(void) {
     } else {
         connection = sim_memory(sizeof(*connection));
     }
-    for (unsigned i = 0; i < 2; i++) { /* what the pipes have allocated is used again */
+    for (unsigned i = 0; i < 2; i++) { /* the memory of the pipes is reused */
         struct sim_pipe in = connection->ends[i].in;
         end_init(connection, &connection->ends[i], in.bytes, in.room, in.marks, in.mark_room);
     }
@@ -67,7 +67,7 @@ void sim_connection_free(struct sim_connection *connection) {
     sim_pool_give(&sim->free_connections, connection);
 }
 
-/* -- what an end is told --------------------------------------------------- */
+/* -- notifying an end ------------------------------------------------------ */
 
 static void sim_stream_notify(struct sim_event *event) {
     sim_peer_heard(CONTAINER_OF(event, struct sim_end, notify));
@@ -182,7 +182,7 @@ static void sim_stream_apply(struct sim_end *end, const struct sim_mark *mark) {
         break;
     case SIM_MARK_BYTES:
         pipe->flying -= mark->size;
-        if (end->is_closed) { /* nobody is there to receive it */
+        if (end->is_closed) { /* nothing receives it */
             reset_to(sim_other(end));
             return;
         }
@@ -244,7 +244,7 @@ void sim_stream_write(struct sim_end *end, const uint8_t *bytes, uint32_t size) 
     if (size == 0) {
         return;
     }
-    if (pipe->is_cut) { /* it fills the window, and nothing else */
+    if (pipe->is_cut) { /* the bytes fill the window and never arrive */
         pipe->flying += size;
         wait_for_acknowledgement(end);
         return;
@@ -311,7 +311,7 @@ static void sim_stream_give_up(struct sim_event *event) {
     end_dies(CONTAINER_OF(event, struct sim_end, give_up), ENGINE_E_TIMED_OUT);
 }
 
-/* What it sends is never acknowledged. */
+/* Bytes that it sends are never acknowledged. */
 static void wait_for_acknowledgement(struct sim_end *end) {
     if (end->is_engines && end->error == 0 && !end->is_closed && end->give_up.place == 0) {
         end->give_up.fire = sim_stream_give_up;

@@ -1,4 +1,4 @@
-/* sim_world.c: the world's life, its generator, its lock, what it remembers and tells. */
+/* sim_world.c: creates and destroys the world; its generator, faults, lock and trace. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include "base/assert.h"
 #include "engine/sim/sim_connection.h"
 
-/* No part of the host may take the beginning for "never". */
+/* The time does not begin at 0, so that no part of the host confuses the beginning with "never". */
 #define BEGINNING_US UINT64_C(3600000000)
 
 #define HASH_PRIME UINT64_C(0x100000001b3)
@@ -99,7 +99,7 @@ void sim_pool_fini(struct sim_pool *pool) {
     }
 }
 
-/* -- the generator ------------------------------------------------------------------------------
+/* -- the generator ------------------------------------------------------------
  *
  * SplitMix64 (Steele, Lea, Flood 2014): one word of state, and any seed is as good as another. */
 
@@ -300,12 +300,12 @@ uint64_t sim_now_us(void) {
     return atomic_load_explicit(&sim->now_us, memory_order_relaxed);
 }
 
-/* Without a world there is no time yet. */
+/* Without a world the time does not advance. */
 uint64_t engine_now_ms(void) {
     return sim ? sim_now_us() / 1000 : BEGINNING_US / 1000;
 }
 
-/* -- what is told ---------------------------------------------------------- */
+/* -- trace and violations -------------------------------------------------- */
 
 uint64_t sim_trace_hash(void) {
     return sim->trace_hash;
