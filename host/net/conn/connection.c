@@ -80,7 +80,7 @@ uint32_t connection_reason_of(int64_t result) {
 
 void connection_defer_deadline(struct connection *connection) {
     uint64_t now_ms = worker_now_ms(connection_worker(connection));
-    connection->unacked = UINT32_MAX; /* not looked at yet */
+    connection->unacked = UINT32_MAX; /* not read yet */
     connection->active_ms = (uint32_t)now_ms;
     timers_start(&connection_worker(connection)->timers, &connection->deadline, now_ms,
                  connection_listener(connection)->options.close_timeout_ms);

@@ -1,6 +1,6 @@
 /* Admission: from the accept to `opened`.
  *
- *     accept ─► (proxy's header) ─► (first data awaited) ─► room under the limits? ─► opened
+ *     accept ─► (proxy's header) ─► (first data awaited) ─► capacity under the limits? ─► opened
  *                      │                     │                     │        │
  *              time out, malformed        time out               waits   refused
  *

@@ -3,7 +3,7 @@
  *
  * life      accepted ─► open ─► draining ─► cancelling ─► closed; cancelling follows each of the
  *           first three, and a refused connection goes from accepted to draining
- * entry     what stands between the accept and the limits: a PROXY header, the first data, room
+ * entry     the steps between the accept and the limits: a PROXY header, the first data, capacity
  *           under a limit; then whether the connection is admitted, refused, or the host's own
  * peer      the peer's FIN, and whether the plugin has been notified of it
  * local     our FIN
@@ -27,10 +27,10 @@
 
 enum connection_life {
     CONNECTION_ACCEPTED,   /* the host owns the socket; the plugin does not know the connection */
-    CONNECTION_OPEN,       /* the plugin is told what arrives, and may send */
+    CONNECTION_OPEN,       /* the plugin gets what arrives, and may send */
     CONNECTION_DRAINING,   /* the send queue is sent, then a FIN; the peer's FIN is awaited */
     CONNECTION_CANCELLING, /* what is in flight is cancelled */
-    CONNECTION_CLOSED,     /* nothing is in flight, the socket is gone */
+    CONNECTION_CLOSED,     /* nothing is in flight, the socket is closed */
     CONNECTION_LIFE_COUNT,
 };
 
@@ -38,7 +38,7 @@ enum connection_entry {
     CONNECTION_ENTRY_NONE,         /* between two steps; or ended during admission */
     CONNECTION_ENTRY_PROXY_HEADER, /* the PROXY header is awaited; counts in listener->pending */
     CONNECTION_ENTRY_FIRST_DATA,   /* the first data is awaited; counts in listener->pending */
-    CONNECTION_ENTRY_CAPACITY,     /* room under a limit is awaited; in worker->waiting */
+    CONNECTION_ENTRY_CAPACITY,     /* capacity under a limit is awaited; in worker->waiting */
     CONNECTION_ENTRY_ADMITTED,     /* counts under the limits; `opened` has been called */
     CONNECTION_ENTRY_REFUSED,      /* is sent the busy answer; counts in listener->refusing */
     CONNECTION_ENTRY_OUTBOUND,     /* made for the plugin; counts in listener->outbound */
@@ -47,7 +47,7 @@ enum connection_entry {
 
 enum connection_peer {
     CONNECTION_PEER_SENDING,
-    CONNECTION_PEER_FIN_FIRST, /* its FIN has come, before ours was sent */
+    CONNECTION_PEER_FIN_FIRST, /* its FIN has arrived, before ours was sent */
     CONNECTION_PEER_FIN_SECOND,
     CONNECTION_PEER_FIN_FIRST_NOTIFIED, /* and the plugin has been notified */
     CONNECTION_PEER_FIN_SECOND_NOTIFIED,
@@ -85,7 +85,7 @@ enum connection_send {
 /* Why nothing is received at present; any one of them is enough. */
 #define CONNECTION_HELD_BY_PLUGIN 1u
 #define CONNECTION_HELD_BY_QUEUE 2u     /* the send queue is full */
-#define CONNECTION_HELD_BY_LIMIT 4u     /* it waits for room under a limit */
+#define CONNECTION_HELD_BY_LIMIT 4u     /* it waits for capacity under a limit */
 #define CONNECTION_HELD_BY_IO_PERMIT 8u /* it waits for an I/O permit */
 
 /* The values of the machines above, in the bits that the connection has space for. What every

@@ -1,10 +1,10 @@
 /* client_table.h: the state of each client address, if an option limits something by client: how
  * many connections it has, and how many more it may open now (a token bucket).
  *
- * A client is an IPv4 address or an IPv6 /64, the smallest network that one customer gets (RFC
- * 6177) and 2^64 addresses. An entry lives while its client has connections, which the limits on
- * connections bound; after that only until its bucket is full again, and of such entries there are
- * at most `idle_max`: the one that is idle for longest is removed first.
+ * A client is an IPv4 address or an IPv6 /64, which is the smallest network that one customer gets
+ * (RFC 6177) and has 2^64 addresses. An entry lives while its client has connections, which the
+ * limits on connections bound; after that only until its bucket is full again, and of such entries
+ * there are at most `idle_max`: the one that is idle for longest is removed first.
  *
  * Owner: the listener that embeds it. Threads: any; it has its own lock, taken once when a client
  * arrives, once when its connection is counted and once when that ends, and only if a limit is

@@ -63,7 +63,7 @@ static void work_pool_put(struct work_pool *pool, struct work_lane *lane, unsign
     pool->waiting++;
 }
 
-/* The next client with work, from `turn` on, in circles. */
+/* The next client with work, from `turn` on, cyclically. */
 static unsigned work_pool_next_client(const struct work_lane *lane) {
     unsigned client = lane->turn;
     while ((lane->busy >> client & 1) == 0) {

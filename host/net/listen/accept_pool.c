@@ -45,8 +45,8 @@ struct accept_pool {
     struct engine_acceptor *acceptor;
     struct engine_listener *socket;
     unsigned index;            /* of the socket's acceptors */
-    struct accept_pool *owner; /* not NULL: this pool covers a worker that stalls, for `owner` */
-    unsigned covers;           /* the pools that cover for it */
+    struct accept_pool *owner; /* not NULL: it covers a stalled worker; the pool of this worker */
+    unsigned covers;           /* pools that it owns, which cover */
     struct accept_pool *prev;  /* in worker->pools */
     struct accept_pool *next;
     struct accept_slot *posted;

@@ -26,9 +26,9 @@ struct datagram_receiver {
     struct worker *worker;
     struct engine_listener *socket;
     unsigned from;                    /* the worker whose datagrams it receives */
-    struct engine_receiver *receiver; /* NULL: it has none */
+    struct engine_receiver *receiver; /* NULL: this worker has none of its own */
     struct datagram_receiver *owner;  /* for a receiver that covers; else NULL */
-    struct datagram_receiver *covers; /* utlist: the receivers that cover for it */
+    struct datagram_receiver *covers; /* utlist: receivers that it owns, which cover */
     struct datagram_receiver *prev;   /* in worker->receivers, or in owner->covers */
     struct datagram_receiver *next;
     unsigned parts; /* itself and its covers, until each has ended */
