@@ -18,8 +18,8 @@
 #include "net/lib/buffer.h"
 #include "net/lib/send_queue.h"
 
-/* Clears the bytes that were not delivered, and will not be, in a buffer that goes back to its pool
- * and then to any connection: they may be a password. Bytes that were consumed are the plugin's
+/* Clears bytes that no code will read any more in a buffer that goes back to its pool and then to
+ * any connection: they may be a password. Bytes that were consumed are the plugin's
  * responsibility. */
 static void connection_receive_forget(const struct berth_slice *slice) {
     if (buffer_is_exclusive(slice->buffer)) {

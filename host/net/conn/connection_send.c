@@ -51,7 +51,7 @@ static bool callback_overflows(const struct connection *connection) {
 }
 
 /* Whether more may be queued. A send is refused if the queue was past the cap after the previous
- * callbacks had returned; one callback may send an answer of any length. */
+ * callbacks had returned; one callback may send an answer longer than the cap. */
 static int32_t connection_send_check_send(struct connection *connection) {
     if (connection_is_ending(connection)) {
         return BERTH_E_GONE;
@@ -271,7 +271,7 @@ void connection_sent(struct engine_op *op, int64_t result) {
     worker_run_pending(worker);
 }
 
-/* The queue has fallen to half of its limits: reading resumes. */
+/* Reading resumes once the queue has fallen to half of its limits. */
 static void release_queue_hold(struct connection *connection) {
     const struct listener *listener = connection_listener(connection);
     if (connection->io->queue.bytes > listener->options.send_queue_bytes / 2 ||
