@@ -2,7 +2,7 @@
  * epoll on Linux.
  *
  * A *port* (an IOCP, a ring) belongs to one thread, which creates it, runs it with
- * engine_port_run() and destroys it. All functions that take a port, or something that lives on
+ * engine_port_run() and destroys it. All functions that take a port, or something that belongs to
  * one, are called on its thread; only engine_port_post() may be called from any. Completions run
  * from engine_port_run() and from nowhere else, so that no call into the engine ever calls back
  * before it returns.
@@ -14,7 +14,7 @@
  *
  * Results are byte counts (>= 0) or one of the negative ENGINE_E_*; the engines translate the codes
  * of their system in one place. The conformance suite in tests/engine/ is the exact form of this
- * text and runs unchanged on every engine. */
+ * text and runs unchanged on every engine.  */
 #ifndef BERTH_HOST_ENGINE_ENGINE_H
 #define BERTH_HOST_ENGINE_ENGINE_H
 
@@ -50,7 +50,7 @@ const char *engine_error_text(int64_t result);
 /* -- the clock ------------------------------------------------------------- */
 
 /* Monotonic milliseconds, of the system or of a simulated world. Nothing above the engine has
- * another clock; a worker's code asks worker_now_ms(). [any] */
+ * another clock; a worker's code calls worker_now_ms(). [any] */
 uint64_t engine_now_ms(void);
 
 /* -- the engine ------------------------------------------------------------ */
@@ -388,7 +388,7 @@ struct engine_receiver; /* one socket of a listener for datagrams, at work on on
 
 struct engine_datagram {
     struct berth_address local;  /* where it was sent to (IP_PKTINFO, IPV6_PKTINFO) */
-    struct berth_address remote; /* who sent it */
+    struct berth_address remote; /* the sender */
     struct engine_buffer data;   /* the receiver of this owns it; size 0 is a datagram too */
     bool truncated;              /* it was longer than the buffer: the remainder is lost */
 };

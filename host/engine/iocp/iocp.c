@@ -116,7 +116,7 @@ int64_t iocp_error(unsigned long code) {
         return ENGINE_E_RESET;
     case ERROR_SEM_TIMEOUT: /* 121 */
     case WSAETIMEDOUT:
-    case WSAENETRESET: /* keep-alive found it dead */
+    case WSAENETRESET: /* keep-alive got no answer */
     case ERROR_TIMEOUT:
         return ENGINE_E_TIMED_OUT;
     case ERROR_CONNECTION_REFUSED:

@@ -35,7 +35,7 @@ struct accept_room {
 
 /* Whether clients queue for plain accepts. */
 enum plain_clients {
-    PLAIN_CLIENTS_NONE,      /* the event says when some come */
+    PLAIN_CLIENTS_NONE,      /* the event reports the next one */
     PLAIN_CLIENTS_MAY_QUEUE, /* the next pass calls accept() */
     PLAIN_CLIENTS_DOUBTED,   /* the event came without a client: every pass calls accept() */
 };

@@ -1,10 +1,10 @@
 /* iocp_reuse.c: reuse of sockets.
  *
  * On Windows creating a socket costs more than accepting with it. A socket whose connection has
- * ended can be reset, by DisconnectEx or by TransmitFile with TF_REUSE_SOCKET, and passed to
- * AcceptEx again. That is done only where the peer closed first: otherwise TCP keeps the connection
- * in TIME_WAIT, and the disconnect would take as long. reuse_selftest.c finds out at the start
- * whether it works at all.
+ * ended can be made ready for another one, by DisconnectEx or by TransmitFile with TF_REUSE_SOCKET,
+ * and passed to AcceptEx again. That is done only where the peer closed first: otherwise TCP keeps
+ * the connection in TIME_WAIT, and the disconnect would take as long. reuse_selftest.c finds out at
+ * the start whether it works at all.
  *
  * A socket stays attached to its completion port permanently, so it is reused only for connections
  * of that port, and only on the listener it was accepted on, as it may keep its local address.
@@ -13,7 +13,7 @@
  * destroyed before. One that has succeeded is kept in its listener's list. Closing the listener
  * empties the list; destroying a port removes the sockets of that port from it. Workers give
  * sockets back, the acceptor's thread takes them and the control thread closes them: hence the
- * lock. */
+ * lock.  */
 #include "engine/iocp/iocp.h"
 
 #include <utlist.h>

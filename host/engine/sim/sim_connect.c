@@ -236,7 +236,7 @@ void sim_address_fails(const struct berth_address *address, int64_t error) {
     sim_leave();
 }
 
-/* Parses an address without a port: the parser needs one after it. */
+/* Parses an address without a port: address_parse() needs a port, so one is appended. */
 static bool parse_literal(const char *host, struct berth_address *address) {
     char text[BERTH_ADDRESS_TEXT_MAX + 8];
     size_t size = strlen(host);
