@@ -1,4 +1,4 @@
-/* berth.h: all of the plugin ABI. Every header also stands alone. */
+/* berth.h: all of the plugin ABI. Every header also compiles alone. */
 #ifndef BERTH_BERTH_H
 #define BERTH_BERTH_H
 

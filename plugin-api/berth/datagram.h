@@ -19,7 +19,7 @@ struct berth_datagram {
     uint32_t flags;              /* BERTH_DATAGRAM_*; ignore bits that you do not know */
     struct berth_slice data;     /* may be empty; at most "host.buffers.bytes" */
     struct berth_address local;  /* where it was sent to: a reply goes out from here */
-    struct berth_address remote; /* who sent it */
+    struct berth_address remote; /* the sender */
     uint32_t worker; /* on which this call runs: 0 to berth_host.workers - 1; for post_worker() */
     uint32_t reserved;
 };
