@@ -7,7 +7,7 @@ static uint32_t BERTH_CALL received(struct berth_conn *conn, const struct berth_
         uint8_t c = data->bytes[i];
         data->bytes[i] = c >= 'a' && c <= 'z' ? (uint8_t)(c - 'a' + 'A') : c;
         if (c == '\n') {
-            consumed = i + 1; /* what follows the last newline comes again, with more behind it */
+            consumed = i + 1; /* what follows the last newline comes again, with more after it */
         }
     }
     conn->host->send(conn, data->bytes, consumed);
