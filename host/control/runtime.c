@@ -326,5 +326,5 @@ void runtime_destroy(struct runtime *runtime) {
         return; /* a thread in the code of those modules may still return to the server */
     }
     server_destroy(runtime->server);
-    *runtime = (struct runtime){0};
+    runtime->server = NULL; /* the watchdog may still read what the control thread waits for */
 }

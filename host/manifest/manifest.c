@@ -1,6 +1,7 @@
 #include "manifest/manifest.h"
 
 #include <cjson/cJSON.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -71,25 +72,41 @@ char *manifest_json_change(const char *text, manifest_string_fn *change, void *c
     return printed;
 }
 
-/* Whether the config is not an object: then the substituted value must not be checked. */
-static bool has_bad_config(const struct manifest_errors *errors,
+static int pointers_compare(const void *left, const void *right) {
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* The pointers of the errors so far, in order. NULL: no memory. */
+static char **pointers_sorted(const struct manifest_errors *errors) {
+    char **pointers = alloc_array(errors->count, sizeof(*pointers));
+    for (size_t i = 0; pointers && i < errors->count; i++) {
+        pointers[i] = errors->items[i].pointer;
+    }
+    if (pointers) {
+        qsort(pointers, errors->count, sizeof(*pointers), pointers_compare);
+    }
+    return pointers;
+}
+
+/* Whether the config was no object: what stands in its place says nothing then. */
+static bool has_bad_config(char *const *pointers, size_t count,
                            const struct manifest_listener *listener) {
     char pointer[CHECK_POINTER_MAX];
     char parent[CHECK_POINTER_MAX];
-    bool found = !listener->config_json;
+    const char *key = pointer;
     check_pointer(parent, "/listeners", listener->name);
     check_pointer(pointer, parent, "config");
-    for (size_t i = 0; i < errors->count && !found; i++) {
-        found = strcmp(errors->items[i].pointer, pointer) == 0;
-    }
-    return found;
+    return !listener->config_json ||
+           bsearch(&key, pointers, count, sizeof(*pointers), pointers_compare) != NULL;
 }
 
-/* Called only if something is wrong: otherwise the code that opens the plugins reports more about
- * them. */
+/* Only when something is wrong: else the plugins are asked when they are opened. */
 static void look_at_plugins(struct checker *checker, const struct manifest_look *look) {
     const struct manifest *manifest = checker->manifest;
-    for (size_t i = 0; i < manifest->listener_count; i++) {
+    size_t count = checker->errors->count;
+    char **pointers = pointers_sorted(checker->errors);
+    checker->failed |= !pointers;
+    for (size_t i = 0; i < manifest->listener_count && pointers; i++) {
         const struct manifest_listener *one = &manifest->listeners[i];
         char pointer[CHECK_POINTER_MAX];
         char listener[CHECK_POINTER_MAX];
@@ -101,10 +118,11 @@ static void look_at_plugins(struct checker *checker, const struct manifest_look 
             check_pointer(listener, "/listeners", one->name);
             check_pointer(pointer, listener, "plugin");
             check_error(checker, pointer, "%s", text);
-        } else if (!has_bad_config(checker->errors, one)) {
+        } else if (!has_bad_config(pointers, count, one)) {
             look->check_config(look->context, manifest, one, checker->errors);
         }
     }
+    alloc_free(pointers);
 }
 
 static struct manifest *check_tree(const cJSON *root, const struct json_locations *locations,

@@ -70,7 +70,7 @@ def test_later_plugin_that_needs_its_minor_is_refused(fail_to_start, build_later
 
 # -- a later host -------------------------------------------------------------------------------------
 
-COPIED = ("host", "plugins", "config", "subprojects", "meson.build", "meson_options.txt", "plugin-api")
+COPIED = ("host", "plugins", "examples", "config", "subprojects", "meson.build", "meson_options.txt", "plugin-api")
 
 
 def _build_host(system, top):

@@ -192,27 +192,37 @@ static void end_all(void) {
     wait_ms(1);
 }
 
-static bool is_left(void) {
-    return atomic_load(&listener->references) > 0 || atomic_load(&listener->outbound) > 0;
+/* Whether all has ended that holds the listener. */
+static bool stop_all(void) {
+    end_all();
+    listener_stop_accepting(listener);
+    wait_ms(10000);
+    return atomic_load(&listener->references) == 0 && atomic_load(&listener->outbound) == 0;
+}
+
+static void destroy_all(void) {
+    listener_destroy(listener);
+    server_destroy(server);
+    sim_world_destroy();
 }
 
 static int tear_down(void **state) {
     (void)state;
-    end_all();
-    listener_stop_accepting(listener);
-    wait_ms(10000);
-    if (is_left()) {
+    if (!stop_all()) {
         return -1;
     }
-    listener_destroy(listener);
-    server_destroy(server);
-    sim_world_destroy();
+    destroy_all();
     return alloc_live() == 0 ? 0 : -1;
 }
 
 /* What is left is what was abandoned. */
 static int tear_down_abandoned(void **state) {
-    return tear_down(state) != 0 && !is_left() && alloc_live() > 0 ? 0 : -1;
+    (void)state;
+    if (!stop_all()) {
+        return -1;
+    }
+    destroy_all();
+    return alloc_live() > 0 ? 0 : -1;
 }
 
 /* -- calls ----------------------------------------------------------------- */
