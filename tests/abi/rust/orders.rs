@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 struct Counter(AtomicU32);
 
 struct Orders {
-    timer: Timer,
+    timer: Option<Timer>,
     kept: Option<Buffer>,
 }
 
@@ -23,13 +23,16 @@ impl Session for Orders {
     }
 
     fn open(conn: Conn<'_, Self>) -> Self {
-        Orders { timer: conn.timer(7).expect("a timer"), kept: None }
+        Orders { timer: conn.timer(7).ok(), kept: None }
     }
 
     fn received(&mut self, conn: Conn<'_, Self>, data: Data<'_>) -> usize {
-        let Some(end) = data.iter().position(|&byte| byte == b'\n') else {
-            let _ = conn.want_at_least(data.len() as u32 + 1);
-            return 0;
+        let end = match data.iter().position(|&byte| byte == b'\n') {
+            Some(end) => end,
+            None => {
+                let _ = conn.want_at_least(data.len() as u32 + 1);
+                return 0;
+            }
         };
         if end + 1 < data.len() { // one order a call: the others come again
             conn.receive_pause();
@@ -71,13 +74,16 @@ impl Orders {
                 return;
             }
             b"make" => {
-                let mut made = conn.host().buffer(5).expect("a buffer");
-                made.bytes_mut()[..5].copy_from_slice(b"made\n");
-                let _ = conn.send_buffer(made.freeze(5));
+                if let Ok(mut made) = conn.host().buffer(5) {
+                    made.bytes_mut()[..5].copy_from_slice(b"made\n");
+                    let _ = conn.send_buffer(made.freeze(5));
+                }
                 return;
             }
             b"timer" => {
-                self.timer.start(10);
+                if let Some(timer) = &self.timer {
+                    timer.start(10);
+                }
                 return;
             }
             b"work" => return work(&conn, || 6 * 7),
