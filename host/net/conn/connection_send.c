@@ -60,7 +60,7 @@ static int32_t connection_send_check_send(struct connection *connection) {
         connection->state.local != CONNECTION_LOCAL_SENDING) {
         return BERTH_E_STATE;
     }
-    if (connection->over_cap) {
+    if (connection->over_cap && queue_reaches(connection, HARD_CAP_FACTOR)) {
         cut_full_queue(connection, "the plugin sends on past four times limits.send_queue_bytes "
                                    "or limits.send_queue_pieces");
         return BERTH_E_LIMIT;
